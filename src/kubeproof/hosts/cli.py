@@ -1,0 +1,44 @@
+"""``kubeproof hosts``: the local hosts alone, as ``up``, ``down`` and Molecule use them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from kubeproof import inventory, paths
+from kubeproof.errors import KubeproofError
+from kubeproof.hosts import lifecycle
+from kubeproof.hosts.plan import Plan, plan, uses_containers
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to kubeproof's."""
+    parser = subparsers.add_parser("hosts", help="make, show or remove the containers that serve as local hosts")
+    parser.add_argument("action", choices=("create", "destroy", "status"))
+    parser.add_argument("--inventory", "-i", type=Path, default=paths.DEFAULT_INVENTORY, help="default: %(default)s")
+    parser.add_argument("--replace", action="store_true", help="create: make hosts anew that were made otherwise")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carry out the command."""
+    wanted = _plan(arguments.inventory)
+    if arguments.action == "create":
+        lifecycle.create(wanted, paths.cache_directory(), print, replace=arguments.replace)
+    elif arguments.action == "destroy":
+        if not lifecycle.destroy(wanted, print):
+            print("there are no hosts to remove")
+    else:
+        for host, state in lifecycle.status(wanted).items():
+            print(f"{host.name:<12} {host.address!s:<16} {state}")
+    return 0
+
+
+def _plan(path: Path) -> Plan:
+    described = inventory.load(path)
+    if not uses_containers(described):
+        raise KubeproofError(
+            f"the hosts of {path} are not containers of this machine",
+            hint="an inventory for local hosts sets container_host_network; see inventory/local/hosts.yml",
+        )
+    return plan(described)

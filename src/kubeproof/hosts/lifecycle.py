@@ -1,0 +1,135 @@
+"""Local hosts from nothing to reachable by SSH, and away again."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from kubeproof.errors import KubeproofError
+from kubeproof.hosts import image, network, podman, ssh
+from kubeproof.hosts.plan import ContainerHost, Plan
+from kubeproof.locking import locked
+
+Report = Callable[[str], None]
+
+_UNTOUCHED = "runs already"
+
+
+def create(plan: Plan, cache: Path, report: Report, *, replace: bool = False) -> bool:
+    """Make, or start, what is missing of the hosts; returns whether anything changed."""
+    present = {each.host: each for each in podman.containers(plan.network.name)}
+    _refuse_foreign(plan, list(present.values()))
+    _ensure_image(cache, report)
+    unwanted = _unfinished(present) | _outdated(plan, present, report, replace=replace)
+    for name in sorted(unwanted):
+        podman.remove(present.pop(name).name)
+    connected = network.ensure(plan)
+    key, fresh_key = ssh.ensure_key(plan)
+    with ThreadPoolExecutor() as pool:
+        starts = [pool.submit(_bring_up, plan, host, present.get(host.name), connected, key) for host in plan.hosts]
+        outcomes = [start.result() for start in starts]
+        if fresh_key:
+            list(pool.map(lambda host: podman.put(host.container, _authorized_keys(key)), plan.hosts))
+        keys = dict(zip((host.name for host in plan.hosts), pool.map(_await, plan.hosts), strict=True))
+    changed = ssh.write_known_hosts(plan, keys)
+    for host, outcome in zip(plan.hosts, outcomes, strict=True):
+        report(f"{host.name} at {host.address}: {outcome}")
+    return changed or fresh_key or set(outcomes) != {_UNTOUCHED}
+
+
+def _refuse_foreign(plan: Plan, present: list[podman.Container]) -> None:
+    """Another inventory's hosts under the same network name are not ours to change."""
+    others = {each.inventory for each in present} - {str(plan.inventory)}
+    if others:
+        raise KubeproofError(
+            f"the hosts of the network {plan.network.name} belong to another inventory: {', '.join(sorted(others))}",
+            hint="give this inventory another container_host_network.name and subnet, or take the others down first",
+        )
+
+
+def _ensure_image(cache: Path, report: Report) -> None:
+    if image.present():
+        return
+    with locked(cache / "host-image.lock"):
+        if image.present():
+            return
+        report("making the hosts' image from Debian packages, once; this takes a minute or two")
+        image.remove_old(cache)
+        image.build(cache)
+
+
+def _unfinished(present: Mapping[str, podman.Container]) -> set[str]:
+    """Hosts that a killed run made but never started: what is in them is not known."""
+    return {name for name, container in present.items() if container.state in ("created", "initialized")}
+
+
+def _outdated(plan: Plan, present: Mapping[str, podman.Container], report: Report, *, replace: bool) -> set[str]:
+    """Hosts that are not what the inventory asks for now, and that go if the user said so."""
+    wanted = {host.name: podman.recipe(plan, host) for host in plan.hosts}
+    found = {name for name, container in present.items() if wanted.get(name) != container.recipe}
+    if found and not replace:
+        names = ", ".join(sorted(found))
+        report(f"{names}: not as the inventory and this version make hosts now; --replace makes them anew")
+        return set()
+    return found
+
+
+def _bring_up(
+    plan: Plan, host: ContainerHost, present: podman.Container | None, connected: set[str], key: str
+) -> str:
+    """Bring one host to where its systemd runs; returns what that took, in words."""
+    if present is None:
+        podman.create(plan, host)
+        podman.put(host.container, {**_identity(host), **_authorized_keys(key)})
+        podman.start(host.container)
+        return "made and started"
+    if present.running and host.name not in connected:
+        return _UNTOUCHED
+    if present.running:
+        # Its network was taken from under it; it gets the new one at its next start.
+        podman.stop(host.container)
+    podman.start(host.container)
+    return "started again"
+
+
+def _identity(host: ContainerHost) -> dict[str, str]:
+    """What makes a host itself. Its resolver is its own address, where nothing listens: names fail at once."""
+    return {
+        "etc/hosts": f"127.0.0.1 localhost\n::1 localhost ip6-localhost\n{host.address} {host.name}\n",
+        "etc/resolv.conf": f"nameserver {host.address}\n",
+    }
+
+
+def _authorized_keys(key: str) -> dict[str, str]:
+    return {"root/.ssh/authorized_keys": key}
+
+
+def _await(host: ContainerHost) -> str:
+    """Wait until a host is up; returns its public SSH key."""
+    ssh.wait_until_reachable(host)
+    shown = podman.execute(host.container, "cat", "/etc/ssh/ssh_host_ed25519_key.pub")
+    if not shown.ok:
+        raise KubeproofError(f"host {host.name} has no SSH host key: {shown.stderr.strip()}")
+    return shown.stdout
+
+
+def destroy(plan: Plan, report: Report) -> bool:
+    """Remove the hosts and their network, of an earlier form of the inventory too; returns whether there were any."""
+    present = podman.containers(plan.network.name)
+    _refuse_foreign(plan, present)
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(podman.remove, [each.name for each in present]))
+    for each in present:
+        report(f"{each.host}: removed")
+    had_network = network.exists(plan.network)
+    network.remove(plan.network)
+    shutil.rmtree(ssh.directory(plan), ignore_errors=True)
+    return bool(present) or had_network
+
+
+def status(plan: Plan) -> dict[ContainerHost, str]:
+    """What became of each host of the inventory, in a word."""
+    present = {each.host: each.state for each in podman.containers(plan.network.name)}
+    return {host: present.get(host.name, "absent") for host in plan.hosts}

@@ -1,0 +1,182 @@
+"""The segment that local hosts share, made of network namespaces.
+
+::
+
+    this machine             namespace NETWORK ("the switch")          namespace NETWORK.HOST, one per host
+    kp0123456789  --veth--   uplink ── br0 ── HOST            --veth--  eth0
+    .1                                 .254, the hosts' gateway         ansible_host
+
+The switch lives in a namespace of its own so that the machine's firewall, its bridge settings and other container
+tools neither see nor disturb what the hosts say to each other, and so that removing it is removing two kinds of
+namespaces. All that shows on the machine is one interface, with its address and routes.
+
+An isolated switch answers whatever is not for the segment with "unreachable": nothing leaves the machine, and what
+tries to fails at once instead of waiting.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from kubeproof.errors import KubeproofError
+from kubeproof.hosts.plan import ContainerHost, Network, Plan
+from kubeproof.process import attempt, run
+
+NAMESPACES = Path("/run/netns")
+
+_BRIDGE = "br0"
+_UPLINK = "uplink"
+
+
+def host_namespace(network: Network, host: str) -> str:
+    """The name of a host's network namespace."""
+    return f"{network.name}.{host}"
+
+
+def ensure(plan: Plan) -> set[str]:
+    """Make what is missing of the network; returns the names of the hosts that were connected anew."""
+    network = plan.network
+    if not _has_interface(network.interface):
+        _refuse_taken_subnet(network)
+        # Without its interface a switch is what a killed run left half made.
+        _remove_namespaces([network.name])
+        _make_switch(network)
+    connected = {host.name for host in plan.hosts if _connect(network, host)}
+    _keep_stray_packets(plan)
+    return connected
+
+
+def remove(network: Network) -> None:
+    """Remove the switch and every host's connection to it."""
+    _remove_namespaces(_namespaces_of(network))
+    # The interface goes away with its peer in the switch, some milliseconds later; a switch that was half made has
+    # no peer.
+    attempt(["ip", "link", "delete", network.interface])
+
+
+def exists(network: Network) -> bool:
+    """Whether anything of the network is there."""
+    return _has_interface(network.interface) or bool(_namespaces_of(network))
+
+
+def _make_switch(network: Network) -> None:
+    """The namespace with the bridge, and this machine's link to it, which comes last and so marks it as complete."""
+    switch = network.name
+    length = network.subnet.prefixlen
+    run(["ip", "netns", "add", switch])
+    _sysctl(switch, {"net.ipv4.ip_forward": "1", **_bridge_past_the_firewall(switch)})
+    _batch(
+        switch,
+        "link set lo up",
+        f"link add {_BRIDGE} type bridge",
+        f"address add {network.gateway}/{length} dev {_BRIDGE}",
+        f"link set {_BRIDGE} up",
+        "route add unreachable default",
+    )
+    run(["ip", "link", "add", network.interface, "type", "veth", "peer", "name", _UPLINK, "netns", switch])
+    _batch(switch, f"link set {_UPLINK} master {_BRIDGE} up")
+    run(["ip", "link", "set", network.interface, "alias", f"kubeproof {network.name}", "up"])
+    run(["ip", "address", "add", f"{network.machine_address}/{length}", "dev", network.interface])
+
+
+def _bridge_past_the_firewall(switch: str) -> dict[str, str]:
+    """Settings that keep bridged frames out of iptables; there are none where br_netfilter is not loaded."""
+    names = ("net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6tables")
+    return {
+        name: "0" for name in names if attempt(["ip", "netns", "exec", switch, "sysctl", "--values", name]).ok
+    }
+
+
+def _connect(network: Network, host: ContainerHost) -> bool:
+    """Make a host's namespace and its cable to the switch; returns whether there was none."""
+    namespace = host_namespace(network, host.name)
+    if _is_connected(namespace, host):
+        return False
+    _remove_namespaces([namespace])
+    run(["ip", "netns", "add", namespace])
+    # The switch's end of the cable: 15 characters at most, and a host's name may be longer.
+    port = f"port{int(host.address) - int(network.subnet[0])}"
+    _batch(namespace, "link set lo up", f"link add eth0 type veth peer name {port} netns {network.name}")
+    _batch(network.name, f"link set {port} master {_BRIDGE} alias {host.name} up")
+    _batch(
+        namespace,
+        f"address add {host.address}/{network.subnet.prefixlen} dev eth0",
+        "link set eth0 up",
+        f"route add default via {network.gateway}",
+    )
+    return True
+
+
+def _is_connected(namespace: str, host: ContainerHost) -> bool:
+    shown = attempt(["ip", "-json", "-netns", namespace, "address", "show", "dev", "eth0", "up"])
+    if not shown.ok:
+        return False
+    addresses = [entry["local"] for link in json.loads(shown.stdout) if link for entry in link["addr_info"]]
+    return str(host.address) in addresses
+
+
+def _keep_stray_packets(plan: Plan) -> None:
+    """Route what this machine itself sends to the cluster's virtual networks to the switch, which refuses it.
+
+    Pods and services are not reachable from here. Without these routes a test that tries would send its packets
+    to whoever the machine's own gateway is.
+    """
+    network = plan.network
+    for virtual in plan.virtual_networks:
+        if not _overlaps_route(virtual, except_interface=network.interface):
+            target = ["via", str(network.gateway), "dev", network.interface]
+            run(["ip", "route", "replace", str(virtual), *target])
+
+
+def _refuse_taken_subnet(network: Network) -> None:
+    taken = _overlaps_route(network.subnet, except_interface=network.interface)
+    if taken:
+        raise KubeproofError(
+            f"the network {network.subnet} is in use on this machine: {taken}",
+            hint="give the inventory another container_host_network.subnet, and its hosts addresses in it",
+        )
+
+
+def _overlaps_route(wanted: ipaddress.IPv4Network, *, except_interface: str) -> str:
+    """The route of this machine, if there is one, that a network collides with, the default route aside."""
+    for route in _routes():
+        if route["dst"] == "default" or route.get("dev") == except_interface:
+            continue
+        if wanted.overlaps(ipaddress.IPv4Network(route["dst"])):
+            return f"{route['dst']} on {route.get('dev', route.get('type', '?'))}"
+    return ""
+
+
+def _routes() -> list[dict[str, Any]]:
+    routes: list[dict[str, Any]] = json.loads(run(["ip", "-json", "-4", "route", "show"]))
+    return routes
+
+
+def _has_interface(name: str) -> bool:
+    return Path("/sys/class/net", name).exists()
+
+
+def _namespaces_of(network: Network) -> list[str]:
+    """The switch's and the hosts' namespaces that exist, hosts that are no longer in the inventory included."""
+    if not NAMESPACES.is_dir():
+        return []
+    switch = network.name
+    return sorted(path.name for path in NAMESPACES.iterdir() if path.name == switch or path.name.startswith(f"{switch}."))
+
+
+def _remove_namespaces(names: Iterable[str]) -> None:
+    for name in names:
+        attempt(["ip", "netns", "delete", name])
+
+
+def _sysctl(namespace: str, settings: dict[str, str]) -> None:
+    run(["ip", "netns", "exec", namespace, "sysctl", "--quiet", *(f"{key}={value}" for key, value in settings.items())])
+
+
+def _batch(namespace: str, *commands: str) -> None:
+    """Run several ``ip`` commands in a namespace."""
+    run(["ip", "-netns", namespace, "-batch", "-"], stdin="".join(f"{command}\n" for command in commands))

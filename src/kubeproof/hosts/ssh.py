@@ -1,0 +1,68 @@
+"""How the controller and local hosts come to trust each other."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from kubeproof.errors import KubeproofError
+from kubeproof.hosts.plan import ContainerHost, Plan
+from kubeproof.process import run
+
+
+def directory(plan: Plan) -> Path:
+    """Where an inventory's SSH key and known hosts are."""
+    return plan.state / "ssh"
+
+
+def ensure_key(plan: Plan) -> tuple[str, bool]:
+    """The public key that all hosts accept, and whether it had to be made."""
+    private = directory(plan) / "id_ed25519"
+    public = private.with_suffix(".pub")
+    if private.is_file() and public.is_file():
+        return public.read_text(), False
+    private.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private.unlink(missing_ok=True)
+    comment = f"kubeproof {plan.network.name}"
+    run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(private)])
+    return public.read_text(), True
+
+
+def write_known_hosts(plan: Plan, keys: Mapping[str, str]) -> bool:
+    """Record the hosts' keys, by host name; returns whether that changed anything.
+
+    The keys were read through podman, so that nothing is taken on trust at the first connection.
+    """
+    addresses = {host.name: host.address for host in plan.hosts}
+    lines = [f"{addresses[name]} {' '.join(key.split()[:2])}\n" for name, key in sorted(keys.items())]
+    path = directory(plan) / "known_hosts"
+    content = "".join(lines)
+    if path.is_file() and path.read_text() == content:
+        return False
+    fresh = path.with_suffix(".new")
+    fresh.write_text(content)
+    fresh.replace(path)
+    return True
+
+
+def wait_until_reachable(host: ContainerHost, *, timeout: float = 60.0) -> None:
+    """Wait until a host's sshd greets."""
+    deadline = time.monotonic() + timeout
+    while not _greets(host):
+        if time.monotonic() > deadline:
+            raise KubeproofError(
+                f"host {host.name} does not answer on SSH at {host.address} after {timeout:.0f} s",
+                hint=f"look into it with `podman exec -it {host.container} journalctl -b`",
+            )
+        time.sleep(0.05)
+
+
+def _greets(host: ContainerHost) -> bool:
+    try:
+        with socket.create_connection((str(host.address), 22), timeout=1.0) as connection:
+            connection.settimeout(1.0)
+            return connection.recv(4) == b"SSH-"
+    except OSError:
+        return False
