@@ -1,0 +1,271 @@
+"""Source ``go``: a component's binaries built from the pinned Go module in ``components/go/NAME``.
+
+The build is reproducible: module versions and content are fixed by go.mod and go.sum, paths are trimmed, nothing is taken
+from a version control system or from the user's Go flags, and the compiler's version is part of the cache's key.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kubeproof.components import cache as caching
+from kubeproof.components.pins import MACHINES, Component, ModuleFile, Pins
+from kubeproof.components.progress import Event, Phase, Progress
+from kubeproof.errors import KubeproofError
+from kubeproof.process import ProgramFailed, Result, run
+
+# Part of every key: raise it when the way of building changes, so that nothing built the old way is used.
+_RECIPE = "1"
+
+_GO_LINE = re.compile(r"^go (\d+(?:\.\d+)*)", re.MULTILINE)
+_REQUIREMENT = re.compile(r"^\s*(?:require\s+)?([\w.~/-]+\.[\w.~/-]+) (v\S+)", re.MULTILINE)
+_MAJOR_VERSION = re.compile(r"v\d+")
+_NEEDS_GO = "install Go from https://go.dev/dl/ or your distribution, or set component_source to release or mirror"
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """The Go toolchain on this machine: its version such as ``1.26.8``, and its own architecture."""
+
+    version: str
+    arch: str
+
+
+class NoToolchain(KubeproofError):
+    """There is no Go toolchain here, or one that is too old."""
+
+
+def toolchain() -> Toolchain:
+    """The Go toolchain on the PATH. Raises NoToolchain."""
+    if not shutil.which("go"):
+        raise NoToolchain("there is no Go toolchain on this machine (`go` is not on the PATH)", hint=_NEEDS_GO)
+    version, arch = run(["go", "env", "GOVERSION", "GOHOSTARCH"]).split()
+    return Toolchain(version.removeprefix("go"), arch)
+
+
+def check(pins: Pins, component: Component, arch: str, tools: Toolchain) -> None:
+    """Raise KubeproofError if ``component`` can't be built here for ``arch``, without building anything."""
+    wanted = go_line(pins, component.go.module)
+    if _numbers(tools.version) < _numbers(wanted):
+        raise NoToolchain(f"{component.name} needs Go {wanted} to build, this machine has {tools.version}", hint=_NEEDS_GO)
+    if component.name in pins.overridden:
+        raise KubeproofError(
+            f"component_versions asks for {component.name} {component.version}, "
+            f"but source go builds only what components/go/{component.go.module} pins",
+            hint="leave the version out, or set component_source to release or mirror",
+        )
+    if component.go.cgo and arch != tools.arch:
+        raise KubeproofError(
+            f"{component.name} contains C code and can't be built for {arch} on a {tools.arch} machine",
+            hint=f"set component_source to release or mirror, or run kubeproof on a {arch} machine",
+        )
+    if component.go.cgo:
+        compiler(arch)
+
+
+def compiler(arch: str) -> str:
+    """The C compiler for ``arch``: this machine's own, or a cross compiler. Raises KubeproofError if there is none."""
+    if arch == MACHINES.get(platform.machine()):
+        name, package = os.environ.get("CC", "cc"), "gcc libc6-dev libseccomp-dev"
+    else:
+        triple = {"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}[arch]
+        name, package = f"{triple}-gcc", f"gcc-{triple.replace('_', '-')} libc6-dev-{arch}-cross"
+    if not shutil.which(name):
+        raise KubeproofError(
+            f"there is no C compiler for {arch} on this machine (`{name}` is not on the PATH)",
+            hint=f"apt-get install {package}",
+        )
+    return name
+
+
+def go_line(pins: Pins, module: str) -> str:
+    """The oldest Go version that may build a module of ours, from the ``go`` line of its go.mod."""
+    match = _GO_LINE.search(_go_mod(pins, module))
+    if not match:
+        raise KubeproofError(f"components/go/{module}/go.mod has no go line")
+    return match.group(1)
+
+
+def origin(pins: Pins, module: str, package: str) -> str:
+    """``MODULE@VERSION`` that a package comes from, as go.mod requires it."""
+    required = {path: version for path, version in _REQUIREMENT.findall(_go_mod(pins, module))}
+    parts = package.split("/")
+    for length in range(len(parts), 0, -1):
+        path = "/".join(parts[:length])
+        if path in required:
+            return f"{path}@{required[path]}"
+    raise KubeproofError(f"components/go/{module}/go.mod does not require the module of {package}")
+
+
+def key(pins: Pins, component: Component, arch: str, tools: Toolchain) -> str:
+    """The cache's key of a build: everything that its bytes depend on."""
+    build = component.go
+    directory = pins.root / "go" / build.module
+    pinned = json.dumps([component.version, dict(build.packages), build.tags, dict(build.stamps), build.cgo])
+    c = run([compiler(arch), "--version"]).splitlines()[0] if build.cgo else ""
+    files = [(directory / name).read_bytes() for name in ("go.mod", "go.sum")]
+    return caching.key_of("go", _RECIPE, pinned, *files, tools.version, arch, c)
+
+
+def build(
+    pins: Pins, component: Component, arch: str, tools: Toolchain, cache: caching.Cache, progress: Progress
+) -> tuple[caching.Result, bool]:
+    """Build all binaries of a component, or take them from the cache; whether it was built comes second.
+
+    Raises KubeproofError with the compiler's last words.
+    """
+    identity = key(pins, component, arch, tools)
+    with cache.lock(identity):
+        cached = cache.result(identity)
+        if cached:
+            return cached, False
+        started = time.monotonic()
+        with cache.work() as directory:
+            _compile(pins, component, arch, directory, progress)
+            files = {name: directory / _executable(package) for name, package in component.go.packages.items()}
+            note = {"seconds": round(time.monotonic() - started, 1), "go": tools.version}
+            return cache.store(identity, files, note), True
+
+
+def module_file(pins: Pins, file: ModuleFile) -> Path:
+    """A file of a module that ours requires, from Go's module cache, where go.sum has verified it."""
+    package, _, name = file.source.rpartition("/")
+    module_path = origin(pins, file.module, package).partition("@")[0]
+    directory = pins.root / "go" / file.module
+    answer = run(["go", "-C", str(directory), "mod", "download", "-json", module_path], env=_environment({}))
+    information = json.loads(answer)
+    return Path(information["Dir"]) / package.removeprefix(module_path).lstrip("/") / name
+
+
+def compile_c(source: Path, flags: Sequence[str], arch: str, cache: caching.Cache) -> tuple[caching.Blob, bool]:
+    """Compile a one-file C program, or take it from the cache; whether it was compiled comes second."""
+    cc = compiler(arch)
+    version = run([cc, "--version"]).splitlines()[0]
+    identity = caching.key_of("c", _RECIPE, source.read_bytes(), json.dumps(list(flags)), version, arch)
+    with cache.lock(identity):
+        cached = cache.result(identity)
+        if cached:
+            return cached.blobs["program"], False
+        with cache.work() as directory:
+            program = directory / "program"
+            # The linker strips what the compiler would else leave of this machine's paths.
+            run([cc, *flags, "-s", "-o", str(program), str(source)])
+            return cache.store(identity, {"program": program}, {"compiler": version}).blobs["program"], True
+
+
+def _go_mod(pins: Pins, module: str) -> str:
+    path = pins.root / "go" / module / "go.mod"
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise KubeproofError(f"{path} is missing: components.yml names a Go module {module!r}") from None
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
+
+
+def _executable(package: str) -> str:
+    """The name that `go build` gives to a package's executable."""
+    parts = package.split("/")
+    return parts[-2] if _MAJOR_VERSION.fullmatch(parts[-1]) else parts[-1]
+
+
+def _environment(changes: Mapping[str, str]) -> dict[str, str]:
+    """The user's environment (proxies, caches, PATH) without what would change the result of a build."""
+    fixed = {"GOFLAGS": "-mod=readonly", "GOWORK": "off", "GOEXPERIMENT": "", "GOAMD64": "v1", "GOARM64": "v8.0"}
+    return {**os.environ, **fixed, **changes}
+
+
+def _command(component: Component, output: Path) -> list[str]:
+    stamps = [f"-X={name}={component.text(value)}" for name, value in component.go.stamps.items()]
+    link = ["-s", "-w", "-buildid=", *stamps]
+    if component.go.cgo:
+        link.append("-extldflags=-static")
+    command = ["go", "build", "-v", "-trimpath", "-buildvcs=false", f"-ldflags={' '.join(link)}", "-o", f"{output}/"]
+    if component.go.tags:
+        command.append(f"-tags={','.join(component.go.tags)}")
+    return [*command, *component.go.packages.values()]
+
+
+def _compile(pins: Pins, component: Component, arch: str, output: Path, progress: Progress) -> None:
+    changes = {"GOOS": "linux", "GOARCH": arch, "CGO_ENABLED": "1" if component.go.cgo else "0"}
+    if component.go.cgo:
+        changes["CC"] = compiler(arch)
+    command = _command(component, output)
+    watch = _Watch(component, progress)
+    with subprocess.Popen(
+        command,
+        cwd=pins.root / "go" / component.go.module,
+        env=_environment(changes),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+    ) as process:
+        try:
+            assert process.stderr is not None
+            for line in process.stderr:
+                watch.line(line.strip())
+        except BaseException:
+            with suppress(ProcessLookupError):
+                process.terminate()
+            raise
+    if process.returncode:
+        raise ProgramFailed(command, Result(process.returncode, "", "\n".join(watch.said)), hint=_hint(watch.said))
+
+
+def _hint(said: Sequence[str]) -> str:
+    text = "\n".join(said)
+    if "no space left" in text:
+        return "the disk is full; a cold build of all components needs about 8 GB"
+    if "-lseccomp" in text or "seccomp.h" in text:
+        return "apt-get install libseccomp-dev"
+    if "dial tcp" in text or "lookup " in text:
+        return "Go modules come from GOPROXY: is it reachable?"
+    return ""
+
+
+@dataclass
+class _Watch:
+    """Reads what `go build -v` prints: a line for each package that it compiles, and errors."""
+
+    component: Component
+    progress: Progress
+    started: float = field(default_factory=time.monotonic)
+    packages: int = 0
+    said: list[str] = field(default_factory=list)
+
+    def line(self, line: str) -> None:
+        """Count a package, or keep what else is said."""
+        if line.startswith("go: downloading"):
+            self._event(line.removeprefix("go: "))
+        elif " " in line or line.startswith("#") or ":" in line:
+            self.said.append(line)
+        else:
+            self.packages += 1
+            self._event(line)
+
+    def _event(self, detail: str) -> None:
+        self.progress(
+            Event(
+                self.component.name,
+                Phase.BUILD,
+                done=self.packages,
+                unit="packages",
+                elapsed=time.monotonic() - self.started,
+                typical=self.component.go.cold_seconds,
+                detail=detail,
+            )
+        )

@@ -1,0 +1,320 @@
+"""The pins: every component and image, its version, who needs it, and where it comes from (``components.yml``)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import yaml
+
+from kubeproof.components.document import DocumentError, Section
+from kubeproof.errors import KubeproofError
+
+ROOT = Path(__file__).resolve().parents[3] / "components"
+
+ARCHITECTURES = ("amd64", "arm64")
+DIRECTORIES = ("bin", "cni")
+GROUPS = ("etcd", "control_plane", "workers")
+# Go's names of what `uname -m` says.
+MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
+
+_VERSION = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Binary:
+    """One executable. ``groups``: the inventory groups whose hosts need it; none if it only goes into an image."""
+
+    name: str
+    groups: frozenset[str]
+    version_arguments: tuple[str, ...]
+    version_output: str
+
+
+@dataclass(frozen=True)
+class Release:
+    """An official download: templates of its URL and its checksum file, the path of a binary inside an archive
+    (empty: the download is the binary), and pinned sha256 by architecture."""
+
+    url: str
+    checksums: str
+    member: str
+    sha256: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class GoBuild:
+    """A build from ``components/go/MODULE``: package by binary, build tags, and linker stamps by variable.
+
+    ``cold_seconds`` is what it takes with an empty Go cache on two cores; progress is shown against it.
+    """
+
+    module: str
+    packages: Mapping[str, str]
+    tags: tuple[str, ...]
+    stamps: Mapping[str, str]
+    cgo: bool
+    cold_seconds: int
+
+
+@dataclass(frozen=True)
+class Component:
+    """A component of one version. ``directory`` is where its binaries go: see ``DIRECTORIES``."""
+
+    name: str
+    version: str
+    directory: str
+    binaries: Mapping[str, Binary]
+    release: Release | None
+    go: GoBuild
+
+    def needed(self, groups: Collection[str]) -> tuple[Binary, ...]:
+        """The binaries that hosts of ``groups`` need."""
+        return tuple(binary for binary in self.binaries.values() if not binary.groups.isdisjoint(groups))
+
+    def text(self, template: str, *, arch: str = "", binary: str = "") -> str:
+        """``template`` with this component's version and the rest filled in."""
+        return expand(template, self.version, arch=arch, binary=binary)
+
+
+@dataclass(frozen=True)
+class ModuleFile:
+    """A file of a Go module: ``source`` is package path and file name; ``path`` its place in the image."""
+
+    module: str
+    source: str
+    path: str
+
+
+@dataclass(frozen=True)
+class LocalImage:
+    """How an image is made here. Its program is a built binary, or one C file compiled with ``flags``."""
+
+    binary: str
+    c: ModuleFile | None
+    flags: tuple[str, ...]
+    path: str
+    files: tuple[ModuleFile, ...]
+    links: Mapping[str, str]
+    directories: tuple[str, ...]
+    user: str
+    entrypoint: tuple[str, ...]
+    arguments: tuple[str, ...]
+    ports: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Image:
+    """A container image of one version."""
+
+    name: str
+    version: str
+    registry: str
+    repository: str
+    tag: str
+    local: LocalImage
+
+    def reference(self, registry: str = "") -> str:
+        """The image's name in its own registry, or in one that mirrors it under the same repository."""
+        return f"{(registry or self.registry).rstrip('/')}/{self.repository}:{expand(self.tag, self.version)}"
+
+    @property
+    def local_reference(self) -> str:
+        """The name of an image that was made here: it must not claim to be what the registry has."""
+        return f"localhost/kubeproof/{self.name}:{self.version}"
+
+
+@dataclass(frozen=True)
+class Pins:
+    """All components and images. ``root`` is the directory of ``components.yml``."""
+
+    root: Path
+    components: Mapping[str, Component]
+    images: Mapping[str, Image]
+    overridden: frozenset[str] = frozenset()
+
+    def with_versions(self, versions: Mapping[str, str]) -> Pins:
+        """The same pins with other versions of some components or images, whose pinned checksums no longer apply."""
+        components, images = dict(self.components), dict(self.images)
+        overridden = set(self.overridden)
+        for name, version in versions.items():
+            self._check_override(name, version)
+            component, image = components.get(name), images.get(name)
+            if component and component.version != version:
+                release = component.release and replace(component.release, sha256={})
+                components[name] = replace(component, version=version, release=release)
+                overridden.add(name)
+            if image and image.version != version:
+                images[name] = replace(image, version=version)
+                overridden.add(name)
+        return replace(self, components=components, images=images, overridden=frozenset(overridden))
+
+    def owner(self, binary: str) -> Component:
+        """The component whose build makes ``binary``."""
+        for component in self.components.values():
+            if binary in component.go.packages:
+                return component
+        raise KubeproofError(f"no component builds a binary {binary!r}")
+
+    def _check_override(self, name: str, version: str) -> None:
+        known = {**self.components, **self.images}
+        if name not in known:
+            raise KubeproofError(f"component_versions: {name!r} is not a component; known are {', '.join(sorted(known))}")
+        if not isinstance(version, str) or not _VERSION.fullmatch(version):
+            raise KubeproofError(
+                f"component_versions: {name}: {version!r} is not a version",
+                hint='write it as three numbers in quotes and without a "v", for example "1.36.3"',
+            )
+
+
+def load(root: Path = ROOT) -> Pins:
+    """Read and check ``root/components.yml``. Raises DocumentError, which names the file and the place in it."""
+    path = root / "components.yml"
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise DocumentError(f"{path}: {error}") from error
+    top = Section(path.name, "", document)
+    schema = top.integer("schema")
+    if schema != 1:
+        raise top.fail("schema", f"is {schema}; this kubeproof reads 1")
+    components = {name: _component(name, section) for name, section in top.section("components").named_sections()}
+    images = {name: _image(name, section) for name, section in top.section("images").named_sections()}
+    top.close()
+    return Pins(root, components, images)
+
+
+def expand(template: str, version: str, *, arch: str = "", binary: str = "") -> str:
+    """Fill in what a text of ``components.yml`` may name in braces."""
+    return template.format(version=version, minor=version.split(".")[1], arch=arch, binary=binary)
+
+
+def _component(name: str, section: Section) -> Component:
+    binaries = {key: _binary(key, part) for key, part in section.section("binaries").named_sections()}
+    release = section.optional_section("release")
+    component = Component(
+        name=name,
+        version=_version(section),
+        directory=_choice(section, "directory", DIRECTORIES, default="bin"),
+        binaries=binaries,
+        release=_release(release) if release else None,
+        go=_go(section.section("go")),
+    )
+    unbuilt = sorted(set(binaries) - set(component.go.packages))
+    if unbuilt:
+        raise section.fail("go.packages", f"has no package for {', '.join(unbuilt)}")
+    if not release and component.needed(GROUPS):
+        raise section.fail("release", "is missing, but hosts need its binaries")
+    section.close()
+    return component
+
+
+def _binary(name: str, section: Section) -> Binary:
+    groups = section.texts("groups")
+    unknown = sorted(set(groups) - set(GROUPS))
+    if unknown:
+        raise section.fail("groups", f"names {', '.join(unknown)}; known are {', '.join(GROUPS)}")
+    binary = Binary(name, frozenset(groups), section.texts("version_arguments"), section.text("version_output"))
+    _check_template(section, "version_output", binary.version_output)
+    section.close()
+    return binary
+
+
+def _release(section: Section) -> Release:
+    release = Release(
+        url=section.text("url"),
+        checksums=section.text("checksums"),
+        member=section.text("member", "{binary}"),
+        sha256=section.mapping_of_texts("sha256", {}),
+    )
+    for key, template in (("url", release.url), ("checksums", release.checksums), ("member", release.member)):
+        _check_template(section, key, template)
+    for key in ("url", "checksums"):
+        if not section.text(key).startswith("https://"):
+            raise section.fail(key, "must begin with https://")
+    for arch, digest in release.sha256.items():
+        if arch not in ARCHITECTURES or not _SHA256.fullmatch(digest):
+            raise section.fail(f"sha256.{arch}", "must be amd64 or arm64 with 64 hexadecimal digits in lower case")
+    section.close()
+    return release
+
+
+def _go(section: Section) -> GoBuild:
+    build = GoBuild(
+        module=section.text("module"),
+        packages=section.mapping_of_texts("packages"),
+        tags=section.texts("tags", ()),
+        stamps=section.mapping_of_texts("stamps", {}),
+        cgo=section.flag("cgo", default=False),
+        cold_seconds=section.integer("cold_seconds"),
+    )
+    for name, template in build.stamps.items():
+        _check_template(section, f"stamps.{name}", template)
+    section.close()
+    return build
+
+
+def _image(name: str, section: Section) -> Image:
+    image = Image(
+        name=name,
+        version=_version(section),
+        registry=section.text("registry"),
+        repository=section.text("repository"),
+        tag=section.text("tag"),
+        local=_local_image(section.section("local")),
+    )
+    _check_template(section, "tag", image.tag)
+    section.close()
+    return image
+
+
+def _local_image(section: Section) -> LocalImage:
+    program = section.section("program")
+    source = program.optional_section("c")
+    c = _module_file(source) if source else None
+    local = LocalImage(
+        binary="" if c else program.text("binary"),
+        c=c,
+        flags=program.texts("flags", ()),
+        path=c.path if c else program.text("path"),
+        files=tuple(_module_file(file) for file in section.sections("files")),
+        links=section.mapping_of_texts("links", {}),
+        directories=section.texts("directories", ()),
+        user=section.text("user", "0:0"),
+        entrypoint=section.texts("entrypoint"),
+        arguments=section.texts("arguments", ()),
+        ports=section.texts("ports", ()),
+    )
+    program.close()
+    section.close()
+    return local
+
+
+def _module_file(section: Section) -> ModuleFile:
+    file = ModuleFile(section.text("module"), section.text("source"), section.text("path"))
+    section.close()
+    return file
+
+
+def _version(section: Section) -> str:
+    version = section.text("version")
+    if not _VERSION.fullmatch(version):
+        raise section.fail("version", f"must be three numbers without a v, like 1.36.3, not {version!r}")
+    return version
+
+
+def _choice(section: Section, key: str, choices: Collection[str], *, default: str) -> str:
+    value = section.text(key, default)
+    if value not in choices:
+        raise section.fail(key, f"must be one of {', '.join(choices)}, not {value!r}")
+    return value
+
+
+def _check_template(section: Section, key: str, template: str) -> None:
+    try:
+        expand(template, "0.0.0")
+    except (KeyError, IndexError, ValueError) as error:
+        raise section.fail(key, f"names {error} in braces; known are version, minor, arch and binary") from error

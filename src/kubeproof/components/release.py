@@ -1,0 +1,182 @@
+"""Sources ``release`` and ``mirror``: official downloads, each checked against what it must be before it is used."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tarfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
+
+from kubeproof.components import cache as caching
+from kubeproof.components.download import Downloader
+from kubeproof.components.lock import LockError
+from kubeproof.components.pins import Binary, Component
+from kubeproof.components.progress import Event, Phase, Progress
+from kubeproof.errors import KubeproofError
+
+_LISTED = re.compile(r"^([0-9a-fA-F]{64})\s+\*?(\S+)\s*$", re.MULTILINE)
+_ALONE = re.compile(r"\s*([0-9a-fA-F]{64})\s*")
+
+
+class BadDownload(KubeproofError):
+    """A download is not what it must be."""
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One official download for one architecture.
+
+    ``members`` maps the binaries that are wanted of it to their paths in the archive, or, if ``archive`` is false, its only
+    binary to itself. ``pinned`` is the SHA-256 in components.yml, or empty.
+    """
+
+    component: str
+    url: str
+    checksums: str
+    members: Mapping[str, str]
+    archive: bool
+    pinned: str
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What a download's SHA-256 must be, and who says so."""
+
+    sha256: str
+    authority: str
+    from_lock: bool = False
+
+
+def artifacts(component: Component, arch: str, binaries: Sequence[Binary]) -> list[Artifact]:
+    """The downloads that ``binaries`` of a component come in: one archive for all, or a file for each."""
+    release = component.release
+    if release is None:
+        return []
+    members: dict[str, dict[str, str]] = {}
+    for binary in binaries:
+        url = component.text(release.url, arch=arch, binary=binary.name)
+        members.setdefault(url, {})[binary.name] = component.text(release.member, arch=arch, binary=binary.name)
+    return [
+        Artifact(
+            component=component.name,
+            url=url,
+            checksums=component.text(release.checksums, arch=arch, binary=next(iter(names))),
+            members=names,
+            archive=url.endswith((".tar.gz", ".tgz")),
+            pinned=release.sha256.get(arch, ""),
+        )
+        for url, names in members.items()
+    ]
+
+
+def mirrored(url: str, mirror: str) -> str:
+    """Where a mirror has an official URL: under the official host's name. Without a mirror, the URL itself."""
+    if not mirror:
+        return url
+    parts = urlsplit(url)
+    return f"{mirror.rstrip('/')}/{parts.netloc}{parts.path}"
+
+
+class Release:
+    """Gets artifacts through a cache, from their own hosts or from a mirror."""
+
+    def __init__(self, downloader: Downloader, cache: caching.Cache, mirror: str, progress: Progress) -> None:
+        """``mirror`` is the base URL of a mirror, or empty."""
+        self._downloader = downloader
+        self._cache = cache
+        self._mirror = mirror
+        self._progress = progress
+
+    def expectation(self, artifact: Artifact, locked: str) -> Expectation:
+        """What the artifact must be: what the lock or components.yml says, else what the release publishes.
+
+        Raises LockError if the first two differ, DownloadError or BadDownload if the third can't be had.
+        """
+        if locked and artifact.pinned and locked != artifact.pinned:
+            raise _lock_error(artifact.url, locked, artifact.pinned, "components.yml now pins")
+        if locked:
+            return Expectation(locked, "components.lock.json", from_lock=True)
+        if artifact.pinned:
+            return Expectation(artifact.pinned, "components.yml")
+        url = mirrored(artifact.checksums, self._mirror)
+        return Expectation(_published(self._downloader.text(url), artifact.url, url), url)
+
+    def obtain(self, artifact: Artifact, expected: Expectation) -> tuple[caching.Result, bool]:
+        """The artifact's binaries, from the cache or downloaded now; whether they were downloaded comes second.
+
+        Raises DownloadError, BadDownload or LockError, and then has left nothing behind.
+        """
+        key = caching.key_of("download", expected.sha256, json.dumps(dict(artifact.members), sort_keys=True))
+        with self._cache.lock(key):
+            cached = self._cache.result(key)
+            if cached:
+                return cached, False
+            with self._cache.work() as directory:
+                file = directory / "download"
+                self._download(artifact, expected, file)
+                files = _extract(artifact, file, directory) if artifact.archive else {next(iter(artifact.members)): file}
+                return self._cache.store(key, files, {"url": artifact.url, "sha256": expected.sha256}), True
+
+    def _download(self, artifact: Artifact, expected: Expectation, file: Path) -> None:
+        url, started = mirrored(artifact.url, self._mirror), time.monotonic()
+
+        def on_bytes(done: int, total: int) -> None:
+            elapsed = time.monotonic() - started
+            self._progress(
+                Event(artifact.component, Phase.DOWNLOAD, done=done, total=total, elapsed=elapsed, detail=url)
+            )
+
+        got = self._downloader.file(url, file, on_bytes)
+        if got == expected.sha256:
+            return
+        if expected.from_lock:
+            raise _lock_error(url, expected.sha256, got, "it now has")
+        raise BadDownload(
+            f"{url}: wrong checksum, refused: must be {expected.sha256} (says {expected.authority}), is {got}",
+            hint="nothing was kept; try again, and if it stays so, the file was altered or the mirror is out of date",
+        )
+
+
+def _lock_error(url: str, locked: str, got: str, said: str) -> LockError:
+    return LockError(
+        f"{url} is not what this inventory was installed with: components.lock.json records {locked}, {said} {got}",
+        hint="if you know why it changed and want the new bytes, run `./kubeproof components fetch --accept-changed`",
+    )
+
+
+def _published(text: str, artifact_url: str, checksum_url: str) -> str:
+    """The checksum for an artifact in a checksum file: one digest alone, or a list as ``sha256sum`` writes it."""
+    alone = _ALONE.fullmatch(text)
+    if alone:
+        return alone.group(1).lower()
+    name = PurePosixPath(urlsplit(artifact_url).path).name
+    for digest, listed in _LISTED.findall(text):
+        if PurePosixPath(listed).name == name:
+            return str(digest).lower()
+    raise BadDownload(f"{checksum_url} has no SHA-256 for {name}")
+
+
+def _extract(artifact: Artifact, file: Path, directory: Path) -> dict[str, Path]:
+    """Unpack the wanted members, and only those, under names of ours."""
+    wanted = {str(PurePosixPath(member)): binary for binary, member in artifact.members.items()}
+    found: dict[str, Path] = {}
+    try:
+        with tarfile.open(file, "r|gz") as archive:
+            for entry in archive:
+                binary = wanted.get(str(PurePosixPath(entry.name)))
+                content = archive.extractfile(entry) if binary and entry.isfile() else None
+                if binary and content:
+                    found[binary] = directory / f"binary-{binary}"
+                    with found[binary].open("wb") as stream:
+                        shutil.copyfileobj(content, stream, 1 << 20)
+    except tarfile.TarError as error:
+        raise BadDownload(f"{artifact.url} is not a readable archive: {error}") from error
+    missing = sorted(set(artifact.members) - set(found))
+    if missing:
+        raise BadDownload(f"{artifact.url} does not contain {', '.join(missing)}")
+    return found

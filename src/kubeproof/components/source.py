@@ -1,0 +1,89 @@
+"""Where components come from: resolving ``component_source: auto``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from kubeproof.components import gobuild
+from kubeproof.components.download import Downloader
+from kubeproof.components.lock import Lock
+from kubeproof.components.pins import Component, Pins
+from kubeproof.components.release import mirrored
+from kubeproof.errors import KubeproofError
+
+SOURCES = ("auto", "release", "mirror", "go")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The source to use, and why, in words."""
+
+    source: str
+    reason: str
+
+
+def choose(
+    wanted: str,
+    mirror: str,
+    pins: Pins,
+    needed: Iterable[Component],
+    architectures: Iterable[str],
+    lock: Lock,
+    downloader: Downloader,
+) -> Choice:
+    """Resolve ``wanted``. Raises KubeproofError if it is unknown, lacks its mirror, or ``auto`` finds no way."""
+    if wanted not in SOURCES:
+        raise KubeproofError(f"component_source is {wanted!r}; it must be one of {', '.join(SOURCES)}")
+    if wanted == "mirror" and not mirror:
+        raise KubeproofError(
+            "component_source is mirror, but component_mirror is empty",
+            hint="set component_mirror to the base URL, for example https://mirror.example.org/kubernetes",
+        )
+    if wanted != "auto":
+        return Choice(wanted, "component_source says so")
+    needed = tuple(needed)
+    return _as_installed(needed, tuple(architectures), lock) or _available(mirror, pins, needed, downloader)
+
+
+def _as_installed(needed: tuple[Component, ...], architectures: tuple[str, ...], lock: Lock) -> Choice | None:
+    """The source that this inventory was installed from, if it was, with the same versions.
+
+    Without this, an outage of the release hosts would replace every binary of a running cluster by one built here.
+    """
+    sources = set()
+    for arch in architectures:
+        for component in needed:
+            entry = lock.component(arch, component.name)
+            if not entry or entry["version"] != component.version:
+                return None
+            sources.add(entry["source"])
+    return Choice(sources.pop(), "this inventory was installed from it") if len(sources) == 1 else None
+
+
+def _available(mirror: str, pins: Pins, needed: tuple[Component, ...], downloader: Downloader) -> Choice:
+    silent = _silent_hosts(mirror, needed, downloader)
+    kind = "mirror" if mirror else "release"
+    if not silent:
+        return Choice(kind, "its hosts answer")
+    try:
+        tools = gobuild.toolchain()
+    except gobuild.NoToolchain as error:
+        raise KubeproofError(
+            f"no way to get components: {', '.join(silent)} can't be reached, and {error.args[0]}",
+            hint="give this machine access to the release hosts, set component_mirror, or install Go and gcc",
+        ) from error
+    return Choice("go", f"{', '.join(silent)} can't be reached; building with Go {tools.version}")
+
+
+def _silent_hosts(mirror: str, needed: tuple[Component, ...], downloader: Downloader) -> list[str]:
+    """The hosts that don't answer. Each is asked once, for something that is there."""
+    urls = {}
+    for component in needed:
+        if component.release:
+            names = component.binaries
+            url = component.text(component.release.checksums, arch="amd64", binary=next(iter(names)))
+            url = mirrored(url, mirror)
+            urls.setdefault(urlsplit(url).netloc, url)
+    return [host for host, url in urls.items() if not downloader.answers(url)]
