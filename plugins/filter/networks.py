@@ -1,0 +1,59 @@
+"""Filters on networks and addresses."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+
+
+def nth_address(network: str, number: int) -> str:
+    """The ``number``-th address of a network: ``10.96.0.0/16 | nth_address(10)`` is ``10.96.0.10``."""
+    try:
+        return str(ipaddress.ip_network(network)[number])
+    except (ValueError, IndexError) as error:
+        raise AnsibleFilterError(f"nth_address: {network!r} has no address number {number}: {error}") from error
+
+
+def host_addresses(hosts: list[str], hostvars: Any) -> dict[str, str]:
+    """Each host's ``cluster_host_address``, by name.
+
+    Role defaults are not part of hostvars, so the default is repeated here: ``ansible_host``, else the name.
+    """
+    return {host: _host_address(host, hostvars[host]) for host in hosts}
+
+
+def _host_address(host: str, variables: Any) -> str:
+    return str(variables.get("cluster_host_address") or variables.get("ansible_host") or host)
+
+
+def ip_addresses(values: list[str]) -> list[str]:
+    """Those of the values that are IP addresses."""
+    return [value for value in values if _is_address(value)]
+
+
+def dns_names(values: list[str]) -> list[str]:
+    """Those of the values that are no IP addresses."""
+    return [value for value in values if not _is_address(value)]
+
+
+def _is_address(value: str) -> bool:
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        return False
+    return True
+
+
+class FilterModule:
+    """Registers the filters."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {
+            "nth_address": nth_address,
+            "host_addresses": host_addresses,
+            "ip_addresses": ip_addresses,
+            "dns_names": dns_names,
+        }

@@ -1,0 +1,107 @@
+"""A small client of the Kubernetes API for modules that run on a control-plane host. Standard library only."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+import time
+from typing import Any, Dict, List, Optional, Tuple
+from urllib.parse import quote, urlsplit
+
+ARGUMENTS: Dict[str, Dict[str, Any]] = {
+    "server": {"type": "str", "required": True},
+    "ca": {"type": "path", "required": True},
+    "certificate": {"type": "path", "required": True},
+    "key": {"type": "path", "required": True, "no_log": False},
+}
+"""Arguments that every module with a client takes."""
+
+
+class ApiError(Exception):
+    """The API server refused, or could not be reached. ``code`` is its status, 0 if there was no answer."""
+
+    def __init__(self, message: str, code: int = 0) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Client:
+    """One kept-open connection. Requests are retried while the server is away, until ``patience`` seconds have passed."""
+
+    def __init__(self, parameters: Dict[str, Any], patience: float = 30.0) -> None:
+        target = urlsplit(parameters["server"])
+        self.host, self.port = target.hostname or "", target.port or 443
+        self.patience = patience
+        self.context = ssl.create_default_context(cafile=parameters["ca"])
+        self.context.load_cert_chain(parameters["certificate"], parameters["key"])
+        self.connection: Optional[http.client.HTTPSConnection] = None
+        self.resources: Dict[str, Dict[str, Tuple[str, bool]]] = {}
+
+    def get(self, path: str) -> Dict[str, Any]:
+        return self._request("GET", path)
+
+    def apply(self, document: Dict[str, Any], manager: str, dry_run: bool) -> Dict[str, Any]:
+        """Server-side apply (https://kubernetes.io/docs/reference/using-api/server-side-apply/); returns the object."""
+        query = "?fieldManager=%s&force=true" % quote(manager)
+        if dry_run:
+            query += "&dryRun=All"
+        return self._request("PATCH", self.path(document) + query, document, "application/apply-patch+yaml")
+
+    def path(self, document: Dict[str, Any]) -> str:
+        """Where an object lives: found out from the server's discovery, so that it works for any kind."""
+        group = document["apiVersion"]
+        root = ("/apis/" if "/" in group else "/api/") + group
+        if root not in self.resources:
+            listed = self.get(root)["resources"]
+            self.resources[root] = {
+                item["kind"]: (item["name"], item["namespaced"]) for item in listed if "/" not in item["name"]
+            }
+        if document["kind"] not in self.resources[root]:
+            raise ApiError("the server does not know %s in %s" % (document["kind"], group), 404)
+        plural, namespaced = self.resources[root][document["kind"]]
+        metadata = document["metadata"]
+        scope = "/namespaces/" + quote(metadata.get("namespace", "default")) if namespaced else ""
+        return "%s%s/%s/%s" % (root, scope, plural, quote(metadata["name"]))
+
+    def _request(self, method: str, path: str, body: Any = None, content_type: str = "") -> Dict[str, Any]:
+        deadline = time.monotonic() + self.patience
+        while True:
+            try:
+                status, answer = self._once(method, path, body, content_type)
+            except (OSError, http.client.HTTPException) as error:
+                self.connection = None
+                problem = ApiError("%s https://%s:%d%s: %s" % (method, self.host, self.port, path, error))
+            else:
+                if status < 300:
+                    return answer
+                problem = ApiError("%s %s: %s" % (method, path, answer.get("message", status)), status)
+                # A server that has just started may not know its built-in roles yet (403), or be overloaded.
+                if status not in (403, 429, 500, 502, 503, 504):
+                    raise problem
+            if time.monotonic() > deadline:
+                raise problem
+            time.sleep(0.2)
+
+    def _once(self, method: str, path: str, body: Any, content_type: str) -> Tuple[int, Dict[str, Any]]:
+        if self.connection is None:
+            self.connection = http.client.HTTPSConnection(self.host, self.port, timeout=10, context=self.context)
+        headers = {"Accept": "application/json"}
+        if content_type:
+            headers["Content-Type"] = content_type
+        self.connection.request(method, path, json.dumps(body) if body is not None else None, headers)
+        answer = self.connection.getresponse()
+        text = answer.read().decode()
+        try:
+            return answer.status, json.loads(text)
+        except ValueError:
+            return answer.status, {"message": text.strip()}
+
+
+def condition(document: Dict[str, Any], kind: str) -> Dict[str, Any]:
+    """One of an object's status conditions; empty if it has none of that type."""
+    conditions: List[Dict[str, Any]] = document.get("status", {}).get("conditions") or []
+    for item in conditions:
+        if item.get("type") == kind:
+            return item
+    return {}

@@ -1,0 +1,327 @@
+#!/usr/bin/python
+"""Bring users, directories, files, keys, kernel modules and sysctls of one component into a wanted state, in one call.
+
+Called by the ``install_component`` action, not from playbooks. Standard library only; Python 3.8 and newer.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import grp
+import json
+import os
+import pwd
+import shlex
+import subprocess
+import tempfile
+from typing import Any, Dict, List, Optional, Tuple
+
+from ansible.module_utils.basic import AnsibleModule
+
+DOCUMENTATION = r"""
+module: host_state
+short_description: Users, directories, files and keys of one component, in one call
+description:
+  - Takes one JSON document (base64) with the lists C(users), C(directories), C(files), C(keys), C(modules),
+    C(sysctls) and C(absent), and changes only what differs.
+  - Remembers what it made in C(/var/lib/kubeproof/manifest.json), so that a reset can undo exactly that.
+options:
+  payload:
+    description: The wanted state as base64 of JSON. Opaque, because it carries secrets that must not be logged.
+    type: str
+    required: true
+author: [The kubeproof authors]
+"""
+
+STATE_DIRECTORY = "/var/lib/kubeproof"
+Change = Dict[str, str]
+
+
+class Manifest:
+    """What kubeproof made on this host. ``entries`` are unique by kind and path or name."""
+
+    def __init__(self, directory: str = STATE_DIRECTORY) -> None:
+        self.directory = directory
+        self.path = os.path.join(directory, "manifest.json")
+        self.dirty = False
+        self.entries: List[Dict[str, Any]] = []
+        with contextlib.suppress(FileNotFoundError), open(self.path, encoding="utf-8") as stream:
+            self.entries = json.load(stream)["entries"]
+        self._known = {(entry["kind"], entry.get("path") or entry.get("name")) for entry in self.entries}
+
+    def add(self, kind: str, identity: str, **details: Any) -> None:
+        """Remember a thing once; what is known already keeps its first record."""
+        if (kind, identity) in self._known:
+            return
+        key = "name" if kind in ("user", "unit", "module", "sysctl", "package") else "path"
+        self.entries.append({"kind": kind, key: identity, **details})
+        self._known.add((kind, identity))
+        self.dirty = True
+
+    def knows(self, kind: str, identity: str) -> bool:
+        return (kind, identity) in self._known
+
+    def save(self) -> None:
+        if self.dirty:
+            os.makedirs(self.directory, mode=0o755, exist_ok=True)
+            document = json.dumps({"version": 1, "entries": self.entries}, indent=1).encode()
+            write_atomically(self.path, document, 0, 0, 0o644)
+            self.dirty = False
+
+    def backup(self, path: str) -> str:
+        """Keep the content of a file that was here before us; returns where."""
+        target = self.directory + "/backup" + path
+        os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
+        with open(path, "rb") as stream:
+            status = os.fstat(stream.fileno())
+            write_atomically(target, stream.read(), status.st_uid, status.st_gid, status.st_mode & 0o7777)
+        return target
+
+
+def write_atomically(path: str, content: bytes, uid: int, gid: int, mode: int) -> None:
+    """Replace ``path`` in one step, so that a reader or a crash never sees half a file."""
+    descriptor, temporary = tempfile.mkstemp(prefix=".kubeproof-", dir=os.path.dirname(path))
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+            os.fchown(stream.fileno(), uid, gid)
+            os.fchmod(stream.fileno(), mode)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+class Host:
+    """The host's state, and the changes made to it (or, in check mode, that would be made)."""
+
+    def __init__(self, check_mode: bool, manifest: Manifest) -> None:
+        self.check_mode = check_mode
+        self.manifest = manifest
+        self.changes: List[Change] = []
+        self.diffs: List[Dict[str, str]] = []
+
+    def changed(self, path: str, what: str) -> None:
+        self.changes.append({"path": path, "what": what})
+
+    def owner(self, name: str, group: str) -> Tuple[int, int]:
+        """uid and gid. A user that check mode only pretends to have made counts as root."""
+        try:
+            user = pwd.getpwnam(name)
+            return user.pw_uid, grp.getgrnam(group).gr_gid if group else user.pw_gid
+        except KeyError:
+            if self.check_mode:
+                return 0, 0
+            raise
+
+    def user(self, name: str) -> None:
+        with contextlib.suppress(KeyError):
+            pwd.getpwnam(name)
+            return
+        self.changed("user " + name, "created")
+        if self.check_mode:
+            return
+        self.manifest.add("user", name)
+        self.manifest.save()
+        run(["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent",
+             "--shell", "/usr/sbin/nologin", name])  # fmt: skip
+
+    def data_directory(self, path: str) -> None:
+        """Remember that a component keeps its data here, so that a reset empties it; not if others' data is in it."""
+        known = self.manifest.knows("data", path)
+        if self.check_mode or known or (os.path.isdir(path) and os.listdir(path)):
+            return
+        self.manifest.add("data", path)
+        self.manifest.save()
+
+    def directory(self, path: str, uid: int, gid: int, mode: int, ours: bool = True) -> None:
+        """Make ``path`` and its parents. Parents are root's; only the last is given owner and mode."""
+        if not os.path.isdir(path):
+            parent = os.path.dirname(path)
+            if not os.path.isdir(parent) and parent != path:
+                self.directory(parent, 0, 0, 0o755)
+            self.changed(path, "created")
+            if self.check_mode:
+                return
+            self.manifest.add("directory", path)
+            self.manifest.save()
+            os.mkdir(path, mode)
+        elif not ours:
+            return
+        self.attributes(path, uid, gid, mode)
+
+    def attributes(self, path: str, uid: int, gid: int, mode: int) -> None:
+        status = os.stat(path)
+        if (status.st_uid, status.st_gid) != (uid, gid):
+            self.changed(path, "owner")
+            if not self.check_mode:
+                os.chown(path, uid, gid)
+        if status.st_mode & 0o7777 != mode:
+            self.changed(path, "mode")
+            if not self.check_mode:
+                os.chmod(path, mode)
+
+    def file(self, wanted: Dict[str, Any]) -> None:
+        path, content = wanted["path"], base64.b64decode(wanted["content"])
+        uid, gid = self.owner(wanted["owner"], wanted.get("group", ""))
+        mode = int(wanted["mode"], 8)
+        self.directory(os.path.dirname(path), 0, 0, 0o755, ours=False)
+        before = read(path)
+        if before == content:
+            self.attributes(path, uid, gid, mode)
+            return
+        self.changed(path, "created" if before is None else "content")
+        if not wanted.get("secret"):
+            self.diffs.append({"before_header": path, "after_header": path,
+                               "before": (before or b"").decode(errors="replace"),
+                               "after": content.decode(errors="replace")})  # fmt: skip
+        if wanted.get("validate"):
+            validate(path, content, wanted["validate"])
+        if self.check_mode:
+            return
+        self._remember_file(path, before)
+        write_atomically(path, content, uid, gid, mode)
+
+    def _remember_file(self, path: str, before: Optional[bytes]) -> None:
+        kind = "unit" if path.startswith("/etc/systemd/system/") and path.endswith((".service", ".timer")) else "file"
+        identity = os.path.basename(path) if kind == "unit" else path
+        if not self.manifest.knows(kind, identity):
+            backup = self.manifest.backup(path) if before is not None else None
+            self.manifest.add(kind, identity, backup=backup)
+            self.manifest.save()
+
+    def key(self, wanted: Dict[str, Any]) -> Dict[str, str]:
+        """Make the private key of a certificate if it is not there; returns certificate and public key, PEM."""
+        path = wanted["path"] + ".key"
+        uid, gid = self.owner(wanted["owner"], wanted.get("group", ""))
+        self.directory(os.path.dirname(path), 0, 0, 0o755, ours=False)
+        if not os.path.exists(path):
+            self.changed(path, "created")
+            if self.check_mode:
+                return {"certificate": "", "public_key": ""}
+            self._remember_file(path, None)
+            # P-256: what upstream's own tools use by default since kubeadm 1.31 offers it; small and fast to sign with.
+            key = run(["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"])
+            write_atomically(path, key, uid, gid, 0o600)
+        self.attributes(path, uid, gid, 0o600)
+        certificate = read(wanted["path"] + ".crt") or b""
+        public_key = run(["openssl", "pkey", "-in", path, "-pubout"])
+        return {"certificate": certificate.decode(), "public_key": public_key.decode()}
+
+    def module(self, name: str) -> None:
+        """Load a kernel module. One that is built in, or that a container's machine has loaded, is present already."""
+        if module_present(name):
+            return
+        self.changed("kernel module " + name, "loaded")
+        if self.check_mode:
+            return
+        run(["modprobe", name])
+        self.manifest.add("module", name)
+
+    def sysctl(self, name: str, value: str) -> None:
+        path = "/proc/sys/" + name.replace(".", "/")
+        before = (read(path) or b"").decode().strip()
+        if before == value:
+            return
+        self.changed("sysctl " + name, before + " -> " + value)
+        if self.check_mode:
+            return
+        self.manifest.add("sysctl", name, before=before)
+        self.manifest.save()
+        with open(path, "w", encoding="ascii") as stream:
+            stream.write(value)
+
+    def absent(self, path: str) -> None:
+        if os.path.lexists(path):
+            self.changed(path, "removed")
+            if not self.check_mode:
+                os.unlink(path)
+
+
+def module_present(name: str) -> bool:
+    """Whether the kernel offers a module's function, however it came there."""
+    effects = {"br_netfilter": "/proc/sys/net/bridge/bridge-nf-call-iptables"}
+    if os.path.exists("/sys/module/" + name) or os.path.exists(effects.get(name, "/nonexistent")):
+        return True
+    filesystems = (read("/proc/filesystems") or b"").decode().split()
+    return name in filesystems
+
+
+def read(path: str) -> Optional[bytes]:
+    try:
+        with open(path, "rb") as stream:
+            return stream.read()
+    except FileNotFoundError:
+        return None
+
+
+def run(command: List[str]) -> bytes:
+    """Standard output of a command; what it complained of becomes the error."""
+    try:
+        return subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE).stdout
+    except FileNotFoundError:
+        raise RuntimeError("%s is not installed on this host" % command[0]) from None
+    except subprocess.CalledProcessError as error:
+        detail = error.stderr.decode(errors="replace").strip()
+        raise RuntimeError("%s failed (%d): %s" % (shlex.join(command), error.returncode, detail)) from None
+
+
+def validate(path: str, content: bytes, command: str) -> None:
+    """Let the component's own checker judge a file before it lands. ``%s`` in the command is the file."""
+    suffix = os.path.splitext(path)[1]
+    with tempfile.NamedTemporaryFile(prefix="kubeproof-", suffix=suffix) as stream:
+        stream.write(content)
+        stream.flush()
+        os.chmod(stream.name, 0o600)
+        try:
+            run([word.replace("%s", stream.name) for word in shlex.split(command)])
+        except RuntimeError as error:
+            raise RuntimeError("%s would not be valid, nothing was changed: %s" % (path, error)) from None
+
+
+def converge(host: Host, payload: Dict[str, Any]) -> Dict[str, Dict[str, str]]:
+    """Apply a whole payload in an order in which each part finds what it needs; returns the keys' certificates."""
+    for user in payload.get("users", []):
+        host.user(user)
+    for name in payload.get("modules", []):
+        host.module(name)
+    for wanted in payload.get("directories", []):
+        uid, gid = host.owner(wanted["owner"], wanted.get("group", ""))
+        if wanted.get("data"):
+            host.data_directory(wanted["path"])
+        host.directory(wanted["path"], uid, gid, int(wanted["mode"], 8))
+    certificates = {wanted["path"]: host.key(wanted) for wanted in payload.get("keys", [])}
+    for wanted in payload.get("files", []):
+        host.file(wanted)
+    for name, value in payload.get("sysctls", {}).items():
+        host.sysctl(name, str(value))
+    for path in payload.get("absent", []):
+        host.absent(path)
+    return certificates
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={"payload": {"type": "str", "required": True, "no_log": True}}, supports_check_mode=True
+    )
+    payload = json.loads(base64.b64decode(module.params["payload"]))
+    manifest = Manifest()
+    host = Host(module.check_mode, manifest)
+    try:
+        certificates = converge(host, payload)
+    except (OSError, RuntimeError, KeyError) as error:
+        manifest.save()
+        module.fail_json(msg=str(error), changes=host.changes)
+    if not module.check_mode:
+        manifest.save()
+    module.exit_json(
+        changed=bool(host.changes), changes=host.changes, certificates=certificates, diff=host.diffs
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+#!/usr/bin/python
+"""Wait until API objects are as they should be, and return what was asked of them."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Dict, List, Tuple
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.kube_client import ARGUMENTS, ApiError, Client, condition
+
+DOCUMENTATION = r"""
+module: kube_wait
+short_description: Wait until API objects are as they should be
+options:
+  server:
+    description: URL of the API server.
+    type: str
+    required: true
+  ca:
+    description: File with the authority of the server's certificate.
+    type: path
+    required: true
+  certificate:
+    description: File with the client certificate.
+    type: path
+    required: true
+  key:
+    description: File with the client certificate's key.
+    type: path
+    required: true
+  objects:
+    description: What to wait for.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      path:
+        description: The object's path in the API, as C(/api/v1/nodes/NAME).
+        type: str
+        required: true
+      condition:
+        description: A status condition that must be true.
+        type: str
+      field:
+        description: A field, dotted, that must be there.
+        type: str
+      value:
+        description: The value that the field must have.
+        type: raw
+  timeout:
+    description: How long to wait for all of them together, in seconds.
+    type: int
+    default: 120
+author: [The kubeproof authors]
+"""
+
+POLL_SECONDS = 0.2
+
+
+def field(document: Dict[str, Any], dotted: str) -> Any:
+    value: Any = document
+    for part in dotted.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
+
+
+def judge(document: Dict[str, Any], wanted: Dict[str, Any]) -> Tuple[bool, Any]:
+    """Whether an object is as wanted, and what was seen."""
+    if wanted.get("condition"):
+        seen = condition(document, wanted["condition"])
+        return seen.get("status") == "True", seen.get("message") or seen.get("reason") or "not reported yet"
+    value = field(document, wanted["field"])
+    if wanted.get("value") is None:
+        return value is not None, value
+    return value == wanted["value"], value
+
+
+def look(client: Client, wanted: Dict[str, Any]) -> Tuple[bool, Any]:
+    try:
+        return judge(client.get(wanted["path"]), wanted)
+    except ApiError as error:
+        if error.code == 404:
+            return False, "it does not exist"
+        raise
+
+
+def wait(client: Client, objects: List[Dict[str, Any]], timeout: float) -> Tuple[Dict[str, Any], List[str]]:
+    """Poll until all are as wanted; returns what was seen by path, and the complaints if time ran out."""
+    deadline = time.monotonic() + timeout
+    values: Dict[str, Any] = {}
+    pending = list(objects)
+    while True:
+        missing = []
+        for wanted in pending:
+            good, seen = look(client, wanted)
+            values[wanted["path"]] = seen
+            if not good:
+                missing.append(wanted)
+        pending = missing
+        if not pending:
+            return values, []
+        if time.monotonic() > deadline:
+            complaints = [
+                "%s: %s: %s" % (item["path"], item.get("condition") or item["field"], values[item["path"]])
+                for item in pending
+            ]
+            return values, complaints
+        time.sleep(POLL_SECONDS)
+
+
+def main() -> None:
+    suboptions = {
+        "path": {"type": "str", "required": True},
+        "condition": {"type": "str"},
+        "field": {"type": "str"},
+        "value": {"type": "raw"},
+    }
+    module = AnsibleModule(
+        argument_spec={
+            **ARGUMENTS,
+            "objects": {"type": "list", "elements": "dict", "required": True, "options": suboptions},
+            "timeout": {"type": "int", "default": 120},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        values, complaints = wait(Client(module.params), module.params["objects"], module.params["timeout"])
+    except (ApiError, OSError) as error:
+        module.fail_json(msg=str(error))
+    if complaints:
+        module.fail_json(msg="not there after %d s:\n%s" % (module.params["timeout"], "\n".join(complaints)))
+    module.exit_json(changed=False, values=values)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,278 @@
+"""The cluster's certificate authorities, and the certificates that they sign.
+
+Authorities live in one directory on the controller (``NAME.crt``, ``NAME.key``; 0600). Leaf keys are made on the hosts
+that use them; this module sees only their public halves.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import fcntl
+import ipaddress
+import os
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+AUTHORITIES = ("kubernetes", "etcd", "front-proxy")
+SERVICE_ACCOUNT = "service-account"
+ENCRYPTION_KEY = "encryption"
+"""The key with which the API server encrypts Secrets in etcd: 32 random bytes, base64."""
+_BACKDATE = datetime.timedelta(minutes=5)
+"""Certificates are valid from a little before now: a host whose clock is slightly behind must accept them."""
+_USAGES = {"server": ExtendedKeyUsageOID.SERVER_AUTH, "client": ExtendedKeyUsageOID.CLIENT_AUTH}
+
+
+class PkiError(Exception):
+    """Something about the authorities' files that an operator has to mend."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A leaf certificate as a role declares it.
+
+    ``usages`` are ``server`` and ``client``; ``names`` and ``addresses`` become subject alternative names;
+    ``organizations`` are what Kubernetes reads as groups
+    (https://kubernetes.io/docs/reference/access-authn-authz/authentication/#x509-client-certificates).
+    """
+
+    authority: str
+    common_name: str
+    usages: tuple[str, ...]
+    organizations: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+    lifetime: datetime.timedelta = field(default=datetime.timedelta(days=365))
+
+    def subject(self) -> x509.Name:
+        attributes = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in self.organizations]
+        return x509.Name([*attributes, x509.NameAttribute(NameOID.COMMON_NAME, self.common_name)])
+
+    def alternative_names(self) -> list[x509.GeneralName]:
+        names: list[x509.GeneralName] = [x509.DNSName(name) for name in _unique(self.names)]
+        return names + [x509.IPAddress(ipaddress.ip_address(address)) for address in _unique(self.addresses)]
+
+
+@dataclass(frozen=True)
+class Authority:
+    """A certificate authority whose key is at hand."""
+
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+
+    @classmethod
+    def load(cls, directory: Path, name: str) -> Authority:
+        certificate = x509.load_pem_x509_certificate(_read(directory / f"{name}.crt"))
+        key = serialization.load_pem_private_key(_read(directory / f"{name}.key"), password=None)
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise PkiError(f"{directory / name}.key: an elliptic-curve key is expected")
+        if key.public_key() != certificate.public_key():
+            raise PkiError(f"{directory / name}.key does not belong to {name}.crt: restore both from the same backup")
+        return cls(certificate, key)
+
+    def pem(self) -> str:
+        return _pem(self.certificate)
+
+    def issue(self, wanted: Wanted, public_key_pem: str, now: datetime.datetime) -> str:
+        """Sign a leaf certificate; returns PEM."""
+        public_key = _public_key(public_key_pem)
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(wanted.subject())
+            .issuer_name(self.certificate.subject)
+            .public_key(public_key)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - _BACKDATE)
+            .not_valid_after(min(now + wanted.lifetime, self.certificate.not_valid_after_utc))
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_key_usage(sign_certificates=False), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([_USAGES[usage] for usage in wanted.usages]), critical=False)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False)
+        )
+        if wanted.alternative_names():
+            builder = builder.add_extension(x509.SubjectAlternativeName(wanted.alternative_names()), critical=False)
+        return _pem(builder.sign(self.key, hashes.SHA256()))
+
+    def reason_to_issue(self, wanted: Wanted, certificate_pem: str, public_key_pem: str, now: datetime.datetime) -> str:
+        """Why the certificate at hand won't do, in words; empty if it will."""
+        if not certificate_pem:
+            return "there is none"
+        try:
+            certificate = x509.load_pem_x509_certificate(certificate_pem.encode())
+        except ValueError:
+            return "it cannot be read"
+        if certificate.public_key() != _public_key(public_key_pem):
+            return "it belongs to another key"
+        return self._signature_reason(certificate) or _content_reason(wanted, certificate) or _age_reason(certificate, now)
+
+    def _signature_reason(self, certificate: x509.Certificate) -> str:
+        try:
+            certificate.verify_directly_issued_by(self.certificate)
+        except Exception:  # the library raises several unrelated types for "not this authority's"
+            return "another authority signed it"
+        return ""
+
+
+def ensure_authorities(directory: Path, cluster: str, lifetime: datetime.timedelta) -> list[str]:
+    """Make what is missing of the authorities and the service-account key pair; returns the names of what was made.
+
+    Half of a pair is an error, never a reason to make a new one: a new authority would cut off every component.
+    """
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _exclusive(directory):
+        made = _ensure_encryption_key(directory)
+        made += [name for name in AUTHORITIES if _ensure_pair(directory, name, lambda n: _new_authority(n, cluster, lifetime))]
+        if _ensure_pair(directory, SERVICE_ACCOUNT, lambda _name: _new_service_account(), public_suffix=".pub"):
+            made.append(SERVICE_ACCOUNT)
+    return made
+
+
+def _ensure_encryption_key(directory: Path) -> list[str]:
+    """The first thing that is made: where authorities are but no key, it was lost, and Secrets can't be read without."""
+    path = directory / f"{ENCRYPTION_KEY}.key"
+    if path.exists():
+        return []
+    if (directory / f"{AUTHORITIES[0]}.crt").exists():
+        raise PkiError(f"{path} is missing: restore it; without it no Secret of the cluster can be read")
+    write_private(path, base64.b64encode(secrets.token_bytes(32)))
+    return [ENCRYPTION_KEY]
+
+
+def _ensure_pair(directory: Path, name: str, make: Callable[[str], tuple[bytes, bytes]], public_suffix: str = ".crt") -> bool:
+    public, private = directory / f"{name}{public_suffix}", directory / f"{name}.key"
+    if public.exists() and private.exists():
+        return False
+    if public.exists():
+        raise PkiError(f"{public} is there but {private.name} is not: restore it; a new one would not match the cluster")
+    public_pem, private_pem = make(name)
+    # The public half lands last: a run killed in between leaves a key alone, which the next run replaces.
+    write_private(private, private_pem)
+    write_private(public, public_pem)
+    return True
+
+
+def _new_authority(name: str, cluster: str, lifetime: datetime.timedelta) -> tuple[bytes, bytes]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    now = datetime.datetime.now(datetime.timezone.utc)
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{cluster} {name} CA")])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _BACKDATE)
+        .not_valid_after(now + lifetime)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_key_usage(sign_certificates=True), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    return _pem(certificate).encode(), private_pem(key)
+
+
+def _new_service_account() -> tuple[bytes, bytes]:
+    # RSA: tokens signed with it verify everywhere, outside verifiers of the OIDC discovery document included.
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    public = key.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return public, private_pem(key)
+
+
+def _content_reason(wanted: Wanted, certificate: x509.Certificate) -> str:
+    if certificate.subject != wanted.subject():
+        return "its subject is not the wanted one"
+    if _extension_names(certificate) != set(wanted.alternative_names()):
+        return "its alternative names are not the wanted ones"
+    usages = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    if set(usages) != {_USAGES[usage] for usage in wanted.usages}:
+        return "its usages are not the wanted ones"
+    return ""
+
+
+def _age_reason(certificate: x509.Certificate, now: datetime.datetime) -> str:
+    life = certificate.not_valid_after_utc - certificate.not_valid_before_utc
+    left = certificate.not_valid_after_utc - now
+    if left < life / 3:
+        return f"less than a third of its life is left (valid until {certificate.not_valid_after_utc:%Y-%m-%d})"
+    return ""
+
+
+def _extension_names(certificate: x509.Certificate) -> set[x509.GeneralName]:
+    try:
+        return set(certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
+    except x509.ExtensionNotFound:
+        return set()
+
+
+def _key_usage(*, sign_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True,
+        key_cert_sign=sign_certificates,
+        crl_sign=sign_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _public_key(pem: str) -> ec.EllipticCurvePublicKey:
+    key = serialization.load_pem_public_key(pem.encode())
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise PkiError("a host offered a public key that is not an elliptic-curve key")
+    return key
+
+
+def _unique(values: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(values))
+
+
+def _pem(certificate: x509.Certificate) -> str:
+    return certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def private_pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> bytes:
+    """PKCS #8, PEM, not encrypted: the file's mode protects it."""
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise PkiError(f"{path} is missing: run playbooks/cluster.yml from its start, it makes the authorities") from None
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Write a file that only its owner may read, in one step."""
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(path)
+
+
+@contextmanager
+def _exclusive(directory: Path) -> Iterator[None]:
+    """Two runs against one inventory must not make two authorities."""
+    with (directory / ".lock").open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
