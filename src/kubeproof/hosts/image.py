@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import subprocess
 import tempfile
@@ -55,8 +54,9 @@ PACKAGES = (
 # starts, so the key has to come first.
 _SSHD_UNIT = """\
 [Service]
+Environment=KEY=/etc/ssh/ssh_host_ed25519_key
 ExecStartPre=
-ExecStartPre=/bin/sh -c 'test -s /etc/ssh/ssh_host_ed25519_key || ssh-keygen -q -t ed25519 -N "" -f /etc/ssh/ssh_host_ed25519_key'
+ExecStartPre=/bin/sh -c 'test -s "$KEY" || ssh-keygen -q -t ed25519 -N "" -f "$KEY"'
 ExecStartPre=/usr/sbin/sshd -t
 """
 
@@ -226,5 +226,4 @@ def remove_old(cache: Path) -> None:
             # Refused while a host still uses it: then it goes at a later time.
             attempt(["podman", "rmi", name])
     for leftover in cache.glob("host-image-*"):
-        if os.path.isdir(leftover):
-            shutil.rmtree(leftover, ignore_errors=True)
+        shutil.rmtree(leftover, ignore_errors=True)

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from kubeproof.errors import KubeproofError
-from kubeproof.hosts import image, network, podman, ssh
+from kubeproof.hosts import forwarding, image, machine, network, podman, ssh
 from kubeproof.hosts.plan import ContainerHost, Plan
 from kubeproof.locking import locked
 
@@ -25,7 +25,9 @@ def create(plan: Plan, cache: Path, report: Report, *, replace: bool = False) ->
     unwanted = _unfinished(present) | _outdated(plan, present, report, replace=replace)
     for name in sorted(unwanted):
         podman.remove(present.pop(name).name)
+    machine.claim(plan.network.name)
     connected = network.ensure(plan)
+    forwarding.ensure(plan)
     key, fresh_key = ssh.ensure_key(plan)
     with ThreadPoolExecutor() as pool:
         starts = [pool.submit(_bring_up, plan, host, present.get(host.name), connected, key) for host in plan.hosts]
@@ -76,13 +78,11 @@ def _outdated(plan: Plan, present: Mapping[str, podman.Container], report: Repor
     return found
 
 
-def _bring_up(
-    plan: Plan, host: ContainerHost, present: podman.Container | None, connected: set[str], key: str
-) -> str:
+def _bring_up(plan: Plan, host: ContainerHost, present: podman.Container | None, connected: set[str], key: str) -> str:
     """Bring one host to where its systemd runs; returns what that took, in words."""
     if present is None:
         podman.create(plan, host)
-        podman.put(host.container, {**_identity(host), **_authorized_keys(key)})
+        podman.put(host.container, {**_identity(plan, host), **_authorized_keys(key)})
         podman.start(host.container)
         return "made and started"
     if present.running and host.name not in connected:
@@ -94,11 +94,13 @@ def _bring_up(
     return "started again"
 
 
-def _identity(host: ContainerHost) -> dict[str, str]:
-    """What makes a host itself. Its resolver is its own address, where nothing listens: names fail at once."""
+def _identity(plan: Plan, host: ContainerHost) -> dict[str, str]:
+    """What makes a host itself."""
+    # An isolated host's resolver is its own address, where nothing listens: names fail at once.
+    resolvers = [str(host.address)] if plan.network.isolated else machine.resolvers()
     return {
         "etc/hosts": f"127.0.0.1 localhost\n::1 localhost ip6-localhost\n{host.address} {host.name}\n",
-        "etc/resolv.conf": f"nameserver {host.address}\n",
+        "etc/resolv.conf": "".join(f"nameserver {address}\n" for address in resolvers),
     }
 
 
@@ -124,7 +126,9 @@ def destroy(plan: Plan, report: Report) -> bool:
     for each in present:
         report(f"{each.host}: removed")
     had_network = network.exists(plan.network)
+    forwarding.remove(plan.network)
     network.remove(plan.network)
+    machine.release(plan.network.name)
     shutil.rmtree(ssh.directory(plan), ignore_errors=True)
     return bool(present) or had_network
 

@@ -45,9 +45,8 @@ def ensure(plan: Plan) -> set[str]:
         # Without its interface a switch is what a killed run left half made.
         _remove_namespaces([network.name])
         _make_switch(network)
-    connected = {host.name for host in plan.hosts if _connect(network, host)}
-    _keep_stray_packets(plan)
-    return connected
+    _route(plan)
+    return {host.name for host in plan.hosts if _connect(network, host)}
 
 
 def remove(network: Network) -> None:
@@ -75,7 +74,6 @@ def _make_switch(network: Network) -> None:
         f"link add {_BRIDGE} type bridge",
         f"address add {network.gateway}/{length} dev {_BRIDGE}",
         f"link set {_BRIDGE} up",
-        "route add unreachable default",
     )
     run(["ip", "link", "add", network.interface, "type", "veth", "peer", "name", _UPLINK, "netns", switch])
     _batch(switch, f"link set {_UPLINK} master {_BRIDGE} up")
@@ -83,12 +81,28 @@ def _make_switch(network: Network) -> None:
     run(["ip", "address", "add", f"{network.machine_address}/{length}", "dev", network.interface])
 
 
+def _route(plan: Plan) -> None:
+    """Where the switch sends what is not for the segment, and where this machine sends what is for the cluster.
+
+    Pods and services are not reachable from the machine. Without its routes to the switch, which refuses them, a test
+    that tries would send its packets to whoever the machine's own gateway is.
+    """
+    network = plan.network
+    way_out = "unreachable default" if network.isolated else f"default via {network.machine_address}"
+    _batch(network.name, *(f"route replace {route}" for route in (way_out, *_refused(plan.virtual_networks))))
+    for virtual in plan.virtual_networks:
+        if not _overlaps_route(virtual, except_interface=network.interface):
+            run(["ip", "route", "replace", str(virtual), "via", str(network.gateway), "dev", network.interface])
+
+
+def _refused(networks: Iterable[ipaddress.IPv4Network]) -> list[str]:
+    return [f"unreachable {network}" for network in networks]
+
+
 def _bridge_past_the_firewall(switch: str) -> dict[str, str]:
     """Settings that keep bridged frames out of iptables; there are none where br_netfilter is not loaded."""
     names = ("net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6tables")
-    return {
-        name: "0" for name in names if attempt(["ip", "netns", "exec", switch, "sysctl", "--values", name]).ok
-    }
+    return {name: "0" for name in names if attempt(["ip", "netns", "exec", switch, "sysctl", "--values", name]).ok}
 
 
 def _connect(network: Network, host: ContainerHost) -> bool:
@@ -117,19 +131,6 @@ def _is_connected(namespace: str, host: ContainerHost) -> bool:
         return False
     addresses = [entry["local"] for link in json.loads(shown.stdout) if link for entry in link["addr_info"]]
     return str(host.address) in addresses
-
-
-def _keep_stray_packets(plan: Plan) -> None:
-    """Route what this machine itself sends to the cluster's virtual networks to the switch, which refuses it.
-
-    Pods and services are not reachable from here. Without these routes a test that tries would send its packets
-    to whoever the machine's own gateway is.
-    """
-    network = plan.network
-    for virtual in plan.virtual_networks:
-        if not _overlaps_route(virtual, except_interface=network.interface):
-            target = ["via", str(network.gateway), "dev", network.interface]
-            run(["ip", "route", "replace", str(virtual), *target])
 
 
 def _refuse_taken_subnet(network: Network) -> None:
@@ -165,7 +166,9 @@ def _namespaces_of(network: Network) -> list[str]:
     if not NAMESPACES.is_dir():
         return []
     switch = network.name
-    return sorted(path.name for path in NAMESPACES.iterdir() if path.name == switch or path.name.startswith(f"{switch}."))
+    return sorted(
+        path.name for path in NAMESPACES.iterdir() if path.name == switch or path.name.startswith(f"{switch}.")
+    )
 
 
 def _remove_namespaces(names: Iterable[str]) -> None:

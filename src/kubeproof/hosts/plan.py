@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import ipaddress
 import re
@@ -10,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from kubeproof import paths
 from kubeproof.errors import KubeproofError
 from kubeproof.inventory import Host, Inventory
 
@@ -53,6 +57,11 @@ class PublishedPort:
     address: str = "127.0.0.1"
     protocol: str = "tcp"
 
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine itself reaches it."""
+        return ipaddress.IPv4Address(self.address).is_loopback
+
 
 @dataclass(frozen=True)
 class ContainerHost:
@@ -90,7 +99,25 @@ def plan(inventory: Inventory) -> Plan:
         "published port",
         [(host.name, f"{port.address}:{port.published}/{port.protocol}") for host in hosts for port in host.ports],
     )
-    return Plan(inventory=inventory.path, state=inventory.state, network=network, hosts=hosts)
+    return Plan(
+        inventory=inventory.path,
+        state=inventory.state,
+        network=network,
+        hosts=hosts,
+        virtual_networks=_virtual_networks(inventory),
+    )
+
+
+def _virtual_networks(inventory: Inventory) -> tuple[ipaddress.IPv4Network, ...]:
+    """The cluster's own networks, as far as they can be told before anything is checked or rendered."""
+    defaults = yaml.safe_load((paths.PROJECT / "roles" / "cluster" / "defaults" / "main.yml").read_text())
+    found = set()
+    for host in inventory.hosts.values():
+        for name in ("cluster_pod_network", "cluster_service_network"):
+            # What is not a network is for the preflight to name.
+            with contextlib.suppress(ValueError):
+                found.add(ipaddress.IPv4Network(host.variables.get(name, defaults[name])))
+    return tuple(sorted(found))
 
 
 def _network(inventory: Inventory) -> Network:

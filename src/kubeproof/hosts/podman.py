@@ -10,6 +10,7 @@ import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from kubeproof.hosts import image, network
 from kubeproof.hosts.plan import ContainerHost, Plan
@@ -44,14 +45,12 @@ def containers(network_name: str) -> list[Container]:
     return [_container(each) for each in listed]
 
 
-def _container(shown: Mapping[str, object]) -> Container:
+def _container(shown: Mapping[str, Any]) -> Container:
     labels = shown["Labels"]
-    names = shown["Names"]
-    assert isinstance(labels, dict) and isinstance(names, list)
     return Container(
-        name=names[0],
+        name=shown["Names"][0],
         host=labels[f"{_LABEL}.host"],
-        state=str(shown["State"]),
+        state=shown["State"],
         recipe=labels[f"{_LABEL}.recipe"],
         inventory=labels[f"{_LABEL}.inventory"],
     )
