@@ -1,0 +1,542 @@
+#!/usr/bin/python
+"""Everything kubeproof wants to know of a host before it changes anything, in one call that only reads.
+
+Standard library only; Python 3.8 and newer. What cannot be read is ``None`` or empty: judging is the controller's part.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gzip
+import json
+import os
+import platform
+import re
+import shlex
+import shutil
+import socket
+import struct
+import subprocess
+import time
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
+
+from ansible.module_utils.basic import AnsibleModule
+
+DOCUMENTATION = r"""
+module: host_report
+short_description: What a host is, has and runs, without changing anything
+description:
+  - Reads C(/proc), C(/sys) and a few files, and asks C(ip) and C(systemctl) once each.
+  - The action plugin of the same name adds between which of the controller's times the host was asked, and turns a host
+    that cannot be reached or examined into a report that says so.
+options:
+  paths:
+    description: Directories whose file system matters. One that does not exist yet stands for its nearest parent.
+    type: list
+    elements: str
+    default: [/, /var/lib/etcd, /var/lib/containerd, /var/lib/kubelet, /usr/local/bin]
+  state_directory:
+    description: Where kubeproof remembers on a host what it made there.
+    type: str
+    default: /var/lib/kubeproof
+author: [The kubeproof authors]
+"""
+
+RETURN = r"""
+ansible_facts:
+  description: One fact, C(kubeproof_host). Sizes are bytes, times seconds since 1970. Its shape is C(kubeproof.host_report.HostReport).
+  returned: always
+  type: dict
+"""
+
+Report = Dict[str, Any]
+
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "ppc64le": "ppc64le", "s390x": "s390x"}
+PACKAGE_MANAGERS = ("apt-get", "dnf", "yum", "zypper", "pacman", "apk")
+COMMANDS = (
+    "conntrack", "gzip", "haproxy", "ip", "iptables", "keepalived", "modprobe", "mount", "nft", "nsenter", "openssl",
+    "sha256sum", "systemctl", "tar", "umount", "useradd", "zstd",
+)  # fmt: skip
+# Programs of which another copy would fight with ours, and firewalls that may drop what we send.
+PROCESSES = {
+    "cloudcore", "containerd", "crio", "dockerd", "etcd", "firewalld", "haproxy", "k0s", "k3s", "k3s-agent",
+    "k3s-server", "kube-apiserver", "kube-controller", "kube-proxy", "kube-scheduler", "kubelet", "microk8s", "rke2",
+}  # fmt: skip
+# What other installers leave. A directory counts if anything is in it.
+LEFTOVERS = (
+    "/etc/kubernetes", "/etc/cni/net.d", "/etc/rancher", "/var/lib/etcd", "/var/lib/kubelet", "/var/lib/rancher",
+    "/var/lib/k0s", "/var/snap/microk8s",
+)  # fmt: skip
+SYSCTLS = (
+    "fs.inotify.max_user_instances", "fs.inotify.max_user_watches", "fs.nr_open", "kernel.panic",
+    "kernel.panic_on_oops", "kernel.pid_max", "net.bridge.bridge-nf-call-iptables", "net.ipv4.ip_forward",
+    "net.ipv4.ip_local_port_range", "net.netfilter.nf_conntrack_max",
+    "net.netfilter.nf_conntrack_tcp_timeout_close_wait", "net.netfilter.nf_conntrack_tcp_timeout_established",
+    "vm.overcommit_memory", "vm.panic_on_oom",
+)  # fmt: skip
+# capabilities(7) by number: those whose absence changes what components may do.
+CAPABILITIES = {
+    0: "CAP_CHOWN", 1: "CAP_DAC_OVERRIDE", 5: "CAP_KILL", 12: "CAP_NET_ADMIN", 13: "CAP_NET_RAW", 16: "CAP_SYS_MODULE",
+    18: "CAP_SYS_CHROOT", 19: "CAP_SYS_PTRACE", 21: "CAP_SYS_ADMIN", 24: "CAP_SYS_RESOURCE", 25: "CAP_SYS_TIME",
+    27: "CAP_MKNOD", 34: "CAP_SYSLOG", 39: "CAP_BPF",
+}  # fmt: skip
+
+
+class Kernel(NamedTuple):
+    """How a kernel module shows that it is there: its build option, and a file that exists while it works."""
+
+    option: str
+    effect: str = ""
+
+
+MODULES = {
+    "br_netfilter": Kernel("BRIDGE_NETFILTER", "/proc/sys/net/bridge/bridge-nf-call-iptables"),
+    "ip_tables": Kernel("IP_NF_IPTABLES"),
+    "nf_conntrack": Kernel("NF_CONNTRACK", "/proc/sys/net/netfilter/nf_conntrack_max"),
+    "nf_tables": Kernel("NF_TABLES"),
+    "overlay": Kernel("OVERLAY_FS"),
+    "vxlan": Kernel("VXLAN"),
+}
+
+Run = Callable[[Sequence[str]], str]
+
+
+def run(command: Sequence[str]) -> str:
+    """Standard output of a command, whatever its exit code; empty if it is not there or hangs."""
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=5,
+            env={**os.environ, "LC_ALL": "C"}, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.decode(errors="replace")
+
+
+class Machine:
+    """The host as seen through its files and commands. Tests give another root and other commands."""
+
+    def __init__(self, root: str = "", run: Run = run) -> None:
+        self.root = root
+        self.run = run
+
+    def path(self, path: str) -> str:
+        return self.root + path
+
+    def read(self, path: str) -> str:
+        """Text of a file; empty if there is none or it may not be read."""
+        try:
+            with open(self.path(path), encoding="utf-8", errors="replace") as stream:
+                return stream.read()
+        except OSError:
+            return ""
+
+    def word(self, path: str) -> str:
+        return self.read(path).strip()
+
+    def exists(self, path: str) -> bool:
+        return os.path.exists(self.path(path))
+
+    def list(self, path: str) -> List[str]:
+        try:
+            return sorted(os.listdir(self.path(path)))
+        except OSError:
+            return []
+
+    def link(self, path: str) -> str:
+        try:
+            return os.readlink(self.path(path))
+        except OSError:
+            return ""
+
+    def document(self, path: str) -> Any:
+        """Content of a JSON file; ``None`` if there is none or it is broken."""
+        try:
+            return json.loads(self.read(path))
+        except ValueError:
+            return None
+
+    def processes(self) -> Iterator[int]:
+        return (int(name) for name in self.list("/proc") if name.isdigit())
+
+
+def fields(text: str, separator: str) -> Dict[str, str]:
+    """``key<separator>value`` lines as a dictionary, both stripped."""
+    pairs = (line.partition(separator) for line in text.splitlines() if separator in line)
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def operating_system(machine: Machine) -> Report:
+    text = machine.read("/etc/os-release") or machine.read("/usr/lib/os-release")
+    values = {key: "".join(shlex.split(value)[:1]) for key, value in fields(text, "=").items() if key[:1] != "#"}
+    return {
+        "id": values.get("ID", ""),
+        "version": values.get("VERSION_ID", ""),
+        "pretty": values.get("PRETTY_NAME", ""),
+        "like": values.get("ID_LIKE", "").split(),
+    }
+
+
+def systemd(machine: Machine) -> Report:
+    """Version, state (``running``, ``degraded`` …) and what it found out of virtualization; one question to PID 1."""
+    properties = fields(machine.run(["systemctl", "show", "-p", "Version,SystemState,Virtualization"]), "=")
+    version = re.match(r"\d+", properties.get("Version", ""))
+    return {
+        "init": machine.exists("/run/systemd/system"),
+        "version": int(version.group()) if version else None,
+        "state": properties.get("SystemState", ""),
+        "virtualization": properties.get("Virtualization", ""),
+    }
+
+
+def container(machine: Machine) -> str:
+    """The container manager that made this host (``podman``, ``lxc`` …); empty on a machine of its own."""
+    environment = machine.read("/proc/1/environ").split("\0")
+    named = [entry[len("container=") :] for entry in environment if entry.startswith("container=")]
+    return machine.word("/run/systemd/container") or "".join(named[:1])
+
+
+def memory(machine: Machine) -> Report:
+    values = {key: int(value.split()[0]) * 1024 for key, value in fields(machine.read("/proc/meminfo"), ":").items()}
+    return {"total": values.get("MemTotal", 0), "available": values.get("MemAvailable", 0)}
+
+
+def swap_devices(machine: Machine) -> List[str]:
+    return [line.split()[0] for line in machine.read("/proc/swaps").splitlines()[1:] if line.strip()]
+
+
+def mounts(machine: Machine) -> List[Tuple[str, str]]:
+    """Mount point and file system type, in the order in which they were mounted."""
+    rows = (line.split() for line in machine.read("/proc/self/mounts").splitlines())
+    return [(row[1].replace("\\040", " "), row[2]) for row in rows if len(row) > 2]
+
+
+def existing_parent(machine: Machine, path: str) -> str:
+    while not machine.exists(path) and path != "/":
+        path = os.path.dirname(path)
+    return path
+
+
+def file_system_type(path: str, mounted: List[Tuple[str, str]]) -> str:
+    """Type of the last mount whose point is the longest that holds the path."""
+    holders = [(len(point), kind) for point, kind in mounted if (path + "/").startswith(point.rstrip("/") + "/")]
+    longest = max((length for length, _ in holders), default=0)
+    return next((kind for length, kind in reversed(holders) if length == longest), "")
+
+
+def disk(machine: Machine, path: str, mounted: List[Tuple[str, str]]) -> Report:
+    """The file system under a path. ``device`` tells paths on one file system from others."""
+    parent = os.path.realpath(existing_parent(machine, path)) if not machine.root else existing_parent(machine, path)
+    status = os.statvfs(machine.path(parent))
+    return {
+        "on": parent,
+        "device": os.stat(machine.path(parent)).st_dev,
+        "type": file_system_type(parent, mounted),
+        "total": status.f_blocks * status.f_frsize,
+        # What root may use: components that write much run as root or are given their own directory by it.
+        "free": status.f_bavail * status.f_frsize,
+        "inodes_total": status.f_files,
+        "inodes_free": status.f_favail,
+        "read_only": bool(status.f_flag & os.ST_RDONLY),
+    }
+
+
+def interfaces(machine: Machine) -> Dict[str, Report]:
+    """Every interface but loopback. ``kind`` is the link's (``veth``, ``bridge``, ``vxlan`` …), empty for hardware."""
+    try:
+        links = json.loads(machine.run(["ip", "-details", "-json", "address", "show"]) or "[]")
+    except ValueError:
+        return {}
+    return {link["ifname"]: interface(link) for link in links if link.get("link_type") != "loopback"}
+
+
+def interface(link: Report) -> Report:
+    addresses = [entry for entry in link.get("addr_info", []) if entry.get("scope") != "link" and "local" in entry]
+    return {
+        "mac": link.get("address", ""),
+        "mtu": link.get("mtu", 0),
+        "up": "UP" in link.get("flags", []),
+        "kind": link.get("linkinfo", {}).get("info_kind", ""),
+        "addresses": ["{local}/{prefixlen}".format(**entry) for entry in addresses],
+    }
+
+
+def default_route(machine: Machine) -> Optional[Report]:
+    """The IPv4 default route with the lowest metric: /proc/net/route has addresses as little-endian hexadecimal."""
+    rows = (line.split() for line in machine.read("/proc/net/route").splitlines()[1:])
+    routes = [row for row in rows if len(row) > 7 and row[1] == row[7] == "00000000"]
+    if not routes:
+        return None
+    best = min(routes, key=lambda row: int(row[6]))
+    return {"interface": best[0], "gateway": ipv4(best[2])}
+
+
+def ipv4(word: str) -> str:
+    return socket.inet_ntop(socket.AF_INET, struct.pack("=I", int(word, 16)))
+
+
+def ipv6(words: str) -> str:
+    return socket.inet_ntop(socket.AF_INET6, struct.pack("=4I", *(int(words[i : i + 8], 16) for i in (0, 8, 16, 24))))
+
+
+class Listener(NamedTuple):
+    """A listening TCP socket; the inode says which process holds it."""
+
+    address: str
+    port: int
+    inode: str
+
+
+def listeners(machine: Machine) -> List[Listener]:
+    """Listening sockets of /proc/net/tcp and tcp6, where state 0A is LISTEN."""
+    found = []
+    for path, decode in (("/proc/net/tcp", ipv4), ("/proc/net/tcp6", ipv6)):
+        for row in (line.split() for line in machine.read(path).splitlines()[1:]):
+            if len(row) > 9 and row[3] == "0A":
+                address, _, port = row[1].partition(":")
+                found.append(Listener(decode(address), int(port, 16), row[9]))
+    return found
+
+
+def holders(machine: Machine, inodes: Set[str]) -> Dict[str, int]:
+    """Which process holds each socket. Processes that may not be looked into stay unknown."""
+    wanted = {"socket:[%s]" % inode: inode for inode in inodes}
+    found: Dict[str, int] = {}
+    for pid in machine.processes():
+        if len(found) == len(wanted):
+            break
+        for name in machine.list("/proc/%d/fd" % pid):
+            inode = wanted.get(machine.link("/proc/%d/fd/%s" % (pid, name)))
+            if inode:
+                found.setdefault(inode, pid)
+    return found
+
+
+def process(machine: Machine, pid: int) -> Report:
+    """A process, its name as the kernel has it (15 characters), and the systemd unit that it belongs to."""
+    return {
+        "pid": pid,
+        "name": machine.word("/proc/%d/comm" % pid),
+        "unit": unit(machine.read("/proc/%d/cgroup" % pid)),
+    }
+
+
+def unit(cgroups: str) -> str:
+    """The innermost service or scope in a /proc/PID/cgroup: systemd's own hierarchy before the unified one."""
+    rows = [line.split(":", 2) for line in cgroups.splitlines() if line.count(":") >= 2]
+    paths = [row[2] for row in rows if row[1] == "name=systemd"] or [row[2] for row in rows if row[0] == "0"]
+    parts = paths[0].split("/") if paths else []
+    return next((part for part in reversed(parts) if part.endswith((".service", ".scope"))), "")
+
+
+def ports(machine: Machine) -> List[Report]:
+    """Listening TCP ports with their owners; ``process`` is ``None`` where it cannot be told."""
+    sockets = listeners(machine)
+    owners = holders(machine, {entry.inode for entry in sockets})
+    known = {pid: process(machine, pid) for pid in set(owners.values())}
+    return [
+        {"port": entry.port, "address": entry.address, "process": known.get(owners.get(entry.inode, 0))}
+        for entry in sorted(set(sockets), key=lambda entry: (entry.port, entry.address))
+    ]
+
+
+def running(machine: Machine) -> List[Report]:
+    """Processes that matter to an installer. Those of containers, in PID namespaces of their own, are not the host's."""
+    own = machine.link("/proc/self/ns/pid")
+    named = (pid for pid in machine.processes() if machine.word("/proc/%d/comm" % pid) in PROCESSES)
+    return [process(machine, pid) for pid in named if machine.link("/proc/%d/ns/pid" % pid) == own]
+
+
+def cgroup(machine: Machine) -> Report:
+    """``version``: 2 only if controllers are in the unified hierarchy; ``hybrid`` has it for systemd alone."""
+    mounted = dict(mounts(machine))
+    if mounted.get("/sys/fs/cgroup") == "cgroup2":
+        return {"version": 2, "hybrid": False, "controllers": machine.word("/sys/fs/cgroup/cgroup.controllers").split()}
+    rows = (line.split() for line in machine.read("/proc/cgroups").splitlines()[1:])
+    return {
+        "version": 1,
+        "hybrid": mounted.get("/sys/fs/cgroup/unified") == "cgroup2",
+        "controllers": [row[0] for row in rows if len(row) == 4 and row[3] == "1"],
+    }
+
+
+def capabilities(machine: Machine, pid: str) -> List[str]:
+    """Effective capabilities, of those that matter."""
+    mask = int(fields(machine.read("/proc/%s/status" % pid), ":").get("CapEff", "0"), 16)
+    return [name for number, name in sorted(CAPABILITIES.items()) if mask >> number & 1]
+
+
+def hard_limits(machine: Machine, pid: str) -> Dict[str, Optional[int]]:
+    """Hard limits of open files and of processes; ``None`` is unlimited."""
+    text = machine.read("/proc/%s/limits" % pid)
+    found: Dict[str, Optional[int]] = {}
+    for name, label in (("nofile", "Max open files"), ("nproc", "Max processes")):
+        match = re.search(r"^%s\s+\S+\s+(\S+)" % label, text, re.MULTILINE)
+        found[name] = int(match.group(1)) if match and match.group(1) != "unlimited" else None
+    return found
+
+
+def kernel_options(machine: Machine) -> Dict[str, str]:
+    """The running kernel's build options (``y`` or ``m``) as far as it or its package tells."""
+    text = machine.read("/boot/config-" + platform.release())
+    if not text:
+        try:
+            with gzip.open(machine.path("/proc/config.gz"), "rt", encoding="utf-8") as stream:
+                text = stream.read()
+        except OSError:
+            return {}
+    return dict(re.findall(r"^CONFIG_(\w+)=([ym])$", text, re.MULTILINE))
+
+
+def kernel_modules(machine: Machine) -> Dict[str, str]:
+    """For each of MODULES: ``loaded``, ``builtin``, ``loadable`` or ``missing``."""
+    directory = "/lib/modules/" + platform.release()
+    options = kernel_options(machine)
+    loaded = {line.split(" ", 1)[0] for line in machine.read("/proc/modules").splitlines()}
+    builtin = module_names(machine.read(directory + "/modules.builtin"))
+    loadable = module_names(machine.read(directory + "/modules.dep"))
+    filesystems = machine.read("/proc/filesystems").split()
+
+    def state(name: str, kernel: Kernel) -> str:
+        if name in loaded:
+            return "loaded"
+        works = name in filesystems or machine.exists("/sys/module/" + name)
+        # In a container /proc/modules may be hidden and /lib/modules absent: then only the effect tells.
+        if works or options.get(kernel.option) == "y" or name in builtin or kernel.effect and machine.exists(kernel.effect):
+            return "builtin"
+        return "loadable" if name in loadable else "missing"
+
+    return {name: state(name, kernel) for name, kernel in MODULES.items()}
+
+
+def module_names(listing: str) -> Set[str]:
+    """Names in a modules.dep or modules.builtin: the file's name up to the first dot, dashes as underscores."""
+    paths = (line.split(":", 1)[0] for line in listing.splitlines())
+    return {os.path.basename(path).split(".", 1)[0].replace("-", "_") for path in paths}
+
+
+def sysctls(machine: Machine) -> Dict[str, Report]:
+    """Value and whether it may be written. A sysctl that does not exist (its module is not loaded) is left out."""
+    found = {}
+    for name in SYSCTLS:
+        path = "/proc/sys/" + name.replace(".", "/")
+        if machine.exists(path):
+            # The kernel judges access(2) to /proc/sys by file mode alone, also for root, and takes write permission
+            # away where a value belongs to another network namespace: this is the true answer.
+            found[name] = {"value": machine.word(path), "writable": os.access(machine.path(path), os.W_OK)}
+    return found
+
+
+def clock_synchronised() -> Optional[bool]:
+    """Whether something disciplines the clock: adjtimex(2), which returns TIME_ERROR (5) if nothing does."""
+    try:
+        # Zeros ask and set nothing. struct timex is 208 bytes on 64-bit Linux.
+        answer = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(512))
+    except (OSError, AttributeError):
+        return None
+    return None if answer < 0 else answer != 5
+
+
+def resolver(machine: Machine) -> Report:
+    """Name servers of /etc/resolv.conf, and systemd-resolved's own list of what is behind its stub."""
+    upstream = "/run/systemd/resolve/resolv.conf"
+    return {
+        "nameservers": nameservers(machine.read("/etc/resolv.conf")),
+        "upstream": upstream if nameservers(machine.read(upstream)) else "",
+    }
+
+
+def nameservers(text: str) -> List[str]:
+    rows = (line.split() for line in text.splitlines())
+    return [row[1] for row in rows if len(row) > 1 and row[0] == "nameserver"]
+
+
+def installed(machine: Machine, state_directory: str) -> Report:
+    """What kubeproof remembers of its own installation here; ``manifest`` is false on a host that is new to it."""
+    manifest = machine.document(state_directory + "/manifest.json")
+    entries = manifest.get("entries", []) if isinstance(manifest, dict) else []
+    components = machine.document(state_directory + "/components.json")
+    return {
+        "manifest": bool(entries),
+        "units": sorted(entry["name"] for entry in entries if entry.get("kind") == "unit"),
+        "paths": sorted(entry["path"] for entry in entries if "path" in entry),
+        "components": versions(components),
+    }
+
+
+def versions(components: Any) -> Dict[str, str]:
+    """Versions by component of a components.json, whose values are versions or dictionaries with one."""
+    listed = components.get("components", components) if isinstance(components, dict) else {}
+    found = {name: value.get("version") if isinstance(value, dict) else value for name, value in listed.items()}
+    return {name: version for name, version in found.items() if isinstance(version, str)}
+
+
+def leftovers(machine: Machine, ours: Sequence[str]) -> List[str]:
+    """Paths of other installers that hold something, and of which our manifest knows nothing at or below."""
+    return [
+        path
+        for path in LEFTOVERS
+        if machine.list(path) and not any(known == path or known.startswith(path + "/") for known in ours)
+    ]
+
+
+def report(machine: Machine, paths: Sequence[str], state_directory: str) -> Report:
+    """The whole report, in the shape of ``kubeproof.host_report.HostReport``."""
+    started = time.time()
+    mounted = mounts(machine)
+    state = installed(machine, state_directory)
+    swaps = swap_devices(machine)
+    return {
+        "hostname": platform.node(),
+        "machine_id": machine.word("/etc/machine-id"),
+        "os": operating_system(machine),
+        "arch": ARCHITECTURES.get(platform.machine(), platform.machine()),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "systemd": systemd(machine),
+        "container": container(machine),
+        "package_manager": next((name for name in PACKAGE_MANAGERS if shutil.which(name)), ""),
+        "commands": {name: command(name) for name in COMMANDS},
+        "cpus": os.cpu_count() or 1,
+        "memory": memory(machine),
+        "swap": {"on": bool(swaps), "devices": swaps},
+        "disks": {path: disk(machine, path, mounted) for path in paths},
+        "interfaces": interfaces(machine),
+        "default_route": default_route(machine),
+        "resolver": resolver(machine),
+        "ports": ports(machine),
+        "processes": running(machine),
+        "cgroup": cgroup(machine),
+        "capabilities": {"init": capabilities(machine, "1"), "self": capabilities(machine, "self")},
+        "limits": {"init": hard_limits(machine, "1"), "self": hard_limits(machine, "self")},
+        "modules": kernel_modules(machine),
+        "sysctls": sysctls(machine),
+        "selinux": {"1": "enforcing", "0": "permissive"}.get(machine.word("/sys/fs/selinux/enforce"), "disabled"),
+        "installed": state,
+        "leftovers": leftovers(machine, state["paths"]),
+        "clock": {"synchronised": clock_synchronised(), "start": started, "end": time.time()},
+    }
+
+
+def command(name: str) -> Optional[str]:
+    """Where a command is; the directories of the administrator's commands are searched too."""
+    return shutil.which(name, path=os.environ.get("PATH", os.defpath) + ":/usr/local/sbin:/usr/sbin:/sbin")
+
+
+def main() -> None:
+    paths = ["/", "/var/lib/etcd", "/var/lib/containerd", "/var/lib/kubelet", "/usr/local/bin"]
+    module = AnsibleModule(
+        argument_spec={
+            "paths": {"type": "list", "elements": "str", "default": paths},
+            "state_directory": {"type": "str", "default": "/var/lib/kubeproof"},
+        },
+        supports_check_mode=True,
+    )
+    facts = report(Machine(), module.params["paths"], module.params["state_directory"])
+    # Paths served to tell our leftovers from others'; a cluster's worth of them would only weigh on every later task.
+    del facts["installed"]["paths"]
+    module.exit_json(changed=False, ansible_facts={"kubeproof_host": facts})
+
+
+if __name__ == "__main__":
+    main()

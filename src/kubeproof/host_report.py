@@ -1,0 +1,183 @@
+"""The shape of what ``plugins/modules/host_report.py`` finds on a host. Sizes in bytes, times in seconds since 1970."""
+
+from __future__ import annotations
+
+from typing import Literal, TypedDict
+
+
+class OperatingSystem(TypedDict):
+    """From os-release(5): ``debian``, ``12``, ``Debian GNU/Linux 12 (bookworm)``, and what it is like."""
+
+    id: str
+    version: str
+    pretty: str
+    like: list[str]
+
+
+class Systemd(TypedDict):
+    """``init``: systemd is PID 1. ``state``: as ``systemctl is-system-running`` says."""
+
+    init: bool
+    version: int | None
+    state: str
+    virtualization: str
+
+
+class Memory(TypedDict):
+    """Of the kernel, whatever the limits of a container."""
+
+    total: int
+    available: int
+
+
+class Swap(TypedDict):
+    """Devices and files in use as swap; a container sees its machine's."""
+
+    on: bool
+    devices: list[str]
+
+
+class Disk(TypedDict):
+    """The file system under a path: ``on`` is the nearest directory that exists, ``device`` tells file systems apart."""
+
+    on: str
+    device: int
+    type: str
+    total: int
+    free: int
+    inodes_total: int
+    inodes_free: int
+    read_only: bool
+
+
+class Interface(TypedDict):
+    """A network interface; ``kind`` is empty for hardware, else ``veth``, ``bridge``, ``vxlan`` … Addresses with prefix."""
+
+    mac: str
+    mtu: int
+    up: bool
+    kind: str
+    addresses: list[str]
+
+
+class Route(TypedDict):
+    """The default route."""
+
+    interface: str
+    gateway: str
+
+
+class Resolver(TypedDict):
+    """Name servers of /etc/resolv.conf, and where systemd-resolved lists those behind its stub (or empty)."""
+
+    nameservers: list[str]
+    upstream: str
+
+
+class Process(TypedDict):
+    """``name`` is the kernel's (15 characters), ``unit`` the systemd service or scope, if any."""
+
+    pid: int
+    name: str
+    unit: str
+
+
+class Port(TypedDict):
+    """A listening TCP port; ``process`` is ``None`` where it could not be told."""
+
+    port: int
+    address: str
+    process: Process | None
+
+
+class Cgroup(TypedDict):
+    """``hybrid``: version 1 with an empty unified hierarchy beside it."""
+
+    version: Literal[1, 2]
+    hybrid: bool
+    controllers: list[str]
+
+
+class Limits(TypedDict):
+    """Hard limits; ``None`` is unlimited."""
+
+    nofile: int | None
+    nproc: int | None
+
+
+LimitsOf = TypedDict("LimitsOf", {"init": Limits, "self": Limits})
+CapabilitiesOf = TypedDict("CapabilitiesOf", {"init": list[str], "self": list[str]})
+
+
+class Sysctl(TypedDict):
+    """``writable``: the kernel would let root write it from here."""
+
+    value: str
+    writable: bool
+
+
+class Installed(TypedDict):
+    """What kubeproof remembers on the host: units with suffix, component versions as pinned (``v1.36.3``)."""
+
+    manifest: bool
+    units: list[str]
+    components: dict[str, str]
+
+
+class Clock(TypedDict):
+    """The host's time when the examination began and ended. ``synchronised`` is ``None`` if it could not be told."""
+
+    synchronised: bool | None
+    start: float
+    end: float
+
+
+class Asked(TypedDict):
+    """The controller's time before it asked and after it had the answer; added by the action plugin."""
+
+    before: float
+    after: float
+
+
+ModuleState = Literal["loaded", "builtin", "loadable", "missing"]
+
+
+class HostReport(TypedDict):
+    """The fact ``kubeproof_host`` of a host that could be examined."""
+
+    hostname: str
+    machine_id: str
+    os: OperatingSystem
+    arch: str
+    kernel: str
+    python: str
+    systemd: Systemd
+    container: str
+    package_manager: str
+    commands: dict[str, str | None]
+    cpus: int
+    memory: Memory
+    swap: Swap
+    disks: dict[str, Disk]
+    interfaces: dict[str, Interface]
+    default_route: Route | None
+    resolver: Resolver
+    ports: list[Port]
+    processes: list[Process]
+    cgroup: Cgroup
+    capabilities: CapabilitiesOf
+    limits: LimitsOf
+    modules: dict[str, ModuleState]
+    sysctls: dict[str, Sysctl]
+    selinux: Literal["enforcing", "permissive", "disabled"]
+    installed: Installed
+    leftovers: list[str]
+    clock: Clock
+    asked: Asked
+
+
+class Unexamined(TypedDict):
+    """The fact ``kubeproof_host`` of a host that could not: ``unreachable`` if no connection was had, and why."""
+
+    unreachable: bool
+    problem: str

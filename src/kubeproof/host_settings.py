@@ -1,0 +1,120 @@
+"""Facts decide: settings that follow from what a host can and cannot do, each with its reason.
+
+Nothing here knows of tests or of containers as such: a host that lacks a capability is given what works without it,
+wherever it runs.
+"""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from kubeproof.host_report import HostReport
+
+# What kubelet asks for by itself (maxOpenFiles), rounded up. Not "infinity": with systemd's fs.nr_open that is a
+# billion, and programs that walk or allocate by it take minutes; containerd 2 dropped it from its unit for that.
+OPEN_FILES = 1048576
+
+
+class KubeletSettings(TypedDict):
+    """Fields of ``KubeletConfiguration``, ready to be merged into it."""
+
+    cgroupDriver: str
+    failCgroupV1: bool
+    failSwapOn: bool
+    featureGates: dict[str, bool]
+    resolvConf: str
+
+
+class ContainerdSettings(TypedDict):
+    """``systemd_cgroup``: runc's ``SystemdCgroup``; ``restrict_oom_score_adj``: the CRI plugin's setting of that name."""
+
+    systemd_cgroup: bool
+    restrict_oom_score_adj: bool
+
+
+class KubeProxySettings(TypedDict):
+    """``conntrack`` of ``KubeProxyConfiguration``, or ``None`` where kube-proxy's defaults can be applied."""
+
+    conntrack: dict[str, int | str] | None
+
+
+class UnitLimits(TypedDict):
+    """For unit files: ``LimitNOFILE``, and whether ``OOMScoreAdjust`` may be negative."""
+
+    nofile: int
+    negative_oom_score: bool
+
+
+class HostSettings(TypedDict):
+    """All derived settings of one host. ``reasons`` tells why some are not the usual ones; empty on a usual host."""
+
+    kubelet: KubeletSettings
+    containerd: ContainerdSettings
+    kube_proxy: KubeProxySettings
+    limits: UnitLimits
+    reasons: list[str]
+
+
+def derive(report: HostReport) -> HostSettings:
+    """Settings from a host's report."""
+    reasons: list[str] = []
+    unified = report["cgroup"]["version"] == 2
+    # The kernel asks for it wherever a limit is raised or an OOM score lowered; units inherit PID 1's.
+    resource = "CAP_SYS_RESOURCE" in report["capabilities"]["init"]
+    if not unified:
+        reasons.append("cgroup version 1: kubelet's cgroupDriver is cgroupfs, and failCgroupV1 is off")
+    if not resource:
+        reasons.append(
+            "CAP_SYS_RESOURCE is missing: kubelet's KubeletInUserNamespace and containerd's restrict_oom_score_adj are on"
+        )
+    return {
+        "kubelet": {
+            "cgroupDriver": "systemd" if unified else "cgroupfs",
+            "failCgroupV1": unified,
+            "failSwapOn": not _tolerates_swap(report, reasons),
+            "featureGates": {} if resource else {"KubeletInUserNamespace": True},
+            "resolvConf": _resolver(report, reasons),
+        },
+        "containerd": {"systemd_cgroup": unified, "restrict_oom_score_adj": not resource},
+        "kube_proxy": {"conntrack": _conntrack(report, reasons)},
+        "limits": {"nofile": _open_files(report, resource, reasons), "negative_oom_score": resource},
+        "reasons": reasons,
+    }
+
+
+def _tolerates_swap(report: HostReport, reasons: list[str]) -> bool:
+    """Swap that is on does no harm with cgroup version 2: kubelet then keeps pods out of it (its NoSwap default)."""
+    if not report["swap"]["on"]:
+        return False
+    if report["cgroup"]["version"] == 1:
+        return False
+    reasons.append("swap is on: kubelet's failSwapOn is off, and pods use none of it")
+    return True
+
+
+def _resolver(report: HostReport, reasons: list[str]) -> str:
+    """The resolver file for pods. One with a stub on loopback would send the cluster's DNS in a circle."""
+    resolver = report["resolver"]
+    if resolver["upstream"] and any(address.startswith("127.") for address in resolver["nameservers"]):
+        reasons.append(f"/etc/resolv.conf points to a stub on loopback: pods are given {resolver['upstream']}")
+        return resolver["upstream"]
+    return "/etc/resolv.conf"
+
+
+def _conntrack(report: HostReport, reasons: list[str]) -> dict[str, int | str] | None:
+    """kube-proxy stops if it cannot write a conntrack limit that it was told to set; zero tells it to leave it."""
+    table = report["sysctls"].get("net.netfilter.nf_conntrack_max")
+    # It does not exist until nf_conntrack is loaded. A container's network namespace will not be the initial one then.
+    if table["writable"] if table else not report["container"]:
+        return None
+    reasons.append("net.netfilter.nf_conntrack_max cannot be written here: kube-proxy leaves conntrack as it is")
+    return {"maxPerCore": 0, "min": 0, "tcpCloseWaitTimeout": "0s", "tcpEstablishedTimeout": "0s"}
+
+
+def _open_files(report: HostReport, resource: bool, reasons: list[str]) -> int:
+    """Open files for a unit: what PID 1 may give, or raise."""
+    limit = report["limits"]["init"]["nofile"]
+    if resource or limit is None or limit >= OPEN_FILES:
+        return OPEN_FILES
+    reasons.append(f"open files are limited to {limit}, and CAP_SYS_RESOURCE to raise that is missing")
+    return limit
