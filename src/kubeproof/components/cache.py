@@ -1,6 +1,6 @@
 """The cache of fetched and built files, by content, safe for several processes at once and for one killed anywhere.
 
-Layout under the user's cache folder::
+Layout, under ``components`` in the user's cache folder::
 
     blobs/SHA256       a file whose name is the SHA-256 of its content: verified before it got that name
     results/KEY.json   what a piece of work (a download, a build) produced: names, blobs, and a note
@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from kubeproof.errors import KubeproofError
+from kubeproof.paths import cache_directory
 
 
 @dataclass(frozen=True)
@@ -44,14 +45,6 @@ class Result:
     note: Mapping[str, Any]
 
 
-def default_directory() -> Path:
-    """``$XDG_CACHE_HOME/kubeproof``, else ``~/.cache/kubeproof``."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG specification: a relative path is invalid and to be ignored.
-    parent = Path(base) if os.path.isabs(base) else Path.home() / ".cache"
-    return parent / "kubeproof"
-
-
 def key_of(*parts: str | bytes) -> str:
     """A key for a piece of work: a digest of everything that its result depends on, in order."""
     digest = hashlib.sha256()
@@ -66,7 +59,7 @@ class Cache:
 
     def __init__(self, directory: Path | None = None) -> None:
         """Make the directories if they are missing and remove what dead processes left. Raises KubeproofError."""
-        self.directory = directory or default_directory()
+        self.directory = directory or cache_directory() / "components"
         try:
             for name in ("blobs", "results", "locks", "work"):
                 (self.directory / name).mkdir(parents=True, exist_ok=True)

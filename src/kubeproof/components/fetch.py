@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import concurrent.futures
-import json
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from kubeproof.components import cache as caching
 from kubeproof.components import gobuild, images, release, source
@@ -99,6 +99,28 @@ def fetch(
         except OSError as error:
             raise KubeproofError(f"{error.filename or cache.directory}: {error.strerror}") from error
     return Outcome(choice, fetched, changed or any(item.fresh for item in fetched))
+
+
+def complete(request: Request, pins: Pins, state_directory: Path) -> bool:
+    """Whether the inventory's lock and the cache have everything that ``request`` asks for, so that a fetch has no work."""
+    lock = Lock(state_directory)
+    with caching.Cache() as cache:
+        return all(_entry_complete(entry, version, cache) for entry, version in _wanted_entries(request, pins, lock))
+
+
+def _wanted_entries(request: Request, pins: Pins, lock: Lock) -> Iterator[tuple[dict[str, Any] | None, str]]:
+    for arch in request.architectures:
+        for component in needed_components(pins, request.groups, local_images=False):
+            yield lock.component(arch, component.name), component.version
+        for image in needed_images(pins, request.groups):
+            yield lock.image(arch, image.name), image.version
+
+
+def _entry_complete(entry: dict[str, Any] | None, version: str, cache: caching.Cache) -> bool:
+    if not entry or entry["version"] != version:
+        return False
+    blobs = [*entry.get("binaries", {}).values(), *([entry["archive"]] if entry.get("archive") else [])]
+    return all(cache.blob(blob["sha256"]) for blob in blobs)
 
 
 @dataclass

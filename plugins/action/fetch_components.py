@@ -1,0 +1,101 @@
+"""Fetch or build, on the controller, every component that the inventory's hosts need.
+
+Arguments: ``source`` (auto, release, mirror or go), ``mirror`` (base URL), ``registry`` (mirror of image registries),
+``versions`` (by component), ``state_directory`` (where the lock goes), ``architectures`` (empty: those of the hosts, as their
+reports say). Returns ``source``, ``reason`` (why that source) and ``components``, a list of
+``{name, version, arch, origin, verified, fresh}``. In check mode nothing is fetched, and only said whether something would be.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+from kubeproof.components import fetch, pins
+from kubeproof.components.progress import Event, Phase
+from kubeproof.components.source import Choice
+from kubeproof.errors import KubeproofError
+
+display = Display()
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    """A thin adapter to ``kubeproof.components.fetch``."""
+
+    _supports_check_mode = True
+    _supports_async = False
+    _requires_connection = False
+    _VALID_ARGS = frozenset(("source", "mirror", "registry", "versions", "state_directory", "architectures"))
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        variables = task_vars or {}
+        request = self._request(variables)
+        state_directory = Path(self._task.args["state_directory"])
+        try:
+            pinned = pins.load().with_versions(request.versions)
+            if self._task.check_mode:
+                return result | {"changed": not fetch.complete(request, pinned, state_directory)}
+            outcome = fetch.fetch(request, pinned, state_directory, progress=_Narrator())
+        except KubeproofError as error:
+            raise AnsibleActionFail(str(error)) from error
+        _show(outcome.choice, outcome.fetched)
+        return result | {
+            "changed": outcome.changed,
+            "source": outcome.choice.source,
+            "reason": outcome.choice.reason,
+            "components": [dataclasses.asdict(item) for item in outcome.fetched],
+        }
+
+    def _request(self, variables: dict[str, Any]) -> fetch.Request:
+        arguments = self._task.args
+        return fetch.Request(
+            source=arguments.get("source", "auto"),
+            mirror=arguments.get("mirror", ""),
+            registry=arguments.get("registry", ""),
+            versions=dict(arguments.get("versions") or {}),
+            architectures=tuple(arguments.get("architectures") or _architectures(variables)),
+            groups=tuple(name for name in pins.GROUPS if variables["groups"].get(name)),
+        )
+
+
+class _Narrator:
+    """Says what takes long: when it begins, and every so many seconds how far it is."""
+
+    _INTERVAL = 30.0
+
+    def __init__(self) -> None:
+        self._last: dict[str, float] = {}
+
+    def __call__(self, event: Event, /) -> None:
+        if event.phase not in (Phase.BUILD, Phase.DOWNLOAD):
+            return
+        now = time.monotonic()
+        if now - self._last.get(event.component, -self._INTERVAL) < self._INTERVAL:
+            return
+        self._last[event.component] = now
+        typical = f" of about {event.typical:.0f} s with a cold cache" if event.typical else ""
+        display.display(f"{event.component}: {event.phase.value}, {event.elapsed:.0f} s{typical}")
+
+
+def _architectures(variables: dict[str, Any]) -> list[str]:
+    """Those of the hosts, as far as they were asked; hosts that were not are given none."""
+    hosts = {host for name in pins.GROUPS for host in variables["groups"].get(name, ())}
+    reports = (variables["hostvars"][host].get("ansible_facts", {}).get("kubeproof_host", {}) for host in sorted(hosts))
+    return sorted({report["arch"] for report in reports if "arch" in report}) or [pins.MACHINES[platform.machine()]]
+
+
+def _show(choice: Choice, fetched: Sequence[fetch.Fetched]) -> None:
+    """One line for each component: what, where from, verified how, and whether anything had to be got."""
+    display.display(f"Components from {choice.source}: {choice.reason}")
+    for item in fetched:
+        how = "new" if item.fresh else "cached"
+        display.display(f"  {item.name} {item.version} {item.arch} ({how}): {item.origin}; verified by {item.verified}")

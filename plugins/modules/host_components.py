@@ -1,0 +1,273 @@
+#!/usr/bin/python
+"""Compare a host's component files with what they must be, and put staged ones in place.
+
+Called by the ``distribute_components`` action, not from playbooks. Standard library only; Python 3.8 and newer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import shutil
+import stat
+import tempfile
+from typing import Any, Dict, List, Optional
+
+from ansible.module_utils.basic import AnsibleModule
+
+DOCUMENTATION = r"""
+module: host_components
+short_description: Files of components on a host, compared and put in place by content
+description:
+  - Without O(staged), says which of O(files) are missing or different, and changes nothing.
+  - With O(staged), verifies each staged file's SHA-256 and puts it in place by rename, so that a running process keeps the
+    file that it was started from.
+  - Remembers what it wrote in C(/var/lib/kubeproof/components.json), with which a later comparison needs no hashing, and in
+    C(/var/lib/kubeproof/manifest.json), with which a reset can undo it.
+options:
+  files:
+    description: What must be there. Owned by root.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      path: {description: Where., type: path, required: true}
+      sha256: {description: SHA-256 of its content., type: str, required: true}
+      mode: {description: Its mode in octal., type: str, required: true}
+  staged:
+    description: Path of a file on the host with the wanted content, by SHA-256. It is moved, or copied if it must be.
+    type: dict
+author: [The kubeproof authors]
+"""
+
+STATE_DIRECTORY = "/var/lib/kubeproof"
+BLOCK = 1 << 20
+Entry = Dict[str, Any]
+
+
+class Refused(Exception):
+    """A file is not what it was announced to be, or its place is taken by something else."""
+
+
+class Manifest:
+    """What kubeproof made on this host; shared with ``host_state``, which explains it."""
+
+    def __init__(self, directory: str) -> None:
+        self.directory = directory
+        self.path = os.path.join(directory, "manifest.json")
+        self.entries: List[Entry] = read_json(self.path).get("entries", [])
+        self._known = {(entry["kind"], entry.get("path") or entry.get("name")) for entry in self.entries}
+
+    def add(self, kind: str, path: str, **details: Any) -> None:
+        """Remember a thing once, before it is made: what is known already keeps its first record."""
+        if (kind, path) in self._known:
+            return
+        self.entries.append(dict(details, kind=kind, path=path))
+        self._known.add((kind, path))
+        write_json(self.path, {"version": 1, "entries": self.entries})
+
+    def knows(self, kind: str, path: str) -> bool:
+        return (kind, path) in self._known
+
+    def backup(self, path: str) -> str:
+        """Keep what was here before us, as it is; returns where."""
+        target = os.path.join(self.directory, "backup") + path
+        os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
+        shutil.copy2(path, target, follow_symlinks=False)
+        return target
+
+
+class Files:
+    """The component files of this host, and the record of what they were when they were last looked into."""
+
+    def __init__(self, directory: str = STATE_DIRECTORY) -> None:
+        self.path = os.path.join(directory, "components.json")
+        self.manifest = Manifest(directory)
+        self.record: Dict[str, Entry] = read_json(self.path).get("files", {})
+        self._dirty = False
+
+    def find(self, wanted: Entry) -> str:
+        """What is to be done about a file: ``""``, ``"missing"``, ``"different"`` or ``"attributes"``."""
+        path = wanted["path"]
+        try:
+            status = os.lstat(path)
+        except FileNotFoundError:
+            return "missing"
+        if stat.S_ISDIR(status.st_mode):
+            raise Refused("%s is a directory; a file must go there" % path)
+        if not stat.S_ISREG(status.st_mode) or self._sha256(path, status) != wanted["sha256"]:
+            return "different"
+        right = (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (0, 0, int(wanted["mode"], 8))
+        return "" if right else "attributes"
+
+    def attributes(self, wanted: Entry) -> None:
+        os.chown(wanted["path"], 0, 0)
+        os.chmod(wanted["path"], int(wanted["mode"], 8))
+        self._remember(wanted["path"], wanted["sha256"])
+
+    def install(self, wanted: Entry, staged: str) -> None:
+        """Put a staged file in place, or refuse it."""
+        path = wanted["path"]
+        self._make_directory(os.path.dirname(path))
+        if not self.manifest.knows("file", path):
+            backup = self.manifest.backup(path) if os.path.lexists(path) else None
+            self.manifest.add("file", path, backup=backup)
+        if movable(staged, os.path.dirname(path)):
+            place(staged, wanted, path)
+        else:
+            copy_and_place(staged, wanted, path)
+        self._remember(path, wanted["sha256"])
+
+    def save(self) -> None:
+        if self._dirty:
+            write_json(self.path, {"version": 1, "files": self.record})
+
+    def _sha256(self, path: str, status: os.stat_result) -> str:
+        known = self.record.get(path)
+        if known and known["stat"] == fingerprint(status):
+            return str(known["sha256"])
+        digest = sha256(path)
+        self._remember(path, digest)
+        return digest
+
+    def _remember(self, path: str, digest: str) -> None:
+        self.record[path] = {"sha256": digest, "stat": fingerprint(os.lstat(path))}
+        self._dirty = True
+
+    def _make_directory(self, path: str) -> None:
+        if not os.path.isdir(path):
+            self._make_directory(os.path.dirname(path))
+            self.manifest.add("directory", path)
+            os.mkdir(path, 0o755)
+
+
+def fingerprint(status: os.stat_result) -> List[int]:
+    """What changes whenever a file's content does, without reading it."""
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+
+
+def movable(staged: str, directory: str) -> bool:
+    """Whether a staged file may become the final one: same file system, and nobody but root could have it open."""
+    status = os.lstat(staged)
+    return status.st_uid == 0 and status.st_nlink == 1 and status.st_dev == os.stat(directory).st_dev
+
+
+def place(staged: str, wanted: Entry, path: str) -> None:
+    """Verify a file, write it through to disk, and give it its final name."""
+    with open(staged, "rb") as stream:
+        verify(hash_stream(stream), wanted)
+        os.fchown(stream.fileno(), 0, 0)
+        os.fchmod(stream.fileno(), int(wanted["mode"], 8))
+        os.fsync(stream.fileno())
+    os.replace(staged, path)
+
+
+def copy_and_place(staged: str, wanted: Entry, path: str) -> None:
+    descriptor, temporary = tempfile.mkstemp(prefix=".kubeproof-", dir=os.path.dirname(path))
+    try:
+        with os.fdopen(descriptor, "wb") as target, open(staged, "rb") as source:
+            shutil.copyfileobj(source, target, BLOCK)
+        place(temporary, wanted, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+def verify(digest: str, wanted: Entry) -> None:
+    if digest != wanted["sha256"]:
+        raise Refused("what arrived for %s has SHA-256 %s, not %s; it was not installed"
+                      % (wanted["path"], digest, wanted["sha256"]))  # fmt: skip
+
+
+def sha256(path: str) -> str:
+    with open(path, "rb") as stream:
+        return hash_stream(stream)
+
+
+def hash_stream(stream: Any) -> str:
+    digest = hashlib.sha256()
+    for block in iter(lambda: stream.read(BLOCK), b""):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def read_json(path: str) -> Dict[str, Any]:
+    """A JSON object; empty if there is none, or if it is damaged and so says nothing."""
+    try:
+        with open(path, encoding="utf-8") as stream:
+            document = json.load(stream)
+    except (FileNotFoundError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def write_json(path: str, document: Dict[str, Any]) -> None:
+    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(prefix=".kubeproof-", dir=os.path.dirname(path))
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        json.dump(document, stream, indent=1)
+        os.fchmod(stream.fileno(), 0o644)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(temporary, path)
+
+
+def compare(files: Files, wanted: List[Entry]) -> List[Entry]:
+    """What is to be done, one entry for each file that is not as it must be."""
+    found = ((entry, files.find(entry)) for entry in wanted)
+    return [{"path": entry["path"], "sha256": entry["sha256"], "what": what} for entry, what in found if what]
+
+
+def converge(files: Files, wanted: List[Entry], staged: Dict[str, str]) -> List[Entry]:
+    """Put in place what is staged and right what needs no transfer; returns what was done."""
+    done = compare(files, wanted)
+    by_path = {entry["path"]: entry for entry in wanted}
+    for change in done:
+        entry = by_path[change["path"]]
+        if change["what"] == "attributes":
+            files.attributes(entry)
+        elif entry["sha256"] in staged:
+            files.install(entry, staged[entry["sha256"]])
+        else:
+            raise Refused("nothing was sent for %s, which is %s" % (entry["path"], change["what"]))
+    return done
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "files": {
+                "type": "list",
+                "elements": "dict",
+                "required": True,
+                "options": {
+                    "path": {"type": "path", "required": True},
+                    "sha256": {"type": "str", "required": True},
+                    "mode": {"type": "str", "required": True},
+                },
+            },
+            "staged": {"type": "dict"},
+        },
+        supports_check_mode=True,
+    )
+    staged: Optional[Dict[str, str]] = module.params["staged"]
+    files = Files()
+    try:
+        if staged is None or module.check_mode:
+            changes = compare(files, module.params["files"])
+        else:
+            changes = converge(files, module.params["files"], staged)
+    except (OSError, Refused) as error:
+        files.save()
+        module.fail_json(msg=str(error))
+    if not module.check_mode:
+        files.save()
+    module.exit_json(changed=bool(staged is not None and changes), changes=changes, machine=platform.machine())
+
+
+if __name__ == "__main__":
+    main()

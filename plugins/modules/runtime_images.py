@@ -1,0 +1,148 @@
+#!/usr/bin/python
+"""Import image archives into containerd where they are missing. Standard library only; Python 3.8 and newer."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import subprocess
+from typing import Any, Dict, List
+
+from ansible.module_utils.basic import AnsibleModule
+
+DOCUMENTATION = r"""
+module: runtime_images
+short_description: Container images from archives on the host
+description:
+  - Imports each archive whose image containerd does not have, or has with another digest, into the namespace of Kubernetes.
+  - Labels images that the kubelet must never remove.
+options:
+  images:
+    description: What must be there.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      reference: {description: The image's name., type: str, required: true}
+      archive: {description: OCI archive that has it., type: path, required: true}
+      digest: {description: "Digest of its manifest, C(sha256:…).", type: str, required: true}
+  pinned:
+    description: References of images, among O(images), that are never to be removed when the disk runs full.
+    type: list
+    elements: str
+    default: []
+  ctr: {description: Path of containerd's client., type: path, default: /usr/local/bin/ctr}
+  socket: {description: containerd's socket., type: path, default: /run/containerd/containerd.sock}
+author: [The kubeproof authors]
+"""
+
+EXAMPLES = r"""
+- name: Import the sandbox image
+  runtime_images:
+    images:
+      - reference: localhost/kubeproof/pause:3.10.2
+        archive: /var/lib/kubeproof/images/pause.tar
+        digest: sha256:221fc0754d5812c0689a5ab81bebdac8a88c88ec0ec924a94f1feccdd217e95e
+    pinned: ["localhost/kubeproof/pause:3.10.2"]
+"""
+
+# What the kubelet reads as "pinned" (containerd, internal/cri/labels).
+PINNED = "io.cri-containerd.pinned=pinned"
+# An import waits for the disk; more at once than this only makes each slower.
+AT_ONCE = 3
+
+
+class Runtime:
+    """containerd's images of Kubernetes' namespace."""
+
+    def __init__(self, ctr: str, socket: str) -> None:
+        self._command = [ctr, "--address", socket, "--namespace", "k8s.io", "images"]
+
+    def images(self) -> Dict[str, "Image"]:
+        """Images by reference."""
+        rows = self._run("list").splitlines()[1:]
+        return {row.split()[0]: Image(row) for row in rows if row.strip()}
+
+    def load(self, archive: str) -> None:
+        # Through the client: the transfer service of the daemon unpacks a second time what is imported.
+        self._run("import", "--local", "--digests=false", archive)
+
+    def pin(self, reference: str) -> None:
+        self._run("label", reference, PINNED)
+
+    def _run(self, *arguments: str) -> str:
+        command = [*self._command, *arguments]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+        if done.returncode:
+            raise RuntimeError("`%s` failed: %s" % (" ".join(command), done.stderr.strip() or done.stdout.strip()))
+        return done.stdout
+
+
+class Image:
+    """One row of ``ctr images list``: reference, type, digest, size and unit, platforms, labels."""
+
+    def __init__(self, row: str) -> None:
+        columns = row.split()
+        self.digest = columns[2]
+        self.pinned = PINNED in columns[-1].split(",")
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "images": {
+                "type": "list",
+                "elements": "dict",
+                "required": True,
+                "options": {
+                    "reference": {"type": "str", "required": True},
+                    "archive": {"type": "path", "required": True},
+                    "digest": {"type": "str", "required": True},
+                },
+            },
+            "pinned": {"type": "list", "elements": "str", "default": []},
+            "ctr": {"type": "path", "default": "/usr/local/bin/ctr"},
+            "socket": {"type": "path", "default": "/run/containerd/containerd.sock"},
+        },
+        supports_check_mode=True,
+    )
+    wanted: List[Dict[str, Any]] = module.params["images"]
+    if not wanted:
+        module.exit_json(changed=False, changes=[])
+    runtime = Runtime(module.params["ctr"], module.params["socket"])
+    try:
+        changes = converge(runtime, wanted, set(module.params["pinned"]), module.check_mode)
+    except (OSError, RuntimeError, IndexError) as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=bool(changes), changes=changes)
+
+
+def converge(
+    runtime: Runtime, wanted: List[Dict[str, Any]], pinned: "set[str]", check_mode: bool
+) -> List[Dict[str, str]]:
+    """Import what is missing, several at once, then pin; returns what was done, or in check mode what would be."""
+    present = runtime.images()
+    missing = [
+        image for image in wanted
+        if image["reference"] not in present or present[image["reference"]].digest != image["digest"]
+    ]  # fmt: skip
+    changes = [{"path": image["reference"], "what": "imported"} for image in missing]
+    unpinned = [
+        image["reference"] for image in wanted
+        if image["reference"] in pinned and (image in missing or not present[image["reference"]].pinned)
+    ]  # fmt: skip
+    changes += [{"path": reference, "what": "pinned"} for reference in unpinned]
+    if check_mode:
+        return changes
+    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(runtime.load, [image["archive"] for image in missing]))
+    after = runtime.images() if missing else present
+    for image in wanted:
+        if image["reference"] not in after or after[image["reference"]].digest != image["digest"]:
+            raise RuntimeError("%s does not contain %s %s" % (image["archive"], image["reference"], image["digest"]))
+    for reference in unpinned:
+        runtime.pin(reference)
+    return changes
+
+
+if __name__ == "__main__":
+    main()

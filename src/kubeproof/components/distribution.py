@@ -1,0 +1,98 @@
+"""What one host must have of what was fetched: files to install, and facts for the roles. No Ansible, no network."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kubeproof.components import cache as caching
+from kubeproof.components.fetch import needed_images
+from kubeproof.components.lock import Lock
+from kubeproof.components.pins import MACHINES, Pins
+from kubeproof.errors import KubeproofError
+
+# Archives stay on the host: a runtime that runs short of disk removes images, and nothing else here could give them back.
+IMAGE_DIRECTORY = "/var/lib/kubeproof/images"
+_FETCH_AGAIN = "run playbooks/cluster.yml from its start: its play for the controller fetches components"
+
+
+@dataclass(frozen=True)
+class HostFile:
+    """A file that a host must have: what ``host_components`` takes, and its size in bytes."""
+
+    path: str
+    sha256: str
+    size: int
+    mode: str
+
+    def wanted(self) -> dict[str, str]:
+        """As an entry of ``host_components``' ``files``."""
+        return {"path": self.path, "sha256": self.sha256, "mode": self.mode}
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """What one host must have. ``facts`` is what roles read as ``kubeproof_components``."""
+
+    files: tuple[HostFile, ...]
+    facts: Mapping[str, Any]
+
+
+def architecture(machine: str) -> str:
+    """Go's name of what `uname -m` says on a host. Raises KubeproofError for what there are no components for."""
+    if machine not in MACHINES:
+        raise KubeproofError(f"there are no components for {machine}; there are for {', '.join(sorted(set(MACHINES)))}")
+    return MACHINES[machine]
+
+
+def plan(
+    pins: Pins, lock: Lock, groups: Collection[str], arch: str, directories: Mapping[str, str]
+) -> Distribution:
+    """What a host of ``groups`` and ``arch`` must have. ``directories``: where ``bin`` and ``cni`` are on hosts.
+
+    Everything is taken from the lock, so that all hosts get the same. Raises KubeproofError if it does not have it.
+    """
+    versions: dict[str, str] = {}
+    binaries: dict[str, dict[str, str]] = {}
+    files: list[HostFile] = []
+    for component in pins.components.values():
+        needed = component.needed(groups)
+        if not needed:
+            continue
+        entry = _locked(lock.component(arch, component.name), component.name, component.version, arch)
+        versions[component.name] = entry["version"]
+        for binary in needed:
+            blob = entry["binaries"][binary.name]
+            path = f"{directories[component.directory]}/{binary.name}"
+            binaries[binary.name] = {"path": path, "sha256": blob["sha256"]}
+            files.append(HostFile(path, blob["sha256"], blob["size"], "0755"))
+    references: dict[str, str] = {}
+    archives: list[dict[str, str]] = []
+    for image in needed_images(pins, groups):
+        entry = _locked(lock.image(arch, image.name), f"the image {image.name}", image.version, arch)
+        versions.setdefault(image.name, entry["version"])
+        references[image.name] = entry["reference"]
+        if entry["archive"]:
+            path = f"{IMAGE_DIRECTORY}/{image.name}.tar"
+            archives.append({"reference": entry["reference"], "archive": path, "digest": entry["digest"]})
+            files.append(HostFile(path, entry["archive"]["sha256"], entry["archive"]["size"], "0644"))
+    facts = {"versions": versions, "images": references, "binaries": binaries, "image_archives": archives}
+    return Distribution(tuple(files), facts)
+
+
+def blob_path(file_sha256: str, cache: caching.Cache) -> Path:
+    """Where the cache has a file. Raises KubeproofError if it no longer does."""
+    blob = cache.blob(file_sha256)
+    if not blob:
+        raise KubeproofError(f"{file_sha256} is no longer in the cache {cache.directory}", hint=_FETCH_AGAIN)
+    return blob.path
+
+
+def _locked(entry: dict[str, Any] | None, name: str, version: str, arch: str) -> dict[str, Any]:
+    if not entry:
+        raise KubeproofError(f"{name} {version} was not fetched for {arch}", hint=_FETCH_AGAIN)
+    if entry["version"] != version:
+        raise KubeproofError(f"{name} {entry['version']} was fetched, {version} is wanted now", hint=_FETCH_AGAIN)
+    return entry
