@@ -49,9 +49,7 @@ def attempt(
     data = stdin.encode() if isinstance(stdin, str) else stdin
     source = {"stdin": subprocess.DEVNULL} if data is None else {}
     try:
-        done = subprocess.run(
-            command, input=data, capture_output=True, env=env, timeout=timeout, check=False, **source
-        )
+        done = subprocess.run(command, input=data, capture_output=True, env=env, timeout=timeout, check=False, **source)
     except FileNotFoundError as error:
         raise KubeproofError(f"`{command[0]}` is not installed") from error
     except subprocess.TimeoutExpired as error:

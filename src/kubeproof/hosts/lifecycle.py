@@ -21,8 +21,9 @@ def create(plan: Plan, cache: Path, report: Report, *, replace: bool = False) ->
     """Make, or start, what is missing of the hosts; returns whether anything changed."""
     present = {each.host: each for each in podman.containers(plan.network.name)}
     _refuse_foreign(plan, list(present.values()))
-    _ensure_image(cache, report)
     unwanted = _unfinished(present) | _outdated(plan, present, report, replace=replace)
+    if unwanted or any(host.name not in present for host in plan.hosts):
+        _ensure_image(cache, report)
     for name in sorted(unwanted):
         podman.remove(present.pop(name).name)
     machine.claim(plan.network.name)

@@ -1,0 +1,72 @@
+"""Standard output of the playbooks that ``kubeproof`` runs; all logic is in ``kubeproof.recorder``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from ansible.plugins.callback import CallbackBase
+
+from kubeproof import ui
+from kubeproof.recorder import Recorder, write_profile
+from kubeproof.storyteller import Storyteller
+
+DOCUMENTATION = """
+name: kubeproof
+type: stdout
+short_description: one line per role, and a profile of the run
+description:
+  - Shows one line per role with its hosts, changes and time, and on failure the task, the host, why and what to do.
+  - Writes everything to the file that the environment variable E(KUBEPROOF_LOG) names, and the time of every task as
+    JSON to the one that E(KUBEPROOF_PROFILE) names.
+"""
+
+
+class CallbackModule(CallbackBase):  # type: ignore[misc]
+    """Hands Ansible's events on."""
+
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "stdout"
+    CALLBACK_NAME = "kubeproof"
+
+    def __init__(self) -> None:
+        super().__init__()
+        log = os.environ.get("KUBEPROOF_LOG", os.devnull)
+        # Line by line, so that a run that is killed leaves all that it did.
+        self._file = Path(log).open("a", buffering=1, encoding="utf-8")  # noqa: SIM115 - open as long as the run
+        self._profile = os.environ.get("KUBEPROOF_PROFILE", "")
+        self._recorder = Recorder(Storyteller(ui.console(), log), lambda line: print(line, file=self._file))
+
+    def v2_playbook_on_play_start(self, play: Any) -> None:
+        self._recorder.play(play.get_name())
+
+    def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:  # noqa: ARG002, FBT001
+        self._start(task)
+
+    def v2_playbook_on_handler_task_start(self, task: Any) -> None:
+        self._start(task)
+
+    def v2_runner_on_ok(self, result: Any) -> None:
+        self._end("changed" if result.is_changed() else "ok", result)
+
+    def v2_runner_on_skipped(self, result: Any) -> None:
+        self._end("skipped", result)
+
+    def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:  # noqa: FBT001, FBT002
+        self._end("ignored" if ignore_errors else "failed", result)
+
+    def v2_runner_on_unreachable(self, result: Any) -> None:
+        self._end("unreachable", result)
+
+    def v2_playbook_on_stats(self, stats: Any) -> None:  # noqa: ARG002
+        self._recorder.end()
+        if self._profile:
+            write_profile(self._recorder, Path(self._profile))
+
+    def _start(self, task: Any) -> None:
+        role = task._role.get_name() if task._role else ""  # noqa: SLF001 - there is no public way
+        self._recorder.task(task._uuid, task.name or task.action, role, task.get_path() or "")  # noqa: SLF001
+
+    def _end(self, outcome: str, result: Any) -> None:
+        self._recorder.outcome(result.task._uuid, result.host.get_name(), outcome, result.result)  # noqa: SLF001

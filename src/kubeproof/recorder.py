@@ -1,0 +1,206 @@
+"""What a playbook run did and how long each part of it took, told while it runs and kept afterwards.
+
+The callback plugin ``kubeproof`` feeds this with Ansible's events; nothing here knows Ansible.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+# The outcomes of a task on a host, and which of them mean that the run can't go on there.
+OUTCOMES = ("ok", "changed", "skipped", "ignored", "failed", "unreachable")
+_FATAL = ("failed", "unreachable")
+
+# How much of what a failed program said is repeated.
+_LAST_LINES = 10
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A task that failed on a host, in words."""
+
+    host: str
+    task: str
+    role: str
+    message: str
+    hint: str
+    path: str
+
+
+@dataclass
+class Task:
+    """A task of a play on all its hosts."""
+
+    name: str
+    role: str
+    path: str
+    started: float
+    ended: float
+    outcomes: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Phase:
+    """Consecutive tasks of one role, or of a play outside of roles: what is told as one line."""
+
+    play: str
+    role: str
+    started: float
+    ended: float
+    tasks: list[Task] = field(default_factory=list)
+
+    @property
+    def title(self) -> str:
+        """What the line is called."""
+        return self.role or self.play
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The hosts that had something to do, in the order in which they came to it."""
+        worked = (host for task in self.tasks for host, outcome in task.outcomes.items() if outcome != "skipped")
+        return tuple(dict.fromkeys(worked))
+
+    @property
+    def changed(self) -> int:
+        """How many times a task changed a host."""
+        return sum(Counter(task.outcomes.values())["changed"] for task in self.tasks)
+
+    @property
+    def failed(self) -> bool:
+        """Whether a host can't go on."""
+        return any(outcome in _FATAL for task in self.tasks for outcome in task.outcomes.values())
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+        return self.ended - self.started
+
+
+class Audience(Protocol):
+    """Who is told."""
+
+    def task(self, phase: Phase, task: Task) -> None:
+        """A task began, or was done on one more host."""
+
+    def phase(self, phase: Phase) -> None:
+        """A phase is over."""
+
+    def end(self, recorder: Recorder) -> None:
+        """The run is over."""
+
+
+class Recorder:
+    """The events of one run."""
+
+    def __init__(
+        self, audience: Audience, log: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._audience = audience
+        self._log = log
+        self._clock = clock
+        self._play = ""
+        self._tasks: dict[str, Task] = {}
+        self._open = False
+        self.started = clock()
+        self.phases: list[Phase] = []
+        self.failures: list[Failure] = []
+        self.hosts: dict[str, Counter[str]] = {}
+
+    def play(self, name: str) -> None:
+        """A play begins."""
+        self._finish_phase()
+        self._play = name
+        self._log(f"PLAY {name}")
+
+    def task(self, identity: str, name: str, role: str, path: str) -> None:
+        """A task begins."""
+        if not self._open or self.phases[-1].role != role:
+            self._finish_phase()
+            self._open = True
+            self.phases.append(Phase(self._play, role, self._clock(), self._clock()))
+        task = Task(name, role, path, self._clock(), self._clock())
+        self._tasks[identity] = task
+        self.phases[-1].tasks.append(task)
+        self._log(f"TASK {f'{role} : ' if role else ''}{name}  ({path})")
+        self._audience.task(self.phases[-1], task)
+
+    def outcome(self, identity: str, host: str, outcome: str, result: Mapping[str, Any]) -> None:
+        """A task is done on a host."""
+        task = self._tasks[identity]
+        task.outcomes[host] = outcome
+        task.ended = self.phases[-1].ended = self._clock()
+        self.hosts.setdefault(host, Counter())[outcome] += 1
+        self._log(f"  {host}: {outcome} {_as_json(result)}")
+        if outcome in _FATAL:
+            self.failures.append(Failure(host, task.name, task.role, message(result), hint(result), task.path))
+        self._audience.task(self.phases[-1], task)
+
+    def end(self) -> None:
+        """The run is over."""
+        self._finish_phase()
+        self._audience.end(self)
+
+    @property
+    def seconds(self) -> float:
+        """How long the run has taken."""
+        return self._clock() - self.started
+
+    def profile(self) -> dict[str, Any]:
+        """The run as data: what each host did, and the time by phase and task."""
+        return {
+            "seconds": round(self.seconds, 3),
+            "hosts": {host: {each: counts[each] for each in OUTCOMES} for host, counts in sorted(self.hosts.items())},
+            "phases": [_phase_profile(phase) for phase in self.phases],
+        }
+
+    def _finish_phase(self) -> None:
+        if self._open:
+            self._open = False
+            self._audience.phase(self.phases[-1])
+
+
+def _phase_profile(phase: Phase) -> dict[str, Any]:
+    tasks = [
+        {
+            "name": task.name,
+            "path": task.path,
+            "seconds": round(task.ended - task.started, 3),
+            "outcomes": dict(Counter(task.outcomes.values())),
+        }
+        for task in phase.tasks
+    ]
+    return {"play": phase.play, "role": phase.role, "seconds": round(phase.seconds, 3), "tasks": tasks}
+
+
+def message(result: Mapping[str, Any]) -> str:
+    """Why a task failed, from whatever its module returned."""
+    failed = [item for item in result.get("results") or () if isinstance(item, Mapping) and item.get("failed")]
+    if failed:
+        return "\n".join(message(item) for item in failed)
+    parts = [str(result.get("msg") or "").strip()]
+    for stream in ("stderr", "stdout", "module_stderr", "module_stdout"):
+        said = str(result.get(stream) or "").strip().splitlines()[-_LAST_LINES:]
+        parts += ["\n".join(said)] if said and "\n".join(said) not in parts[0] else []
+    return "\n".join(part for part in parts if part) or "it failed without saying why"
+
+
+def hint(result: Mapping[str, Any]) -> str:
+    """What to do about it, where a module of ours says so."""
+    return str(result.get("hint") or "")
+
+
+def _as_json(result: Mapping[str, Any]) -> str:
+    return json.dumps(result, default=str, sort_keys=True)
+
+
+def write_profile(recorder: Recorder, path: Path) -> None:
+    """Keep the run's profile, whole or not at all."""
+    fresh = path.with_name(f"{path.name}.new")
+    fresh.write_text(json.dumps(recorder.profile(), indent=1) + "\n")
+    fresh.replace(path)

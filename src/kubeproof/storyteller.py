@@ -1,0 +1,72 @@
+"""A playbook run on the terminal: one line per phase, and at the end what went wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from kubeproof.recorder import Failure, Phase, Recorder, Task
+from kubeproof.ui import duration
+
+_INDENT = 2
+
+
+class Storyteller:
+    """Tells a run to a console. On a terminal the line of the phase that runs is rewritten until it is over."""
+
+    def __init__(self, console: Console, log: str) -> None:
+        self._console = console
+        self._log = log
+
+    def task(self, phase: Phase, task: Task) -> None:
+        """Show what is being done. Written by hand: rich's live display has threads, which Ansible's forks lose."""
+        if self._console.is_terminal:
+            line = f"{' ' * _INDENT}… {phase.title}: {task.name} ({len(task.outcomes)} done)"
+            self._overwrite(line[: self._console.width - 1])
+
+    def phase(self, phase: Phase) -> None:
+        """Show a phase's line."""
+        if self._console.is_terminal:
+            self._overwrite("")
+        mark = Text("✘", style="bold red") if phase.failed else Text("✔", style="green")
+        line = Table.grid(padding=(0, 1), expand=True)
+        line.add_column(width=1)
+        line.add_column(width=26, no_wrap=True)
+        line.add_column(ratio=1, no_wrap=True)
+        line.add_column(width=12, justify="right", no_wrap=True)
+        line.add_column(width=12, justify="right", no_wrap=True)
+        line.add_row(mark, phase.title, _names(phase.hosts), _changes(phase), duration(phase.seconds))
+        self._console.print(Padding(line, (0, 0, 0, _INDENT)))
+
+    def end(self, recorder: Recorder) -> None:
+        """Show why the run failed, if it did."""
+        for failure in recorder.failures:
+            self._console.print(_failure(failure))
+        if recorder.failures:
+            self._console.print(f"All that was done and said is in {self._log}", soft_wrap=True)
+
+    def _overwrite(self, line: str) -> None:
+        self._console.file.write(f"\r\033[K{line}")
+        self._console.file.flush()
+
+
+def _failure(failure: Failure) -> Text:
+    where = f"{failure.role}: {failure.task}" if failure.role else failure.task
+    text = Text.assemble(("\n✘ ", "bold red"), (failure.host, "bold"), f", {where}\n")
+    for line in failure.message.splitlines():
+        text.append(f"    {line}\n")
+    if failure.hint:
+        text.append(f"    {failure.hint}\n", style="bold")
+    return text
+
+
+def _names(hosts: Sequence[str]) -> str:
+    return ", ".join(hosts) if len(hosts) <= 3 else f"{len(hosts)} hosts"
+
+
+def _changes(phase: Phase) -> str:
+    return f"{phase.changed} changed" if phase.changed else "unchanged"
