@@ -1,19 +1,19 @@
-"""Install one component on a host: users, directories, certificates, files, in one round trip (two when it issues certificates).
+"""Install one component on a host: users, directories, certificates and files.
 
-Arguments, all lists optional:
+One round trip, two when certificates are to be issued. Arguments, all lists optional:
 
 ``users``: names of system users to make, each with a group of the same name.
 ``directories``: ``{path, owner: root, group: owner's, mode: "0755", data: false}``; a reset empties those with
   ``data: true``.
-``certificates``: ``{path, authority, common_name, usages, organizations, names, addresses, owner, group, mode: "0644"}``;
-  makes ``PATH.key`` on the host (0600) and ``PATH.crt`` signed by the authority. Authorities: ``kubernetes``, ``etcd``,
-  ``front-proxy``.
+``certificates``: ``{path, authority, common_name, usages, organizations, names, addresses, owner, group,
+  mode: "0644"}``; makes ``PATH.key`` on the host (0600) and ``PATH.crt`` signed by the authority. Authorities:
+  ``kubernetes``, ``etcd``, ``front-proxy``.
 ``files``: each with one source and ``{owner: root, group: owner's, mode: "0644", validate}``:
-  ``template`` (a file under the role's ``templates/``, which lies there where it lands: ``etc/etcd/etcd.yaml.j2`` becomes
-  ``/etc/etcd/etcd.yaml``, unless ``dest`` says otherwise), with ``merge`` (a dictionary merged over the rendered YAML);
-  ``content`` (text) with ``dest``; ``kubeconfig`` (``{cluster, user, server, authority, certificate, key}``) with
-  ``dest``; ``authority`` (its certificate), ``authority_key``, or ``service_account`` (``public`` or ``private``) with
-  ``dest``.
+  ``template`` (a file under the role's ``templates/``, which lies there where it lands:
+  ``etc/etcd/etcd.yaml.j2`` becomes ``/etc/etcd/etcd.yaml``, unless ``dest`` says otherwise), with ``merge`` (a
+  dictionary merged over the rendered YAML); ``content`` (text) with ``dest``; ``kubeconfig`` (``{cluster, user,
+  server, authority, certificate, key}``) with ``dest``; ``authority`` (its certificate), ``authority_key``, or
+  ``service_account`` (``public`` or ``private``) with ``dest``.
 ``modules``: kernel modules to load. ``sysctls``: ``{name: value}``. ``absent``: paths to remove.
 
 Returns ``changes`` (``{path, what}`` each) and honours check mode and ``--diff``.

@@ -10,7 +10,7 @@ from ansible.errors import AnsibleFilterError
 
 
 def nth_address(network: str, number: int) -> str:
-    """The ``number``-th address of a network: ``10.96.0.0/16 | nth_address(10)`` is ``10.96.0.10``."""
+    """Of a network, one address by its number: the 10th of ``10.96.0.0/16`` is ``10.96.0.10``."""
     try:
         return str(ipaddress.ip_network(network)[number])
     except (ValueError, IndexError) as error:

@@ -27,7 +27,7 @@ class ApiError(Exception):
 
 
 class Client:
-    """One kept-open connection. Requests are retried while the server is away, until ``patience`` seconds have passed."""
+    """One kept-open connection. Requests are retried while the server is away, for ``patience`` seconds."""
 
     def __init__(self, parameters: Dict[str, Any], patience: float = 30.0) -> None:
         target = urlsplit(parameters["server"])
@@ -39,6 +39,7 @@ class Client:
         self.resources: Dict[str, Dict[str, Tuple[str, bool]]] = {}
 
     def get(self, path: str) -> Dict[str, Any]:
+        """One object or list."""
         return self._request("GET", path)
 
     def apply(self, document: Dict[str, Any], manager: str, dry_run: bool) -> Dict[str, Any]:

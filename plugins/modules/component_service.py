@@ -45,8 +45,9 @@ options:
     default: []
   health:
     description:
-      - How to tell that the component works. Either C(url) (with C(ca), C(certificate), C(key), and C(expect), a text that
-        the answer must contain), or C(command) (a list; exit code 0 is healthy). Without it an active unit is enough.
+      - How to tell that the component works. Either C(url) (with C(ca), C(certificate), C(key), and C(expect), a text
+        that the answer must contain), or C(command) (a list; exit code 0 is healthy). Without it an active unit is
+        enough.
     type: dict
     default: {}
   timeout:
@@ -62,7 +63,9 @@ LARGE = 1 << 20
 LOG_LINES = 15
 MANY_CRASHES = 5
 POLL_SECONDS = 0.1
-PROPERTIES = "LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,InvocationID,MainPID,NRestarts,ActiveEnterTimestamp"
+PROPERTIES = (
+    "LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,InvocationID,MainPID,NRestarts,ActiveEnterTimestamp"
+)
 
 
 class ServiceError(Exception):
@@ -76,19 +79,24 @@ class Systemd:
         self.unit = unit
 
     def show(self) -> Dict[str, str]:
+        """The unit's properties, by name."""
         output = self._run("show", self.unit, "--timestamp=us+utc", "--property=" + PROPERTIES)
         return dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
 
     def call(self, *arguments: str) -> None:
+        """Run systemctl for its effect."""
         self._run(*arguments)
 
     def log(self) -> str:
+        """The unit's last lines."""
         command = ["journalctl", "--unit", self.unit, "--lines", str(LOG_LINES), "--no-pager", "--output", "cat"]
-        return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT).stdout.decode(errors="replace")
+        return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False).stdout.decode(
+            errors="replace"
+        )
 
     @staticmethod
     def _run(*arguments: str) -> str:
-        done = subprocess.run(["systemctl", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        done = subprocess.run(["systemctl", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
         if done.returncode != 0:
             raise ServiceError("systemctl %s: %s" % (" ".join(arguments), done.stderr.decode(errors="replace").strip()))
         return done.stdout.decode(errors="replace")
@@ -109,10 +117,12 @@ def fingerprint(path: str) -> Any:
 
 
 def fingerprints(paths: List[str]) -> Dict[str, Any]:
+    """Each path's ``fingerprint``."""
     return {path: fingerprint(path) for path in paths}
 
 
 def changed_inputs(before: Dict[str, Any], now: Dict[str, Any]) -> List[str]:
+    """The paths whose fingerprints differ."""
     return sorted(path for path in {*before, *now} if before.get(path) != now.get(path))
 
 
@@ -126,6 +136,7 @@ class Record:
             self.data = json.load(stream)
 
     def save(self, data: Dict[str, Any]) -> None:
+        """Replace the record, if it is another one."""
         if data == self.data:
             return
         os.makedirs(os.path.dirname(self.path), mode=0o755, exist_ok=True)
@@ -183,6 +194,7 @@ class Health:
         self.problem = "not asked yet"
 
     def good(self) -> bool:
+        """Ask once; what was answered stays in ``problem``."""
         if self.spec.get("url"):
             return self._url()
         if self.spec.get("command"):
@@ -192,7 +204,7 @@ class Health:
     def _url(self) -> bool:
         url = self.spec["url"]
         try:
-            with urllib.request.urlopen(url, timeout=5, context=self._context(url)) as answer:
+            with urllib.request.urlopen(url, timeout=5, context=self._context(url)) as answer:  # noqa: S310 - the role's own URL
                 body = answer.read(4096).decode(errors="replace")
         except urllib.error.HTTPError as error:
             self.problem = "%s answers %d: %s" % (url, error.code, error.read(1000).decode(errors="replace"))
@@ -212,7 +224,7 @@ class Health:
         return context
 
     def _command(self) -> bool:
-        done = subprocess.run(self.spec["command"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        done = subprocess.run(self.spec["command"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
         self.problem = "%s: %s" % (" ".join(self.spec["command"]), done.stdout.decode(errors="replace").strip())
         return done.returncode == 0
 
@@ -294,6 +306,7 @@ def converge(module: AnsibleModule) -> Dict[str, Any]:
 
 
 def main() -> None:
+    """Ansible's entry."""
     module = AnsibleModule(
         argument_spec={
             "unit": {"type": "str", "required": True},

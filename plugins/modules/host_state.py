@@ -60,9 +60,11 @@ class Manifest:
         self.dirty = True
 
     def knows(self, kind: str, identity: str) -> bool:
+        """Whether it is remembered."""
         return (kind, identity) in self._known
 
     def save(self) -> None:
+        """Write what was added since the last time."""
         if self.dirty:
             os.makedirs(self.directory, mode=0o755, exist_ok=True)
             document = json.dumps({"version": 1, "entries": self.entries}, indent=1).encode()
@@ -106,10 +108,11 @@ class Host:
         self.diffs: List[Dict[str, str]] = []
 
     def changed(self, path: str, what: str) -> None:
+        """Note a change."""
         self.changes.append({"path": path, "what": what})
 
     def owner(self, name: str, group: str) -> Tuple[int, int]:
-        """uid and gid. A user that check mode only pretends to have made counts as root."""
+        """Numeric owner and group. A user that check mode only pretends to have made counts as root."""
         try:
             user = pwd.getpwnam(name)
             return user.pw_uid, grp.getgrnam(group).gr_gid if group else user.pw_gid
@@ -119,6 +122,7 @@ class Host:
             raise
 
     def user(self, name: str) -> None:
+        """Make a system user with a group of its own."""
         with contextlib.suppress(KeyError):
             pwd.getpwnam(name)
             return
@@ -155,6 +159,7 @@ class Host:
         self.attributes(path, uid, gid, mode)
 
     def attributes(self, path: str, uid: int, gid: int, mode: int) -> None:
+        """Set owner and mode."""
         status = os.stat(path)
         if (status.st_uid, status.st_gid) != (uid, gid):
             self.changed(path, "owner")
@@ -166,6 +171,7 @@ class Host:
                 os.chmod(path, mode)
 
     def file(self, wanted: Dict[str, Any]) -> None:
+        """Write a file if its content differs; set owner and mode."""
         path, content = wanted["path"], base64.b64decode(wanted["content"])
         uid, gid = self.owner(wanted["owner"], wanted.get("group", ""))
         mode = int(wanted["mode"], 8)
@@ -223,6 +229,7 @@ class Host:
         self.manifest.add("module", name)
 
     def sysctl(self, name: str, value: str) -> None:
+        """Set a sysctl now; a file under /etc/sysctl.d does it at boot."""
         path = "/proc/sys/" + name.replace(".", "/")
         before = (read(path) or b"").decode().strip()
         if before == value:
@@ -236,6 +243,7 @@ class Host:
             stream.write(value)
 
     def absent(self, path: str) -> None:
+        """Remove a file."""
         if os.path.lexists(path):
             self.changed(path, "removed")
             if not self.check_mode:
@@ -252,6 +260,7 @@ def module_present(name: str) -> bool:
 
 
 def read(path: str) -> Optional[bytes]:
+    """A file's content; None if there is none."""
     try:
         with open(path, "rb") as stream:
             return stream.read()
@@ -305,6 +314,7 @@ def converge(host: Host, payload: Dict[str, Any]) -> Dict[str, Dict[str, str]]:
 
 
 def main() -> None:
+    """Ansible's entry."""
     module = AnsibleModule(
         argument_spec={"payload": {"type": "str", "required": True, "no_log": True}}, supports_check_mode=True
     )
@@ -318,9 +328,7 @@ def main() -> None:
         module.fail_json(msg=str(error), changes=host.changes)
     if not module.check_mode:
         manifest.save()
-    module.exit_json(
-        changed=bool(host.changes), changes=host.changes, certificates=certificates, diff=host.diffs
-    )
+    module.exit_json(changed=bool(host.changes), changes=host.changes, certificates=certificates, diff=host.diffs)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ DOCUMENTATION = r"""
 module: kube_objects
 short_description: Apply API objects, server-side
 description:
-  - Applies each object as field manager C(kubeproof). Changed is what the server says has changed (its resourceVersion), so
-    that a second run is silent. In check mode the server is asked what would happen (C(dryRun)).
+  - Applies each object as field manager C(kubeproof). Changed is what differs afterwards, so that a second run is
+    silent. In check mode the server is asked what would happen (C(dryRun)).
 options:
   server:
     description: URL of the API server.
@@ -43,6 +43,7 @@ MANAGER = "kubeproof"
 
 
 def title(document: Dict[str, Any]) -> str:
+    """Kind, namespace and name, for people."""
     metadata = document["metadata"]
     return "%s %s" % (document["kind"], "/".join(filter(None, [metadata.get("namespace"), metadata["name"]])))
 
@@ -73,6 +74,7 @@ def same(before: Dict[str, Any], after: Dict[str, Any]) -> bool:
 
 
 def main() -> None:
+    """Ansible's entry."""
     module = AnsibleModule(
         argument_spec={**ARGUMENTS, "objects": {"type": "list", "elements": "dict", "required": True}},
         supports_check_mode=True,

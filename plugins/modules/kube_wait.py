@@ -59,6 +59,7 @@ POLL_SECONDS = 0.2
 
 
 def field(document: Dict[str, Any], dotted: str) -> Any:
+    """The value at a dotted path; None if it is not there."""
     value: Any = document
     for part in dotted.split("."):
         value = value.get(part) if isinstance(value, dict) else None
@@ -77,6 +78,7 @@ def judge(document: Dict[str, Any], wanted: Dict[str, Any]) -> Tuple[bool, Any]:
 
 
 def look(client: Client, wanted: Dict[str, Any]) -> Tuple[bool, Any]:
+    """Ask once; an object that is not there is not an error, yet."""
     try:
         return judge(client.get(wanted["path"]), wanted)
     except ApiError as error:
@@ -110,6 +112,7 @@ def wait(client: Client, objects: List[Dict[str, Any]], timeout: float) -> Tuple
 
 
 def main() -> None:
+    """Ansible's entry."""
     suboptions = {
         "path": {"type": "str", "required": True},
         "condition": {"type": "str"},

@@ -50,6 +50,7 @@ class Request:
 
     @classmethod
     def parse(cls, arguments: Mapping[str, Any], state_directory: str) -> Request:
+        """Check a task's arguments. Raises RequestError."""
         unknown = set(arguments) - set(ARGUMENTS)
         if unknown:
             raise RequestError(f"install_component does not know {sorted(unknown)}; it knows {list(ARGUMENTS)}")
@@ -88,7 +89,7 @@ class Request:
         ``found`` is host_state's answer: path to ``{certificate, public_key}``, PEM. ``pretend`` (check mode) signs
         nothing: the key of a certificate to come may not exist yet.
         """
-        now = datetime.datetime.now(datetime.timezone.utc)
+        now = datetime.datetime.now(datetime.UTC)
         files: list[dict[str, Any]] = []
         changes: list[dict[str, str]] = []
         for item in self.certificates:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -53,10 +54,12 @@ class Wanted:
     lifetime: datetime.timedelta = field(default=datetime.timedelta(days=365))
 
     def subject(self) -> x509.Name:
+        """Groups and name, in the order in which Kubernetes' own tools write them."""
         attributes = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in self.organizations]
         return x509.Name([*attributes, x509.NameAttribute(NameOID.COMMON_NAME, self.common_name)])
 
     def alternative_names(self) -> list[x509.GeneralName]:
+        """Names and addresses, each once."""
         names: list[x509.GeneralName] = [x509.DNSName(name) for name in _unique(self.names)]
         return names + [x509.IPAddress(ipaddress.ip_address(address)) for address in _unique(self.addresses)]
 
@@ -70,6 +73,7 @@ class Authority:
 
     @classmethod
     def load(cls, directory: Path, name: str) -> Authority:
+        """Read an authority from its two files. Raises PkiError."""
         certificate = x509.load_pem_x509_certificate(_read(directory / f"{name}.crt"))
         key = serialization.load_pem_private_key(_read(directory / f"{name}.key"), password=None)
         if not isinstance(key, ec.EllipticCurvePrivateKey):
@@ -79,6 +83,7 @@ class Authority:
         return cls(certificate, key)
 
     def pem(self) -> str:
+        """The authority's certificate."""
         return _pem(self.certificate)
 
     def issue(self, wanted: Wanted, public_key_pem: str, now: datetime.datetime) -> str:
@@ -112,12 +117,14 @@ class Authority:
             return "it cannot be read"
         if certificate.public_key() != _public_key(public_key_pem):
             return "it belongs to another key"
-        return self._signature_reason(certificate) or _content_reason(wanted, certificate) or _age_reason(certificate, now)
+        return (
+            self._signature_reason(certificate) or _content_reason(wanted, certificate) or _age_reason(certificate, now)
+        )
 
     def _signature_reason(self, certificate: x509.Certificate) -> str:
         try:
             certificate.verify_directly_issued_by(self.certificate)
-        except Exception:  # the library raises several unrelated types for "not this authority's"
+        except (ValueError, TypeError, InvalidSignature):
             return "another authority signed it"
         return ""
 
@@ -130,14 +137,18 @@ def ensure_authorities(directory: Path, cluster: str, lifetime: datetime.timedel
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _exclusive(directory):
         made = _ensure_encryption_key(directory)
-        made += [name for name in AUTHORITIES if _ensure_pair(directory, name, lambda n: _new_authority(n, cluster, lifetime))]
+        made += [
+            name
+            for name in AUTHORITIES
+            if _ensure_pair(directory, name, lambda n: _new_authority(n, cluster, lifetime))
+        ]
         if _ensure_pair(directory, SERVICE_ACCOUNT, lambda _name: _new_service_account(), public_suffix=".pub"):
             made.append(SERVICE_ACCOUNT)
     return made
 
 
 def _ensure_encryption_key(directory: Path) -> list[str]:
-    """The first thing that is made: where authorities are but no key, it was lost, and Secrets can't be read without."""
+    """Made before all else: where there are authorities but no key, the key was lost, and with it every Secret."""
     path = directory / f"{ENCRYPTION_KEY}.key"
     if path.exists():
         return []
@@ -147,12 +158,16 @@ def _ensure_encryption_key(directory: Path) -> list[str]:
     return [ENCRYPTION_KEY]
 
 
-def _ensure_pair(directory: Path, name: str, make: Callable[[str], tuple[bytes, bytes]], public_suffix: str = ".crt") -> bool:
+def _ensure_pair(
+    directory: Path, name: str, make: Callable[[str], tuple[bytes, bytes]], public_suffix: str = ".crt"
+) -> bool:
     public, private = directory / f"{name}{public_suffix}", directory / f"{name}.key"
     if public.exists() and private.exists():
         return False
     if public.exists():
-        raise PkiError(f"{public} is there but {private.name} is not: restore it; a new one would not match the cluster")
+        raise PkiError(
+            f"{public} is there but {private.name} is not: restore it; a new one would not match the cluster"
+        )
     public_pem, private_pem = make(name)
     # The public half lands last: a run killed in between leaves a key alone, which the next run replaces.
     write_private(private, private_pem)
@@ -162,7 +177,7 @@ def _ensure_pair(directory: Path, name: str, make: Callable[[str], tuple[bytes, 
 
 def _new_authority(name: str, cluster: str, lifetime: datetime.timedelta) -> tuple[bytes, bytes]:
     key = ec.generate_private_key(ec.SECP256R1())
-    now = datetime.datetime.now(datetime.timezone.utc)
+    now = datetime.datetime.now(datetime.UTC)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{cluster} {name} CA")])
     certificate = (
         x509.CertificateBuilder()
@@ -183,9 +198,7 @@ def _new_authority(name: str, cluster: str, lifetime: datetime.timedelta) -> tup
 def _new_service_account() -> tuple[bytes, bytes]:
     # RSA: tokens signed with it verify everywhere, outside verifiers of the OIDC discovery document included.
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    public = key.public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
+    public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     return public, private_pem(key)
 
 
@@ -255,7 +268,9 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        raise PkiError(f"{path} is missing: run playbooks/cluster.yml from its start, it makes the authorities") from None
+        raise PkiError(
+            f"{path} is missing: run playbooks/cluster.yml from its start, it makes the authorities"
+        ) from None
 
 
 def write_private(path: Path, content: bytes) -> None:
