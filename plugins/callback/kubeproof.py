@@ -34,14 +34,14 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         super().__init__()
         log = os.environ.get("KUBEPROOF_LOG", os.devnull)
         # Line by line, so that a run that is killed leaves all that it did.
-        self._file = Path(log).open("a", buffering=1, encoding="utf-8")  # noqa: SIM115 - open as long as the run
+        self._file = Path(log).open("a", buffering=1, encoding="utf-8")
         self._profile = os.environ.get("KUBEPROOF_PROFILE", "")
         self._recorder = Recorder(Storyteller(ui.console(), log), lambda line: print(line, file=self._file))
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
         self._recorder.play(play.get_name())
 
-    def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:  # noqa: ARG002, FBT001
+    def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
         self._start(task)
 
     def v2_playbook_on_handler_task_start(self, task: Any) -> None:
@@ -53,20 +53,20 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
     def v2_runner_on_skipped(self, result: Any) -> None:
         self._end("skipped", result)
 
-    def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:  # noqa: FBT001, FBT002
+    def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
         self._end("ignored" if ignore_errors else "failed", result)
 
     def v2_runner_on_unreachable(self, result: Any) -> None:
         self._end("unreachable", result)
 
-    def v2_playbook_on_stats(self, stats: Any) -> None:  # noqa: ARG002
+    def v2_playbook_on_stats(self, stats: Any) -> None:
         self._recorder.end()
         if self._profile:
             write_profile(self._recorder, Path(self._profile))
 
     def _start(self, task: Any) -> None:
-        role = task._role.get_name() if task._role else ""  # noqa: SLF001 - there is no public way
-        self._recorder.task(task._uuid, task.name or task.action, role, task.get_path() or "")  # noqa: SLF001
+        role = task._role.get_name() if task._role else ""
+        self._recorder.task(task._uuid, task.name or task.action, role, task.get_path() or "")
 
     def _end(self, outcome: str, result: Any) -> None:
-        self._recorder.outcome(result.task._uuid, result.host.get_name(), outcome, result.result)  # noqa: SLF001
+        self._recorder.outcome(result.task._uuid, result.host.get_name(), outcome, result.result)

@@ -6,19 +6,60 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from kubeproof import requirements
+from kubeproof.commands import common, down, kubectl, report, ssh, status, test, up, verify
 from kubeproof.errors import KubeproofError
-from kubeproof.hosts import cli as hosts_cli
+from kubeproof.hosts import cli as hosts
+
+_DESCRIPTION = """\
+Installs every Kubernetes component from its own binaries and proves that the cluster is what it should be:
+on hosts of your own, or on local ones, which are containers with systemd and sshd.
+"""
+
+_EPILOG = """\
+examples:
+  kubeproof up                                    a cluster of three local hosts, verified
+  kubeproof kubectl get pods --all-namespaces     as the cluster's admin
+  kubeproof ssh cp1                               a shell on a host
+  kubeproof status                                is everything well?
+  kubeproof down                                  as if nothing had been
+
+  kubeproof up --inventory inventory/mine/hosts.yml      the same on hosts of your own; inventory/local/hosts.yml
+                                                         is a good start for an inventory
+
+exit status: 0 all is well; 1 it could not be done, and what to do is said; 2 wrong usage;
+3 the cluster is installed, but its verification failed; 130 interrupted
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line."""
+    whole = argparse.ArgumentParser(
+        prog="kubeproof",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    subparsers = whole.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in (up, down, status, verify, kubectl, ssh, report, hosts, test):
+        command.add_parser(subparsers)
+    return whole
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run kubeproof; returns the process's exit status."""
-    parser = argparse.ArgumentParser(prog="kubeproof")
-    subparsers = parser.add_subparsers(required=True)
-    hosts_cli.add_parser(subparsers)
-    parsed = parser.parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    requirements.complete_path()
     try:
-        status: int = parsed.run(parsed)
+        if given[:1] == ["kubectl"]:
+            # Past argparse, which would take options for its own and drop a lone --.
+            return kubectl.run(given[1:])
+        parsed = parser().parse_args(given)
+        outcome: int = parsed.run(parsed)
     except KubeproofError as error:
         print(f"kubeproof: {error}", file=sys.stderr)
-        return 1
-    return status
+        return common.FAILED
+    except KeyboardInterrupt:
+        print("\nkubeproof: interrupted; the same command goes on where this stopped", file=sys.stderr)
+        return common.INTERRUPTED
+    return outcome

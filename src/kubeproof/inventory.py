@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,10 @@ class Host:
 
 @dataclass(frozen=True)
 class Inventory:
-    """The hosts of an inventory and the variables that hold for all of them."""
+    """The hosts of an inventory, in its order."""
 
     path: Path
     hosts: Mapping[str, Host]
-    variables: Mapping[str, Any]
 
     @property
     def state(self) -> Path:
@@ -37,6 +36,12 @@ class Inventory:
     def group(self, name: str) -> tuple[Host, ...]:
         """The members of a group in the inventory's order; none if there is no such group."""
         return tuple(host for host in self.hosts.values() if name in host.groups)
+
+    def host(self, name: str) -> Host:
+        """The host of this name."""
+        if name not in self.hosts:
+            raise KubeproofError(f"{self.path} has no host {name}", hint=f"it has {', '.join(self.hosts)}")
+        return self.hosts[name]
 
 
 def state_directory(path: Path) -> Path:
@@ -74,4 +79,21 @@ def load(path: Path) -> Inventory:
         raise KubeproofError(f"the inventory {path} cannot be read: {error}") from error
     if not hosts:
         raise KubeproofError(f"the inventory {path} has no hosts")
-    return Inventory(path=path.resolve(), hosts=hosts, variables=dict(manager.groups["all"].get_vars()))
+    return Inventory(path=path.resolve(), hosts=hosts)
+
+
+def rendered(host: Host, names: Iterable[str]) -> dict[str, Any]:
+    """Those of the named variables that the host has, with their templates rendered."""
+    from ansible.errors import AnsibleError
+    from ansible.parsing.dataloader import DataLoader
+    from ansible.template import Templar
+
+    templar = Templar(loader=DataLoader(), variables=dict(host.variables))
+    values = {}
+    for name in names:
+        if name in host.variables:
+            try:
+                values[name] = templar.template(host.variables[name])
+            except AnsibleError as error:
+                raise KubeproofError(f"host {host.name}: {name} cannot be rendered: {error}") from error
+    return values

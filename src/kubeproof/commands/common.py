@@ -1,0 +1,63 @@
+"""What several commands share."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from kubeproof import inventory, paths
+from kubeproof.inventory import Host
+
+SubParsers = argparse._SubParsersAction
+
+# Exit statuses besides 0 and argparse's 2.
+FAILED = 1
+NOT_VERIFIED = 3
+INTERRUPTED = 130
+
+_SSH_VARIABLES = (
+    "ansible_host",
+    "ansible_port",
+    "ansible_user",
+    "ansible_ssh_private_key_file",
+    "ansible_ssh_common_args",
+    "ansible_ssh_extra_args",
+)
+
+
+def add_inventory(parser: argparse.ArgumentParser) -> None:
+    """Add the option that nearly every command has."""
+    shown = paths.DEFAULT_INVENTORY.relative_to(paths.PROJECT)
+    parser.add_argument(
+        "-i", "--inventory", type=Path, default=paths.DEFAULT_INVENTORY, help=f"whose cluster (default: {shown})"
+    )
+
+
+def tool(name: str) -> str:
+    """A program of the virtual environment that this runs in."""
+    return str(Path(sys.executable).parent / name)
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The environment for Ansible and the checks: the project's settings, whatever directory the user is in."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    return {**os.environ, "PATH": path, "ANSIBLE_CONFIG": str(paths.PROJECT / "ansible.cfg"), **more}
+
+
+def ssh_command(host: Host, options: Sequence[str] = ()) -> list[str]:
+    """The ssh command that reaches a host the way Ansible does."""
+    settings = inventory.rendered(host, _SSH_VARIABLES)
+    command = ["ssh", *options]
+    if "ansible_ssh_private_key_file" in settings:
+        command += ["-i", settings["ansible_ssh_private_key_file"]]
+    if "ansible_port" in settings:
+        command += ["-p", str(settings["ansible_port"])]
+    if "ansible_user" in settings:
+        command += ["-l", settings["ansible_user"]]
+    for name in ("ansible_ssh_common_args", "ansible_ssh_extra_args"):
+        command += shlex.split(settings.get(name, ""))
+    return [*command, settings.get("ansible_host", host.name)]

@@ -1,0 +1,45 @@
+"""What there is after ``kubeproof up``, and what to do with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from kubeproof import paths
+from kubeproof.commands import kubectl
+from kubeproof.inventory import Inventory
+
+_ROLE_LABEL = "node-role.kubernetes.io/"
+
+
+def show(console: Console, cluster: Inventory) -> None:
+    """Show the nodes, and the commands that are next."""
+    listed = kubectl.query(cluster.path, "get", "nodes")
+    if listed:
+        console.print("\n[bold]Nodes[/bold]")
+        console.print(nodes(listed["items"]))
+    selected = "" if cluster.path == paths.DEFAULT_INVENTORY else f" -i {cluster.path}"
+    console.print("\n[bold]Next[/bold]")
+    for command in ("kubectl{} get pods --all-namespaces", "verify{}", "status{}", "down{}"):
+        console.print(f"  ./kubeproof {command.format(selected)}", soft_wrap=True)
+
+
+def nodes(items: list[dict[str, Any]]) -> Table:
+    """A table of nodes, from the API's answer."""
+    table = Table.grid(padding=(0, 3))
+    for item in items:
+        info, conditions = item["status"]["nodeInfo"], item["status"]["conditions"]
+        ready = any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+        roles = [name.removeprefix(_ROLE_LABEL) for name in item["metadata"].get("labels", {}) if _ROLE_LABEL in name]
+        table.add_row(
+            f"  {item['metadata']['name']}",
+            "[green]Ready[/green]" if ready else "[bold red]not ready[/bold red]",
+            ", ".join(sorted(roles)) or "worker",
+            info["kubeletVersion"],
+            info["containerRuntimeVersion"],
+            info["osImage"],
+            f"Linux {info['kernelVersion']}",
+        )
+    return table

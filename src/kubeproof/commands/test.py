@@ -1,0 +1,162 @@
+"""``kubeproof test``: everything that says whether kubeproof itself is in order."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.table import Table
+
+from kubeproof import inventory, paths, playbook, requirements, ui
+from kubeproof.commands.common import FAILED, SubParsers, environment, ssh_command, tool
+from kubeproof.inventory import Inventory
+from kubeproof.process import run as run_program
+
+# A network and names of their own: a cluster of the user's on this machine is left alone.
+INVENTORY = paths.PROJECT / "inventory" / "test" / "hosts.yml"
+
+_LINTERS = (requirements.Requirement("shellcheck", "shellcheck"), requirements.Requirement("git", "git"))
+
+
+@dataclass
+class Suite:
+    """Checks that have been run, and how each ended."""
+
+    console: Console
+    results: list[tuple[str, bool, float]] = field(default_factory=list)
+
+    def check(self, name: str, passes: Callable[[], bool]) -> bool:
+        """Run one check and remember its result."""
+        self.console.rule(f"[bold]{name}", align="left")
+        started = time.monotonic()
+        passed = passes()
+        self.results.append((name, passed, time.monotonic() - started))
+        return passed
+
+    def program(self, name: str, *command: str) -> bool:
+        """Run a program that fails if something is wrong; what is run is shown, so that anyone can run it alone."""
+        return self.check(name, lambda: self._succeeds(command))
+
+    def _succeeds(self, command: Sequence[str]) -> bool:
+        # With the terminal's own names: .venv/bin/ruff rather than its whole path.
+        shown = [part.removeprefix(f"{paths.PROJECT}/") for part in command]
+        self.console.print(f"$ {shlex.join(shown)}", markup=False, soft_wrap=True)
+        return subprocess.run(command, cwd=paths.PROJECT, env=environment(), check=False).returncode == 0
+
+    def summary(self) -> Table:
+        """One line for each check."""
+        table = Table.grid(padding=(0, 2))
+        for name, passed, seconds in self.results:
+            mark = "[green]passed[/green]" if passed else "[bold red]FAILED[/bold red]"
+            table.add_row(f"  {name}", mark, ui.duration(seconds))
+        return table
+
+    @property
+    def passed(self) -> bool:
+        """Whether all did."""
+        return all(passed for _, passed, _ in self.results)
+
+
+def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
+    """Add the command to kubeproof's."""
+    parser = subparsers.add_parser(
+        "test",
+        help="kubeproof's own tests",
+        description="Runs the linters and unit tests, then installs a real cluster on local hosts of its own, verifies "
+        "it, installs it again to see that nothing changes, and removes it.",
+    )
+    parser.add_argument("--fast", action="store_true", help="linters and unit tests only")
+    parser.add_argument("--keep", action="store_true", help="leave the cluster for a look")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carry out the command."""
+    suite = Suite(ui.console())
+    requirements.ensure(_LINTERS, suite.console.print)
+    _static(suite)
+    if not arguments.fast:
+        _local_hosts(suite)
+        _cluster(suite, keep=arguments.keep)
+    suite.console.rule("[bold]Summary", align="left")
+    suite.console.print(suite.summary())
+    if arguments.fast:
+        suite.console.print("  No cluster was installed: --fast was given.")
+    return 0 if suite.passed else FAILED
+
+
+def _static(suite: Suite) -> None:
+    """What needs no hosts."""
+    suite.program("shellcheck", "shellcheck", "kubeproof", *_shell_scripts())
+    suite.program("yamllint", tool("yamllint"), "--strict", ".")
+    suite.program("ansible-lint", tool("ansible-lint"))
+    suite.program("ruff format", tool("ruff"), "format", "--check")
+    suite.program("ruff check", tool("ruff"), "check")
+    suite.program("mypy", tool("mypy"))
+    suite.program("unit tests", tool("pytest"), "tests/unit", "--numprocesses", "auto")
+
+
+def _shell_scripts() -> list[str]:
+    """The shell scripts in git besides the launcher."""
+    listed = run_program(["git", "-C", str(paths.PROJECT), "ls-files", "*.sh", ".ci/run"])
+    return listed.split()
+
+
+def _local_hosts(suite: Suite) -> None:
+    """That local hosts leave the machine as they found it. Needs to be root, which a cluster needs too."""
+    suite.program("local hosts", tool("pytest"), "tests/local")
+
+
+def _cluster(suite: Suite, *, keep: bool) -> None:
+    """A real cluster: from nothing, verified, installed again, removed."""
+    kubeproof = [sys.executable, "-m", "kubeproof"]
+    on = ["--inventory", str(INVENTORY)]
+    suite.program("clean slate", *kubeproof, "down", *on)
+    if suite.program("cluster", *kubeproof, "up", *on):
+        suite.check("second run", lambda: _second_run(suite.console))
+    if keep:
+        suite.console.print(f"The cluster stays; `./kubeproof down --inventory {INVENTORY}` removes it.")
+    else:
+        suite.program("removal", *kubeproof, "down", *on)
+
+
+def _second_run(console: Console) -> bool:
+    """Whether installing what is installed changes nothing and restarts nothing."""
+    cluster = inventory.load(INVENTORY)
+    before = _processes(cluster)
+    again = playbook.run("cluster", cluster.path, cluster.state)
+    after = _processes(cluster)
+    restarted = sorted(unit for unit, process in before.items() if after.get(unit) != process)
+    changed = _changing_tasks(again)
+    for complaint in [f"changed something: {name}" for name in changed] + [f"restarted: {unit}" for unit in restarted]:
+        console.print(f"  {complaint}", markup=False)
+    if again.ok and not changed and not restarted:
+        console.print(
+            f"Nothing changed, and {len(before)} services on {len(cluster.hosts)} hosts have the processes they had."
+        )
+    return again.ok and not changed and not restarted
+
+
+def _changing_tasks(run: playbook.Run) -> list[str]:
+    """The tasks that changed a host, with their places."""
+    tasks = [task for phase in run.profile.get("phases", ()) for task in phase["tasks"]]
+    return [f"{task['name']} ({task['path']})" for task in tasks if task["outcomes"].get("changed")]
+
+
+def _processes(cluster: Inventory) -> dict[str, str]:
+    """The main process of each running service on each host, logins' own managers aside."""
+    ask = "systemctl show --type=service --state=running --property=Id,MainPID '*'"
+    found = {}
+    for host in cluster.hosts.values():
+        shown = run_program([*ssh_command(host), ask])
+        for entry in shown.split("\n\n"):
+            service = dict(line.split("=", 1) for line in entry.splitlines() if "=" in line)
+            if service.get("MainPID", "0") != "0" and not service["Id"].startswith("user@"):
+                found[f"{service['Id']} on {host.name}"] = service["MainPID"]
+    return found

@@ -1,0 +1,98 @@
+"""``kubeproof up``: from an inventory to a verified cluster."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from rich.console import Console
+
+from kubeproof import fetching, inventory, locking, paths, playbook, requirements, ui
+from kubeproof.commands import summary, verify
+from kubeproof.commands.common import FAILED, NOT_VERIFIED, SubParsers, add_inventory
+from kubeproof.errors import KubeproofError
+from kubeproof.hosts import lifecycle
+from kubeproof.hosts.plan import Plan, plan, uses_containers
+from kubeproof.inventory import Inventory
+
+
+def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
+    """Add the command to kubeproof's."""
+    parser = subparsers.add_parser(
+        "up",
+        help="make the hosts, install the cluster, verify it",
+        description="Makes the local hosts if the inventory has any, fetches or builds the components, installs the "
+        "cluster and verifies it. Safe to run again: what is there and right stays as it is.",
+    )
+    add_inventory(parser)
+    parser.add_argument("--replace-hosts", action="store_true", help="make local hosts anew that were made otherwise")
+    parser.add_argument("--no-verify", dest="verify", action="store_false", help="leave the verification out")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carry out the command."""
+    console = ui.console()
+    cluster = inventory.load(arguments.inventory)
+    # Checked before anything is made: a wrong address should not cost a build.
+    local = plan(cluster) if uses_containers(cluster) else None
+    with locking.locked(cluster.state / ".lock"):
+        prepare(console, cluster, local, replace_hosts=arguments.replace_hosts)
+        console.print("\n[bold]Cluster[/bold]")
+        installed = playbook.run("cluster", cluster.path, cluster.state)
+        if not installed.ok:
+            console.print("`kubeproof up` again goes on where this stopped.")
+            return FAILED
+        verified = verify.verify(console, cluster) if arguments.verify else True
+    summary.show(console, cluster)
+    return 0 if verified else NOT_VERIFIED
+
+
+def prepare(console: Console, cluster: Inventory, local: Plan | None, *, replace_hosts: bool = False) -> None:
+    """Have what the installation needs: the machine's programs, and, side by side, components and hosts."""
+    board = ui.Board(console)
+    with board.showing():
+        with board.step("This machine") as tell:
+            _require(local, tell)
+        if local is None:
+            # What the hosts are is only known when they are asked: the playbook fetches for them.
+            return
+        _side_by_side(
+            lambda: _fetch(board, cluster),
+            lambda: _make_hosts(board, local, replace=replace_hosts),
+        )
+
+
+def _require(local: Plan | None, tell: Callable[[str], None]) -> None:
+    if local and os.geteuid() != 0:
+        raise KubeproofError(
+            "local hosts are containers with a systemd of their own, which need root", hint="run `sudo ./kubeproof up`"
+        )
+    needed = [*requirements.SSH, *(requirements.LOCAL_HOSTS if local else ())]
+    requirements.ensure(needed, tell)
+    tell("has what is needed")
+
+
+def _fetch(board: ui.Board, cluster: Inventory) -> None:
+    with board.step("Components") as tell:
+        fetching.fetch_all(cluster, tell)
+
+
+def _make_hosts(board: ui.Board, local: Plan, *, replace: bool) -> None:
+    with board.step("Hosts") as tell:
+        lifecycle.create(local, paths.cache_directory(), tell, replace=replace)
+        tell(", ".join(f"{host.name} {host.address}" for host in local.hosts))
+
+
+def _side_by_side(*jobs: Callable[[], None]) -> None:
+    """Run jobs at the same time, each to its end, and then raise what went wrong in all of them."""
+    with ThreadPoolExecutor() as pool:
+        futures = [pool.submit(job) for job in jobs]
+    errors = [error for future in futures if (error := future.exception())]
+    for error in errors:
+        if not isinstance(error, KubeproofError):
+            raise error
+    if errors:
+        raise KubeproofError("\n".join(str(error) for error in errors))
