@@ -1,0 +1,153 @@
+"""When a unit is restarted, and when it is not."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import component_service as service
+
+RUNNING = {"ActiveState": "active", "InvocationID": "1", "ActiveEnterTimestamp": "Sat 2026-11-21 10:00:00.500000 UTC"}
+
+
+def test_an_inactive_unit_is_started() -> None:
+    assert service.reason_to_restart({**RUNNING, "ActiveState": "failed"}, {}, {}) == "it was failed"
+
+
+def test_a_process_of_unknown_origin_is_restarted() -> None:
+    assert "not started by kubeproof" in service.reason_to_restart(RUNNING, {}, {"/x": "a"})
+
+
+def test_an_unchanged_unit_is_left_alone() -> None:
+    record = {"inputs": {"/x": "a"}, "invocation": "1"}
+    assert service.reason_to_restart(RUNNING, record, {"/x": "a"}) == ""
+
+
+@pytest.mark.parametrize("inputs", [{"/x": "b"}, {}, {"/x": "a", "/y": "c"}])
+def test_a_changed_missing_or_new_input_is_named(inputs: dict[str, str]) -> None:
+    record = {"inputs": {"/x": "a"}, "invocation": "1"}
+    assert "changed since its start: /" in service.reason_to_restart(RUNNING, record, inputs)
+
+
+def test_a_reboot_with_the_same_files_is_no_reason(tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    old.touch()
+    later = {**RUNNING, "InvocationID": "2", "ActiveEnterTimestamp": "Fri 2100-01-01 00:00:00 UTC"}
+    inputs = {str(old): "a"}
+    assert service.reason_to_restart(later, {"inputs": inputs, "invocation": "1"}, inputs) == ""
+
+
+def test_another_process_started_before_the_files_came_back_is_restarted(tmp_path: Path) -> None:
+    mended = tmp_path / "mended"
+    mended.touch()
+    earlier = {**RUNNING, "InvocationID": "2", "ActiveEnterTimestamp": "Sat 2000-01-01 00:00:00 UTC"}
+    inputs = {str(mended): "a"}
+    reason = service.reason_to_restart(earlier, {"inputs": inputs, "invocation": "1"}, inputs)
+    assert reason == "a file was changed after its start"
+
+
+def test_fingerprints_tell_content_size_and_absence(tmp_path: Path) -> None:
+    small, large = tmp_path / "small", tmp_path / "large"
+    small.write_text("a")
+    large.write_bytes(b"a" * (service.LARGE + 1))
+    before = service.fingerprints([str(tmp_path), str(tmp_path / "none")])
+    assert service.fingerprints([str(tmp_path), str(tmp_path / "none")]) == before
+    small.write_text("b")
+    assert service.changed_inputs(before, service.fingerprints([str(tmp_path)])) == [str(tmp_path)]
+    assert before[str(tmp_path / "none")] is None
+
+
+def test_a_replaced_binary_shows_though_its_content_is_not_read(tmp_path: Path) -> None:
+    binary, new = tmp_path / "binary", tmp_path / "new"
+    binary.write_bytes(b"a" * (service.LARGE + 1))
+    new.write_bytes(b"a" * (service.LARGE + 1))
+    before = service.fingerprint(str(binary))
+    new.replace(binary)
+    assert service.fingerprint(str(binary)) != before
+
+
+def test_a_record_survives_and_a_broken_one_counts_as_none(tmp_path: Path) -> None:
+    service.Record("x.service", str(tmp_path)).save({"inputs": {}, "invocation": "1"})
+    record = service.Record("x.service", str(tmp_path))
+    assert record.data["invocation"] == "1"
+    Path(record.path).write_text("{")
+    assert service.Record("x.service", str(tmp_path)).data == {}
+
+
+class FakeSystemd(service.Systemd):
+    """A unit that goes through given states, one per look."""
+
+    def __init__(self, *states: dict[str, str]) -> None:
+        super().__init__("x.service")
+        self.states = list(states)
+
+    def show(self) -> dict[str, str]:
+        state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
+        return {"NRestarts": "0", "InvocationID": "new", **state}
+
+    def log(self) -> str:
+        return "the last line"
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "POLL_SECONDS", 0.001)
+
+
+def test_waiting_ends_when_healthy() -> None:
+    systemd = FakeSystemd({"ActiveState": "activating"}, {"ActiveState": "active"})
+    service.wait_for_health(systemd, service.Health({}), 5, replaced="old")
+
+
+def test_the_process_that_is_being_replaced_does_not_count() -> None:
+    systemd = FakeSystemd(
+        {"ActiveState": "active", "InvocationID": "old"}, {"ActiveState": "failed", "InvocationID": "new"}
+    )
+    with pytest.raises(service.ServiceError, match=r"x\.service has failed.*\nthe last line"):
+        service.wait_for_health(systemd, service.Health({}), 5, replaced="old")
+
+
+def test_a_unit_that_keeps_crashing_is_not_waited_for() -> None:
+    states = [{"ActiveState": "activating", "NRestarts": str(number)} for number in range(10)]
+    with pytest.raises(service.ServiceError, match="keeps crashing"):
+        service.wait_for_health(FakeSystemd(*states), service.Health({}), 60, replaced="old")
+
+
+def test_time_runs_out_with_the_answer_that_was_given() -> None:
+    systemd = FakeSystemd({"ActiveState": "active"})
+    health = service.Health({"command": ["sh", "-c", "echo not yet; exit 1"]})
+    with pytest.raises(service.ServiceError, match="not yet"):
+        service.wait_for_health(systemd, health, 0, replaced="old")
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/ok" else 500)
+            self.end_headers()
+            self.wfile.write(b"ok" if self.path == "/ok" else b"[-]etcd failed")
+
+        def log_message(self, *_arguments: Any) -> None:
+            """Quiet."""
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+def test_health_by_url(url: str) -> None:
+    assert service.Health({"url": url + "/ok", "expect": "ok"}).good()
+    assert not service.Health({"url": url + "/ok", "expect": "fine"}).good()
+    bad = service.Health({"url": url + "/bad"})
+    assert not bad.good()
+    assert "answers 500: [-]etcd failed" in bad.problem
+    away = service.Health({"url": "http://127.0.0.1:1/"})
+    assert not away.good()
+    assert "refused" in away.problem

@@ -1,0 +1,134 @@
+"""The module that brings users, directories, files and keys of a component into a wanted state."""
+
+from __future__ import annotations
+
+import base64
+import getpass
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import host_state
+
+ME = getpass.getuser()
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> host_state.Manifest:
+    return host_state.Manifest(str(tmp_path / "state"))
+
+
+@pytest.fixture
+def host(manifest: host_state.Manifest) -> host_state.Host:
+    return host_state.Host(check_mode=False, manifest=manifest)
+
+
+def file(path: Path, text: str, **more: Any) -> dict[str, Any]:
+    encoded = base64.b64encode(text.encode()).decode()
+    return {"path": str(path), "content": encoded, "owner": ME, "mode": "0640", **more}
+
+
+def remembered(manifest: host_state.Manifest) -> list[dict[str, Any]]:
+    entries: list[dict[str, Any]] = json.loads(Path(manifest.path).read_text())["entries"]
+    return entries
+
+
+def test_a_file_is_written_once(host: host_state.Host, tmp_path: Path) -> None:
+    wanted = file(tmp_path / "a/b/x.conf", "text")
+    host.file(wanted)
+    assert [change["what"] for change in host.changes] == ["created", "created", "created"]
+    again = host_state.Host(check_mode=False, manifest=host.manifest)
+    again.file(wanted)
+    assert again.changes == []
+    assert (tmp_path / "a/b/x.conf").stat().st_mode & 0o7777 == 0o640
+
+
+def test_check_mode_changes_nothing_and_says_the_same(manifest: host_state.Manifest, tmp_path: Path) -> None:
+    host = host_state.Host(check_mode=True, manifest=manifest)
+    host.file(file(tmp_path / "x.conf", "text"))
+    assert host.changes == [{"path": str(tmp_path / "x.conf"), "what": "created"}]
+    assert not (tmp_path / "x.conf").exists()
+
+
+def test_wrong_mode_and_content_are_mended(host: host_state.Host, tmp_path: Path) -> None:
+    path = tmp_path / "x.conf"
+    path.write_text("text")
+    path.chmod(0o666)
+    host.file(file(path, "text"))
+    host.file(file(path, "other"))
+    assert [change["what"] for change in host.changes] == ["mode", "content"]
+    assert path.read_text() == "other"
+
+
+def test_what_was_there_before_is_kept_and_remembered(host: host_state.Host, tmp_path: Path) -> None:
+    path = tmp_path / "x.conf"
+    path.write_text("theirs")
+    host.file(file(path, "ours"))
+    host.file(file(path, "ours, again"))
+    (entry,) = [entry for entry in remembered(host.manifest) if entry["kind"] == "file"]
+    assert Path(entry["backup"]).read_text() == "theirs"
+
+
+def test_directories_that_were_made_are_remembered_others_not(host: host_state.Host, tmp_path: Path) -> None:
+    host.directory(str(tmp_path / "new"), os.getuid(), os.getgid(), 0o700)
+    host.directory(str(tmp_path), os.getuid(), os.getgid(), 0o700)
+    assert [entry["path"] for entry in remembered(host.manifest)] == [str(tmp_path / "new")]
+
+
+def test_a_data_directory_with_others_data_is_not_claimed(host: host_state.Host, tmp_path: Path) -> None:
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs/file").touch()
+    host.data_directory(str(tmp_path / "theirs"))
+    host.data_directory(str(tmp_path / "ours"))
+    assert remembered(host.manifest) == [{"kind": "data", "path": str(tmp_path / "ours")}]
+
+
+def test_secrets_are_not_in_the_diff(host: host_state.Host, tmp_path: Path) -> None:
+    host.file(file(tmp_path / "x.key", "secret", secret=True))
+    host.file(file(tmp_path / "x.conf", "public"))
+    assert [diff["after"] for diff in host.diffs] == ["public"]
+
+
+def test_an_invalid_file_does_not_land(host: host_state.Host, tmp_path: Path) -> None:
+    path = tmp_path / "x.conf"
+    path.write_text("good")
+    with pytest.raises(RuntimeError, match="would not be valid, nothing was changed"):
+        host.file(file(path, "bad", validate="grep -q good %s"))
+    assert path.read_text() == "good"
+    host.file(file(path, "good too", validate="grep -q good %s"))
+    assert path.read_text() == "good too"
+
+
+def test_a_key_is_made_once_and_private(host: host_state.Host, tmp_path: Path) -> None:
+    wanted = {"path": str(tmp_path / "client"), "owner": ME}
+    first, second = host.key(wanted), host.key(wanted)
+    assert first == second
+    assert "BEGIN PUBLIC KEY" in first["public_key"]
+    assert (tmp_path / "client.key").stat().st_mode & 0o7777 == 0o600
+    algorithm = subprocess.run(
+        ["openssl", "pkey", "-in", tmp_path / "client.key", "-noout", "-text"], capture_output=True, check=True
+    )
+    assert b"prime256v1" in algorithm.stdout
+
+
+def test_a_file_is_never_half_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x"
+    path.write_text("old")
+
+    def crash(_descriptor: int) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(host_state.os, "fsync", crash)
+    with pytest.raises(OSError, match="disk full"):
+        host_state.write_atomically(str(path), b"new", os.getuid(), os.getgid(), 0o644)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_units_are_remembered_as_units(host: host_state.Host) -> None:
+    host._remember_file("/etc/systemd/system/x.service", None)
+    assert remembered(host.manifest) == [{"kind": "unit", "name": "x.service", "backup": None}]

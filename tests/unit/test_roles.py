@@ -1,0 +1,69 @@
+"""The roles keep their promises: interfaces documented, variables prefixed, one page of tasks."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROLES = sorted(path for path in (Path(__file__).parents[2] / "roles").iterdir() if path.is_dir())
+# Settings whose prefix is not the role's name: "component_source" reads better than "components_source".
+PREFIXES = {"components": "component"}
+
+
+def load(path: Path) -> dict[str, Any]:
+    return yaml.safe_load(path.read_text()) or {} if path.exists() else {}
+
+
+def prefix(role: Path) -> str:
+    return PREFIXES.get(role.name, role.name.replace("-", "_"))
+
+
+@pytest.fixture(params=ROLES, ids=lambda role: role.name)
+def role(request: pytest.FixtureRequest) -> Path:
+    path: Path = request.param
+    return path
+
+
+def options(role: Path) -> dict[str, Any]:
+    entries = load(role / "meta" / "argument_specs.yml")["argument_specs"].values()
+    return {name: option for entry in entries for name, option in entry.get("options", {}).items()}
+
+
+def test_defaults_and_argument_specs_name_the_same_variables(role: Path) -> None:
+    assert set(load(role / "defaults" / "main.yml")) == set(options(role))
+
+
+def test_argument_specs_state_the_real_defaults(role: Path) -> None:
+    stated = {name: option["default"] for name, option in options(role).items() if "default" in option}
+    assert stated == {name: value for name, value in load(role / "defaults" / "main.yml").items() if name in stated}
+
+
+def test_every_variable_is_described_and_typed(role: Path) -> None:
+    for name, option in options(role).items():
+        assert option.get("description"), f"{name} has no description"
+        assert option.get("type"), f"{name} has no type"
+
+
+def test_public_variables_carry_the_role_prefix(role: Path) -> None:
+    wrong = [name for name in options(role) if not name.startswith(prefix(role) + "_")]
+    assert not wrong
+
+
+def test_internal_variables_carry_two_underscores_and_the_role_prefix(role: Path) -> None:
+    wrong = [name for name in load(role / "vars" / "main.yml") if not name.startswith(f"__{prefix(role).rstrip('s')}")]
+    assert not wrong
+
+
+def test_tasks_fit_one_page(role: Path) -> None:
+    main = role / "tasks" / "main.yml"
+    assert not main.exists() or len(main.read_text().splitlines()) <= 90
+
+
+def test_no_injected_facts(role: Path) -> None:
+    injected = re.compile(r"\{\{ *ansible_(?!facts|host|connection|check_mode|play|user|managed)\w+")
+    for path in filter(Path.is_file, role.rglob("*")):
+        assert not injected.search(path.read_text()), f"{path} uses an injected fact"
