@@ -19,11 +19,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     _supports_async = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Always succeeds, with ``kubeproof_host`` a ``HostReport`` or an ``Unexamined`` of ``kubeproof.host_report``."""
+        """Always succeeds; ``kubeproof_host`` is a ``HostReport`` or an ``Unexamined`` of ``kubeproof.host_report``."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         before = time.time()
         try:
-            answer = self._execute_module(task_vars=task_vars)
+            answer: dict[str, Any] = self._execute_module(task_vars=task_vars)
         except AnsibleConnectionFailure as error:
             return result | _unexamined(unreachable=True, problem=str(error))
         after = time.time()

@@ -1,21 +1,22 @@
-"""Judge settings (``stage: settings``) or hosts (``stage: hosts``), list all findings at once, and fail if one is an error.
+"""Judge settings (``stage: settings``) or hosts (``stage: hosts``), list all findings at once, fail if one is an error.
 
-``settings`` needs no host and touches none. ``hosts`` needs ``host_report`` to have run on all hosts of the play, those
-that cannot be reached included. Run either with ``run_once``; both run on the controller alone.
+``settings`` touches no host. ``hosts`` needs ``host_report`` to have run on all hosts of the play, those that cannot be
+reached included. Both run on the controller alone, once for all hosts: ``run_once: true``.
 
-The list goes to the terminal, and as JSON to ``reports/preflight-STAGE.json`` in ``cluster_state_directory``: ``findings``,
-each with ``id``, ``subject``, ``host``, ``wrong``, ``mend`` and ``severity``. Returns ``msg``, a summary, and, unless it
-fails, the ``findings`` too: after a failure Ansible would print them once more, as one long line below the list.
+The list goes to the terminal, and as JSON to ``reports/preflight-STAGE.json`` in ``cluster_state_directory``, where
+``findings`` have ``id``, ``subject``, ``host``, ``wrong``, ``mend`` and ``severity``. Returns ``msg``, a summary, and the
+``findings`` too, unless it fails: Ansible would print them once more then, as one long line below the list.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ansible import constants
 from ansible.errors import AnsibleActionFail, AnsibleError
@@ -24,16 +25,19 @@ from ansible.template import Templar
 
 from kubeproof import preflight
 from kubeproof.components import pins
+from kubeproof.errors import KubeproofError
+from kubeproof.host_report import HostReport
 from kubeproof.preflight import model, specs
 
 try:
     from ansible._internal._datatag._tags import Origin
-except ImportError:  # private to ansible-core: without it findings do not name file and line, and all else works
+except ImportError:  # It is private: without it findings do not name file and line, and all else works.
     Origin = None
 
-# What variables hold that can only be known once hosts were asked.
+# What a setting's template names if it can only be rendered once hosts were asked.
 _FACTS = ("ansible_facts", "hostvars", "__cluster_host")
-_COLOURS = {True: constants.COLOR_ERROR, False: constants.COLOR_WARN}
+
+Stage = Callable[[Mapping[str, Any]], tuple[Sequence[preflight.Variables], Iterable[preflight.Finding]]]
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -47,56 +51,59 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Raises AnsibleActionFail if ``stage`` is none, or before ``host_report`` has run."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        variables = task_vars or {}
-        stages = {"settings": self._settings, "hosts": self._hosts}
-        stage = self._task.args.get("stage")
+        stages: dict[str, Stage] = {"settings": self._settings, "hosts": self._hosts}
+        stage = str(self._task.args.get("stage"))
         if stage not in stages:
             raise AnsibleActionFail(f"preflight: stage is {stage!r}; it must be one of {', '.join(stages)}")
-        hosts = [self._variables(name) for name in _members(variables)]
-        findings = preflight.relevant(stages[stage](hosts, variables), _ignored(hosts))
-        _report(stage, findings, hosts)
+        hosts, found = stages[stage](task_vars or {})
+        findings = preflight.relevant(found, _ignored(hosts))
+        _write_report(stage, findings, hosts)
         return result | self._outcome(findings)
 
-    def _settings(self, hosts: Sequence[preflight.Variables], task_vars: Mapping[str, Any]) -> Iterable[preflight.Finding]:
-        groups = {str(name): [str(host) for host in members] for name, members in task_vars["groups"].items()}
-        return preflight.check_settings(hosts, groups, self._specs)
+    def _settings(
+        self, task_vars: Mapping[str, Any]
+    ) -> tuple[Sequence[preflight.Variables], Iterable[preflight.Finding]]:
+        hosts = [self._variables(name, facts=False) for name in _members(task_vars)]
+        return hosts, preflight.check_settings(hosts, _plain(task_vars["groups"]), self._specs)
 
-    def _hosts(self, hosts: Sequence[preflight.Variables], task_vars: Mapping[str, Any]) -> Iterable[preflight.Finding]:
-        cluster = preflight.of("cluster_", hosts[0].values) if hosts else {}
-        asked = [(_reported(entry.host, task_vars), preflight.Rules.parse(entry.values)) for entry in hosts]
-        return preflight.check_hosts(asked, cluster, _wanted(hosts))
+    def _hosts(self, task_vars: Mapping[str, Any]) -> tuple[Sequence[preflight.Variables], Iterable[preflight.Finding]]:
+        hosts = [self._variables(name, facts=True) for name in _members(task_vars)]
+        reported = [replace(entry, host=_reported(entry.host, task_vars)) for entry in hosts]
+        return reported, preflight.check_hosts(reported, _wanted(reported))
 
     def _outcome(self, findings: Sequence[preflight.Finding]) -> dict[str, Any]:
-        summary = f"preflight: {preflight.count(findings)}"
         failed = bool(preflight.errors(findings))
         if findings:
-            self._display.display(f"\n{preflight.render(findings)}\n", color=_COLOURS[failed])
-        outcome = {"changed": False, "failed": failed, "msg": summary}
+            colour = constants.COLOR_ERROR if failed else constants.COLOR_WARN
+            self._display.display(f"\n{preflight.render(findings)}\n", color=colour)
+        outcome = {"changed": False, "failed": failed, "msg": f"preflight: {preflight.count(findings)}"}
         return outcome if failed else outcome | {"findings": preflight.as_data(findings)}
 
-    def _variables(self, name: str) -> preflight.Variables:
-        """A host's variables, rendered where the checks read them, from the inventory and the roles' defaults."""
+    def _variables(self, name: str, *, facts: bool) -> preflight.Variables:
+        """A host's variables from the inventory and the roles' defaults. ``facts``: whether facts are known by now."""
         manager = self._task.get_variable_manager()
         own = manager.get_vars(host=manager._inventory.get_host(name), include_hostvars=False)  # noqa: SLF001
         given = {str(key): _place(key) for key in own}
-        templar = Templar(loader=self._loader, variables=self._defaults | own)
-        values, broken = self._rendered(templar, given)
+        values, broken = self._rendered(self._defaults | own, given, facts=facts)
         groups = frozenset(str(group) for group in own["group_names"])
         address = str(values.get("cluster_host_address", ""))
         return preflight.Variables(preflight.Host(name, groups, address), given, values, broken)
 
-    def _rendered(self, templar: Templar, given: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
-        """Values of the settings that matter, and why some have none."""
+    def _rendered(
+        self, variables: Mapping[str, Any], given: Mapping[str, str], *, facts: bool
+    ) -> tuple[dict[str, Any], dict[str, str]]:
+        """Values of the settings that matter, and why some have none. A default breaks only by another setting."""
+        templar = Templar(loader=self._loader, variables=variables)
         values: dict[str, Any] = {}
         broken: dict[str, str] = {}
-        variables = templar.available_variables
-        for name in self._specs.names:
-            if name not in variables or not (name in given or model.reads(name)):
+        for name in self._specs.options.keys() & variables.keys():
+            if not (name in given or model.reads(name)):
                 continue
             try:
                 values[name] = _plain(templar.template(variables[name]))
             except AnsibleError as error:
-                if not any(fact in str(variables[name]) for fact in _FACTS):
+                later = name not in given or any(fact in str(variables[name]) for fact in _FACTS)
+                if facts or not later:
                     broken[name] = str(error)
         return values, broken
 
@@ -121,24 +128,28 @@ def _members(task_vars: Mapping[str, Any]) -> list[str]:
     return [str(host) for host in task_vars["ansible_play_hosts_all"] if host in ours]
 
 
-def _ignored(hosts: Sequence[preflight.Variables]) -> list[str]:
-    return [str(entry) for variables in hosts for entry in variables.values.get("preflight_ignore") or ()]
+def _ignored(hosts: Iterable[preflight.Variables]) -> set[str]:
+    return {str(entry) for variables in hosts for entry in variables.values.get("preflight_ignore") or ()}
 
 
 def _wanted(hosts: Sequence[preflight.Variables]) -> dict[str, str]:
-    """Pinned version of each binary, with the inventory's own choices."""
+    """Pinned version of each program, by the inventory's choice of versions if it makes one."""
     chosen = hosts[0].values.get("component_versions", {}) if hosts else {}
-    pinned = pins.load().with_versions(chosen)
-    return {binary: component.version for component in pinned.components.values() for binary in component.binaries}
+    try:
+        pinned = pins.load().with_versions(chosen)
+    except KubeproofError as error:
+        raise AnsibleActionFail(str(error)) from error
+    return {program: component.version for component in pinned.components.values() for program in component.binaries}
 
 
-def _report(stage: str, findings: Sequence[preflight.Finding], hosts: Sequence[preflight.Variables]) -> None:
+def _write_report(stage: str, findings: Sequence[preflight.Finding], hosts: Sequence[preflight.Variables]) -> None:
     """Leave the findings where other programs find them, if it is known where."""
     directory = hosts[0].values.get("cluster_state_directory") if hosts else None
     if directory:
-        path = Path(directory) / "reports" / f"preflight-{stage}.json"
+        path = Path(str(directory), "reports", f"preflight-{stage}.json")
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"stage": stage, "findings": preflight.as_data(findings)}, indent=2) + "\n", "utf-8")
+        document = {"stage": stage, "findings": preflight.as_data(findings)}
+        path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
 def _reported(host: preflight.Host, task_vars: Mapping[str, Any]) -> preflight.Host:
@@ -147,8 +158,8 @@ def _reported(host: preflight.Host, task_vars: Mapping[str, Any]) -> preflight.H
     if not isinstance(fact, dict):
         raise AnsibleActionFail(f"preflight: there is no report of {host.name}; run host_report on all hosts first")
     if "problem" in fact:
-        return preflight.Host(host.name, host.groups, host.address, None, fact["problem"], fact["unreachable"])
-    return preflight.Host(host.name, host.groups, host.address, fact)  # type: ignore[arg-type]
+        return replace(host, problem=fact["problem"], unreachable=fact["unreachable"])
+    return replace(host, report=cast(HostReport, fact))
 
 
 def _place(name: str) -> str:
@@ -158,8 +169,7 @@ def _place(name: str) -> str:
         return ""
     if not origin.path:
         return str(origin.description)
-    relative = os.path.relpath(origin.path)
-    path = relative if not relative.startswith("..") else str(Path(origin.path))
+    path = min(os.path.relpath(origin.path), str(origin.path), key=len)
     return f"{path}:{origin.line_num}" if origin.line_num else path
 
 
@@ -169,7 +179,5 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
-    for kind in (bool, int, float, str):
-        if isinstance(value, kind):
-            return kind(value)
-    return value
+    kind = next((kind for kind in (bool, int, float, str) if isinstance(value, kind)), None)
+    return kind(value) if kind else value

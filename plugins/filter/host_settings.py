@@ -1,4 +1,4 @@
-"""The filter ``host_settings``: ``ansible_facts['kubeproof_host'] | host_settings`` is a ``kubeproof.host_settings.HostSettings``."""
+"""``ansible_facts['kubeproof_host'] | host_settings`` is a ``kubeproof.host_settings.HostSettings``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from kubeproof.host_report import HostReport
 def host_settings(report: object) -> settings.HostSettings:
     """Settings that follow from a host's report, each with its reason."""
     if not isinstance(report, dict) or "cgroup" not in report:
-        raise AnsibleFilterError("host_settings: this is no report of a host that could be examined; run host_report first")
+        raise AnsibleFilterError(
+            "host_settings: this is no report of a host that could be examined; run host_report first"
+        )
     return settings.derive(cast(HostReport, report))
 
 

@@ -35,38 +35,46 @@ options:
     type: list
     elements: str
     default: [/, /var/lib/etcd, /var/lib/containerd, /var/lib/kubelet, /usr/local/bin]
-  state_directory:
-    description: Where kubeproof remembers on a host what it made there.
-    type: str
-    default: /var/lib/kubeproof
 author: [The kubeproof authors]
 """
 
 RETURN = r"""
 ansible_facts:
-  description: One fact, C(kubeproof_host). Sizes are bytes, times seconds since 1970. Its shape is C(kubeproof.host_report.HostReport).
+  description:
+    - One fact, C(kubeproof_host), of the shape of C(kubeproof.host_report.HostReport). Sizes are bytes, times seconds
+      since 1970.
   returned: always
   type: dict
 """
 
 Report = Dict[str, Any]
 
+STATE_DIRECTORY = "/var/lib/kubeproof"
+PATHS = ["/", "/var/lib/etcd", "/var/lib/containerd", "/var/lib/kubelet", "/usr/local/bin"]
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "ppc64le": "ppc64le", "s390x": "s390x"}
 PACKAGE_MANAGERS = ("apt-get", "dnf", "yum", "zypper", "pacman", "apk")
 COMMANDS = (
     "conntrack", "gzip", "haproxy", "ip", "iptables", "keepalived", "modprobe", "mount", "nft", "nsenter", "openssl",
     "sha256sum", "systemctl", "tar", "umount", "useradd", "zstd",
 )  # fmt: skip
-# Programs of which another copy would fight with ours, and firewalls that may drop what we send.
+# Programs of which another copy would fight with ours, and a firewall that drops what we send; fifteen characters.
 PROCESSES = {
-    "cloudcore", "containerd", "crio", "dockerd", "etcd", "firewalld", "haproxy", "k0s", "k3s", "k3s-agent",
-    "k3s-server", "kube-apiserver", "kube-controller", "kube-proxy", "kube-scheduler", "kubelet", "microk8s", "rke2",
+    "containerd", "firewalld", "k0s", "k3s", "k3s-agent", "k3s-server", "kube-apiserver", "kube-controller",
+    "kube-proxy", "kube-scheduler", "kubelet", "microk8s", "rke2",
 }  # fmt: skip
-# What other installers leave. A directory counts if anything is in it.
-LEFTOVERS = (
-    "/etc/kubernetes", "/etc/cni/net.d", "/etc/rancher", "/var/lib/etcd", "/var/lib/kubelet", "/var/lib/rancher",
-    "/var/lib/k0s", "/var/snap/microk8s",
-)  # fmt: skip
+# Of these the version decides what may be installed next.
+VERSIONED = ("etcd", "kube-apiserver", "kubelet")
+# What other installers leave, with the unit of ours that puts things there too. A directory counts if it has anything.
+LEFTOVERS = {
+    "/etc/cni/net.d": "kube-pod-network.service",
+    "/etc/kubernetes": "kubelet.service",
+    "/etc/rancher": "",
+    "/var/lib/etcd": "etcd.service",
+    "/var/lib/k0s": "",
+    "/var/lib/kubelet": "kubelet.service",
+    "/var/lib/rancher": "",
+    "/var/snap/microk8s": "",
+}
 SYSCTLS = (
     "fs.inotify.max_user_instances", "fs.inotify.max_user_watches", "fs.nr_open", "kernel.panic",
     "kernel.panic_on_oops", "kernel.pid_max", "net.bridge.bridge-nf-call-iptables", "net.ipv4.ip_forward",
@@ -121,6 +129,7 @@ class Machine:
         self.run = run
 
     def path(self, path: str) -> str:
+        """Where a path of the host is for this process."""
         return self.root + path
 
     def read(self, path: str) -> str:
@@ -132,18 +141,22 @@ class Machine:
             return ""
 
     def word(self, path: str) -> str:
+        """Text of a file without blanks around it."""
         return self.read(path).strip()
 
     def exists(self, path: str) -> bool:
+        """Whether there is something."""
         return os.path.exists(self.path(path))
 
     def list(self, path: str) -> List[str]:
+        """Names in a directory; none if there is none or it may not be read."""
         try:
             return sorted(os.listdir(self.path(path)))
         except OSError:
             return []
 
     def link(self, path: str) -> str:
+        """Where a symbolic link leads; empty if it is none or may not be read."""
         try:
             return os.readlink(self.path(path))
         except OSError:
@@ -157,6 +170,7 @@ class Machine:
             return None
 
     def processes(self) -> Iterator[int]:
+        """Process identifiers."""
         return (int(name) for name in self.list("/proc") if name.isdigit())
 
 
@@ -167,6 +181,7 @@ def fields(text: str, separator: str) -> Dict[str, str]:
 
 
 def operating_system(machine: Machine) -> Report:
+    """Name and version by os-release(5)."""
     text = machine.read("/etc/os-release") or machine.read("/usr/lib/os-release")
     values = {key: "".join(shlex.split(value)[:1]) for key, value in fields(text, "=").items() if key[:1] != "#"}
     return {
@@ -197,11 +212,13 @@ def container(machine: Machine) -> str:
 
 
 def memory(machine: Machine) -> Report:
+    """The kernel's, in bytes, whatever the limits of a container."""
     values = {key: int(value.split()[0]) * 1024 for key, value in fields(machine.read("/proc/meminfo"), ":").items()}
     return {"total": values.get("MemTotal", 0), "available": values.get("MemAvailable", 0)}
 
 
 def swap_devices(machine: Machine) -> List[str]:
+    """Devices and files in use as swap."""
     return [line.split()[0] for line in machine.read("/proc/swaps").splitlines()[1:] if line.strip()]
 
 
@@ -212,6 +229,7 @@ def mounts(machine: Machine) -> List[Tuple[str, str]]:
 
 
 def existing_parent(machine: Machine, path: str) -> str:
+    """The path, or the nearest of its parents that exists."""
     while not machine.exists(path) and path != "/":
         path = os.path.dirname(path)
     return path
@@ -233,7 +251,7 @@ def disk(machine: Machine, path: str, mounted: List[Tuple[str, str]]) -> Report:
         "device": os.stat(machine.path(parent)).st_dev,
         "type": file_system_type(parent, mounted),
         "total": status.f_blocks * status.f_frsize,
-        # What root may use: components that write much run as root or are given their own directory by it.
+        # Without what is reserved for root: etcd, for one, is not root.
         "free": status.f_bavail * status.f_frsize,
         "inodes_total": status.f_files,
         "inodes_free": status.f_favail,
@@ -251,6 +269,7 @@ def interfaces(machine: Machine) -> Dict[str, Report]:
 
 
 def interface(link: Report) -> Report:
+    """One link of ``ip -json address``; addresses that only hold on the link are left out."""
     addresses = [entry for entry in link.get("addr_info", []) if entry.get("scope") != "link" and "local" in entry]
     return {
         "mac": link.get("address", ""),
@@ -272,10 +291,12 @@ def default_route(machine: Machine) -> Optional[Report]:
 
 
 def ipv4(word: str) -> str:
+    """An address of /proc/net: hexadecimal, in the machine's byte order."""
     return socket.inet_ntop(socket.AF_INET, struct.pack("=I", int(word, 16)))
 
 
 def ipv6(words: str) -> str:
+    """An address of /proc/net: four words, each as in :func:`ipv4`."""
     return socket.inet_ntop(socket.AF_INET6, struct.pack("=4I", *(int(words[i : i + 8], 16) for i in (0, 8, 16, 24))))
 
 
@@ -341,7 +362,7 @@ def ports(machine: Machine) -> List[Report]:
 
 
 def running(machine: Machine) -> List[Report]:
-    """Processes that matter to an installer. Those of containers, in PID namespaces of their own, are not the host's."""
+    """Processes that matter to an installer. Those in other PID namespaces are not the host's, but of containers."""
     own = machine.link("/proc/self/ns/pid")
     named = (pid for pid in machine.processes() if machine.word("/proc/%d/comm" % pid) in PROCESSES)
     return [process(machine, pid) for pid in named if machine.link("/proc/%d/ns/pid" % pid) == own]
@@ -402,7 +423,8 @@ def kernel_modules(machine: Machine) -> Dict[str, str]:
             return "loaded"
         works = name in filesystems or machine.exists("/sys/module/" + name)
         # In a container /proc/modules may be hidden and /lib/modules absent: then only the effect tells.
-        if works or options.get(kernel.option) == "y" or name in builtin or kernel.effect and machine.exists(kernel.effect):
+        works = works or (bool(kernel.effect) and machine.exists(kernel.effect))
+        if works or options.get(kernel.option) == "y" or name in builtin:
             return "builtin"
         return "loadable" if name in loadable else "missing"
 
@@ -447,44 +469,74 @@ def resolver(machine: Machine) -> Report:
 
 
 def nameservers(text: str) -> List[str]:
+    """Name servers of a resolv.conf(5)."""
     rows = (line.split() for line in text.splitlines())
     return [row[1] for row in rows if len(row) > 1 and row[0] == "nameserver"]
 
 
-def installed(machine: Machine, state_directory: str) -> Report:
-    """What kubeproof remembers of its own installation here; ``manifest`` is false on a host that is new to it."""
-    manifest = machine.document(state_directory + "/manifest.json")
-    entries = manifest.get("entries", []) if isinstance(manifest, dict) else []
-    components = machine.document(state_directory + "/components.json")
-    return {
-        "manifest": bool(entries),
-        "units": sorted(entry["name"] for entry in entries if entry.get("kind") == "unit"),
-        "paths": sorted(entry["path"] for entry in entries if "path" in entry),
-        "components": versions(components),
-    }
+def manifest(machine: Machine) -> List[Dict[str, Any]]:
+    """What kubeproof made on this host, as ``host_state`` remembers it."""
+    document = machine.document(STATE_DIRECTORY + "/manifest.json")
+    return list(document.get("entries", [])) if isinstance(document, dict) else []
 
 
-def versions(components: Any) -> Dict[str, str]:
-    """Versions by component of a components.json, whose values are versions or dictionaries with one."""
-    listed = components.get("components", components) if isinstance(components, dict) else {}
-    found = {name: value.get("version") if isinstance(value, dict) else value for name, value in listed.items()}
-    return {name: version for name, version in found.items() if isinstance(version, str)}
+def installed(entries: List[Dict[str, Any]]) -> Report:
+    """What there is of kubeproof's; ``manifest`` is false on a host that is new to it."""
+    return {"manifest": bool(entries), "units": sorted(entry["name"] for entry in entries if entry["kind"] == "unit")}
 
 
-def leftovers(machine: Machine, ours: Sequence[str]) -> List[str]:
-    """Paths of other installers that hold something, and of which our manifest knows nothing at or below."""
-    return [
-        path
-        for path in LEFTOVERS
-        if machine.list(path) and not any(known == path or known.startswith(path + "/") for known in ours)
-    ]
+def leftovers(machine: Machine, entries: List[Dict[str, Any]]) -> List[str]:
+    """Paths of other installers that hold something, and where we made nothing and run nothing that would."""
+    units = {entry["name"] for entry in entries if entry["kind"] == "unit"}
+    paths = [entry["path"] for entry in entries if "path" in entry]
+
+    def ours(path: str) -> bool:
+        return LEFTOVERS[path] in units or any(made == path or made.startswith(path + "/") for made in paths)
+
+    return [path for path in LEFTOVERS if machine.list(path) and not ours(path)]
 
 
-def report(machine: Machine, paths: Sequence[str], state_directory: str) -> Report:
+class Versions:
+    """Versions of installed programs: all are asked at once, to be answered while other things are looked at."""
+
+    def __init__(self, entries: List[Dict[str, Any]]) -> None:
+        found = {os.path.basename(entry["path"]): entry["path"] for entry in entries if entry["kind"] == "file"}
+        self._asked = {name: self._ask(found[name]) for name in VERSIONED if name in found}
+
+    @staticmethod
+    def _ask(path: str) -> Optional[subprocess.Popen[bytes]]:
+        try:
+            return subprocess.Popen(
+                [path, "--version"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            )
+        except OSError:
+            return None
+
+    def answers(self) -> Dict[str, str]:
+        """``{kubelet: 1.36.3}``: the first version in what each said; one that hangs or is broken is left out."""
+        answered = {name: self._answer(running) for name, running in self._asked.items() if running}
+        return {name: version for name, version in answered.items() if version}
+
+    @staticmethod
+    def _answer(running: subprocess.Popen[bytes]) -> str:
+        try:
+            text = running.communicate(timeout=5)[0].decode(errors="replace")
+        except subprocess.TimeoutExpired:
+            running.kill()
+            running.communicate()
+            return ""
+        match = re.search(r"\d+\.\d+\.\d+\S*", text)
+        return match.group() if match else ""
+
+
+def report(machine: Machine, paths: Sequence[str]) -> Report:
     """The whole report, in the shape of ``kubeproof.host_report.HostReport``."""
     started = time.time()
+    entries = manifest(machine)
+    processes = running(machine)
+    # Not before: what answers is a kubelet, too.
+    asked = Versions(entries)
     mounted = mounts(machine)
-    state = installed(machine, state_directory)
     swaps = swap_devices(machine)
     return {
         "hostname": platform.node(),
@@ -505,15 +557,15 @@ def report(machine: Machine, paths: Sequence[str], state_directory: str) -> Repo
         "default_route": default_route(machine),
         "resolver": resolver(machine),
         "ports": ports(machine),
-        "processes": running(machine),
+        "processes": processes,
         "cgroup": cgroup(machine),
         "capabilities": {"init": capabilities(machine, "1"), "self": capabilities(machine, "self")},
         "limits": {"init": hard_limits(machine, "1"), "self": hard_limits(machine, "self")},
         "modules": kernel_modules(machine),
         "sysctls": sysctls(machine),
         "selinux": {"1": "enforcing", "0": "permissive"}.get(machine.word("/sys/fs/selinux/enforce"), "disabled"),
-        "installed": state,
-        "leftovers": leftovers(machine, state["paths"]),
+        "leftovers": leftovers(machine, entries),
+        "installed": dict(installed(entries), versions=asked.answers()),
         "clock": {"synchronised": clock_synchronised(), "start": started, "end": time.time()},
     }
 
@@ -524,18 +576,11 @@ def command(name: str) -> Optional[str]:
 
 
 def main() -> None:
-    paths = ["/", "/var/lib/etcd", "/var/lib/containerd", "/var/lib/kubelet", "/usr/local/bin"]
+    """Report on this host."""
     module = AnsibleModule(
-        argument_spec={
-            "paths": {"type": "list", "elements": "str", "default": paths},
-            "state_directory": {"type": "str", "default": "/var/lib/kubeproof"},
-        },
-        supports_check_mode=True,
+        argument_spec={"paths": {"type": "list", "elements": "str", "default": PATHS}}, supports_check_mode=True
     )
-    facts = report(Machine(), module.params["paths"], module.params["state_directory"])
-    # Paths served to tell our leftovers from others'; a cluster's worth of them would only weigh on every later task.
-    del facts["installed"]["paths"]
-    module.exit_json(changed=False, ansible_facts={"kubeproof_host": facts})
+    module.exit_json(changed=False, ansible_facts={"kubeproof_host": report(Machine(), module.params["paths"])})
 
 
 if __name__ == "__main__":

@@ -38,7 +38,11 @@ class Swap(TypedDict):
 
 
 class Disk(TypedDict):
-    """The file system under a path: ``on`` is the nearest directory that exists, ``device`` tells file systems apart."""
+    """The file system under a path.
+
+    ``on`` is the path or its nearest parent that exists; ``device`` tells file systems apart; what is kept for root
+    is not free.
+    """
 
     on: str
     device: int
@@ -51,7 +55,7 @@ class Disk(TypedDict):
 
 
 class Interface(TypedDict):
-    """A network interface; ``kind`` is empty for hardware, else ``veth``, ``bridge``, ``vxlan`` … Addresses with prefix."""
+    """A network interface, its addresses with prefix. ``kind``: ``veth``, ``bridge`` …, empty for hardware."""
 
     mac: str
     mtu: int
@@ -105,8 +109,18 @@ class Limits(TypedDict):
     nproc: int | None
 
 
-LimitsOf = TypedDict("LimitsOf", {"init": Limits, "self": Limits})
-CapabilitiesOf = TypedDict("CapabilitiesOf", {"init": list[str], "self": list[str]})
+class LimitsOf(TypedDict):
+    """Of PID 1, which units inherit, and of the process that looked."""
+
+    init: Limits
+    self: Limits
+
+
+class CapabilitiesOf(TypedDict):
+    """Effective capabilities that matter, as in capabilities(7), of PID 1 and of the process that looked."""
+
+    init: list[str]
+    self: list[str]
 
 
 class Sysctl(TypedDict):
@@ -117,11 +131,11 @@ class Sysctl(TypedDict):
 
 
 class Installed(TypedDict):
-    """What kubeproof remembers on the host: units with suffix, component versions as pinned (``v1.36.3``)."""
+    """What there is of kubeproof's: whether anything, units with their suffix, versions by program (``1.36.3``)."""
 
     manifest: bool
     units: list[str]
-    components: dict[str, str]
+    versions: dict[str, str]
 
 
 class Clock(TypedDict):

@@ -26,7 +26,7 @@ class KubeletSettings(TypedDict):
 
 
 class ContainerdSettings(TypedDict):
-    """``systemd_cgroup``: runc's ``SystemdCgroup``; ``restrict_oom_score_adj``: the CRI plugin's setting of that name."""
+    """``systemd_cgroup`` is runc's ``SystemdCgroup``, ``restrict_oom_score_adj`` the CRI plugin's."""
 
     systemd_cgroup: bool
     restrict_oom_score_adj: bool
@@ -65,7 +65,7 @@ def derive(report: HostReport) -> HostSettings:
         reasons.append("cgroup version 1: kubelet's cgroupDriver is cgroupfs, and failCgroupV1 is off")
     if not resource:
         reasons.append(
-            "CAP_SYS_RESOURCE is missing: kubelet's KubeletInUserNamespace and containerd's restrict_oom_score_adj are on"
+            "CAP_SYS_RESOURCE is missing: KubeletInUserNamespace is on, and containerd's restrict_oom_score_adj"
         )
     return {
         "kubelet": {

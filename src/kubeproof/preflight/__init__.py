@@ -1,4 +1,4 @@
-"""Preflight: what would go wrong, found before anything is changed. Pure functions from settings and reports to findings.
+"""What would go wrong, found before anything is changed: pure functions from settings and reports to findings.
 
 Two stages: :func:`check_settings` needs no host; :func:`check_hosts` needs a report of each.
 """
@@ -6,30 +6,44 @@ Two stages: :func:`check_settings` needs no host; :func:`check_hosts` needs a re
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
-from kubeproof.preflight import fleet, hosts, networks, versions
-from kubeproof.preflight.findings import SETTINGS, Finding, as_data, count, errors, relevant, render
+from kubeproof.preflight import fleet, networks, versions
+from kubeproof.preflight.findings import Finding, as_data, count, errors, relevant, render
+from kubeproof.preflight.hosts import check_host
 from kubeproof.preflight.model import GROUPS, Host, Rules
-from kubeproof.preflight.settings import Variables, check_settings, of
+from kubeproof.preflight.settings import Variables, check_settings, check_templates
 
 __all__ = [
-    "GROUPS", "SETTINGS", "Finding", "Host", "Rules", "Variables", "as_data", "check_hosts", "check_settings", "count",
-    "errors", "of", "relevant", "render",
-]  # fmt: skip
+    "GROUPS",
+    "Finding",
+    "Host",
+    "Rules",
+    "Variables",
+    "as_data",
+    "check_hosts",
+    "check_settings",
+    "count",
+    "errors",
+    "relevant",
+    "render",
+]
 
 
-def check_hosts(
-    found: Sequence[tuple[Host, Rules]], cluster: Mapping[str, Any], wanted: Mapping[str, str]
-) -> Iterator[Finding]:
-    """All that reports tell. ``cluster``: the ``cluster_`` settings without prefix; ``wanted``: versions by component.
+def check_hosts(hosts: Sequence[Variables], wanted: Mapping[str, str]) -> Iterator[Finding]:
+    """All that reports tell, once settings are right. ``wanted``: versions by program, as pinned.
 
-    Each host comes with the rules that hold for it; hosts are compared by the first one's.
+    Each host is judged by the settings that hold for it, and hosts are compared by the first one's.
     """
-    for host, rules in found:
-        yield from hosts.check_host(host, rules)
-    everyone = [host for host, _ in found]
-    if found:
-        yield from fleet.check_fleet(everyone, found[0][1])
-    yield from networks.check_interfaces(everyone, networks.cluster_networks(cluster))
+    broken = list(check_templates(hosts))
+    yield from broken
+    sound = [entry for entry in hosts if not entry.broken]
+    if not sound:
+        return
+    for entry in sound:
+        yield from check_host(entry.host, Rules.parse(entry.values))
+    everyone = [entry.host for entry in sound]
+    cluster = networks.cluster_networks(sound[0].values)
+    yield from fleet.check_fleet(everyone, Rules.parse(sound[0].values))
+    yield from networks.check_addresses(everyone, cluster)
+    yield from networks.check_interfaces(everyone, cluster)
     yield from versions.check_versions(everyone, wanted)

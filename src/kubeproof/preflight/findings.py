@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -12,27 +12,32 @@ Severity = Literal["error", "warning"]
 # In place of a host's name: what concerns the inventory as a whole.
 SETTINGS = "settings"
 _WIDTH = 110
-_INDENT = " " * 11
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong. ``subject`` is what it is about: a setting, a port, a path …
+    """One thing that is wrong, on a host or in the settings, and how to mend it.
 
-    ``id`` or ``id:subject`` in ``preflight_ignore`` leaves it out.
+    ``subject`` is what it is about: a setting, a port, a path … ``id`` or ``id:subject`` in ``preflight_ignore`` leaves
+    the finding out.
     """
 
     id: str
-    subject: str
-    host: str
     wrong: str
     mend: str
+    subject: str = ""
+    host: str = SETTINGS
     severity: Severity = "error"
 
+    @property
+    def reference(self) -> str:
+        """How ``preflight_ignore`` names just this."""
+        return f"{self.id}:{self.subject}" if self.subject else self.id
 
-def relevant(findings: Iterable[Finding], ignored: Sequence[str]) -> list[Finding]:
+
+def relevant(findings: Iterable[Finding], ignored: Collection[str]) -> list[Finding]:
     """Findings but those ignored, each once: settings first, then by host, errors before warnings."""
-    kept = {entry for entry in findings if not {entry.id, f"{entry.id}:{entry.subject}"} & set(ignored)}
+    kept = {entry for entry in findings if entry.id not in ignored and entry.reference not in ignored}
     return sorted(kept, key=lambda entry: (entry.host != SETTINGS, entry.host, entry.severity, entry.id, entry.wrong))
 
 
@@ -61,27 +66,27 @@ def render(findings: Sequence[Finding]) -> str:
         if hosts != title:
             lines += ["", hosts]
             title = hosts
-        lines += _entry(entry)
+        lines += _wrapped(f"{entry.wrong} [{entry.reference}]", f"  {entry.severity:<9}")
+        lines += _wrapped(entry.mend, " " * 11 + "→ ")
     return "\n".join(lines).strip("\n")
 
 
 def _merged(findings: Sequence[Finding]) -> list[tuple[str, Finding]]:
-    """Pairs of host names and a finding that they share, ordered so that equal host names are neighbours."""
+    """Host names and the finding that they share, ordered so that the same host names are neighbours."""
     shared: dict[tuple[str, ...], list[Finding]] = {}
     for entry in findings:
         shared.setdefault((entry.id, entry.subject, entry.wrong, entry.mend, entry.severity), []).append(entry)
     merged = [(", ".join(entry.host for entry in entries), entries[0]) for entries in shared.values()]
-    order = {hosts: position for position, (hosts, _) in reversed(list(enumerate(merged)))}
-    return sorted(merged, key=lambda pair: order[pair[0]])
-
-
-def _entry(entry: Finding) -> list[str]:
-    lines = _wrapped(f"{entry.wrong} [{entry.id}]", f"  {entry.severity:<9}")
-    return lines + (_wrapped(entry.mend, _INDENT + "→ ") if entry.mend else [])
+    titles = list(dict.fromkeys(hosts for hosts, _ in merged))
+    return sorted(merged, key=lambda pair: titles.index(pair[0]))
 
 
 def _wrapped(text: str, first: str) -> list[str]:
     return textwrap.wrap(
-        text, _WIDTH, initial_indent=first, subsequent_indent=" " * len(first), break_long_words=False,
+        text,
+        _WIDTH,
+        initial_indent=first,
+        subsequent_indent=" " * len(first),
+        break_long_words=False,
         break_on_hyphens=False,
-    )  # fmt: skip
+    )

@@ -13,121 +13,136 @@ from kubeproof.preflight.model import Host, Rules, main_interfaces
 NO_MAC = ("", "00:00:00:00:00:00")
 
 
+@dataclass(frozen=True)
+class Examined:
+    """A host that could be examined."""
+
+    host: Host
+    report: HostReport
+
+    @property
+    def name(self) -> str:
+        """The host's name in the inventory."""
+        return self.host.name
+
+    @property
+    def macs(self) -> list[str]:
+        """Hardware addresses by which other hosts know it."""
+        return [interface["mac"] for interface in main_interfaces(self.host).values()]
+
+    @property
+    def mtu(self) -> int:
+        """The smallest MTU on the way to other hosts; 0 if it is not known."""
+        return min((interface["mtu"] for interface in main_interfaces(self.host).values()), default=0)
+
+
 def check_fleet(hosts: Sequence[Host], rules: Rules) -> Iterator[Finding]:
     """What only shows when hosts are compared. Hosts without a report are left out."""
-    known = [host for host in hosts if host.report is not None]
-    same = dict(_same_machine(known))
-    yield from same.values()
+    known = [Examined(host, host.report) for host in hosts if host.report is not None]
+    same = list(_same_machine(known))
+    yield from same
     # A machine that is in the inventory twice is not a clone of itself.
-    distinct = [host for host in known if host.name not in same]
+    twice = {finding.host for finding in same}
+    distinct = [host for host in known if host.name not in twice]
     yield from _clones(distinct)
     yield from _clocks(distinct, rules)
     yield from _mtus(distinct)
 
 
-def _same_machine(hosts: Sequence[Host]) -> Iterator[tuple[str, Finding]]:
+def _same_machine(hosts: Sequence[Examined]) -> Iterator[Finding]:
     """Hosts that are another host under another name: same identity, interfaces and addresses."""
     first: dict[tuple[object, ...], str] = {}
     for host in hosts:
-        report = _report(host)
+        report = host.report
         interfaces = frozenset(
             (name, interface["mac"], tuple(interface["addresses"])) for name, interface in report["interfaces"].items()
         )
-        key = (report["machine_id"], report["hostname"], interfaces)
-        if interfaces and first.setdefault(key, host.name) != host.name:
-            wrong = f"it is the same machine as {first[key]}"
+        other = first.setdefault((report["machine_id"], report["hostname"], interfaces), host.name)
+        if interfaces and other != host.name:
             mend = "Give each host of the inventory a machine of its own, or one name all its groups."
-            yield host.name, Finding("same-machine", first[key], host.name, wrong, mend)
+            yield Finding("same-machine", f"it is the same machine as {other}", mend, other, host.name)
 
 
-def _report(host: Host) -> HostReport:
-    if host.report is None:
-        raise ValueError(f"{host.name} has no report")
-    return host.report
-
-
-def _clones(hosts: Sequence[Host]) -> Iterator[Finding]:
-    yield from _duplicates(
-        hosts, lambda host: [_report(host)["machine_id"]], "machine-id", "machine-id {value}",
-        "On the clone: truncate -s0 /etc/machine-id, rm -f /var/lib/dbus/machine-id, systemd-machine-id-setup, reboot.",
-    )  # fmt: skip
-    yield from _duplicates(
-        hosts, lambda host: [interface["mac"] for interface in main_interfaces(host).values()], "mac", "MAC address {value}",
-        "Give each its own. systemd derives those of virtual interfaces from the machine-id: is that cloned?",
-    )  # fmt: skip
-    yield from _duplicates(
-        hosts, lambda host: [_report(host)["hostname"]], "hostname", "host name {value}",
-        "hostnamectl set-hostname NAME. Nodes are named as in the inventory, but people and logs use host names.", "warning",
-    )  # fmt: skip
+def _clones(hosts: Sequence[Examined]) -> Iterator[Finding]:
+    mend = (
+        "On one of them: truncate -s0 /etc/machine-id; rm -f /var/lib/dbus/machine-id; systemd-machine-id-setup; "
+        "then reboot."
+    )
+    yield from _duplicates("machine-id", "machine-id", mend, hosts, lambda host: [host.report["machine_id"]])
+    mend = "Give one of them another. systemd derives those of virtual interfaces from the machine-id: is that cloned?"
+    yield from _duplicates("mac", "MAC address", mend, hosts, lambda host: host.macs)
+    mend = "hostnamectl set-hostname NAME. Nodes are named as in the inventory; people and logs go by host names."
+    yield from _duplicates("hostname", "host name", mend, hosts, lambda host: [host.report["hostname"]], "warning")
 
 
 def _duplicates(
-    hosts: Sequence[Host],
-    values: Callable[[Host], Iterable[str]],
     identity: str,
     title: str,
     mend: str,
+    hosts: Sequence[Examined],
+    values: Callable[[Examined], Iterable[str]],
     severity: Severity = "error",
 ) -> Iterator[Finding]:
     """A finding on each host but the first that has a value."""
     first: dict[str, str] = {}
     for host in hosts:
         for value in values(host):
-            if value not in NO_MAC and first.setdefault(value, host.name) != host.name:
-                wrong = f"it has the {title.format(value=value)}, as {first[value]} has"
-                yield Finding(identity, value, host.name, wrong, mend, severity)
+            other = first.setdefault(value, host.name)
+            if value not in NO_MAC and other != host.name:
+                yield Finding(identity, f"it has the {title} {value}, as {other} has", mend, value, host.name, severity)
 
 
 @dataclass(frozen=True)
 class Offset:
-    """How far a host's clock is from the controller's, in seconds: surely between these two."""
+    """How far a host's clock is ahead of the controller's, in seconds: certainly between these two."""
 
     low: float
     high: float
 
     @classmethod
     def of(cls, report: HostReport) -> Offset:
-        """The host began after it was asked and ended before the answer was in; that bounds what its clock shows."""
+        """The host began after it was asked and ended before the answer was in: that bounds what its clock showed."""
         clock, asked = report["clock"], report["asked"]
         return cls(low=clock["end"] - asked["after"], high=clock["start"] - asked["before"])
 
     @property
     def middle(self) -> float:
+        """The likeliest value."""
         return (self.low + self.high) / 2
 
     def ahead_of(self, other: Offset) -> float:
-        """By how much it is certainly ahead (negative: behind); 0 where the bounds overlap."""
+        """By how much it is certainly ahead; negative is behind, and 0 where both may be the same."""
         return max(self.low - other.high, 0.0) or min(self.high - other.low, 0.0)
 
 
-def _clocks(hosts: Sequence[Host], rules: Rules) -> Iterator[Finding]:
-    """Each host against the one with the median clock, so that one wrong clock is one finding; and against ours."""
+def _clocks(hosts: Sequence[Examined], rules: Rules) -> Iterator[Finding]:
+    """Each host against the one with the median clock, so that a wrong one is one finding; and that against ours."""
     if not hosts:
         return
-    offsets = {host.name: Offset.of(_report(host)) for host in hosts}
+    offsets = {host.name: Offset.of(host.report) for host in hosts}
     ranked = sorted(offsets, key=lambda name: offsets[name].middle)
     reference = ranked[(len(ranked) - 1) // 2]
     for name, offset in offsets.items():
         skew = offset.ahead_of(offsets[reference])
         if abs(skew) > rules.clock_skew_warning:
             severity: Severity = "error" if abs(skew) > rules.clock_skew_error else "warning"
-            yield _skewed(name, skew, reference, "etcd, leases and logs need hosts to agree on the time.", severity)
-    against = offsets[reference].ahead_of(Offset(0.0, 0.0))
-    if abs(against) > rules.controller_clock_skew_error:
-        mend = "The certificates that this controller signs would not be valid there."
-        yield _skewed(reference, against, "the controller", mend, "error")
+            why = "etcd, leases and logs need hosts to agree on the time."
+            yield _skewed(name, skew, reference, why, severity)
+    skew = offsets[reference].ahead_of(Offset(0.0, 0.0))
+    if abs(skew) > rules.controller_clock_skew_error:
+        why = "Certificates are dated by the controller, tokens by the hosts; either must be valid on the other."
+        yield _skewed(reference, skew, "the controller", why, "error")
 
 
 def _skewed(host: str, skew: float, than: str, why: str, severity: Severity) -> Finding:
-    direction = "ahead of" if skew > 0 else "behind"
-    wrong = f"its clock is at least {abs(skew):.1f} s {direction} that of {than}"
-    return Finding("clock-skew", than, host, wrong, f"{why} Run a time service (systemd-timesyncd, chrony).", severity)
+    wrong = f"its clock is at least {abs(skew):.1f} s {'ahead of' if skew > 0 else 'behind'} that of {than}"
+    mend = f"{why} Run a time service (systemd-timesyncd, chrony)."
+    return Finding("clock-skew", wrong, mend, host=host, severity=severity)
 
 
-def _mtus(hosts: Sequence[Host]) -> Iterator[Finding]:
-    sizes = {host.name: min((i["mtu"] for i in main_interfaces(host).values()), default=0) for host in hosts}
-    known = [size for size in sizes.values() if size]
-    for name, size in sizes.items():
-        if size and size != max(known):
-            wrong = f"its MTU is {size}, others have {max(known)}: large packets to it may vanish"
-            yield Finding("mtu", str(size), name, wrong, "Set the same MTU on all hosts.", "warning")
+def _mtus(hosts: Sequence[Examined]) -> Iterator[Finding]:
+    largest = max((host.mtu for host in hosts), default=0)
+    for host in hosts:
+        if 0 < host.mtu < largest:
+            wrong = f"its MTU is {host.mtu}, and others have {largest}: their large packets may not reach it"
+            yield Finding("mtu", wrong, "Set the same on all hosts.", host=host.name, severity="warning")

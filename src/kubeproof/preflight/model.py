@@ -1,15 +1,16 @@
-"""What the checks work on: the hosts of a play, and what the role ``preflight`` is told to ask of them."""
+"""What the checks work on: the hosts of a play, and what is asked of them."""
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from kubeproof.host_report import HostReport, Interface
 
 ETCD, CONTROL_PLANE, WORKERS = GROUPS = ("etcd", "control_plane", "workers")
+# Hosts in these run runtime, kubelet, kube-proxy and balancer.
 NODES = (CONTROL_PLANE, WORKERS)
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -18,7 +19,10 @@ MEBIBYTE = 1024 * 1024
 
 @dataclass(frozen=True)
 class Host:
-    """A host of the play: its groups of ours, the address that others reach it at, and its report or why there is none."""
+    """A host of the play, its groups of ours, and its report, or why there is none.
+
+    ``address`` is where others reach it; empty as long as that depends on facts that are not known yet.
+    """
 
     name: str
     groups: frozenset[str]
@@ -29,12 +33,12 @@ class Host:
 
     @property
     def node(self) -> bool:
-        """Whether it is a node of the cluster: it then runs runtime, kubelet, kube-proxy and balancer."""
-        return bool(self.groups & set(NODES))
+        """Whether it is a node of the cluster."""
+        return self.within(NODES)
 
-    def within(self, groups: Sequence[str]) -> bool:
+    def within(self, groups: Collection[str]) -> bool:
         """Whether it is in one of these groups."""
-        return bool(self.groups & set(groups))
+        return not self.groups.isdisjoint(groups)
 
 
 @dataclass(frozen=True)
@@ -57,12 +61,12 @@ class DiskRule:
 
 
 # By the setting that holds the port.
-_PORTS: Mapping[str, tuple[str, tuple[str, ...], Literal["all", "loopback"]]] = {
+PORTS: Mapping[str, tuple[str, tuple[str, ...], Literal["all", "loopback"]]] = {
     "cluster_etcd_port": ("etcd", (ETCD,), "all"),
     "etcd_peer_port": ("etcd", (ETCD,), "all"),
     "cluster_api_port": ("kube-apiserver", (CONTROL_PLANE,), "all"),
-    "controller_manager_port": ("kube-controller-manager", (CONTROL_PLANE,), "all"),
-    "scheduler_port": ("kube-scheduler", (CONTROL_PLANE,), "all"),
+    "controller_manager_port": ("kube-controller-manager", (CONTROL_PLANE,), "loopback"),
+    "scheduler_port": ("kube-scheduler", (CONTROL_PLANE,), "loopback"),
     "cluster_balancer_port": ("kube-balancer", NODES, "loopback"),
     "kubelet_port": ("kubelet", NODES, "all"),
     "kubelet_health_port": ("kubelet", NODES, "loopback"),
@@ -70,12 +74,24 @@ _PORTS: Mapping[str, tuple[str, tuple[str, ...], Literal["all", "loopback"]]] = 
     "kube_proxy_metrics_port": ("kube-proxy", NODES, "loopback"),
 }
 # By the setting that holds the path; how much is needed is in preflight_minimum_disk under the same name.
-_DISKS: Mapping[str, tuple[str, ...]] = {
+DISKS: Mapping[str, tuple[str, ...]] = {
     "cluster_bin_directory": GROUPS,
     "etcd_data_directory": (ETCD,),
     "containerd_root_directory": NODES,
 }
+# For configuration, certificates and logs, MiB.
+_ROOT_FREE = 100
 _MODULES = ("br_netfilter", "nf_conntrack", "overlay")
+
+
+def reads(name: str) -> bool:
+    """Whether the checks read a setting, so that its value is needed even if it is the default."""
+    return name.startswith(("cluster_", "preflight_")) or name in {
+        *PORTS,
+        *DISKS,
+        "kube_proxy_mode",
+        "kubelet_max_pods",
+    }
 
 
 @dataclass(frozen=True)
@@ -91,31 +107,30 @@ class Rules:
     clock_skew_warning: float = 1.0
     clock_skew_error: float = 5.0
     controller_clock_skew_error: float = 60.0
-    ignore: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Rules:
-        """Rules from settings that have passed their argument specs; needs all that ``reads`` says."""
+        """Rules from the settings that ``reads`` names, which have passed their argument specs."""
         free = values["preflight_minimum_disk"]
         nftables = values["kube_proxy_mode"] == "nftables"
         systems = values["preflight_operating_systems"]
+        disks = [DiskRule(str(values[name]), groups, int(free.get(name, 0))) for name, groups in DISKS.items()]
         return cls(
-            operating_systems={str(name): [str(version) for version in found] for name, found in systems.items()},
+            operating_systems={name: [str(version) for version in versions] for name, versions in systems.items()},
             minimum_memory={group: int(amount) for group, amount in values["preflight_minimum_memory"].items()},
-            disks=tuple(DiskRule(values[name], groups, int(free.get(name, 0))) for name, groups in _DISKS.items()),
-            ports=tuple(PortRule(int(values[name]), *rest) for name, rest in _PORTS.items()),
+            disks=(DiskRule("/", GROUPS, _ROOT_FREE), *disks),
+            ports=port_rules(values),
             modules=(*_MODULES, "nf_tables") if nftables else _MODULES,
             nftables=nftables,
             clock_skew_warning=float(values["preflight_clock_skew_warning"]),
             clock_skew_error=float(values["preflight_clock_skew_error"]),
             controller_clock_skew_error=float(values["preflight_controller_clock_skew_error"]),
-            ignore=tuple(values["preflight_ignore"]),
         )
 
 
-def reads(name: str) -> bool:
-    """Whether the checks read a setting, so that its value is needed even if it is the default."""
-    return name.startswith(("cluster_", "preflight_")) or name in {*_PORTS, *_DISKS, "kube_proxy_mode", "kubelet_max_pods"}
+def port_rules(values: Mapping[str, Any]) -> tuple[PortRule, ...]:
+    """The ports of our components by the settings that hold them."""
+    return tuple(PortRule(int(values[name]), *rest) for name, rest in PORTS.items())
 
 
 def main_interfaces(host: Host) -> dict[str, Interface]:
@@ -126,13 +141,13 @@ def main_interfaces(host: Host) -> dict[str, Interface]:
     return {
         name: interface
         for name, interface in host.report["interfaces"].items()
-        if host.address in addresses(interface) or (route is not None and name == route["interface"])
+        if host.address in plain_addresses(interface) or (route is not None and name == route["interface"])
     }
 
 
-def addresses(interface: Interface) -> set[str]:
+def plain_addresses(interface: Interface) -> list[str]:
     """An interface's addresses without prefix."""
-    return {address.partition("/")[0] for address in interface["addresses"]}
+    return [address.partition("/")[0] for address in interface["addresses"]]
 
 
 def interface_networks(report: HostReport) -> Iterator[tuple[str, Network]]:

@@ -1,4 +1,4 @@
-"""Checks of networks, addresses and names in DNS."""
+"""Checks of networks, addresses, and names in DNS."""
 
 from __future__ import annotations
 
@@ -8,135 +8,136 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from kubeproof.preflight.findings import SETTINGS, Finding
-from kubeproof.preflight.model import CONTROL_PLANE, WORKERS, Host, Network, interface_networks, main_interfaces
+from kubeproof.preflight.findings import Finding
+from kubeproof.preflight.model import NODES, Host, Network, interface_networks, main_interfaces
 
-# k8s.io/kubernetes cmd/kube-apiserver/app/options/validation.go: at most 20 bits of addresses, and at least 8.
+# k8s.io/kubernetes cmd/kube-apiserver/app/options/validation.go: at most 20 bits of addresses; and room for some.
 SERVICE_PREFIXES = range(12, 30)
 # RFC 1123, as k8s.io/apimachinery/pkg/util/validation has it.
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 LABEL_LENGTH, NAME_LENGTH = 63, 253
-IPV6 = "kubeproof supports IPv4 only so far: no IPv6 and no dual stack."
+# In a node's network, these are not for pods: the network's own, the bridge's, the broadcast.
+NOT_PODS = 3
+IPV6 = "kubeproof does IPv4 only so far: no IPv6, no dual stack."
 
 
 def valid_name(name: str) -> bool:
-    """Whether it is an RFC 1123 subdomain in lower case: labels of letters, digits and inner dashes, joined by dots."""
+    """Whether it is an RFC 1123 subdomain: labels of lower-case letters, digits and inner dashes, joined by dots."""
     labels = name.split(".")
     return len(name) <= NAME_LENGTH and all(LABEL.fullmatch(label) and len(label) <= LABEL_LENGTH for label in labels)
 
 
-def check_networks(settings: Mapping[str, Any], nodes: int) -> Iterator[Finding]:
-    """The ``cluster_…`` settings on networks and the domain, by their names without prefix, for so many nodes."""
-    findings: list[Finding] = []
-    pods = _network("pod_network", settings, findings)
-    services = _network("service_network", settings, findings)
-    yield from findings
+def check_networks(values: Mapping[str, Any], nodes: int) -> Iterator[Finding]:
+    """The settings on networks and the domain, for so many nodes. Those that are missing are left out."""
+    if "cluster_domain" in values and not valid_name(str(values["cluster_domain"])):
+        wrong = f"cluster_domain {values['cluster_domain']!r} is no domain name"
+        mend = "Use lower-case letters, digits and inner dashes in labels joined by dots, as in cluster.local."
+        yield Finding("domain", wrong, mend, "cluster_domain")
+    for name in ("cluster_pod_network", "cluster_service_network"):
+        yield from _network_problem(name, values)
+    known = cluster_networks(values)
+    pods, services = known.get("cluster_pod_network"), known.get("cluster_service_network")
     if pods and services and pods.overlaps(services):
-        yield _wrong(
-            "network-overlap", "service_network", f"cluster_pod_network {pods} and cluster_service_network {services} overlap",
-            "Give them networks of their own.",
-        )  # fmt: skip
-    if pods:
-        yield from _pod_network(pods, int(settings["pod_network_prefix"]), nodes)
-    if services:
-        yield from _service_network(services, str(settings["dns_address"]))
-    if not valid_name(str(settings["domain"])):
-        wrong = f"cluster_domain {settings['domain']!r} is no domain name"
-        yield _wrong("domain", "domain", wrong, "Use lower-case letters, digits, dashes and dots, as in cluster.local.")
+        wrong = f"cluster_pod_network {pods} and cluster_service_network {services} overlap"
+        yield Finding("network-overlap", wrong, "Set one of them to another network.", "cluster_service_network")
+    if pods and "cluster_pod_network_prefix" in values:
+        pods_on_node = int(values.get("kubelet_max_pods", 0))
+        yield from _pod_network(pods, int(values["cluster_pod_network_prefix"]), nodes, pods_on_node)
+    if services and "cluster_dns_address" in values:
+        yield from _service_network(services, str(values["cluster_dns_address"]))
 
 
-def _wrong(identity: str, setting: str, wrong: str, mend: str) -> Finding:
-    return Finding(identity, f"cluster_{setting}", SETTINGS, wrong, mend)
-
-
-def _network(name: str, settings: Mapping[str, Any], findings: list[Finding]) -> ipaddress.IPv4Network | None:
-    """A setting as an IPv4 network; if it is none, ``None`` and a finding."""
-    value = str(settings[name])
+def _network_problem(name: str, values: Mapping[str, Any]) -> Iterator[Finding]:
+    value = str(values.get(name, "0.0.0.0/0"))
     try:
-        network = ipaddress.ip_network(value)
+        if ipaddress.ip_network(value).version == 6:
+            yield Finding("ipv6", f"{name} {value} is an IPv6 network", IPV6, name)
     except ValueError as error:
         if "," in value:
-            findings.append(_wrong("ipv6", name, f"cluster_{name} {value!r} is more than one network", IPV6))
+            yield Finding("ipv6", f"{name} {value!r} is more than one network", IPV6, name)
         else:
-            findings.append(_wrong("network", name, f"cluster_{name}: {error}", "Write a network as 10.244.0.0/16."))
-        return None
-    if isinstance(network, ipaddress.IPv6Network):
-        findings.append(_wrong("ipv6", name, f"cluster_{name} {value} is an IPv6 network", IPV6))
-        return None
-    return network
+            yield Finding("network", f"{name}: {error}", "Write a network as 10.244.0.0/16.", name)
 
 
-def _pod_network(pods: ipaddress.IPv4Network, prefix: int, nodes: int) -> Iterator[Finding]:
+def cluster_networks(values: Mapping[str, Any]) -> dict[str, ipaddress.IPv4Network]:
+    """The cluster's networks by setting, if they are IPv4 networks; :func:`check_networks` tells of others."""
+    found: dict[str, ipaddress.IPv4Network] = {}
+    for name in ("cluster_pod_network", "cluster_service_network"):
+        try:
+            found[name] = ipaddress.IPv4Network(str(values[name]))
+        except (KeyError, ValueError):
+            continue
+    return found
+
+
+def _pod_network(pods: ipaddress.IPv4Network, prefix: int, nodes: int, pods_on_node: int) -> Iterator[Finding]:
     if not pods.prefixlen <= prefix <= 29:
-        wrong = f"cluster_pod_network_prefix is {prefix}; in cluster_pod_network {pods} it may be {pods.prefixlen} to 29"
-        yield _wrong("network-prefix", "pod_network_prefix", wrong, "24 leaves 254 addresses a node.")
+        wrong = f"cluster_pod_network_prefix is {prefix}; within {pods} it may be {pods.prefixlen} to 29"
+        yield Finding("network-prefix", wrong, "24 gives a node 256 addresses.", "cluster_pod_network_prefix")
         return
-    room = 2 ** (prefix - pods.prefixlen)
+    room, addresses = 2 ** (prefix - pods.prefixlen), 2 ** (32 - prefix) - NOT_PODS
     if room < nodes:
-        wrong = f"cluster_pod_network {pods} holds {room} node networks of /{prefix}; there are {nodes} nodes"
-        yield _wrong("network-small", "pod_network", wrong, "Widen it, or raise cluster_pod_network_prefix.")
+        wrong = f"cluster_pod_network {pods} has room for {room} nodes' networks of /{prefix}; there are {nodes} nodes"
+        yield Finding("network-small", wrong, "Widen it, or raise cluster_pod_network_prefix.", "cluster_pod_network")
+    if addresses < pods_on_node:
+        wrong = f"a node's network of /{prefix} has {addresses} addresses for pods; kubelet_max_pods is {pods_on_node}"
+        mend = "Lower one of cluster_pod_network_prefix and kubelet_max_pods."
+        yield Finding("network-small", wrong, mend, "cluster_pod_network_prefix", severity="warning")
 
 
 def _service_network(services: ipaddress.IPv4Network, dns: str) -> Iterator[Finding]:
+    name = "cluster_dns_address"
     if services.prefixlen not in SERVICE_PREFIXES:
         wrong = f"cluster_service_network {services} has a prefix of {services.prefixlen}"
-        yield _wrong("network-prefix", "service_network", wrong, "kube-apiserver takes /12 to /29.")
+        yield Finding("network-prefix", wrong, "kube-apiserver takes /12 to /29.", "cluster_service_network")
         return
+    mend = f"{services[min(10, services.num_addresses - 2)]} would do."
+    taken = {services[0]: "the network's own", services[1]: "that of the API", services[-1]: "the broadcast"}
     try:
-        address = ipaddress.ip_address(dns)
+        address = ipaddress.IPv4Address(dns)
     except ValueError:
-        yield _wrong("dns-address", "dns_address", f"cluster_dns_address {dns!r} is no IP address", f"Use {services[10]}.")
+        yield Finding("dns-address", f"{name} {dns!r} is no IPv4 address", mend, name)
         return
-    taken = {services[0]: "its network's own", services[1]: "the API's (service kubernetes)", services[-1]: "its broadcast"}
     if address not in services:
-        wrong = f"cluster_dns_address {dns} is not within cluster_service_network {services}"
+        yield Finding("dns-address", f"{name} {dns} is not within cluster_service_network {services}", mend, name)
     elif address in taken:
-        wrong = f"cluster_dns_address {dns} is {taken[ipaddress.IPv4Address(dns)]} address in {services}"
-    else:
-        return
-    yield _wrong("dns-address", "dns_address", wrong, f"Use {services[min(10, services.num_addresses - 2)]}.")
+        yield Finding("dns-address", f"{name} {dns} is {taken[address]} address in {services}", mend, name)
 
 
 def check_addresses(hosts: Sequence[Host], networks: Mapping[str, Network]) -> Iterator[Finding]:
     """The inventory's addresses: each an IPv4 address of one host, and in none of the cluster's networks."""
-    seen: dict[str, str] = {}
+    first: dict[str, str] = {}
     for host in hosts:
+        if not host.address:
+            continue
         problem = _address_problem(host.address, alone=len(hosts) == 1)
         if problem:
-            wrong = f"cluster_host_address {host.address!r} {problem[0]}"
-            yield Finding("address", host.address, host.name, wrong, problem[1])
+            wrong = f"its address {host.address!r} (cluster_host_address) {problem[0]}"
+            yield Finding("address", wrong, problem[1], host.address, host.name)
             continue
-        if seen.setdefault(host.address, host.name) != host.name:
-            wrong = f"its address {host.address} is that of {seen[host.address]} too"
-            yield Finding("duplicate-address", host.address, host.name, wrong, "Correct ansible_host or cluster_host_address.")
+        other = first.setdefault(host.address, host.name)
+        if other != host.name:
+            wrong = f"its address {host.address} is that of {other} too"
+            mend = "Correct ansible_host or cluster_host_address."
+            yield Finding("duplicate-address", wrong, mend, host.address, host.name)
         for setting, network in networks.items():
             if ipaddress.ip_address(host.address) in network:
                 wrong = f"its address {host.address} is within {setting} {network}"
-                yield Finding("network-overlap", setting, host.name, wrong, f"Choose another {setting}.")
+                yield Finding("network-overlap", wrong, f"Set {setting} to another network.", setting, host.name)
 
 
 def _address_problem(value: str, *, alone: bool) -> tuple[str, str] | None:
-    """What is wrong with an address and how to mend it."""
+    """What is wrong with an address and how to mend it. A host that is alone may call itself as it likes."""
     try:
         address = ipaddress.ip_address(value)
     except ValueError:
-        return "is no IP address", "Set ansible_host or cluster_host_address to the address at which other hosts reach it."
-    if isinstance(address, ipaddress.IPv6Address):
+        mend = "Set ansible_host or cluster_host_address to the address at which other hosts reach it."
+        return "is no IP address", mend
+    if address.version == 6:
         return "is an IPv6 address", IPV6
     if address.is_unspecified or address.is_multicast or (address.is_loopback and not alone):
         return "is not one at which other hosts reach it", "Set cluster_host_address."
     return None
-
-
-def cluster_networks(settings: Mapping[str, Any]) -> dict[str, Network]:
-    """The valid ones of the cluster's networks by setting; :func:`check_networks` tells of the others."""
-    found: dict[str, Network] = {}
-    for name in ("pod_network", "service_network"):
-        try:
-            found[f"cluster_{name}"] = ipaddress.ip_network(str(settings[name]))
-        except ValueError:
-            continue
-    return found
 
 
 def check_interfaces(hosts: Sequence[Host], networks: Mapping[str, Network]) -> Iterator[Finding]:
@@ -154,8 +155,8 @@ def check_interfaces(hosts: Sequence[Host], networks: Mapping[str, Network]) -> 
         for (name, network), (setting, wanted) in itertools.product(entries, networks.items()):
             if network.version == wanted.version and network.overlaps(wanted):
                 wrong = f"its interface {name} is on {network}, which overlaps {setting} {wanted}"
-                mend = f"Choose another {setting}; or if {name} is left from another installation, remove it."
-                yield Finding("network-overlap", setting, host.name, wrong, mend)
+                mend = f"Set {setting} to another network; or, if another installation left {name} behind, remove it."
+                yield Finding("network-overlap", wrong, mend, setting, host.name)
 
 
 def check_names(hosts: Sequence[Host]) -> Iterator[Finding]:
@@ -163,10 +164,10 @@ def check_names(hosts: Sequence[Host]) -> Iterator[Finding]:
     for host in hosts:
         if host.node and not (valid_name(host.name) and len(host.name) <= LABEL_LENGTH):
             wrong = f"{host.name!r} cannot be the name of a node"
-            mend = f"Rename it in the inventory: lower-case letters, digits, dashes and dots, at most {LABEL_LENGTH} in all."
-            yield Finding("node-name", host.name, host.name, wrong, mend)
+            mend = f"Rename it: lower-case letters, digits, inner dashes, and dots; at most {LABEL_LENGTH} characters."
+            yield Finding("node-name", wrong, mend, host.name, host.name)
 
 
 def node_count(groups: Mapping[str, Sequence[str]]) -> int:
     """Number of nodes in an inventory's groups."""
-    return len({*groups.get(CONTROL_PLANE, ()), *groups.get(WORKERS, ())})
+    return len({host for group in NODES for host in groups.get(group, ())})

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,33 +12,35 @@ import yaml
 
 ROLES = Path(__file__).resolve().parents[3] / "roles"
 
+Option = Mapping[str, Any]
+
 
 @dataclass(frozen=True)
 class Specs:
-    """Options by variable name, each as in an argument spec, and the prefixes of the roles' variables."""
+    """Options by variable name, each as in an argument spec, and what the names of each role's variables begin with."""
 
-    options: Mapping[str, Mapping[str, Any]]
+    options: Mapping[str, Option]
     prefixes: tuple[str, ...]
-
-    @cached_property
-    def names(self) -> frozenset[str]:
-        """All variables that can be set."""
-        return frozenset(self.options)
 
     def ours(self, name: str) -> bool:
         """Whether a name can only be meant for one of the roles: it begins as theirs do."""
         return name.startswith(self.prefixes)
 
 
-def load(roles: Path = ROLES, extra: Mapping[str, Mapping[str, Any]] | None = None) -> Specs:
-    """Read all roles' specs. ``extra``: documented settings of what is not a role, by name."""
-    options: dict[str, Mapping[str, Any]] = dict(extra or {})
+def load(roles: Path = ROLES) -> Specs:
+    """Read the specs of all roles in a directory."""
+    options: dict[str, Option] = {}
+    prefixes: set[str] = set()
     for path in sorted(roles.glob("*/meta/argument_specs.yml")):
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-        for entry_point in document["argument_specs"].values():
-            options.update(entry_point.get("options") or {})
-    return Specs(options=options, prefixes=tuple(sorted(_prefixes(roles))))
+        entry_points = yaml.safe_load(path.read_text(encoding="utf-8"))["argument_specs"].values()
+        found = {name: option for entry in entry_points for name, option in (entry.get("options") or {}).items()}
+        options |= found
+        prefixes |= {path.parents[1].name.replace("-", "_") + "_", _common_prefix(list(found))}
+    return Specs(options, tuple(sorted(prefixes - {""})))
 
 
-def _prefixes(roles: Path) -> set[str]:
-    return {path.name.replace("-", "_") + "_" for path in roles.iterdir() if path.is_dir()}
+def _common_prefix(names: list[str]) -> str:
+    """The words that all names begin with, never all of a name's: ``component_`` of ``component_source`` and others."""
+    columns = zip(*(name.split("_")[:-1] for name in names), strict=False)
+    shared = itertools.takewhile(lambda words: len(set(words)) == 1, columns)
+    return "".join(f"{words[0]}_" for words in shared)

@@ -1,6 +1,6 @@
-"""Checks of versions: what is installed against what is wanted, by Kubernetes' version skew policy.
+"""Checks of versions: what is installed against what is wanted.
 
-Source: https://kubernetes.io/releases/version-skew-policy/ and https://etcd.io/docs/v3.6/upgrades/.
+Sources: https://kubernetes.io/releases/version-skew-policy/ and https://etcd.io/docs/v3.6/upgrades/.
 """
 
 from __future__ import annotations
@@ -8,13 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from kubeproof.preflight.findings import SETTINGS, Finding
+from kubeproof.preflight.findings import Finding
 from kubeproof.preflight.model import Host
 
 APISERVER = "kube-apiserver"
 # How many minor versions a component may be older than the API server. None may be newer.
 OLDER = {"kube-controller-manager": 1, "kube-scheduler": 1, "kubelet": 3, "kube-proxy": 3}
-# What keeps its data in a form that an older version cannot be trusted with, and that is moved on one minor at a time.
+# What keeps its data in a form that moves on one minor version at a time.
 STORES = (APISERVER, "etcd")
 
 Version = tuple[int, int, int]
@@ -27,14 +27,18 @@ def parse(version: str) -> Version | None:
 
 
 def check_versions(hosts: Sequence[Host], wanted: Mapping[str, str]) -> Iterator[Finding]:
-    """``wanted``: the pinned version of each component. Only what both sides name is compared."""
-    pinned = {name: version for name, text in wanted.items() if (version := parse(text))}
+    """``wanted``: versions by program, as pinned. A program that either side does not know is not compared."""
+    pinned = _parsed(wanted)
     yield from _among_pins(pinned)
     for host in hosts:
         if host.report is not None:
-            installed = host.report["installed"]["components"]
-            present = {name: version for name, text in installed.items() if (version := parse(text))}
-            yield from _host(host.name, present, pinned)
+            present = _parsed(host.report["installed"]["versions"])
+            yield from _steps(host.name, present, pinned)
+            yield from _between(host.name, present, pinned)
+
+
+def _parsed(versions: Mapping[str, str]) -> dict[str, Version]:
+    return {name: version for name, text in versions.items() if (version := parse(text))}
 
 
 def _among_pins(pinned: Mapping[str, Version]) -> Iterator[Finding]:
@@ -42,35 +46,34 @@ def _among_pins(pinned: Mapping[str, Version]) -> Iterator[Finding]:
         if APISERVER in pinned and name in pinned:
             problem = _skew(name, pinned[name], pinned[APISERVER])
             if problem:
-                yield Finding("version-skew", name, SETTINGS, problem, "Pin versions that go together.")
+                yield Finding("version-skew", problem, "Choose versions that go together.", name)
 
 
-def _host(host: str, present: Mapping[str, Version], pinned: Mapping[str, Version]) -> Iterator[Finding]:
+def _steps(host: str, present: Mapping[str, Version], pinned: Mapping[str, Version]) -> Iterator[Finding]:
+    """From what is there to what is wanted, by each program."""
     for name in sorted(present.keys() & pinned.keys()):
-        problem = _step(name, present[name], pinned[name])
-        if problem:
-            yield Finding("version-step", name, host, *problem)
-    # The control plane goes first: for a while the new API server serves the old components.
+        before, after = present[name], pinned[name]
+        move = f"{name} would go from {_text(before)} to {_text(after)}"
+        if after[:2] < before[:2]:
+            mend = f"Choose {_text(before)} or newer. The way back is to restore a backup."
+            yield Finding("version-step", f"{move}, a downgrade", mend, name, host)
+        elif name in STORES and after[:2] > (before[0], before[1] + 1):
+            mend = f"Choose {before[0]}.{before[1] + 1} first, then the next."
+            yield Finding("version-step", f"{move}, skipping a minor version", mend, name, host)
+
+
+def _between(host: str, present: Mapping[str, Version], pinned: Mapping[str, Version]) -> Iterator[Finding]:
+    """The control plane goes first: for a while the new API server is there for the programs that are."""
     for name in OLDER:
-        if APISERVER in pinned and name in present:
-            problem_now = _skew(name, present[name], pinned[APISERVER])
-            if problem_now and pinned.get(name) != present[name]:
-                mend = f"Upgrade {APISERVER} in steps, and {name} between them."
-                yield Finding("version-skew", name, host, f"installed: {problem_now}", mend)
-
-
-def _step(name: str, present: Version, wanted: Version) -> tuple[str, str] | None:
-    """What is wrong with going from one version to another, and how to mend it."""
-    move = f"{name} would go from {_text(present)} to {_text(wanted)}"
-    if wanted[:2] < present[:2]:
-        return f"{move}: a downgrade", f"Pin {_text(present)} or newer. To go back, restore a backup."
-    if name in STORES and wanted[:2] > (present[0], present[1] + 1):
-        return f"{move}, skipping minor versions", f"Pin {present[0]}.{present[1] + 1}.x first, then the next."
-    return None
+        if APISERVER in pinned and name in present and present[name] != pinned.get(name):
+            problem = _skew(name, present[name], pinned[APISERVER])
+            if problem:
+                mend = f"Upgrade {APISERVER} in steps, and {name} after each."
+                yield Finding("version-skew", f"installed: {problem}", mend, name, host)
 
 
 def _skew(name: str, version: Version, apiserver: Version) -> str:
-    """What is wrong with a component beside an API server; empty if nothing is."""
+    """What is wrong with a program beside an API server; empty if nothing is."""
     pair = f"{name} {_text(version)} beside {APISERVER} {_text(apiserver)}"
     if version[:2] > apiserver[:2]:
         return f"{pair}: it must not be newer"
