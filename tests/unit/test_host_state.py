@@ -122,7 +122,7 @@ def test_a_file_is_never_half_there(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     def crash(_descriptor: int) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(host_state.os, "fsync", crash)
+    monkeypatch.setattr("os.fsync", crash)
     with pytest.raises(OSError, match="disk full"):
         host_state.write_atomically(str(path), b"new", os.getuid(), os.getgid(), 0o644)
     assert path.read_text() == "old"

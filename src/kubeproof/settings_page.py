@@ -1,0 +1,81 @@
+"""The README's list of settings, written from the roles' ``meta/argument_specs.yml``.
+
+``python -m kubeproof.settings_page`` rewrites the part of README.md between its two markers; a unit test fails when
+that part is not what this module would write.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+BEGIN, END = "<!-- settings: begin -->", "<!-- settings: end -->"
+
+
+def page(roles: Path = ROOT / "roles") -> str:
+    """All roles' settings as Markdown: one folded table per role that has any."""
+    sections = [_section(role) for role in sorted(roles.iterdir()) if (role / "meta" / "argument_specs.yml").exists()]
+    return "\n".join(section for section in sections if section)
+
+
+def readme(text: str, settings: str) -> str:
+    """``text`` with ``settings`` between the markers."""
+    before, rest = text.split(BEGIN)
+    _, after = rest.split(END)
+    return f"{before}{BEGIN}\n{settings}\n{END}{after}"
+
+
+def _section(role: Path) -> str:
+    entries = yaml.safe_load((role / "meta" / "argument_specs.yml").read_text())["argument_specs"]
+    options = {name: option for entry in entries.values() for name, option in (entry.get("options") or {}).items()}
+    if not options:
+        return ""
+    summary = entries.get("main", next(iter(entries.values())))["short_description"]
+    rows = [_row(name, option) for name, option in options.items()]
+    head = ["| setting | type | default | what it is |", "| --- | --- | --- | --- |"]
+    title = f"<details><summary><code>roles/{role.name}</code>: {_html(summary)}</summary>"
+    return "\n".join([title, "", *head, *rows, "", "</details>", ""])
+
+
+def _row(name: str, option: Mapping[str, Any]) -> str:
+    kind = str(option["type"]) + (f" of {option['elements']}" if "elements" in option else "")
+    if "choices" in option:
+        kind += ": " + ", ".join(str(choice) for choice in option["choices"])
+    default = f"`{_plain(option['default'])}`" if option.get("default") not in (None, "") else ""
+    return f"| `{name}` | {kind} | {default} | {_description(option['description'])} |"
+
+
+def _plain(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text.replace("|", "\\|")
+
+
+def _description(description: str | Iterable[str]) -> str:
+    """Ansible's documentation markup as Markdown.
+
+    https://docs.ansible.com/ansible/latest/dev_guide/ansible_markup.html
+    """
+    text = description if isinstance(description, str) else " ".join(description)
+    text = re.sub(r"\b[CVO]\(([^)]*)\)", r"`\1`", text)
+    text = re.sub(r"\bU\(([^)]*)\)", r"<\1>", text)
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _html(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;")
+
+
+def main() -> None:
+    """Rewrite README.md in place."""
+    path = ROOT / "README.md"
+    path.write_text(readme(path.read_text(), page()))
+
+
+if __name__ == "__main__":
+    main()
