@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Compare a host's component files with what they must be, and put staged ones in place.
+"""Compare a host's component files with what they must be, and put in place what was sent.
 
 Called by the ``distribute_components`` action, not from playbooks. Standard library only; Python 3.8 and newer.
 """
@@ -10,11 +10,10 @@ import contextlib
 import hashlib
 import json
 import os
-import platform
 import shutil
 import stat
 import tempfile
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -22,9 +21,9 @@ DOCUMENTATION = r"""
 module: host_components
 short_description: Files of components on a host, compared and put in place by content
 description:
-  - Without O(staged), says which of O(files) are missing or different, and changes nothing.
-  - With O(staged), verifies each staged file's SHA-256 and puts it in place by rename, so that a running process keeps the
-    file that it was started from.
+  - With O(state=compared), says which of O(files) are missing or different, and makes an empty C(staging) directory for them.
+  - With O(state=installed), verifies the SHA-256 of each file in that directory, named after it, and puts it in place by
+    rename, so that a running process keeps the file that it was started from.
   - Remembers what it wrote in C(/var/lib/kubeproof/components.json), with which a later comparison needs no hashing, and in
     C(/var/lib/kubeproof/manifest.json), with which a reset can undo it.
 options:
@@ -37,13 +36,17 @@ options:
       path: {description: Where., type: path, required: true}
       sha256: {description: SHA-256 of its content., type: str, required: true}
       mode: {description: Its mode in octal., type: str, required: true}
-  staged:
-    description: Path of a file on the host with the wanted content, by SHA-256. It is moved, or copied if it must be.
-    type: dict
+  state:
+    description: What is to be done.
+    type: str
+    choices: [compared, installed]
+    required: true
 author: [The kubeproof authors]
 """
 
 STATE_DIRECTORY = "/var/lib/kubeproof"
+# Where files arrive. Nobody but root can reach into it, so that what was verified is what is installed.
+STAGING = STATE_DIRECTORY + "/staging"
 BLOCK = 1 << 20
 Entry = Dict[str, Any]
 
@@ -108,14 +111,16 @@ class Files:
         os.chmod(wanted["path"], int(wanted["mode"], 8))
         self._remember(wanted["path"], wanted["sha256"])
 
-    def install(self, wanted: Entry, staged: str) -> None:
-        """Put a staged file in place, or refuse it."""
-        path = wanted["path"]
+    def install(self, wanted: Entry) -> None:
+        """Put a file that arrived in place, or refuse it."""
+        path, staged = wanted["path"], os.path.join(STAGING, wanted["sha256"])
+        if not os.path.exists(staged):
+            raise Refused("nothing arrived for %s" % path)
         self._make_directory(os.path.dirname(path))
         if not self.manifest.knows("file", path):
             backup = self.manifest.backup(path) if os.path.lexists(path) else None
             self.manifest.add("file", path, backup=backup)
-        if movable(staged, os.path.dirname(path)):
+        if os.stat(staged).st_dev == os.stat(os.path.dirname(path)).st_dev:
             place(staged, wanted, path)
         else:
             copy_and_place(staged, wanted, path)
@@ -147,12 +152,6 @@ class Files:
 def fingerprint(status: os.stat_result) -> List[int]:
     """What changes whenever a file's content does, without reading it."""
     return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
-
-
-def movable(staged: str, directory: str) -> bool:
-    """Whether a staged file may become the final one: same file system, and nobody but root could have it open."""
-    status = os.lstat(staged)
-    return status.st_uid == 0 and status.st_nlink == 1 and status.st_dev == os.stat(directory).st_dev
 
 
 def place(staged: str, wanted: Entry, path: str) -> None:
@@ -222,19 +221,24 @@ def compare(files: Files, wanted: List[Entry]) -> List[Entry]:
     return [{"path": entry["path"], "sha256": entry["sha256"], "what": what} for entry, what in found if what]
 
 
-def converge(files: Files, wanted: List[Entry], staged: Dict[str, str]) -> List[Entry]:
-    """Put in place what is staged and right what needs no transfer; returns what was done."""
+def converge(files: Files, wanted: List[Entry]) -> List[Entry]:
+    """Put in place what arrived and right what needed no transfer; returns what was done."""
     done = compare(files, wanted)
     by_path = {entry["path"]: entry for entry in wanted}
     for change in done:
-        entry = by_path[change["path"]]
         if change["what"] == "attributes":
-            files.attributes(entry)
-        elif entry["sha256"] in staged:
-            files.install(entry, staged[entry["sha256"]])
+            files.attributes(by_path[change["path"]])
         else:
-            raise Refused("nothing was sent for %s, which is %s" % (entry["path"], change["what"]))
+            files.install(by_path[change["path"]])
     return done
+
+
+def prepare_staging(needed: bool) -> None:
+    """Make the directory empty, or remove what an interrupted run left of it."""
+    if os.path.isdir(STAGING):
+        shutil.rmtree(STAGING)
+    if needed:
+        os.makedirs(STAGING, mode=0o700)
 
 
 def main() -> None:
@@ -250,23 +254,22 @@ def main() -> None:
                     "mode": {"type": "str", "required": True},
                 },
             },
-            "staged": {"type": "dict"},
+            "state": {"type": "str", "choices": ["compared", "installed"], "required": True},
         },
         supports_check_mode=True,
     )
-    staged: Optional[Dict[str, str]] = module.params["staged"]
     files = Files()
+    installing = module.params["state"] == "installed" and not module.check_mode
     try:
-        if staged is None or module.check_mode:
-            changes = compare(files, module.params["files"])
-        else:
-            changes = converge(files, module.params["files"], staged)
+        changes = (converge if installing else compare)(files, module.params["files"])
+        if not module.check_mode:
+            prepare_staging(needed=bool(changes) and not installing)
+            files.save()
     except (OSError, Refused) as error:
-        files.save()
+        if not module.check_mode:
+            files.save()
         module.fail_json(msg=str(error))
-    if not module.check_mode:
-        files.save()
-    module.exit_json(changed=bool(staged is not None and changes), changes=changes, machine=platform.machine())
+    module.exit_json(changed=bool(installing and changes), changes=changes, staging=STAGING)
 
 
 if __name__ == "__main__":
