@@ -1,0 +1,101 @@
+"""etcd, asked directly on its hosts, past the API server."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from kubeproof.verify.hosts import Host
+
+# Where kubeproof's role etcd puts them on its hosts.
+PKI = "/etc/etcd/pki"
+_ETCDCTL = (
+    f"etcdctl --cacert {PKI}/ca.crt --cert {PKI}/operator.crt --key {PKI}/operator.key"
+    " --dial-timeout 3s --command-timeout 5s --write-out json"
+)
+
+
+@dataclass(frozen=True)
+class KeyValue:
+    """A key as etcd stores it."""
+
+    key: str
+    value: bytes
+    created: int
+    modified: int
+    version: int
+
+
+@dataclass(frozen=True)
+class Member:
+    """A member as the others know it."""
+
+    id: int
+    name: str
+    client_urls: tuple[str, ...]
+    peer_urls: tuple[str, ...]
+    learner: bool
+
+
+class Etcd:
+    """An etcd cluster, asked on one of its hosts with the operator's certificate, which stays there."""
+
+    def __init__(self, host: Host, port: int) -> None:
+        """Ask the member on this host."""
+        self.host = host
+        self._endpoint = f"https://127.0.0.1:{port}"
+
+    def get(self, key: str) -> KeyValue | None:
+        """A key, if it is there."""
+        found = self._ask(f"get {key}").get("kvs", [])
+        return _key_value(found[0]) if found else None
+
+    def keys(self, prefix: str) -> list[str]:
+        """The keys that begin with a prefix."""
+        return [_text(entry["key"]) for entry in self._ask(f"get {prefix} --prefix --keys-only").get("kvs", [])]
+
+    def revision(self) -> int:
+        """The revision of the last change in the whole store."""
+        return int(self._ask("get / --keys-only")["header"]["revision"])
+
+    def members(self) -> list[Member]:
+        """All members."""
+        return [
+            Member(
+                id=entry["ID"],
+                name=entry.get("name", ""),
+                client_urls=tuple(entry.get("clientURLs", [])),
+                peer_urls=tuple(entry.get("peerURLs", [])),
+                learner=entry.get("isLearner", False),
+            )
+            for entry in self._ask("member list")["members"]
+        ]
+
+    def statuses(self, endpoints: list[str]) -> dict[str, dict[str, Any]]:
+        """What each endpoint says of itself."""
+        answers = self._ask("endpoint status", endpoints)
+        return {answer["Endpoint"]: answer["Status"] for answer in answers}
+
+    def hashes(self, endpoints: list[str], revision: int) -> dict[str, int]:
+        """The hash of each endpoint's data up to a revision."""
+        answers = self._ask(f"endpoint hashkv --rev {revision}", endpoints)
+        return {answer["Endpoint"]: answer["HashKV"]["hash"] for answer in answers}
+
+    def _ask(self, command: str, endpoints: list[str] | None = None) -> Any:
+        return json.loads(self.host.run(f"{_ETCDCTL} --endpoints {','.join(endpoints or [self._endpoint])} {command}"))
+
+
+def _key_value(entry: dict[str, Any]) -> KeyValue:
+    return KeyValue(
+        key=_text(entry["key"]),
+        value=base64.b64decode(entry.get("value", "")),
+        created=entry["create_revision"],
+        modified=entry["mod_revision"],
+        version=entry["version"],
+    )
+
+
+def _text(encoded: str) -> str:
+    return base64.b64decode(encoded).decode()

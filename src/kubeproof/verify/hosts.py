@@ -1,0 +1,191 @@
+"""The inventory's hosts, reached by SSH through testinfra: what is observed there, and what is sent from there."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import json
+import shlex
+import shutil
+import subprocess
+import tempfile
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import testinfra
+
+from kubeproof import inventory
+from kubeproof.errors import KubeproofError
+from kubeproof.inventory import Inventory
+
+CONNECTIONS = ("ssh", "paramiko")
+_VARIABLES = (
+    "ansible_become",
+    "ansible_host",
+    "ansible_port",
+    "ansible_ssh_common_args",
+    "ansible_ssh_extra_args",
+    "ansible_ssh_private_key_file",
+    "ansible_user",
+    "cluster_host_address",
+)
+_CONNECT_SECONDS = 10
+
+Result = TypeVar("Result")
+
+
+class CommandFailed(Exception):
+    """A command on a host that should have succeeded did not."""
+
+
+class HostUnreachable(KubeproofError):
+    """A host cannot be reached over SSH."""
+
+
+class Host:
+    """One host of the inventory."""
+
+    def __init__(self, name: str, groups: frozenset[str], address: str, backend: Any) -> None:
+        """Take a host over from testinfra. ``address`` is the one at which other hosts reach it."""
+        self.name = name
+        self.groups = groups
+        self.address = address
+        self._backend = backend
+
+    def __repr__(self) -> str:
+        return self.name
+
+    def attempt(self, command: str, *arguments: str) -> tuple[int, str, str]:
+        """Run a command; exit status, standard output and standard error. ``%s`` in it stands for quoted arguments."""
+        done = self._backend.run(command, *arguments)
+        return done.rc, done.stdout, done.stderr
+
+    def run(self, command: str, *arguments: str) -> str:
+        """Run a command that must succeed, and return what it printed."""
+        status, stdout, stderr = self.attempt(command, *arguments)
+        if status != 0:
+            raise CommandFailed(f"{self.name}: `{command.strip()}` ended with {status}: {_last_line(stderr or stdout)}")
+        return stdout
+
+    def probe(self, *requests: Mapping[str, Any], inside: int | None = None) -> list[dict[str, Any]]:
+        """Send requests from this host, see probe.py. ``inside``: from the network of the process with this PID."""
+        enter = f"nsenter --target {inside} --net " if inside is not None else ""
+        output = self.run(f"{enter}python3 -c %s %s", _probe_program(), json.dumps(requests))
+        answers: list[dict[str, Any]] = json.loads(output)
+        return answers
+
+    def http(self, url: str, **arguments: Any) -> dict[str, Any]:
+        """One HTTP request from this host: its ``status`` and ``body``, or its ``error``."""
+        return self.probe({"do": "http", "url": url, **arguments})[0]
+
+
+class Hosts:
+    """All hosts of an inventory, by one of testinfra's connections."""
+
+    def __init__(self, cluster: Inventory, connection: str = CONNECTIONS[0]) -> None:
+        """Prepare the connections; they are made when they are first used."""
+        if connection not in CONNECTIONS:
+            raise KubeproofError(f"hosts are reached by {' or '.join(CONNECTIONS)}, not by {connection!r}")
+        self._directory = Path(tempfile.mkdtemp(prefix="kubeproof-"))
+        self._config = self._directory / "ssh_config"
+        settings = {host.name: inventory.rendered(host, _VARIABLES) for host in cluster.hosts.values()}
+        stanzas = [_stanza(name, values, self._directory) for name, values in settings.items()]
+        self._config.write_text("\n".join(stanzas))
+        self._connection = connection
+        self.all = tuple(self._host(host, settings[host.name]) for host in cluster.hosts.values())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._connection == "ssh":
+            for host in self.all:
+                command = ["ssh", "-F", str(self._config), "-O", "exit", host.name]
+                subprocess.run(command, capture_output=True, check=False)
+        shutil.rmtree(self._directory)
+
+    def group(self, name: str) -> tuple[Host, ...]:
+        """The hosts of a group."""
+        return tuple(host for host in self.all if name in host.groups)
+
+    def check(self) -> None:
+        """Connect to every host. Raises HostUnreachable with all that cannot be reached."""
+        problems = [problem for problem in each(self.all, _problem).values() if problem]
+        if problems:
+            raise HostUnreachable("\n".join(problems), hint="the verification looks into the hosts over SSH, as root")
+
+    def _host(self, host: inventory.Host, settings: Mapping[str, Any]) -> Host:
+        backend = testinfra.get_host(
+            f"{self._connection}://{host.name}",
+            ssh_config=str(self._config),
+            timeout=_CONNECT_SECONDS,
+            sudo=settings.get("ansible_user", "root") != "root" or bool(settings.get("ansible_become", False)),
+        )
+        address = settings.get("cluster_host_address") or settings.get("ansible_host") or host.name
+        return Host(host.name, host.groups, str(address), backend)
+
+
+def each(hosts: Iterable[Host], function: Callable[[Host], Result]) -> dict[str, Result]:
+    """Do something on hosts side by side; the results by host name."""
+    chosen = list(hosts)
+    with ThreadPoolExecutor(max_workers=max(1, min(16, len(chosen)))) as pool:
+        return dict(zip([host.name for host in chosen], pool.map(function, chosen), strict=True))
+
+
+def _problem(host: Host) -> str:
+    try:
+        status, stdout, stderr = host.attempt("id -u")
+    except Exception as error:  # noqa: BLE001 - testinfra and paramiko raise what they like
+        return f"host {host.name} cannot be reached: {_last_line(str(getattr(error, 'args', error)))}"
+    if status != 0 or stdout.strip() != "0":
+        return f"host {host.name}: commands do not run as root: {_last_line(stderr or stdout)}"
+    return ""
+
+
+def _last_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1] if lines else ""
+
+
+def _stanza(name: str, settings: Mapping[str, Any], directory: Path) -> str:
+    """A host's part of an ssh_config, which both of testinfra's connections understand."""
+    options = {"HostName": str(settings.get("ansible_host", name)), "ControlPath": f"{directory}/%C"}
+    if "ansible_port" in settings:
+        options["Port"] = str(settings["ansible_port"])
+    if "ansible_user" in settings:
+        options["User"] = str(settings["ansible_user"])
+    if "ansible_ssh_private_key_file" in settings:
+        options["IdentityFile"] = str(settings["ansible_ssh_private_key_file"])
+    for variable in ("ansible_ssh_common_args", "ansible_ssh_extra_args"):
+        options |= _options(shlex.split(str(settings.get(variable, ""))), f"{name}: {variable}")
+    return "\n".join([f"Host {name}", *(f"  {key} {value}" for key, value in options.items())]) + "\n"
+
+
+def _options(arguments: Sequence[str], where: str) -> dict[str, str]:
+    """The options of an ssh command line as those of an ssh_config."""
+    options: dict[str, str] = {}
+    rest = list(arguments)
+    while rest:
+        flag = rest.pop(0)
+        value = flag[2:] or (rest.pop(0) if rest else "")
+        if flag.startswith("-o") and value:
+            key, _, setting = value.partition("=") if "=" in value else value.partition(" ")
+            options[key.strip()] = setting.strip()
+        elif flag.startswith("-J") and value:
+            options["ProxyJump"] = value
+        else:
+            raise KubeproofError(f"{where}: {flag} is not understood here", hint="write it as -o OPTION=VALUE")
+    return options
+
+
+@functools.cache
+def _probe_program() -> str:
+    source = (Path(__file__).parent / "probe.py").read_bytes()
+    packed = base64.b64encode(zlib.compress(source, level=9)).decode()
+    return f"import base64,zlib;exec(zlib.decompress(base64.b64decode('{packed}')))"

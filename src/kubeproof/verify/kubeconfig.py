@@ -1,0 +1,93 @@
+"""Access to a cluster, from a kubeconfig: where its API is, whom to trust, and who we are."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kubeproof.errors import KubeproofError
+
+
+@dataclass(frozen=True)
+class Anonymous:
+    """A caller who shows nothing."""
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A caller who shows a client certificate. Both in PEM."""
+
+    certificate: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Token:
+    """A caller who shows a bearer token."""
+
+    value: str
+
+
+Credentials = Anonymous | Certificate | Token
+
+
+@dataclass(frozen=True)
+class Access:
+    """A cluster's API as one caller reaches it. ``authority`` in PEM."""
+
+    server: str
+    authority: str
+    credentials: Credentials
+
+
+def load(path: Path) -> Access:
+    """Read the current context of a kubeconfig."""
+    if not path.is_file():
+        raise KubeproofError(
+            f"there is no kubeconfig at {path}",
+            hint="playbooks/cluster.yml writes it; of a cluster that was installed otherwise, give --kubeconfig",
+        )
+    try:
+        document = yaml.safe_load(path.read_text())
+        context = _named(document, "contexts", document["current-context"])["context"]
+        cluster = _named(document, "clusters", context["cluster"])["cluster"]
+        user = _named(document, "users", context["user"])["user"]
+        return Access(
+            server=str(cluster["server"]).rstrip("/"),
+            authority=_material(cluster, "certificate-authority", path),
+            credentials=_credentials(user, path),
+        )
+    except (KeyError, TypeError, yaml.YAMLError, binascii.Error, OSError) as error:
+        raise KubeproofError(f"the kubeconfig {path} cannot be used: {error!r}") from error
+
+
+def _credentials(user: Mapping[str, Any], path: Path) -> Credentials:
+    if "token" in user:
+        return Token(str(user["token"]))
+    if "client-certificate" in user or "client-certificate-data" in user:
+        return Certificate(_material(user, "client-certificate", path), _material(user, "client-key", path))
+    raise KubeproofError(
+        f"the user in {path} has neither a client certificate nor a token",
+        hint="other ways to authenticate are not supported here",
+    )
+
+
+def _named(document: Mapping[str, Any], section: str, name: str) -> Mapping[str, Any]:
+    for entry in document[section]:
+        if entry["name"] == name:
+            found: Mapping[str, Any] = entry
+            return found
+    raise KeyError(f"{section}: {name}")
+
+
+def _material(section: Mapping[str, Any], name: str, path: Path) -> str:
+    """PEM that is in the kubeconfig itself or in a file that it names, relative to it."""
+    if f"{name}-data" in section:
+        return base64.b64decode(section[f"{name}-data"], validate=True).decode()
+    return (path.parent / str(section[name])).read_text()

@@ -1,0 +1,304 @@
+"""The verification's pytest plugin: which tests run, what they need of the cluster, what becomes of their results."""
+
+from __future__ import annotations
+
+import datetime
+import signal
+import time
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import httpx
+import pytest
+
+from kubeproof import inventory, paths
+from kubeproof.errors import KubeproofError
+from kubeproof.inventory import Inventory
+from kubeproof.verify import claims, cluster, kubeconfig, report, workspace
+from kubeproof.verify.api import Api, ApiError, connect
+from kubeproof.verify.claims import Claim, Level
+from kubeproof.verify.cluster import Cluster, NotObservable
+from kubeproof.verify.evidence import Evidence
+from kubeproof.verify.hosts import CONNECTIONS, CommandFailed, Hosts
+from kubeproof.verify.pods import Blocked, Setting
+from kubeproof.verify.report import Circumstances, Outcome, Results, TestResult
+from kubeproof.verify.terminal import Board
+from kubeproof.verify.workloads import Workloads
+from kubeproof.verify.workspace import Workspace
+
+DEFAULT_REPORT = Path("reports") / "verification.json"
+
+_CLAIM = pytest.StashKey[Claim]()
+_EVIDENCE = pytest.StashKey[Evidence]()
+_RECORDER = pytest.StashKey["Recorder"]()
+_PROPERTY = "kubeproof"
+# What went wrong on the way to a verdict, in the words of whoever says it; anything else is a fault of the test.
+_EXPLAINED = (AssertionError, ApiError, Blocked, CommandFailed, KubeproofError, NotObservable, httpx.HTTPError)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of the verification. ``--connection`` is testinfra's own."""
+    group = parser.getgroup("kubeproof", "verification of a cluster")
+    group.addoption(
+        "--inventory",
+        type=Path,
+        default=paths.DEFAULT_INVENTORY,
+        help="whose cluster (default: inventory/local/hosts.yml); --connection: ssh (default) or paramiko",
+    )
+    group.addoption("--kubeconfig", type=Path, help="how to reach its API (default: what the installation wrote)")
+    group.addoption(
+        "--only", action="append", default=[], metavar="COMPONENT|CLAIM", help="only these; may be repeated"
+    )
+    group.addoption("--level", default=str(Level.STANDARD), help="quick, standard (default) or disruptive")
+    group.addoption("--test-image", help="the agnhost image for test pods (default: the one that was installed)")
+    group.addoption("--report", type=Path, help="where the JSON goes (default: reports/ in the inventory's state)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Read the claims, and see to it that the end of this process is the end of what it has made."""
+    config.addinivalue_line("markers", "claim(id): the claim, of tests/architecture/claims.yml, that a test proves")
+    try:
+        config.stash[_RECORDER] = Recorder(config)
+    except KubeproofError as error:
+        raise pytest.UsageError(str(error)) from None
+    config.pluginmanager.register(config.stash[_RECORDER])
+    signal.signal(signal.SIGTERM, _interrupt)
+    # The board shows what happens; pytest's own dots and file names would only come between its lines.
+    config.option.verbose = config.option.verbose or -1
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    """Let fixtures clean up when the process is asked to end, as they do on an interrupt from the keyboard."""
+    raise KeyboardInterrupt
+
+
+class Recorder:
+    """Chooses tests by claim, and turns their reports into results."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        """Check the options."""
+        self.level = Level.named(config.getoption("level"))
+        self.only: list[str] = config.getoption("only")
+        catalogue = claims.load()
+        self._selected = catalogue.select(self.only)
+        self.results = Results(catalogue)
+        self.cluster: dict[str, Any] = {}
+        self._inventory: Path = config.getoption("inventory")
+        self._report: Path | None = config.getoption("report")
+        self._started = datetime.datetime.now(datetime.UTC)
+        self._clock = time.monotonic()
+        self._board: Board | None = None
+
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        """Keep the tests of claims that are asked for, in the order of the claims."""
+        catalogue = self.results.catalogue
+        for item in items:
+            item.stash[_CLAIM] = _claim_of(item, catalogue)
+        for claim in catalogue.claims:
+            if claim.id not in self._selected:
+                self.results.left_out[claim.id] = "not asked for"
+            elif claim.level > self.level:
+                self.results.left_out[claim.id] = f"only at level {claim.level}"
+        order = {claim.id: number for number, claim in enumerate(catalogue.claims)}
+        left_out = [item for item in items if item.stash[_CLAIM].id in self.results.left_out]
+        config.hook.pytest_deselected(items=left_out)
+        chosen = (item for item in items if item.stash[_CLAIM].id not in self.results.left_out)
+        items[:] = sorted(chosen, key=lambda item: order[item.stash[_CLAIM].id])
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Prepare the board: results are shown as soon as a claim's last test is over."""
+        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter and not session.config.option.collectonly:
+            expected = [item.stash[_CLAIM].id for item in session.items]
+            self._board = Board(self.results, expected, reporter)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Add claim, evidence and a reason in plain words to pytest's report."""
+        made = yield
+        if call.excinfo and call.excinfo.errisinstance(NotObservable):
+            made.outcome = "skipped"
+            made.longrepr = (str(item.path), item.location[1] or 0, str(call.excinfo.value))
+        if made.when == "call" or made.outcome != "passed":
+            evidence = item.stash.get(_EVIDENCE, Evidence())
+            result = {
+                "claim": item.stash[_CLAIM].id,
+                "message": _message(call.excinfo.value) if call.excinfo else "",
+                "refuted": bool(call.excinfo and call.excinfo.errisinstance(AssertionError)) and made.when == "call",
+                "headline": evidence.headline,
+                "evidence": dict(evidence),
+            }
+            made.user_properties.append((_PROPERTY, result))
+        return made
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take a test's result down."""
+        said = dict(report.user_properties).get(_PROPERTY)
+        if not isinstance(said, dict):
+            return
+        if report.when == "teardown":
+            self.results.problems.append(f"cleaning up after {report.nodeid}: {said['message']}")
+            return
+        result = TestResult(
+            claim=said["claim"],
+            name=report.nodeid.rpartition("::")[2],
+            outcome=_outcome(report, refuted=said["refuted"]),
+            message=said["message"],
+            headline=said["headline"],
+            evidence=said["evidence"],
+            started=datetime.datetime.fromtimestamp(report.start, datetime.UTC).isoformat(timespec="milliseconds"),
+            seconds=report.duration,
+        )
+        self.results.tests.append(result)
+        if self._board:
+            self._board.result(result)
+
+    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
+        """Count tests for pytest's last line, and leave showing them to the board."""
+        if report.when == "call" or report.outcome != "passed":
+            return ("error" if report.when != "call" and report.failed else report.outcome), "", ""
+        return None
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Write the report."""
+        if session.config.option.collectonly:
+            return
+        finished = datetime.datetime.now(datetime.UTC)
+        circumstances = Circumstances(
+            started=self._started.isoformat(timespec="milliseconds"),
+            finished=finished.isoformat(timespec="milliseconds"),
+            seconds=time.monotonic() - self._clock,
+            level=str(self.level),
+            only=self.only,
+            inventory=str(self._inventory),
+            cluster=self.cluster,
+        )
+        path = self._report or inventory.state_directory(self._inventory) / DEFAULT_REPORT
+        report.write(report.document(self.results, circumstances), path)
+        if self._board:
+            self._board.finish(circumstances, path)
+
+
+def _claim_of(item: pytest.Item, catalogue: claims.Catalogue) -> Claim:
+    marker = item.get_closest_marker("claim")
+    if marker is None or len(marker.args) != 1:
+        raise pytest.UsageError(f"{item.nodeid} does not say which claim it proves: @pytest.mark.claim(ID)")
+    try:
+        return catalogue.claim(marker.args[0])
+    except KubeproofError as error:
+        raise pytest.UsageError(f"{item.nodeid}: {error}") from None
+
+
+def _outcome(report: pytest.TestReport, *, refuted: bool) -> Outcome:
+    """Only an assertion speaks about the claim. Whatever else goes wrong keeps the test from looking at it."""
+    if report.outcome == "passed":
+        return Outcome.PASSED
+    if report.outcome == "skipped":
+        return Outcome.NOT_OBSERVABLE
+    return Outcome.FAILED if refuted else Outcome.BLOCKED
+
+
+def _message(error: BaseException) -> str:
+    """The reason in one line. Of an assertion, pytest adds what was compared, which stays in the details."""
+    text = str(error).strip().split("\n", maxsplit=1)[0]
+    if isinstance(error, (*_EXPLAINED, pytest.skip.Exception)) and text:
+        return text
+    return f"{type(error).__name__}: {text}"
+
+
+@pytest.fixture
+def evidence(request: pytest.FixtureRequest) -> Evidence:
+    """What the test observes, for the report."""
+    stash: pytest.Stash = request.node.stash
+    return stash.setdefault(_EVIDENCE, Evidence())
+
+
+@pytest.fixture(scope="session")
+def described(pytestconfig: pytest.Config) -> Inventory:
+    """The inventory."""
+    return inventory.load(pytestconfig.getoption("inventory"))
+
+
+@pytest.fixture(scope="session")
+def lab(described: Inventory, pytestconfig: pytest.Config) -> Iterator[Cluster]:
+    """The cluster, reachable in all its parts; without that there is nothing to verify."""
+    config = pytestconfig.getoption("kubeconfig") or described.state / "admin.kubeconfig"
+    connection = pytestconfig.getoption("connection") or CONNECTIONS[0]
+    try:
+        with connect(kubeconfig.load(config)) as api, Hosts(described, connection) as hosts:
+            hosts.check()
+            found = Cluster(described, hosts, api)
+            pytestconfig.stash[_RECORDER].cluster = _describe(found)
+            yield found
+    except KubeproofError as error:
+        pytest.exit(f"nothing could be verified: {error}", returncode=pytest.ExitCode.USAGE_ERROR)
+
+
+@pytest.fixture(scope="session")
+def api(lab: Cluster) -> Api:
+    """The API, as the administrator sees it."""
+    return lab.api
+
+
+@pytest.fixture(scope="session")
+def work(lab: Cluster) -> Iterator[Workspace]:
+    """Where objects of this verification go, and are removed from at the end."""
+    workspace.remove_leftovers(lab.api)
+    with Workspace(lab.api) as space:
+        yield space
+
+
+@pytest.fixture(scope="session")
+def namespace(work: Workspace) -> str:
+    """The namespace of this verification."""
+    return work.namespace()
+
+
+@pytest.fixture(scope="session")
+def setting(lab: Cluster, namespace: str, pytestconfig: pytest.Config) -> Setting:
+    """What all test pods have in common."""
+    image = pytestconfig.getoption("test_image") or cluster.recorded_image(lab.inventory, lab.nodes)
+    return Setting(namespace, image)
+
+
+@pytest.fixture(scope="session")
+def workloads(api: Api, setting: Setting, request: pytest.FixtureRequest) -> Workloads:
+    """The pods of this verification; those that tests have prepared are submitted now."""
+    made = Workloads(api, setting)
+    items: list[pytest.Item] = request.session.items
+    made.submit({name for item in items for name in getattr(item, "fixturenames", ())})
+    return made
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _early(request: pytest.FixtureRequest) -> None:
+    """Have pods start while the first claims, which need none, are looked at."""
+    if any("workloads" in getattr(item, "fixturenames", ()) for item in request.session.items):
+        request.getfixturevalue("workloads")
+
+
+def _describe(found: Cluster) -> dict[str, Any]:
+    """Which cluster a report is about."""
+    nodes = [
+        {
+            "name": node.name,
+            "address": node.address,
+            "control_plane": node.control_plane,
+            "kubelet": node.item["status"]["nodeInfo"]["kubeletVersion"],
+            "runtime": node.item["status"]["nodeInfo"]["containerRuntimeVersion"],
+            "system": node.item["status"]["nodeInfo"]["osImage"],
+            "kernel": node.item["status"]["nodeInfo"]["kernelVersion"],
+        }
+        for node in found.nodes
+    ]
+    return {
+        "server": found.api.access.server,
+        "uid": found.api.get("/api/v1/namespaces/kube-system")["metadata"]["uid"],
+        "version": found.api.get("/version")["gitVersion"],
+        "nodes": nodes,
+    }

@@ -1,0 +1,103 @@
+"""Runs on a host: sends what it is told to, from there, and prints what came back. Credentials never leave the host.
+
+Standard library only, Python 3.8 and newer: hosts.py sends this file's text and a list of requests in JSON, and gets a
+list of answers. A request has ``do``, the name of a function here without its underscore, and the function's arguments.
+"""
+# ruff: noqa: PLR0913, PLR0917, PTH123
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import re
+import socket
+import ssl
+import subprocess
+import sys
+import time
+import urllib.parse
+from typing import Any
+
+BODY_LIMIT = 1 << 20
+
+
+def _http(
+    url: str,
+    method: str = "GET",
+    headers: dict[str, str] | None = None,
+    body: str | None = None,
+    ca: str | None = None,
+    cert: str | None = None,
+    key: str | None = None,
+    token: str | None = None,
+    timeout: float = 5.0,
+) -> dict[str, Any]:
+    """An HTTP request. ``ca``, ``cert``, ``key``, ``token``: files of the host. Without ``ca`` anybody is believed."""
+    parts = urllib.parse.urlsplit(url)
+    headers = dict(headers or {})
+    if token:
+        with open(token, encoding="utf-8") as stream:
+            headers["Authorization"] = "Bearer " + stream.read().strip()
+    try:
+        if parts.scheme == "https":
+            context = ssl.create_default_context(cafile=ca)
+            if not ca:
+                context.check_hostname = False
+                context.verify_mode = ssl.CERT_NONE
+            if cert:
+                context.load_cert_chain(cert, key)
+            connection: http.client.HTTPConnection = http.client.HTTPSConnection(
+                parts.hostname or "", parts.port, timeout=timeout, context=context
+            )
+        else:
+            connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout)
+        target = parts.path + ("?" + parts.query if parts.query else "")
+        connection.request(method, target or "/", body=body, headers=headers)
+        local = connection.sock.getsockname()[0]
+        response = connection.getresponse()
+        answer = {
+            "status": response.status,
+            "body": response.read(BODY_LIMIT).decode("utf-8", "replace"),
+            "from": local,
+        }
+        connection.close()
+    except (OSError, http.client.HTTPException) as error:
+        return {"error": f"{type(error).__name__}: {error}"}
+    return answer
+
+
+def _datagram(address: str, port: int, data: str, timeout: float = 2.0) -> dict[str, Any]:
+    """Send one datagram and wait for one; both in base64."""
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(timeout)
+        try:
+            sock.sendto(base64.b64decode(data), (address, port))
+            return {"data": base64.b64encode(sock.recv(65535)).decode()}
+        except OSError as error:
+            return {"error": f"{type(error).__name__}: {error}"}
+
+
+def _poll(
+    command: list[str], pattern: str, present: bool = True, timeout: float = 10.0, interval: float = 0.03
+) -> dict[str, Any]:
+    """Run a command until its output has, or no longer has, a match of ``pattern``; what it said last."""
+    start = time.monotonic()
+    while True:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        output = done.stdout.decode("utf-8", "replace")
+        seconds = time.monotonic() - start
+        if bool(re.search(pattern, output)) == present:
+            return {"met": True, "seconds": seconds, "output": output[:BODY_LIMIT]}
+        if seconds > timeout:
+            return {"met": False, "seconds": seconds, "output": output[:BODY_LIMIT]}
+        time.sleep(interval)
+
+
+def _main() -> None:
+    functions: dict[str, Any] = {"http": _http, "datagram": _datagram, "poll": _poll}
+    requests = json.loads(sys.argv[1])
+    print(json.dumps([functions[request.pop("do")](**request) for request in requests]))
+
+
+_main()

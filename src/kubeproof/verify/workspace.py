@@ -1,0 +1,141 @@
+"""Where a verification works: namespaces of its own, which go away with it, whatever ends it."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import secrets
+import socket
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from kubeproof.verify import objects
+from kubeproof.verify.api import JSON_PATCH, Api
+from kubeproof.verify.objects import Object
+
+PREFIX = "kubeproof-verify"
+LABEL = "kubeproof.io/verification"
+OWNER = "kubeproof.io/verification-owner"
+RESOURCE_DOMAIN = "verify.kubeproof.io"
+# What is left of a verification on another machine can only be told from one that goes on by its age.
+_MAX_AGE_SECONDS = 3600
+_GONE_SECONDS = 60.0
+
+
+class Workspace:
+    """The objects of one verification."""
+
+    def __init__(self, api: Api) -> None:
+        """Think of a name; nothing is created before the first namespace is asked for."""
+        self.api = api
+        self.run_id = secrets.token_hex(4)
+        self._namespaces: list[str] = []
+        self._undo = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._undo.close()
+        finally:
+            remove_namespaces(self.api, self._namespaces)
+
+    @property
+    def resource(self) -> str:
+        """The beginning of the names of node resources that this verification may advertise."""
+        return f"{RESOURCE_DOMAIN}/{self.run_id}"
+
+    def on_exit(self, function: Callable[[], Any]) -> None:
+        """Have something undone at the end."""
+        self._undo.callback(function)
+
+    def namespace(self, suffix: str = "") -> str:
+        """Create a namespace."""
+        name = "-".join(part for part in (PREFIX, self.run_id, suffix) if part)
+        self._namespaces.append(name)
+        metadata = {"name": name, "labels": {LABEL: self.run_id}, "annotations": {OWNER: json.dumps(_this_process())}}
+        self.api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+        return name
+
+
+def remove_namespaces(api: Api, names: list[str]) -> None:
+    """Remove namespaces with all that is in them, and wait until they are gone."""
+    for name in names:
+        # Pods first: a namespace that still has some is looked at again only seconds later.
+        api.delete(objects.core(name, "pods"))
+    for name in names:
+        pods = objects.core(name, "pods")
+        api.observe(pods, lambda items: not items, what=f"pods of {name} gone", timeout=_GONE_SECONDS)
+        api.delete(f"/api/v1/namespaces/{name}")
+    for name in names:
+        api.observe_gone(_namespace(name), what=f"namespace {name} gone", timeout=_GONE_SECONDS)
+
+
+def remove_leftovers(api: Api) -> list[str]:
+    """Remove what verifications that were killed left in the API; the names of what was removed."""
+    found = api.items("/api/v1/namespaces", labelSelector=LABEL)
+    alive = {item["metadata"]["labels"][LABEL] for item in found if _goes_on(item)}
+    dead = [objects.name(item) for item in found if item["metadata"]["labels"][LABEL] not in alive]
+    remove_namespaces(api, dead)
+    for node in api.items("/api/v1/nodes"):
+        for resource in node["status"].get("capacity", {}):
+            if resource.startswith(f"{RESOURCE_DOMAIN}/") and resource.split("/")[1].split("-")[0] not in alive:
+                withdraw(api, objects.name(node), resource)
+                dead.append(f"{resource} of {objects.name(node)}")
+    return dead
+
+
+def advertise(api: Api, node: str, resource: str, amount: int) -> None:
+    """Let a node have some of a resource that nothing else uses.
+
+    https://kubernetes.io/docs/tasks/administer-cluster/extended-resource-node/
+    """
+    change = {"status": {part: {resource: str(amount)} for part in ("capacity", "allocatable")}}
+    api.patch(f"/api/v1/nodes/{node}/status", change)
+
+
+def withdraw(api: Api, node: str, resource: str) -> None:
+    """Take a resource away from a node again."""
+    pointer = resource.replace("~", "~0").replace("/", "~1")
+    status = api.get(f"/api/v1/nodes/{node}")["status"]
+    parts = [part for part in ("capacity", "allocatable") if resource in status[part]]
+    removals = [{"op": "remove", "path": f"/status/{part}/{pointer}"} for part in parts]
+    if removals:
+        api.patch(f"/api/v1/nodes/{node}/status", removals, JSON_PATCH)
+
+
+def _namespace(name: str) -> Object:
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+
+
+def _this_process() -> dict[str, Any]:
+    pid = Path("/proc/self").resolve().name
+    return {"machine": socket.gethostname(), "pid": int(pid), "started": _start_time(pid)}
+
+
+def _goes_on(namespace: Mapping[str, Any]) -> bool:
+    """Whether the verification that owns a namespace is still running."""
+    owner = json.loads(namespace["metadata"].get("annotations", {}).get(OWNER, "{}"))
+    if owner.get("machine") == socket.gethostname():
+        return bool(owner["started"] == _start_time(str(owner["pid"])))
+    created = namespace["metadata"]["creationTimestamp"]
+    return _age_seconds(created) < _MAX_AGE_SECONDS
+
+
+def _age_seconds(timestamp: str) -> float:
+    return (datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(timestamp)).total_seconds()
+
+
+def _start_time(pid: str) -> str:
+    """When a process began, in ticks since boot; empty if there is none. Process numbers are used again."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return ""
+    return stat.rpartition(")")[2].split()[19]

@@ -1,0 +1,369 @@
+"""The API server: the cluster's one front door, and what it does with who and what comes in."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import datetime
+import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from kubeproof.verify import certificates, objects, sockets
+from kubeproof.verify.api import Api
+from kubeproof.verify.cluster import AUTHORITY, CREDENTIALS, Cluster
+from kubeproof.verify.evidence import Evidence
+from kubeproof.verify.hosts import Host, each
+from kubeproof.verify.kubeconfig import Access, Anonymous, Credentials, Token
+from kubeproof.verify.objects import Object
+from kubeproof.verify.pods import Setting
+from kubeproof.verify.workloads import Workloads
+
+_REVIEW = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+
+
+def _config_map(namespace: str, name: str, **data: str) -> Object:
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": namespace}, "data": data}
+
+
+def _etcd_key(manifest: Object) -> str:
+    return f"/registry/configmaps/{manifest['metadata']['namespace']}/{manifest['metadata']['name']}"
+
+
+@pytest.mark.claim("api-front-end")
+def test_only_api_servers_are_connected_to_etcd(lab: Cluster, evidence: Evidence) -> None:
+    port = int(lab.settings["cluster_etcd_port"])
+    api_port = lab.api_servers[0][1]
+    listeners = each(lab.hosts.all, sockets.listening)
+    connections = each(lab.hosts.all, lambda host: sockets.established(host, port))
+
+    allowed = {}
+    for host, sockets_there in listeners.items():
+        servers = {socket.program: socket.pids for socket in sockets_there if socket.local[1] in {port, api_port}}
+        allowed[host] = frozenset().union(*servers.values())
+    clients = {
+        socket.local: (host, socket)
+        for host, sockets_there in connections.items()
+        for socket in sockets_there
+        if socket.peer[1] == port
+    }
+    served = [
+        (host.name, socket) for host in lab.etcd_hosts for socket in connections[host.name] if socket.local[1] == port
+    ]
+    evidence["connections"] = {
+        f"{program} on {host}": sum(client == host and socket.program == program for client, socket in clients.values())
+        for host, program in sorted({(host, socket.program) for host, socket in clients.values()})
+    }
+    assert served, f"no connection to etcd's port {port} is open on its hosts, though an API server answers"
+    # A connection may have ended between looking at the two ends of it, so that only those seen at both are judged,
+    # and every other one must not be from where no host of the cluster is.
+    cluster_addresses = {host.address for host in lab.hosts.all} | {"127.0.0.1", "::1"}
+    for host_name, socket in served:
+        origin, client = clients.get(socket.peer, ("", None))
+        assert client or socket.peer[0] in cluster_addresses, (
+            f"{socket.peer[0]}, which is no host of the cluster, is connected to etcd on {host_name}"
+        )
+        assert client is None or client.pids <= allowed[origin], (
+            f"{client.program} on {origin}, which is no API server, is connected to etcd on {host_name}"
+        )
+    evidence.headline = f"{len(served)} connections to etcd, all from API servers"
+
+
+@pytest.mark.claim("api-front-end")
+def test_components_credentials_do_not_open_etcd(lab: Cluster, evidence: Evidence) -> None:
+    endpoints = [url for member in lab.etcd.members() for url in member.client_urls]
+    refusals: dict[str, str] = {}
+    for who in CREDENTIALS:
+        host = lab.hosts.group(who.group)[0]
+        answers = host.probe(
+            *({"do": "http", "url": f"{url}/v3/kv/range", "method": "POST", "body": json.dumps({"key": "Lw=="}),
+               "cert": who.cert, "key": who.key} for url in endpoints)
+        )  # fmt: skip
+        for url, answer in zip(endpoints, answers, strict=True):
+            assert "error" in answer, f"etcd at {url} talks to the {who.component} of {host}: {answer}"
+            refusals[f"{who.component} of {host} at {url}"] = answer["error"]
+    evidence["refused"] = refusals
+    evidence.headline = f"{len(CREDENTIALS)} other components' certificates refused by etcd"
+
+
+@pytest.mark.claim("api-authentication")
+def test_callers_who_cannot_show_who_they_are_are_turned_away(
+    lab: Cluster, api: Api, namespace: str, evidence: Evidence
+) -> None:
+    token = _service_account_token(api, namespace, "default")
+    now = datetime.datetime.now(datetime.UTC)
+    intruders: dict[str, Credentials] = {
+        "nothing": Anonymous(),
+        "a certificate of a foreign authority": certificates.foreign(),
+        "a garbage token": Token("kubeproof-verify-garbage"),
+        "a service account's token, altered": Token(_altered(token)),
+    }
+    known: dict[str, Credentials] = {
+        "the administrator's certificate": api.access.credentials,
+        "a service account's token": Token(token),
+    }
+    pki_directory = lab.inventory.state / "pki"
+    if (pki_directory / "kubernetes.key").is_file():
+        intruders["an expired certificate"] = certificates.issued(pki_directory, now - datetime.timedelta(days=3650))
+        known["the same certificate, not expired"] = certificates.issued(pki_directory, now)
+
+    for server in _each_server(lab):
+        for shown, credentials in intruders.items():
+            with Api(server).using(credentials) as stranger:
+                answer = stranger.request("GET", "/api/v1/namespaces")
+            evidence[f"{server.server}: {shown}"] = answer.status
+            assert answer.status == 401, f"{server.server} answers {answer.status} to a caller who shows {shown}"
+        for shown, credentials in known.items():
+            with Api(server).using(credentials) as caller:
+                review = caller.request("POST", _REVIEW, _self_review())
+            assert review.ok, f"{server.server} answers {review.status} to a caller who shows {shown}: {review.message}"
+            evidence[f"{server.server}: {shown}"] = review.body["status"]["userInfo"]["username"]
+    evidence.headline = f"401 to {', '.join(intruders)}; known: {', '.join(known)}"
+
+
+@pytest.mark.claim("api-authorization")
+def test_an_account_without_rights_may_do_nothing(api: Api, namespace: str, evidence: Evidence) -> None:
+    token = _service_account_token(api, namespace, "default")
+    attempts = [
+        ("GET", objects.core(namespace, "secrets"), None),
+        ("GET", "/api/v1/nodes", None),
+        ("POST", objects.core(namespace, "configmaps"), _config_map(namespace, "not-allowed")),
+        ("DELETE", "/api/v1/namespaces/kube-system", None),
+    ]
+    with api.using(Token(token)) as caller:
+        for method, path, body in attempts:
+            answer = caller.request(method, path, body)
+            evidence[f"{method} {path}"] = answer.status
+            assert answer.status == 403, f"a service account without rights gets {answer.status} for {method} {path}"
+    evidence.headline = f"{len(attempts)} requests of an account without rights: 403"
+
+
+@pytest.mark.claim("api-authorization")
+def test_a_node_reaches_only_what_concerns_it(
+    lab: Cluster, api: Api, workloads: Workloads, setting: Setting, evidence: Evidence
+) -> None:
+    mine, other = lab.nodes[-1], lab.nodes[0]
+    for node in (mine, other):
+        metadata = {"name": f"of-{node.name}", "namespace": setting.namespace}
+        api.create({"apiVersion": "v1", "kind": "Secret", "metadata": metadata})
+    pod = _user_of_secret(setting, f"of-{mine.name}", mine.name)
+    api.create(pod)
+    workloads.run(pod, until=lambda item: bool(item["status"].get("podIP")))
+
+    secrets = objects.core(setting.namespace, "secrets")
+    merge = {"Content-Type": "application/merge-patch+json"}
+    label = json.dumps({"metadata": {"labels": {"kubeproof.io/intruder": "yes"}}})
+    taint = json.dumps({"spec": {"unschedulable": True}})
+    granted, foreign_secret, all_secrets, foreign_node, foreign_status, binding = _as_component(
+        lab,
+        mine.host,
+        "kubelet",
+        {"url": f"{secrets}/of-{mine.name}"},
+        {"url": f"{secrets}/of-{other.name}"},
+        {"url": "/api/v1/secrets"},
+        {"url": f"/api/v1/nodes/{other.name}", "method": "PATCH", "body": label, "headers": merge},
+        {"url": f"/api/v1/nodes/{other.name}/status", "method": "PATCH", "body": taint, "headers": merge},
+        {"url": "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"},
+    )
+    evidence["node"] = mine.name
+    evidence["a Secret that a pod on it uses"] = granted.get("status")
+    evidence["a Secret that no pod on it uses"] = foreign_secret.get("status")
+    evidence["all Secrets"] = all_secrets.get("status")
+    evidence[f"changing node {other.name}"] = [foreign_node.get("status"), foreign_status.get("status")]
+    evidence["cluster role bindings"] = binding.get("status")
+    assert granted.get("status") == 200, f"{mine.name} cannot read the Secret of its own pod: {granted}"
+    assert foreign_secret.get("status") == 403, f"{mine.name} may read a Secret that none of its pods uses"
+    assert all_secrets.get("status") == 403, f"{mine.name} may list all Secrets"
+    assert foreign_node.get("status") == 403, f"{mine.name} may change node {other.name}"
+    assert foreign_status.get("status") == 403, f"{mine.name} may change the status of node {other.name}"
+    assert binding.get("status") == 403, f"{mine.name} may read cluster role bindings"
+    evidence.headline = f"node {mine.name}: own pod's Secret 200, another's 403, node {other.name} 403"
+
+
+@pytest.mark.claim("api-authorization")
+def test_the_scheduler_cannot_read_secrets(lab: Cluster, evidence: Evidence) -> None:
+    host = lab.control_plane[0]
+    pods, secrets = _as_component(lab, host, "scheduler", {"url": "/api/v1/pods?limit=1"}, {"url": "/api/v1/secrets"})
+    evidence["pods"], evidence["secrets"] = pods.get("status"), secrets.get("status")
+    assert pods.get("status") == 200, f"the scheduler cannot read pods, so its credentials prove nothing: {pods}"
+    assert secrets.get("status") == 403, f"the scheduler may read all Secrets: {secrets.get('status')}"
+    evidence.headline = "scheduler: pods 200, Secrets 403"
+
+
+@pytest.mark.claim("api-validation")
+def test_an_invalid_object_leaves_no_trace(lab: Cluster, api: Api, namespace: str, evidence: Evidence) -> None:
+    invalid = _config_map(namespace, "validated", **{"not a key!": "value"})
+    refused = api.request("POST", objects.collection(invalid), invalid)
+    evidence["create"] = {"status": refused.status, "fields": refused.fields, "message": refused.message}
+    assert refused.status == 422, f"an invalid ConfigMap is answered {refused.status}, not 422"
+    assert any("data" in field for field in refused.fields), f"the refusal does not name the field: {refused.message}"
+    assert lab.etcd.get(_etcd_key(invalid)) is None, "a refused object is in etcd nevertheless"
+
+    valid = api.create(_config_map(namespace, "validated", colour="green"))
+    before = lab.etcd.get(_etcd_key(valid))
+    refused = api.request("PUT", objects.path(invalid), {**invalid, "metadata": valid["metadata"]})
+    after = lab.etcd.get(_etcd_key(valid))
+    assert before, "an accepted object is not in etcd"
+    assert after, "an object is gone from etcd after a refused change"
+    evidence["update"] = {"status": refused.status, "fields": refused.fields}
+    evidence["etcd"] = {"key": before.key, "revision before": before.modified, "revision after": after.modified}
+    assert refused.status == 422, f"an invalid change is answered {refused.status}, not 422"
+    assert after == before, f"a refused change moved {before.key} in etcd from {before.modified} to {after.modified}"
+    evidence.headline = f"422 naming {refused.fields[0]}; etcd stays at revision {after.modified}"
+
+
+@pytest.mark.claim("api-persistence")
+def test_what_is_accepted_is_in_etcd(lab: Cluster, api: Api, namespace: str, evidence: Evidence) -> None:
+    manifest = _config_map(namespace, "persistent", colour="kubeproof-blue")
+    created = api.create(manifest)
+    stored = lab.etcd.get(_etcd_key(manifest))
+    assert stored, f"etcd has no key {_etcd_key(manifest)} after the API server acknowledged it"
+    assert b"kubeproof-blue" in stored.value, "etcd's value does not have the object's data"
+    assert stored.created == stored.modified == objects.revision(created), (
+        f"the API server returned revision {objects.revision(created)}, etcd has {stored.modified}"
+    )
+
+    changed = api.replace({**created, "data": {"colour": "kubeproof-red"}})
+    rewritten = lab.etcd.get(_etcd_key(manifest))
+    assert rewritten, "the key is gone after an update"
+    assert b"kubeproof-red" in rewritten.value, "etcd still has the object's old data after an acknowledged update"
+    assert rewritten.modified == objects.revision(changed), (
+        f"the API server returned revision {objects.revision(changed)} for the update, etcd has {rewritten.modified}"
+    )
+
+    api.delete(objects.path(manifest))
+    assert lab.etcd.get(_etcd_key(manifest)) is None, "the key is still in etcd after an acknowledged deletion"
+    evidence["key"] = stored.key
+    evidence["revisions"] = {"created": stored.modified, "updated": rewritten.modified}
+    evidence.headline = f"{stored.key} at revisions {stored.modified} and {rewritten.modified}, as returned; then gone"
+
+
+@pytest.mark.claim("api-watch")
+def test_a_watch_tells_every_change_in_order(api: Api, namespace: str, evidence: Evidence) -> None:
+    collection = objects.core(namespace, "configmaps")
+    since = api.get(collection)["metadata"]["resourceVersion"]
+    selected = {"fieldSelector": "metadata.name=watched"}
+    acknowledged: list[tuple[str, int, float]] = []
+    with api.watching(collection, since=since, timeout=10, **selected) as events:
+        writer = threading.Thread(target=_write, args=(api, _config_map(namespace, "watched"), acknowledged))
+        writer.start()
+        seen = []
+        for event in events:
+            seen.append((event.kind, objects.revision(event.item), event.at))
+            if event.kind == "DELETED":
+                break
+        writer.join()
+    latencies = [round((told - sent) * 1000, 1) for (_, _, told), (_, _, sent) in zip(seen, acknowledged, strict=False)]
+    evidence["written"] = [entry[:2] for entry in acknowledged]
+    evidence["told"] = [entry[:2] for entry in seen]
+    evidence["milliseconds from sending to being told"] = latencies
+    # The revision of a deletion is etcd's, which the answer to the deletion does not tell.
+    assert [entry[:2] for entry in seen[:-1]] == [entry[:2] for entry in acknowledged[:-1]], (
+        "the watch did not tell each change once, in order and at the revision that the writer was given"
+    )
+    assert seen[-1][0] == "DELETED", "the watch did not tell the deletion within 10 s"
+    assert seen[-1][1] > seen[-2][1], "the watch told the deletion at an older revision than the change before it"
+    evidence.headline = f"{len(seen)} changes told in order, within {max(latencies):.0f} ms"
+
+
+@pytest.mark.claim("api-conflict")
+def test_a_write_based_on_an_old_version_is_refused(api: Api, namespace: str, evidence: Evidence) -> None:
+    original = api.create(_config_map(namespace, "contested", winner="nobody"))
+    first = api.replace({**original, "data": {"winner": "first"}})
+    second = api.request("PUT", objects.path(original), {**original, "data": {"winner": "second"}})
+    kept = api.get(objects.path(original))
+    evidence["versions"] = {"both read": objects.revision(original), "first wrote": objects.revision(first)}
+    evidence["second"] = {"status": second.status, "message": second.message}
+    assert second.status == 409, f"a write with a stale resourceVersion is answered {second.status}, not 409"
+    assert kept["data"] == {"winner": "first"}, f"the first writer's change was overwritten: {kept['data']}"
+
+
+@pytest.mark.claim("api-conflict")
+def test_no_increment_of_concurrent_writers_is_lost(api: Api, namespace: str, evidence: Evidence) -> None:
+    writers, increments = 4, 5
+    counter = api.create(_config_map(namespace, "counter", count="0"))
+    with ThreadPoolExecutor(writers) as pool:
+        conflicts = sum(pool.map(lambda _: _increment(api, counter, increments), range(writers)))
+    total = int(api.get(objects.path(counter))["data"]["count"])
+    evidence["counter"] = {"writers": writers, "increments": writers * increments, "total": total, "refused": conflicts}
+    assert total == writers * increments, f"{writers * increments} increments were acknowledged, {total} are stored"
+    evidence.headline = (
+        f"stale write 409; {total} increments by {writers} writers kept, {conflicts} stale writes refused"
+    )
+
+
+def _each_server(lab: Cluster) -> list[Access]:
+    """The access to each API server by itself: behind a balancer one may differ from the others."""
+    return [
+        dataclasses.replace(lab.api.access, server=f"https://{address}:{port}") for address, port in lab.api_servers
+    ]
+
+
+def _self_review() -> Object:
+    return {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+
+
+def _service_account_token(api: Api, namespace: str, account: str) -> str:
+    path = f"{objects.core(namespace, 'serviceaccounts')}/{account}"
+    manifest = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account, "namespace": namespace}}
+    api.observe_one(manifest, lambda _: True, what=f"service account {account} in a new namespace", timeout=10)
+    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 600}}
+    return str(api.request("POST", f"{path}/token", request).required()["status"]["token"])
+
+
+def _altered(token: str) -> str:
+    """A token whose claims were changed after it was signed."""
+    header, payload, signature = token.split(".")
+    told = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    told["exp"] += 3600
+    changed = base64.urlsafe_b64encode(json.dumps(told).encode()).decode().rstrip("=")
+    return f"{header}.{changed}.{signature}"
+
+
+def _as_component(lab: Cluster, host: Host, component: str, *requests: dict[str, Any]) -> list[dict[str, Any]]:
+    """Ask the API from a host with the credentials of one of its components, which do not leave it."""
+    who = next(each_ for each_ in CREDENTIALS if each_.component == component)
+    trust = {"do": "http", "ca": AUTHORITY, "cert": who.cert, "key": who.key}
+    address, port = lab.api_servers[0]
+    return host.probe(
+        *({**trust, **request, "url": f"https://{address}:{port}{request['url']}"} for request in requests)
+    )
+
+
+def _user_of_secret(setting: Setting, secret: str, node: str) -> Object:
+    volume = {"name": "secret", "secret": {"secretName": secret}}
+    container = setting.container("pause", ["pause"], volumeMounts=[{"name": "secret", "mountPath": "/secret"}])
+    return setting.pod("user-of-secret", [container], volumes=[volume], **setting.on_node(node))
+
+
+def _write(api: Api, manifest: Object, acknowledged: list[tuple[str, int, float]]) -> None:
+    """Create, change twice, delete; each with its revision and the time at which it was sent."""
+    sent = time.monotonic()
+    item = api.create(manifest)
+    acknowledged.append(("ADDED", objects.revision(item), sent))
+    for number in range(2):
+        sent = time.monotonic()
+        item = api.replace({**item, "data": {"number": str(number)}})
+        acknowledged.append(("MODIFIED", objects.revision(item), sent))
+    sent = time.monotonic()
+    api.delete(objects.path(manifest))
+    acknowledged.append(("DELETED", objects.revision(item), sent))
+
+
+def _increment(api: Api, counter: Object, times: int) -> int:
+    """Count up with optimistic concurrency; how often someone else was faster."""
+    done = refused = 0
+    while done < times:
+        current = api.get(objects.path(counter))
+        change = {"count": str(int(current["data"]["count"]) + 1)}
+        answer = api.request("PUT", objects.path(counter), {**current, "kind": "ConfigMap", "data": change})
+        if answer.status == 409:
+            refused += 1
+        else:
+            answer.required()
+            done += 1
+    return refused
