@@ -41,10 +41,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         request = self._request(variables)
         state_directory = Path(self._task.args["state_directory"])
         try:
-            pinned = pins.load().with_versions(request.versions)
             if self._task.check_mode:
-                return result | {"changed": not fetch.complete(request, pinned, state_directory)}
-            outcome = fetch.fetch(request, pinned, state_directory, progress=_Narrator())
+                return result | {"changed": not fetch.complete(request, pins.load(), state_directory)}
+            outcome = fetch.fetch(request, pins.load(), state_directory, progress=_Narrator())
         except KubeproofError as error:
             raise AnsibleActionFail(str(error)) from error
         _show(outcome.choice, outcome.fetched)

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import platform
-import time
 from collections.abc import Callable
 from typing import Any
 
 import yaml
 
 from kubeproof import inventory, paths, requirements
-from kubeproof.components import fetch, pins, source
-from kubeproof.components.download import Downloader
-from kubeproof.components.lock import Lock
+from kubeproof.components import fetch, pins
 from kubeproof.components.progress import Event, Phase
 from kubeproof.inventory import Inventory
 
@@ -23,8 +20,8 @@ Tell = Callable[[str], None]
 def fetch_all(cluster: Inventory, tell: Tell) -> None:
     """Have everything that the cluster needs in the cache and in the inventory's lock."""
     request = request_of(cluster)
-    pinned = pins.load().with_versions(request.versions)
-    choice = _choose(request, pinned, cluster)
+    pinned = pins.load()
+    choice = fetch.choose(request, pinned, cluster.state)
     if choice.source == "go":
         requirements.ensure(requirements.BUILDS, tell)
     narrator = Narrator(tell)
@@ -55,26 +52,11 @@ def _settings(cluster: Inventory) -> dict[str, Any]:
     return {**defaults, **inventory.rendered(host, defaults)}
 
 
-def _choose(request: fetch.Request, pinned: pins.Pins, cluster: Inventory) -> source.Choice:
-    needed = fetch.needed_components(pinned, request.groups, local_images=False)
-    with Downloader() as downloader:
-        return source.choose(
-            request.source,
-            request.mirror,
-            pinned,
-            needed,
-            request.architectures,
-            Lock(cluster.state),
-            downloader,
-        )
-
-
 class Narrator:
     """Turns a fetch's events, which come from several threads, into one line about what is going on."""
 
-    def __init__(self, tell: Tell, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, tell: Tell) -> None:
         self._tell = tell
-        self._clock = clock
         self._active: dict[str, Event] = {}
         self._finished = 0
 

@@ -22,7 +22,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 
 from kubeproof.errors import KubeproofError
 from kubeproof.paths import cache_directory
@@ -71,7 +71,7 @@ class Cache:
                 hint="set XDG_CACHE_HOME to a directory that you may write to",
             ) from error
 
-    def __enter__(self) -> Cache:
+    def __enter__(self) -> Self:
         """Use as a context manager: ``close`` at the end."""
         return self
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from kubeproof.components import cache as caching
-from kubeproof.components.fetch import needed_images
+from kubeproof.components import selection
 from kubeproof.components.lock import Lock
-from kubeproof.components.pins import MACHINES, Pins
+from kubeproof.components.pins import Pins
 from kubeproof.errors import KubeproofError
 
-# Archives stay on the host: a runtime that runs short of disk removes images, and nothing else here could give them back.
+# Archives stay on the host: a kubelet that runs short of disk removes images, and these no registry could give back.
 IMAGE_DIRECTORY = "/var/lib/kubeproof/images"
 _FETCH_AGAIN = "run playbooks/cluster.yml from its start: its play for the controller fetches components"
 
@@ -40,16 +40,7 @@ class Distribution:
     facts: Mapping[str, Any]
 
 
-def architecture(machine: str) -> str:
-    """Go's name of what `uname -m` says on a host. Raises KubeproofError for what there are no components for."""
-    if machine not in MACHINES:
-        raise KubeproofError(f"there are no components for {machine}; there are for {', '.join(sorted(set(MACHINES)))}")
-    return MACHINES[machine]
-
-
-def plan(
-    pins: Pins, lock: Lock, groups: Collection[str], arch: str, directories: Mapping[str, str]
-) -> Distribution:
+def plan(pins: Pins, lock: Lock, groups: Collection[str], arch: str, directories: Mapping[str, str]) -> Distribution:
     """What a host of ``groups`` and ``arch`` must have. ``directories``: where ``bin`` and ``cni`` are on hosts.
 
     Everything is taken from the lock, so that all hosts get the same. Raises KubeproofError if it does not have it.
@@ -70,7 +61,7 @@ def plan(
             files.append(HostFile(path, blob["sha256"], blob["size"], "0755"))
     references: dict[str, str] = {}
     archives: list[dict[str, str]] = []
-    for image in needed_images(pins, groups):
+    for image in selection.images(pins, groups):
         entry = _locked(lock.image(arch, image.name), f"the image {image.name}", image.version, arch)
         versions.setdefault(image.name, entry["version"])
         references[image.name] = entry["reference"]

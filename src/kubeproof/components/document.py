@@ -1,4 +1,4 @@
-"""Reading a YAML or JSON document whose shape must be right, with errors that name the place and the nearest known key."""
+"""Reading a document whose shape must be right, with errors that name the place and the nearest known key."""
 
 from __future__ import annotations
 

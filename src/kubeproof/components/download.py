@@ -10,7 +10,7 @@ import ssl
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import httpx
 
@@ -59,7 +59,7 @@ class Downloader:
             headers={"User-Agent": "kubeproof", "Accept-Encoding": "identity"},
         )
 
-    def __enter__(self) -> Downloader:
+    def __enter__(self) -> Self:
         """Use as a context manager: ``close`` at the end."""
         return self
 

@@ -1,7 +1,7 @@
 """Source ``go``: a component's binaries built from the pinned Go module in ``components/go/NAME``.
 
-The build is reproducible: module versions and content are fixed by go.mod and go.sum, paths are trimmed, nothing is taken
-from a version control system or from the user's Go flags, and the compiler's version is part of the cache's key.
+The build is reproducible: module versions and content are fixed by go.mod and go.sum, paths are trimmed, nothing is
+taken from a version control system or from the user's Go flags, and the compiler's version is part of the cache's key.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kubeproof.components import cache as caching
-from kubeproof.components.pins import MACHINES, Component, ModuleFile, Pins
+from kubeproof.components.pins import MACHINES, Component, Pins
 from kubeproof.components.progress import Event, Phase, Progress
 from kubeproof.errors import KubeproofError
-from kubeproof.process import ProgramFailed, Result, run
+from kubeproof.process import ProgramFailed, Result, attempt, run
 
 # Part of every key: raise it when the way of building changes, so that nothing built the old way is used.
 _RECIPE = "1"
@@ -57,7 +57,7 @@ def check(pins: Pins, component: Component, arch: str, tools: Toolchain) -> None
     """Raise KubeproofError if ``component`` can't be built here for ``arch``, without building anything."""
     wanted = go_line(pins, component.go.module)
     if _numbers(tools.version) < _numbers(wanted):
-        raise NoToolchain(f"{component.name} needs Go {wanted} to build, this machine has {tools.version}", hint=_NEEDS_GO)
+        raise NoToolchain(f"{component.name} needs Go {wanted}, this machine has {tools.version}", hint=_NEEDS_GO)
     if component.name in pins.overridden:
         raise KubeproofError(
             f"component_versions asks for {component.name} {component.version}, "
@@ -96,14 +96,18 @@ def go_line(pins: Pins, module: str) -> str:
     return match.group(1)
 
 
-def origin(pins: Pins, module: str, package: str) -> str:
-    """``MODULE@VERSION`` that a package comes from, as go.mod requires it."""
-    required = {path: version for path, version in _REQUIREMENT.findall(_go_mod(pins, module))}
+def origin(pins: Pins, component: Component) -> str:
+    """``MODULE@VERSION`` that a component's first binary comes from, as go.mod requires it."""
+    return "@".join(_module_of(pins, component.go.module, next(iter(component.go.packages.values()))))
+
+
+def _module_of(pins: Pins, module: str, package: str) -> tuple[str, str]:
+    required = dict(_REQUIREMENT.findall(_go_mod(pins, module)))
     parts = package.split("/")
     for length in range(len(parts), 0, -1):
         path = "/".join(parts[:length])
         if path in required:
-            return f"{path}@{required[path]}"
+            return path, required[path]
     raise KubeproofError(f"components/go/{module}/go.mod does not require the module of {package}")
 
 
@@ -133,34 +137,36 @@ def build(
         with cache.work() as directory:
             _compile(pins, component, arch, directory, progress)
             files = {name: directory / _executable(package) for name, package in component.go.packages.items()}
+            if arch == tools.arch:
+                _check_versions(component, files)
             note = {"seconds": round(time.monotonic() - started, 1), "go": tools.version}
             return cache.store(identity, files, note), True
 
 
-def module_file(pins: Pins, file: ModuleFile) -> Path:
-    """A file of a module that ours requires, from Go's module cache, where go.sum has verified it."""
-    package, _, name = file.source.rpartition("/")
-    module_path = origin(pins, file.module, package).partition("@")[0]
-    directory = pins.root / "go" / file.module
+def module_file(pins: Pins, module: str, source: str) -> Path:
+    """A file (package path and name) of a module that ours requires, from Go's cache, where go.sum has verified it."""
+    package, _, name = source.rpartition("/")
+    module_path, _ = _module_of(pins, module, package)
+    directory = pins.root / "go" / module
     answer = run(["go", "-C", str(directory), "mod", "download", "-json", module_path], env=_environment({}))
     information = json.loads(answer)
     return Path(information["Dir"]) / package.removeprefix(module_path).lstrip("/") / name
 
 
-def compile_c(source: Path, flags: Sequence[str], arch: str, cache: caching.Cache) -> tuple[caching.Blob, bool]:
-    """Compile a one-file C program, or take it from the cache; whether it was compiled comes second."""
+def compile_c(source: Path, flags: Sequence[str], arch: str, cache: caching.Cache) -> caching.Blob:
+    """Compile a one-file C program, or take it from the cache."""
     cc = compiler(arch)
     version = run([cc, "--version"]).splitlines()[0]
     identity = caching.key_of("c", _RECIPE, source.read_bytes(), json.dumps(list(flags)), version, arch)
     with cache.lock(identity):
         cached = cache.result(identity)
         if cached:
-            return cached.blobs["program"], False
+            return cached.blobs["program"]
         with cache.work() as directory:
             program = directory / "program"
             # The linker strips what the compiler would else leave of this machine's paths.
             run([cc, *flags, "-s", "-o", str(program), str(source)])
-            return cache.store(identity, {"program": program}, {"compiler": version}).blobs["program"], True
+            return cache.store(identity, {"program": program}, {"compiler": version}).blobs["program"]
 
 
 def _go_mod(pins: Pins, module: str) -> str:
@@ -215,8 +221,7 @@ def _compile(pins: Pins, component: Component, arch: str, output: Path, progress
         errors="replace",
     ) as process:
         try:
-            assert process.stderr is not None
-            for line in process.stderr:
+            for line in process.stderr or ():
                 watch.line(line.strip())
         except BaseException:
             with suppress(ProcessLookupError):
@@ -224,6 +229,15 @@ def _compile(pins: Pins, component: Component, arch: str, output: Path, progress
             raise
     if process.returncode:
         raise ProgramFailed(command, Result(process.returncode, "", "\n".join(watch.said)), hint=_hint(watch.said))
+
+
+def _check_versions(component: Component, files: Mapping[str, Path]) -> None:
+    """Refuse a build whose binaries do not say the version that is pinned."""
+    for binary in component.binaries.values():
+        said = attempt([str(files[binary.name]), *binary.version_arguments])
+        expected = component.text(binary.version_output, binary=binary.name)
+        if expected not in said.stdout + said.stderr:
+            raise KubeproofError(f"the built {binary.name} does not say {expected!r}: {said.stdout}{said.stderr}")
 
 
 def _hint(said: Sequence[str]) -> str:

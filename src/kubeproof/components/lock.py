@@ -43,11 +43,13 @@ class Lock:
                 raise LockError(f"{self.path} is of version {document['version']}; this kubeproof reads {_SCHEMA}")
             return {key: document[key] for key in ("version", "downloads", "components", "images")}
         except (ValueError, KeyError, TypeError) as error:
-            raise LockError(f"{self.path} is damaged: {error!r}", hint="restore it, or remove it to start anew") from error
+            hint = "restore it, or remove it to start anew"
+            raise LockError(f"{self.path} is damaged: {error!r}", hint=hint) from error
 
-    def download(self, url: str) -> str:
-        """The SHA-256 recorded for an official URL, or an empty text."""
-        return str(self._document["downloads"].get(url, {}).get("sha256", ""))
+    def download(self, url: str) -> dict[str, str] | None:
+        """What is recorded for an official URL: ``sha256``, and ``verified``, what vouched for it."""
+        record: dict[str, str] | None = self._document["downloads"].get(url)
+        return record
 
     def record_download(self, url: str, sha256: str, verified: str) -> None:
         """Remember what a URL gave, and how it was verified."""
@@ -82,10 +84,9 @@ class Lock:
                 os.fchmod(stream.fileno(), 0o644)
                 stream.flush()
                 os.fsync(stream.fileno())
-            os.replace(temporary, self.path)
+            Path(temporary).replace(self.path)
         except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
+            Path(temporary).unlink(missing_ok=True)
             raise
         self._saved = copy.deepcopy(self._document)
         return True

@@ -36,8 +36,10 @@ class Binary:
 
 @dataclass(frozen=True)
 class Release:
-    """An official download: templates of its URL and its checksum file, the path of a binary inside an archive
-    (empty: the download is the binary), and pinned sha256 by architecture."""
+    """An official download: templates of its URL, its checksum file's and a binary's path in an archive.
+
+    ``sha256`` pins the download's bytes by architecture, where they are known.
+    """
 
     url: str
     checksums: str
@@ -105,6 +107,11 @@ class LocalImage:
     arguments: tuple[str, ...]
     ports: tuple[str, ...]
 
+    @property
+    def verified_by(self) -> str:
+        """What vouches for the content."""
+        return f"components/go/{self.c.module}/go.sum" if self.c else f"the build of {self.binary}"
+
 
 @dataclass(frozen=True)
 class Image:
@@ -162,7 +169,9 @@ class Pins:
     def _check_override(self, name: str, version: str) -> None:
         known = {**self.components, **self.images}
         if name not in known:
-            raise KubeproofError(f"component_versions: {name!r} is not a component; known are {', '.join(sorted(known))}")
+            raise KubeproofError(
+                f"component_versions: {name!r} is not a component; known are {', '.join(sorted(known))}"
+            )
         if not isinstance(version, str) or not _VERSION.fullmatch(version):
             raise KubeproofError(
                 f"component_versions: {name}: {version!r} is not a version",

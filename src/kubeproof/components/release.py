@@ -31,8 +31,8 @@ class BadDownload(KubeproofError):
 class Artifact:
     """One official download for one architecture.
 
-    ``members`` maps the binaries that are wanted of it to their paths in the archive, or, if ``archive`` is false, its only
-    binary to itself. ``pinned`` is the SHA-256 in components.yml, or empty.
+    ``members`` maps the binaries that are wanted of it to their paths in the archive; if ``archive`` is false, the
+    download is the only binary itself. ``pinned`` is the SHA-256 in components.yml, or empty.
     """
 
     component: str
@@ -92,15 +92,20 @@ class Release:
         self._mirror = mirror
         self._progress = progress
 
-    def expectation(self, artifact: Artifact, locked: str) -> Expectation:
+    def location(self, artifacts: Sequence[Artifact]) -> str:
+        """Where a component's artifacts are: the URL of the only one, or the one that they have in common."""
+        urls = [mirrored(artifact.url, self._mirror) for artifact in artifacts]
+        return urls[0] if len(urls) == 1 else urls[0].rpartition("/")[0] + "/"
+
+    def expectation(self, artifact: Artifact, locked: Expectation | None) -> Expectation:
         """What the artifact must be: what the lock or components.yml says, else what the release publishes.
 
         Raises LockError if the first two differ, DownloadError or BadDownload if the third can't be had.
         """
-        if locked and artifact.pinned and locked != artifact.pinned:
-            raise _lock_error(artifact.url, locked, artifact.pinned, "components.yml now pins")
+        if locked and artifact.pinned and locked.sha256 != artifact.pinned:
+            raise _lock_error(artifact.url, locked.sha256, artifact.pinned, "components.yml now pins")
         if locked:
-            return Expectation(locked, "components.lock.json", from_lock=True)
+            return locked
         if artifact.pinned:
             return Expectation(artifact.pinned, "components.yml")
         url = mirrored(artifact.checksums, self._mirror)
@@ -119,7 +124,9 @@ class Release:
             with self._cache.work() as directory:
                 file = directory / "download"
                 self._download(artifact, expected, file)
-                files = _extract(artifact, file, directory) if artifact.archive else {next(iter(artifact.members)): file}
+                files = (
+                    _extract(artifact, file, directory) if artifact.archive else dict.fromkeys(artifact.members, file)
+                )
                 return self._cache.store(key, files, {"url": artifact.url, "sha256": expected.sha256}), True
 
     def _download(self, artifact: Artifact, expected: Expectation, file: Path) -> None:

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 from kubeproof.components import gobuild
 from kubeproof.components.download import Downloader
 from kubeproof.components.lock import Lock
-from kubeproof.components.pins import Component, Pins
-from kubeproof.components.release import mirrored
+from kubeproof.components.pins import Component
+from kubeproof.components.release import artifacts, mirrored
 from kubeproof.errors import KubeproofError
 
 SOURCES = ("auto", "release", "mirror", "go")
@@ -27,7 +27,6 @@ class Choice:
 def choose(
     wanted: str,
     mirror: str,
-    pins: Pins,
     needed: Iterable[Component],
     architectures: Iterable[str],
     lock: Lock,
@@ -44,7 +43,7 @@ def choose(
     if wanted != "auto":
         return Choice(wanted, "component_source says so")
     needed = tuple(needed)
-    return _as_installed(needed, tuple(architectures), lock) or _available(mirror, pins, needed, downloader)
+    return _as_installed(needed, tuple(architectures), lock) or _available(mirror, needed, downloader)
 
 
 def _as_installed(needed: tuple[Component, ...], architectures: tuple[str, ...], lock: Lock) -> Choice | None:
@@ -62,7 +61,7 @@ def _as_installed(needed: tuple[Component, ...], architectures: tuple[str, ...],
     return Choice(sources.pop(), "this inventory was installed from it") if len(sources) == 1 else None
 
 
-def _available(mirror: str, pins: Pins, needed: tuple[Component, ...], downloader: Downloader) -> Choice:
+def _available(mirror: str, needed: tuple[Component, ...], downloader: Downloader) -> Choice:
     silent = _silent_hosts(mirror, needed, downloader)
     kind = "mirror" if mirror else "release"
     if not silent:
@@ -79,11 +78,9 @@ def _available(mirror: str, pins: Pins, needed: tuple[Component, ...], downloade
 
 def _silent_hosts(mirror: str, needed: tuple[Component, ...], downloader: Downloader) -> list[str]:
     """The hosts that don't answer. Each is asked once, for something that is there."""
-    urls = {}
+    urls: dict[str, str] = {}
     for component in needed:
-        if component.release:
-            names = component.binaries
-            url = component.text(component.release.checksums, arch="amd64", binary=next(iter(names)))
-            url = mirrored(url, mirror)
+        for artifact in artifacts(component, "amd64", tuple(component.binaries.values())[:1]):
+            url = mirrored(artifact.checksums, mirror)
             urls.setdefault(urlsplit(url).netloc, url)
     return [host for host, url in urls.items() if not downloader.answers(url)]

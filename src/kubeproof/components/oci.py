@@ -1,7 +1,7 @@
 """Container images made here from a static program: an OCI image layout in one tar, the same bytes for the same input.
 
-The archive can be imported by containerd (``ctr images import``), podman and skopeo. Layers are not compressed: unpacking
-them is most of what an import costs a node, and the archive crosses the network once.
+The archive can be imported by containerd (``ctr images import``), podman and skopeo. Layers are not compressed:
+unpacking them is most of what an import costs a node, and the archive crosses the network once.
 """
 
 from __future__ import annotations
