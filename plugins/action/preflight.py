@@ -4,8 +4,8 @@
 reached included. Both run on the controller alone, once for all hosts: ``run_once: true``.
 
 The list goes to the terminal, and as JSON to ``reports/preflight-STAGE.json`` in ``cluster_state_directory``, where
-``findings`` have ``id``, ``subject``, ``host``, ``wrong``, ``mend`` and ``severity``. Returns ``msg``, a summary, and the
-``findings`` too, unless it fails: Ansible would print them once more then, as one long line below the list.
+``findings`` have ``id``, ``subject``, ``host``, ``wrong``, ``mend`` and ``severity``. Returns ``msg``, a summary, and
+``findings``, unless it fails: Ansible would print them once more then, as one long line below the list.
 """
 
 from __future__ import annotations

@@ -117,15 +117,12 @@ def _problems(name: str, value: Any, option: Option) -> list[str]:
     # What is required is asked for elsewhere, of all settings.
     spec = {name: {key: field for key, field in option.items() if key != "required"}}
     problems = [str(message) for message in ArgumentSpecValidator(spec).validate({name: value}).error_messages]
+    wrong_type = next(filter(None, map(WRONG_TYPE.match, problems)), None)
+    if wrong_type:
+        return [f"{value!r} is no {wrong_type[1]}"]
     if not problems and name.endswith("_port") and int(value) not in PORT_NUMBERS:
-        problems.append(f"{value} is no TCP port")
-    return [_plainly(name, value, problem) for problem in problems]
-
-
-def _plainly(name: str, value: Any, problem: str) -> str:
-    """Ansible's message in fewer words."""
-    wrong_type = WRONG_TYPE.match(problem)
-    return f"{value!r} is no {wrong_type[1]}" if wrong_type else problem.removeprefix(f"value of {name} ")
+        return [f"{value} is no TCP port"]
+    return [problem.removeprefix(f"value of {name} ") for problem in problems]
 
 
 def _description(option: Option) -> str:

@@ -12,6 +12,9 @@ import yaml
 
 ROLES = Path(__file__).resolve().parents[3] / "roles"
 
+# libyaml's where it is there: it is ten times as fast.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
 Option = Mapping[str, Any]
 
 
@@ -32,7 +35,8 @@ def load(roles: Path = ROLES) -> Specs:
     options: dict[str, Option] = {}
     prefixes: set[str] = set()
     for path in sorted(roles.glob("*/meta/argument_specs.yml")):
-        entry_points = yaml.safe_load(path.read_text(encoding="utf-8"))["argument_specs"].values()
+        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506  (it is a safe one)
+        entry_points = document["argument_specs"].values()
         found = {name: option for entry in entry_points for name, option in (entry.get("options") or {}).items()}
         options |= found
         prefixes |= {path.parents[1].name.replace("-", "_") + "_", _common_prefix(list(found))}

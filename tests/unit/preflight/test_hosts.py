@@ -1,0 +1,232 @@
+"""Checks of one host: a host on which nothing is wrong, spoilt in one place."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from kubeproof.preflight.findings import Finding
+from kubeproof.preflight.hosts import check_host
+from kubeproof.preflight.model import Host
+
+from .builders import MEBIBYTE, RULES, host, port
+
+OURS = {"manifest": True, "units": ["etcd.service", "kubelet.service"]}
+
+
+def found(entry: Host) -> list[tuple[str, str, str]]:
+    return [(finding.id, finding.subject, finding.severity) for finding in check_host(entry, RULES)]
+
+
+def only(entry: Host) -> Finding:
+    (finding,) = check_host(entry, RULES)
+    return finding
+
+
+def test_nothing_is_found_on_a_good_host() -> None:
+    assert found(host()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"arch": "s390x"}, ("architecture", "s390x", "error")),
+        ({"systemd": {"init": False}}, ("systemd", "", "error")),
+        ({"os": {"id": "debian", "version": "10"}}, ("operating-system", "debian", "warning")),
+        ({"os": {"id": "arch", "version": "", "pretty": ""}}, ("operating-system", "arch", "warning")),
+        ({"kernel": "5.10.0-28-amd64"}, ("kernel", "", "error")),
+        ({"memory": {"total": 1699 * MEBIBYTE}}, ("memory", "control_plane", "error")),
+        ({"cgroup": {"version": 1, "controllers": ["cpu", "cpuacct", "cpuset", "memory", "pids"]}},
+         ("cgroup-v1", "", "warning")),
+        ({"cgroup": {"controllers": ["cpu", "cpuset", "pids"]}}, ("cgroup-controllers", "", "error")),
+        ({"swap": {"on": True, "devices": ["/dev/sda2"]}}, ("swap", "", "warning")),
+        ({"commands": {"tar": None}}, ("command", "tar", "error")),
+        ({"modules": {"overlay": "missing"}}, ("kernel-module", "overlay", "error")),
+        ({"capabilities": {"self": []}}, ("kernel-module", "br_netfilter", "error")),
+        ({"commands": {"modprobe": None}}, ("kernel-module", "br_netfilter", "error")),
+        ({"default_route": None}, ("default-route", "", "warning")),
+        ({"leftovers": ["/etc/kubernetes"]}, ("leftover", "/etc/kubernetes", "warning")),
+        ({"leftovers": ["/var/lib/etcd"]}, ("foreign-data", "/var/lib/etcd", "error")),
+        ({"selinux": "enforcing"}, ("selinux", "", "warning")),
+        ({"clock": {"synchronised": False}}, ("clock-unsynchronised", "", "warning")),
+        ({"resolver": {"nameservers": ["127.0.0.53"]}}, ("resolver", "", "warning")),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)  # fmt: skip
+def test_each_fault_is_one_finding(changes: dict[str, Any], expected: tuple[str, str, str]) -> None:
+    assert found(host(**changes)) == [expected]
+
+
+def test_what_is_wrong_and_how_to_mend_it_is_said() -> None:
+    finding = only(host(memory={"total": 512 * MEBIBYTE}))
+    assert finding.host == "host1"
+    assert finding.wrong == "it has 512 MiB of memory; hosts in control_plane need 1700 MiB"
+    assert "preflight_minimum_memory" in finding.mend
+
+
+def test_memory_is_asked_by_group() -> None:
+    assert found(host(groups=("workers",), memory={"total": 900 * MEBIBYTE})) == []
+
+
+def test_swap_with_cgroup_version_1_is_an_error() -> None:
+    controllers = ["cpu", "cpuacct", "cpuset", "memory", "pids"]
+    entry = host(swap={"on": True, "devices": ["/swap"]}, cgroup={"version": 1, "controllers": controllers})
+    assert ("swap", "", "error") in found(entry)
+
+
+def test_etcd_alone_needs_nothing_that_only_nodes_do() -> None:
+    entry = host(
+        groups=("etcd",),
+        kernel="5.10.0",
+        modules={"overlay": "missing"},
+        cgroup={"version": 1, "controllers": []},
+        swap={"on": True},
+        default_route=None,
+        selinux="enforcing",
+        resolver={"nameservers": ["127.0.0.1"]},
+    )
+    assert found(entry) == []
+
+
+def test_an_older_kernel_does_for_iptables() -> None:
+    rules = replace(RULES, nftables=False)
+    assert list(check_host(host(kernel="5.10.0-28-amd64"), rules)) == []
+    (finding,) = check_host(host(kernel="4.18.0-500.el8"), rules)
+    assert "4.19" in finding.wrong
+
+
+def test_loaded_modules_need_no_right_to_load() -> None:
+    assert found(host(modules={"br_netfilter": "builtin"}, capabilities={"self": []})) == []
+
+
+class TestUnexamined:
+    def test_unreachable(self) -> None:
+        finding = only(Host("w9", frozenset(["workers"]), "10.0.0.9", problem="No route to host", unreachable=True))
+        assert (finding.id, finding.host, finding.severity) == ("unreachable", "w9", "error")
+        assert "No route to host" in finding.wrong
+        assert "--limit '!w9'" in finding.mend
+
+    def test_reachable_but_silent(self) -> None:
+        finding = only(Host("w9", frozenset(["workers"]), "10.0.0.9", problem="sudo: a password is required"))
+        assert finding.id == "unexamined"
+        assert "sudo: a password is required" in finding.wrong
+
+
+class TestDisks:
+    def test_what_shares_a_file_system_adds_up(self) -> None:
+        # 100 for /, 700 for binaries, 1000 each for containerd and etcd.
+        disks = {path: {"free": 2799 * MEBIBYTE} for path in host().report["disks"]}  # type: ignore[index]
+        finding = only(host(disks=disks))
+        assert (finding.id, finding.subject) == ("disk", "/")
+        assert finding.wrong.startswith("/, /usr/local/bin, /var/lib/etcd, /var/lib/containerd: 2799 MiB are free")
+        assert "2800 MiB are needed" in finding.wrong
+        assert found(host(disks={path: {"free": 2800 * MEBIBYTE} for path in disks})) == []
+
+    def test_each_file_system_is_looked_at(self) -> None:
+        disks = {"/var/lib/etcd": {"device": 2, "free": 0}, "/var/lib/containerd": {"device": 3, "free": 0}}
+        assert found(host(disks=disks)) == [
+            ("disk", "/var/lib/etcd", "error"),
+            ("disk", "/var/lib/containerd", "error"),
+        ]
+
+    def test_etcd_needs_no_disk_on_workers(self) -> None:
+        assert found(host(groups=("workers",), disks={"/var/lib/etcd": {"device": 2, "free": 0}})) == []
+
+    def test_an_installed_host_has_been_given_its_space(self) -> None:
+        assert found(host(installed=OURS, disks={"/var/lib/etcd": {"device": 2, "free": 900 * MEBIBYTE}})) == [
+            ("disk", "/var/lib/etcd", "warning")
+        ]
+
+    def test_full_is_full(self) -> None:
+        assert found(host(installed=OURS, disks={"/var/lib/etcd": {"device": 2, "free": 63 * MEBIBYTE}})) == [
+            ("disk", "/var/lib/etcd", "error")
+        ]
+
+    def test_read_only(self) -> None:
+        disks = {"/usr/local/bin": {"device": 2, "read_only": True, "free": 0}}
+        assert found(host(disks=disks)) == [("read-only", "/usr/local/bin", "error")]
+
+    def test_few_inodes(self) -> None:
+        disks = {"/var/lib/containerd": {"device": 2, "inodes_free": 999}}
+        assert found(host(disks=disks)) == [("inodes", "/var/lib/containerd", "error")]
+
+    def test_a_file_system_without_a_table_of_inodes(self) -> None:
+        assert found(host(disks={"/var/lib/containerd": {"device": 2, "inodes_total": 0, "inodes_free": 0}})) == []
+
+
+class TestPorts:
+    def test_taken(self) -> None:
+        finding = only(host(ports=[port(10250)]))
+        assert (finding.id, finding.subject) == ("port", "10250")
+        assert finding.wrong == "port 10250, which kubelet needs, is taken by nginx (PID 77, nginx.service)"
+        assert finding.mend.startswith("systemctl disable --now nginx.service")
+
+    def test_our_own_units_hold_their_ports(self) -> None:
+        ours = [port(10250, unit="kubelet.service", name="kubelet"), port(2379, unit="etcd.service", name="etcd")]
+        assert found(host(installed=OURS, ports=ours)) == []
+
+    def test_a_unit_of_the_same_name_that_we_did_not_make(self) -> None:
+        assert found(host(ports=[port(2379, unit="etcd.service", name="etcd")])) == [("port", "2379", "error")]
+
+    def test_ports_of_other_groups_are_free_to_use(self) -> None:
+        assert found(host(groups=("workers",), ports=[port(6443), port(2379)])) == []
+
+    @pytest.mark.parametrize(
+        ("address", "taken"),
+        [("0.0.0.0", True), ("::", True), ("127.0.0.1", True), ("10.0.0.1", False), ("::1", False)],
+    )
+    def test_on_loopback_only_what_is_there_collides(self, address: str, taken: bool) -> None:
+        assert bool(found(host(ports=[port(7443, address=address)]))) is taken
+
+    def test_one_address_is_enough_to_collide_with_all(self) -> None:
+        assert found(host(ports=[port(6443, address="10.0.0.1")])) == [("port", "6443", "error")]
+
+    def test_an_unknown_holder(self) -> None:
+        entry = host(ports=[{"port": 10250, "address": "::", "process": None}])
+        assert "a process that cannot be told" in only(entry).wrong
+
+
+class TestProcesses:
+    @pytest.mark.parametrize(
+        ("name", "unit", "expected"),
+        [
+            ("kubelet", "kubelet.service", ("foreign-kubernetes", "kubelet", "error")),
+            ("k3s-server", "k3s.service", ("foreign-kubernetes", "k3s-server", "error")),
+            ("containerd", "containerd.service", ("foreign-containerd", "", "error")),
+            ("firewalld", "firewalld.service", ("firewall", "", "warning")),
+        ],
+    )
+    def test_what_is_in_the_way(self, name: str, unit: str, expected: tuple[str, str, str]) -> None:
+        assert found(host(processes=[{"pid": 7, "name": name, "unit": unit}])) == [expected]
+
+    def test_ours_is_not(self) -> None:
+        running = [{"pid": 7, "name": "kubelet", "unit": "kubelet.service"}]
+        assert found(host(installed=OURS, processes=running)) == []
+
+    def test_a_containerd_within_docker_is_not(self) -> None:
+        assert found(host(processes=[{"pid": 7, "name": "containerd", "unit": "docker.service"}])) == []
+
+
+def test_data_of_another_etcd_matters_where_etcd_goes() -> None:
+    assert found(host(groups=("workers",), leftovers=["/var/lib/etcd"])) == [("leftover", "/var/lib/etcd", "warning")]
+
+
+def test_the_address_must_be_on_an_interface() -> None:
+    finding = only(replace(host(), address="192.0.2.7"))
+    assert (finding.id, finding.subject) == ("address", "192.0.2.7")
+    assert "10.0.0.1" in finding.mend
+
+
+def test_nothing_is_said_of_addresses_when_none_is_known() -> None:
+    assert found(host(interfaces={"eth0": {"addresses": []}})) == []
+
+
+def test_a_container_s_clock_is_its_machine_s() -> None:
+    assert found(host(container="podman", clock={"synchronised": False})) == []
+
+
+def test_a_stub_resolver_with_a_list_behind_it() -> None:
+    resolver = {"nameservers": ["127.0.0.53"], "upstream": "/run/systemd/resolve/resolv.conf"}
+    assert found(host(resolver=resolver)) == []

@@ -1,0 +1,173 @@
+"""Checks of networks, addresses and names."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from kubeproof.preflight import networks
+from kubeproof.preflight.model import Host
+
+from .builders import host, interface
+
+GOOD = {
+    "cluster_domain": "cluster.local",
+    "cluster_pod_network": "10.244.0.0/16",
+    "cluster_pod_network_prefix": 24,
+    "cluster_service_network": "10.96.0.0/16",
+    "cluster_dns_address": "10.96.0.10",
+    "kubelet_max_pods": 110,
+}
+KNOWN = networks.cluster_networks(GOOD)
+
+
+def found(nodes: int = 3, **changes: Any) -> list[tuple[str, str]]:
+    return [(finding.id, finding.subject) for finding in networks.check_networks({**GOOD, **changes}, nodes)]
+
+
+def test_nothing_is_found_in_good_settings() -> None:
+    assert found() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"cluster_service_network": "10.244.128.0/20", "cluster_dns_address": "10.244.128.10"},
+         ("network-overlap", "cluster_service_network")),
+        ({"cluster_pod_network": "10.0.0.0/8"}, ("network-overlap", "cluster_service_network")),
+        ({"cluster_pod_network": "10.244.0.1/16"}, ("network", "cluster_pod_network")),
+        ({"cluster_pod_network": "somewhere"}, ("network", "cluster_pod_network")),
+        ({"cluster_service_network": "10.96.0.0/33"}, ("network", "cluster_service_network")),
+        ({"cluster_pod_network": "fd00:1::/56"}, ("ipv6", "cluster_pod_network")),
+        ({"cluster_service_network": "10.96.0.0/16,fd00:2::/108"}, ("ipv6", "cluster_service_network")),
+        ({"cluster_pod_network_prefix": 15}, ("network-prefix", "cluster_pod_network_prefix")),
+        ({"cluster_pod_network_prefix": 30}, ("network-prefix", "cluster_pod_network_prefix")),
+        ({"cluster_pod_network": "10.244.0.0/23"}, ("network-small", "cluster_pod_network")),
+        ({"kubelet_max_pods": 254}, ("network-small", "cluster_pod_network_prefix")),
+        ({"cluster_service_network": "10.96.0.0/11", "cluster_dns_address": "10.96.0.10"},
+         ("network-prefix", "cluster_service_network")),
+        ({"cluster_service_network": "10.96.0.0/30"}, ("network-prefix", "cluster_service_network")),
+        ({"cluster_dns_address": "10.97.0.10"}, ("dns-address", "cluster_dns_address")),
+        ({"cluster_dns_address": "10.96.0.0"}, ("dns-address", "cluster_dns_address")),
+        ({"cluster_dns_address": "10.96.0.1"}, ("dns-address", "cluster_dns_address")),
+        ({"cluster_dns_address": "10.96.255.255"}, ("dns-address", "cluster_dns_address")),
+        ({"cluster_dns_address": "dns"}, ("dns-address", "cluster_dns_address")),
+        ({"cluster_dns_address": "fd00::a"}, ("dns-address", "cluster_dns_address")),
+        ({"cluster_domain": "Cluster.Local"}, ("domain", "cluster_domain")),
+        ({"cluster_domain": "cluster.local."}, ("domain", "cluster_domain")),
+        ({"cluster_domain": ""}, ("domain", "cluster_domain")),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)  # fmt: skip
+def test_each_fault_is_one_finding(changes: dict[str, Any], expected: tuple[str, str]) -> None:
+    assert found(**changes) == [expected]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"cluster_pod_network": "10.244.0.0/22"},
+        {"kubelet_max_pods": 253},
+        {"cluster_service_network": "10.96.0.0/12"},
+        {"cluster_service_network": "10.96.0.0/29", "cluster_dns_address": "10.96.0.6"},
+    ],
+)
+def test_what_just_fits(changes: dict[str, Any]) -> None:
+    assert found(nodes=4, **changes) == []
+
+
+def test_settings_that_are_not_known_yet_are_left_out() -> None:
+    assert list(networks.check_networks({}, 3)) == []
+    assert networks.cluster_networks({}) == {}
+
+
+def test_the_dns_address_that_is_proposed_is_a_good_one() -> None:
+    small = {**GOOD, "cluster_service_network": "10.96.0.0/29", "cluster_dns_address": "10.96.0.1"}
+    (finding,) = networks.check_networks(small, 3)
+    assert finding.mend == "10.96.0.6 would do."
+    assert found(cluster_service_network="10.96.0.0/29", cluster_dns_address="10.96.0.6") == []
+
+
+class TestAddresses:
+    def found(self, *addresses: str) -> list[tuple[str, str]]:
+        hosts = [Host(f"h{number}", frozenset(["workers"]), address) for number, address in enumerate(addresses)]
+        return [(finding.id, finding.host) for finding in networks.check_addresses(hosts, KNOWN)]
+
+    def test_good(self) -> None:
+        assert self.found("192.0.2.1", "192.0.2.2") == []
+
+    def test_two_hosts_with_one(self) -> None:
+        assert self.found("192.0.2.1", "192.0.2.2", "192.0.2.1") == [("duplicate-address", "h2")]
+
+    @pytest.mark.parametrize("address", ["cp1.example.org", "0.0.0.0", "224.0.0.1", "127.0.0.1", "fd00::1"])
+    def test_not_one_that_others_reach(self, address: str) -> None:
+        assert self.found("192.0.2.1", address) == [("address", "h1")]
+
+    def test_a_host_that_is_alone_may_be_on_loopback(self) -> None:
+        assert self.found("127.0.0.1") == []
+
+    def test_within_a_network_of_the_cluster(self) -> None:
+        assert self.found("10.244.3.1", "10.96.0.1") == [("network-overlap", "h0"), ("network-overlap", "h1")]
+
+    def test_not_known_yet(self) -> None:
+        assert self.found("", "") == []
+
+
+class TestInterfaces:
+    def found(self, *hosts: Host) -> list[tuple[str, str, str]]:
+        return [(entry.id, entry.subject, entry.host) for entry in networks.check_interfaces(hosts, KNOWN)]
+
+    def test_apart(self) -> None:
+        assert self.found(host()) == []
+
+    def test_overlapping(self) -> None:
+        entry = host(interfaces={"tun0": interface("10.96.7.1/24", "fd00::1/64")})
+        assert self.found(entry) == [("network-overlap", "cluster_service_network", "host1")]
+
+    def test_the_wider_network_may_be_the_host_s(self) -> None:
+        entry = replace(host(interfaces={"eth0": interface("10.1.2.3/8")}), address="10.1.2.3")
+        assert [finding[1] for finding in self.found(entry)] == ["cluster_pod_network", "cluster_service_network"]
+
+    def test_our_own_bridge_is_where_it_should_be(self) -> None:
+        bridge = {"cni0": interface("10.244.0.1/24", kind="bridge")}
+        assert self.found(host(interfaces=bridge, installed={"manifest": True})) == []
+
+    def test_another_s_bridge_is_not(self) -> None:
+        (finding,) = networks.check_interfaces(
+            [host(interfaces={"cni0": interface("10.244.0.1/24", kind="bridge")})], KNOWN
+        )
+        assert "left cni0 behind" in finding.mend
+
+    def test_the_way_to_other_hosts_never_is_ours(self) -> None:
+        entry = host(interfaces={"eth0": interface("10.244.9.9/24")}, installed={"manifest": True})
+        assert self.found(entry) == [("network-overlap", "cluster_pod_network", "host1")]
+
+    def test_no_report(self) -> None:
+        assert self.found(Host("w9", frozenset(["workers"]), "10.0.0.9")) == []
+
+
+@pytest.mark.parametrize("name", ["w1", "node-1.example.org", "a" * 63])
+def test_node_names(name: str) -> None:
+    assert list(networks.check_names([Host(name, frozenset(["workers"]), "")])) == []
+
+
+@pytest.mark.parametrize("name", ["W1", "node_1", "-w1", "w1-", "w1.", "a" * 64, "höst", ""])
+def test_names_that_no_node_can_have(name: str) -> None:
+    (finding,) = networks.check_names([Host(name, frozenset(["workers"]), "")])
+    assert finding.id == "node-name"
+
+
+def test_hosts_that_are_no_nodes_may_have_any_name() -> None:
+    assert list(networks.check_names([Host("etcd_1", frozenset(["etcd"]), "")])) == []
+
+
+def test_nodes_are_counted_once() -> None:
+    assert networks.node_count({"etcd": ["a", "b"], "control_plane": ["c"], "workers": ["c", "d"]}) == 2
+    assert networks.node_count({}) == 0
+
+
+def test_networks_are_what_they_say() -> None:
+    assert KNOWN["cluster_pod_network"] == ipaddress.ip_network("10.244.0.0/16")

@@ -1,0 +1,230 @@
+"""Checks of settings, with specs made for it and with the roles' own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from kubeproof.preflight import specs
+from kubeproof.preflight.findings import Finding
+from kubeproof.preflight.model import DISKS, PORTS, Host, Rules, reads
+from kubeproof.preflight.settings import Variables, check_settings, check_templates
+
+SPECS = specs.Specs(
+    options={
+        "cluster_domain": {"type": "str"},
+        "cluster_host_address": {"type": "str"},
+        "cluster_pod_network": {"type": "str"},
+        "cluster_service_network": {"type": "str"},
+        "kubelet_max_pods": {"type": "int", "description": ["Largest number of pods", "(kubelet's C(maxPods))."]},
+        "kube_proxy_mode": {"type": "str", "choices": ["nftables", "iptables"]},
+        "scheduler_port": {"type": "int"},
+        "etcd_heartbeat_interval": {"type": "int"},
+        "mirror_token": {"type": "str", "required": True},
+        "preflight_minimum_memory": {"type": "dict", "options": {"etcd": {"type": "int"}}},
+        **{name: {"type": "int"} for name in PORTS},
+    },
+    prefixes=("cluster_", "component_", "etcd_", "kube_proxy_", "kubelet_", "scheduler_"),
+)
+GROUPS = {"etcd": ["h0"], "control_plane": ["h0"], "workers": ["h1"]}
+PORT_VALUES: dict[str, Any] = {name: 1000 + number for number, name in enumerate(PORTS)}
+
+
+def variables(name: str = "h0", given: Mapping[str, str] | None = None, **values: Any) -> Variables:
+    address = str(values.get("cluster_host_address", ""))
+    host = Host(name, frozenset(group for group, members in GROUPS.items() if name in members), address)
+    return Variables(host, {"mirror_token": "", **dict.fromkeys(values, ""), **(given or {})}, values, {})
+
+
+def check(*hosts: Variables) -> list[Finding]:
+    return list(check_settings(hosts, GROUPS, SPECS))
+
+
+def found(*hosts: Variables) -> list[tuple[str, str, str]]:
+    return [(finding.id, finding.subject, finding.host) for finding in check(*hosts)]
+
+
+def test_nothing_is_found_in_good_settings() -> None:
+    values: dict[str, Any] = {
+        "cluster_domain": "cluster.local",
+        "cluster_pod_network": "10.244.0.0/16",
+        "cluster_service_network": "10.96.0.0/16",
+        "kubelet_max_pods": "110",
+        **PORT_VALUES,
+    }
+    hosts = [variables(f"h{n}", cluster_host_address=f"192.0.2.{n + 1}", **values) for n in range(2)]
+    assert found(*hosts) == []
+
+
+def test_no_hosts_at_all() -> None:
+    assert [finding[0] for finding in found()] == []
+
+
+class TestUnknown:
+    @pytest.mark.parametrize(
+        ("name", "guess"),
+        [
+            ("clustr_domain", "cluster_domain"),
+            ("cluster_domian", "cluster_domain"),
+            ("kube_proxy_mod", "kube_proxy_mode"),
+            ("etcd_hartbeat", "etcd_heartbeat_interval"),
+            ("kublet_max_pods", "kubelet_max_pods"),
+        ],
+    )
+    def test_the_nearest_is_proposed(self, name: str, guess: str) -> None:
+        (finding,) = check(variables(given={name: "hosts.yml:7"}))
+        assert (finding.id, finding.subject, finding.host) == ("unknown-setting", name, "settings")
+        assert finding.wrong == f"unknown setting `{name}` (hosts.yml:7)"
+        assert finding.mend.startswith(f"Did you mean `{guess}`?")
+
+    def test_one_that_is_like_nothing_but_begins_like_ours(self) -> None:
+        (finding,) = check(variables(given={"component_flavour": ""}))
+        assert finding.wrong == "unknown setting `component_flavour`"
+        assert finding.mend.startswith("There is none")
+        assert "unknown-setting:component_flavour" in finding.mend
+
+    @pytest.mark.parametrize(
+        "name", ["ansible_host", "__kubelet_flags", "container_host_network", "motd_text", "ntp_servers", "clusters"]
+    )
+    def test_others_variables_are_none_of_our_business(self, name: str) -> None:
+        assert found(variables(given={name: "hosts.yml:1"})) == []
+
+    def test_it_is_said_once_for_all_hosts(self) -> None:
+        hosts = [variables(name, given={"kubelet_prt": f"{name}.yml:1"}) for name in ("h0", "h1")]
+        (finding,) = check(*hosts)
+        assert "(h0.yml:1)" in finding.wrong
+
+
+class TestValues:
+    @pytest.mark.parametrize(
+        ("values", "problem"),
+        [
+            ({"kubelet_max_pods": "many"}, "'many' is no int"),
+            ({"kube_proxy_mode": "ipvs"}, "must be one of: nftables, iptables, got: ipvs"),
+            ({"scheduler_port": 65536}, "65536 is no TCP port"),
+            ({"scheduler_port": 0}, "0 is no TCP port"),
+            ({"preflight_minimum_memory": ["etcd"]}, "['etcd'] is no dict"),
+        ],
+    )
+    def test_wrong(self, values: dict[str, Any], problem: str) -> None:
+        (name,) = values
+        (finding,) = check(variables(given={name: "hosts.yml:3"}, **values))
+        assert (finding.id, finding.subject, finding.host) == ("invalid-setting", name, "h0")
+        assert finding.wrong == f"`{name}` (hosts.yml:3): {problem}"
+
+    def test_within_a_dictionary(self) -> None:
+        (finding,) = check(variables(preflight_minimum_memory={"etcd": "lots"}))
+        assert "lots" in finding.wrong
+
+    def test_a_key_that_a_dictionary_has_not(self) -> None:
+        (finding,) = check(variables(preflight_minimum_memory={"etcc": 5}))
+        assert "etcc" in finding.wrong
+
+    def test_what_it_is_for_is_said_without_markup(self) -> None:
+        (finding,) = check(variables(kubelet_max_pods="many"))
+        assert finding.mend == "Largest number of pods (kubelet's maxPods)."
+
+    def test_required(self) -> None:
+        entry = variables()
+        bare = Variables(entry.host, {}, {}, {})
+        assert found(bare) == [("missing-setting", "mirror_token", "h0")]
+
+    def test_a_template_that_cannot_be_rendered(self) -> None:
+        entry = variables(given={"cluster_domain": "hosts.yml:9"})
+        broken = Variables(entry.host, entry.given, {}, {"cluster_domain": "'site' is undefined"})
+        (finding,) = check_templates([broken])
+        assert finding.wrong == "`cluster_domain` (hosts.yml:9) cannot be rendered: 'site' is undefined"
+        assert check(broken) == [finding]
+
+    def test_other_checks_go_on_without_what_is_wrong(self) -> None:
+        entry = variables(
+            cluster_pod_network="x", kubelet_max_pods="many", cluster_host_address="here", scheduler_port="a"
+        )
+        assert sorted(finding[0] for finding in found(entry)) == [
+            "address",
+            "invalid-setting",
+            "invalid-setting",
+            "network",
+        ]
+
+
+def test_networks_are_checked() -> None:
+    entry = variables(cluster_pod_network="10.0.0.0/8", cluster_service_network="10.96.0.0/16")
+    assert found(entry) == [("network-overlap", "cluster_service_network", "settings")]
+
+
+def test_addresses_are_checked() -> None:
+    hosts = [variables(name, cluster_host_address="192.0.2.1") for name in ("h0", "h1")]
+    assert found(*hosts) == [("duplicate-address", "192.0.2.1", "h1")]
+
+
+def test_hosts_must_agree() -> None:
+    hosts = [variables("h0", cluster_domain="a.local"), variables("h1", cluster_domain="b.local")]
+    (finding,) = check(*hosts)
+    assert (finding.id, finding.subject) == ("setting-differs", "cluster_domain")
+    assert finding.wrong == "`cluster_domain` differs between hosts: 'a.local' on h0; 'b.local' on h1"
+
+
+def test_hosts_need_not_agree_on_what_is_their_own() -> None:
+    assert found(*(variables(f"h{n}", cluster_host_address=f"192.0.2.{n}") for n in (0, 1))) == []
+
+
+def test_two_components_on_one_port() -> None:
+    hosts = [
+        variables(name, **{**PORT_VALUES, "cluster_balancer_port": 6443, "cluster_api_port": 6443}) for name in GROUPS
+    ]
+    assert found(*hosts) == []
+    both = variables("h0", **{**PORT_VALUES, "cluster_balancer_port": 6443, "cluster_api_port": 6443})
+    (finding,) = check(both)
+    assert (finding.id, finding.subject) == ("port-conflict", "6443")
+    assert finding.wrong == "kube-apiserver and kube-balancer are both given port 6443"
+
+
+class TestSpecs:
+    def test_prefixes_are_those_of_directories_and_of_settings(self, tmp_path: Path) -> None:
+        for role, names in {
+            "kube-proxy": ["kube_proxy_mode"],
+            "components": ["component_source", "component_mirror"],
+        }.items():
+            meta = tmp_path / role / "meta"
+            meta.mkdir(parents=True)
+            document = {"argument_specs": {"main": {"options": {name: {"type": "str"} for name in names}}}}
+            (meta / "argument_specs.yml").write_text(yaml.safe_dump(document))
+        found = specs.load(tmp_path)
+        assert found.prefixes == ("component_", "components_", "kube_proxy_")
+        assert set(found.options) == {"kube_proxy_mode", "component_source", "component_mirror"}
+
+    def test_roles_without_options(self, tmp_path: Path) -> None:
+        meta = tmp_path / "etcd" / "meta"
+        meta.mkdir(parents=True)
+        (meta / "argument_specs.yml").write_text("argument_specs: {main: {short_description: etcd}}")
+        assert specs.load(tmp_path).prefixes == ("etcd_",)
+
+
+class TestRoles:
+    """What the checks take for granted of the roles in this repository."""
+
+    def test_every_port_setting_is_known_to_the_checks(self) -> None:
+        assert {name for name in specs.load().options if name.endswith("_port")} == set(PORTS)
+
+    def test_every_setting_that_the_checks_read_exists(self) -> None:
+        assert {*PORTS, *DISKS, "kube_proxy_mode", "kubelet_max_pods"} <= {
+            name for name in specs.load().options if reads(name)
+        }
+
+    def test_the_defaults_of_the_role_make_rules(self) -> None:
+        defaults = yaml.safe_load((specs.ROLES / "preflight" / "defaults" / "main.yml").read_text())
+        assert set(defaults) == {name for name in specs.load().options if name.startswith("preflight_")}
+        others = {**PORT_VALUES, **dict.fromkeys(DISKS, "/x"), "kube_proxy_mode": "nftables"}
+        rules = Rules.parse({**defaults, **others})
+        assert [rule.free for rule in rules.disks] == [100, 700, 1000, 1000]
+        assert rules.modules == ("br_netfilter", "nf_conntrack", "overlay", "nf_tables")
+
+    def test_iptables_needs_no_nftables(self) -> None:
+        defaults = yaml.safe_load((specs.ROLES / "preflight" / "defaults" / "main.yml").read_text())
+        others = {**PORT_VALUES, **dict.fromkeys(DISKS, "/x"), "kube_proxy_mode": "iptables"}
+        assert "nf_tables" not in Rules.parse({**defaults, **others}).modules

@@ -1,0 +1,54 @@
+"""Checks of groups."""
+
+from __future__ import annotations
+
+import pytest
+
+from kubeproof.preflight.topology import check_groups
+
+
+def members(number: int) -> list[str]:
+    return [f"e{index}" for index in range(number)]
+
+
+def found(**groups: list[str]) -> list[tuple[str, str, str]]:
+    return [(finding.id, finding.subject, finding.severity) for finding in check_groups(groups)]
+
+
+@pytest.mark.parametrize("number", [1, 3, 5, 7])
+def test_odd_numbers_of_members(number: int) -> None:
+    assert found(etcd=members(number), control_plane=["c"], workers=["w"]) == []
+
+
+@pytest.mark.parametrize("number", [2, 4, 6])
+def test_even_numbers_of_members(number: int) -> None:
+    (finding,) = check_groups({"etcd": members(number), "control_plane": ["c"], "workers": ["w"]})
+    assert (finding.id, finding.severity) == ("etcd-members", "error")
+    assert f"{number // 2 + 1} of which must be up: no safer than {number - 1}" in finding.wrong
+
+
+def test_many_members() -> None:
+    assert found(etcd=members(9), control_plane=["c"], workers=["w"]) == [("etcd-members", "", "warning")]
+    assert found(etcd=members(8), control_plane=["c"], workers=["w"]) == [
+        ("etcd-members", "", "error"),
+        ("etcd-members", "", "warning"),
+    ]
+
+
+def test_empty_groups() -> None:
+    assert found() == [
+        ("empty-group", "etcd", "error"),
+        ("empty-group", "control_plane", "error"),
+        ("empty-group", "workers", "warning"),
+    ]
+
+
+def test_a_misspelt_group_is_guessed() -> None:
+    groups = {"all": ["c", "w"], "ungrouped": [], "etcd": ["c"], "control-plane": ["c"], "worker": ["w"]}
+    mends = [finding.mend for finding in check_groups(groups)]
+    assert mends == ["Should the group `control-plane` be `control_plane`?", "Should the group `worker` be `workers`?"]
+
+
+def test_an_unlike_group_is_not() -> None:
+    (finding,) = check_groups({"etcd": ["c"], "control_plane": ["c"], "databases": ["d"]})
+    assert finding.mend == "Put hosts into the group `workers`."
