@@ -1,0 +1,144 @@
+"""Files and directories: removed if we made them, put back as they were if we changed them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import stat
+import tempfile
+from typing import Any, Callable, Dict, List, Optional, Set
+
+from ansible.module_utils.undo.account import Account, CommandFailed
+
+UNITS = "/etc/systemd/system/"
+# What an install that was killed was just writing.
+UNFINISHED = ".kubeproof-"
+Entry = Dict[str, Any]
+
+
+class Files:
+    """What the manifest says of the file system."""
+
+    def __init__(self, account: Account, entries: List[Entry], busy: Callable[[str], bool]) -> None:
+        self.account = account
+        self.entries = entries
+        self.busy = busy
+        # So that check mode, which removes nothing, knows which directories would be empty.
+        self.gone: Set[str] = set()
+
+    def undo(self) -> None:
+        """All of it, each part after what keeps it from going."""
+        for path in self._paths("data"):
+            self._empty(path)
+        for entry in self.entries:
+            if entry["kind"] in ("file", "unit"):
+                self._file(entry.get("path") or UNITS + entry["name"], entry.get("backup"))
+        directories = self._paths("directory")
+        for path in directories:
+            self._unfinished(path)
+        for path in sorted(directories, key=len, reverse=True):
+            self._directory(path)
+        for entry in self.entries:
+            if entry["kind"] == "attributes":
+                self._attributes(entry)
+
+    def _paths(self, kind: str) -> List[str]:
+        return [str(entry["path"]) for entry in self.entries if entry["kind"] == kind]
+
+    def _empty(self, path: str) -> None:
+        """Remove a component's data. Its directory goes only if the manifest has that too: it may be a disk's."""
+        if not os.path.isdir(path) or not os.listdir(path):
+            return
+        if self.busy(path) and not self.account.check_mode:
+            self.account.problems.append("%s was not emptied: something is still mounted in it" % path)
+            return
+        children = [os.path.join(path, name) for name in os.listdir(path)]
+        self.gone.update(children)
+        self.account.undo(path, "emptied", lambda: remove_all(children))
+
+    def _file(self, path: str, backup: Optional[str]) -> None:
+        self._unfinished(os.path.dirname(path))
+        if backup and os.path.lexists(backup):
+            if not same(path, backup):
+                self.account.undo(path, "put back as it was", lambda: put_back(backup, path))
+        elif os.path.isdir(path) and not os.path.islink(path):
+            self.account.keep(path, "it was a file, and is a directory now")
+        elif os.path.lexists(path):
+            self.gone.add(path)
+            self.account.undo(path, "removed", lambda: os.unlink(path))
+
+    def _unfinished(self, directory: str) -> None:
+        names = os.listdir(directory) if os.path.isdir(directory) else []
+        paths = {os.path.join(directory, name) for name in names if name.startswith(UNFINISHED)} - self.gone
+        self.gone |= paths
+        self.account.undo_all(sorted(paths), "removed", lambda: remove_all(sorted(paths)))
+
+    def _directory(self, path: str) -> None:
+        if not os.path.isdir(path) or os.path.islink(path):
+            return
+        left = sorted(name for name in os.listdir(path) if os.path.join(path, name) not in self.gone)
+        if left:
+            self.account.keep(path, "others put something in it: " + ", ".join(left))
+        elif os.path.ismount(path):
+            self.account.keep(path, "something is mounted there")
+        else:
+            self.gone.add(path)
+            self.account.undo(path, "removed", lambda: os.rmdir(path))
+
+    def _attributes(self, entry: Entry) -> None:
+        """Give back its owner and mode to what was here before us."""
+        path = entry["path"]
+        with contextlib.suppress(FileNotFoundError):
+            status = os.stat(path)
+            if (status.st_uid, status.st_gid) != (entry["uid"], entry["gid"]):
+                self.account.undo(path, "owner put back", lambda: os.chown(path, entry["uid"], entry["gid"]))
+            if stat.S_IMODE(status.st_mode) != entry["mode"]:
+                self.account.undo(path, "mode put back", lambda: os.chmod(path, entry["mode"]))
+
+
+def same(path: str, other: str) -> bool:
+    """Whether two paths have the same kind, content, owner and mode."""
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return False
+    wanted = os.lstat(other)
+    if (status.st_mode, status.st_uid, status.st_gid) != (wanted.st_mode, wanted.st_uid, wanted.st_gid):
+        return False
+    if stat.S_ISLNK(status.st_mode):
+        return os.readlink(path) == os.readlink(other)
+    with open(path, "rb") as one, open(other, "rb") as two:
+        return one.read() == two.read()
+
+
+def put_back(backup: str, path: str) -> None:
+    """Replace a file by its backup in one step."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=os.path.dirname(path)) as scratch:
+        copy = os.path.join(scratch, "copy")
+        shutil.copy2(backup, copy, follow_symlinks=False)
+        status = os.lstat(backup)
+        os.chown(copy, status.st_uid, status.st_gid, follow_symlinks=False)
+        os.replace(copy, path)
+
+
+def remove_all(paths: List[str]) -> None:
+    """Remove files and directories with all that is in them, and nothing on another file system."""
+    for path in paths:
+        remove(path, os.lstat(os.path.dirname(path)).st_dev)
+
+
+def remove(path: str, device: int) -> None:
+    """Remove one path and what is below it, as long as it is on this device."""
+    status = os.lstat(path)
+    if status.st_dev != device:
+        raise CommandFailed("%s is on another file system" % path)
+    if not stat.S_ISDIR(status.st_mode):
+        os.unlink(path)
+        return
+    with os.scandir(path) as entries:
+        names = [entry.name for entry in entries]
+    for name in names:
+        remove(os.path.join(path, name), device)
+    os.rmdir(path)

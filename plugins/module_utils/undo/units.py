@@ -1,0 +1,66 @@
+"""systemd units of ours: stopped, disabled and forgotten; what they replaced started again."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List
+
+from ansible.module_utils.undo.account import Account, Unfinished, run
+
+PROPERTIES = ("Id", "LoadState", "ActiveState", "UnitFileState", "ControlGroup")
+# What brings a unit back to the state that it was in before us.
+AGAIN = {"enabled": "enable", "active": "start"}
+State = Dict[str, str]
+
+
+def parse(shown: str) -> Dict[str, State]:
+    """Units by name from ``systemctl show``: blocks of ``KEY=VALUE`` with an empty line between."""
+    blocks = [dict(line.split("=", 1) for line in block.splitlines()) for block in shown.split("\n\n") if block.strip()]
+    return {block["Id"]: block for block in blocks}
+
+
+class Units:
+    """The units that the manifest names."""
+
+    def __init__(self, account: Account, entries: List[Dict[str, Any]]) -> None:
+        self.account = account
+        self.entries = [entry for entry in entries if entry["kind"] == "unit"]
+        self.names = [str(entry["name"]) for entry in self.entries]
+
+    def states(self) -> Dict[str, State]:
+        """What systemd says of each."""
+        return parse(run(["systemctl", "show", "--property", ",".join(PROPERTIES), *self.names])) if self.names else {}
+
+    def cgroups(self) -> List[str]:
+        """Paths of their control groups, in which processes may outlive a unit with KillMode=process."""
+        states = self.states()
+        return [states.get(name, {}).get("ControlGroup") or "/system.slice/" + name for name in self.names]
+
+    def stop(self) -> None:
+        """Stop them side by side, each before those that it was started after: systemd knows the order."""
+        running = self._running()
+        self.account.undo_all(running, "stopped", lambda: run(["systemctl", "stop", *running]))
+        if not self.account.check_mode and self._running():
+            raise Unfinished("still running: %s" % ", ".join(self._running()))
+        enabled = [name for name, state in self.states().items() if state["UnitFileState"].startswith("enabled")]
+        command = ["systemctl", "disable", "--quiet", "--no-reload", *enabled]
+        self.account.undo_all(enabled, "disabled", lambda: run(command))
+
+    def _running(self) -> List[str]:
+        return [name for name, state in self.states().items() if state["ActiveState"] not in ("inactive", "failed")]
+
+    def forget(self) -> None:
+        """Once their files are gone: make systemd see that, and bring back units that ours stood in for."""
+        if self.account.check_mode or not self.names:
+            return
+        run(["systemctl", "daemon-reload"])
+        failed = [name for name, state in self.states().items() if state["ActiveState"] == "failed"]
+        if failed:
+            run(["systemctl", "reset-failed", *failed])
+
+    def bring_back(self) -> None:
+        """Enable and start what was enabled and ran under the same names before us."""
+        for entry in self.entries:
+            for state, verb in AGAIN.items():
+                if entry.get("before", {}).get(state):
+                    command = ["systemctl", verb, entry["name"]]
+                    self.account.undo(entry["name"], state + " again", lambda arguments=command: run(arguments))

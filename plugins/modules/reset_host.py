@@ -1,0 +1,139 @@
+#!/usr/bin/python
+"""Take everything off a host that kubeproof put there, and nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from typing import Any, Dict, List
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.undo.account import Account, CommandFailed, Unfinished
+from ansible.module_utils.undo.files import Files, remove_all
+from ansible.module_utils.undo.firewall import Firewall
+from ansible.module_utils.undo.mounts import Mounts
+from ansible.module_utils.undo.network import Network
+from ansible.module_utils.undo.processes import Pods, Processes
+from ansible.module_utils.undo.software import Software
+from ansible.module_utils.undo.units import Units
+
+DOCUMENTATION = r"""
+module: reset_host
+short_description: Take everything off a host that kubeproof put there, and nothing else
+description:
+  - Undoes what C(/var/lib/kubeproof/manifest.json) says was done, and what the components that were installed did on
+    their own (pods' processes, mounts, network devices, routes, rules). Without a manifest there is nothing to do.
+  - A file or directory that others put beside ours stays, with the directory that it is in; it is returned in C(kept).
+  - May be killed anywhere and run again. The manifest goes last.
+  - Destroys etcd's data and everything that pods kept on the host's own disk.
+options: {}
+attributes:
+  check_mode: {support: full, description: Lists what would be undone.}
+  diff_mode: {support: full, description: Shows the list.}
+author: [The kubeproof authors]
+"""
+
+RETURN = r"""
+changes:
+  description: What was undone, in order.
+  type: list
+  elements: dict
+  returned: always
+  sample: [{path: kubelet.service, what: stopped}]
+kept:
+  description: What stays on the host although it has to do with us, and why.
+  type: list
+  elements: dict
+  returned: always
+  sample: [{path: /etc/kubernetes, why: "others put something in it: notes.txt"}]
+"""
+
+STATE_DIRECTORY = "/var/lib/kubeproof"
+# Where none of these was installed, a pod, a bridge or a chain is somebody else's.
+NODE_UNITS = {"containerd.service", "kubelet.service", "kube-proxy.service"}
+
+
+def read_manifest(directory: str) -> List[Dict[str, Any]]:
+    """What was done to this host."""
+    try:
+        with open(os.path.join(directory, "manifest.json"), encoding="utf-8") as stream:
+            document = json.load(stream)
+    except FileNotFoundError:
+        return []
+    if document["version"] != 1:
+        raise Unfinished("the manifest is of version %s: reset with the kubeproof that wrote it" % document["version"])
+    entries: List[Dict[str, Any]] = document["entries"]
+    return entries
+
+
+def undo(account: Account, entries: List[Dict[str, Any]]) -> None:
+    """Everything, each part after what uses it."""
+    units, mounts = Units(account, entries), Mounts(account)
+    units.stop()
+    if NODE_UNITS.intersection(units.names):
+        undo_node(account, entries, units, mounts)
+    Files(account, entries, mounts.busy).undo()
+    units.forget()
+    Software(account, entries).undo()
+    units.bring_back()
+
+
+def undo_node(account: Account, entries: List[Dict[str, Any]], units: Units, mounts: Mounts) -> None:
+    """What the components of a node did on their own, which no manifest has."""
+    pods = Pods(account, Processes(), units.cgroups())
+    pods.kill()
+    network = Network(account, entries)
+    network.detach_pods()
+    mounts.remove_namespaces()
+    network.remove_devices()
+    network.remove_routes()
+    Firewall(account, entries).undo()
+    mounts.detach([entry["path"] for entry in entries if entry["kind"] == "data"])
+    pods.remove_cgroups()
+
+
+def forget(account: Account, directory: str) -> None:
+    """Remove our own memory: only when there is nothing left to remember, and the manifest last."""
+    if not os.path.isdir(directory) or account.problems:
+        return
+    manifest = os.path.join(directory, "manifest.json")
+    paths = [path for path in (os.path.join(directory, name) for name in os.listdir(directory)) if path != manifest]
+
+    def remove() -> None:
+        remove_all(paths)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(manifest)
+        os.rmdir(directory)
+
+    account.undo(directory, "removed", remove)
+
+
+def reset(account: Account, directory: str = STATE_DIRECTORY) -> None:
+    """Reset the host as far as possible."""
+    try:
+        undo(account, read_manifest(directory))
+        forget(account, directory)
+    except (Unfinished, CommandFailed, OSError) as error:
+        account.problems.append(str(error))
+
+
+def main() -> None:
+    """Reset, and report."""
+    module = AnsibleModule(argument_spec={}, supports_check_mode=True)
+    account = Account(module.check_mode)
+    reset(account)
+    listed = "".join("%(path)s: %(what)s\n" % change for change in account.changes)
+    result = {
+        "changed": bool(account.changes),
+        "changes": account.changes,
+        "kept": account.kept,
+        "diff": {"before_header": "what kubeproof put here", "before": listed, "after_header": "nothing", "after": ""},
+    }
+    if account.problems:
+        module.fail_json(msg="; ".join(account.problems), **result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
