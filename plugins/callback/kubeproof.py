@@ -34,14 +34,14 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         super().__init__()
         log = os.environ.get("KUBEPROOF_LOG", os.devnull)
         # Line by line, so that a run that is killed leaves all that it did.
-        self._file = Path(log).open("a", buffering=1, encoding="utf-8")
+        self._file = Path(log).open("a", buffering=1, encoding="utf-8")  # noqa: SIM115 - open as long as the run is
         self._profile = os.environ.get("KUBEPROOF_PROFILE", "")
         self._recorder = Recorder(Storyteller(ui.console(), log), lambda line: print(line, file=self._file))
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
         self._recorder.play(play.get_name())
 
-    def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
+    def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:  # noqa: ARG002
         self._start(task)
 
     def v2_playbook_on_handler_task_start(self, task: Any) -> None:
@@ -59,14 +59,20 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
     def v2_runner_on_unreachable(self, result: Any) -> None:
         self._end("unreachable", result)
 
-    def v2_playbook_on_stats(self, stats: Any) -> None:
+    def v2_playbook_on_stats(self, stats: Any) -> None:  # noqa: ARG002
         self._recorder.end()
         if self._profile:
             write_profile(self._recorder, Path(self._profile))
 
     def _start(self, task: Any) -> None:
-        role = task._role.get_name() if task._role else ""
-        self._recorder.task(task._uuid, task.name or task.action, role, task.get_path() or "")
+        role = task._role.get_name() if task._role else ""  # noqa: SLF001 - there is no public way to it
+        name = task.name or task.action
+        self._recorder.task(_identity(task), name, role, task.get_path() or "", task.action)
 
     def _end(self, outcome: str, result: Any) -> None:
-        self._recorder.outcome(result.task._uuid, result.host.get_name(), outcome, result.result)
+        self._recorder.outcome(_identity(result.task), result.host.get_name(), outcome, result.result)
+
+
+def _identity(task: Any) -> str:
+    """What tells a task from others of its name."""
+    return str(task._uuid)  # noqa: SLF001 - there is no public way to it

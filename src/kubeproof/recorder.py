@@ -40,6 +40,7 @@ class Task:
     name: str
     role: str
     path: str
+    action: str
     started: float
     ended: float
     outcomes: dict[str, str] = field(default_factory=dict)
@@ -75,6 +76,11 @@ class Phase:
     def failed(self) -> bool:
         """Whether a host can't go on."""
         return any(outcome in _FATAL for task in self.tasks for outcome in task.outcomes.values())
+
+    @property
+    def formal(self) -> bool:
+        """Whether all it did was check its arguments: nothing to tell, unless they are wrong."""
+        return all(task.action.endswith("validate_argument_spec") for task in self.tasks)
 
     @property
     def seconds(self) -> float:
@@ -118,13 +124,13 @@ class Recorder:
         self._play = name
         self._log(f"PLAY {name}")
 
-    def task(self, identity: str, name: str, role: str, path: str) -> None:
+    def task(self, identity: str, name: str, role: str, path: str, action: str = "") -> None:
         """A task begins."""
         if not self._open or self.phases[-1].role != role:
             self._finish_phase()
             self._open = True
             self.phases.append(Phase(self._play, role, self._clock(), self._clock()))
-        task = Task(name, role, path, self._clock(), self._clock())
+        task = Task(name, role, path, action, self._clock(), self._clock())
         self._tasks[identity] = task
         self.phases[-1].tasks.append(task)
         self._log(f"TASK {f'{role} : ' if role else ''}{name}  ({path})")

@@ -32,6 +32,8 @@ class Storyteller:
         """Show a phase's line."""
         if self._console.is_terminal:
             self._overwrite("")
+        if phase.formal and not phase.failed:
+            return
         mark = Text("✘", style="bold red") if phase.failed else Text("✔", style="green")
         line = Table.grid(padding=(0, 1), expand=True)
         line.add_column(width=1)
@@ -44,8 +46,8 @@ class Storyteller:
 
     def end(self, recorder: Recorder) -> None:
         """Show why the run failed, if it did."""
-        for failure in recorder.failures:
-            self._console.print(_failure(failure))
+        for alike in _grouped(recorder.failures):
+            self._console.print(_failure(alike))
         if recorder.failures:
             self._console.print(f"All that was done and said is in {self._log}", soft_wrap=True)
 
@@ -54,13 +56,23 @@ class Storyteller:
         self._console.file.flush()
 
 
-def _failure(failure: Failure) -> Text:
-    where = f"{failure.role}: {failure.task}" if failure.role else failure.task
-    text = Text.assemble(("\n✘ ", "bold red"), (failure.host, "bold"), f", {where}\n")
-    for line in failure.message.splitlines():
+def _grouped(failures: Sequence[Failure]) -> list[list[Failure]]:
+    """Failures that differ in nothing but their host belong together."""
+    groups: dict[tuple[str, str], list[Failure]] = {}
+    for failure in failures:
+        groups.setdefault((failure.path, failure.message), []).append(failure)
+    return list(groups.values())
+
+
+def _failure(alike: Sequence[Failure]) -> Text:
+    first = alike[0]
+    hosts = ", ".join(sorted(failure.host for failure in alike))
+    where = f"{first.role}: {first.task}" if first.role else first.task
+    text = Text.assemble(("\n✘ ", "bold red"), (hosts, "bold"), f" · {where}\n")
+    for line in first.message.splitlines():
         text.append(f"    {line}\n")
-    if failure.hint:
-        text.append(f"    {failure.hint}\n", style="bold")
+    if first.hint:
+        text.append(f"    {first.hint}\n", style="bold")
     return text
 
 
@@ -69,4 +81,6 @@ def _names(hosts: Sequence[str]) -> str:
 
 
 def _changes(phase: Phase) -> str:
+    if phase.failed:
+        return "failed"
     return f"{phase.changed} changed" if phase.changed else "unchanged"

@@ -12,7 +12,7 @@ from pathlib import Path
 from kubeproof import inventory, paths
 from kubeproof.inventory import Host
 
-SubParsers = argparse._SubParsersAction
+SubParsers = argparse._SubParsersAction  # noqa: SLF001 - argparse has no public name for it
 
 # Exit statuses besides 0 and argparse's 2.
 FAILED = 1

@@ -11,6 +11,9 @@ from kubeproof.hosts import machine
 from kubeproof.hosts.plan import ContainerHost, Network, Plan, PublishedPort
 from kubeproof.process import attempt, run
 
+# The priorities of address translation; their names are not known for every hook.
+_DSTNAT, _SRCNAT = -100, 100
+
 
 def ensure(plan: Plan) -> None:
     """Make the machine forward what the inventory asks for, and nothing else."""
@@ -41,14 +44,14 @@ def ruleset(plan: Plan) -> str:
     inwards = [f"ip saddr != {network.subnet} oifname {network.interface} masquerade"]
     outwards = [] if network.isolated else [f"ip saddr {network.subnet} oifname != {network.interface} masquerade"]
     chains = [
-        *_chain("prerouting", "dstnat", from_outside),
-        *_chain("output", "dstnat", from_here),
-        *_chain("postrouting", "srcnat", inwards + outwards),
+        *_chain("prerouting", _DSTNAT, from_outside),
+        *_chain("output", _DSTNAT, from_here),
+        *_chain("postrouting", _SRCNAT, inwards + outwards),
     ]
     return "\n".join([f"table ip {_table(network)} {{", *chains, "}", ""])
 
 
-def _chain(hook: str, priority: str, rules: list[str]) -> list[str]:
+def _chain(hook: str, priority: int, rules: list[str]) -> list[str]:
     head = f"    chain {hook} {{ type nat hook {hook} priority {priority}; policy accept;"
     return [head, *(f"        {rule}" for rule in rules), "    }"]
 

@@ -69,25 +69,26 @@ MaxStartups 100:30:200
 MaxSessions 100
 """
 
-# At a host's first start systemd applies presets, and Debian's is to enable everything. A host as Debian's installer
-# leaves it has its balancer and firewall off, and nothing here may look for packages on the network.
-_PRESET = """\
-disable haproxy.service
-disable nftables.service
-disable apt-daily.timer
-disable apt-daily-upgrade.timer
-disable dpkg-db-backup.timer
-disable e2scrub_all.timer
-disable e2scrub_reap.service
-disable fstrim.timer
-"""
+# A host as Debian's installer leaves it has its balancer and firewall off, and nothing here may look for packages on
+# the network or trim the machine's disk. Packages switch their units on when they are installed; a host's first start
+# does so again, by preset.
+_OFF = (
+    "apt-daily-upgrade.timer",
+    "apt-daily.timer",
+    "dpkg-db-backup.timer",
+    "e2scrub_all.timer",
+    "e2scrub_reap.service",
+    "fstrim.timer",
+    "haproxy.service",
+    "nftables.service",
+)
 
 FILES = {
     # Empty: each host draws its own at its first start.
     "etc/machine-id": "",
     "etc/hostname": "",
     "etc/resolv.conf": "",
-    "etc/systemd/system-preset/10-kubeproof.preset": _PRESET,
+    "etc/systemd/system-preset/10-kubeproof.preset": "".join(f"disable {unit}\n" for unit in _OFF),
     "etc/ssh/sshd_config.d/50-kubeproof.conf": _SSHD_SETTINGS,
     "etc/systemd/system/ssh.service.d/50-host-key.conf": _SSHD_UNIT,
 }
@@ -103,7 +104,7 @@ LINKS = {
 # Keys and identities that every host must make itself, and what a host that nobody reads manuals on can spare.
 ABSENT = (
     "etc/ssh/ssh_host_*",
-    "var/lib/dbus/machine-id",
+    "var/lib/dbus/*",
     "var/cache/apt/archives/*.deb",
     "var/lib/apt/lists/*_*",
     "usr/share/doc/*",
@@ -114,7 +115,7 @@ ABSENT = (
 
 def recipe_digest() -> str:
     """What the image is made from, in twelve characters: another recipe is another image."""
-    recipe = repr((SUITE, PACKAGES, sorted(FILES.items()), sorted(LINKS.items()), ABSENT))
+    recipe = repr((SUITE, PACKAGES, sorted(FILES.items()), sorted(LINKS.items()), ABSENT, _OFF))
     return hashlib.sha256(recipe.encode()).hexdigest()[:12]
 
 
@@ -193,6 +194,9 @@ def finish(root: Path) -> None:
                 shutil.rmtree(path)
             else:
                 path.unlink()
+    for wants in root.glob("etc/systemd/system/*.wants"):
+        for unit in _OFF:
+            (wants / unit).unlink(missing_ok=True)
     for name, content in FILES.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)

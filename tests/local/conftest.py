@@ -1,0 +1,59 @@
+"""Local hosts for the tests: two, on a network of the tests' own."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.local.machine import Machine
+
+from kubeproof import inventory, requirements
+from kubeproof.hosts import lifecycle
+from kubeproof.hosts.plan import Plan, plan
+
+# With a published port and a way out, so that what these change on the machine is put to the test too.
+_OPEN = {"name": "kubeproof-open", "subnet": "10.213.251.0/24", "isolated": False}
+_ISOLATED = {"name": "kubeproof-alone", "subnet": "10.213.252.0/24"}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def machine_can_carry_hosts() -> None:
+    """Root, and what local hosts need."""
+    if os.geteuid() != 0:
+        pytest.skip("local hosts need root")
+    requirements.complete_path()
+    requirements.ensure([*requirements.SSH, *requirements.LOCAL_HOSTS], print)
+
+
+@pytest.fixture
+def machine() -> Machine:
+    """The machine as it is before the test."""
+    return Machine.look()
+
+
+@pytest.fixture
+def isolated(tmp_path: Path, machine: Machine) -> Iterator[Plan]:
+    """A plan of two hosts that can reach nothing but each other and this machine."""
+    yield from _planned(tmp_path, _ISOLATED, {})
+
+
+@pytest.fixture
+def connected(tmp_path: Path, machine: Machine) -> Iterator[Plan]:
+    """A plan of two hosts with a way out, and a published port."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    yield from _planned(tmp_path, _OPEN, {"container_host_ports": [{"port": 22, "published": port}]})
+
+
+def _planned(directory: Path, network: Mapping[str, object], first: Mapping[str, object]) -> Iterator[Plan]:
+    prefix = str(network["subnet"]).removesuffix("0/24")
+    hosts = {"a": {"ansible_host": f"{prefix}11", **first}, "b": {"ansible_host": f"{prefix}12"}}
+    path = directory / "hosts.yml"
+    path.write_text(yaml.safe_dump({"all": {"vars": {"container_host_network": dict(network)}, "hosts": hosts}}))
+    made = plan(inventory.load(path))
+    yield made
+    lifecycle.destroy(made, print)

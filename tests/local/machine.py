@@ -1,0 +1,69 @@
+"""What local hosts must leave as they found it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kubeproof.process import attempt, run
+
+# Lifetimes of addresses count down, and what an interface has sent counts up.
+_VOLATILE = ("valid_life_time", "preferred_life_time", "expires")
+
+_SETTINGS = r"^net\.(bridge|ipv4\.ip_forward$|ipv[46]\.conf\.(all|default)\.)"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The machine's networks, settings, cgroups, mounts and containers at one moment."""
+
+    addresses: str
+    routes: str
+    rules: str
+    namespaces: tuple[str, ...]
+    firewall: str
+    settings: str
+    cgroups: frozenset[str]
+    mounts: frozenset[str]
+    containers: frozenset[str]
+    volumes: frozenset[str]
+    memory_of_kubeproof: frozenset[str]
+
+    @classmethod
+    def look(cls) -> Machine:
+        """The machine as it is now."""
+        return cls(
+            addresses=_steady(["ip", "-json", "address"]),
+            routes=_steady(["ip", "-json", "route", "show", "table", "all"]),
+            rules=_steady(["ip", "-json", "rule"]),
+            namespaces=tuple(sorted(run(["ip", "netns", "list"]).split("\n"))),
+            firewall=run(["nft", "list", "ruleset"]),
+            settings=attempt(["sysctl", "--all", "--pattern", _SETTINGS]).stdout,
+            cgroups=_cgroups(),
+            mounts=frozenset(line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()),
+            containers=frozenset(run(["podman", "ps", "--all", "--quiet"]).split()),
+            volumes=frozenset(run(["podman", "volume", "ls", "--quiet"]).split()),
+            memory_of_kubeproof=frozenset(str(path) for path in Path("/run/kubeproof").rglob("*")),
+        )
+
+
+def _steady(command: list[str]) -> str:
+    """The output of an ``ip`` command without what changes by itself."""
+    shown = [each for each in json.loads(run(command)) if each]
+    return json.dumps(_without(shown, _VOLATILE), indent=1, sort_keys=True)
+
+
+def _without(value: Any, keys: tuple[str, ...]) -> Any:
+    if isinstance(value, dict):
+        return {key: _without(each, keys) for key, each in value.items() if key not in keys}
+    return [_without(each, keys) for each in value] if isinstance(value, list) else value
+
+
+def _cgroups() -> frozenset[str]:
+    """The top of systemd's hierarchy, or of the only one: where a host that escaped its own would show."""
+    systemd = Path("/sys/fs/cgroup/systemd")
+    root = systemd if systemd.is_dir() else Path("/sys/fs/cgroup")
+    # podman's own parent of all containers stays when they are gone.
+    return frozenset(path.name for path in root.iterdir() if path.is_dir() and path.name != "libpod_parent")

@@ -1,0 +1,100 @@
+"""What the commands do with what they are given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kubeproof import cli, paths
+from kubeproof.commands import down, kubectl, test
+from kubeproof.commands.common import ssh_command
+from kubeproof.inventory import Host
+from kubeproof.playbook import Run
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--help"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    for command in ("up", "down", "test", "verify", "kubectl", "ssh", "status", "components", "report", "hosts"):
+        assert f"\n    {command} " in shown
+
+
+def test_what_the_operator_can_mend_is_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["status", "--inventory", "/nowhere/hosts.yml"]) == 1
+    shown = capsys.readouterr()
+    assert "there is no inventory at /nowhere/hosts.yml" in shown.err
+    assert "Traceback" not in shown.err
+
+
+def test_an_interrupted_command_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupt(arguments: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(kubectl, "run", interrupt)
+    assert cli.main(["kubectl", "get", "pods"]) == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "inventory", "rest"),
+    [
+        ([], paths.DEFAULT_INVENTORY, []),
+        (["-n", "kube-system", "get", "pods"], paths.DEFAULT_INVENTORY, ["-n", "kube-system", "get", "pods"]),
+        (["-i", "mine.yml", "get", "pods"], Path("mine.yml"), ["get", "pods"]),
+        (["--inventory", "mine.yml"], Path("mine.yml"), []),
+        (["exec", "-i", "pod", "--", "sh"], paths.DEFAULT_INVENTORY, ["exec", "-i", "pod", "--", "sh"]),
+        (["-i"], paths.DEFAULT_INVENTORY, ["-i"]),
+    ],
+)
+def test_kubectl_gets_its_arguments_untouched(given: list[str], inventory: Path, rest: list[str]) -> None:
+    assert kubectl.split(given) == (inventory, rest)
+
+
+def test_down_forgets_the_cluster_but_not_what_happened(tmp_path: Path) -> None:
+    for name in ("pki", "ssh", "logs", "reports"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").touch()
+    for name in ("admin.kubeconfig", "components.lock.json"):
+        (tmp_path / name).touch()
+    down.forget(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["components.lock.json", "logs", "reports"]
+    assert (tmp_path / "logs" / "file").exists()
+
+
+def test_ssh_goes_the_way_that_ansible_goes() -> None:
+    host = Host(
+        "a",
+        frozenset(),
+        {
+            "ansible_host": "192.0.2.1",
+            "ansible_port": 2222,
+            "ansible_user": "admin",
+            "ansible_ssh_common_args": "-o ProxyJump='a b'",
+            "ansible_ssh_private_key_file": "/keys/a",
+        },
+    )
+    expected = ["ssh", "-i", "/keys/a", "-p", "2222", "-l", "admin", "-o", "ProxyJump=a b", "192.0.2.1"]
+    assert ssh_command(host) == expected
+
+
+def test_a_host_without_settings_is_reached_by_its_name() -> None:
+    assert ssh_command(Host("a.example", frozenset(), {})) == ["ssh", "a.example"]
+
+
+def test_tasks_that_changed_something_are_named() -> None:
+    tasks: list[dict[str, Any]] = [
+        {"name": "Install", "path": "a.yml:1", "outcomes": {"changed": 1, "ok": 2}},
+        {"name": "Start", "path": "a.yml:9", "outcomes": {"ok": 3}},
+    ]
+    assert test._changing_tasks(Run(0, Path("log"), {"phases": [{"tasks": tasks}]})) == ["Install (a.yml:1)"]
+
+
+def test_the_project_tests_use_hosts_of_their_own() -> None:
+    own, users = test.INVENTORY.read_text(), paths.DEFAULT_INVENTORY.read_text()
+    assert "kubeproof-test" in own
+    assert "10.213.8." in own
+    assert own.split("children:")[1].replace("10.213.8.", "10.213.7.") == users.split("children:")[1]

@@ -1,0 +1,60 @@
+"""What is done to a fresh Debian to make it the image of a host."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from kubeproof.hosts import image
+
+
+@pytest.fixture
+def debian(tmp_path: Path) -> Path:
+    """As much of a Debian as matters here."""
+    for name in ("etc/ssh", "etc/systemd/system", "var/lib/dbus", "var/cache/apt/archives", "usr/share/doc/bash"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "etc/machine-id").write_text("0123456789abcdef\n")
+    (tmp_path / "etc/hostname").write_text("builder\n")
+    (tmp_path / "var/lib/dbus/machine-id").symlink_to("/etc/machine-id")
+    (tmp_path / "etc/ssh/ssh_host_rsa_key").write_text("secret")
+    (tmp_path / "etc/ssh/ssh_config").write_text("kept")
+    (tmp_path / "usr/share/doc/bash/copyright").write_text("long")
+    return tmp_path
+
+
+def test_hosts_do_not_share_an_identity(debian: Path) -> None:
+    image.finish(debian)
+    assert (debian / "etc/machine-id").read_text() == ""
+    assert (debian / "etc/hostname").read_text() == ""
+    assert not os.path.lexists(debian / "var/lib/dbus/machine-id")
+    assert not (debian / "etc/ssh/ssh_host_rsa_key").exists()
+    assert (debian / "etc/ssh/ssh_config").read_text() == "kept"
+
+
+def test_what_packages_switch_on_is_off(debian: Path) -> None:
+    wants = debian / "etc/systemd/system/multi-user.target.wants"
+    wants.mkdir()
+    for unit in ("haproxy.service", "ssh.service"):
+        (wants / unit).symlink_to(f"/only/in/the/image/{unit}")
+    image.finish(debian)
+    assert [path.name for path in wants.iterdir()] == ["ssh.service"]
+    assert "disable haproxy.service\n" in (debian / "etc/systemd/system-preset/10-kubeproof.preset").read_text()
+
+
+def test_finishing_twice_is_finishing_once(debian: Path) -> None:
+    image.finish(debian)
+    image.finish(debian)
+    assert (debian / "etc/systemd/system/getty.target").readlink() == Path("/dev/null")
+
+
+def test_another_recipe_is_another_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = image.reference()
+    monkeypatch.setattr(image, "PACKAGES", (*image.PACKAGES, "nano"))
+    assert image.reference() != before
+
+
+def test_the_recipe_is_the_same_in_every_process() -> None:
+    assert image.recipe_digest() == image.recipe_digest()
+    assert len(image.recipe_digest()) == 12
