@@ -1,18 +1,15 @@
-"""Bring to a host what it needs of the fetched components: one round trip to ask, and only if something is missing, a
-transfer and one more to put it in place.
+"""Bring to a host what it needs of the fetched components.
 
-Files go through the standard input of a command rather than through SFTP: it takes the same time, and they arrive as root's,
-on the file system that they are for, where SFTP would leave them to be copied out of the home of whoever logs in.
+One round trip asks what is there; only if something is missing, it is sent, and one more puts it in place. Files go
+through the standard input of a command rather than through SFTP: it takes the same time, and they arrive as root's, on
+the file system that they are for, where SFTP would leave them to be copied out of the home of whoever logs in.
 
-Arguments:
+``state_directory`` is where ``fetch_components`` left its lock, ``versions`` as there, ``directories`` where binaries go
+on the host, ``{bin: PATH, cni: PATH}``.
 
-``state_directory``: where ``fetch_components`` left its lock.
-``directories``: ``{bin: PATH, cni: PATH}``, where binaries go on the host.
-``versions``: as for ``fetch_components``.
-
-Sets the fact ``kubeproof_components``: ``versions`` and ``images`` (reference) by name, ``binaries`` (``{path, sha256}``) by
-name, ``image_archives`` (``{reference, archive, digest}`` each) to be imported. Returns ``changes`` (``{path, what}`` each)
-and honours check mode and ``--diff``.
+Sets the fact ``kubeproof_components``: ``versions`` and ``images`` (reference) by name, ``binaries``
+(``{path, sha256}``) by name, ``image_archives`` (``{reference, archive, digest}`` each) to be imported. Returns
+``changes`` (``{path, what}`` each) and honours check mode and ``--diff``.
 """
 
 from __future__ import annotations
@@ -29,8 +26,9 @@ from kubeproof.components import distribution, pins
 from kubeproof.components.lock import Lock
 from kubeproof.errors import KubeproofError
 
+_BLOCK = 1 << 20
 # What a command is given at once, in bytes: Ansible keeps it in memory, for as many hosts as it has forks.
-_SLICE = 32 << 20
+_SLICE = 32 * _BLOCK
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -63,9 +61,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def _plan(self, variables: dict[str, Any]) -> distribution.Distribution:
         arguments = self._task.args
         pinned = pins.load().with_versions(arguments.get("versions") or {})
-        arch = variables["ansible_facts"]["kubeproof_host"]["arch"]
+        report = variables["ansible_facts"].get("kubeproof_host", {})
+        if "arch" not in report:
+            raise KubeproofError(
+                "the host's architecture is not known", hint="the role preflight finds it out: run it first"
+            )
         lock = Lock(Path(arguments["state_directory"]))
-        return distribution.plan(pinned, lock, variables["group_names"], arch, arguments["directories"])
+        return distribution.plan(pinned, lock, variables["group_names"], report["arch"], arguments["directories"])
 
     def _install(
         self, wanted: distribution.Distribution, answer: dict[str, Any], variables: dict[str, Any]
@@ -77,17 +79,16 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         return self._module(wanted, "installed", variables)
 
     def _send(self, source: Path, target: str) -> None:
-        redirection = ">"
         with source.open("rb") as stream:
             while data := stream.read(_SLICE):
-                done = self._low_level_execute_command(f"cat {redirection} {shlex.quote(target)}", in_data=data)
+                # At its place rather than appended: a connection plugin may send a slice again after it was cut off.
+                seek = (stream.tell() - len(data)) // _BLOCK
+                command = f"dd of={shlex.quote(target)} bs={_BLOCK} seek={seek} conv=notrunc"
+                done = self._low_level_execute_command(command, in_data=data)
                 if done["rc"]:
                     raise KubeproofError(f"sending {target} failed: {done['stderr'].strip() or done['stdout'].strip()}")
-                redirection = ">>"
 
-    def _module(
-        self, wanted: distribution.Distribution, state: str, variables: dict[str, Any]
-    ) -> dict[str, Any]:
+    def _module(self, wanted: distribution.Distribution, state: str, variables: dict[str, Any]) -> dict[str, Any]:
         arguments = {"files": [file.wanted() for file in wanted.files], "state": state}
         answer: dict[str, Any] = self._execute_module(
             module_name="host_components", module_args=arguments, task_vars=variables
@@ -96,5 +97,5 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
 
 def _diff(change: dict[str, str]) -> dict[str, str]:
-    after = f"sha256 {change['sha256']}\n"
-    return {"before_header": change["path"], "after_header": change["path"], "before": change["what"] + "\n", "after": after}
+    path, after = change["path"], f"sha256 {change['sha256']}\n"
+    return {"before_header": path, "after_header": path, "before": f"{change['what']}\n", "after": after}

@@ -1,9 +1,11 @@
 """Fetch or build, on the controller, every component that the inventory's hosts need.
 
-Arguments: ``source`` (auto, release, mirror or go), ``mirror`` (base URL), ``registry`` (mirror of image registries),
-``versions`` (by component), ``state_directory`` (where the lock goes), ``architectures`` (empty: those of the hosts, as their
-reports say). Returns ``source``, ``reason`` (why that source) and ``components``, a list of
-``{name, version, arch, origin, verified, fresh}``. In check mode nothing is fetched, and only said whether something would be.
+``source`` (auto, release, mirror or go), ``mirror`` (base URL), ``registry`` (mirror of image registries),
+``versions`` (by component), ``state_directory`` (where the lock goes), ``architectures`` (empty: those of the hosts, as
+their reports say). Returns ``source``, ``reason`` (why that source) and ``components``, a list of
+``{name, version, arch, origin, verified, fresh}``.
+
+In check mode nothing is fetched, and only said whether something would be.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import os
 import shutil
 import stat
 import tempfile
-from typing import Any, Dict, List
+from typing import IO, Any, Dict, List
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -21,11 +21,12 @@ DOCUMENTATION = r"""
 module: host_components
 short_description: Files of components on a host, compared and put in place by content
 description:
-  - With O(state=compared), says which of O(files) are missing or different, and makes an empty C(staging) directory for them.
-  - With O(state=installed), verifies the SHA-256 of each file in that directory, named after it, and puts it in place by
-    rename, so that a running process keeps the file that it was started from.
-  - Remembers what it wrote in C(/var/lib/kubeproof/components.json), with which a later comparison needs no hashing, and in
-    C(/var/lib/kubeproof/manifest.json), with which a reset can undo it.
+  - With O(state=compared), says which of O(files) are missing or different, and makes an empty directory for them,
+    C(/var/lib/kubeproof/staging).
+  - With O(state=installed), verifies the SHA-256 of each file in that directory, named after it, and puts it in place
+    by rename, so that a running process keeps the file that it was started from.
+  - Remembers what it wrote in C(/var/lib/kubeproof/components.json), with which a later comparison needs no hashing,
+    and in C(/var/lib/kubeproof/manifest.json), with which a reset can undo it.
 options:
   files:
     description: What must be there. Owned by root.
@@ -73,6 +74,7 @@ class Manifest:
         write_json(self.path, {"version": 1, "entries": self.entries})
 
     def knows(self, kind: str, path: str) -> bool:
+        """Whether a thing was remembered before."""
         return (kind, path) in self._known
 
     def backup(self, path: str) -> str:
@@ -107,6 +109,7 @@ class Files:
         return "" if right else "attributes"
 
     def attributes(self, wanted: Entry) -> None:
+        """Right owner and mode of a file whose content is right."""
         os.chown(wanted["path"], 0, 0)
         os.chmod(wanted["path"], int(wanted["mode"], 8))
         self._remember(wanted["path"], wanted["sha256"])
@@ -127,6 +130,7 @@ class Files:
         self._remember(path, wanted["sha256"])
 
     def save(self) -> None:
+        """Write the record, if it changed."""
         if self._dirty:
             write_json(self.path, {"version": 1, "files": self.record})
 
@@ -165,6 +169,7 @@ def place(staged: str, wanted: Entry, path: str) -> None:
 
 
 def copy_and_place(staged: str, wanted: Entry, path: str) -> None:
+    """The same for a file on another file system."""
     descriptor, temporary = tempfile.mkstemp(prefix=".kubeproof-", dir=os.path.dirname(path))
     try:
         with os.fdopen(descriptor, "wb") as target, open(staged, "rb") as source:
@@ -177,17 +182,20 @@ def copy_and_place(staged: str, wanted: Entry, path: str) -> None:
 
 
 def verify(digest: str, wanted: Entry) -> None:
+    """Refuse content other than what was announced."""
     if digest != wanted["sha256"]:
         raise Refused("what arrived for %s has SHA-256 %s, not %s; it was not installed"
                       % (wanted["path"], digest, wanted["sha256"]))  # fmt: skip
 
 
 def sha256(path: str) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
     with open(path, "rb") as stream:
         return hash_stream(stream)
 
 
-def hash_stream(stream: Any) -> str:
+def hash_stream(stream: IO[bytes]) -> str:
+    """The SHA-256 of the rest of a stream, in hexadecimal."""
     digest = hashlib.sha256()
     for block in iter(lambda: stream.read(BLOCK), b""):
         digest.update(block)
@@ -205,6 +213,7 @@ def read_json(path: str) -> Dict[str, Any]:
 
 
 def write_json(path: str, document: Dict[str, Any]) -> None:
+    """Replace a file in one step."""
     os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(prefix=".kubeproof-", dir=os.path.dirname(path))
     with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
@@ -242,6 +251,7 @@ def prepare_staging(needed: bool) -> None:
 
 
 def main() -> None:
+    """Run as an Ansible module."""
     module = AnsibleModule(
         argument_spec={
             "files": {

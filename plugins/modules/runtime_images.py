@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import subprocess
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Set
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -13,7 +13,7 @@ DOCUMENTATION = r"""
 module: runtime_images
 short_description: Container images from archives on the host
 description:
-  - Imports each archive whose image containerd does not have, or has with another digest, into the namespace of Kubernetes.
+  - Imports each archive whose image containerd does not have, or has with another digest, into Kubernetes' namespace.
   - Labels images that the kubelet must never remove.
 options:
   images:
@@ -57,21 +57,23 @@ class Runtime:
     def __init__(self, ctr: str, socket: str) -> None:
         self._command = [ctr, "--address", socket, "--namespace", "k8s.io", "images"]
 
-    def images(self) -> Dict[str, "Image"]:
+    def images(self) -> Dict[str, Image]:
         """Images by reference."""
         rows = self._run("list").splitlines()[1:]
         return {row.split()[0]: Image(row) for row in rows if row.strip()}
 
     def load(self, archive: str, pinned: bool) -> None:
+        """Import and unpack an archive."""
         # `--local`: containerd's transfer service takes twice as long for the same.
         self._run("import", "--local", *(["--label", PINNED] if pinned else []), archive)
 
     def pin(self, reference: str) -> None:
+        """Keep the kubelet from removing an image when the disk runs full."""
         self._run("label", reference, PINNED)
 
     def _run(self, *arguments: str) -> str:
         command = [*self._command, *arguments]
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError("`%s` failed: %s" % (" ".join(command), done.stderr.strip() or done.stdout.strip()))
         return done.stdout
@@ -87,6 +89,7 @@ class Image:
 
 
 def main() -> None:
+    """Run as an Ansible module."""
     module = AnsibleModule(
         argument_spec={
             "images": {
@@ -117,7 +120,7 @@ def main() -> None:
 
 
 def converge(
-    runtime: Runtime, wanted: List[Dict[str, Any]], pinned: "set[str]", check_mode: bool
+    runtime: Runtime, wanted: List[Dict[str, Any]], pinned: Set[str], check_mode: bool
 ) -> List[Dict[str, str]]:
     """Import what is missing, several at once, and pin; returns what was done, or in check mode what would be."""
     present = runtime.images()
@@ -134,7 +137,7 @@ def converge(
     return changes + [{"path": reference, "what": "pinned"} for reference in unpinned]
 
 
-def load(runtime: Runtime, images: List[Dict[str, Any]], pinned: "set[str]") -> None:
+def load(runtime: Runtime, images: List[Dict[str, Any]], pinned: Set[str]) -> None:
     """Import archives, and make sure that each held the image that it was to hold."""
     if not images:
         return
@@ -147,6 +150,7 @@ def load(runtime: Runtime, images: List[Dict[str, Any]], pinned: "set[str]") -> 
 
 
 def matches(present: Dict[str, Image], wanted: Dict[str, Any]) -> bool:
+    """Whether the runtime has an image as it must be."""
     return wanted["reference"] in present and present[wanted["reference"]].digest == wanted["digest"]
 
 

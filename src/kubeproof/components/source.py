@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -83,4 +84,6 @@ def _silent_hosts(mirror: str, needed: tuple[Component, ...], downloader: Downlo
         for artifact in artifacts(component, "amd64", tuple(component.binaries.values())[:1]):
             url = mirrored(artifact.checksums, mirror)
             urls.setdefault(urlsplit(url).netloc, url)
-    return [host for host, url in urls.items() if not downloader.answers(url)]
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        answers = pool.map(downloader.answers, urls.values())
+        return [host for host, answered in zip(urls, answers, strict=True) if not answered]
