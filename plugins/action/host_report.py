@@ -34,7 +34,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
 
 def _unexamined(*, unreachable: bool, problem: str) -> dict[str, Any]:
-    fact = {"unreachable": unreachable, "problem": problem.strip()}
+    # Of ssh's plugin's long message only what ssh itself said.
+    fact = {"unreachable": unreachable, "problem": problem.rpartition("can be reached over ssh: ")[2].strip()}
     return {"changed": False, "ansible_facts": {"kubeproof_host": fact}}
 
 

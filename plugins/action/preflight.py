@@ -63,11 +63,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def _settings(
         self, task_vars: Mapping[str, Any]
     ) -> tuple[Sequence[preflight.Variables], Iterable[preflight.Finding]]:
+        # Also of hosts that --limit leaves out: they are of the same cluster.
         hosts = [self._variables(name, facts=False) for name in _members(task_vars)]
         return hosts, preflight.check_settings(hosts, _plain(task_vars["groups"]), self._specs)
 
     def _hosts(self, task_vars: Mapping[str, Any]) -> tuple[Sequence[preflight.Variables], Iterable[preflight.Finding]]:
-        hosts = [self._variables(name, facts=True) for name in _members(task_vars)]
+        asked = set(task_vars["ansible_play_hosts_all"])
+        hosts = [self._variables(name, facts=True) for name in _members(task_vars) if name in asked]
         reported = [replace(entry, host=_reported(entry.host, task_vars)) for entry in hosts]
         return reported, preflight.check_hosts(reported, _wanted(reported))
 
@@ -118,14 +120,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         found: dict[str, Any] = {}
         for directory in ("vars", "defaults"):
             for path in sorted(specs.ROLES.glob(f"*/{directory}/main.yml")):
-                found |= self._loader.load_from_file(str(path), trusted_as_template=True) or {}
+                found |= self._loader.load_from_file(str(path), cache="none", trusted_as_template=True) or {}
         return found
 
 
 def _members(task_vars: Mapping[str, Any]) -> list[str]:
-    """Hosts of the play that are in a group of ours, the unreachable too."""
-    ours = {str(host) for group in preflight.GROUPS for host in task_vars["groups"].get(group, ())}
-    return [str(host) for host in task_vars["ansible_play_hosts_all"] if host in ours]
+    """The cluster's hosts: those in a group of ours, each once, in the inventory's order."""
+    return list(dict.fromkeys(str(host) for group in preflight.GROUPS for host in task_vars["groups"].get(group, ())))
 
 
 def _ignored(hosts: Iterable[preflight.Variables]) -> set[str]:

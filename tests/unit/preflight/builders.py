@@ -25,34 +25,33 @@ _DISK = {
 _LIMITS = {"nofile": 1048576, "nproc": 65536}
 _CAPABILITIES = ["CAP_NET_ADMIN", "CAP_SYS_ADMIN", "CAP_SYS_MODULE", "CAP_SYS_RESOURCE"]
 
-RULES = Rules.parse(
-    {
-        "cluster_api_port": 6443,
-        "cluster_balancer_port": 7443,
-        "cluster_bin_directory": "/usr/local/bin",
-        "cluster_etcd_port": 2379,
-        "containerd_root_directory": "/var/lib/containerd",
-        "controller_manager_port": 10257,
-        "etcd_data_directory": "/var/lib/etcd",
-        "etcd_peer_port": 2380,
-        "kube_proxy_health_port": 10256,
-        "kube_proxy_metrics_port": 10249,
-        "kube_proxy_mode": "nftables",
-        "kubelet_health_port": 10248,
-        "kubelet_port": 10250,
-        "preflight_clock_skew_error": 5.0,
-        "preflight_clock_skew_warning": 1.0,
-        "preflight_controller_clock_skew_error": 60.0,
-        "preflight_minimum_disk": {
-            "cluster_bin_directory": 700,
-            "containerd_root_directory": 1000,
-            "etcd_data_directory": 1000,
-        },
-        "preflight_minimum_memory": {"etcd": 1000, "control_plane": 1700, "workers": 900},
-        "preflight_operating_systems": {"debian": ["12"]},
-        "scheduler_port": 10259,
-    }
-)
+VALUES: dict[str, Any] = {
+    "cluster_api_port": 6443,
+    "cluster_balancer_port": 7443,
+    "cluster_bin_directory": "/usr/local/bin",
+    "cluster_etcd_port": 2379,
+    "containerd_root_directory": "/var/lib/containerd",
+    "controller_manager_port": 10257,
+    "etcd_data_directory": "/var/lib/etcd",
+    "etcd_peer_port": 2380,
+    "kube_proxy_health_port": 10256,
+    "kube_proxy_metrics_port": 10249,
+    "kube_proxy_mode": "nftables",
+    "kubelet_health_port": 10248,
+    "kubelet_port": 10250,
+    "preflight_clock_skew_error": 5.0,
+    "preflight_clock_skew_warning": 1.0,
+    "preflight_controller_clock_skew_error": 60.0,
+    "preflight_minimum_disk": {
+        "cluster_bin_directory": 700,
+        "containerd_root_directory": 1000,
+        "etcd_data_directory": 1000,
+    },
+    "preflight_minimum_memory": {"etcd": 1000, "control_plane": 1700, "workers": 900},
+    "preflight_operating_systems": {"debian": ["12"]},
+    "scheduler_port": 10259,
+}
+RULES = Rules.parse(VALUES)
 
 
 def report(number: int = 1, **changes: Any) -> HostReport:

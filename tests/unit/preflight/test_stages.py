@@ -1,0 +1,63 @@
+"""The stage that judges hosts, as a whole: each kind of check takes part."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from kubeproof import preflight
+from kubeproof.preflight import Host, Variables
+
+from .builders import VALUES, host, interface
+
+CLUSTER = {"cluster_pod_network": "10.244.0.0/16", "cluster_service_network": "10.96.0.0/16"}
+WANTED = {"kube-apiserver": "1.36.3"}
+
+
+def entry(found: Host, broken: dict[str, str] | None = None, **values: Any) -> Variables:
+    return Variables(found, {}, {**VALUES, **CLUSTER, **values}, broken or {})
+
+
+def ids(*hosts: Variables) -> list[tuple[str, str]]:
+    return [(finding.id, finding.host) for finding in preflight.check_hosts(hosts, WANTED)]
+
+
+def test_good_hosts() -> None:
+    assert ids(entry(host(1)), entry(host(2))) == []
+
+
+def test_no_hosts() -> None:
+    assert ids() == []
+
+
+def test_every_kind_of_check_takes_part() -> None:
+    spoilt = host(
+        2,
+        hostname="host1",
+        selinux="enforcing",
+        interfaces={"tun0": interface("10.96.0.1/24")},
+        installed={"versions": {"kube-apiserver": "1.34.0"}},
+    )
+    assert ids(entry(host(1)), entry(replace(spoilt, address="10.0.0.1"))) == [
+        ("address", "host2"),
+        ("selinux", "host2"),
+        ("hostname", "host2"),
+        ("duplicate-address", "host2"),
+        ("network-overlap", "host2"),
+        ("version-step", "host2"),
+    ]
+
+
+def test_each_host_is_judged_by_its_own_settings() -> None:
+    tolerant = entry(host(1, os={"version": "13"}), preflight_operating_systems={"debian": ["13"]})
+    strict = entry(host(2, os={"version": "13"}))
+    assert ids(tolerant, strict) == [("operating-system", "host2")]
+
+
+def test_a_host_whose_settings_cannot_be_rendered_is_left_out_of_the_rest() -> None:
+    broken = {"cluster_host_address": "no interface eth9"}
+    assert ids(entry(host(1), broken), entry(host(2, selinux="enforcing"))) == [
+        ("invalid-setting", "host1"),
+        ("selinux", "host2"),
+    ]
+    assert ids(entry(host(1), broken)) == [("invalid-setting", "host1")]
