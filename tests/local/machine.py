@@ -12,7 +12,7 @@ from kubeproof.process import attempt, run
 # Lifetimes of addresses count down, and what an interface has sent counts up.
 _VOLATILE = ("valid_life_time", "preferred_life_time", "expires")
 
-_SETTINGS = r"^net\.(bridge|ipv4\.ip_forward$|ipv[46]\.conf\.(all|default)\.)"
+_SETTINGS = r"^fs\.inotify\.|^net\.(bridge|ipv4\.ip_forward$|ipv[46]\.conf\.(all|default)\.)"
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,11 @@ class Machine:
             volumes=frozenset(run(["podman", "volume", "ls", "--quiet"]).split()),
             memory_of_kubeproof=frozenset(str(path) for path in Path("/run/kubeproof").rglob("*")),
         )
+
+    @property
+    def network_settings(self) -> list[str]:
+        """Those of the settings that say where packets go."""
+        return [line for line in self.settings.splitlines() if line.startswith("net.")]
 
 
 def _steady(command: list[str]) -> str:

@@ -24,7 +24,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
     wanted = _plan(arguments.inventory)
     if arguments.action == "create":
-        lifecycle.create(wanted, paths.cache_directory(), print, replace=arguments.replace)
+        if not lifecycle.create(wanted, paths.cache_directory(), print, replace=arguments.replace):
+            print("nothing changed")
     elif arguments.action == "destroy":
         if not lifecycle.destroy(wanted, print):
             print("there are no hosts to remove")

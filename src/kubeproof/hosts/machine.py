@@ -1,8 +1,8 @@
 """What local hosts need of the machine that carries them, remembered so that the last to leave puts it back.
 
 ``/run/kubeproof`` holds, as long as there are hosts: ``networks/NAME`` for each network, ``modules/NAME`` for each
-kernel module that was loaded for them, and ``ip_forward``, the setting as it was found. Like what it describes, the
-directory does not survive a restart of the machine.
+kernel module that was loaded for them, and ``settings/NAME`` with the value of each kernel setting as it was found.
+Like what it describes, the directory does not survive a restart of the machine.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from kubeproof.errors import KubeproofError
 from kubeproof.process import attempt, run
 
 RUN = Path("/run/kubeproof")
-_IP_FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
+_SETTINGS = Path("/proc/sys")
 
 # Kernel modules that components use, and what shows that one is there, built into the kernel or loaded. They are the
 # whole machine's: a container can't load its own.
@@ -23,6 +23,10 @@ _MODULES = {
     "nf_conntrack": "/proc/sys/net/netfilter/nf_conntrack_max",
     "overlay": "/sys/module/overlay",
 }
+
+# Limits for each user that all hosts share, since their roots are one user to the kernel. Every systemd, kubelet and
+# containerd watches files; the usual limit of 128 watchers is used up by the third host or so.
+_LIMITS = {"fs.inotify.max_user_instances": 8192, "fs.inotify.max_user_watches": 524288}
 
 # What br_netfilter switches on for the machine's own bridges when it is loaded, and what nobody had asked for.
 _BRIDGE_FILTERS = ("bridge-nf-call-arptables", "bridge-nf-call-ip6tables", "bridge-nf-call-iptables")
@@ -35,14 +39,13 @@ def claim(network_name: str) -> None:
     for module, sign in _MODULES.items():
         if not Path(sign).exists():
             _load(module)
+    for setting, least in _LIMITS.items():
+        _raise(setting, least)
 
 
 def forward_packets() -> None:
     """Let the machine forward packets, as hosts that are reached from or reach the outside need it to."""
-    found = _IP_FORWARD.read_text()
-    if found.strip() == "0":
-        (RUN / "ip_forward").write_text(found)
-        _IP_FORWARD.write_text("1")
+    _raise("net.ipv4.ip_forward", 1)
 
 
 def release(network_name: str) -> None:
@@ -50,12 +53,28 @@ def release(network_name: str) -> None:
     (RUN / "networks" / network_name).unlink(missing_ok=True)
     if not RUN.is_dir() or any((RUN / "networks").iterdir()):
         return
-    if (RUN / "ip_forward").is_file():
-        _IP_FORWARD.write_text((RUN / "ip_forward").read_text())
+    for remembered in (RUN / "settings").glob("*"):
+        _path(remembered.name).write_text(remembered.read_text())
     for mark in (RUN / "modules").glob("*"):
         # Refused while something else has come to use it.
         attempt(["modprobe", "--remove", mark.name])
     shutil.rmtree(RUN)
+
+
+def _raise(setting: str, least: int) -> None:
+    """Set a kernel setting to a value, unless it is as high already, and remember what it was."""
+    found = _path(setting).read_text()
+    if int(found) >= least:
+        return
+    remembered = RUN / "settings" / setting
+    remembered.parent.mkdir(exist_ok=True)
+    if not remembered.exists():
+        remembered.write_text(found)
+    _path(setting).write_text(str(least))
+
+
+def _path(setting: str) -> Path:
+    return _SETTINGS / setting.replace(".", "/")
 
 
 def resolvers() -> list[str]:
