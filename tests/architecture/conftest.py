@@ -1,5 +1,60 @@
-"""Fixtures of the verification: the cluster as kubeproof.verify.plugin finds it, and the pods that tests share."""
+"""What tests of several files share, besides the fixtures of kubeproof.verify.plugin."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from kubeproof.verify.api import Api
+from kubeproof.verify.cluster import Cluster
+from kubeproof.verify.objects import Object
+from kubeproof.verify.pods import HTTP_PORT, Setting
+from kubeproof.verify.workloads import early, prepared_together
+from kubeproof.verify.workspace import Departure, Workspace, departing
+
 pytest_plugins = ["kubeproof.verify.plugin"]
+
+# Enough nodes to tell a rule from an exception; on a large cluster not all of them are bothered.
+_MAX_AGENTS = 8
+
+
+@prepared_together()
+def agents(setting: Setting) -> list[Object]:
+    """A server on each node, which is also a client for tests, and two services that have all of them behind them.
+
+    They are put on their nodes without the scheduler's help, so that its faults are not taken for the network's.
+    """
+    everyone = {"app": "agent"}
+    probe = {"httpGet": {"path": "/readyz", "port": HTTP_PORT}, "periodSeconds": 1}
+    pods = [
+        setting.pod(
+            f"agent-{number}",
+            [setting.server("server", readinessProbe=probe)],
+            labels={**everyone, "agent": str(number)},
+            automountServiceAccountToken=True,
+            **setting.on_node(node),
+        )
+        for number, node in enumerate(setting.nodes[:_MAX_AGENTS])
+    ]
+    return [
+        *pods,
+        setting.service("agents", everyone),
+        setting.service("agents-headless", everyone, clusterIP="None"),
+        setting.service("agents-outside", everyone, type="NodePort"),
+        setting.service("agent-alone", {"agent": "0"}),
+    ]
+
+
+@early
+def going(lab: Cluster, api: Api, work: Workspace) -> Iterator[Departure]:
+    """A namespace with content, on its way out: its controller waits five seconds before it begins."""
+    namespace = work.namespace("going")
+    metadata = {"name": "content", "namespace": namespace}
+    for manifest in (
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata},
+        {"apiVersion": "v1", "kind": "Secret", "metadata": metadata},
+        {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"ports": [{"port": 80}]}},
+        {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": metadata},
+    ):
+        api.create(manifest)
+    with departing(api, lab.etcd, namespace) as departure:
+        yield departure

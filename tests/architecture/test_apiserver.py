@@ -15,7 +15,7 @@ import pytest
 
 from kubeproof.verify import certificates, objects, sockets
 from kubeproof.verify.api import Api
-from kubeproof.verify.cluster import AUTHORITY, CREDENTIALS, Cluster
+from kubeproof.verify.cluster import AUTHORITY, CREDENTIALS, Cluster, ComponentCredentials
 from kubeproof.verify.evidence import Evidence
 from kubeproof.verify.hosts import Host, each
 from kubeproof.verify.kubeconfig import Access, Anonymous, Credentials, Token
@@ -76,16 +76,14 @@ def test_only_api_servers_are_connected_to_etcd(lab: Cluster, evidence: Evidence
 @pytest.mark.claim("api-front-end")
 def test_components_credentials_do_not_open_etcd(lab: Cluster, evidence: Evidence) -> None:
     endpoints = [url for member in lab.etcd.members() for url in member.client_urls]
+    hosts = {who.component: lab.hosts.group(who.group)[0] for who in CREDENTIALS}
+    with ThreadPoolExecutor(len(CREDENTIALS)) as pool:
+        answers = pool.map(lambda who: _ask_etcd(hosts[who.component], who, endpoints), CREDENTIALS)
     refusals: dict[str, str] = {}
-    for who in CREDENTIALS:
-        host = lab.hosts.group(who.group)[0]
-        answers = host.probe(
-            *({"do": "http", "url": f"{url}/v3/kv/range", "method": "POST", "body": json.dumps({"key": "Lw=="}),
-               "cert": who.cert, "key": who.key} for url in endpoints)
-        )  # fmt: skip
-        for url, answer in zip(endpoints, answers, strict=True):
-            assert "error" in answer, f"etcd at {url} talks to the {who.component} of {host}: {answer}"
-            refusals[f"{who.component} of {host} at {url}"] = answer["error"]
+    for who, answers_to in zip(CREDENTIALS, answers, strict=True):
+        for url, answer in zip(endpoints, answers_to, strict=True):
+            assert "error" in answer, f"etcd at {url} talks to the {who.component} of {hosts[who.component]}: {answer}"
+            refusals[f"{who.component} of {hosts[who.component]} at {url}"] = answer["error"]
     evidence["refused"] = refusals
     evidence.headline = f"{len(CREDENTIALS)} other components' certificates refused by etcd"
 
@@ -94,7 +92,7 @@ def test_components_credentials_do_not_open_etcd(lab: Cluster, evidence: Evidenc
 def test_callers_who_cannot_show_who_they_are_are_turned_away(
     lab: Cluster, api: Api, namespace: str, evidence: Evidence
 ) -> None:
-    token = _service_account_token(api, namespace, "default")
+    token = _service_account_token(api, namespace, "known")
     now = datetime.datetime.now(datetime.UTC)
     intruders: dict[str, Credentials] = {
         "nothing": Anonymous(),
@@ -127,7 +125,7 @@ def test_callers_who_cannot_show_who_they_are_are_turned_away(
 
 @pytest.mark.claim("api-authorization")
 def test_an_account_without_rights_may_do_nothing(api: Api, namespace: str, evidence: Evidence) -> None:
-    token = _service_account_token(api, namespace, "default")
+    token = _service_account_token(api, namespace, "powerless")
     attempts = [
         ("GET", objects.core(namespace, "secrets"), None),
         ("GET", "/api/v1/nodes", None),
@@ -151,7 +149,6 @@ def test_a_node_reaches_only_what_concerns_it(
         metadata = {"name": f"of-{node.name}", "namespace": setting.namespace}
         api.create({"apiVersion": "v1", "kind": "Secret", "metadata": metadata})
     pod = _user_of_secret(setting, f"of-{mine.name}", mine.name)
-    api.create(pod)
     workloads.run(pod, until=lambda item: bool(item["status"].get("podIP")))
 
     secrets = objects.core(setting.namespace, "secrets")
@@ -296,6 +293,11 @@ def test_no_increment_of_concurrent_writers_is_lost(api: Api, namespace: str, ev
     )
 
 
+def _ask_etcd(host: Host, who: ComponentCredentials, endpoints: list[str]) -> list[dict[str, Any]]:
+    request = {"do": "http", "method": "POST", "body": json.dumps({"key": "Lw=="}), "cert": who.cert, "key": who.key}
+    return host.probe(*({**request, "url": f"{url}/v3/kv/range"} for url in endpoints))
+
+
 def _each_server(lab: Cluster) -> list[Access]:
     """The access to each API server by itself: behind a balancer one may differ from the others."""
     return [
@@ -308,11 +310,10 @@ def _self_review() -> Object:
 
 
 def _service_account_token(api: Api, namespace: str, account: str) -> str:
-    path = f"{objects.core(namespace, 'serviceaccounts')}/{account}"
     manifest = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account, "namespace": namespace}}
-    api.observe_one(manifest, lambda _: True, what=f"service account {account} in a new namespace", timeout=10)
+    api.create(manifest)
     request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 600}}
-    return str(api.request("POST", f"{path}/token", request).required()["status"]["token"])
+    return str(api.request("POST", f"{objects.path(manifest)}/token", request).required()["status"]["token"])
 
 
 def _altered(token: str) -> str:

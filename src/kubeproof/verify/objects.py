@@ -23,6 +23,20 @@ _RESOURCES = {
     "ServiceAccount": "serviceaccounts",
 }
 
+_SUFFIXES = {
+    "Ki": 2**10,
+    "Mi": 2**20,
+    "Gi": 2**30,
+    "Ti": 2**40,
+    "n": 1e-9,
+    "u": 1e-6,
+    "m": 1e-3,
+    "k": 1e3,
+    "M": 1e6,
+    "G": 1e9,
+    "T": 1e12,
+}
+
 
 def collection(manifest: Mapping[str, Any]) -> str:
     """The path of the collection that an object belongs to."""
@@ -66,3 +80,23 @@ def condition(item: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
 def holds(item: Mapping[str, Any], kind: str) -> bool:
     """Whether a condition of an object's status is true."""
     return condition(item, kind).get("status") == "True"
+
+
+def quantity(text: str | int) -> float:
+    """A quantity of a resource as a number, of cores or bytes or pieces."""
+    told = str(text)
+    for suffix, factor in _SUFFIXES.items():
+        if told.endswith(suffix):
+            return float(told.removesuffix(suffix)) * factor
+    return float(told)
+
+
+def requested(pod: Mapping[str, Any], resource: str) -> float:
+    """What a pod asks of its node: all its containers together, or the greediest of those that come before them."""
+
+    def of(container: Mapping[str, Any]) -> float:
+        return quantity(container.get("resources", {}).get("requests", {}).get(resource, 0))
+
+    together = sum(of(container) for container in pod["spec"]["containers"])
+    before = max((of(container) for container in pod["spec"].get("initContainers", [])), default=0.0)
+    return max(together, before) + quantity(pod["spec"].get("overhead", {}).get(resource, 0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import signal
 import time
@@ -17,7 +18,7 @@ from kubeproof import inventory, paths
 from kubeproof.errors import KubeproofError
 from kubeproof.inventory import Inventory
 from kubeproof.verify import claims, cluster, kubeconfig, report, workspace
-from kubeproof.verify.api import Api, ApiError, connect
+from kubeproof.verify.api import Api, ApiError, NotObserved, connect
 from kubeproof.verify.claims import Claim, Level
 from kubeproof.verify.cluster import Cluster, NotObservable
 from kubeproof.verify.evidence import Evidence
@@ -25,9 +26,10 @@ from kubeproof.verify.hosts import CONNECTIONS, CommandFailed, Hosts
 from kubeproof.verify.pods import Blocked, Setting
 from kubeproof.verify.report import Circumstances, Outcome, Results, TestResult
 from kubeproof.verify.terminal import Board
-from kubeproof.verify.workloads import Workloads
+from kubeproof.verify.workloads import EARLY, Workloads
 from kubeproof.verify.workspace import Workspace
 
+_ACCOUNT_SECONDS = 20.0
 DEFAULT_REPORT = Path("reports") / "verification.json"
 
 _CLAIM = pytest.StashKey[Claim]()
@@ -98,8 +100,8 @@ class Recorder:
             item.stash[_CLAIM] = _claim_of(item, catalogue)
         for claim in catalogue.claims:
             if claim.id not in self._selected:
-                self.results.left_out[claim.id] = "not asked for"
-            elif claim.level > self.level:
+                self.results.left_out[claim.id] = report.NOT_ASKED_FOR
+            elif claim.level > self.level and not claim.untested:
                 self.results.left_out[claim.id] = f"only at level {claim.level}"
         order = {claim.id: number for number, claim in enumerate(catalogue.claims)}
         left_out = [item for item in items if item.stash[_CLAIM].id in self.results.left_out]
@@ -225,12 +227,17 @@ def described(pytestconfig: pytest.Config) -> Inventory:
 
 
 @pytest.fixture(scope="session")
-def lab(described: Inventory, pytestconfig: pytest.Config) -> Iterator[Cluster]:
+def kubeconfig_path(described: Inventory, pytestconfig: pytest.Config) -> Path:
+    """The administrator's kubeconfig."""
+    return pytestconfig.getoption("kubeconfig") or described.state / "admin.kubeconfig"
+
+
+@pytest.fixture(scope="session")
+def lab(described: Inventory, kubeconfig_path: Path, pytestconfig: pytest.Config) -> Iterator[Cluster]:
     """The cluster, reachable in all its parts; without that there is nothing to verify."""
-    config = pytestconfig.getoption("kubeconfig") or described.state / "admin.kubeconfig"
     connection = pytestconfig.getoption("connection") or CONNECTIONS[0]
     try:
-        with connect(kubeconfig.load(config)) as api, Hosts(described, connection) as hosts:
+        with connect(kubeconfig.load(kubeconfig_path)) as api, Hosts(described, connection) as hosts:
             hosts.check()
             found = Cluster(described, hosts, api)
             pytestconfig.stash[_RECORDER].cluster = _describe(found)
@@ -263,7 +270,15 @@ def namespace(work: Workspace) -> str:
 def setting(lab: Cluster, namespace: str, pytestconfig: pytest.Config) -> Setting:
     """What all test pods have in common."""
     image = pytestconfig.getoption("test_image") or cluster.recorded_image(lab.inventory, lab.nodes)
-    return Setting(namespace, image)
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": namespace}}
+    try:
+        lab.api.observe_one(
+            account, lambda _: True, what="service account of a new namespace", timeout=_ACCOUNT_SECONDS
+        )
+    except NotObserved as error:
+        # Without it the API server admits no pod.
+        raise Blocked("controller-manager", str(error)) from None
+    return Setting(namespace, image, nodes=tuple(node.name for node in lab.nodes))
 
 
 @pytest.fixture(scope="session")
@@ -278,8 +293,12 @@ def workloads(api: Api, setting: Setting, request: pytest.FixtureRequest) -> Wor
 @pytest.fixture(scope="session", autouse=True)
 def _early(request: pytest.FixtureRequest) -> None:
     """Have pods start while the first claims, which need none, are looked at."""
-    if any("workloads" in getattr(item, "fixturenames", ()) for item in request.session.items):
-        request.getfixturevalue("workloads")
+    used = {name for item in request.session.items for name in getattr(item, "fixturenames", ())}
+    for name in EARLY:
+        if name in used:
+            # Whoever needs it is told again what went wrong; other claims can do without.
+            with contextlib.suppress(*_EXPLAINED):
+                request.getfixturevalue(name)
 
 
 def _describe(found: Cluster) -> dict[str, Any]:

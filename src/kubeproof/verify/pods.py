@@ -14,6 +14,7 @@ from kubeproof.verify.objects import Object
 HTTP_PORT = 8080
 UDP_PORT = 8081
 READY_SECONDS = 60.0
+KUBELET_DIRECTORY = "/var/lib/kubelet"
 _SECURITY = {
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
@@ -36,6 +37,7 @@ class Setting:
 
     namespace: str
     image: str
+    nodes: tuple[str, ...]
 
     def container(self, name: str, arguments: Sequence[str], **more: Any) -> Object:
         """A container of the test image, modest and harmless."""
@@ -124,6 +126,17 @@ class Pod:
         """Its address in the pod network."""
         return str(self.item["status"]["podIP"])
 
+    @property
+    def token_volume(self) -> str:
+        """The volume with its service account's token."""
+        return next(
+            str(each["name"]) for each in self.item["spec"]["volumes"] if each["name"].startswith("kube-api-access")
+        )
+
+    def volume_on_host(self, kind: str, name: str) -> str:
+        """Where its node has one of its volumes, as long as the pod runs."""
+        return f"{KUBELET_DIRECTORY}/pods/{self.uid}/volumes/kubernetes.io~{kind}/{name}"
+
     def container(self, name: str) -> Mapping[str, Any]:
         """The status of one of its containers."""
         for status in self.item["status"]["containerStatuses"]:
@@ -177,6 +190,11 @@ def _json(body: Any) -> dict[str, Any]:
 def is_ready(item: Object) -> bool:
     """Whether a pod is ready."""
     return objects.holds(item, "Ready")
+
+
+def is_running(item: Object) -> bool:
+    """Whether a pod's containers have been started."""
+    return bool(item["status"].get("phase") == "Running")
 
 
 def blame(item: Object) -> Blocked:

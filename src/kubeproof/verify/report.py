@@ -13,6 +13,7 @@ from typing import Any
 from kubeproof.verify.claims import Catalogue, Claim
 
 SCHEMA = "kubeproof.report/1"
+NOT_ASKED_FOR = "not asked for"
 
 
 class Outcome(enum.StrEnum):
@@ -75,7 +76,7 @@ class ClaimResult:
 
 @dataclass
 class Results:
-    """The results of a verification as they come in. ``left_out``: claims not asked for, each with the reason."""
+    """The results of a verification as they come in. ``left_out``: claims that were not to be looked at, and why."""
 
     catalogue: Catalogue
     left_out: dict[str, str] = field(default_factory=dict)
@@ -86,7 +87,7 @@ class Results:
         """What is known of a claim."""
         tests = tuple(test for test in self.tests if test.claim == claim.id)
         if not tests:
-            reason = claim.untested or self.left_out.get(claim.id) or "the verification ended before"
+            reason = self.left_out.get(claim.id) or claim.untested or "the verification ended before"
             return ClaimResult(claim, Verdict.NOT_PROVEN, reason)
         worst = next(outcome for outcome in _VERDICTS if any(test.outcome is outcome for test in tests))
         reason = "; ".join(test.message for test in tests if test.outcome is worst and test.message)

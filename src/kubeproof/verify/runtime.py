@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kubeproof.verify.hosts import Host
@@ -14,7 +15,9 @@ _LIST = f"""
 for id in $({_CTR} containers ls --quiet 'labels."io.kubernetes.pod.uid"=='%s 2>/dev/null); do
   {_CTR} containers info "$id" 2>/dev/null | python3 -c 'import json,sys
 info = json.load(sys.stdin)
-print(json.dumps([info["ID"], info["Labels"], info.get("SandboxID", "")]))'
+spec = info["Spec"]
+network = [each.get("path", "") for each in spec["linux"]["namespaces"] if each["type"] == "network"]
+print(json.dumps([info["ID"], info["Labels"], info.get("SandboxID", ""), spec["process"].get("env", []), network[0]]))'
 done
 echo ---
 {_CTR} tasks ls 2>/dev/null
@@ -23,7 +26,10 @@ echo ---
 
 @dataclass(frozen=True)
 class Container:
-    """A container, or a pod's sandbox, in the runtime. ``pid`` is 0 for one that does not run."""
+    """A container, or a pod's sandbox, in the runtime. ``pid`` is 0 for one that does not run.
+
+    ``network`` is the file that stands for its network namespace; empty if it shares the host's.
+    """
 
     id: str
     name: str
@@ -33,6 +39,8 @@ class Container:
     pod_name: str
     namespace: str
     pid: int
+    environment: Mapping[str, str]
+    network: str
 
 
 def containers(host: Host, pod_uid: str) -> list[Container]:
@@ -41,7 +49,7 @@ def containers(host: Host, pod_uid: str) -> list[Container]:
     pids = {row[0]: int(row[1]) for line in tasks.splitlines()[1:] if (row := line.split())[2:] == ["RUNNING"]}
     found = []
     for line in listed.splitlines():
-        container_id, labels, sandbox_id = json.loads(line)
+        container_id, labels, sandbox_id, environment, network = json.loads(line)
         found.append(
             Container(
                 id=container_id,
@@ -52,6 +60,8 @@ def containers(host: Host, pod_uid: str) -> list[Container]:
                 pod_name=labels["io.kubernetes.pod.name"],
                 namespace=labels["io.kubernetes.pod.namespace"],
                 pid=pids.get(container_id, 0),
+                environment=dict(entry.partition("=")[::2] for entry in environment),
+                network=network,
             )
         )
     return found

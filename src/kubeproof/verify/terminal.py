@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from kubeproof.verify.claims import Component
-from kubeproof.verify.report import Circumstances, ClaimResult, Results, TestResult, Verdict
+from kubeproof.verify.report import NOT_ASKED_FOR, Circumstances, ClaimResult, Results, TestResult, Verdict
 
 _SIGNS = {
     Verdict.PROVEN: ("✔", "ok", "green"),
@@ -89,7 +89,7 @@ class Board:
         """The claims without a verdict, together where the reason is the same."""
         by_reason: dict[str, list[str]] = {}
         for result in self._results.claims:
-            if result.verdict is Verdict.NOT_PROVEN:
+            if result.verdict is Verdict.NOT_PROVEN and result.reason != NOT_ASKED_FOR:
                 by_reason.setdefault(result.reason, []).append(result.claim.id)
         if not by_reason:
             return

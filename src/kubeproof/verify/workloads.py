@@ -3,33 +3,65 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import pytest
 
 from kubeproof.verify.api import Api, NotObserved
-from kubeproof.verify.objects import Object, collection, name
+from kubeproof.verify.objects import Object, core, name
 from kubeproof.verify.pods import READY_SECONDS, Pod, Setting, blame, is_ready
 
-Build = Callable[[Setting], Object]
 Until = Callable[[Object], bool]
 
-_BUILDERS: dict[str, tuple[Build, Until]] = {}
+
+@dataclass(frozen=True)
+class _Preparation:
+    build: Callable[[Setting], Sequence[Object]]
+    until: Until
 
 
-def prepared(until: Until = is_ready) -> Callable[[Build], Any]:
+_PREPARATIONS: dict[str, _Preparation] = {}
+EARLY: list[str] = ["workloads"]
+"""Fixtures of the session that begin with it, if a selected test uses them: their value takes time to ripen."""
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def early(function: Function) -> Any:
+    """Make a fixture of the session that begins with it."""
+    EARLY.append(function.__name__)
+    return pytest.fixture(scope="session")(function)
+
+
+def prepared(until: Until = is_ready) -> Callable[[Callable[[Setting], Object]], Any]:
     """Make a fixture of a function that returns a pod's manifest: the Pod, once it is as ``until`` says.
 
     The fixture is of the session. The pod is submitted at its start, if any selected test uses it.
     """
 
-    def fixture_of(build: Build) -> Any:
+    def fixture_of(build: Callable[[Setting], Object]) -> Any:
         fixture_name = build.__name__
-        _BUILDERS[fixture_name] = (build, until)
+        _PREPARATIONS[fixture_name] = _Preparation(lambda setting: [build(setting)], until)
 
         @pytest.fixture(scope="session", name=fixture_name)
         def fixture(workloads: Workloads) -> Pod:
-            return workloads.pod(fixture_name)
+            return workloads.prepared(fixture_name)[0]
+
+        return fixture
+
+    return fixture_of
+
+
+def prepared_together(until: Until = is_ready) -> Callable[[Callable[[Setting], Sequence[Object]]], Any]:
+    """The same for several objects, of which those that are pods become the fixture's value."""
+
+    def fixture_of(build: Callable[[Setting], Sequence[Object]]) -> Any:
+        fixture_name = build.__name__
+        _PREPARATIONS[fixture_name] = _Preparation(build, until)
+
+        @pytest.fixture(scope="session", name=fixture_name)
+        def fixture(workloads: Workloads) -> list[Pod]:
+            return workloads.prepared(fixture_name)
 
         return fixture
 
@@ -43,38 +75,41 @@ class Workloads:
         """Nothing is submitted yet."""
         self.api = api
         self.setting = setting
-        self._submitted: dict[str, Object] = {}
+        self._submitted: dict[str, list[Object]] = {}
 
     def submit(self, fixture_names: Collection[str]) -> None:
-        """Submit the pods of those of the fixtures that are prepared pods."""
-        for fixture_name, (build, _) in _BUILDERS.items():
+        """Submit what those of the fixtures stand for that are prepared."""
+        for fixture_name, preparation in _PREPARATIONS.items():
             if fixture_name in fixture_names:
-                self._submitted[fixture_name] = self.api.create(build(self.setting))
+                created = [self.api.create(manifest) for manifest in preparation.build(self.setting)]
+                self._submitted[fixture_name] = [item for item in created if item["kind"] == "Pod"]
 
-    def pod(self, fixture_name: str) -> Pod:
-        """A submitted pod, once it is as it should be."""
-        return self.run(self._submitted[fixture_name], _BUILDERS[fixture_name][1])
+    def prepared(self, fixture_name: str) -> list[Pod]:
+        """Submitted pods, once they are as they should be."""
+        return self.await_all(self._submitted[fixture_name], _PREPARATIONS[fixture_name].until)
 
-    def run(self, submitted: Object, until: Until = is_ready) -> Pod:
-        """A pod that was created, once it is as it should be. Raises Blocked if it does not get there."""
-        return self.run_all([submitted], until)[0]
+    def run(self, manifest: Object, until: Until = is_ready) -> Pod:
+        """Create a pod, and wait until it is as it should be. Raises Blocked if it does not get there."""
+        return self.await_all([self.api.create(manifest)], until)[0]
 
-    def run_all(self, submitted: Sequence[Object], until: Until = is_ready) -> list[Pod]:
+    def await_all(self, submitted: Sequence[Object], until: Until) -> list[Pod]:
         """Pods that were created, once all are as they should be. Raises Blocked for one that does not get there."""
         wanted = [name(item) for item in submitted]
 
         def done(items: list[Object]) -> bool:
-            return len(ours(items, wanted)) == len(wanted) and all(map(until, ours(items, wanted)))
+            present = _named(items, wanted)
+            return len(present) == len(wanted) and all(map(until, present))
 
+        pods = core(self.setting.namespace, "pods")
         try:
-            items = self.api.observe(collection(submitted[0]), done, what="pods", timeout=READY_SECONDS)
+            items = self.api.observe(pods, done, what="pods", timeout=READY_SECONDS)
         except NotObserved:
-            items = self.api.items(collection(submitted[0]))
-            raise next(blame(item) for item in ours(items, wanted) if not until(item)) from None
-        return [Pod(self.api, item) for item in ours(items, wanted)]
+            items = self.api.items(pods)
+            raise next(blame(item) for item in _named(items, wanted) if not until(item)) from None
+        return [Pod(self.api, item) for item in _named(items, wanted)]
 
 
-def ours(items: Sequence[Object], wanted: Sequence[str]) -> list[Object]:
+def _named(items: Sequence[Object], wanted: Sequence[str]) -> list[Object]:
     """Those of the objects that have one of the names, in the names' order."""
     by_name = {name(item): item for item in items}
     return [by_name[each] for each in wanted if each in by_name]

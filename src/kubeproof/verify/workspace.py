@@ -6,14 +6,18 @@ import datetime
 import json
 import secrets
 import socket
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from kubeproof.verify import objects
 from kubeproof.verify.api import JSON_PATCH, Api
+from kubeproof.verify.etcd import Etcd
 from kubeproof.verify.objects import Object
 
 PREFIX = "kubeproof-verify"
@@ -64,15 +68,41 @@ class Workspace:
         return name
 
 
+@dataclass(frozen=True)
+class Departure:
+    """A namespace that is being deleted: what etcd had of it, and how long it takes, once that is known."""
+
+    namespace: str
+    keys: list[str]
+    seconds: Future[float]
+
+
+@contextmanager
+def departing(api: Api, etcd: Etcd, namespace: str) -> Iterator[Departure]:
+    """Delete a namespace, and take the time until it is gone while other things are done."""
+    keys, start = keys_of(etcd, namespace), time.monotonic()
+    api.delete(f"/api/v1/namespaces/{namespace}")
+
+    def until_gone() -> float:
+        api.observe_gone(_namespace(namespace), what=f"namespace {namespace} gone", timeout=_GONE_SECONDS)
+        return time.monotonic() - start
+
+    with ThreadPoolExecutor(1) as pool:
+        yield Departure(namespace, keys, pool.submit(until_gone))
+
+
+def keys_of(etcd: Etcd, namespace: str) -> list[str]:
+    """The keys in etcd that have a namespace in their name."""
+    return [key for key in etcd.keys("/registry/") if f"/{namespace}" in key]
+
+
 def remove_namespaces(api: Api, names: list[str]) -> None:
     """Remove namespaces with all that is in them, and wait until they are gone."""
     for name in names:
-        # Pods first: a namespace that still has some is looked at again only seconds later.
-        api.delete(objects.core(name, "pods"))
-    for name in names:
-        pods = objects.core(name, "pods")
-        api.observe(pods, lambda items: not items, what=f"pods of {name} gone", timeout=_GONE_SECONDS)
         api.delete(f"/api/v1/namespaces/{name}")
+        # The namespace's controller begins seconds later, and looks again much later if it meets pods that take time to
+        # end. What would replace them can't, now that the namespace is going.
+        api.delete(objects.core(name, "pods"))
     for name in names:
         api.observe_gone(_namespace(name), what=f"namespace {name} gone", timeout=_GONE_SECONDS)
 
