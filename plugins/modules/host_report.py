@@ -12,7 +12,6 @@ import json
 import os
 import platform
 import re
-import shlex
 import shutil
 import socket
 import struct
@@ -75,6 +74,7 @@ LEFTOVERS = {
     "/var/lib/rancher": "",
     "/var/snap/microk8s": "",
 }
+MEMORY = {"total": "MemTotal", "available": "MemAvailable"}
 SYSCTLS = (
     "fs.inotify.max_user_instances", "fs.inotify.max_user_watches", "fs.nr_open", "kernel.panic",
     "kernel.panic_on_oops", "kernel.pid_max", "net.bridge.bridge-nf-call-iptables", "net.ipv4.ip_forward",
@@ -148,7 +148,7 @@ class Machine:
         """Whether there is something."""
         return os.path.exists(self.path(path))
 
-    def list(self, path: str) -> List[str]:
+    def names(self, path: str) -> List[str]:
         """Names in a directory; none if there is none or it may not be read."""
         try:
             return sorted(os.listdir(self.path(path)))
@@ -171,7 +171,7 @@ class Machine:
 
     def processes(self) -> Iterator[int]:
         """Process identifiers."""
-        return (int(name) for name in self.list("/proc") if name.isdigit())
+        return (int(name) for name in self.names("/proc") if name.isdigit())
 
 
 def fields(text: str, separator: str) -> Dict[str, str]:
@@ -183,7 +183,7 @@ def fields(text: str, separator: str) -> Dict[str, str]:
 def operating_system(machine: Machine) -> Report:
     """Name and version by os-release(5)."""
     text = machine.read("/etc/os-release") or machine.read("/usr/lib/os-release")
-    values = {key: "".join(shlex.split(value)[:1]) for key, value in fields(text, "=").items() if key[:1] != "#"}
+    values = {key: value.strip("\"'") for key, value in fields(text, "=").items()}
     return {
         "id": values.get("ID", ""),
         "version": values.get("VERSION_ID", ""),
@@ -213,8 +213,8 @@ def container(machine: Machine) -> str:
 
 def memory(machine: Machine) -> Report:
     """The kernel's, in bytes, whatever the limits of a container."""
-    values = {key: int(value.split()[0]) * 1024 for key, value in fields(machine.read("/proc/meminfo"), ":").items()}
-    return {"total": values.get("MemTotal", 0), "available": values.get("MemAvailable", 0)}
+    kibibytes = dict(re.findall(r"^(\w+): +(\d+) kB$", machine.read("/proc/meminfo"), re.MULTILINE))
+    return {key: int(kibibytes.get(name, 0)) * 1024 for key, name in MEMORY.items()}
 
 
 def swap_devices(machine: Machine) -> List[str]:
@@ -244,7 +244,7 @@ def file_system_type(path: str, mounted: List[Tuple[str, str]]) -> str:
 
 def disk(machine: Machine, path: str, mounted: List[Tuple[str, str]]) -> Report:
     """The file system under a path. ``device`` tells paths on one file system from others."""
-    parent = os.path.realpath(existing_parent(machine, path)) if not machine.root else existing_parent(machine, path)
+    parent = os.path.realpath(machine.path(existing_parent(machine, path)))[len(machine.root) :] or "/"
     status = os.statvfs(machine.path(parent))
     return {
         "on": parent,
@@ -326,7 +326,7 @@ def holders(machine: Machine, inodes: Set[str]) -> Dict[str, int]:
     for pid in machine.processes():
         if len(found) == len(wanted):
             break
-        for name in machine.list("/proc/%d/fd" % pid):
+        for name in machine.names("/proc/%d/fd" % pid):
             inode = wanted.get(machine.link("/proc/%d/fd/%s" % (pid, name)))
             if inode:
                 found.setdefault(inode, pid)
@@ -385,6 +385,11 @@ def capabilities(machine: Machine, pid: str) -> List[str]:
     """Effective capabilities, of those that matter."""
     mask = int(fields(machine.read("/proc/%s/status" % pid), ":").get("CapEff", "0"), 16)
     return [name for number, name in sorted(CAPABILITIES.items()) if mask >> number & 1]
+
+
+def user_namespace(machine: Machine) -> bool:
+    """Whether root here is not the machine's: the initial user namespace maps all users to themselves."""
+    return machine.read("/proc/self/uid_map").split() not in ([], ["0", "0", "4294967295"])
 
 
 def hard_limits(machine: Machine, pid: str) -> Dict[str, Optional[int]]:
@@ -493,7 +498,7 @@ def leftovers(machine: Machine, entries: List[Dict[str, Any]]) -> List[str]:
     def ours(path: str) -> bool:
         return LEFTOVERS[path] in units or any(made == path or made.startswith(path + "/") for made in paths)
 
-    return [path for path in LEFTOVERS if machine.list(path) and not ours(path)]
+    return [path for path in LEFTOVERS if machine.names(path) and not ours(path)]
 
 
 class Versions:
@@ -560,6 +565,7 @@ def report(machine: Machine, paths: Sequence[str]) -> Report:
         "processes": processes,
         "cgroup": cgroup(machine),
         "capabilities": {"init": capabilities(machine, "1"), "self": capabilities(machine, "self")},
+        "user_namespace": user_namespace(machine),
         "limits": {"init": hard_limits(machine, "1"), "self": hard_limits(machine, "self")},
         "modules": kernel_modules(machine),
         "sysctls": sysctls(machine),

@@ -180,6 +180,7 @@ class HostReport(TypedDict):
     processes: list[Process]
     cgroup: Cgroup
     capabilities: CapabilitiesOf
+    user_namespace: bool
     limits: LimitsOf
     modules: dict[str, ModuleState]
     sysctls: dict[str, Sysctl]

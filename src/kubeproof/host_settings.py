@@ -59,8 +59,9 @@ def derive(report: HostReport) -> HostSettings:
     """Settings from a host's report."""
     reasons: list[str] = []
     unified = report["cgroup"]["version"] == 2
-    # The kernel asks for it wherever a limit is raised or an OOM score lowered; units inherit PID 1's.
-    resource = "CAP_SYS_RESOURCE" in report["capabilities"]["init"]
+    # The kernel asks for it, in the initial user namespace, wherever a limit is raised or an OOM score lowered. Units
+    # inherit PID 1's.
+    resource = "CAP_SYS_RESOURCE" in report["capabilities"]["init"] and not report["user_namespace"]
     if not unified:
         reasons.append("cgroup version 1: kubelet's cgroupDriver is cgroupfs, and failCgroupV1 is off")
     if not resource:

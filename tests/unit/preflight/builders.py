@@ -80,6 +80,7 @@ def report(number: int = 1, **changes: Any) -> HostReport:
         "processes": [],
         "cgroup": {"version": 2, "hybrid": False, "controllers": ["cpuset", "cpu", "io", "memory", "pids"]},
         "capabilities": {"init": [*_CAPABILITIES], "self": [*_CAPABILITIES]},
+        "user_namespace": False,
         "limits": {"init": {**_LIMITS}, "self": {**_LIMITS}},
         "modules": {
             "br_netfilter": "loadable",

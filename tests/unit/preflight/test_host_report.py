@@ -45,7 +45,7 @@ def fake(tmp_path: Path) -> Fake:
 class TestOperatingSystem:
     def test_debian(self, fake: Fake) -> None:
         fake.file(
-            "/etc/os-release", 'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nVERSION_ID="12"\nID=debian\n# no=1\n'
+            "/etc/os-release", 'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nVERSION_ID="12"\nID=debian\n# HOME=none\n'
         )
         assert host_report.operating_system(fake.machine) == {
             "id": "debian",
@@ -113,6 +113,12 @@ class TestDisks:
         found = host_report.disk(fake.machine, "/var/lib/etcd/member", [("/", "ext4")])
         assert (found["on"], found["type"], found["read_only"]) == ("/var/lib", "ext4", False)
         assert 0 < found["free"] <= found["total"]
+
+    def test_links_are_followed(self, fake: Fake) -> None:
+        fake.file("/data/etcd/member")
+        fake.link("/var/lib/etcd", str(fake.root / "data/etcd"))
+        found = host_report.disk(fake.machine, "/var/lib/etcd", [("/", "ext4"), ("/data", "xfs")])
+        assert (found["on"], found["type"]) == ("/data/etcd", "xfs")
 
 
 def test_interfaces(fake: Fake) -> None:
@@ -236,6 +242,15 @@ def test_capabilities(fake: Fake) -> None:
     fake.file("/proc/1/status", "Name:\tsystemd\nCapEff:\t0000000001201000\nCapBnd:\t000001ffffffffff\n")
     assert host_report.capabilities(fake.machine, "1") == ["CAP_NET_ADMIN", "CAP_SYS_ADMIN", "CAP_SYS_RESOURCE"]
     assert host_report.capabilities(fake.machine, "2") == []
+
+
+@pytest.mark.parametrize(
+    ("mapped", "within"),
+    [("         0          0 4294967295\n", False), ("         0       1000          1\n", True), ("", False)],
+)
+def test_user_namespace(fake: Fake, mapped: str, within: bool) -> None:
+    fake.file("/proc/self/uid_map", mapped)
+    assert host_report.user_namespace(fake.machine) is within
 
 
 def test_limits(fake: Fake) -> None:

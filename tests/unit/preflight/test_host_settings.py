@@ -64,6 +64,12 @@ def test_each_lack_alone_has_one_reason(part: str) -> None:
     assert len(derive(report(**{part: CONTAINER[part]}))["reasons"]) == 1
 
 
+def test_a_capability_in_a_user_namespace_is_worth_nothing_to_the_kernel() -> None:
+    found = derive(report(user_namespace=True))
+    assert found["kubelet"]["featureGates"] == {"KubeletInUserNamespace": True}
+    assert not found["limits"]["negative_oom_score"]
+
+
 @pytest.mark.parametrize(("limit", "expected"), [(None, OPEN_FILES), (2**30, OPEN_FILES), (4096, 4096)])
 def test_open_files_without_the_right_to_raise_the_limit(limit: int | None, expected: int) -> None:
     found = derive(report(capabilities={"init": []}, limits={"init": {"nofile": limit}}))

@@ -93,6 +93,7 @@ def test_etcd_alone_needs_nothing_that_only_nodes_do() -> None:
 def test_an_older_kernel_does_for_iptables() -> None:
     rules = replace(RULES, nftables=False)
     assert list(check_host(host(kernel="5.10.0-28-amd64"), rules)) == []
+    assert list(check_host(host(kernel="4.19"), rules)) == []
     (finding,) = check_host(host(kernel="4.18.0-500.el8"), rules)
     assert "4.19" in finding.wrong
 
