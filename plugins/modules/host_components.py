@@ -48,6 +48,8 @@ author: [The kubeproof authors]
 STATE_DIRECTORY = "/var/lib/kubeproof"
 # Where files arrive. Nobody but root can reach into it, so that what was verified is what is installed.
 STAGING = STATE_DIRECTORY + "/staging"
+# User and group of what is installed: root, or whoever tests this.
+OWNER = (0, 0)
 BLOCK = 1 << 20
 Entry = Dict[str, Any]
 
@@ -105,12 +107,12 @@ class Files:
             raise Refused("%s is a directory; a file must go there" % path)
         if not stat.S_ISREG(status.st_mode) or self._sha256(path, status) != wanted["sha256"]:
             return "different"
-        right = (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (0, 0, int(wanted["mode"], 8))
+        right = (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (*OWNER, int(wanted["mode"], 8))
         return "" if right else "attributes"
 
     def attributes(self, wanted: Entry) -> None:
         """Right owner and mode of a file whose content is right."""
-        os.chown(wanted["path"], 0, 0)
+        os.chown(wanted["path"], *OWNER)
         os.chmod(wanted["path"], int(wanted["mode"], 8))
         self._remember(wanted["path"], wanted["sha256"])
 
@@ -162,7 +164,7 @@ def place(staged: str, wanted: Entry, path: str) -> None:
     """Verify a file, write it through to disk, and give it its final name."""
     with open(staged, "rb") as stream:
         verify(hash_stream(stream), wanted)
-        os.fchown(stream.fileno(), 0, 0)
+        os.fchown(stream.fileno(), *OWNER)
         os.fchmod(stream.fileno(), int(wanted["mode"], 8))
         os.fsync(stream.fileno())
     os.replace(staged, path)

@@ -1,0 +1,201 @@
+"""Builds from Go modules, with a module of a few lines in place of Kubernetes."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from kubeproof.components import gobuild
+from kubeproof.components.cache import Cache
+from kubeproof.components.gobuild import NoToolchain, Toolchain
+from kubeproof.components.pins import Binary, Component, GoBuild, Pins
+from kubeproof.components.progress import Event, Phase, silent
+from kubeproof.errors import KubeproofError
+from kubeproof.process import ProgramFailed
+
+PROGRAM = """\
+package main
+
+import "example.org/hello/version"
+
+func main() { println(version.Name, version.Version) }
+"""
+FILES = {
+    "go.mod": "module kubeproof.invalid/hello\n\ngo 1.24.0\n\nrequire example.org/hello v1.2.3\n\n"
+    "replace example.org/hello => ./hello\n",
+    "go.sum": "",
+    "hello/go.mod": "module example.org/hello\n\ngo 1.24.0\n",
+    "hello/version/version.go": 'package version\n\nvar Version = "unknown"\n\nconst Name = "hello"\n',
+    "hello/server/v3/main.go": PROGRAM,
+    "hello/client/main.go": PROGRAM,
+}
+
+needs_go = pytest.mark.skipif(shutil.which("go") is None, reason="there is no Go toolchain here")
+
+
+@pytest.fixture
+def pins(tmp_path: Path) -> Pins:
+    for name, text in FILES.items():
+        path = tmp_path / "components/go/hello" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    build = GoBuild(
+        module="hello",
+        packages={"hello": "example.org/hello/server/v3", "helloctl": "example.org/hello/client"},
+        tags=("some_tag",),
+        stamps={"example.org/hello/version.Version": "v{version}"},
+        cgo=False,
+        cold_seconds=5,
+    )
+    binaries = {name: Binary(name, frozenset(), (), "hello v{version}") for name in build.packages}
+    hello = Component("hello", "1.2.3", "bin", binaries, None, build)
+    return Pins(tmp_path / "components", {"hello": hello}, {})
+
+
+@pytest.fixture
+def tools() -> Toolchain:
+    return gobuild.toolchain() if shutil.which("go") else Toolchain("1.26.8", "amd64")
+
+
+def build(pins: Pins, cache: Cache, tools: Toolchain, arch: str = "") -> tuple[dict[str, Path], bool]:
+    result, fresh = gobuild.build(pins, pins.components["hello"], arch or tools.arch, tools, cache, silent)
+    return {name: blob.path for name, blob in result.blobs.items()}, fresh
+
+
+def source(pins: Pins, name: str) -> Path:
+    return pins.root / "go/hello" / name
+
+
+def changed(pins: Pins, **changes: object) -> Pins:
+    """The pins with something else in the build of ``hello``."""
+    hello = pins.components["hello"]
+    go = dataclasses.replace(hello.go, **changes)  # type: ignore[arg-type]
+    return dataclasses.replace(pins, components={"hello": dataclasses.replace(hello, go=go)})
+
+
+@needs_go
+def test_binaries_are_named_stamped_and_cached(pins: Pins, cache: Cache, tools: Toolchain) -> None:
+    binaries, fresh = build(pins, cache, tools)
+    assert fresh
+    assert set(binaries) == {"hello", "helloctl"}
+    for path in binaries.values():
+        assert subprocess.run([path], check=True, capture_output=True, text=True).stderr == "hello v1.2.3\n"
+    assert build(pins, cache, tools) == (binaries, False)
+
+
+@needs_go
+def test_a_build_is_reproducible_and_the_users_flags_do_not_matter(
+    pins: Pins, tmp_path: Path, tools: Toolchain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Cache(tmp_path / "one") as one, Cache(tmp_path / "two") as two:
+        first, _ = build(pins, one, tools)
+        shutil.copytree(pins.root, tmp_path / "elsewhere")
+        monkeypatch.setenv("GOFLAGS", "-race -mod=vendor")
+        second, _ = build(dataclasses.replace(pins, root=tmp_path / "elsewhere"), two, tools)
+    assert {path.name for path in first.values()} == {path.name for path in second.values()}
+
+
+@needs_go
+def test_another_architecture(pins: Pins, cache: Cache, tools: Toolchain) -> None:
+    binaries, _ = build(pins, cache, tools, arch="arm64")
+    header = binaries["hello"].read_bytes()[:20]
+    assert header[:4] == b"\x7fELF"
+    assert header[18] == 0xB7, "EM_AARCH64"
+
+
+@needs_go
+def test_progress_counts_packages(pins: Pins, cache: Cache, tools: Toolchain) -> None:
+    # Packages that Go has compiled before are not built again, so this one must be new to its cache.
+    source(pins, "hello/client/main.go").write_text(PROGRAM + f"// {pins.root}\n")
+    events: list[Event] = []
+    gobuild.build(pins, pins.components["hello"], tools.arch, tools, cache, events.append)
+    assert {(event.component, event.phase, event.unit) for event in events} == {("hello", Phase.BUILD, "packages")}
+    assert events[-1].done == len(events)
+
+
+@needs_go
+def test_what_does_not_compile_is_said_in_the_compilers_words(pins: Pins, cache: Cache, tools: Toolchain) -> None:
+    source(pins, "hello/client/main.go").write_text("package main\n\nfunc main() { nonsense() }\n")
+    with pytest.raises(ProgramFailed, match="undefined: nonsense"):
+        build(pins, cache, tools)
+    assert list(cache.directory.glob("blobs/*")) == []
+
+
+@needs_go
+def test_a_binary_that_says_another_version_is_refused(pins: Pins, cache: Cache, tools: Toolchain) -> None:
+    with pytest.raises(KubeproofError, match=r"the built hello does not say 'hello v1\.2\.3': hello unknown"):
+        build(changed(pins, stamps={}), cache, tools)
+    assert list(cache.directory.glob("blobs/*")) == []
+
+
+def test_the_key_changes_with_all_that_the_bytes_depend_on(pins: Pins) -> None:
+    hello = pins.components["hello"]
+    tools = Toolchain("1.26.8", "amd64")
+    keys = [
+        gobuild.key(pins, hello, "amd64", tools),
+        gobuild.key(pins, hello, "arm64", tools),
+        gobuild.key(pins, hello, "amd64", Toolchain("1.26.9", "amd64")),
+        gobuild.key(pins, dataclasses.replace(hello, version="1.2.4"), "amd64", tools),
+        gobuild.key(pins, changed(pins, tags=()).components["hello"], "amd64", tools),
+    ]
+    for name in ("go.mod", "go.sum"):
+        path = source(pins, name)
+        path.write_text(path.read_text() + "\n")
+        keys.append(gobuild.key(pins, hello, "amd64", tools))
+    assert len(set(keys)) == len(keys)
+
+
+def test_where_it_comes_from(pins: Pins) -> None:
+    assert gobuild.origin(pins, pins.components["hello"]) == "example.org/hello@v1.2.3"
+
+
+def test_a_package_of_no_required_module(pins: Pins) -> None:
+    other = changed(pins, packages={"hello": "example.net/hello"}).components["hello"]
+    with pytest.raises(KubeproofError, match=r"go\.mod does not require the module of example\.net/hello"):
+        gobuild.origin(pins, other)
+
+
+def test_an_old_toolchain_is_said(pins: Pins) -> None:
+    with pytest.raises(NoToolchain, match=r"hello needs Go 1\.24\.0, this machine has 1\.23\.9\n.*go\.dev/dl"):
+        gobuild.check(pins, pins.components["hello"], "amd64", Toolchain("1.23.9", "amd64"))
+
+
+def test_no_toolchain_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(NoToolchain, match="not on the PATH.*\n.*component_source to release"):
+        gobuild.toolchain()
+
+
+def test_c_code_for_another_architecture_is_refused(pins: Pins) -> None:
+    hello = changed(pins, cgo=True).components["hello"]
+    with pytest.raises(
+        KubeproofError, match=r"C code and can't be built for arm64 on a amd64 machine\n.*release or mirror"
+    ):
+        gobuild.check(pins, hello, "arm64", Toolchain("1.26.8", "amd64"))
+
+
+def test_another_version_than_the_module_pins_is_refused(pins: Pins) -> None:
+    other = pins.with_versions({"hello": "1.2.4"})
+    with pytest.raises(KubeproofError, match=r"component_versions asks for hello 1\.2\.4"):
+        gobuild.check(other, other.components["hello"], "amd64", Toolchain("1.26.8", "amd64"))
+
+
+def test_no_compiler_is_said_with_its_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    with pytest.raises(KubeproofError, match="no C compiler for arm64.*\n.*apt-get install gcc-aarch64-linux-gnu"):
+        gobuild.compiler("arm64")
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler here")
+def test_a_c_program(cache: Cache, tools: Toolchain, tmp_path: Path) -> None:
+    program = tmp_path / "program.c"
+    program.write_text('#include <stdio.h>\nint main(void) { printf("%s", TEXT); return 0; }\n')
+    blob = gobuild.compile_c(program, ["-static", '-DTEXT="hello"'], tools.arch, cache)
+    assert subprocess.run([blob.path], check=True, capture_output=True).stdout == b"hello"
+    assert gobuild.compile_c(program, ["-static", '-DTEXT="hello"'], tools.arch, cache) == blob
+    assert gobuild.compile_c(program, ["-static", '-DTEXT="other"'], tools.arch, cache) != blob

@@ -1,0 +1,183 @@
+"""The module that compares a host's component files and puts them in place."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import host_components
+from host_components import Files, Refused
+from tests.unit.components.release_host import sha256
+
+OLD, NEW = b"the old program", b"the new program"
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A state directory in place of the host's, for a user in place of root."""
+    directory = tmp_path / "state"
+    monkeypatch.setattr(host_components, "STATE_DIRECTORY", str(directory))
+    monkeypatch.setattr(host_components, "STAGING", str(directory / "staging"))
+    monkeypatch.setattr(host_components, "OWNER", (os.getuid(), os.getgid()))
+    return directory
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    return tmp_path / "opt/bin/program"
+
+
+def wanted(path: Path, content: bytes = NEW, mode: str = "0755") -> dict[str, Any]:
+    return {"path": str(path), "sha256": sha256(content), "mode": mode}
+
+
+def files(state: Path) -> Files:
+    return Files(str(state))
+
+
+def stage(state: Path, content: bytes, name: str = "") -> None:
+    host_components.prepare_staging(needed=True)
+    (state / "staging" / (name or sha256(content))).write_bytes(content)
+
+
+def install(state: Path, entry: dict[str, Any], content: bytes = NEW) -> list[dict[str, Any]]:
+    stage(state, content)
+    present = files(state)
+    done = host_components.converge(present, [entry])
+    present.save()
+    return done
+
+
+def manifest(state: Path) -> list[dict[str, Any]]:
+    entries: list[dict[str, Any]] = json.loads((state / "manifest.json").read_text())["entries"]
+    return entries
+
+
+def test_a_missing_file_is_put_in_place(state: Path, program: Path) -> None:
+    entry = wanted(program)
+    assert host_components.compare(files(state), [entry]) == [
+        {"path": str(program), "sha256": sha256(NEW), "what": "missing"}
+    ]
+    assert [change["what"] for change in install(state, entry)] == ["missing"]
+    assert program.read_bytes() == NEW
+    assert program.stat().st_mode & 0o7777 == 0o755
+    assert host_components.compare(files(state), [entry]) == []
+
+
+def test_what_was_made_is_remembered_for_a_reset(state: Path, program: Path) -> None:
+    install(state, wanted(program))
+    assert manifest(state) == [
+        {"kind": "directory", "path": str(program.parent.parent)},
+        {"kind": "directory", "path": str(program.parent)},
+        {"kind": "file", "path": str(program), "backup": None},
+    ]
+
+
+def test_a_file_that_was_there_before_is_kept(state: Path, program: Path) -> None:
+    program.parent.mkdir(parents=True)
+    program.write_bytes(OLD)
+    program.chmod(0o700)
+    install(state, wanted(program))
+    install(state, wanted(program, b"newer"), b"newer")
+    (entry,) = manifest(state)
+    backup = Path(entry["backup"])
+    assert backup == Path(f"{state}/backup{program}")
+    assert (backup.read_bytes(), backup.stat().st_mode & 0o777) == (OLD, 0o700)
+
+
+def test_a_link_in_the_way_is_replaced_and_kept(state: Path, program: Path, tmp_path: Path) -> None:
+    program.parent.mkdir(parents=True)
+    (tmp_path / "elsewhere").write_bytes(NEW)
+    program.symlink_to(tmp_path / "elsewhere")
+    assert [change["what"] for change in install(state, wanted(program))] == ["different"]
+    assert not program.is_symlink()
+    assert os.readlink(manifest(state)[0]["backup"]) == str(tmp_path / "elsewhere")
+
+
+def test_a_directory_in_the_way_is_refused(state: Path, program: Path) -> None:
+    program.mkdir(parents=True)
+    with pytest.raises(Refused, match="is a directory; a file must go there"):
+        host_components.compare(files(state), [wanted(program)])
+
+
+def test_a_program_in_use_keeps_its_file(state: Path, program: Path) -> None:
+    install(state, wanted(program, OLD), OLD)
+    with program.open("rb") as running:
+        install(state, wanted(program))
+        assert running.read() == OLD
+    assert program.read_bytes() == NEW
+
+
+def test_a_comparison_hashes_only_what_changed(state: Path, program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(state, wanted(program))
+    hashed: list[str] = []
+    monkeypatch.setattr(host_components, "sha256", lambda path: hashed.append(path) or sha256(OLD))
+    assert host_components.compare(files(state), [wanted(program)]) == []
+    assert hashed == []
+    program.write_bytes(NEW[::-1])
+    assert host_components.compare(files(state), [wanted(program)])[0]["what"] == "different"
+    assert hashed == [str(program)]
+
+
+def test_content_of_the_same_size_and_time_is_noticed(state: Path, program: Path) -> None:
+    install(state, wanted(program))
+    before = program.stat()
+    program.write_bytes(NEW[::-1])
+    os.utime(program, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert host_components.compare(files(state), [wanted(program)])[0]["what"] == "different"
+
+
+def test_a_file_that_nothing_is_known_of_is_hashed(state: Path, program: Path) -> None:
+    install(state, wanted(program))
+    (state / "components.json").write_text("{damaged")
+    assert host_components.compare(files(state), [wanted(program)]) == []
+
+
+def test_a_wrong_mode_is_righted_without_a_transfer(state: Path, program: Path) -> None:
+    install(state, wanted(program))
+    program.chmod(0o600)
+    present = files(state)
+    host_components.prepare_staging(needed=True)
+    assert [change["what"] for change in host_components.converge(present, [wanted(program)])] == ["attributes"]
+    assert program.stat().st_mode & 0o7777 == 0o755
+
+
+def test_what_arrived_damaged_is_refused(state: Path, program: Path) -> None:
+    install(state, wanted(program, OLD), OLD)
+    stage(state, b"the new progr", name=sha256(NEW))
+    with pytest.raises(Refused, match="it was not installed"):
+        host_components.converge(files(state), [wanted(program)])
+    assert program.read_bytes() == OLD
+    assert [path.name for path in program.parent.iterdir()] == ["program"]
+
+
+def test_what_did_not_arrive_is_refused(state: Path, program: Path) -> None:
+    host_components.prepare_staging(needed=True)
+    with pytest.raises(Refused, match="nothing arrived for"):
+        host_components.converge(files(state), [wanted(program)])
+
+
+def test_another_file_system_takes_a_copy(state: Path, program: Path) -> None:
+    """What ``install`` does when a rename would fail."""
+    program.parent.mkdir(parents=True)
+    stage(state, NEW)
+    staged = state / "staging" / sha256(NEW)
+    host_components.copy_and_place(str(staged), wanted(program), str(program))
+    assert program.read_bytes() == NEW
+    staged.write_bytes(OLD)
+    with pytest.raises(Refused):
+        host_components.copy_and_place(str(staged), wanted(program), str(program))
+    assert [path.name for path in program.parent.iterdir()] == ["program"]
+
+
+def test_what_an_interrupted_run_staged_is_removed(state: Path) -> None:
+    stage(state, b"half")
+    host_components.prepare_staging(needed=True)
+    assert list((state / "staging").iterdir()) == []
+    assert (state / "staging").stat().st_mode & 0o777 == 0o700
+    host_components.prepare_staging(needed=False)
+    assert not (state / "staging").exists()

@@ -1,0 +1,139 @@
+"""components.yml, and what is wrong with others like it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from kubeproof.components import gobuild, pins, release
+from kubeproof.components.document import DocumentError
+from kubeproof.components.pins import ARCHITECTURES, GROUPS, ROOT, Pins
+from kubeproof.errors import KubeproofError
+
+REAL: dict[str, Any] = yaml.safe_load((ROOT / "components.yml").read_text())
+
+
+@pytest.fixture(scope="module")
+def real() -> Pins:
+    return pins.load()
+
+
+def load(tmp_path: Path, document: object) -> Pins:
+    (tmp_path / "components.yml").write_text(yaml.safe_dump(document))
+    return pins.load(tmp_path)
+
+
+def changed(path: str, value: object) -> dict[str, Any]:
+    """The real document with one value replaced, or removed if it is None."""
+    document: dict[str, Any] = yaml.safe_load((ROOT / "components.yml").read_text())
+    *parents, last = path.split(".")
+    place = document
+    for key in parents:
+        place = place[key]
+    if value is None:
+        del place[last]
+    else:
+        place[last] = value
+    return document
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "problem"),
+    [
+        ("schema", 2, "schema is 2; this kubeproof reads 1"),
+        ("components.etcd.version", None, "components.etcd.version is missing"),
+        ("components.etcd.version", 3.7, "components.etcd.version must be a text (quote it"),
+        ("components.etcd.version", "v3.7.3", "three numbers without a v"),
+        ("components.etcd.relase", {}, "components.etcd.relase is not known here; did you mean 'release'?"),
+        ("components.etcd.release", None, "components.etcd.release is missing, but hosts need its binaries"),
+        ("components.etcd.release.url", "http://example.org/etcd", "url must begin with https://"),
+        ("components.etcd.release.url", "https://example.org/{verison}", "names 'verison' in braces"),
+        ("components.etcd.release.sha256", {"amd64": "abc"}, "must be amd64 or arm64 with 64 hexadecimal digits"),
+        ("components.etcd.directory", "sbin", "directory must be one of bin, cni, not 'sbin'"),
+        ("components.etcd.go.tags", "netgo", "components.etcd.go.tags must be a list of texts"),
+        ("components.etcd.go.cgo", "yes", "components.etcd.go.cgo must be true or false"),
+        ("components.etcd.go.cold_seconds", "60", "must be a whole number"),
+        ("components.etcd.go.packages", {"etcd": "x"}, "go.packages has no package for etcdctl, etcdutl"),
+        ("components.etcd.binaries.etcd.groups", ["masters"], "names masters; known are etcd, control_plane, workers"),
+        ("components.etcd.binaries.etcd", "etcd", "components.etcd.binaries.etcd must be a mapping"),
+        ("images.pause.local.program.path", "/pause", "program.path is not known here"),
+        ("images.agnhost.local.files", [{"module": "x"}], "local.files[0].source is missing"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_place(tmp_path: Path, path: str, value: object, problem: str) -> None:
+    with pytest.raises(DocumentError, match=re.escape(problem)):
+        load(tmp_path, changed(path, value))
+
+
+def test_a_file_that_is_no_yaml_is_said(tmp_path: Path) -> None:
+    (tmp_path / "components.yml").write_text("a: [")
+    with pytest.raises(DocumentError, match=r"components\.yml"):
+        pins.load(tmp_path)
+
+
+def test_versions_are_those_of_the_go_modules(real: Pins) -> None:
+    for component in real.components.values():
+        assert gobuild.origin(real, component).endswith(f"@v{component.version}")
+
+
+def test_every_binary_of_a_host_has_a_download(real: Pins) -> None:
+    for component in real.components.values():
+        for arch in ARCHITECTURES:
+            needed = component.needed(GROUPS)
+            had = {name for artifact in release.artifacts(component, arch, needed) for name in artifact.members}
+            assert had == {binary.name for binary in needed}
+
+
+def test_official_urls(real: Pins) -> None:
+    """As the projects document them."""
+    urls = {
+        artifact.url
+        for component in real.components.values()
+        for artifact in release.artifacts(component, "arm64", component.needed(["workers"]))
+    }
+    assert urls == {
+        "https://dl.k8s.io/release/v1.36.3/bin/linux/arm64/kubectl",
+        "https://dl.k8s.io/release/v1.36.3/bin/linux/arm64/kubelet",
+        "https://dl.k8s.io/release/v1.36.3/bin/linux/arm64/kube-proxy",
+        "https://github.com/containerd/containerd/releases/download/v2.4.2/containerd-2.4.2-linux-arm64.tar.gz",
+        "https://github.com/opencontainers/runc/releases/download/v1.5.2/runc.arm64",
+        "https://github.com/containernetworking/plugins/releases/download/v1.9.1/cni-plugins-linux-arm64-v1.9.1.tgz",
+    }
+
+
+def test_references_of_images(real: Pins) -> None:
+    references = {image.reference() for image in real.images.values()}
+    assert references == {
+        "registry.k8s.io/pause:3.10.2",
+        "registry.k8s.io/coredns/coredns:v1.15.0",
+        "registry.k8s.io/e2e-test-images/agnhost:2.63.0",
+    }
+    pause = real.images["pause"]
+    assert pause.reference("registry.example.org/k8s/") == "registry.example.org/k8s/pause:3.10.2"
+    assert pause.local_reference == "localhost/kubeproof/pause:3.10.2"
+
+
+def test_other_versions(real: Pins) -> None:
+    other = real.with_versions({"kubernetes": "1.36.1", "pause": "3.10.1", "etcd": "3.7.3"})
+    assert other.components["kubernetes"].version == "1.36.1"
+    assert other.images["pause"].reference().endswith("pause:3.10.1")
+    assert other.overridden == {"kubernetes", "pause"}
+    assert other.with_versions({"kubernetes": "1.36.1"}) == other
+
+
+@pytest.mark.parametrize(
+    ("versions", "problem"),
+    [
+        ({"kubernets": "1.36.1"}, "'kubernets' is not a component; known are"),
+        ({"kubernetes": "v1.36.1"}, "'v1.36.1' is not a version"),
+        ({"kubernetes": 1.36}, "1.36 is not a version"),
+        ({"kubernetes": "../../1.36.1"}, "is not a version"),
+    ],
+)
+def test_what_is_no_other_version(real: Pins, versions: dict[str, Any], problem: str) -> None:
+    with pytest.raises(KubeproofError, match=re.escape(problem)):
+        real.with_versions(versions)

@@ -1,0 +1,108 @@
+"""The module that imports images, against a stand-in for containerd's client."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import runtime_images
+
+# Keeps images in a file beside itself; an archive is a text: reference and digest.
+CTR = """#!/usr/bin/env python3
+import fcntl, json, pathlib, sys
+state = pathlib.Path(__file__).with_name("images.json")
+arguments = sys.argv[6:]
+lock = open(__file__)
+fcntl.flock(lock, fcntl.LOCK_EX)
+images = json.loads(state.read_text())
+if arguments[0] == "list":
+    print("REF TYPE DIGEST SIZE PLATFORMS LABELS")
+    for reference, (digest, labels) in images.items():
+        print(reference, "application/vnd.oci.image.manifest.v1+json", digest, "60.8 MiB", "linux/amd64", labels)
+elif arguments[0] == "import":
+    text = pathlib.Path(arguments[-1]).read_text().split()
+    if len(text) != 2:
+        sys.exit("ctr: unrecognized image format")
+    label = arguments[arguments.index("--label") + 1] if "--label" in arguments else "io.cri-containerd.image=managed"
+    images[text[0]] = (text[1], label)
+elif arguments[0] == "label":
+    digest, labels = images[arguments[1]]
+    images[arguments[1]] = (digest, labels + "," + arguments[2])
+state.write_text(json.dumps(images))
+"""
+
+
+class Containerd:
+    """The stand-in, and archives for it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.ctr = directory / "ctr"
+        self.ctr.write_text(CTR)
+        self.ctr.chmod(0o755)
+        self.store({})
+        self.runtime = runtime_images.Runtime(str(self.ctr), "/run/containerd.sock")
+
+    def store(self, images: dict[str, tuple[str, str]]) -> None:
+        (self.directory / "images.json").write_text(json.dumps(images))
+
+    def images(self) -> dict[str, list[str]]:
+        images: dict[str, list[str]] = json.loads((self.directory / "images.json").read_text())
+        return images
+
+    def archive(self, name: str, digest: str) -> dict[str, Any]:
+        path = self.directory / f"{name}.tar"
+        path.write_text(f"localhost/{name}:1 {digest}")
+        return {"reference": f"localhost/{name}:1", "archive": str(path), "digest": digest}
+
+    def converge(self, wanted: list[dict[str, Any]], *, check: bool = False) -> list[str]:
+        changes = runtime_images.converge(self.runtime, wanted, {"localhost/pause:1"}, check)
+        return [f"{change['path']} {change['what']}" for change in changes]
+
+
+@pytest.fixture
+def containerd(tmp_path: Path) -> Containerd:
+    return Containerd(tmp_path)
+
+
+def test_missing_images_are_imported_once(containerd: Containerd) -> None:
+    wanted = [containerd.archive("pause", "sha256:1"), containerd.archive("coredns", "sha256:2")]
+    assert containerd.converge(wanted) == ["localhost/pause:1 imported", "localhost/coredns:1 imported"]
+    assert containerd.images()["localhost/pause:1"] == ["sha256:1", runtime_images.PINNED]
+    assert runtime_images.PINNED not in containerd.images()["localhost/coredns:1"][1]
+    assert containerd.converge(wanted) == []
+
+
+def test_an_image_with_another_digest_is_imported_again(containerd: Containerd) -> None:
+    containerd.converge([containerd.archive("coredns", "sha256:1")])
+    assert containerd.converge([containerd.archive("coredns", "sha256:2")]) == ["localhost/coredns:1 imported"]
+    assert containerd.images()["localhost/coredns:1"][0] == "sha256:2"
+
+
+def test_an_image_that_lost_its_pin_is_pinned_again(containerd: Containerd) -> None:
+    wanted = [containerd.archive("pause", "sha256:1")]
+    containerd.store({"localhost/pause:1": ("sha256:1", "io.cri-containerd.image=managed")})
+    assert containerd.converge(wanted) == ["localhost/pause:1 pinned"]
+    assert containerd.converge(wanted) == []
+
+
+def test_check_mode_says_the_same_and_imports_nothing(containerd: Containerd) -> None:
+    assert containerd.converge([containerd.archive("pause", "sha256:1")], check=True) == ["localhost/pause:1 imported"]
+    assert containerd.images() == {}
+
+
+def test_an_archive_that_holds_something_else_is_said(containerd: Containerd) -> None:
+    wanted = containerd.archive("pause", "sha256:1")
+    Path(wanted["archive"]).write_text("localhost/pause:1 sha256:2")
+    with pytest.raises(RuntimeError, match=r"pause\.tar does not hold localhost/pause:1 with digest sha256:1"):
+        containerd.converge([wanted])
+
+
+def test_what_the_client_complains_of_is_said(containerd: Containerd) -> None:
+    wanted = containerd.archive("pause", "sha256:1")
+    Path(wanted["archive"]).write_text("")
+    with pytest.raises(RuntimeError, match="import .*failed: ctr: unrecognized image format"):
+        containerd.converge([wanted])

@@ -1,0 +1,108 @@
+"""Which source ``auto`` takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kubeproof.components import gobuild, selection, source
+from kubeproof.components.download import Downloader
+from kubeproof.components.lock import Lock
+from kubeproof.components.pins import GROUPS, Pins
+from kubeproof.errors import KubeproofError
+from tests.unit.components.release_host import ReleaseHost
+
+
+@pytest.fixture
+def lock(tmp_path: Path) -> Lock:
+    return Lock(tmp_path)
+
+
+def choose(pins: Pins, lock: Lock, downloader: Downloader, wanted: str = "auto", mirror: str = "") -> source.Choice:
+    needed = selection.on_hosts(pins, GROUPS)
+    return source.choose(wanted, mirror, needed, ["amd64"], lock, downloader)
+
+
+def installed(lock: Lock, pins: Pins, origin: str) -> None:
+    for component in pins.components.values():
+        lock.record_component("amd64", component.name, {"version": component.version, "source": origin})
+
+
+def toolchain(monkeypatch: pytest.MonkeyPatch, version: str | None) -> None:
+    def answer() -> gobuild.Toolchain:
+        if version is None:
+            raise gobuild.NoToolchain("there is no Go toolchain")
+        return gobuild.Toolchain(version, "amd64")
+
+    monkeypatch.setattr(gobuild, "toolchain", answer)
+
+
+def test_what_is_asked_for_is_taken(pins: Pins, lock: Lock, downloader: Downloader) -> None:
+    assert choose(pins, lock, downloader, "go").source == "go"
+    assert choose(pins, lock, downloader, "release").source == "release"
+
+
+def test_release_if_its_hosts_answer(pins: Pins, lock: Lock, downloader: Downloader, server: ReleaseHost) -> None:
+    assert choose(pins, lock, downloader).source == "release"
+    assert sum(server.asked.values()) == 1, "one host, asked once"
+
+
+def test_the_mirror_if_there_is_one(pins: Pins, lock: Lock, downloader: Downloader, server: ReleaseHost) -> None:
+    assert choose(pins, lock, downloader, mirror=server.url).source == "mirror"
+
+
+def test_go_if_they_do_not(
+    pins: Pins, lock: Lock, downloader: Downloader, server: ReleaseHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.stop()
+    toolchain(monkeypatch, "1.26.8")
+    choice = choose(pins, lock, downloader)
+    assert choice.source == "go"
+    assert "127.0.0.1" in choice.reason
+    assert "Go 1.26.8" in choice.reason
+
+
+def test_an_error_that_says_what_to_do_if_there_is_neither(
+    pins: Pins, lock: Lock, downloader: Downloader, server: ReleaseHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.stop()
+    toolchain(monkeypatch, None)
+    with pytest.raises(KubeproofError, match=r"can't be reached.*no Go toolchain.*\n.*component_mirror, or install Go"):
+        choose(pins, lock, downloader)
+
+
+def test_an_outage_does_not_change_the_source_of_a_cluster(
+    pins: Pins, lock: Lock, downloader: Downloader, server: ReleaseHost
+) -> None:
+    installed(lock, pins, "release")
+    server.stop()
+    assert choose(pins, lock, downloader).source == "release"
+
+
+def test_hosts_that_answer_again_do_not_either(
+    pins: Pins, lock: Lock, downloader: Downloader, server: ReleaseHost
+) -> None:
+    installed(lock, pins, "go")
+    assert choose(pins, lock, downloader).source == "go"
+    assert not server.asked
+
+
+def test_a_new_version_is_a_new_choice(pins: Pins, lock: Lock, downloader: Downloader) -> None:
+    installed(lock, pins, "go")
+    assert choose(pins.with_versions({"etcd": "3.7.4"}), lock, downloader).source == "release"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ({"wanted": "docker"}, "must be one of auto, release, mirror, go"),
+        ({"wanted": "mirror"}, "component_mirror is empty"),
+    ],
+)
+def test_wrong_settings(
+    pins: Pins, lock: Lock, downloader: Downloader, arguments: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(KubeproofError, match=problem):
+        choose(pins, lock, downloader, **arguments)
