@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from rich.console import Console
@@ -20,7 +21,7 @@ def show(console: Console, cluster: Inventory) -> None:
     if listed:
         console.print("\n[bold]Nodes[/bold]")
         console.print(nodes(listed["items"]))
-    selected = "" if cluster.path == paths.DEFAULT_INVENTORY else f" -i {cluster.path}"
+    selected = "" if cluster.path == paths.DEFAULT_INVENTORY else f" -i {os.path.relpath(cluster.path)}"
     console.print("\n[bold]Next[/bold]")
     for command in ("kubectl{} get pods --all-namespaces", "verify{}", "status{}", "down{}"):
         console.print(f"  ./kubeproof {command.format(selected)}", soft_wrap=True)
