@@ -15,6 +15,8 @@ One round trip, two when certificates are to be issued. Arguments, all lists opt
   server, authority, certificate, key}``) with ``dest``; ``authority`` (its certificate), ``authority_key``, or
   ``service_account`` (``public`` or ``private``) with ``dest``.
 ``modules``: kernel modules to load. ``sysctls``: ``{name: value}``. ``absent``: paths to remove.
+``remember``: ``{sysctls: [name], firewall: false, packages: [name]}``, what components change on
+  their own, and what a package manager is about to install: kept as it is now, so that a reset can put it back.
 
 Returns ``changes`` (``{path, what}`` each) and honours check mode and ``--diff``.
 """

@@ -13,18 +13,20 @@ import json
 import os
 import pwd
 import shlex
+import stat
 import subprocess
 import tempfile
 from typing import Any, Dict, List, Optional, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.undo.packages import database
 
 DOCUMENTATION = r"""
 module: host_state
 short_description: Users, directories, files and keys of one component, in one call
 description:
   - Takes one JSON document (base64) with the lists C(users), C(directories), C(files), C(keys), C(modules),
-    C(sysctls) and C(absent), and changes only what differs.
+    C(sysctls), C(remember) and C(absent), and changes only what differs.
   - Remembers what it made in C(/var/lib/kubeproof/manifest.json), so that a reset can undo exactly that.
 options:
   payload:
@@ -54,7 +56,7 @@ class Manifest:
         """Remember a thing once; what is known already keeps its first record."""
         if (kind, identity) in self._known:
             return
-        key = "name" if kind in ("user", "unit", "module", "sysctl", "package") else "path"
+        key = "name" if kind in ("user", "unit", "module", "sysctl", "package", "firewall") else "path"
         self.entries.append({"kind": kind, key: identity, **details})
         self._known.add((kind, identity))
         self.dirty = True
@@ -161,6 +163,8 @@ class Host:
     def attributes(self, path: str, uid: int, gid: int, mode: int) -> None:
         """Set owner and mode."""
         status = os.stat(path)
+        if (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) != (uid, gid, mode):
+            self._remember_attributes(path, status)
         if (status.st_uid, status.st_gid) != (uid, gid):
             self.changed(path, "owner")
             if not self.check_mode:
@@ -192,12 +196,20 @@ class Host:
         self._remember_file(path, before)
         write_atomically(path, content, uid, gid, mode)
 
+    def _remember_attributes(self, path: str, status: os.stat_result) -> None:
+        """What was here before us gets its owner and mode back; of what we made nothing needs to be known."""
+        ours = self.manifest.knows("directory", path) or self.manifest.knows(*identify(path))
+        if not self.check_mode and not ours:
+            mode = stat.S_IMODE(status.st_mode)
+            self.manifest.add("attributes", path, uid=status.st_uid, gid=status.st_gid, mode=mode)
+            self.manifest.save()
+
     def _remember_file(self, path: str, before: Optional[bytes]) -> None:
-        kind = "unit" if path.startswith("/etc/systemd/system/") and path.endswith((".service", ".timer")) else "file"
-        identity = os.path.basename(path) if kind == "unit" else path
+        kind, identity = identify(path)
         if not self.manifest.knows(kind, identity):
             backup = self.manifest.backup(path) if before is not None else None
-            self.manifest.add(kind, identity, backup=backup)
+            details = unit_before(identity) if kind == "unit" else {}
+            self.manifest.add(kind, identity, backup=backup, **details)
             self.manifest.save()
 
     def key(self, wanted: Dict[str, Any]) -> Dict[str, str]:
@@ -242,12 +254,72 @@ class Host:
         with open(path, "w", encoding="ascii") as stream:
             stream.write(value)
 
+    def remember(self, wanted: Dict[str, Any]) -> None:
+        """Keep how it is now what others will change for us: components on their own, the package manager."""
+        if self.check_mode:
+            return
+        self._remember_packages(wanted.get("packages", []))
+        # A container shares all other settings with its machine, whose they are.
+        own = "net." if os.path.exists("/run/systemd/container") else ""
+        for name in wanted.get("sysctls", []):
+            before = read("/proc/sys/" + name.replace(".", "/"))
+            if before is not None and name.startswith(own):
+                self.manifest.add("sysctl", name, before=before.decode().strip())
+        if wanted.get("firewall") and not self.manifest.knows("firewall", "nft"):
+            self.manifest.add("firewall", "nft", before=firewall_chains())
+
+    def _remember_packages(self, coming: List[str]) -> None:
+        """Before packages are installed: those that are missing. At the next call: those that came along with them."""
+        path = os.path.join(self.manifest.directory, "packages.json")
+        before = read(path)
+        packages = database() if coming or before else None
+        if packages is None:
+            return
+        installed = packages.installed()
+        came = installed.difference(json.loads(before)) if before else set()
+        for name in sorted(came | (set(coming) - installed)):
+            self.manifest.add("package", name)
+        self.manifest.save()
+        if coming:
+            os.makedirs(self.manifest.directory, mode=0o755, exist_ok=True)
+            write_atomically(path, json.dumps(sorted(installed)).encode(), 0, 0, 0o644)
+        else:
+            os.unlink(path)
+
     def absent(self, path: str) -> None:
         """Remove a file."""
         if os.path.lexists(path):
             self.changed(path, "removed")
             if not self.check_mode:
+                self._remember_file(path, read(path))
                 os.unlink(path)
+
+
+def identify(path: str) -> Tuple[str, str]:
+    """Under which kind and name a file is in the manifest."""
+    if path.startswith("/etc/systemd/system/") and path.endswith((".service", ".timer")):
+        return "unit", os.path.basename(path)
+    return "file", path
+
+
+def unit_before(name: str) -> Dict[str, Any]:
+    """How a unit is that ours will stand in for: a package's, say. Nothing if there is none, or it is off."""
+    with contextlib.suppress(RuntimeError):
+        shown = run(["systemctl", "show", name, "--property=UnitFileState,ActiveState"]).decode().split()
+        state = {"enabled": "UnitFileState=enabled" in shown, "active": "ActiveState=active" in shown}
+        return {"before": state} if any(state.values()) else {}
+    return {}
+
+
+def firewall_chains() -> Dict[str, List[str]]:
+    """Tables of nftables and their chains: iptables adds to them when it is first used, and never takes away."""
+    tables: Dict[str, List[str]] = {}
+    for item in json.loads(run(["nft", "--json", "list", "ruleset"]))["nftables"]:
+        if "table" in item:
+            tables.setdefault("%(family)s %(name)s" % item["table"], [])
+        elif "chain" in item:
+            tables.setdefault("%(family)s %(table)s" % item["chain"], []).append(item["chain"]["name"])
+    return tables
 
 
 def module_present(name: str) -> bool:
@@ -306,6 +378,7 @@ def converge(host: Host, payload: Dict[str, Any]) -> Dict[str, Dict[str, str]]:
     certificates = {wanted["path"]: host.key(wanted) for wanted in payload.get("keys", [])}
     for wanted in payload.get("files", []):
         host.file(wanted)
+    host.remember(payload.get("remember", {}))
     for name, value in payload.get("sysctls", {}).items():
         host.sysctl(name, str(value))
     for path in payload.get("absent", []):

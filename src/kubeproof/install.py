@@ -14,7 +14,7 @@ import yaml
 
 from kubeproof import pki
 
-ARGUMENTS = ("users", "directories", "certificates", "files", "modules", "sysctls", "absent")
+ARGUMENTS = ("users", "directories", "certificates", "files", "modules", "sysctls", "remember", "absent")
 _FILE_SOURCES = ("template", "content", "authority", "authority_key", "service_account", "kubeconfig")
 _FILE_KEYS = {*_FILE_SOURCES, "dest", "owner", "group", "mode", "validate", "merge"}
 _DIRECTORY_KEYS = {"path", "owner", "group", "mode", "data"}
@@ -45,6 +45,7 @@ class Request:
     files: Sequence[Mapping[str, Any]]
     modules: Sequence[str]
     sysctls: Mapping[str, Any]
+    remember: Mapping[str, Any]
     absent: Sequence[str]
     pki_directory: Path
 
@@ -67,6 +68,7 @@ class Request:
             files=arguments.get("files") or (),
             modules=arguments.get("modules") or (),
             sysctls=arguments.get("sysctls") or {},
+            remember=arguments.get("remember") or {},
             absent=arguments.get("absent") or (),
             pki_directory=Path(state_directory) / "pki",
         )
@@ -80,6 +82,7 @@ class Request:
             "keys": [_owned({"path": str(item["path"])}, item) for item in self.certificates],
             "modules": [str(name) for name in self.modules],
             "sysctls": {str(name): str(value) for name, value in self.sysctls.items()},
+            "remember": dict(self.remember),
             "absent": [str(path) for path in self.absent],
         }
 

@@ -94,7 +94,7 @@ class Pods:
         if contained:
             what = "processes of containers: %d" % len(contained)
             self.account.undo(what, "killed", lambda: kill(self._contained))
-        if left:
+        if left and not self.account.check_mode:
             what = "processes that outlived their units: %d" % len(left)
             self.account.undo(what, "killed", lambda: kill(self._left))
 

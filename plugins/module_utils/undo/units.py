@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from typing import Any, Dict, List
 
-from ansible.module_utils.undo.account import Account, Unfinished, run
+from ansible.module_utils.undo.account import Account, CommandFailed, Unfinished, run
 
 PROPERTIES = ("Id", "LoadState", "ActiveState", "UnitFileState", "ControlGroup")
+# How long units may take to stop by themselves. There is nothing that they could save, as their data goes too; but an
+# API server takes its time for clients that don't hang up, or for an etcd on another host that went first.
+GRACE = 2.0
+POLL_SECONDS = 0.1
 # What brings a unit back to the state that it was in before us.
 AGAIN = {"enabled": "enable", "active": "start"}
 State = Dict[str, str]
@@ -36,17 +42,35 @@ class Units:
         return [states.get(name, {}).get("ControlGroup") or "/system.slice/" + name for name in self.names]
 
     def stop(self) -> None:
-        """Stop them side by side, each before those that it was started after: systemd knows the order."""
-        running = self._running()
-        self.account.undo_all(running, "stopped", lambda: run(["systemctl", "stop", *running]))
+        """Stop and disable them, side by side, but each before what it was started after.
+
+        systemd keeps to that order only for a unit that it is asked to stop later than those that must go first. Units
+        are installed after what they need: hence the last one first.
+        """
+        running = self._running()[::-1]
+        self.account.undo_all(running, "stopped", lambda: self._stop(running))
         if not self.account.check_mode and self._running():
             raise Unfinished("still running: %s" % ", ".join(self._running()))
         enabled = [name for name, state in self.states().items() if state["UnitFileState"].startswith("enabled")]
         command = ["systemctl", "disable", "--quiet", "--no-reload", *enabled]
         self.account.undo_all(enabled, "disabled", lambda: run(command))
 
+    def _stop(self, names: List[str]) -> None:
+        run(["systemctl", "stop", "--no-block", *names])
+        deadline = time.monotonic() + GRACE
+        while self._running() and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+        late = self._running()
+        for name in late:
+            # Its main process, if it has one; in containerd's control group there are containers' parents too.
+            with contextlib.suppress(CommandFailed):
+                run(["systemctl", "kill", "--kill-who=main", "--signal=KILL", name])
+        if late:
+            run(["systemctl", "stop", *late])
+
     def _running(self) -> List[str]:
-        return [name for name, state in self.states().items() if state["ActiveState"] not in ("inactive", "failed")]
+        states = self.states()
+        return [name for name in self.names if states[name]["ActiveState"] not in ("inactive", "failed")]
 
     def forget(self) -> None:
         """Once their files are gone: make systemd see that, and bring back units that ours stood in for."""
