@@ -71,9 +71,9 @@ class Host:
             raise CommandFailed(f"{self.name}: `{command.strip()}` ended with {status}: {_last_line(stderr or stdout)}")
         return stdout
 
-    def probe(self, *requests: Mapping[str, Any], inside: str = "") -> list[dict[str, Any]]:
-        """Send requests from this host, see probe.py. ``inside``: from the network namespace with this file."""
-        enter = f"nsenter --net={shlex.quote(inside)} " if inside else ""
+    def probe(self, *requests: Mapping[str, Any], inside: int | None = None) -> list[dict[str, Any]]:
+        """Send requests from this host, see probe.py. ``inside``: from the network of the process with this PID."""
+        enter = f"nsenter --target {inside} --net " if inside is not None else ""
         output = self.run(f"{enter}python3 -c %s %s", _probe_program(), json.dumps(requests))
         answers: list[dict[str, Any]] = json.loads(output)
         return answers

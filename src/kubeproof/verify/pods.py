@@ -14,7 +14,6 @@ from kubeproof.verify.objects import Object
 HTTP_PORT = 8080
 UDP_PORT = 8081
 READY_SECONDS = 60.0
-KUBELET_DIRECTORY = "/var/lib/kubelet"
 _SECURITY = {
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
@@ -107,9 +106,14 @@ class Pod:
         return objects.name(self.item)
 
     @property
+    def manifest(self) -> Object:
+        """It as an object that can be asked for: in lists, objects do not tell their kind."""
+        return {"apiVersion": "v1", "kind": "Pod", **self.item}
+
+    @property
     def path(self) -> str:
         """Its path in the API."""
-        return objects.path({"apiVersion": "v1", "kind": "Pod", **self.item})
+        return objects.path(self.manifest)
 
     @property
     def uid(self) -> str:
@@ -125,17 +129,6 @@ class Pod:
     def address(self) -> str:
         """Its address in the pod network."""
         return str(self.item["status"]["podIP"])
-
-    @property
-    def token_volume(self) -> str:
-        """The volume with its service account's token."""
-        return next(
-            str(each["name"]) for each in self.item["spec"]["volumes"] if each["name"].startswith("kube-api-access")
-        )
-
-    def volume_on_host(self, kind: str, name: str) -> str:
-        """Where its node has one of its volumes, as long as the pod runs."""
-        return f"{KUBELET_DIRECTORY}/pods/{self.uid}/volumes/kubernetes.io~{kind}/{name}"
 
     def container(self, name: str) -> Mapping[str, Any]:
         """The status of one of its containers."""

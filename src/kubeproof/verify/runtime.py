@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kubeproof.verify.hosts import Host
@@ -15,9 +14,7 @@ _LIST = f"""
 for id in $({_CTR} containers ls --quiet 'labels."io.kubernetes.pod.uid"=='%s 2>/dev/null); do
   {_CTR} containers info "$id" 2>/dev/null | python3 -c 'import json,sys
 info = json.load(sys.stdin)
-spec = info["Spec"]
-network = [each.get("path", "") for each in spec["linux"]["namespaces"] if each["type"] == "network"]
-print(json.dumps([info["ID"], info["Labels"], info.get("SandboxID", ""), spec["process"].get("env", []), network[0]]))'
+print(json.dumps([info["ID"], info["Labels"], info.get("SandboxID", "")]))'
 done
 echo ---
 {_CTR} tasks ls 2>/dev/null
@@ -26,10 +23,7 @@ echo ---
 
 @dataclass(frozen=True)
 class Container:
-    """A container, or a pod's sandbox, in the runtime. ``pid`` is 0 for one that does not run.
-
-    ``network`` is the file that stands for its network namespace; empty if it shares the host's.
-    """
+    """A container, or a pod's sandbox, in the runtime. ``pid`` is 0 for one that does not run."""
 
     id: str
     name: str
@@ -39,8 +33,6 @@ class Container:
     pod_name: str
     namespace: str
     pid: int
-    environment: Mapping[str, str]
-    network: str
 
 
 def containers(host: Host, pod_uid: str) -> list[Container]:
@@ -49,7 +41,7 @@ def containers(host: Host, pod_uid: str) -> list[Container]:
     pids = {row[0]: int(row[1]) for line in tasks.splitlines()[1:] if (row := line.split())[2:] == ["RUNNING"]}
     found = []
     for line in listed.splitlines():
-        container_id, labels, sandbox_id, environment, network = json.loads(line)
+        container_id, labels, sandbox_id = json.loads(line)
         found.append(
             Container(
                 id=container_id,
@@ -60,8 +52,14 @@ def containers(host: Host, pod_uid: str) -> list[Container]:
                 pod_name=labels["io.kubernetes.pod.name"],
                 namespace=labels["io.kubernetes.pod.namespace"],
                 pid=pids.get(container_id, 0),
-                environment=dict(entry.partition("=")[::2] for entry in environment),
-                network=network,
             )
         )
     return found
+
+
+def process(host: Host, pod_uid: str, container: str) -> int:
+    """The PID, on the node, of a pod's container."""
+    for each in containers(host, pod_uid):
+        if each.name == container and each.pid:
+            return each.pid
+    raise LookupError(f"the runtime of {host} has no running container {container} of pod {pod_uid}")

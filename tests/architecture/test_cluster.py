@@ -1,0 +1,90 @@
+"""The cluster as a whole, as its users meet it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from kubeproof import process
+from kubeproof.commands import kubectl
+from kubeproof.errors import KubeproofError
+from kubeproof.verify import objects
+from kubeproof.verify.api import Api
+from kubeproof.verify.cluster import Cluster, NotObservable
+from kubeproof.verify.evidence import Evidence
+from kubeproof.verify.pods import Setting
+
+_SCHEDULED_SECONDS = 15.0
+_COMMAND_SECONDS = 60.0
+
+
+@pytest.mark.claim("masters-unscheduled")
+def test_control_plane_hosts_take_no_workloads_unless_told_to(
+    lab: Cluster, api: Api, setting: Setting, evidence: Evidence
+) -> None:
+    for node in lab.nodes:
+        told_to = "workers" in node.host.groups
+        evidence[node.name] = {
+            "control plane": node.control_plane,
+            "worker": told_to,
+            "taints": node.item["spec"].get("taints", []),
+        }
+        if not node.control_plane:
+            continue
+        manifest = setting.pod(
+            f"workload-for-{node.name}",
+            [setting.container("pause", ["pause"])],
+            nodeSelector={"kubernetes.io/hostname": node.item["metadata"]["labels"]["kubernetes.io/hostname"]},
+        )
+        api.create(manifest)
+        judged = api.observe_one(
+            manifest,
+            lambda item: bool(objects.condition(item, "PodScheduled")),
+            what=f"the scheduler judges a pod that wants to {node.name}",
+            timeout=_SCHEDULED_SECONDS,
+        )
+        bound, reason = (
+            objects.holds(judged, "PodScheduled"),
+            objects.condition(judged, "PodScheduled").get("message", ""),
+        )
+        evidence[node.name] |= {"a pod that wants there": "bound" if bound else reason}
+        assert bound == told_to, (
+            f"{node.name} is of the control plane and {'' if told_to else 'not '}of the workers, "
+            f"but a workload is {'placed there' if bound else 'kept away: ' + reason}"
+        )
+        assert bound or "taint" in reason, f"the pod is kept from {node.name} by something else than a taint: {reason}"
+    control_plane = [node for node in lab.nodes if node.control_plane]
+    kept_free = [node.name for node in control_plane if not node.schedulable]
+    evidence.headline = f"{len(kept_free)} of {len(control_plane)} control-plane nodes kept free, by a taint"
+
+
+@pytest.mark.claim("kubectl")
+def test_a_users_first_commands(lab: Cluster, kubeconfig_path: Path, setting: Setting, evidence: Evidence) -> None:
+    try:
+        binary = kubectl.binary(lab.inventory.path)
+    except KubeproofError as error:
+        raise NotObservable(str(error)) from None
+
+    def run(*arguments: str) -> str:
+        return process.run([str(binary), "--kubeconfig", str(kubeconfig_path), *arguments], timeout=_COMMAND_SECONDS)
+
+    namespace = f"--namespace={setting.namespace}"
+    overrides = setting.pod("hello-minikube", [])["spec"]
+    del overrides["containers"]
+    created = run(
+        "run", "hello-minikube", f"--image={setting.image}", namespace, "--override-type=strategic",
+        f"--overrides={json.dumps({'apiVersion': 'v1', 'spec': overrides})}",
+    )  # fmt: skip
+    waited = run("wait", "pod/hello-minikube", namespace, "--for=condition=Ready", "--timeout=45s")
+    information = re.sub(r"\x1b\[[0-9;]*m", "", run("cluster-info"))
+    nodes = json.loads(run("get", "nodes", "--output=json"))["items"]
+    evidence["kubectl run hello-minikube"] = [created.strip(), waited.strip()]
+    evidence["kubectl cluster-info"] = information.strip().splitlines()
+    evidence["kubectl get nodes"] = {objects.name(node): objects.holds(node, "Ready") for node in nodes}
+    assert lab.api.access.server in information, f"cluster-info does not show the API at {lab.api.access.server}"
+    assert all(objects.holds(node, "Ready") for node in nodes), "not all nodes are ready"
+    assert {objects.name(node) for node in nodes} == {node.name for node in lab.nodes}, "kubectl shows other nodes"
+    evidence.headline = f"hello-minikube runs, cluster-info and {len(nodes)} nodes are shown"

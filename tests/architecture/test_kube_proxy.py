@@ -1,0 +1,180 @@
+"""Kube-proxy: one address for many pods, the same on every node."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections import Counter
+
+import httpx
+import pytest
+
+from kubeproof.verify import objects
+from kubeproof.verify.api import Api
+from kubeproof.verify.cluster import AUTHORITY, Cluster
+from kubeproof.verify.evidence import Evidence
+from kubeproof.verify.hosts import Host, each
+from kubeproof.verify.pods import Pod, Setting
+
+_RULES_SECONDS = 15.0
+# Whatever mode kube-proxy is in, one of the two lists its rules.
+_LIST_RULES = ["sh", "-c", "nft list table ip kube-proxy 2>/dev/null; iptables-save -t nat 2>/dev/null; true"]
+_REQUESTS_PER_POD = 60
+# How many standard deviations a pod's share may be off: by chance, once in millions of verifications.
+_DEVIATIONS = 5.0
+
+
+@pytest.mark.claim("proxy-every-node")
+def test_every_node_reaches_the_api_through_its_service(lab: Cluster, evidence: Evidence) -> None:
+    address = lab.service_address("default", "kubernetes")
+    # That the certificate is the API server's shows who has answered.
+    answers = each(
+        (node.host for node in lab.nodes), lambda host: host.http(f"https://{address}:443/livez", ca=AUTHORITY)
+    )
+    for node in lab.nodes:
+        answer = answers[node.host.name]
+        evidence[node.name] = answer
+        assert answer.get("status") == 200, (
+            f"from {node.name} the API cannot be reached at its service {address}: {answer}"
+        )
+        url = f"http://{node.address}:{lab.settings['kube_proxy_health_port']}/healthz"
+        health = _status(url)
+        evidence[f"{node.name} health"] = health
+        assert health == 200, f"kube-proxy of {node.name} answers {health} at {url}"
+    evidence.headline = f"service {address} answers on {len(lab.nodes)} of {len(lab.nodes)} nodes"
+
+
+@pytest.mark.claim("proxy-rules")
+def test_a_service_gets_its_rules_on_every_node_and_loses_them(
+    lab: Cluster, api: Api, agents: list[Pod], setting: Setting, evidence: Evidence
+) -> None:
+    hosts = [node.host for node in lab.nodes]
+    manifest = setting.service("ruled", {"app": "agent"}, port=8123)
+    service = api.create(manifest)
+    address = re.escape(service["spec"]["clusterIP"])
+    start = time.monotonic()
+    present = rf"{address}\b[^\n]*\b8123\b"
+    appeared = _await_rules(hosts, present, start, present=True)
+    for name, (seconds, output) in appeared.items():
+        assert seconds is not None, (
+            f"{name} has no rule for service {service['spec']['clusterIP']}:8123: {output[-300:]}"
+        )
+    targets = {pod.address for pod in agents}
+    for name, (_, output) in appeared.items():
+        missing = {target for target in targets if not re.search(rf"{re.escape(target)}\b", output)}
+        assert not missing, f"the rules of {name} do not lead to {missing}, which are ready endpoints"
+
+    api.delete(objects.path(manifest))
+    start = time.monotonic()
+    vanished = _await_rules(hosts, present, start, present=False)
+    for name, (seconds, output) in vanished.items():
+        assert seconds is not None, f"{name} still has rules for a service that is gone: {output[-300:]}"
+    evidence["service"] = f"{service['spec']['clusterIP']}:8123"
+    evidence["seconds to rules"] = {name: seconds for name, (seconds, _) in appeared.items()}
+    evidence["seconds to none"] = {name: seconds for name, (seconds, _) in vanished.items()}
+    slowest = max(seconds or 0 for seconds, _ in (*appeared.values(), *vanished.values()))
+    evidence.headline = f"rules on {len(hosts)} nodes, and gone from them, within {slowest:.1f} s"
+
+
+@pytest.mark.claim("proxy-balances")
+def test_requests_are_spread_evenly(lab: Cluster, agents: list[Pod], setting: Setting, evidence: Evidence) -> None:
+    address = lab.service_address(setting.namespace, "agents")
+    tries = _REQUESTS_PER_POD * len(agents)
+    answered = agents[0].dial(address, 80, "hostname", tries=tries)
+    shares = Counter(answered.responses)
+    evidence["requests"] = tries
+    evidence["shares"] = dict(shares)
+    assert not answered.errors, f"{len(answered.errors)} of {tries} requests failed: {answered.errors[0]}"
+    assert shares.keys() == {pod.name for pod in agents}, f"of {len(agents)} pods only {sorted(shares)} got requests"
+    fair = 1 / len(agents)
+    slack = _DEVIATIONS * math.sqrt(tries * fair * (1 - fair))
+    low, high = tries * fair - slack, tries * fair + slack
+    evidence["bounds"] = [round(low, 1), round(high, 1)]
+    for name, share in shares.items():
+        assert low <= share <= high, (
+            f"{name} got {share} of {tries} requests; by chance it would be {low:.0f} to {high:.0f}"
+        )
+    evidence.headline = f"{tries} requests: {', '.join(str(share) for _, share in sorted(shares.items()))}"
+
+
+@pytest.mark.claim("proxy-external")
+def test_a_node_port_answers_outside_at_every_node(
+    lab: Cluster, api: Api, agents: list[Pod], setting: Setting, evidence: Evidence
+) -> None:
+    service = api.get(f"{objects.core(setting.namespace, 'services')}/agents-outside")
+    port = service["spec"]["ports"][0]["nodePort"]
+    names = {pod.name for pod in agents}
+    for node in lab.nodes:
+        url = f"http://{node.address}:{port}/hostname"
+        answered = _get(url)
+        evidence[url] = answered
+        assert answered in names, f"{url}, asked from outside the cluster, answers {answered!r}"
+    evidence.headline = f"port {port} answered from outside at {len(lab.nodes)} of {len(lab.nodes)} nodes"
+
+
+@pytest.mark.claim("proxy-inside")
+def test_a_service_is_reached_from_pods_and_nodes(
+    lab: Cluster, agents: list[Pod], setting: Setting, evidence: Evidence
+) -> None:
+    address = lab.service_address(setting.namespace, "agents")
+    names = {pod.name for pod in agents}
+    for pod in agents:
+        answered = pod.dial(address, 80, "hostname")
+        evidence[f"from pod {pod.name} on {pod.node}"] = answered.responses or answered.errors
+        assert set(answered.responses) <= names, f"another server answers at {address}: {answered.responses}"
+        assert answered.responses, (
+            f"from pod {pod.name} on {pod.node} service {address} is not reached: {answered.errors}"
+        )
+    answers = each((node.host for node in lab.nodes), lambda host: host.http(f"http://{address}/hostname"))
+    for host, answer in answers.items():
+        evidence[f"from node {host}"] = answer
+        assert answer.get("body") in names, f"from node {host} service {address} is not reached: {answer}"
+    evidence.headline = f"from {len(agents)} pods and {len(answers)} nodes"
+
+
+@pytest.mark.claim("proxy-inside")
+def test_a_pod_reaches_itself_through_its_service(
+    lab: Cluster, agents: list[Pod], setting: Setting, evidence: Evidence
+) -> None:
+    # The only pod behind this service.
+    pod, address = agents[0], lab.service_address(setting.namespace, "agent-alone")
+    answered = pod.dial(address, 80, "hostname", tries=5)
+    evidence["answers"] = answered.responses or answered.errors
+    assert set(answered.responses) == {pod.name}, (
+        f"pod {pod.name} does not reach itself at {address}: {answered.errors}"
+    )
+    evidence.headline = "and its own pod (hairpin)"
+
+
+def _await_rules(
+    hosts: list[Host], pattern: str, start: float, *, present: bool
+) -> dict[str, tuple[float | None, str]]:
+    """Of each host, after how many seconds its rules were as they should be, if they were, and the rules."""
+
+    def poll(host: Host) -> tuple[float | None, str]:
+        request = {
+            "do": "poll",
+            "command": _LIST_RULES,
+            "pattern": pattern,
+            "present": present,
+            "timeout": _RULES_SECONDS,
+        }
+        [answer] = host.probe(request)
+        return (round(time.monotonic() - start, 2) if answer["met"] else None), answer["output"]
+
+    return each(hosts, poll)
+
+
+def _get(url: str) -> str:
+    try:
+        return httpx.get(url, trust_env=False, timeout=5).text
+    except httpx.TransportError as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def _status(url: str) -> int | str:
+    try:
+        return httpx.get(url, trust_env=False, timeout=5).status_code
+    except httpx.TransportError as error:
+        return f"{type(error).__name__}: {error}"

@@ -1,0 +1,64 @@
+"""The container runtime: what the kubelet has it do, seen in the runtime itself and in the kernel."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from kubeproof.verify import runtime, sockets
+from kubeproof.verify.api import Api
+from kubeproof.verify.cluster import Cluster, Node
+from kubeproof.verify.evidence import Evidence
+from kubeproof.verify.hosts import each
+from kubeproof.verify.pods import Pod
+
+
+@pytest.mark.claim("runtime-cri")
+def test_pods_are_sandboxes_and_containers_of_the_runtime(lab: Cluster, agents: list[Pod], evidence: Evidence) -> None:
+    for pod in agents:
+        host = lab.node(pod.node).host
+        found = runtime.containers(host, pod.uid)
+        sandboxes = [container for container in found if container.sandbox]
+        running = [container for container in found if not container.sandbox and container.pid]
+        assert len(sandboxes) == 1, f"pod {pod.name} has {len(sandboxes)} sandboxes in the runtime of {host}"
+        assert len(running) == 1, f"pod {pod.name} has {len(running)} running containers in the runtime of {host}"
+        [sandbox], [container] = sandboxes, running
+        assert container.id == pod.container_id("server"), (
+            f"the API shows container {pod.container_id('server')} of {pod.name}, the runtime runs {container.id}"
+        )
+        assert container.sandbox_id == sandbox.id, f"the container of {pod.name} is in another pod's sandbox"
+        assert (container.namespace, container.pod_name) == (pod.item["metadata"]["namespace"], pod.name), (
+            f"the runtime knows the container of {pod.name} as {container.namespace}/{container.pod_name}"
+        )
+        group = host.run("cat %s", f"/proc/{container.pid}/cgroup")
+        assert pod.uid in group or pod.uid.replace("-", "_") in group, (
+            f"the process of {pod.name} is not in its pod's control group: {group}"
+        )
+        evidence[pod.name] = {"uid": pod.uid, "sandbox": sandbox.id, "container": container.id, "pid": container.pid}
+    evidence.headline = (
+        f"{len(agents)} pods: one sandbox each, containers with the API's ids, processes in their cgroups"
+    )
+
+
+@pytest.mark.claim("runtime-cri")
+def test_the_kubelet_holds_the_runtimes_socket(lab: Cluster, api: Api, evidence: Evidence) -> None:
+    listeners = each(lab.hosts.all, sockets.listening)
+    for node in lab.nodes:
+        config = api.get(f"/api/v1/nodes/{node.name}/proxy/configz")["kubeletconfig"]
+        path = config["containerRuntimeEndpoint"].removeprefix("unix://")
+        kubelet = frozenset().union(
+            *(socket.pids for socket in listeners[node.host.name] if socket.local[1] == node.kubelet_port)
+        )
+        clients = _clients(node, path)
+        evidence[node.name] = {"socket": path, "kubelet": sorted(kubelet), "clients": sorted(clients)}
+        assert kubelet & clients, f"the kubelet of {node.name} is not connected to {path}; {sorted(clients)} are"
+    evidence.headline = f"kubelets of {len(lab.nodes)} nodes connected to {path}"
+
+
+def _clients(node: Node, path: str) -> set[int]:
+    """The processes at the other ends of the connections to a socket."""
+    rows = [line.split() for line in node.host.run("ss --no-header --unix --processes state connected").splitlines()]
+    # Columns: type, state, two queues, local path and inode, peer path and inode, processes.
+    served = {row[7] for row in rows if row[4] == path}
+    return {int(pid) for row in rows if row[5] in served for pid in re.findall(r"pid=(\d+)", " ".join(row[8:]))}
