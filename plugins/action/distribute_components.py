@@ -4,8 +4,8 @@ One round trip asks what is there; only if something is missing, it is sent, and
 through the standard input of a command rather than through SFTP: it takes the same time, and they arrive as root's, on
 the file system that they are for, where SFTP would leave them to be copied out of the home of whoever logs in.
 
-``state_directory`` is where ``fetch_components`` left its lock, ``versions`` as there, ``directories`` where binaries go
-on the host, ``{bin: PATH, cni: PATH}``.
+``state_directory`` is where ``fetch_components`` left its lock, ``versions`` as there, ``directories`` where binaries
+go on the host, ``{bin: PATH, cni: PATH}``.
 
 Sets the fact ``kubeproof_components``: ``versions`` and ``images`` (reference) by name, ``binaries``
 (``{path, sha256}``) by name, ``image_archives`` (``{reference, archive, digest}`` each) to be imported. Returns

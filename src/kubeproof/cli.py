@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from kubeproof import requirements
 from kubeproof.commands import common, down, kubectl, report, ssh, status, test, up, verify
+from kubeproof.components import cli as components
 from kubeproof.errors import KubeproofError
 from kubeproof.hosts import cli as hosts
 
@@ -32,8 +34,8 @@ exit status: 0 all is well; 1 it could not be done, and what to do is said; 2 wr
 """
 
 
-def parser() -> argparse.ArgumentParser:
-    """The parser of the whole command line."""
+def parser(commands: Iterable[str] = tuple(_COMMANDS)) -> argparse.ArgumentParser:
+    """The parser of the command line, or of a part of it."""
     whole = argparse.ArgumentParser(
         prog="kubeproof",
         description=_DESCRIPTION,
@@ -41,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     subparsers = whole.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (up, down, status, verify, kubectl, ssh, report, hosts, test):
+    for command in (up, down, status, verify, kubectl, ssh, components, report, hosts, test):
         command.add_parser(subparsers)
     return whole
 
@@ -54,7 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given[:1] == ["kubectl"]:
             # Past argparse, which would take options for its own and drop a lone --.
             return kubectl.run(given[1:])
-        parsed = parser().parse_args(given)
+        commands = given[:1] if given and given[0] in _COMMANDS else _COMMANDS
+        parsed = parser(commands).parse_args(given)
         outcome: int = parsed.run(parsed)
     except KubeproofError as error:
         print(f"kubeproof: {error}", file=sys.stderr)

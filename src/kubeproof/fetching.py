@@ -17,9 +17,9 @@ from kubeproof.inventory import Inventory
 Tell = Callable[[str], None]
 
 
-def fetch_all(cluster: Inventory, tell: Tell) -> None:
-    """Have everything that the cluster needs in the cache and in the inventory's lock."""
-    request = request_of(cluster)
+def fetch_all(cluster: Inventory, tell: Tell, request: fetch.Request | None = None) -> None:
+    """Have everything that the cluster needs (or ``request`` asks for) in the cache and in the inventory's lock."""
+    request = request or request_of(cluster)
     pinned = pins.load()
     choice = fetch.choose(request, pinned, cluster.state)
     if choice.source == "go":

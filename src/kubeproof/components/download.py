@@ -31,8 +31,8 @@ class DownloadError(KubeproofError):
 
     def __init__(self, url: str, problem: str, *, status: int = 0) -> None:
         """Name the URL and what went wrong with it."""
-        super().__init__(f"{url}: {problem}")
-        self.url = url
+        hint = "" if status else "if this machine has no way there, set component_source to mirror or go"
+        super().__init__(f"{url}: {problem}", hint=hint)
         self.status = status
 
 

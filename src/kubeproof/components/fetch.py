@@ -97,7 +97,7 @@ def complete(request: Request, pins: Pins, state_directory: Path) -> bool:
     lock = Lock(state_directory)
     with caching.Cache() as cache:
         entries = _wanted_entries(request, pins.with_versions(request.versions), lock)
-        return all(_entry_complete(entry, version, cache) for entry, version in entries)
+        return all(entry_complete(entry, version, cache) for entry, version in entries)
 
 
 def _choose(request: Request, pins: Pins, lock: Lock, downloader: Downloader) -> source.Choice:
@@ -119,7 +119,8 @@ def _wanted_entries(request: Request, pins: Pins, lock: Lock) -> Iterator[tuple[
             yield lock.image(arch, image.name), image.version
 
 
-def _entry_complete(entry: dict[str, Any] | None, version: str, cache: caching.Cache) -> bool:
+def entry_complete(entry: dict[str, Any] | None, version: str, cache: caching.Cache) -> bool:
+    """Whether an entry of the lock is of that version and the cache has all of it."""
     if not entry or entry["version"] != version:
         return False
     blobs = [*entry.get("binaries", {}).values(), *([entry["archive"]] if entry.get("archive") else [])]
@@ -213,7 +214,7 @@ class _Run:
             fresh = fresh or new
             with self.guard:
                 self.lock.record_download(artifact.url, expected.sha256, expected.authority)
-        origin = official.location(artifacts)
+        origin = release.location(artifacts, official.mirror)
         with self.guard:
             self._record(component, arch, origin, blobs)
         self._finished(component.name, fresh=fresh)
@@ -248,5 +249,12 @@ def _side_by_side(jobs: Sequence[Callable[[], Fetched]]) -> list[Fetched]:
         if not isinstance(error, KubeproofError):
             raise error
     if errors:
-        raise KubeproofError("\n".join(dict.fromkeys(str(error) for error in errors)))
+        raise _joined([error for error in errors if isinstance(error, KubeproofError)])
     return [future.result() for future in futures]
+
+
+def _joined(errors: Sequence[KubeproofError]) -> KubeproofError:
+    """All problems in one error, and each hint once."""
+    problems = dict.fromkeys(str(error.args[0]) for error in errors)
+    hints = dict.fromkeys(error.hint for error in errors if error.hint)
+    return KubeproofError("\n".join(problems), hint="\n  ".join(hints))

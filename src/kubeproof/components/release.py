@@ -82,6 +82,12 @@ def mirrored(url: str, mirror: str) -> str:
     return f"{mirror.rstrip('/')}/{parts.netloc}{parts.path}"
 
 
+def location(artifacts: Sequence[Artifact], mirror: str) -> str:
+    """Where a component's artifacts are: the URL of the only one, or the folder that they have in common."""
+    url = mirrored(artifacts[0].url, mirror)
+    return url if len(artifacts) == 1 else url.rpartition("/")[0] + "/"
+
+
 class Release:
     """Gets artifacts through a cache, from their own hosts or from a mirror."""
 
@@ -89,13 +95,8 @@ class Release:
         """``mirror`` is the base URL of a mirror, or empty."""
         self._downloader = downloader
         self._cache = cache
-        self._mirror = mirror
+        self.mirror = mirror
         self._progress = progress
-
-    def location(self, artifacts: Sequence[Artifact]) -> str:
-        """Where a component's artifacts are: the URL of the only one, or the one that they have in common."""
-        urls = [mirrored(artifact.url, self._mirror) for artifact in artifacts]
-        return urls[0] if len(urls) == 1 else urls[0].rpartition("/")[0] + "/"
 
     def expectation(self, artifact: Artifact, locked: Expectation | None) -> Expectation:
         """What the artifact must be: what the lock or components.yml says, else what the release publishes.
@@ -108,7 +109,7 @@ class Release:
             return locked
         if artifact.pinned:
             return Expectation(artifact.pinned, "components.yml")
-        url = mirrored(artifact.checksums, self._mirror)
+        url = mirrored(artifact.checksums, self.mirror)
         return Expectation(_published(self._downloader.text(url), artifact.url, url), url)
 
     def obtain(self, artifact: Artifact, expected: Expectation) -> tuple[caching.Result, bool]:
@@ -130,7 +131,7 @@ class Release:
                 return self._cache.store(key, files, {"url": artifact.url, "sha256": expected.sha256}), True
 
     def _download(self, artifact: Artifact, expected: Expectation, file: Path) -> None:
-        url, started = mirrored(artifact.url, self._mirror), time.monotonic()
+        url, started = mirrored(artifact.url, self.mirror), time.monotonic()
 
         def on_bytes(done: int, total: int) -> None:
             elapsed = time.monotonic() - started

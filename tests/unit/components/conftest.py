@@ -6,10 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from kubeproof.components.cache import Cache
-from kubeproof.components.download import Downloader
-from kubeproof.components.pins import Pins, Release
 from tests.unit.components.release_host import (
     ETCD_FILES,
     ETCD_PATH,
@@ -21,6 +17,10 @@ from tests.unit.components.release_host import (
     component,
     sha256,
 )
+
+from kubeproof.components.cache import Cache
+from kubeproof.components.download import Downloader
+from kubeproof.components.pins import Pins, Release
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import socket
 from pathlib import Path
 
 import pytest
+from tests.unit.components.release_host import Page, ReleaseHost, sha256
 
 from kubeproof.components.download import Downloader, DownloadError
-from tests.unit.components.release_host import Page, ReleaseHost, sha256
 
 BODY = b"0123456789" * 100_000
 
@@ -83,7 +83,7 @@ def test_a_host_that_is_not_there_does_not_answer(downloader: Downloader) -> Non
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/"
         assert not downloader.answers(url)
-        with pytest.raises(DownloadError, match="refused.*tried 3 times"):
+        with pytest.raises(DownloadError, match=r"refused.*tried 3 times"):
             downloader.text(url)
 
 

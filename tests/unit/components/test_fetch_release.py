@@ -16,14 +16,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-
-from kubeproof.components import fetch as fetching
-from kubeproof.components.cache import Cache
-from kubeproof.components.download import Downloader
-from kubeproof.components.fetch import Outcome, Request
-from kubeproof.components.pins import Pins, Release
-from kubeproof.components.progress import Event, Phase
-from kubeproof.errors import KubeproofError
 from tests.unit.components.release_host import (
     ETCD_FILES,
     ETCD_PATH,
@@ -34,6 +26,14 @@ from tests.unit.components.release_host import (
     archive,
     sha256,
 )
+
+from kubeproof.components import fetch as fetching
+from kubeproof.components.cache import Cache
+from kubeproof.components.download import Downloader
+from kubeproof.components.fetch import Outcome, Request
+from kubeproof.components.pins import Pins, Release
+from kubeproof.components.progress import Event, Phase
+from kubeproof.errors import KubeproofError
 
 SUMS_PATH = "/etcd-io/v3.7.3/SHA256SUMS"
 
@@ -176,7 +176,7 @@ def test_a_pinned_checksum_needs_no_published_one(site: Site) -> None:
 
 def test_a_pinned_checksum_is_believed_before_the_published_one(site: Site) -> None:
     site.pin("kubernetes", "0" * 64)
-    with pytest.raises(KubeproofError, match="says components.yml"):
+    with pytest.raises(KubeproofError, match=r"says components\.yml"):
         site.fetch(groups=("workers",))
 
 
@@ -271,7 +271,7 @@ def test_without_a_network_what_is_cached_is_enough(site: Site) -> None:
 
 def test_without_a_network_and_cache_the_hosts_are_named(site: Site) -> None:
     site.server.stop()
-    with pytest.raises(KubeproofError, match="127.0.0.1.*refused"):
+    with pytest.raises(KubeproofError, match=r"127\.0\.0\.1.*refused"):
         site.fetch()
 
 

@@ -166,7 +166,7 @@ def test_an_old_toolchain_is_said(pins: Pins) -> None:
 
 def test_no_toolchain_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(NoToolchain, match="not on the PATH.*\n.*component_source to release"):
+    with pytest.raises(NoToolchain, match=r"not on the PATH.*\n.*component_source to release"):
         gobuild.toolchain()
 
 
@@ -187,7 +187,7 @@ def test_another_version_than_the_module_pins_is_refused(pins: Pins) -> None:
 def test_no_compiler_is_said_with_its_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
-    with pytest.raises(KubeproofError, match="no C compiler for arm64.*\n.*apt-get install gcc-aarch64-linux-gnu"):
+    with pytest.raises(KubeproofError, match=r"no C compiler for arm64.*\n.*apt-get install gcc-aarch64-linux-gnu"):
         gobuild.compiler("arm64")
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.unit.components.release_host import sha256
 
 import host_components
 from host_components import Files, Refused
-from tests.unit.components.release_host import sha256
 
 OLD, NEW = b"the old program", b"the new program"
 
@@ -95,7 +95,7 @@ def test_a_link_in_the_way_is_replaced_and_kept(state: Path, program: Path, tmp_
     program.symlink_to(tmp_path / "elsewhere")
     assert [change["what"] for change in install(state, wanted(program))] == ["different"]
     assert not program.is_symlink()
-    assert os.readlink(manifest(state)[0]["backup"]) == str(tmp_path / "elsewhere")
+    assert Path(manifest(state)[0]["backup"]).readlink() == tmp_path / "elsewhere"
 
 
 def test_a_directory_in_the_way_is_refused(state: Path, program: Path) -> None:
@@ -115,7 +115,12 @@ def test_a_program_in_use_keeps_its_file(state: Path, program: Path) -> None:
 def test_a_comparison_hashes_only_what_changed(state: Path, program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(state, wanted(program))
     hashed: list[str] = []
-    monkeypatch.setattr(host_components, "sha256", lambda path: hashed.append(path) or sha256(OLD))
+
+    def digest(path: str) -> str:
+        hashed.append(path)
+        return sha256(OLD)
+
+    monkeypatch.setattr(host_components, "sha256", digest)
     assert host_components.compare(files(state), [wanted(program)]) == []
     assert hashed == []
     program.write_bytes(NEW[::-1])

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.unit.components.release_host import ReleaseHost
 
 from kubeproof.components import gobuild, selection, source
 from kubeproof.components.download import Downloader
 from kubeproof.components.lock import Lock
 from kubeproof.components.pins import GROUPS, Pins
 from kubeproof.errors import KubeproofError
-from tests.unit.components.release_host import ReleaseHost
 
 
 @pytest.fixture
