@@ -8,10 +8,22 @@ import sys
 from collections.abc import Iterable, Sequence
 
 from kubeproof import requirements
-from kubeproof.commands import common, down, kubectl, report, ssh, status, test, up, verify
-from kubeproof.components import cli as components
+from kubeproof.commands import common, kubectl
 from kubeproof.errors import KubeproofError
-from kubeproof.hosts import cli as hosts
+
+# The module of each command, imported when it is needed: `kubectl` should not wait for what `up` needs.
+_COMMANDS = {
+    "up": "kubeproof.commands.up",
+    "down": "kubeproof.commands.down",
+    "status": "kubeproof.commands.status",
+    "verify": "kubeproof.commands.verify",
+    "kubectl": "kubeproof.commands.kubectl",
+    "ssh": "kubeproof.commands.ssh",
+    "components": "kubeproof.components.cli",
+    "report": "kubeproof.commands.report",
+    "hosts": "kubeproof.hosts.cli",
+    "test": "kubeproof.commands.test",
+}
 
 _DESCRIPTION = """\
 Installs every Kubernetes component from its own binaries and proves that the cluster is what it should be:
@@ -43,8 +55,8 @@ def parser(commands: Iterable[str] = tuple(_COMMANDS)) -> argparse.ArgumentParse
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     subparsers = whole.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (up, down, status, verify, kubectl, ssh, components, report, hosts, test):
-        command.add_parser(subparsers)
+    for command in commands:
+        importlib.import_module(_COMMANDS[command]).add_parser(subparsers)
     return whole
 
 

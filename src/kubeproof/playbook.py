@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 from kubeproof import paths
 from kubeproof.commands.common import environment, tool
+from kubeproof.process import attend
 
 # Logs of this many runs are kept.
 _KEPT_LOGS = 20
@@ -43,12 +43,11 @@ def run(name: str, inventory: Path, state: Path, arguments: Sequence[str] = ()) 
     # A run that dies writes no profile: it must not be taken for an earlier one.
     profile.unlink(missing_ok=True)
     playbook = paths.PROJECT / "playbooks" / f"{name}.yml"
-    done = subprocess.run(
+    status = attend(
         [tool("ansible-playbook"), "--inventory", str(inventory.resolve()), *arguments, str(playbook)],
         env=environment(ANSIBLE_STDOUT_CALLBACK="kubeproof", KUBEPROOF_LOG=str(log), KUBEPROOF_PROFILE=str(profile)),
-        check=False,
     )
-    return Run(done.returncode, log, json.loads(profile.read_text()) if profile.is_file() else {})
+    return Run(status, log, json.loads(profile.read_text()) if profile.is_file() else {})
 
 
 def new_log(state: Path, name: str) -> Path:

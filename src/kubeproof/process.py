@@ -6,11 +6,15 @@ import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from kubeproof.errors import KubeproofError
 
 # What is kept of a failed program's output: enough for its last words, not a screenful.
 _LAST_LINES = 12
+
+# How long an interrupted program may take to end, in seconds.
+_TIME_TO_TIDY = 15.0
 
 
 @dataclass(frozen=True)
@@ -73,3 +77,19 @@ def run(
     if not result.ok:
         raise ProgramFailed(command, result)
     return result.stdout
+
+
+def attend(command: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> int:
+    """Run a program that speaks for itself, on this process's terminal, to its end; returns its exit status.
+
+    Ctrl-C reaches it as it reaches this process: it gets the time to put things in order, and is ended if it does not.
+    """
+    with subprocess.Popen(command, env=env, cwd=cwd) as process:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            try:
+                process.wait(timeout=_TIME_TO_TIDY)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            raise

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ from rich.table import Table
 from kubeproof import inventory, paths, playbook, requirements, ui
 from kubeproof.commands.common import FAILED, SubParsers, environment, ssh_command, tool
 from kubeproof.inventory import Inventory
+from kubeproof.process import attend
 from kubeproof.process import run as run_program
 
 # A network and names of their own: a cluster of the user's on this machine is left alone.
@@ -47,7 +47,7 @@ class Suite:
         # With the terminal's own names: .venv/bin/ruff rather than its whole path.
         shown = [part.removeprefix(f"{paths.PROJECT}/") for part in command]
         self.console.print(f"$ {shlex.join(shown)}", markup=False, soft_wrap=True)
-        return subprocess.run(command, cwd=paths.PROJECT, env=environment(), check=False).returncode == 0
+        return attend(command, cwd=paths.PROJECT, env=environment()) == 0
 
     def summary(self) -> Table:
         """One line for each check."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import subprocess
 
 from rich.console import Console
 
 from kubeproof import inventory, paths, ui
 from kubeproof.commands.common import NOT_VERIFIED, SubParsers, add_inventory, environment, tool
 from kubeproof.inventory import Inventory
+from kubeproof.process import attend
 
 
 def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
@@ -35,4 +35,4 @@ def verify(console: Console, cluster: Inventory, *arguments: str) -> bool:
     console.print("\n[bold]Verification[/bold]")
     tests = paths.PROJECT / "tests" / "architecture"
     command = [tool("pytest"), str(tests), "--inventory", str(cluster.path), *arguments]
-    return subprocess.run(command, cwd=paths.PROJECT, env=environment(), check=False).returncode == 0
+    return attend(command, cwd=paths.PROJECT, env=environment()) == 0
