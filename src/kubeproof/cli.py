@@ -50,11 +50,12 @@ def parser(commands: Iterable[str] = tuple(_COMMANDS)) -> argparse.ArgumentParse
     """The parser of the command line, or of a part of it."""
     whole = argparse.ArgumentParser(
         prog="kubeproof",
+        usage="kubeproof COMMAND [ARGUMENTS]",
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    subparsers = whole.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    subparsers = whole.add_subparsers(prog="kubeproof", title="commands", metavar="COMMAND [ARGUMENTS]", required=True)
     for command in commands:
         importlib.import_module(_COMMANDS[command]).add_parser(subparsers)
     return whole

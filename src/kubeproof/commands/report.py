@@ -1,4 +1,4 @@
-"""``kubeproof report``: what the last installation did, and where its time went."""
+"""``kubeproof report``: what the last verification proved, what the last installation did, where its time went."""
 
 from __future__ import annotations
 
@@ -14,28 +14,51 @@ from kubeproof.commands.common import SubParsers, add_inventory
 from kubeproof.errors import KubeproofError
 
 _SLOWEST = 10
+_NOT_WELL = ("refuted", "blocked")
 
 
 def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
     """Add the command to kubeproof's."""
-    parser = subparsers.add_parser("report", help="what the last installation did, and where its time went")
+    parser = subparsers.add_parser(
+        "report", help="what was proven of a cluster, and where the time of its installation went"
+    )
     add_inventory(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
-    path = inventory.state_directory(arguments.inventory) / "reports" / "cluster-profile.json"
-    if not path.is_file():
+    console = ui.console()
+    reports = inventory.state_directory(arguments.inventory) / "reports"
+    parts = {reports / "verification.json": show_verification, reports / "cluster-profile.json": show_installation}
+    present = [path for path in parts if path.is_file()]
+    if not present:
         raise KubeproofError(f"nothing was installed with {arguments.inventory} yet", hint="`kubeproof up` does")
-    show(ui.console(), json.loads(path.read_text()))
+    for path in present:
+        parts[path](console, json.loads(path.read_text()))
     return 0
 
 
-def show(console: Console, profile: dict[str, Any]) -> None:
+def show_verification(console: Console, report: dict[str, Any]) -> None:
+    """Show what a verification came to: in numbers, and each claim that did not hold."""
+    counts = ", ".join(f"{number} {verdict}" for verdict, number in report["counts"].items() if number)
+    console.print(
+        f"[bold]Verification[/bold] of {report['started'][:19]}: {report['verdict']} ({counts})", soft_wrap=True
+    )
+    for component in report["components"]:
+        for claim in component["claims"]:
+            if claim["verdict"] in _NOT_WELL:
+                console.print(f"  {claim['verdict']}: {component['title']}, {claim['statement']}", markup=False)
+                console.print(f"    {claim['reason']}", markup=False)
+    console.print()
+
+
+def show_installation(console: Console, profile: dict[str, Any]) -> None:
     """Show a playbook run's profile."""
     tasks = [(phase, task) for phase in profile["phases"] for task in phase["tasks"]]
-    console.print(f"The last run took {ui.duration(profile['seconds'])} for {len(tasks)} tasks.\n")
+    console.print(
+        f"[bold]Installation[/bold]: {ui.duration(profile['seconds'])} for {len(tasks)} tasks, the last time\n"
+    )
     console.print(_by_phase(profile["phases"]))
     console.print(f"\n[bold]The {_SLOWEST} tasks that took longest[/bold]")
     console.print(_slowest(tasks))

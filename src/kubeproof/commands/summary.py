@@ -11,19 +11,21 @@ from rich.table import Table
 from kubeproof import paths
 from kubeproof.commands import kubectl
 from kubeproof.inventory import Inventory
+from kubeproof.ui import duration
 
 _ROLE_LABEL = "node-role.kubernetes.io/"
 
 
-def show(console: Console, cluster: Inventory) -> None:
-    """Show the nodes, and the commands that are next."""
+def show(console: Console, cluster: Inventory, seconds: float) -> None:
+    """Show how long all of it took, the nodes, and the commands that are next."""
+    console.print(f"\nAll of it took {duration(seconds)}; `./kubeproof report` tells where the time went.")
     listed = kubectl.query(cluster.path, "get", "nodes")
     if listed:
         console.print("\n[bold]Nodes[/bold]")
         console.print(nodes(listed["items"]))
     selected = "" if cluster.path == paths.DEFAULT_INVENTORY else f" -i {os.path.relpath(cluster.path)}"
     console.print("\n[bold]Next[/bold]")
-    for command in ("kubectl{} get pods --all-namespaces", "verify{}", "status{}", "down{}"):
+    for command in ("kubectl{} get pods --all-namespaces", "status{}", "verify{}", "down{}"):
         console.print(f"  ./kubeproof {command.format(selected)}", soft_wrap=True)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -35,6 +36,7 @@ def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
     console = ui.console()
+    started = time.monotonic()
     cluster = inventory.load(arguments.inventory)
     # Checked before anything is made: a wrong address should not cost a build.
     local = plan(cluster) if uses_containers(cluster) else None
@@ -46,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
             console.print("`kubeproof up` again goes on where this stopped.")
             return FAILED
         verified = verify.verify(console, cluster) if arguments.verify else True
-    summary.show(console, cluster)
+    summary.show(console, cluster, time.monotonic() - started)
     return 0 if verified else NOT_VERIFIED
 
 
