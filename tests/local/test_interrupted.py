@@ -1,0 +1,84 @@
+"""An installation that is killed, again and again and each time further on, is finished by the next run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from kubeproof import inventory, paths, playbook
+from kubeproof.commands.common import environment, tool
+from kubeproof.hosts import lifecycle
+from kubeproof.hosts.plan import plan
+
+pytestmark = [pytest.mark.local, pytest.mark.cluster]
+
+# Tasks in whose middle the run is killed, and how many seconds after their beginning: while files are sent, between the
+# making of keys and their certificates, while a component starts, while images are imported, and so on.
+POINTS = [
+    ("Bring the host what it lacks", 1.0),
+    ("Install etcd", 0.3),
+    ("Install the API server", 0.6),
+    ("Start the API server", 2.0),
+    ("Import images", 0.5),
+    ("Install the kubelet", 0.5),
+    ("Set the routes and rules", 0.2),
+    ("Apply the cluster's DNS", 0.3),
+]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The inventory of two hosts with nothing on them."""
+    path = tmp_path_factory.mktemp("interrupted") / "hosts.yml"
+    document = yaml.safe_load((paths.PROJECT / "inventory" / "test" / "hosts.yml").read_text())
+    document["all"]["vars"]["container_host_network"] = {"name": "kubeproof-killed", "subnet": "10.213.250.0/24"}
+    document["all"]["children"] = {
+        "control_plane": {"hosts": {"cp1": {"ansible_host": "10.213.250.11"}}},
+        "etcd": {"hosts": {"cp1": {}}},
+        "workers": {"hosts": {"w1": {"ansible_host": "10.213.250.21"}}},
+    }
+    path.write_text(yaml.safe_dump(document))
+    made = plan(inventory.load(path))
+    lifecycle.create(made, paths.cache_directory(), print)
+    yield path
+    lifecycle.destroy(made, print)
+
+
+def kill_in(path: Path, task: str, seconds: float) -> bool:
+    """Run the installation and kill all its processes in the middle of a task; whether it got that far."""
+    command = [tool("ansible-playbook"), "--inventory", str(path), str(paths.PROJECT / "playbooks" / "cluster.yml")]
+    process = subprocess.Popen(
+        command,
+        env=environment(PYTHONUNBUFFERED="1"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout
+    reached = any(line.startswith("TASK [") and task in line for line in process.stdout)
+    if reached:
+        time.sleep(seconds)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    return reached
+
+
+def test_a_killed_installation_is_finished_by_the_next(cluster: Path) -> None:
+    for task, seconds in POINTS:
+        assert kill_in(cluster, task, seconds), f"the run ended before {task!r}"
+
+    finished = playbook.run("cluster", cluster, cluster.parent / "state")
+    assert finished.ok
+    again = playbook.run("cluster", cluster, cluster.parent / "state")
+    assert again.ok
+    assert again.count("changed") == 0
+    assert playbook.run("verify", cluster, cluster.parent / "state").ok
