@@ -17,6 +17,7 @@ from kubeproof.verify.workloads import Workloads, prepared_together
 from kubeproof.verify.workspace import Departure, Workspace, keys_of
 
 _LOOP_SECONDS = 20.0
+_REPLICAS = 2
 _GRPC_PORT = 5000
 # Past the links to it, which belong to the pod's user: root may not follow those where anybody may put some.
 _TOKENS = "/var/run/secrets/kubernetes.io/serviceaccount/..data"
@@ -25,46 +26,39 @@ _TOKENS = "/var/run/secrets/kubernetes.io/serviceaccount/..data"
 @prepared_together()
 def answering(setting: Setting) -> list[Object]:
     """A pod that can be told to be ready or not, and a service before it."""
-    probe = {"grpc": {"port": _GRPC_PORT}, "periodSeconds": 1, "failureThreshold": 1}
+    probe = {"grpc": {"port": _GRPC_PORT}, "periodSeconds": 1, "timeoutSeconds": 3, "failureThreshold": 1}
     container = setting.container("server", ["grpc-health-checking"], readinessProbe=probe)
     labels = {"app": "answering"}
     pod = setting.pod("answering", [container], labels=labels, **setting.on_node(setting.nodes[-1]))
     return [pod, setting.service("answering", labels)]
 
 
+@prepared_together()
+def replicated(setting: Setting) -> list[Object]:
+    """One owner of replicas of each kind."""
+    pod = setting.pod("", [setting.container("pause", ["pause"])], **setting.on_node(setting.nodes[-1]))
+    owners: list[Object] = []
+    for kind, version in (("ReplicaSet", "apps/v1"), ("ReplicationController", "v1")):
+        labels = {"app": kind.lower()}
+        spec = {
+            "replicas": _REPLICAS,
+            "selector": {"matchLabels": labels} if version == "apps/v1" else labels,
+            "template": {"metadata": {"labels": labels}, "spec": pod["spec"]},
+        }
+        metadata = {"name": kind.lower(), "namespace": setting.namespace}
+        owners.append({"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec})
+    return owners
+
+
 @pytest.mark.claim("ctl-replicaset")
+@pytest.mark.usefixtures("replicated")
 @pytest.mark.parametrize("kind", ["ReplicaSet", "ReplicationController"])
 def test_a_pod_that_goes_is_replaced(
     api: Api, workloads: Workloads, setting: Setting, evidence: Evidence, kind: str
 ) -> None:
-    count, labels = 2, {"app": kind.lower()}
-    template = setting.pod("", [setting.container("pause", ["pause"])], **setting.on_node(setting.nodes[-1]))
-    owner = api.create(
-        {
-            "apiVersion": "apps/v1" if kind == "ReplicaSet" else "v1",
-            "kind": kind,
-            "metadata": {"name": kind.lower(), "namespace": setting.namespace},
-            "spec": {
-                "replicas": count,
-                "selector": {"matchLabels": labels} if kind == "ReplicaSet" else labels,
-                "template": {"metadata": {"labels": labels}, "spec": template["spec"]},
-            },
-        }
-    )
-    pods = objects.core(setting.namespace, "pods")
-
-    def replicas(items: list[Object]) -> list[Object]:
-        return [item for item in items if not item["metadata"].get("deletionTimestamp")]
-
-    selected = {"labelSelector": f"app={kind.lower()}"}
-    before = replicas(
-        api.observe(
-            pods,
-            lambda items: len(replicas(items)) == count,
-            what=f"pods of a {kind}",
-            timeout=_LOOP_SECONDS,
-            **selected,
-        )
+    pods, selected = objects.core(setting.namespace, "pods"), {"labelSelector": f"app={kind.lower()}"}
+    before = api.observe(
+        pods, lambda items: len(items) == _REPLICAS, what=f"pods of a {kind}", timeout=_LOOP_SECONDS, **selected
     )
     # A pod that has not started yet would be gone at once, and tell less.
     workloads.await_all(before, is_running)
@@ -73,19 +67,19 @@ def test_a_pod_that_goes_is_replaced(
     api.delete(f"{pods}/{objects.name(lost)}")
     after = api.observe(
         pods,
-        lambda items: len(items) == count and lost["metadata"]["uid"] not in _uids(items),
-        what=f"a {kind} of {count} replaces a pod that was deleted",
+        lambda items: len(_staying(items)) == _REPLICAS and lost["metadata"]["uid"] not in _uids(_staying(items)),
+        what=f"a {kind} of {_REPLICAS} replaces a pod that was deleted",
         timeout=_LOOP_SECONDS,
         **selected,
     )
     seconds = time.monotonic() - start
     [new] = [item for item in after if item["metadata"]["uid"] not in _uids(before)]
-    [reference] = new["metadata"]["ownerReferences"]
+    [owner] = new["metadata"]["ownerReferences"]
     evidence["deleted"], evidence["replaced by"] = objects.name(lost), objects.name(new)
     evidence["seconds"] = round(seconds, 2)
-    assert reference["uid"] == owner["metadata"]["uid"], f"the new pod belongs to {reference}, not to the {kind}"
-    assert reference["controller"], f"the {kind} does not rule the new pod"
-    evidence.headline = f"{kind}: deleted pod replaced in {seconds:.1f} s, count {count} again"
+    assert (owner["kind"], owner["name"]) == (kind, kind.lower()), f"the new pod belongs to {owner}, not to the {kind}"
+    assert owner["controller"], f"the {kind} does not rule the new pod"
+    evidence.headline = f"{kind}: deleted pod replaced in {seconds:.1f} s, count {_REPLICAS} again"
 
 
 @pytest.mark.claim("ctl-endpoints")
@@ -173,6 +167,10 @@ def test_a_namespace_goes_with_all_that_is_in_it(lab: Cluster, going: Departure,
 
 def _config_map(namespace: str, name: str, **metadata: Any) -> Object:
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": namespace, **metadata}}
+
+
+def _staying(items: list[Object]) -> list[Object]:
+    return [item for item in items if not item["metadata"].get("deletionTimestamp")]
 
 
 def _uids(items: list[Object]) -> set[str]:

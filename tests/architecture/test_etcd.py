@@ -90,7 +90,7 @@ def _knock_from_inside(host: Host, address: str, port: int) -> dict[str, str]:
     }
     answers = host.probe(*requests.values())
     return {
-        shown: f"refused: {answer['error']}" if "error" in answer else f"{answer['status']} {answer['body'][:200]}"
+        shown: f"refused: {answer['error']}" if answer.get("refused") else str(answer)[:200]
         for shown, answer in zip(requests, answers, strict=True)
     }
 
@@ -107,6 +107,6 @@ def _knock(url: str, credentials: Credentials) -> str:
     context.verify_mode = ssl.CERT_NONE
     try:
         response = httpx.post(url, json=_RANGE, verify=context, trust_env=False, timeout=5)
-    except httpx.HTTPError as error:
+    except (httpx.NetworkError, httpx.RemoteProtocolError, httpx.ConnectTimeout) as error:
         return f"refused: {error}"
     return f"{response.status_code} {response.text[:200]}"

@@ -36,7 +36,7 @@ cat /etc/machine-id /proc/sys/kernel/random/boot_id
 @prepared()
 def mortal(setting: Setting) -> Object:
     """A pod that can be told to fail its liveness check."""
-    probe = {"grpc": {"port": _GRPC_PORT}, "periodSeconds": 1, "failureThreshold": 1}
+    probe = {"grpc": {"port": _GRPC_PORT}, "periodSeconds": 1, "timeoutSeconds": 3, "failureThreshold": 1}
     container = setting.container("server", ["grpc-health-checking"], livenessProbe=probe)
     return setting.pod("mortal", [container], **setting.on_node(setting.nodes[-1]))
 
@@ -174,13 +174,13 @@ def test_a_pod_from_a_file_is_shown_by_the_api_and_ruled_by_the_file(
 
 @pytest.mark.claim("kubelet-healthy")
 def test_a_container_that_fails_its_liveness_check_is_restarted(api: Api, mortal: Pod, evidence: Evidence) -> None:
-    before = mortal.container_id("server")
+    before = mortal.now()
     start = time.monotonic()
-    mortal.http("make-not-serving")
-    restarted = _observe_restart(api, mortal, "a container that fails its liveness check is restarted")
+    before.http("make-not-serving")
+    restarted = _observe_restart(api, before, "a container that fails its liveness check is restarted")
     seconds = time.monotonic() - start
     status = restarted.container("server")
-    evidence["containers"] = {"before": before, "after": restarted.container_id("server")}
+    evidence["containers"] = {"before": before.container_id("server"), "after": restarted.container_id("server")}
     evidence["last state"] = status["lastState"]
     events = api.items(
         mortal.path.rpartition("/pods/")[0] + "/events",
@@ -193,10 +193,10 @@ def test_a_container_that_fails_its_liveness_check_is_restarted(api: Api, mortal
 @pytest.mark.claim("kubelet-healthy")
 def test_a_container_whose_process_dies_is_restarted(lab: Cluster, api: Api, victim: Pod, evidence: Evidence) -> None:
     host = lab.node(victim.node).host
-    pid = runtime.process(host, victim.uid, "server")
+    before, pid = victim.now(), runtime.process(host, victim.uid, "server")
     start = time.monotonic()
     host.run(f"kill -KILL {pid}")
-    restarted = _observe_restart(api, victim, "a container whose process was killed is restarted")
+    restarted = _observe_restart(api, before, "a container whose process was killed is restarted")
     seconds = time.monotonic() - start
     ended = restarted.container("server")["lastState"]["terminated"]
     evidence["killed"] = {"host": host.name, "pid": pid}
@@ -298,11 +298,11 @@ def _await(condition: Callable[[], bool], what: str) -> None:
         time.sleep(0.2)
 
 
-def _observe_restart(api: Api, pod: Pod, what: str) -> Pod:
-    before = pod.container_id("server")
+def _observe_restart(api: Api, before: Pod, what: str) -> Pod:
+    old = before.container("server")
 
     def restarted(item: Object) -> bool:
-        status = Pod(api, item).container("server")
-        return status["restartCount"] == 1 and "running" in status["state"] and before not in status["containerID"]
+        new = Pod(api, item).container("server")
+        return new["restartCount"] > old["restartCount"] and "running" in new["state"]
 
-    return Pod(api, api.observe_one(pod.manifest, restarted, what=what, timeout=_RESTART_SECONDS))
+    return Pod(api, api.observe_one(before.manifest, restarted, what=what, timeout=_RESTART_SECONDS))

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import ssl
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -84,16 +85,12 @@ class Api:
     def __init__(self, access: Access) -> None:
         """Prepare a client; nothing is sent yet."""
         self.access = access
-        headers = {"Accept": "application/json"}
+        self._headers = {"Accept": "application/json"}
         if isinstance(access.credentials, Token):
-            headers["Authorization"] = f"Bearer {access.credentials.value}"
-        self._client = httpx.Client(
-            base_url=access.server,
-            headers=headers,
-            verify=tls_context(access.authority, access.credentials),
-            timeout=_TIMEOUT,
-            trust_env=False,
-        )
+            self._headers["Authorization"] = f"Bearer {access.credentials.value}"
+        self._tls = tls_context(access.authority, access.credentials)
+        self._of_thread = threading.local()
+        self._clients: list[httpx.Client] = []
 
     def __enter__(self) -> Self:
         return self
@@ -101,7 +98,20 @@ class Api:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._client.close()
+        for client in self._clients:
+            client.close()
+
+    @property
+    def _client(self) -> httpx.Client:
+        """This thread's client: one that threads share may close a connection that another has just been given."""
+        client: httpx.Client | None = getattr(self._of_thread, "client", None)
+        if client is None:
+            client = httpx.Client(
+                base_url=self.access.server, headers=self._headers, verify=self._tls, timeout=_TIMEOUT, trust_env=False
+            )
+            self._of_thread.client = client
+            self._clients.append(client)
+        return client
 
     def using(self, credentials: Credentials) -> Api:
         """The same API for another caller."""

@@ -30,7 +30,6 @@ from kubeproof.verify.workloads import EARLY, Workloads
 from kubeproof.verify.workspace import Workspace
 
 _ACCOUNT_SECONDS = 20.0
-DEFAULT_REPORT = Path("reports") / "verification.json"
 
 _CLAIM = pytest.StashKey[Claim]()
 _EVIDENCE = pytest.StashKey[Evidence]()
@@ -180,7 +179,7 @@ class Recorder:
             inventory=str(self._inventory),
             cluster=self.cluster,
         )
-        path = self._report or inventory.state_directory(self._inventory) / DEFAULT_REPORT
+        path = self._report or inventory.state_directory(self._inventory) / report.DEFAULT_PATH
         report.write(report.document(self.results, circumstances), path)
         if self._board:
             self._board.finish(circumstances, path)

@@ -130,6 +130,10 @@ class Pod:
         """Its address in the pod network."""
         return str(self.item["status"]["podIP"])
 
+    def now(self) -> Pod:
+        """The pod as it is at this moment."""
+        return Pod(self.api, self.api.get(self.path))
+
     def container(self, name: str) -> Mapping[str, Any]:
         """The status of one of its containers."""
         for status in self.item["status"]["containerStatuses"]:

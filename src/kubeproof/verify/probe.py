@@ -33,38 +33,36 @@ def _http(
     token: str | None = None,
     timeout: float = 5.0,
 ) -> dict[str, Any]:
-    """An HTTP request. ``ca``, ``cert``, ``key``, ``token``: files of the host. Without ``ca`` anybody is believed."""
+    """An HTTP request. ``ca``, ``cert``, ``key``, ``token``: files of the host. Without ``ca`` anybody is believed.
+
+    ``refused`` tells a server that would not have the caller from one that did not answer.
+    """
     parts = urllib.parse.urlsplit(url)
+    host, target = parts.hostname or "", parts.path + ("?" + parts.query if parts.query else "")
     headers = dict(headers or {})
     if token:
         with open(token, encoding="utf-8") as stream:
             headers["Authorization"] = "Bearer " + stream.read().strip()
+    connection = http.client.HTTPConnection(host, parts.port, timeout=timeout)
+    if parts.scheme == "https":
+        # A file that is missing here ends the probe: it would look like a refusal.
+        context = ssl.create_default_context(cafile=ca)
+        if not ca:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        if cert:
+            context.load_cert_chain(cert, key)
+        connection = http.client.HTTPSConnection(host, parts.port, timeout=timeout, context=context)
     try:
-        if parts.scheme == "https":
-            context = ssl.create_default_context(cafile=ca)
-            if not ca:
-                context.check_hostname = False
-                context.verify_mode = ssl.CERT_NONE
-            if cert:
-                context.load_cert_chain(cert, key)
-            connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-                parts.hostname or "", parts.port, timeout=timeout, context=context
-            )
-        else:
-            connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout)
-        target = parts.path + ("?" + parts.query if parts.query else "")
         connection.request(method, target or "/", body=body, headers=headers)
         local = connection.sock.getsockname()[0]
         response = connection.getresponse()
-        answer = {
-            "status": response.status,
-            "body": response.read(BODY_LIMIT).decode("utf-8", "replace"),
-            "from": local,
-        }
-        connection.close()
+        return {"status": response.status, "body": response.read(BODY_LIMIT).decode("utf-8", "replace"), "from": local}
     except (OSError, http.client.HTTPException) as error:
-        return {"error": f"{type(error).__name__}: {error}"}
-    return answer
+        refused = isinstance(error, (ssl.SSLError, ConnectionError, http.client.BadStatusLine))
+        return {"error": f"{type(error).__name__}: {error}", "refused": refused}
+    finally:
+        connection.close()
 
 
 def _datagram(address: str, port: int, data: str, timeout: float = 2.0) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from typing import Any
 from kubeproof.verify.claims import Catalogue, Claim
 
 SCHEMA = "kubeproof.report/1"
+DEFAULT_PATH = Path("reports") / "verification.json"
+"""In the inventory's state directory."""
 NOT_ASKED_FOR = "not asked for"
 
 

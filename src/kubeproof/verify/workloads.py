@@ -86,7 +86,8 @@ class Workloads:
 
     def prepared(self, fixture_name: str) -> list[Pod]:
         """Submitted pods, once they are as they should be."""
-        return self.await_all(self._submitted[fixture_name], _PREPARATIONS[fixture_name].until)
+        submitted = self._submitted[fixture_name]
+        return self.await_all(submitted, _PREPARATIONS[fixture_name].until) if submitted else []
 
     def run(self, manifest: Object, until: Until = is_ready) -> Pod:
         """Create a pod, and wait until it is as it should be. Raises Blocked if it does not get there."""

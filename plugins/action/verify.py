@@ -1,0 +1,55 @@
+"""Verify the cluster from the controller, once for all hosts: what ``kubeproof verify`` does, with its options.
+
+Shows the progress as it comes. Fails if a claim that was looked at is not proven. Returns ``msg``, the verdict, and
+``report``, the path of the JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+from kubeproof import inventory, paths
+from kubeproof.verify import run
+from kubeproof.verify.report import DEFAULT_PATH
+
+_OPTIONS = ("only", "level", "kubeconfig", "connection", "test_image", "report")
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    """Runs the verification as a process of its own: pytest and Ansible would be in each other's way in one."""
+
+    _requires_connection = False
+    _supports_async = False
+    _VALID_ARGS = frozenset(("inventory", *_OPTIONS))
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Raises AnsibleActionFail unless every claim that was looked at is proven."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        arguments = self._task.args
+        path = Path(arguments["inventory"])
+        options = run.Options.of(arguments)
+        with subprocess.Popen(
+            run.command(path, options),
+            cwd=paths.PROJECT,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process:
+            for line in process.stdout or ():
+                Display().display(line.rstrip("\n"))
+        report = Path(options.report) if options.report else inventory.state_directory(path) / DEFAULT_PATH
+        verdict = json.loads(report.read_text())["verdict"] if process.returncode in {0, 1} else "not verified"
+        if process.returncode != 0:
+            raise AnsibleActionFail(f"the cluster is {verdict}: see above, or {report}")
+        result.update(changed=False, msg=f"the cluster is {verdict}", report=str(report))
+        return result
