@@ -98,6 +98,27 @@ def test_an_older_kernel_does_for_iptables() -> None:
     assert "4.19" in finding.wrong
 
 
+def test_how_to_mend_depends_on_what_is_there() -> None:
+    assert only(host(kernel="5.10.0")).mend == "Upgrade it, or set kube_proxy_mode to iptables."
+    (finding,) = check_host(host(kernel="4.18.0"), replace(RULES, nftables=False))
+    assert finding.mend == "Upgrade it."
+    assert only(host(commands={"ip": None}, package_manager="dnf")).mend == "dnf install iproute2"
+    assert only(host(commands={"ip": None}, package_manager="")).mend == "Install iproute2."
+    assert only(host(ports=[port(2379, unit="session-3.scope")])).mend.startswith("Stop it")
+
+
+@pytest.mark.parametrize(
+    ("system", "name"),
+    [
+        ({"id": "arch", "version": "", "pretty": "Arch Linux"}, "Arch Linux"),
+        ({"id": "arch", "version": "", "pretty": ""}, "arch"),
+        ({"id": "", "version": "", "pretty": ""}, "of an unknown kind"),
+    ],
+)
+def test_a_system_is_called_by_the_best_name_it_has(system: dict[str, str], name: str) -> None:
+    assert f"its system, {name}, is not one" in only(host(os=system)).wrong
+
+
 def test_loaded_modules_need_no_right_to_load() -> None:
     assert found(host(modules={"br_netfilter": "builtin"}, capabilities={"self": []})) == []
 
@@ -135,8 +156,9 @@ class TestDisks:
     def test_etcd_needs_no_disk_on_workers(self) -> None:
         assert found(host(groups=("workers",), disks={"/var/lib/etcd": {"device": 2, "free": 0}})) == []
 
-    def test_an_installed_host_has_been_given_its_space(self) -> None:
-        assert found(host(installed=OURS, disks={"/var/lib/etcd": {"device": 2, "free": 900 * MEBIBYTE}})) == [
+    @pytest.mark.parametrize("free", [64, 999])
+    def test_an_installed_host_has_been_given_its_space(self, free: int) -> None:
+        assert found(host(installed=OURS, disks={"/var/lib/etcd": {"device": 2, "free": free * MEBIBYTE}})) == [
             ("disk", "/var/lib/etcd", "warning")
         ]
 
@@ -152,6 +174,8 @@ class TestDisks:
     def test_few_inodes(self) -> None:
         disks = {"/var/lib/containerd": {"device": 2, "inodes_free": 999}}
         assert found(host(disks=disks)) == [("inodes", "/var/lib/containerd", "error")]
+        disks["/var/lib/containerd"]["inodes_free"] = 1000
+        assert found(host(disks=disks)) == []
 
     def test_a_file_system_without_a_table_of_inodes(self) -> None:
         assert found(host(disks={"/var/lib/containerd": {"device": 2, "inodes_total": 0, "inodes_free": 0}})) == []
