@@ -64,7 +64,8 @@ LOG_LINES = 15
 MANY_CRASHES = 5
 POLL_SECONDS = 0.1
 PROPERTIES = (
-    "LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,InvocationID,MainPID,NRestarts,ActiveEnterTimestamp"
+    "LoadState,ActiveState,SubState,UnitFileState,FragmentPath,NeedDaemonReload,InvocationID,MainPID,NRestarts,"
+    "ActiveEnterTimestamp"
 )
 
 
@@ -286,7 +287,8 @@ def converge(module: AnsibleModule) -> Dict[str, Any]:
     if module.check_mode:
         return result
     remember_unit(unit)
-    if state["NeedDaemonReload"] == "yes":
+    # systemd sees by itself that a file has changed, but not that a package's unit of this name has to yield to ours.
+    if state["NeedDaemonReload"] == "yes" or state["FragmentPath"] not in ("", "/etc/systemd/system/" + unit):
         systemd.call("daemon-reload")
     if enable:
         # Without the reload that enable does by default: the start needs none, and it is slow.
