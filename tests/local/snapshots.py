@@ -1,0 +1,42 @@
+"""Hosts before and after: everything about them that should not have changed, and what did."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from kubeproof import process
+from kubeproof.commands.common import ssh_command
+from kubeproof.inventory import Host
+
+_SCRIPT = Path(__file__).with_name("host_snapshot.py")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a host is like: by section and name, as ``host_snapshot`` describes it."""
+
+    sections: dict[str, dict[str, str]]
+
+    @classmethod
+    def take(cls, host: Host) -> Snapshot:
+        """Look at a host."""
+        command = [*ssh_command(host), "python3", "-"]
+        return cls(json.loads(process.run(command, stdin=_SCRIPT.read_bytes(), timeout=120)))
+
+    def changes(self, after: Snapshot) -> list[str]:
+        """What is different in a later one, a line each."""
+        return [
+            line
+            for section, before in self.sections.items()
+            for line in _changes(section, before, after.sections[section])
+        ]
+
+
+def _changes(section: str, before: dict[str, str], after: dict[str, str]) -> list[str]:
+    gone = [f"{section}: gone: {name} {before[name]}" for name in before.keys() - after.keys()]
+    new = [f"{section}: new: {name} {after[name]}" for name in after.keys() - before.keys()]
+    common = sorted(before.keys() & after.keys())
+    other = [f"{section}: {name}: {before[name]} => {after[name]}" for name in common if before[name] != after[name]]
+    return sorted(gone) + sorted(new) + other

@@ -1,0 +1,264 @@
+"""A reset leaves hosts as they were found, whatever happened between."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.local.session import Session
+from tests.local.snapshots import Snapshot
+
+from kubeproof import inventory, paths, playbook, process
+from kubeproof.commands.common import environment, ssh_command, tool
+from kubeproof.hosts import lifecycle
+from kubeproof.hosts.plan import plan
+
+pytestmark = [pytest.mark.local, pytest.mark.cluster]
+
+# What a host may have had before: things of the same kinds as ours, beside ours, and under the names of ours.
+LIVED_IN = r"""
+set -eu
+mkdir -p /srv/data/sub && echo precious | tee /srv/data/file > /srv/data/sub/file
+echo '# a file that an install replaces' > /etc/sysctl.d/99-kubernetes.conf
+chmod 0640 /etc/sysctl.d/99-kubernetes.conf
+mkdir -m 0700 -p /etc/cni/net.d
+useradd --system --user-group kube-proxy
+
+mkdir -p /usr/local/lib/systemd/system
+printf '[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n' \
+  > /usr/local/lib/systemd/system/kube-balancer.service
+systemctl daemon-reload
+systemctl enable --quiet --now kube-balancer.service
+
+ip link add house type bridge
+ip link set house up
+ip netns add house
+ip route add blackhole 192.0.2.0/24 proto static
+sysctl --quiet net.ipv4.ip_forward=0
+nft --file - <<'END'
+table inet house {
+  chain input {
+    type filter hook input priority 5
+    tcp dport 9 counter drop
+  }
+}
+END
+iptables -A INPUT -p tcp --dport 9 -j ACCEPT
+"""
+
+# A package with one that it needs, as a package manager would bring them.
+PACKAGES = r"""
+set -eu
+cd "$(mktemp -d)"
+package() {
+  mkdir -p $1/DEBIAN $1/usr/lib/$1 && touch $1/usr/lib/$1/file
+  printf 'Package: %s\nVersion: 1\nArchitecture: all\nMaintainer: x\nDescription: x\n%s' $1 "$2" > $1/DEBIAN/control
+  dpkg-deb --build $1 > /dev/null && dpkg --install $1.deb > /dev/null
+}
+package kubeproof-test-library ''
+package kubeproof-test-tool 'Depends: kubeproof-test-library
+'
+cd / && rm -r "$OLDPWD"
+"""
+
+WORKLOAD = """
+apiVersion: v1
+kind: Pod
+metadata: {{name: workload}}
+spec:
+  nodeName: w1
+  containers:
+    - name: main
+      image: {image}
+      args: [-conf, /dev/null, -dns.port, "5353"]
+      ports:
+        - {{containerPort: 5353, hostPort: 5399, protocol: UDP}}
+      volumeMounts:
+        - {{name: memory, mountPath: /memory}}
+        - {{name: precious, mountPath: /precious}}
+        - {{name: precious, mountPath: /precious-sub, subPath: sub}}
+  volumes:
+    - {{name: memory, emptyDir: {{medium: Memory}}}}
+    - {{name: precious, hostPath: {{path: /srv/data, type: Directory}}}}
+"""
+
+KUBECTL = (
+    "kubectl --cache-dir /tmp/kubectl --server https://127.0.0.1:6443"
+    " --certificate-authority /etc/kubernetes/pki/ca.crt"
+    " --client-certificate /etc/kubernetes/operator/client.crt --client-key /etc/kubernetes/operator/client.key"
+)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The hosts of an inventory."""
+
+    path: Path
+
+    @property
+    def hosts(self) -> dict[str, inventory.Host]:
+        return dict(inventory.load(self.path).hosts)
+
+    def on(self, name: str, script: str) -> str:
+        """Output of a shell script that runs on a host."""
+        return process.run([*ssh_command(self.hosts[name]), "bash", "-s"], stdin=script, timeout=120)
+
+    def play(self, name: str, *arguments: str) -> playbook.Run:
+        return playbook.run(name, self.path, self.path.parent / "state", arguments)
+
+    def reset(self, *arguments: str) -> playbook.Run:
+        return self.play("reset", "--extra-vars", "reset_confirmed=true", *arguments)
+
+    def snapshots(self) -> dict[str, Snapshot]:
+        return {name: Snapshot.take(host) for name, host in self.hosts.items()}
+
+    def changes(self, before: dict[str, Snapshot]) -> list[str]:
+        """What is different on which host."""
+        after = self.snapshots()
+        return [f"{name}: {change}" for name in before for change in before[name].changes(after[name])]
+
+    def install_packages(self) -> None:
+        """Have packages installed on w1 the way the role host does, but without a package server."""
+        arguments = json.dumps({"remember": {"packages": ["kubeproof-test-tool"]}})
+        settings = f"cluster_state_directory={self.path.parent / 'state'}"
+        process.run(
+            [tool("ansible"), "-i", str(self.path), "w1", "-m", "install_component", "-a", arguments, "-e", settings],
+            env=environment(),
+            timeout=120,
+        )
+        self.on("w1", PACKAGES)
+
+    def run_workload(self) -> None:
+        """Have a pod on w1 with all that reaches out of a pod: a port of the host, directories of it, memory."""
+        image = self.on("cp1", f"{KUBECTL} -n kube-system get deployment coredns -o jsonpath={{..image}}")
+        self.on("cp1", f"{KUBECTL} apply -f - <<'END'\n{WORKLOAD.format(image=image)}\nEND")
+        self.on("cp1", f"{KUBECTL} wait --for=condition=Ready --timeout=60s pod/workload")
+        assert "5399" in self.on("w1", "iptables-save"), "the workload's port is not mapped"
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Two hosts, one of them as somebody has used it, and nothing of ours on them."""
+    path = tmp_path_factory.mktemp("reset") / "hosts.yml"
+    document = yaml.safe_load((paths.PROJECT / "inventory" / "test" / "hosts.yml").read_text())
+    document["all"]["vars"]["container_host_network"] = {"name": "kubeproof-undone", "subnet": "10.213.249.0/24"}
+    document["all"]["children"] = {
+        "control_plane": {"hosts": {"cp1": {"ansible_host": "10.213.249.11"}}},
+        "etcd": {"hosts": {"cp1": {}}},
+        "workers": {"hosts": {"w1": {"ansible_host": "10.213.249.21"}}},
+    }
+    path.write_text(yaml.safe_dump(document))
+    made = plan(inventory.load(path))
+    found = Cluster(path)
+    try:
+        lifecycle.create(made, paths.cache_directory(), print)
+        found.on("w1", LIVED_IN)
+        yield found
+    finally:
+        lifecycle.destroy(made, print)
+
+
+@pytest.fixture(scope="module")
+def before(cluster: Cluster) -> dict[str, Snapshot]:
+    """The hosts as they were found."""
+    return cluster.snapshots()
+
+
+def test_a_host_that_never_had_a_cluster_is_left_alone(cluster: Cluster, before: dict[str, Snapshot]) -> None:
+    reset = cluster.reset()
+    assert reset.ok
+    assert reset.count("changed") == 0
+    assert cluster.changes(before) == []
+
+
+def test_nothing_happens_without_confirmation(cluster: Cluster, before: dict[str, Snapshot]) -> None:
+    assert not cluster.play("reset").ok
+    assert cluster.changes(before) == []
+
+
+def test_hosts_are_left_as_they_were_found(cluster: Cluster, before: dict[str, Snapshot]) -> None:
+    cluster.install_packages()
+    assert cluster.play("cluster").ok
+    cluster.run_workload()
+    assert cluster.changes(before), "the snapshots do not even see a cluster"
+
+    with Session(cluster.hosts["cp1"]) as one, Session(cluster.hosts["w1"]) as other:
+        reset = cluster.reset()
+    assert reset.ok
+    assert cluster.changes(before) == []
+    for session in (one, other):
+        assert session.answers > 10
+        assert session.longest_silence < 3
+    again = cluster.reset()
+    assert again.ok
+    assert again.count("changed") == 0
+
+
+def test_a_killed_reset_is_finished_by_the_next_and_others_things_stay(
+    cluster: Cluster, before: dict[str, Snapshot]
+) -> None:
+    assert cluster.play("cluster").ok, "a cluster can be installed again"
+    cluster.run_workload()
+    cluster.on("w1", "echo mine > /etc/kubernetes/notes.txt; mkdir /opt/cni/bin/theirs; echo > /var/lib/cni/networks/x")
+
+    for seconds in (0.1, 0.5, 1.0, 2.0, 3.0):
+        kill_reset(cluster, seconds)
+    reset = cluster.reset()
+    assert reset.ok
+    assert "others put something in it: notes.txt" in reset.log.read_text()
+
+    assert {change.split(" d")[0].split(" -")[0] for change in cluster.changes(before)} == {
+        f"w1: files: new: {path}"
+        for path in (
+            "/etc/kubernetes", "/etc/kubernetes/notes.txt", "/opt/cni", "/opt/cni/bin", "/opt/cni/bin/theirs",
+            "/var/lib/cni", "/var/lib/cni/networks", "/var/lib/cni/networks/x",
+        )
+    }  # fmt: skip
+    cluster.on("w1", "rm -r /etc/kubernetes /opt/cni /var/lib/cni")
+    assert cluster.changes(before) == []
+
+
+def test_hosts_that_are_down_do_not_hold_up_the_others(cluster: Cluster, before: dict[str, Snapshot]) -> None:
+    document = yaml.safe_load(cluster.path.read_text())
+    document["all"]["children"]["workers"]["hosts"]["w9"] = {"ansible_host": "10.213.249.99"}
+    more = Cluster(cluster.path.with_name("more.yml"))
+    more.path.write_text(yaml.safe_dump(document))
+    cluster.on("cp1", "mkdir /var/lib/kubeproof")
+
+    reset = more.reset("--extra-vars", "reset_state=true")
+    assert not reset.ok
+    assert "Not reset: w9." in reset.log.read_text()
+    assert (cluster.path.parent / "state" / "pki").is_dir(), "a host still has certificates of these authorities"
+    assert cluster.changes(before) == []
+
+
+def test_the_controller_forgets_the_cluster_only_if_told_to(cluster: Cluster) -> None:
+    state = cluster.path.parent / "state"
+    assert cluster.reset().ok
+    assert (state / "pki").is_dir()
+    assert (state / "admin.kubeconfig").is_file()
+    assert cluster.reset("--extra-vars", "reset_state=true").ok
+    # That of the local hosts themselves, and of this very run.
+    assert {path.name for path in state.iterdir()} <= {"ssh", "logs", "reports"}
+
+
+def kill_reset(cluster: Cluster, seconds: float) -> None:
+    """Kill a reset in its work: what runs on the hosts, not only what waits for it here."""
+    playbook_path = str(paths.PROJECT / "playbooks" / "reset.yml")
+    command = [tool("ansible-playbook"), "--inventory", str(cluster.path), "-e", "reset_confirmed=true", playbook_path]
+    with subprocess.Popen(
+        command, env=environment(PYTHONUNBUFFERED="1"), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as reset:
+        assert reset.stdout
+        assert any("Take off the host" in line for line in reset.stdout)
+        time.sleep(seconds)
+        for name in cluster.hosts:
+            # The only program of its kind on these hosts.
+            cluster.on(name, "for p in /proc/[0-9]*; do [[ $(< $p/comm) != python3 ]] || kill -9 ${p#/proc/}; done")
+        reset.communicate()
