@@ -43,7 +43,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         variables = task_vars or {}
         try:
             wanted = self._plan(variables)
-            answer = self._module(wanted, "compared", variables)
+            answer = self._module(wanted, "", variables)
             if answer.get("changes") and not self._task.check_mode:
                 answer = self._install(wanted, answer, variables)
         except KubeproofError as error:
@@ -76,7 +76,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         with caching.Cache() as cache:
             for digest in sorted(missing):
                 self._send(distribution.blob_path(digest, cache), f"{answer['staging']}/{digest}")
-        return self._module(wanted, "installed", variables)
+        return self._module(wanted, answer["staging"], variables)
 
     def _send(self, source: Path, target: str) -> None:
         with source.open("rb") as stream:
@@ -88,8 +88,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 if done["rc"]:
                     raise KubeproofError(f"sending {target} failed: {done['stderr'].strip() or done['stdout'].strip()}")
 
-    def _module(self, wanted: distribution.Distribution, state: str, variables: dict[str, Any]) -> dict[str, Any]:
-        arguments = {"files": [file.wanted() for file in wanted.files], "state": state}
+    def _module(self, wanted: distribution.Distribution, staging: str, variables: dict[str, Any]) -> dict[str, Any]:
+        arguments = {"files": [file.wanted() for file in wanted.files], "staging": staging or None}
         answer: dict[str, Any] = self._execute_module(
             module_name="host_components", module_args=arguments, task_vars=variables
         )

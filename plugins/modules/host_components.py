@@ -21,10 +21,9 @@ DOCUMENTATION = r"""
 module: host_components
 short_description: Files of components on a host, compared and put in place by content
 description:
-  - With O(state=compared), says which of O(files) are missing or different, and makes an empty directory for them,
-    C(/var/lib/kubeproof/staging).
-  - With O(state=installed), verifies the SHA-256 of each file in that directory, named after it, and puts it in place
-    by rename, so that a running process keeps the file that it was started from.
+  - Without O(staging), says which of O(files) are missing or different, and makes an empty directory for them.
+  - With O(staging), verifies the SHA-256 of each file in that directory, named after it, and puts it in place by
+    rename, so that a running process keeps the file that it was started from.
   - Remembers what it wrote in C(/var/lib/kubeproof/components.json), with which a later comparison needs no hashing,
     and in C(/var/lib/kubeproof/manifest.json), with which a reset can undo it.
 options:
@@ -37,17 +36,13 @@ options:
       path: {description: Where., type: path, required: true}
       sha256: {description: SHA-256 of its content., type: str, required: true}
       mode: {description: Its mode in octal., type: str, required: true}
-  state:
-    description: What is to be done.
-    type: str
-    choices: [compared, installed]
-    required: true
+  staging:
+    description: The directory that the comparison made.
+    type: path
 author: [The kubeproof authors]
 """
 
 STATE_DIRECTORY = "/var/lib/kubeproof"
-# Where files arrive. Nobody but root can reach into it, so that what was verified is what is installed.
-STAGING = STATE_DIRECTORY + "/staging"
 # User and group of what is installed: root, or whoever tests this.
 OWNER = (0, 0)
 BLOCK = 1 << 20
@@ -116,9 +111,9 @@ class Files:
         os.chmod(wanted["path"], int(wanted["mode"], 8))
         self._remember(wanted["path"], wanted["sha256"])
 
-    def install(self, wanted: Entry) -> None:
+    def install(self, wanted: Entry, staging: str) -> None:
         """Put a file that arrived in place, or refuse it."""
-        path, staged = wanted["path"], os.path.join(STAGING, wanted["sha256"])
+        path, staged = wanted["path"], os.path.join(staging, wanted["sha256"])
         if not os.path.exists(staged):
             raise Refused("nothing arrived for %s" % path)
         self._make_directory(os.path.dirname(path))
@@ -232,7 +227,7 @@ def compare(files: Files, wanted: List[Entry]) -> List[Entry]:
     return [{"path": entry["path"], "sha256": entry["sha256"], "what": what} for entry, what in found if what]
 
 
-def converge(files: Files, wanted: List[Entry]) -> List[Entry]:
+def converge(files: Files, wanted: List[Entry], staging: str) -> List[Entry]:
     """Put in place what arrived and right what needed no transfer; returns what was done."""
     done = compare(files, wanted)
     by_path = {entry["path"]: entry for entry in wanted}
@@ -240,16 +235,22 @@ def converge(files: Files, wanted: List[Entry]) -> List[Entry]:
         if change["what"] == "attributes":
             files.attributes(by_path[change["path"]])
         else:
-            files.install(by_path[change["path"]])
+            files.install(by_path[change["path"]], staging)
     return done
 
 
-def prepare_staging(needed: bool) -> None:
-    """Make the directory empty, or remove what an interrupted run left of it."""
-    if os.path.isdir(STAGING):
-        shutil.rmtree(STAGING)
-    if needed:
-        os.makedirs(STAGING, mode=0o700)
+def prepare_staging(needed: bool, directory: str = STATE_DIRECTORY) -> str:
+    """A new directory for files to arrive in, if one is needed; what interrupted runs left is removed.
+
+    Each run has its own: one that was killed on the controller may go on here for a while. Nobody but root can reach
+    into it, so that what was verified is what is installed.
+    """
+    parent = os.path.join(directory, "staging")
+    shutil.rmtree(parent, ignore_errors=True)
+    if not needed:
+        return ""
+    os.makedirs(parent, mode=0o700, exist_ok=True)
+    return tempfile.mkdtemp(dir=parent)
 
 
 def main() -> None:
@@ -266,22 +267,28 @@ def main() -> None:
                     "mode": {"type": "str", "required": True},
                 },
             },
-            "state": {"type": "str", "choices": ["compared", "installed"], "required": True},
+            "staging": {"type": "path"},
         },
         supports_check_mode=True,
     )
+    wanted, staging = module.params["files"], module.params["staging"] or ""
     files = Files()
-    installing = module.params["state"] == "installed" and not module.check_mode
     try:
-        changes = (converge if installing else compare)(files, module.params["files"])
-        if not module.check_mode:
-            prepare_staging(needed=bool(changes) and not installing)
+        if module.check_mode:
+            changes = compare(files, wanted)
+        elif staging:
+            changes = converge(files, wanted, staging)
+            shutil.rmtree(staging, ignore_errors=True)
+            files.save()
+        else:
+            changes = compare(files, wanted)
+            staging = prepare_staging(needed=bool(changes))
             files.save()
     except (OSError, Refused) as error:
         if not module.check_mode:
             files.save()
         module.fail_json(msg=str(error))
-    module.exit_json(changed=bool(installing and changes), changes=changes, staging=STAGING)
+    module.exit_json(changed=bool(changes), changes=changes, staging=staging)
 
 
 if __name__ == "__main__":

@@ -20,8 +20,6 @@ OLD, NEW = b"the old program", b"the new program"
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A state directory in place of the host's, for a user in place of root."""
     directory = tmp_path / "state"
-    monkeypatch.setattr(host_components, "STATE_DIRECTORY", str(directory))
-    monkeypatch.setattr(host_components, "STAGING", str(directory / "staging"))
     monkeypatch.setattr(host_components, "OWNER", (os.getuid(), os.getgid()))
     return directory
 
@@ -39,15 +37,16 @@ def files(state: Path) -> Files:
     return Files(str(state))
 
 
-def stage(state: Path, content: bytes, name: str = "") -> None:
-    host_components.prepare_staging(needed=True)
-    (state / "staging" / (name or sha256(content))).write_bytes(content)
+def stage(state: Path, content: bytes, name: str = "") -> str:
+    staging = host_components.prepare_staging(needed=True, directory=str(state))
+    Path(staging, name or sha256(content)).write_bytes(content)
+    return staging
 
 
 def install(state: Path, entry: dict[str, Any], content: bytes = NEW) -> list[dict[str, Any]]:
-    stage(state, content)
+    staging = stage(state, content)
     present = files(state)
-    done = host_components.converge(present, [entry])
+    done = host_components.converge(present, [entry], staging)
     present.save()
     return done
 
@@ -145,32 +144,30 @@ def test_a_file_that_nothing_is_known_of_is_hashed(state: Path, program: Path) -
 def test_a_wrong_mode_is_righted_without_a_transfer(state: Path, program: Path) -> None:
     install(state, wanted(program))
     program.chmod(0o600)
-    present = files(state)
-    host_components.prepare_staging(needed=True)
-    assert [change["what"] for change in host_components.converge(present, [wanted(program)])] == ["attributes"]
+    done = host_components.converge(files(state), [wanted(program)], "/nonexistent")
+    assert [change["what"] for change in done] == ["attributes"]
     assert program.stat().st_mode & 0o7777 == 0o755
 
 
 def test_what_arrived_damaged_is_refused(state: Path, program: Path) -> None:
     install(state, wanted(program, OLD), OLD)
-    stage(state, b"the new progr", name=sha256(NEW))
+    staging = stage(state, b"the new progr", name=sha256(NEW))
     with pytest.raises(Refused, match="it was not installed"):
-        host_components.converge(files(state), [wanted(program)])
+        host_components.converge(files(state), [wanted(program)], staging)
     assert program.read_bytes() == OLD
     assert [path.name for path in program.parent.iterdir()] == ["program"]
 
 
 def test_what_did_not_arrive_is_refused(state: Path, program: Path) -> None:
-    host_components.prepare_staging(needed=True)
+    staging = stage(state, OLD)
     with pytest.raises(Refused, match="nothing arrived for"):
-        host_components.converge(files(state), [wanted(program)])
+        host_components.converge(files(state), [wanted(program)], staging)
 
 
 def test_another_file_system_takes_a_copy(state: Path, program: Path) -> None:
     """What ``install`` does when a rename would fail."""
     program.parent.mkdir(parents=True)
-    stage(state, NEW)
-    staged = state / "staging" / sha256(NEW)
+    staged = Path(stage(state, NEW), sha256(NEW))
     host_components.copy_and_place(str(staged), wanted(program), str(program))
     assert program.read_bytes() == NEW
     staged.write_bytes(OLD)
@@ -180,9 +177,13 @@ def test_another_file_system_takes_a_copy(state: Path, program: Path) -> None:
 
 
 def test_what_an_interrupted_run_staged_is_removed(state: Path) -> None:
-    stage(state, b"half")
-    host_components.prepare_staging(needed=True)
-    assert list((state / "staging").iterdir()) == []
-    assert (state / "staging").stat().st_mode & 0o777 == 0o700
-    host_components.prepare_staging(needed=False)
+    first = Path(stage(state, b"half"))
+    second = Path(host_components.prepare_staging(needed=True, directory=str(state)))
+    assert not first.exists()
+    assert second.stat().st_mode & 0o777 == 0o700
+    assert host_components.prepare_staging(needed=False, directory=str(state)) == ""
     assert not (state / "staging").exists()
+
+
+def test_two_runs_do_not_stage_in_one_place(state: Path) -> None:
+    assert stage(state, b"half") != stage(state, b"half")
