@@ -20,9 +20,11 @@ class Session:
     def __init__(self, host: Host) -> None:
         # A connection that nobody else has a part in: a shared one would be mended by whoever uses it next.
         options = ["-o", "ControlPath=none", "-o", "BatchMode=yes"]
+        # Its errors elsewhere: ssh makes what it is given non-blocking, and Ansible refuses to start with that.
         self._process = subprocess.Popen(
-            [*ssh_command(host, options), "cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
-        )
+            [*ssh_command(host, options), "cat"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, bufsize=1,
+        )  # fmt: skip
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._talk, daemon=True)
         self._last = 0.0

@@ -1,0 +1,128 @@
+"""Pods' attachments are taken back by the plugins that made them; other networks are let be."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.undo import network
+from ansible.module_utils.undo.account import Account
+from ansible.module_utils.undo.network import Network
+
+CONFIGURATION = {
+    "cniVersion": "1.0.0",
+    "name": "kubeproof",
+    "plugins": [
+        {"type": "bridge", "bridge": "cni7", "ipam": {"type": "host-local"}},
+        {"type": "portmap", "capabilities": {"portMappings": True, "aliases": True}},
+    ],
+}
+PLUGIN = """#!/bin/sh
+echo "$(basename "$0") $CNI_COMMAND $CNI_CONTAINERID $CNI_IFNAME $CNI_ARGS $(cat)" >> {log}
+"""
+
+
+class Host:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.log = root / "log"
+        (root / "results").mkdir()
+        self.entries = [self._file("10-kubeproof.conflist", json.dumps(CONFIGURATION))]
+        for name in ("bridge", "portmap"):
+            self.entries.append(self._file(name, PLUGIN.format(log=self.log)))
+            (root / name).chmod(0o755)
+
+    def _file(self, name: str, content: str) -> dict[str, Any]:
+        (self.root / name).write_text(content)
+        return {"kind": "file", "path": str(self.root / name), "backup": None}
+
+    def attach(self, container: str, configuration: dict[str, Any], interface: str = "eth0") -> Path:
+        attachment = {
+            "kind": "cniCacheV1",
+            "containerId": container,
+            "config": base64.b64encode(json.dumps(configuration).encode()).decode(),
+            "ifName": interface,
+            "networkName": configuration["name"],
+            "netns": "/nonexistent",
+            "cniArgs": [["K8S_POD_NAME", "x"], ["IgnoreUnknown", "1"]],
+            "capabilityArgs": {"portMappings": [{"hostPort": 80}], "dns": {}},
+            "result": {"ips": []},
+        }
+        path = self.root / "results" / f"{configuration['name']}-{container}-{interface}"
+        path.write_text(json.dumps(attachment))
+        return path
+
+    def detach(self) -> Account:
+        account = Account()
+        Network(account, self.entries, str(self.root / "results")).detach_pods()
+        return account
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path)
+
+
+def test_plugins_take_back_in_reverse_what_they_did(host: Host) -> None:
+    cached = host.attach("c1", CONFIGURATION)
+    assert host.detach().problems == []
+    assert not cached.exists()
+    calls = [line.split(" ", 5) for line in host.log.read_text().splitlines()]
+    assert [call[:5] for call in calls] == [
+        ["portmap", "DEL", "c1", "eth0", "K8S_POD_NAME=x;IgnoreUnknown=1"],
+        ["bridge", "DEL", "c1", "eth0", "K8S_POD_NAME=x;IgnoreUnknown=1"],
+    ]
+    assert json.loads(calls[0][5]) == {
+        "type": "portmap", "name": "kubeproof", "cniVersion": "1.0.0", "prevResult": {"ips": []},
+        "runtimeConfig": {"portMappings": [{"hostPort": 80}]},
+    }  # fmt: skip
+    assert "runtimeConfig" not in json.loads(calls[1][5])
+
+
+def test_other_networks_and_other_containers_loopbacks_stay(host: Host) -> None:
+    loopback = {"cniVersion": "1.0.0", "name": "cni-loopback", "plugins": [{"type": "loopback"}]}
+    host.attach("c1", CONFIGURATION)
+    gone = host.attach("c1", loopback, "lo")
+    stay = {host.attach("c2", {**CONFIGURATION, "name": "podman"}), host.attach("c2", loopback, "lo")}
+    host.detach()
+    assert not gone.exists()
+    assert set((host.root / "results").iterdir()) == stay
+
+
+def test_a_plugin_that_fails_is_reported_and_asked_again(host: Host) -> None:
+    (host.root / "portmap").write_text("#!/bin/sh\necho broken; exit 1\n")
+    cached = host.attach("c1", CONFIGURATION)
+    (problem,) = host.detach().problems
+    assert "broken" in problem
+    assert cached.exists()
+
+
+def test_a_host_without_our_configuration_has_no_network_of_ours(host: Host) -> None:
+    (host.root / "10-kubeproof.conflist").unlink()
+    host.attach("c1", CONFIGURATION)
+    account = host.detach()
+    Network(account, host.entries, str(host.root / "results")).remove_devices()
+    assert account.changes == []
+
+
+def test_our_bridge_goes_with_what_is_plugged_into_it(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    links = [
+        {"ifname": "eth0"},
+        {"ifname": "cni7", "linkinfo": {"info_kind": "bridge"}},
+        {"ifname": "veth1", "master": "cni7", "linkinfo": {"info_kind": "veth"}},
+        {"ifname": "eth1", "master": "cni7"},
+        {"ifname": "docker0", "linkinfo": {"info_kind": "bridge"}},
+        {"ifname": "veth2", "master": "docker0", "linkinfo": {"info_kind": "veth"}},
+    ]
+    commands: list[list[str]] = []
+
+    def run(command: list[str]) -> str:
+        commands.append(command)
+        return json.dumps(links)
+
+    monkeypatch.setattr(network, "run", run)
+    Network(Account(), host.entries).remove_devices()
+    assert [command[-1] for command in commands if "delete" in command] == ["veth1", "cni7"]

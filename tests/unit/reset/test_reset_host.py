@@ -1,0 +1,96 @@
+"""The module as a whole: what it needs to know, and that it forgets last."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.undo import mounts, units
+from ansible.module_utils.undo.account import Account, CommandFailed, run
+
+import reset_host
+
+
+@pytest.fixture(autouse=True)
+def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    called: list[list[str]] = []
+
+    def remember(command: list[str]) -> str:
+        called.append(command)
+        return ""
+
+    monkeypatch.setattr(units, "run", remember)
+    return called
+
+
+def state(tmp_path: Path, *entries: dict[str, Any], version: int = 1) -> Path:
+    directory = tmp_path / "state"
+    (directory / "backup").mkdir(parents=True)
+    (directory / "manifest.json").write_text(json.dumps({"version": version, "entries": list(entries)}))
+    return directory
+
+
+def reset(directory: Path, *, check_mode: bool = False) -> Account:
+    account = Account(check_mode)
+    reset_host.reset(account, str(directory))
+    return account
+
+
+def test_a_host_that_never_had_anything_has_nothing_to_do(tmp_path: Path, commands: list[list[str]]) -> None:
+    account = reset(tmp_path / "state")
+    assert (account.changes, account.kept, account.problems) == ([], [], [])
+    assert commands == []
+
+
+def test_the_memory_goes_when_all_is_undone(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    directory = state(tmp_path, {"kind": "file", "path": str(tmp_path / "file"), "backup": None})
+    assert len(reset(directory, check_mode=True).changes) == 2
+    assert (tmp_path / "file").exists()
+    assert [change["path"] for change in reset(directory).changes] == [str(tmp_path / "file"), str(directory)]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_memory_stays_while_something_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = state(tmp_path, {"kind": "data", "path": str(tmp_path / "data")})
+    (tmp_path / "data/disk").mkdir(parents=True)
+    monkeypatch.setattr(mounts.Mounts, "busy", lambda _self, _path: True)
+    assert "still mounted" in reset(directory).problems[0]
+    assert (directory / "manifest.json").exists()
+    monkeypatch.undo()
+    assert reset(directory).problems == []
+
+
+def test_a_reset_that_was_killed_while_it_forgot_is_finished(tmp_path: Path) -> None:
+    directory = state(tmp_path)
+    (directory / "manifest.json").unlink()
+    assert [change["what"] for change in reset(directory).changes] == ["removed"]
+    assert not directory.exists()
+
+
+def test_the_manifest_is_the_last_to_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = state(tmp_path)
+
+    def killed(paths: list[str]) -> None:
+        assert [Path(path).name for path in paths] == ["backup"]
+        raise CommandFailed("killed")
+
+    monkeypatch.setattr(reset_host, "remove_all", killed)
+    reset(directory)
+    assert (directory / "manifest.json").exists()
+
+
+def test_a_manifest_of_another_version_is_not_guessed_at(tmp_path: Path) -> None:
+    directory = state(tmp_path, version=2)
+    assert "reset with the kubeproof that wrote it" in reset(directory).problems[0]
+    assert directory.exists()
+
+
+def test_programs_say_what_they_complained_of() -> None:
+    with pytest.raises(CommandFailed, match=r"`sh -c 'echo no >&2; exit 3'` ended with 3: no"):
+        run(["sh", "-c", "echo no >&2; exit 3"])
+    with pytest.raises(CommandFailed, match="nonexistent is not installed"):
+        run(["nonexistent"])
+    assert run(["cat"], stdin="text") == "text"
