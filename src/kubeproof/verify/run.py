@@ -14,7 +14,7 @@ from kubeproof.commands.common import NOT_VERIFIED, SubParsers, add_inventory, e
 from kubeproof.process import attend
 from kubeproof.verify.claims import Level
 
-_TESTS = paths.PROJECT / "tests" / "architecture"
+TESTS = paths.PROJECT / "tests" / "architecture"
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def command(inventory: Path, options: Options) -> list[str]:
         "--report": options.report,
     }
     # The board says what is wrong in a user's words: tracebacks and pytest's list of failures are for developers.
-    call = [sys.executable, "-m", "pytest", str(_TESTS), f"--inventory={inventory.resolve()}", "--tb=no", "-rN"]
+    call = [sys.executable, "-m", "pytest", str(TESTS), f"--inventory={inventory.resolve()}", "--tb=no", "-rN"]
     call += [f"--only={name}" for name in options.only]
     call += [f"{option}={value}" for option, value in given.items() if value]
     return [*call, *options.more]
