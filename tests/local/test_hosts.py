@@ -126,6 +126,13 @@ def test_a_network_that_was_lost_is_made_again(isolated: Plan) -> None:
     assert greeting(str(isolated.hosts[0].address), 22) == b"SSH-"
 
 
+def test_a_host_whose_namespace_lost_its_name_is_connected_again(isolated: Plan) -> None:
+    create(isolated)
+    run(["ip", "netns", "delete", network.host_namespace(isolated.network, "a")])
+    assert create(isolated)
+    assert greeting(str(isolated.hosts[0].address), 22) == b"SSH-"
+
+
 def test_a_lost_key_is_replaced_on_hosts_that_run(isolated: Plan) -> None:
     create(isolated)
     key = ssh.directory(isolated) / "id_ed25519"

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 from kubeproof.errors import KubeproofError
 from kubeproof.hosts import forwarding, image, machine, network, podman, ssh
@@ -15,36 +16,57 @@ from kubeproof.locking import locked
 Report = Callable[[str], None]
 
 _UNTOUCHED = "runs already"
+_ABSENT = "absent"
+# What podman calls a container that has never run.
+_UNFINISHED = {"created", "initialized"}
+
+T = TypeVar("T")
 
 
 def create(plan: Plan, cache: Path, report: Report, *, replace: bool = False) -> bool:
     """Make, or start, what is missing of the hosts; returns whether anything changed."""
-    present = {each.host: each for each in podman.containers(plan.network.name)}
-    _refuse_foreign(plan, list(present.values()))
-    unwanted = _unfinished(present) | _outdated(plan, present, report, replace=replace)
-    if unwanted or any(host.name not in present for host in plan.hosts):
+    _refuse_foreign(plan)
+    network.refuse_taken(plan.network)
+    if replace or not _all_there(plan):
         _ensure_image(cache, report)
-    for name in sorted(unwanted):
-        podman.remove(present.pop(name).name)
-    machine.claim(plan.network.name)
-    connected = network.ensure(plan)
-    forwarding.ensure(plan)
-    key, fresh_key = ssh.ensure_key(plan)
-    with ThreadPoolExecutor() as pool:
-        starts = [pool.submit(_bring_up, plan, host, present.get(host.name), connected, key) for host in plan.hosts]
-        outcomes = [start.result() for start in starts]
+    with machine.turn():
+        present = _clear_away(plan, report, replace=replace)
+        machine.claim(plan.network.name)
+        connected = network.ensure(plan)
+        forwarding.ensure(plan)
+        key, fresh_key = ssh.ensure_key(plan)
+        outcomes = _each(plan, lambda host: _bring_up(plan, host, present.get(host.name), connected, key))
         if fresh_key:
-            list(pool.map(lambda host: podman.put(host.container, _authorized_keys(key)), plan.hosts))
-        keys = dict(zip((host.name for host in plan.hosts), pool.map(_await, plan.hosts), strict=True))
-    changed = ssh.write_known_hosts(plan, keys)
-    for host, outcome in zip(plan.hosts, outcomes, strict=True):
-        report(f"{host.name} at {host.address}: {outcome}")
-    return changed or fresh_key or set(outcomes) != {_UNTOUCHED}
+            _each(plan, lambda host: podman.put(host.container, _authorized_keys(key)))
+        new_to_ssh = ssh.write_known_hosts(plan, _each(plan, _await))
+    for host in plan.hosts:
+        report(f"{host.name} at {host.address}: {outcomes[host.name]}")
+    return new_to_ssh or fresh_key or set(outcomes.values()) != {_UNTOUCHED}
 
 
-def _refuse_foreign(plan: Plan, present: list[podman.Container]) -> None:
+def _each(plan: Plan, do: Callable[[ContainerHost], T]) -> dict[str, T]:
+    """Do something to all hosts side by side; returns the results by host."""
+    with ThreadPoolExecutor() as pool:
+        return dict(zip((host.name for host in plan.hosts), pool.map(do, plan.hosts), strict=True))
+
+
+def _all_there(plan: Plan) -> bool:
+    return not {_ABSENT, *_UNFINISHED} & set(status(plan).values())
+
+
+def _clear_away(plan: Plan, report: Report, *, replace: bool) -> dict[str, podman.Container]:
+    """Remove the hosts that can't stay as they are; returns those that do, by name."""
+    present = {each.host: each for each in podman.containers(plan.network.name)}
+    # What is in a host that a killed run made but never started is not known.
+    unfinished = {name for name, container in present.items() if container.state in _UNFINISHED}
+    for name in sorted(unfinished | _outdated(plan, present, report, replace=replace)):
+        podman.remove(present.pop(name).name)
+    return present
+
+
+def _refuse_foreign(plan: Plan) -> None:
     """Another inventory's hosts under the same network name are not ours to change."""
-    others = {each.inventory for each in present} - {str(plan.inventory)}
+    others = {each.inventory for each in podman.containers(plan.network.name)} - {str(plan.inventory)}
     if others:
         raise KubeproofError(
             f"the hosts of the network {plan.network.name} belong to another inventory: {', '.join(sorted(others))}",
@@ -63,15 +85,11 @@ def _ensure_image(cache: Path, report: Report) -> None:
         image.build(cache)
 
 
-def _unfinished(present: Mapping[str, podman.Container]) -> set[str]:
-    """Hosts that a killed run made but never started: what is in them is not known."""
-    return {name for name, container in present.items() if container.state in ("created", "initialized")}
-
-
 def _outdated(plan: Plan, present: Mapping[str, podman.Container], report: Report, *, replace: bool) -> set[str]:
     """Hosts that are not what the inventory asks for now, and that go if the user said so."""
     wanted = {host.name: podman.recipe(plan, host) for host in plan.hosts}
     found = {name for name, container in present.items() if wanted.get(name) != container.recipe}
+    found -= {name for name, container in present.items() if container.state in _UNFINISHED}
     if found and not replace:
         names = ", ".join(sorted(found))
         report(f"{names}: not as the inventory and this version make hosts now; --replace makes them anew")
@@ -120,21 +138,22 @@ def _await(host: ContainerHost) -> str:
 
 def destroy(plan: Plan, report: Report) -> bool:
     """Remove the hosts and their network, of an earlier form of the inventory too; returns whether there were any."""
-    present = podman.containers(plan.network.name)
-    _refuse_foreign(plan, present)
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(podman.remove, [each.name for each in present]))
-    for each in present:
-        report(f"{each.host}: removed")
-    had_network = network.exists(plan.network)
-    forwarding.remove(plan.network)
-    network.remove(plan.network)
-    machine.release(plan.network.name)
-    shutil.rmtree(ssh.directory(plan), ignore_errors=True)
+    _refuse_foreign(plan)
+    with machine.turn():
+        present = podman.containers(plan.network.name)
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(podman.remove, [each.name for each in present]))
+        for each in present:
+            report(f"{each.host}: removed")
+        had_network = network.exists(plan.network)
+        forwarding.remove(plan.network)
+        network.remove(plan.network)
+        machine.release(plan.network.name)
+        shutil.rmtree(ssh.directory(plan), ignore_errors=True)
     return bool(present) or had_network
 
 
 def status(plan: Plan) -> dict[ContainerHost, str]:
     """What became of each host of the inventory, in a word."""
     present = {each.host: each.state for each in podman.containers(plan.network.name)}
-    return {host: present.get(host.name, "absent") for host in plan.hosts}
+    return {host: present.get(host.name, _ABSENT) for host in plan.hosts}

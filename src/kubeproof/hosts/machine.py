@@ -8,12 +8,15 @@ Like what it describes, the directory does not survive a restart of the machine.
 from __future__ import annotations
 
 import shutil
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from kubeproof.errors import KubeproofError
+from kubeproof.locking import locked
 from kubeproof.process import attempt, run
 
 RUN = Path("/run/kubeproof")
+_TURN = Path("/run/lock/kubeproof.lock")
 _SETTINGS = Path("/proc/sys")
 
 # Kernel modules that components use, and what shows that one is there, built into the kernel or loaded. They are the
@@ -30,6 +33,11 @@ _LIMITS = {"fs.inotify.max_user_instances": 8192, "fs.inotify.max_user_watches":
 
 # What br_netfilter switches on for the machine's own bridges when it is loaded, and what nobody had asked for.
 _BRIDGE_FILTERS = ("bridge-nf-call-arptables", "bridge-nf-call-ip6tables", "bridge-nf-call-iptables")
+
+
+def turn() -> AbstractContextManager[None]:
+    """Hold what several runs must not change at once: networks, and what is remembered of the machine."""
+    return locked(_TURN)
 
 
 def claim(network_name: str) -> None:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +40,9 @@ def host_namespace(network: Network, host: str) -> str:
 def ensure(plan: Plan) -> set[str]:
     """Make what is missing of the network; returns the names of the hosts that were connected anew."""
     network = plan.network
-    if not _has_interface(network.interface):
-        _refuse_taken_subnet(network)
-        # Without its interface a switch is what a killed run left half made.
-        _remove_namespaces([network.name])
+    if not _has_address(["ip"], network.interface, network.machine_address):
+        # Without this, its last touch, a switch is what a killed run left half made.
+        _remove_switch(network)
         _make_switch(network)
     _route(plan)
     return {host.name for host in plan.hosts if _connect(network, host)}
@@ -52,18 +51,26 @@ def ensure(plan: Plan) -> set[str]:
 def remove(network: Network) -> None:
     """Remove the switch and every host's connection to it."""
     _remove_namespaces(_namespaces_of(network))
-    # The interface goes away with its peer in the switch, some milliseconds later; a switch that was half made has
-    # no peer.
-    attempt(["ip", "link", "delete", network.interface])
+    _remove_switch(network)
+
+
+def refuse_taken(network: Network) -> None:
+    """Raise an error if the machine uses the network's addresses for something else."""
+    taken = _overlaps_route(network.subnet, except_interface=network.interface)
+    if taken:
+        raise KubeproofError(
+            f"the network {network.subnet} is in use on this machine: {taken}",
+            hint="give the inventory another container_host_network.subnet, and its hosts addresses in it",
+        )
 
 
 def exists(network: Network) -> bool:
     """Whether anything of the network is there."""
-    return _has_interface(network.interface) or bool(_namespaces_of(network))
+    return Path("/sys/class/net", network.interface).exists() or bool(_namespaces_of(network))
 
 
 def _make_switch(network: Network) -> None:
-    """The namespace with the bridge, and this machine's link to it, which comes last and so marks it as complete."""
+    """The namespace with the bridge, and this machine's link to it; its address comes last and so marks the end."""
     switch = network.name
     length = network.subnet.prefixlen
     run(["ip", "netns", "add", switch])
@@ -79,6 +86,12 @@ def _make_switch(network: Network) -> None:
     _batch(switch, f"link set {_UPLINK} master {_BRIDGE} up")
     run(["ip", "link", "set", network.interface, "alias", f"kubeproof {network.name}", "up"])
     run(["ip", "address", "add", f"{network.machine_address}/{length}", "dev", network.interface])
+
+
+def _remove_switch(network: Network) -> None:
+    _remove_namespaces([network.name])
+    # With its peer in the switch the interface goes away by itself, but some milliseconds later.
+    attempt(["ip", "link", "delete", network.interface])
 
 
 def _route(plan: Plan) -> None:
@@ -108,38 +121,30 @@ def _bridge_past_the_firewall(switch: str) -> dict[str, str]:
 def _connect(network: Network, host: ContainerHost) -> bool:
     """Make a host's namespace and its cable to the switch; returns whether there was none."""
     namespace = host_namespace(network, host.name)
-    if _is_connected(namespace, host):
+    if _has_address(["ip", "-netns", namespace], "eth0", host.address):
         return False
-    _remove_namespaces([namespace])
-    run(["ip", "netns", "add", namespace])
     # The switch's end of the cable: 15 characters at most, and a host's name may be longer.
     port = f"port{int(host.address) - int(network.subnet[0])}"
+    _remove_namespaces([namespace])
+    # As long as a host runs, the namespace that it runs in lives on without a name, and the old cable with it.
+    attempt(["ip", "-netns", network.name, "link", "delete", port])
+    run(["ip", "netns", "add", namespace])
     _batch(namespace, "link set lo up", f"link add eth0 type veth peer name {port} netns {network.name}")
     _batch(network.name, f"link set {port} master {_BRIDGE} alias {host.name} up")
     _batch(
         namespace,
-        f"address add {host.address}/{network.subnet.prefixlen} dev eth0",
         "link set eth0 up",
-        f"route add default via {network.gateway}",
+        f"route add default via {network.gateway} dev eth0 onlink",
+        f"address add {host.address}/{network.subnet.prefixlen} dev eth0",
     )
     return True
 
 
-def _is_connected(namespace: str, host: ContainerHost) -> bool:
-    shown = attempt(["ip", "-json", "-netns", namespace, "address", "show", "dev", "eth0", "up"])
-    if not shown.ok:
-        return False
-    addresses = [entry["local"] for link in json.loads(shown.stdout) if link for entry in link["addr_info"]]
-    return str(host.address) in addresses
-
-
-def _refuse_taken_subnet(network: Network) -> None:
-    taken = _overlaps_route(network.subnet, except_interface=network.interface)
-    if taken:
-        raise KubeproofError(
-            f"the network {network.subnet} is in use on this machine: {taken}",
-            hint="give the inventory another container_host_network.subnet, and its hosts addresses in it",
-        )
+def _has_address(ip: Sequence[str], interface: str, address: ipaddress.IPv4Address) -> bool:
+    """Whether an interface is up and has an address. ``ip`` is the command that looks where the interface is."""
+    shown = attempt([*ip, "-json", "address", "show", "dev", interface, "up"])
+    links = [link for link in json.loads(shown.stdout or "[]") if link] if shown.ok else []
+    return str(address) in (entry["local"] for link in links for entry in link["addr_info"])
 
 
 def _overlaps_route(wanted: ipaddress.IPv4Network, *, except_interface: str) -> str:
@@ -155,10 +160,6 @@ def _overlaps_route(wanted: ipaddress.IPv4Network, *, except_interface: str) -> 
 def _routes() -> list[dict[str, Any]]:
     routes: list[dict[str, Any]] = json.loads(run(["ip", "-json", "-4", "route", "show"]))
     return routes
-
-
-def _has_interface(name: str) -> bool:
-    return Path("/sys/class/net", name).exists()
 
 
 def _namespaces_of(network: Network) -> list[str]:
