@@ -1,8 +1,8 @@
 """Bring to a host what it needs of the fetched components.
 
 One round trip asks what is there; only if something is missing, it is sent, and one more puts it in place. Files go
-through the standard input of a command rather than through SFTP: it takes the same time, and they arrive as root's, on
-the file system that they are for, where SFTP would leave them to be copied out of the home of whoever logs in.
+through the standard input of a command rather than through SFTP: they arrive unpacked, as root's, on the file system
+that they are for, where SFTP would leave them to be copied out of the home of whoever logs in.
 
 ``state_directory`` is where ``fetch_components`` left its lock, ``versions`` as there, ``directories`` where binaries
 go on the host, ``{bin: PATH, cni: PATH}``.
@@ -22,7 +22,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from kubeproof.components import cache as caching
-from kubeproof.components import distribution, pins
+from kubeproof.components import distribution, pins, transfer
 from kubeproof.components.lock import Lock
 from kubeproof.errors import KubeproofError
 
@@ -75,18 +75,26 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         missing = {change["sha256"] for change in answer["changes"] if change["what"] != "attributes"}
         with caching.Cache() as cache:
             for digest in sorted(missing):
-                self._send(distribution.blob_path(digest, cache), f"{answer['staging']}/{digest}")
+                blob = distribution.blob(digest, cache)
+                packed = transfer.compressed(blob, cache) if answer["zstd"] else None
+                target = shlex.quote(f"{answer['staging']}/{digest}")
+                if packed:
+                    self._pipe(f"zstd --decompress --quiet --force --no-sparse -o {target}", packed.read_bytes())
+                else:
+                    self._send_as_it_is(blob.path, target)
         return self._module(wanted, answer["staging"], variables)
 
-    def _send(self, source: Path, target: str) -> None:
+    def _send_as_it_is(self, source: Path, target: str) -> None:
         with source.open("rb") as stream:
             while data := stream.read(_SLICE):
                 # At its place rather than appended: a connection plugin may send a slice again after it was cut off.
                 seek = (stream.tell() - len(data)) // _BLOCK
-                command = f"dd of={shlex.quote(target)} bs={_BLOCK} seek={seek} conv=notrunc"
-                done = self._low_level_execute_command(command, in_data=data)
-                if done["rc"]:
-                    raise KubeproofError(f"sending {target} failed: {done['stderr'].strip() or done['stdout'].strip()}")
+                self._pipe(f"dd of={target} bs={_BLOCK} seek={seek} conv=notrunc", data)
+
+    def _pipe(self, command: str, data: bytes) -> None:
+        done = self._low_level_execute_command(command, in_data=data)
+        if done["rc"]:
+            raise KubeproofError(f"`{command}` failed on the host: {done['stderr'].strip() or done['stdout'].strip()}")
 
     def _module(self, wanted: distribution.Distribution, staging: str, variables: dict[str, Any]) -> dict[str, Any]:
         arguments = {"files": [file.wanted() for file in wanted.files], "staging": staging or None}

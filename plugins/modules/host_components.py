@@ -288,7 +288,7 @@ def main() -> None:
         if not module.check_mode:
             files.save()
         module.fail_json(msg=str(error))
-    module.exit_json(changed=bool(changes), changes=changes, staging=staging)
+    module.exit_json(changed=bool(changes), changes=changes, staging=staging, zstd=bool(shutil.which("zstd")))
 
 
 if __name__ == "__main__":

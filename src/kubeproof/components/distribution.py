@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from kubeproof.components import cache as caching
@@ -55,10 +54,10 @@ def plan(pins: Pins, lock: Lock, groups: Collection[str], arch: str, directories
         entry = _locked(lock.component(arch, component.name), component.name, component.version, arch)
         versions[component.name] = entry["version"]
         for binary in needed:
-            blob = entry["binaries"][binary.name]
+            record = entry["binaries"][binary.name]
             path = f"{directories[component.directory]}/{binary.name}"
-            binaries[binary.name] = {"path": path, "sha256": blob["sha256"]}
-            files.append(HostFile(path, blob["sha256"], blob["size"], "0755"))
+            binaries[binary.name] = {"path": path, "sha256": record["sha256"]}
+            files.append(HostFile(path, record["sha256"], record["size"], "0755"))
     references: dict[str, str] = {}
     archives: list[dict[str, str]] = []
     for image in selection.images(pins, groups):
@@ -73,12 +72,12 @@ def plan(pins: Pins, lock: Lock, groups: Collection[str], arch: str, directories
     return Distribution(tuple(files), facts)
 
 
-def blob_path(file_sha256: str, cache: caching.Cache) -> Path:
-    """Where the cache has a file. Raises KubeproofError if it no longer does."""
-    blob = cache.blob(file_sha256)
-    if not blob:
-        raise KubeproofError(f"{file_sha256} is no longer in the cache {cache.directory}", hint=_FETCH_AGAIN)
-    return blob.path
+def blob(sha256: str, cache: caching.Cache) -> caching.Blob:
+    """A file that a host must have, in the cache. Raises KubeproofError if it is no longer there."""
+    found = cache.blob(sha256)
+    if not found:
+        raise KubeproofError(f"{sha256} is no longer in the cache {cache.directory}", hint=_FETCH_AGAIN)
+    return found
 
 
 def _locked(entry: dict[str, Any] | None, name: str, version: str, arch: str) -> dict[str, Any]:

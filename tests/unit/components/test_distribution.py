@@ -101,4 +101,4 @@ def test_another_version_than_was_fetched_is_said(real: Pins, lock: Lock) -> Non
 
 def test_a_file_that_left_the_cache_is_said(cache: Cache) -> None:
     with pytest.raises(KubeproofError, match="abc is no longer in the cache"):
-        distribution.blob_path("abc", cache)
+        distribution.blob("abc", cache)
