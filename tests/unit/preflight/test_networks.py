@@ -59,6 +59,7 @@ def test_nothing_is_found_in_good_settings() -> None:
         ({"cluster_domain": "Cluster.Local"}, ("domain", "cluster_domain")),
         ({"cluster_domain": "cluster.local."}, ("domain", "cluster_domain")),
         ({"cluster_domain": ""}, ("domain", "cluster_domain")),
+        ({"cluster_domain": ".".join(["a" * 49] * 5) + ".abcd"}, ("domain", "cluster_domain")),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )  # fmt: skip
@@ -69,6 +70,7 @@ def test_each_fault_is_one_finding(changes: dict[str, Any], expected: tuple[str,
 @pytest.mark.parametrize(
     "changes",
     [
+        {"cluster_domain": ".".join(["a" * 49] * 5) + ".abc"},
         {"cluster_pod_network": "10.244.0.0/22"},
         {"kubelet_max_pods": 253},
         {"cluster_service_network": "10.96.0.0/12"},

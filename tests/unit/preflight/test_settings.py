@@ -169,6 +169,20 @@ def test_hosts_must_agree() -> None:
     assert finding.wrong == "`cluster_domain` differs between hosts: 'a.local' on h0; 'b.local' on h1"
 
 
+def test_of_many_hosts_only_some_are_named() -> None:
+    values = {"h9": "b.local"}
+    hosts = [variables(f"h{n}", cluster_domain=values.get(f"h{n}", "a.local")) for n in range(10)]
+    (finding,) = check(*hosts)
+    assert finding.wrong.endswith("'a.local' on h0, h1, h2 and 6 more; 'b.local' on h9")
+    assert check(*hosts[:3], hosts[9])[0].wrong.endswith("'a.local' on h0, h1, h2; 'b.local' on h9")
+
+
+def test_groups_and_names_are_checked() -> None:
+    named = Variables(Host("Worker_1", frozenset(["workers"]), ""), {"mirror_token": ""}, {}, {})
+    findings = check_settings([named], {"etcd": ["a", "b"], "control_plane": ["a"], "workers": ["Worker_1"]}, SPECS)
+    assert [finding.id for finding in findings] == ["etcd-members", "node-name"]
+
+
 def test_hosts_need_not_agree_on_what_is_their_own() -> None:
     assert found(*(variables(f"h{n}", cluster_host_address=f"192.0.2.{n}") for n in (0, 1))) == []
 

@@ -49,6 +49,11 @@ def test_a_misspelt_group_is_guessed() -> None:
     assert mends == ["Should the group `control-plane` be `control_plane`?", "Should the group `worker` be `workers`?"]
 
 
+def test_an_empty_group_is_no_guess() -> None:
+    (finding,) = check_groups({"etcd": ["c"], "control_plane": ["c"], "worker": []})
+    assert finding.mend == "Put hosts into the group `workers`."
+
+
 def test_an_unlike_group_is_not() -> None:
     (finding,) = check_groups({"etcd": ["c"], "control_plane": ["c"], "databases": ["d"]})
     assert finding.mend == "Put hosts into the group `workers`."
