@@ -13,6 +13,7 @@ from tests.local.machine import Machine
 
 from kubeproof import inventory, requirements
 from kubeproof.hosts import lifecycle
+from kubeproof.hosts import machine as machine_requirements
 from kubeproof.hosts.plan import Plan, plan
 
 # With a published port and a way out, so that what these change on the machine is put to the test too.
@@ -26,7 +27,7 @@ def machine_can_carry_hosts() -> None:
     if os.geteuid() != 0:
         pytest.skip("local hosts need root")
     requirements.complete_path()
-    requirements.ensure([*requirements.SSH, *requirements.LOCAL_HOSTS], print)
+    machine_requirements.require(print)
 
 
 @pytest.fixture

@@ -109,7 +109,7 @@ def _shell_scripts() -> list[str]:
 
 
 def _local_hosts(suite: Suite) -> None:
-    """That local hosts leave the machine as they found it. Needs to be root, which a cluster needs too."""
+    """That the machine is left as it was found, hosts too by a reset, and that killed installations can be finished."""
     suite.program("local hosts", tool("pytest"), "tests/local")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +13,7 @@ from kubeproof import fetching, inventory, locking, paths, playbook, requirement
 from kubeproof.commands import summary, verify
 from kubeproof.commands.common import FAILED, NOT_VERIFIED, SubParsers, add_inventory
 from kubeproof.errors import KubeproofError
-from kubeproof.hosts import lifecycle
+from kubeproof.hosts import lifecycle, machine
 from kubeproof.hosts.plan import Plan, plan, uses_containers
 from kubeproof.inventory import Inventory
 
@@ -68,12 +67,10 @@ def prepare(console: Console, cluster: Inventory, local: Plan | None, *, replace
 
 
 def _require(local: Plan | None, tell: Callable[[str], None]) -> None:
-    if local and os.geteuid() != 0:
-        raise KubeproofError(
-            "local hosts are containers with a systemd of their own, which need root", hint="run `sudo ./kubeproof up`"
-        )
-    needed = [*requirements.SSH, *(requirements.LOCAL_HOSTS if local else ())]
-    requirements.ensure(needed, tell)
+    if local:
+        machine.require(tell)
+    else:
+        requirements.ensure(requirements.SSH, tell)
     tell("has what is needed")
 
 

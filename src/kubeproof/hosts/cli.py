@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kubeproof import inventory, paths
 from kubeproof.errors import KubeproofError
-from kubeproof.hosts import lifecycle
+from kubeproof.hosts import lifecycle, machine
 from kubeproof.hosts.plan import Plan, plan, uses_containers
 
 
@@ -24,6 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
     wanted = _plan(arguments.inventory)
     if arguments.action == "create":
+        machine.require(print)
         if not lifecycle.create(wanted, paths.cache_directory(), print, replace=arguments.replace):
             print("nothing changed")
     elif arguments.action == "destroy":

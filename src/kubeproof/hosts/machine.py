@@ -7,10 +7,13 @@ Like what it describes, the directory does not survive a restart of the machine.
 
 from __future__ import annotations
 
+import os
 import shutil
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from kubeproof import requirements
 from kubeproof.errors import KubeproofError
 from kubeproof.locking import locked
 from kubeproof.process import attempt, run
@@ -33,6 +36,16 @@ _LIMITS = {"fs.inotify.max_user_instances": 8192, "fs.inotify.max_user_watches":
 
 # What br_netfilter switches on for the machine's own bridges when it is loaded, and what nobody had asked for.
 _BRIDGE_FILTERS = ("bridge-nf-call-arptables", "bridge-nf-call-ip6tables", "bridge-nf-call-iptables")
+
+
+def require(report: Callable[[str], None]) -> None:
+    """Have what local hosts need installed, or raise an error that names all of it."""
+    if os.geteuid() != 0:
+        raise KubeproofError(
+            "local hosts are containers with a systemd of their own, which need root",
+            hint="run the same command with sudo",
+        )
+    requirements.ensure([*requirements.SSH, *requirements.LOCAL_HOSTS], report)
 
 
 def turn() -> AbstractContextManager[None]:
