@@ -132,7 +132,7 @@ def test_an_account_without_rights_may_do_nothing(api: Api, namespace: str, evid
         ("GET", objects.core(namespace, "secrets"), None),
         ("GET", "/api/v1/nodes", None),
         ("POST", objects.core(namespace, "configmaps"), _config_map(namespace, "not-allowed")),
-        ("DELETE", "/api/v1/namespaces/kube-system", None),
+        ("DELETE", f"{objects.core(namespace, 'configmaps')}/kube-root-ca.crt", None),
     ]
     with api.using(Token(token)) as caller:
         for method, path, body in attempts:
@@ -162,7 +162,8 @@ def test_a_node_reaches_only_what_concerns_it(
         api.create({"apiVersion": "v1", "kind": "Secret", "metadata": metadata})
 
     secrets = objects.core(setting.namespace, "secrets")
-    merge = {"Content-Type": "application/merge-patch+json"}
+    # Should it be allowed, nothing is to come of it.
+    merge, dry = {"Content-Type": "application/merge-patch+json"}, "?dryRun=All"
     label = json.dumps({"metadata": {"labels": {"kubeproof.io/intruder": "yes"}}})
     taint = json.dumps({"spec": {"unschedulable": True}})
     granted, foreign_secret, all_secrets, foreign_node, foreign_status, binding = _as_component(
@@ -172,8 +173,8 @@ def test_a_node_reaches_only_what_concerns_it(
         {"url": f"{secrets}/of-mine"},
         {"url": f"{secrets}/of-other"},
         {"url": "/api/v1/secrets"},
-        {"url": f"/api/v1/nodes/{other.name}", "method": "PATCH", "body": label, "headers": merge},
-        {"url": f"/api/v1/nodes/{other.name}/status", "method": "PATCH", "body": taint, "headers": merge},
+        {"url": f"/api/v1/nodes/{other.name}{dry}", "method": "PATCH", "body": label, "headers": merge},
+        {"url": f"/api/v1/nodes/{other.name}/status{dry}", "method": "PATCH", "body": taint, "headers": merge},
         {"url": "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"},
     )
     evidence["node"] = mine.name

@@ -26,8 +26,8 @@ def _is_bound(item: Object) -> bool:
     return bool(item["spec"].get("nodeName"))
 
 
-def _is_unschedulable(item: Object) -> bool:
-    return objects.condition(item, "PodScheduled").get("reason") == "Unschedulable"
+def _is_judged(item: Object) -> bool:
+    return _is_bound(item) or objects.condition(item, "PodScheduled").get("reason") == "Unschedulable"
 
 
 @prepared_together(until=_is_bound)
@@ -79,7 +79,7 @@ def test_a_pod_goes_where_what_it_requests_is_left(
     assert placed["spec"]["nodeName"] == node, (
         f"a pod that fits on {node} alone was put on {placed['spec']['nodeName']}, which has none of {resource}"
     )
-    refused = _observe(api, second, lambda item: _is_bound(item) or _is_unschedulable(item), "a second pod is judged")
+    refused = _observe(api, second, _is_judged, "a second pod is judged")
     reason = objects.condition(refused, "PodScheduled").get("message", "")
     evidence["only node that fits"] = node
     evidence["second pod"] = reason
@@ -100,7 +100,8 @@ def test_a_pod_that_fits_nowhere_waits_until_a_node_fits(
 ) -> None:
     node, resource = lab.workers[0].name, f"{work.resource}-late"
     manifest = _pod_requesting(setting, "waiting", resource)
-    waiting = _observe(api, manifest, _is_unschedulable, "a pod that fits nowhere is said to be unschedulable")
+    waiting = _observe(api, manifest, _is_judged, "a pod that fits nowhere is said to be unschedulable")
+    assert not _is_bound(waiting), f"a pod that fits nowhere was put on {waiting['spec'].get('nodeName')}"
     assert waiting["status"]["phase"] == "Pending", f"a pod that fits nowhere is {waiting['status']['phase']}"
     evidence["reason"] = objects.condition(waiting, "PodScheduled")["message"]
     events = api.items(
@@ -108,7 +109,6 @@ def test_a_pod_that_fits_nowhere_waits_until_a_node_fits(
         fieldSelector=f"involvedObject.uid={waiting['metadata']['uid']},reason=FailedScheduling",
     )
     assert events, "no FailedScheduling event tells the pod's owner why it waits"
-    assert not _is_bound(waiting), "a pod that fits nowhere was bound"
 
     work.on_exit(lambda: withdraw(api, node, resource))
     advertise(api, node, resource, 1)
