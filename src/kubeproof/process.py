@@ -51,9 +51,9 @@ def attempt(
 ) -> Result:
     """Run a program to its end and return what it left, whether it succeeded or not."""
     data = stdin.encode() if isinstance(stdin, str) else stdin
-    source = {"stdin": subprocess.DEVNULL} if data is None else {}
     try:
-        done = subprocess.run(command, input=data, capture_output=True, env=env, timeout=timeout, check=False, **source)
+        # Without input it is given an end of file, never this process's terminal.
+        done = subprocess.run(command, input=data or b"", capture_output=True, env=env, timeout=timeout, check=False)
     except FileNotFoundError as error:
         raise KubeproofError(f"`{command[0]}` is not installed") from error
     except subprocess.TimeoutExpired as error:
