@@ -37,7 +37,7 @@ class Storyteller:
         mark = Text("✘", style="bold red") if phase.failed else Text("✔", style="green")
         line = Table.grid(padding=(0, 1), expand=True)
         line.add_column(width=1)
-        line.add_column(width=26, no_wrap=True)
+        line.add_column(width=30, no_wrap=True)
         line.add_column(ratio=1, no_wrap=True)
         line.add_column(width=12, justify="right", no_wrap=True)
         line.add_column(width=12, justify="right", no_wrap=True)

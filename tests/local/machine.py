@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,10 +51,24 @@ class Machine:
             memory_of_kubeproof=frozenset(str(path) for path in Path("/run/kubeproof").rglob("*")),
         )
 
+    def differences(self, earlier: Machine) -> str:
+        """What is not as it was, line by line; nothing if all of it is."""
+        lines: list[str] = []
+        for field in dataclasses.fields(self):
+            before, after = (_lines(getattr(each, field.name)) for each in (earlier, self))
+            lines += difflib.unified_diff(
+                before, after, f"{field.name} before", f"{field.name} after", lineterm="", n=1
+            )
+        return "\n".join(lines)
+
     @property
     def network_settings(self) -> list[str]:
         """Those of the settings that say where packets go."""
         return [line for line in self.settings.splitlines() if line.startswith("net.")]
+
+
+def _lines(value: str | Iterable[str]) -> list[str]:
+    return value.splitlines() if isinstance(value, str) else sorted(value)
 
 
 def _steady(command: list[str]) -> str:

@@ -45,7 +45,7 @@ def test_hosts_leave_the_machine_as_they_found_it(connected: Plan, machine: Mach
     during = Machine.look()
     assert during.cgroups == machine.cgroups, "a host's systemd has left its own cgroup"
     assert lifecycle.destroy(connected, print)
-    assert Machine.look() == machine
+    assert not Machine.look().differences(machine)
     assert not lifecycle.destroy(connected, print)
 
 
@@ -152,7 +152,7 @@ def test_killed_while_making_hosts(isolated: Plan, machine: Machine, seconds: fl
     assert set(lifecycle.status(isolated).values()) == {"running"}
     assert greeting(str(isolated.hosts[1].address), 22) == b"SSH-"
     lifecycle.destroy(isolated, print)
-    assert Machine.look() == machine
+    assert not Machine.look().differences(machine)
 
 
 def test_hosts_that_were_made_otherwise_are_replaced_only_when_asked(isolated: Plan) -> None:
@@ -177,6 +177,14 @@ def test_another_inventorys_hosts_are_not_touched(isolated: Plan, tmp_path: Path
     with pytest.raises(KubeproofError, match="belong to another inventory"):
         lifecycle.destroy(foreign, print)
     assert set(lifecycle.status(isolated).values()) == {"running"}
+
+
+def test_hosts_of_an_inventory_that_is_gone_can_be_removed(isolated: Plan, tmp_path: Path) -> None:
+    create(isolated)
+    heir = dataclasses.replace(isolated, inventory=tmp_path / "other.yml")
+    isolated.inventory.unlink()
+    assert lifecycle.destroy(heir, print)
+    assert set(lifecycle.status(isolated).values()) == {"absent"}
 
 
 def test_a_subnet_that_the_machine_uses_is_refused(isolated: Plan) -> None:

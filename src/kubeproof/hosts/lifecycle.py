@@ -57,17 +57,24 @@ def _all_there(plan: Plan) -> bool:
 def _clear_away(plan: Plan, report: Report, *, replace: bool) -> dict[str, podman.Container]:
     """Remove the hosts that can't stay as they are; returns those that do, by name."""
     present = {each.host: each for each in podman.containers(plan.network.name)}
-    # What is in a host that a killed run made but never started is not known.
-    unfinished = {name for name, container in present.items() if container.state in _UNFINISHED}
-    for name in sorted(unfinished | _outdated(plan, present, report, replace=replace)):
+    for name in sorted(_useless(plan, present) | _outdated(plan, present, report, replace=replace)):
         podman.remove(present.pop(name).name)
     return present
 
 
+def _useless(plan: Plan, present: Mapping[str, podman.Container]) -> set[str]:
+    """Hosts that a killed run made but never started, and those of an inventory that is gone."""
+    return {
+        name
+        for name, container in present.items()
+        if container.state in _UNFINISHED or container.inventory != str(plan.inventory)
+    }
+
+
 def _refuse_foreign(plan: Plan) -> None:
-    """Another inventory's hosts under the same network name are not ours to change."""
+    """Another inventory's hosts under the same network name are not ours to change, as long as there is one."""
     others = {each.inventory for each in podman.containers(plan.network.name)} - {str(plan.inventory)}
-    if others:
+    if any(Path(other).exists() for other in others):
         raise KubeproofError(
             f"the hosts of the network {plan.network.name} belong to another inventory: {', '.join(sorted(others))}",
             hint="give this inventory another container_host_network.name and subnet, or take the others down first",
@@ -88,8 +95,8 @@ def _ensure_image(cache: Path, report: Report) -> None:
 def _outdated(plan: Plan, present: Mapping[str, podman.Container], report: Report, *, replace: bool) -> set[str]:
     """Hosts that are not what the inventory asks for now, and that go if the user said so."""
     wanted = {host.name: podman.recipe(plan, host) for host in plan.hosts}
-    found = {name for name, container in present.items() if wanted.get(name) != container.recipe}
-    found -= {name for name, container in present.items() if container.state in _UNFINISHED}
+    differ = {name for name, container in present.items() if wanted.get(name) != container.recipe}
+    found = differ - _useless(plan, present)
     if found and not replace:
         names = ", ".join(sorted(found))
         report(f"{names}: not as the inventory and this version make hosts now; --replace makes them anew")
