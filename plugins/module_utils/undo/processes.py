@@ -8,10 +8,12 @@ import signal
 import time
 from typing import Callable, Dict, Iterable, List, Set
 
-from ansible.module_utils.undo.account import Account, CommandFailed
+from ansible.module_utils.undo.account import Account, CommandFailed, run
 
 # Where kubelet has the pods (by cgroup driver cgroupfs or systemd), and containerd what `ctr` ran by hand.
-PODS = ("/kubepods", "/kubepods.slice", "/k8s.io")
+# A slice is systemd's, who has to be told, and whoever is below it goes with it.
+SLICE = "kubepods.slice"
+PODS = ("/kubepods", "/" + SLICE, "/k8s.io")
 PATIENCE = 15.0
 POLL_SECONDS = 0.05
 
@@ -107,9 +109,14 @@ class Pods:
     def remove_cgroups(self) -> None:
         """Remove the pods' cgroups, which nobody else does once kubelet is gone."""
         directories = self.processes.groups(PODS)
+
+        def remove() -> None:
+            if any(directory.endswith("/" + SLICE) for directory in directories):
+                run(["systemctl", "stop", SLICE])
+            remove_groups(directories)
+
         if directories:
-            what = "cgroups of pods: %d" % len(directories)
-            self.account.undo(what, "removed", lambda: remove_groups(directories))
+            self.account.undo("cgroups of pods: %d" % len(directories), "removed", remove)
 
 
 def kill(find: Callable[[], Set[int]]) -> None:
