@@ -59,11 +59,13 @@ def read_manifest(directory: str) -> List[Dict[str, Any]]:
     try:
         with open(os.path.join(directory, "manifest.json"), encoding="utf-8") as stream:
             document = json.load(stream)
+        entries: List[Dict[str, Any]] = document["entries"]
     except FileNotFoundError:
         return []
+    except (ValueError, KeyError, TypeError):
+        raise Unfinished("%s is damaged; what was done to this host is not known" % stream.name) from None
     if document["version"] != 1:
         raise Unfinished("the manifest is of version %s: reset with the kubeproof that wrote it" % document["version"])
-    entries: List[Dict[str, Any]] = document["entries"]
     return entries
 
 

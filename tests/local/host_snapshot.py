@@ -25,7 +25,6 @@ Section = dict[str, str]
 # Not files but the kernel's state, of which other sections have what matters; and what no restart of the host survives.
 NOT_ON_DISK = {"/proc", "/sys", "/dev", "/run", "/tmp"}  # noqa: S108 - names to compare with
 VOLATILE = {
-    "/root/.ansible": "where Ansible puts what it transfers, whatever that is",
     "/var/cache": "caches of apt, of debconf, of the dynamic loader",
     "/var/lib/apt": "package lists, rewritten by every run of apt",
     "/var/lib/dpkg": "rewritten in another order; the section packages says the same",

@@ -88,6 +88,15 @@ def test_a_manifest_of_another_version_is_not_guessed_at(tmp_path: Path) -> None
     assert directory.exists()
 
 
+@pytest.mark.parametrize("content", ["", "[]", '{"version": 1}'])
+def test_a_damaged_manifest_is_not_taken_for_none(tmp_path: Path, content: str) -> None:
+    directory = state(tmp_path)
+    (directory / "manifest.json").write_text(content)
+    assert reset(directory).problems == [
+        f"{directory}/manifest.json is damaged; what was done to this host is not known"
+    ]
+
+
 def test_programs_say_what_they_complained_of() -> None:
     with pytest.raises(CommandFailed, match=r"`sh -c 'echo no >&2; exit 3'` ended with 3: no"):
         run(["sh", "-c", "echo no >&2; exit 3"])
