@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
+from kubeproof.verify import objects
 from kubeproof.verify.api import Api
 from kubeproof.verify.cluster import Cluster
 from kubeproof.verify.objects import Object
-from kubeproof.verify.pods import HTTP_PORT, Setting
+from kubeproof.verify.pods import HTTP_PORT, Pod, Setting
 from kubeproof.verify.workloads import early, prepared_together
 from kubeproof.verify.workspace import Departure, Workspace, departing
 
@@ -15,6 +20,7 @@ pytest_plugins = ["kubeproof.verify.plugin"]
 
 # Enough nodes to tell a rule from an exception; on a large cluster not all of them are bothered.
 _MAX_AGENTS = 8
+_SETTLE_SECONDS = 10.0
 
 
 @prepared_together()
@@ -42,6 +48,25 @@ def agents(setting: Setting) -> list[Object]:
         setting.service("agents-outside", everyone, type="NodePort"),
         setting.service("agent-alone", {"agent": "0"}),
     ]
+
+
+@pytest.fixture(scope="session")
+def settled(lab: Cluster, api: Api, agents: list[Pod], setting: Setting) -> None:
+    """Give every node's rules the time to follow the agents' readiness. Whether they do is for tests to say."""
+    services = {name: lab.service_address(setting.namespace, name) for name in ("agents", "agent-alone")}
+    outside = api.get(f"{objects.core(setting.namespace, 'services')}/agents-outside")["spec"]["ports"][0]["nodePort"]
+    deadline = time.monotonic() + _SETTLE_SECONDS
+
+    def await_answers(pod: Pod) -> None:
+        targets = [(address, 80) for address in services.values()] + [(lab.node(pod.node).address, outside)]
+        while targets and time.monotonic() < deadline:
+            if pod.dial(*targets[0], "hostname").responses:
+                targets.pop(0)
+            else:
+                time.sleep(0.1)
+
+    with ThreadPoolExecutor(len(agents)) as pool:
+        list(pool.map(await_answers, agents))
 
 
 @early

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
@@ -10,49 +12,41 @@ import pytest
 from kubeproof.verify import dns, runtime
 from kubeproof.verify.cluster import Cluster
 from kubeproof.verify.evidence import Evidence
-from kubeproof.verify.hosts import Host
 from kubeproof.verify.pods import Pod, Setting
 
 _DNS_PORT = 53
 
 
 @dataclass(frozen=True)
-class _Resolver:
-    """What a pod was told about DNS, and where to ask from."""
+class _Resolved:
+    """What a pod was told about DNS, and what it is answered."""
 
-    host: Host
-    pid: int
     server: str
     search: tuple[str, ...]
-
-    def ask(self, name: str, kind: int) -> dns.Answer:
-        question = dns.ask(name, kind)
-        data = base64.b64encode(question.message).decode()
-        request = {"do": "datagram", "address": self.server, "port": _DNS_PORT, "data": data}
-        [answer] = self.host.probe(request, inside=self.pid)
-        assert "data" in answer, (
-            f"from {self.host} the DNS at {self.server} does not answer about {name}: {answer['error']}"
-        )
-        return dns.read(question, base64.b64decode(answer["data"]))
+    answers: tuple[dns.Answer, ...]
 
 
 @pytest.mark.claim("service-dns")
 def test_services_have_names_and_records(lab: Cluster, agents: list[Pod], setting: Setting, evidence: Evidence) -> None:
     domain = f"{setting.namespace}.svc.{lab.settings['cluster_domain']}"
     address = lab.service_address(setting.namespace, "agents")
-    for pod in agents:
-        resolver = _resolver(lab, pod)
-        assert domain in resolver.search, f"pod {pod.name} does not search {domain}, but {resolver.search}"
-        service = resolver.ask(f"agents.{domain}", dns.A)
-        port = resolver.ask(f"_http._tcp.agents.{domain}", dns.SRV)
-        headless = resolver.ask(f"agents-headless.{domain}", dns.A)
-        nothing = resolver.ask(f"no-such-service.{domain}", dns.A)
-        evidence[f"{pod.name} on {pod.node}, asking {resolver.server}"] = {
+    questions = [
+        dns.ask(f"agents.{domain}", dns.A),
+        dns.ask(f"_http._tcp.agents.{domain}", dns.SRV),
+        dns.ask(f"agents-headless.{domain}", dns.A),
+        dns.ask(f"no-such-service.{domain}", dns.A),
+    ]
+    with ThreadPoolExecutor(len(agents)) as pool:
+        resolved = list(pool.map(lambda pod: _resolve(lab, pod, questions), agents))
+    for pod, told in zip(agents, resolved, strict=True):
+        service, port, headless, nothing = told.answers
+        evidence[f"{pod.name} on {pod.node}, asking {told.server}"] = {
             "agents": service.addresses,
             "_http._tcp.agents": port.services,
             "agents-headless": sorted(headless.addresses),
             "no-such-service": f"code {nothing.code}",
         }
+        assert domain in told.search, f"pod {pod.name} does not search {domain}, but {told.search}"
         assert service.addresses == (address,), f"agents.{domain} is {service.addresses}, the service is {address}"
         assert port.services == ((f"agents.{domain}", 80),), f"the port's record is {port.services}"
         expected = {each.address for each in agents}
@@ -64,6 +58,7 @@ def test_services_have_names_and_records(lab: Cluster, agents: list[Pod], settin
 
 
 @pytest.mark.claim("service-dns")
+@pytest.mark.usefixtures("settled")
 def test_a_program_reaches_a_service_by_its_short_name(agents: list[Pod], evidence: Evidence) -> None:
     for pod in agents:
         answered = pod.dial("agents", 80, "hostname")
@@ -72,10 +67,19 @@ def test_a_program_reaches_a_service_by_its_short_name(agents: list[Pod], eviden
     evidence.headline = "short names work"
 
 
-def _resolver(lab: Cluster, pod: Pod) -> _Resolver:
+def _resolve(lab: Cluster, pod: Pod, questions: Sequence[dns.Question]) -> _Resolved:
+    """Ask from a pod's network the server that the pod has been told."""
     host = lab.node(pod.node).host
     pid = runtime.process(host, pod.uid, "server")
     lines = [line.split() for line in host.run("cat %s", f"/proc/{pid}/root/etc/resolv.conf").splitlines() if line]
-    servers = [words[1] for words in lines if words[0] == "nameserver"]
-    search = [domain for words in lines if words[0] == "search" for domain in words[1:]]
-    return _Resolver(host, pid, servers[0], tuple(search))
+    server = next(words[1] for words in lines if words[0] == "nameserver")
+    search = tuple(domain for words in lines if words[0] == "search" for domain in words[1:])
+    requests = [
+        {"do": "datagram", "address": server, "port": _DNS_PORT, "data": base64.b64encode(question.message).decode()}
+        for question in questions
+    ]
+    answers = []
+    for question, answer in zip(questions, host.probe(*requests, inside=pid), strict=True):
+        assert "data" in answer, f"from pod {pod.name} on {host} the DNS at {server} does not answer: {answer['error']}"
+        answers.append(dns.read(question, base64.b64decode(answer["data"])))
+    return _Resolved(server, search, tuple(answers))

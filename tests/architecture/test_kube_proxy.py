@@ -78,6 +78,7 @@ def test_a_service_gets_its_rules_on_every_node_and_loses_them(
 
 
 @pytest.mark.claim("proxy-balances")
+@pytest.mark.usefixtures("settled")
 def test_requests_are_spread_evenly(lab: Cluster, agents: list[Pod], setting: Setting, evidence: Evidence) -> None:
     address = lab.service_address(setting.namespace, "agents")
     tries = _REQUESTS_PER_POD * len(agents)
@@ -99,6 +100,7 @@ def test_requests_are_spread_evenly(lab: Cluster, agents: list[Pod], setting: Se
 
 
 @pytest.mark.claim("proxy-external")
+@pytest.mark.usefixtures("settled")
 def test_a_node_port_answers_outside_at_every_node(
     lab: Cluster, api: Api, agents: list[Pod], setting: Setting, evidence: Evidence
 ) -> None:
@@ -114,6 +116,7 @@ def test_a_node_port_answers_outside_at_every_node(
 
 
 @pytest.mark.claim("proxy-inside")
+@pytest.mark.usefixtures("settled")
 def test_a_service_is_reached_from_pods_and_nodes(
     lab: Cluster, agents: list[Pod], setting: Setting, evidence: Evidence
 ) -> None:
@@ -134,6 +137,7 @@ def test_a_service_is_reached_from_pods_and_nodes(
 
 
 @pytest.mark.claim("proxy-inside")
+@pytest.mark.usefixtures("settled")
 def test_a_pod_reaches_itself_through_its_service(
     lab: Cluster, agents: list[Pod], setting: Setting, evidence: Evidence
 ) -> None:

@@ -92,7 +92,8 @@ class Results:
             reason = self.left_out.get(claim.id) or claim.untested or "the verification ended before"
             return ClaimResult(claim, Verdict.NOT_PROVEN, reason)
         worst = next(outcome for outcome in _VERDICTS if any(test.outcome is outcome for test in tests))
-        reason = "; ".join(test.message for test in tests if test.outcome is worst and test.message)
+        # Tests that were blocked by the same thing say the same.
+        reason = "; ".join(dict.fromkeys(test.message for test in tests if test.outcome is worst and test.message))
         return ClaimResult(claim, _VERDICTS[worst], reason, tests)
 
     @property

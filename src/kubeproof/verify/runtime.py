@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 from kubeproof.verify.hosts import Host
 
@@ -12,11 +13,8 @@ _CTR = f"ctr --address {SOCKET} --namespace k8s.io"
 # containerd tells of its deprecations with every command, on standard error.
 _LIST = f"""
 for id in $({_CTR} containers ls --quiet 'labels."io.kubernetes.pod.uid"=='%s 2>/dev/null); do
-  {_CTR} containers info "$id" 2>/dev/null | python3 -c 'import json,sys
-info = json.load(sys.stdin)
-print(json.dumps([info["ID"], info["Labels"], info.get("SandboxID", "")]))'
+  {_CTR} containers info "$id" 2>/dev/null
 done
-echo ---
 {_CTR} tasks ls 2>/dev/null
 """
 
@@ -37,24 +35,34 @@ class Container:
 
 def containers(host: Host, pod_uid: str) -> list[Container]:
     """A pod's sandbox and containers as the runtime has them."""
-    listed, _, tasks = host.run(_LIST, pod_uid).partition("---\n")
+    infos, tasks = _documents(host.run(_LIST, pod_uid))
     pids = {row[0]: int(row[1]) for line in tasks.splitlines()[1:] if (row := line.split())[2:] == ["RUNNING"]}
     found = []
-    for line in listed.splitlines():
-        container_id, labels, sandbox_id = json.loads(line)
+    for info in infos:
+        labels = info["Labels"]
         found.append(
             Container(
-                id=container_id,
+                id=info["ID"],
                 name=labels.get("io.kubernetes.container.name", ""),
                 sandbox=labels["io.cri-containerd.kind"] == "sandbox",
-                sandbox_id=sandbox_id,
+                sandbox_id=info.get("SandboxID", ""),
                 pod_uid=labels["io.kubernetes.pod.uid"],
                 pod_name=labels["io.kubernetes.pod.name"],
                 namespace=labels["io.kubernetes.pod.namespace"],
-                pid=pids.get(container_id, 0),
+                pid=pids.get(info["ID"], 0),
             )
         )
     return found
+
+
+def _documents(output: str) -> tuple[list[dict[str, Any]], str]:
+    """The JSON objects at the beginning of a text, and what comes after them."""
+    decoder, found, text = json.JSONDecoder(), [], output.lstrip()
+    while text.startswith("{"):
+        document, end = decoder.raw_decode(text)
+        found.append(document)
+        text = text[end:].lstrip()
+    return found, text
 
 
 def process(host: Host, pod_uid: str, container: str) -> int:

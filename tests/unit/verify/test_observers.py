@@ -205,17 +205,14 @@ def test_a_key_that_is_not_in_etcd_is_none() -> None:
 
 def test_a_pods_containers_are_told_from_its_sandbox_and_running_from_ended() -> None:
     labels = {"io.kubernetes.pod.uid": "u", "io.kubernetes.pod.name": "p", "io.kubernetes.pod.namespace": "n"}
-    rows = [
-        json.dumps(["s1", {**labels, "io.cri-containerd.kind": "sandbox"}, ""]),
-        json.dumps(
-            ["c1", {**labels, "io.cri-containerd.kind": "container", "io.kubernetes.container.name": "web"}, "s1"]
-        ),
-        json.dumps(
-            ["c0", {**labels, "io.cri-containerd.kind": "container", "io.kubernetes.container.name": "web"}, "s1"]
-        ),
+    container = {**labels, "io.cri-containerd.kind": "container", "io.kubernetes.container.name": "web"}
+    infos = [
+        {"ID": "s1", "Labels": {**labels, "io.cri-containerd.kind": "sandbox"}},
+        {"ID": "c1", "Labels": container, "SandboxID": "s1"},
+        {"ID": "c0", "Labels": container, "SandboxID": "s1"},
     ]
     tasks = "TASK PID STATUS\ns1 41 RUNNING\nc1 42 RUNNING\nc0 40 STOPPED\n"
-    host = Fake("\n".join(rows) + "\n---\n" + tasks).host
+    host = Fake("".join(json.dumps(info, indent=4) + "\n" for info in infos) + tasks).host
     sandbox, running, ended = runtime.containers(host, "u")
     assert (sandbox.sandbox, running.sandbox) == (True, False)
     assert (running.pid, ended.pid) == (42, 0)
