@@ -60,7 +60,8 @@ def settled(lab: Cluster, api: Api, agents: list[Pod], setting: Setting) -> None
     def await_answers(pod: Pod) -> None:
         targets = [(address, 80) for address in services.values()] + [(lab.node(pod.node).address, outside)]
         while targets and time.monotonic() < deadline:
-            if pod.dial(*targets[0], "hostname").responses:
+            address, port = targets[0]
+            if pod.dial(address, port, "hostname").responses:
                 targets.pop(0)
             else:
                 time.sleep(0.1)
