@@ -95,8 +95,9 @@ def _architectures(variables: dict[str, Any]) -> list[str]:
 
 
 def _show(choice: Choice, fetched: Sequence[fetch.Fetched]) -> None:
-    """One line for each component: what, where from, verified how, and whether anything had to be got."""
-    display.display(f"Components from {choice.source}: {choice.reason}")
+    """One line for each component: what, where from, verified how. Shown if it had to be got; else with -v."""
+    display.v(f"Components from {choice.source}: {choice.reason}")
     for item in fetched:
         how = "new" if item.fresh else "cached"
-        display.display(f"  {item.name} {item.version} {item.arch} ({how}): {item.origin}; verified by {item.verified}")
+        show = display.display if item.fresh else display.v
+        show(f"  {item.name} {item.version} {item.arch} ({how}): {item.origin}; verified by {item.verified}")
