@@ -16,6 +16,7 @@ import tempfile
 from typing import IO, Any, Dict, List
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.manifest import Manifest, ManifestError
 
 DOCUMENTATION = r"""
 module: host_components
@@ -51,35 +52,6 @@ Entry = Dict[str, Any]
 
 class Refused(Exception):
     """A file is not what it was announced to be, or its place is taken by something else."""
-
-
-class Manifest:
-    """What kubeproof made on this host; shared with ``host_state``, which explains it."""
-
-    def __init__(self, directory: str) -> None:
-        self.directory = directory
-        self.path = os.path.join(directory, "manifest.json")
-        self.entries: List[Entry] = read_json(self.path).get("entries", [])
-        self._known = {(entry["kind"], entry.get("path") or entry.get("name")) for entry in self.entries}
-
-    def add(self, kind: str, path: str, **details: Any) -> None:
-        """Remember a thing once, before it is made: what is known already keeps its first record."""
-        if (kind, path) in self._known:
-            return
-        self.entries.append(dict(details, kind=kind, path=path))
-        self._known.add((kind, path))
-        write_json(self.path, {"version": 1, "entries": self.entries})
-
-    def knows(self, kind: str, path: str) -> bool:
-        """Whether a thing was remembered before."""
-        return (kind, path) in self._known
-
-    def backup(self, path: str) -> str:
-        """Keep what was here before us, as it is; returns where."""
-        target = os.path.join(self.directory, "backup") + path
-        os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
-        shutil.copy2(path, target, follow_symlinks=False)
-        return target
 
 
 class Files:
@@ -272,7 +244,10 @@ def main() -> None:
         supports_check_mode=True,
     )
     wanted, staging = module.params["files"], module.params["staging"] or ""
-    files = Files()
+    try:
+        files = Files()
+    except ManifestError as error:
+        module.fail_json(msg=str(error))
     try:
         if module.check_mode:
             changes = compare(files, wanted)

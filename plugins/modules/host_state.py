@@ -19,6 +19,7 @@ import tempfile
 from typing import Any, Dict, List, Optional, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.manifest import Manifest, write_atomically
 from ansible.module_utils.undo.packages import database
 
 DOCUMENTATION = r"""
@@ -36,77 +37,16 @@ options:
 author: [The kubeproof authors]
 """
 
-STATE_DIRECTORY = "/var/lib/kubeproof"
 Change = Dict[str, str]
-
-
-class Manifest:
-    """What kubeproof made on this host. ``entries`` are unique by kind and path or name."""
-
-    def __init__(self, directory: str = STATE_DIRECTORY) -> None:
-        self.directory = directory
-        self.path = os.path.join(directory, "manifest.json")
-        self.dirty = False
-        self.entries: List[Dict[str, Any]] = []
-        with contextlib.suppress(FileNotFoundError), open(self.path, encoding="utf-8") as stream:
-            self.entries = json.load(stream)["entries"]
-        self._known = {(entry["kind"], entry.get("path") or entry.get("name")) for entry in self.entries}
-
-    def add(self, kind: str, identity: str, **details: Any) -> None:
-        """Remember a thing once; what is known already keeps its first record."""
-        if (kind, identity) in self._known:
-            return
-        key = "name" if kind in ("user", "unit", "module", "sysctl", "package", "firewall") else "path"
-        self.entries.append({"kind": kind, key: identity, **details})
-        self._known.add((kind, identity))
-        self.dirty = True
-
-    def knows(self, kind: str, identity: str) -> bool:
-        """Whether it is remembered."""
-        return (kind, identity) in self._known
-
-    def save(self) -> None:
-        """Write what was added since the last time."""
-        if self.dirty:
-            os.makedirs(self.directory, mode=0o755, exist_ok=True)
-            document = json.dumps({"version": 1, "entries": self.entries}, indent=1).encode()
-            write_atomically(self.path, document, 0, 0, 0o644)
-            self.dirty = False
-
-    def backup(self, path: str) -> str:
-        """Keep the content of a file that was here before us; returns where."""
-        target = self.directory + "/backup" + path
-        os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
-        with open(path, "rb") as stream:
-            status = os.fstat(stream.fileno())
-            write_atomically(target, stream.read(), status.st_uid, status.st_gid, status.st_mode & 0o7777)
-        return target
-
-
-def write_atomically(path: str, content: bytes, uid: int, gid: int, mode: int) -> None:
-    """Replace ``path`` in one step, so that a reader or a crash never sees half a file."""
-    descriptor, temporary = tempfile.mkstemp(prefix=".kubeproof-", dir=os.path.dirname(path))
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
-            os.fchown(stream.fileno(), uid, gid)
-            os.fchmod(stream.fileno(), mode)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
 
 
 class Host:
     """The host's state, and the changes made to it (or, in check mode, that would be made)."""
 
-    def __init__(self, check_mode: bool, manifest: Manifest) -> None:
+    def __init__(self, check_mode: bool, manifest: Manifest, changes: Optional[List[Change]] = None) -> None:
         self.check_mode = check_mode
         self.manifest = manifest
-        self.changes: List[Change] = []
+        self.changes: List[Change] = [] if changes is None else changes
         self.diffs: List[Dict[str, str]] = []
 
     def changed(self, path: str, what: str) -> None:
@@ -132,7 +72,6 @@ class Host:
         if self.check_mode:
             return
         self.manifest.add("user", name)
-        self.manifest.save()
         run(["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent",
              "--shell", "/usr/sbin/nologin", name])  # fmt: skip
 
@@ -142,7 +81,6 @@ class Host:
         if self.check_mode or known or (os.path.isdir(path) and os.listdir(path)):
             return
         self.manifest.add("data", path)
-        self.manifest.save()
 
     def directory(self, path: str, uid: int, gid: int, mode: int, ours: bool = True) -> None:
         """Make ``path`` and its parents. Parents are root's; only the last is given owner and mode."""
@@ -154,7 +92,6 @@ class Host:
             if self.check_mode:
                 return
             self.manifest.add("directory", path)
-            self.manifest.save()
             os.mkdir(path, mode)
         elif not ours:
             return
@@ -202,7 +139,6 @@ class Host:
         if not self.check_mode and not ours:
             mode = stat.S_IMODE(status.st_mode)
             self.manifest.add("attributes", path, uid=status.st_uid, gid=status.st_gid, mode=mode)
-            self.manifest.save()
 
     def _remember_file(self, path: str, before: Optional[bytes]) -> None:
         kind, identity = identify(path)
@@ -210,7 +146,6 @@ class Host:
             backup = self.manifest.backup(path) if before is not None else None
             details = unit_before(identity) if kind == "unit" else {}
             self.manifest.add(kind, identity, backup=backup, **details)
-            self.manifest.save()
 
     def key(self, wanted: Dict[str, Any]) -> Dict[str, str]:
         """Make the private key of a certificate if it is not there; returns certificate and public key, PEM."""
@@ -250,7 +185,6 @@ class Host:
         if self.check_mode:
             return
         self.manifest.add("sysctl", name, before=before)
-        self.manifest.save()
         with open(path, "w", encoding="ascii") as stream:
             stream.write(value)
 
@@ -279,7 +213,6 @@ class Host:
         came = installed.difference(json.loads(before)) if before else set()
         for name in sorted(came | (set(coming) - installed)):
             self.manifest.add("package", name)
-        self.manifest.save()
         if coming:
             os.makedirs(self.manifest.directory, mode=0o755, exist_ok=True)
             write_atomically(path, json.dumps(sorted(installed)).encode(), 0, 0, 0o644)
@@ -392,16 +325,13 @@ def main() -> None:
         argument_spec={"payload": {"type": "str", "required": True, "no_log": True}}, supports_check_mode=True
     )
     payload = json.loads(base64.b64decode(module.params["payload"]))
-    manifest = Manifest()
-    host = Host(module.check_mode, manifest)
+    changes: List[Change] = []
     try:
+        host = Host(module.check_mode, Manifest(), changes)
         certificates = converge(host, payload)
     except (OSError, RuntimeError, KeyError) as error:
-        manifest.save()
-        module.fail_json(msg=str(error), changes=host.changes)
-    if not module.check_mode:
-        manifest.save()
-    module.exit_json(changed=bool(host.changes), changes=host.changes, certificates=certificates, diff=host.diffs)
+        module.fail_json(msg=str(error), changes=changes)
+    module.exit_json(changed=bool(changes), changes=changes, certificates=certificates, diff=host.diffs)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils.manifest import Manifest, ManifestError, write_atomically
 
 import host_state
 
@@ -18,12 +19,12 @@ ME = getpass.getuser()
 
 
 @pytest.fixture
-def manifest(tmp_path: Path) -> host_state.Manifest:
-    return host_state.Manifest(str(tmp_path / "state"))
+def manifest(tmp_path: Path) -> Manifest:
+    return Manifest(str(tmp_path / "state"))
 
 
 @pytest.fixture
-def host(manifest: host_state.Manifest) -> host_state.Host:
+def host(manifest: Manifest) -> host_state.Host:
     return host_state.Host(check_mode=False, manifest=manifest)
 
 
@@ -32,7 +33,7 @@ def file(path: Path, text: str, **more: Any) -> dict[str, Any]:
     return {"path": str(path), "content": encoded, "owner": ME, "mode": "0640", **more}
 
 
-def remembered(manifest: host_state.Manifest) -> list[dict[str, Any]]:
+def remembered(manifest: Manifest) -> list[dict[str, Any]]:
     entries: list[dict[str, Any]] = json.loads(Path(manifest.path).read_text())["entries"]
     return entries
 
@@ -47,7 +48,7 @@ def test_a_file_is_written_once(host: host_state.Host, tmp_path: Path) -> None:
     assert (tmp_path / "a/b/x.conf").stat().st_mode & 0o7777 == 0o640
 
 
-def test_check_mode_changes_nothing_and_says_the_same(manifest: host_state.Manifest, tmp_path: Path) -> None:
+def test_check_mode_changes_nothing_and_says_the_same(manifest: Manifest, tmp_path: Path) -> None:
     host = host_state.Host(check_mode=True, manifest=manifest)
     host.file(file(tmp_path / "x.conf", "text"))
     assert host.changes == [{"path": str(tmp_path / "x.conf"), "what": "created"}]
@@ -124,7 +125,7 @@ def test_a_file_is_never_half_there(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr("os.fsync", crash)
     with pytest.raises(OSError, match="disk full"):
-        host_state.write_atomically(str(path), b"new", os.getuid(), os.getgid(), 0o644)
+        write_atomically(str(path), b"new", os.getuid(), os.getgid(), 0o644)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -132,3 +133,11 @@ def test_a_file_is_never_half_there(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_units_are_remembered_as_units(host: host_state.Host) -> None:
     host._remember_file("/etc/systemd/system/x.service", None)
     assert remembered(host.manifest) == [{"kind": "unit", "name": "x.service", "backup": None}]
+
+
+def test_a_damaged_manifest_is_an_error_and_stays(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.json"
+    path.write_text("{")
+    with pytest.raises(ManifestError, match="is damaged"):
+        Manifest(str(tmp_path))
+    assert path.read_text() == "{"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils.manifest import Manifest
 
 import host_state
 
@@ -15,11 +16,10 @@ import host_state
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> host_state.Host:
     monkeypatch.setattr(host_state, "run", lambda _command: b"")
-    return host_state.Host(check_mode=False, manifest=host_state.Manifest(str(tmp_path / "state")))
+    return host_state.Host(check_mode=False, manifest=Manifest(str(tmp_path / "state")))
 
 
 def remembered(host: host_state.Host) -> list[dict[str, Any]]:
-    host.manifest.save()
     path = Path(host.manifest.path)
     return list(json.loads(path.read_text())["entries"]) if path.exists() else []
 
@@ -105,6 +105,6 @@ def test_packages_and_what_came_with_them(host: host_state.Host, monkeypatch: py
 
 
 def test_check_mode_remembers_nothing(tmp_path: Path) -> None:
-    host = host_state.Host(check_mode=True, manifest=host_state.Manifest(str(tmp_path / "state")))
+    host = host_state.Host(check_mode=True, manifest=Manifest(str(tmp_path / "state")))
     host.remember({"packages": ["haproxy"], "firewall": True, "sysctls": ["net.ipv4.ip_forward"]})
     assert not (tmp_path / "state").exists()
