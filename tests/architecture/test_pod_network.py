@@ -19,21 +19,21 @@ _SECOND_PORT = 8090
 
 
 def _is_settled(item: Object) -> bool:
-    """Two of the three run, and the one that came too late for its port is over."""
-    states = [state for status in item["status"].get("containerStatuses", []) for state in status["state"]]
-    return sorted(states) == ["running", "running", "terminated"]
+    """Two of the three serve, and the one that came too late for its port is over."""
+    found = item["status"].get("containerStatuses", [])
+    return sum(status["ready"] for status in found) == 2 and any("terminated" in status["state"] for status in found)
 
 
 @prepared(until=_is_settled)
 def shared(setting: Setting) -> Object:
     """A pod with a server on a port of its own, and two that want the same one."""
-    rivals = [setting.server(name, terminationMessagePolicy="FallbackToLogsOnError") for name in ("first", "rival")]
-    return setting.pod(
-        "shared",
-        [*rivals, setting.server("second", port=_SECOND_PORT)],
-        restartPolicy="Never",
-        **setting.on_node(setting.nodes[-1]),
-    )
+
+    def server(name: str, port: int) -> Object:
+        probe = {"tcpSocket": {"port": port}, "periodSeconds": 1}
+        return setting.server(name, port, readinessProbe=probe, terminationMessagePolicy="FallbackToLogsOnError")
+
+    containers = [server("first", HTTP_PORT), server("rival", HTTP_PORT), server("second", _SECOND_PORT)]
+    return setting.pod("shared", containers, restartPolicy="Never", **setting.on_node(setting.nodes[-1]))
 
 
 @pytest.mark.claim("pod-own-ip")

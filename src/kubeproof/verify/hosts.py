@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+import textwrap
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -34,6 +35,7 @@ _VARIABLES = (
     "cluster_host_address",
 )
 _CONNECT_SECONDS = 10
+_SHOWN_COMMAND = 80
 
 Result = TypeVar("Result")
 
@@ -68,7 +70,8 @@ class Host:
         """Run a command that must succeed, and return what it printed."""
         status, stdout, stderr = self.attempt(command, *arguments)
         if status != 0:
-            raise CommandFailed(f"{self.name}: `{command.strip()}` ended with {status}: {_last_line(stderr or stdout)}")
+            program = textwrap.shorten(command, _SHOWN_COMMAND)
+            raise CommandFailed(f"{self.name}: `{program}` ended with {status}: {_last_line(stderr or stdout)}")
         return stdout
 
     def probe(self, *requests: Mapping[str, Any], inside: int | None = None) -> list[dict[str, Any]]:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import httpx
+
 from kubeproof.verify import objects
 from kubeproof.verify.api import Api, describe
 from kubeproof.verify.objects import Object
@@ -162,7 +164,10 @@ class Pod:
     ) -> Dialled:
         """Have it send requests, each over a connection of its own, and tell what was answered."""
         query = {"host": host, "port": port, "request": request, "protocol": protocol, "tries": tries}
-        answer = self.api.request("GET", f"{self.path}:{through}/proxy/dial", params=query)
+        try:
+            answer = self.api.request("GET", f"{self.path}:{through}/proxy/dial", params=query)
+        except httpx.ReadTimeout:
+            return Dialled((), (f"{tries} requests to {host}:{port} were not over in time",))
         # A name that it cannot resolve is its answer, not a failure to ask it.
         if answer.status == 400:
             return Dialled((), (answer.message.strip(),))

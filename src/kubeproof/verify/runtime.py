@@ -10,12 +10,11 @@ from kubeproof.verify.hosts import Host
 
 SOCKET = "/run/containerd/containerd.sock"
 _CTR = f"ctr --address {SOCKET} --namespace k8s.io"
-# containerd tells of its deprecations with every command, on standard error.
 _LIST = f"""
-for id in $({_CTR} containers ls --quiet 'labels."io.kubernetes.pod.uid"=='%s 2>/dev/null); do
-  {_CTR} containers info "$id" 2>/dev/null
+for id in $({_CTR} containers ls --quiet 'labels."io.kubernetes.pod.uid"=='%s); do
+  {_CTR} containers info "$id"
 done
-{_CTR} tasks ls 2>/dev/null
+{_CTR} tasks ls
 """
 
 
