@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import ssl
@@ -9,7 +10,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -24,6 +24,7 @@ from kubeproof.verify.objects import Object
 MERGE_PATCH = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
 _TIMEOUT = 10.0
+_RETRY_SECONDS = 0.1
 
 
 class NotObserved(AssertionError):
@@ -164,7 +165,7 @@ class Api:
         if answer.status != 404:
             answer.required()
 
-    @contextmanager
+    @contextlib.contextmanager
     def watching(
         self, path: str, *, since: str, timeout: float, **params: Any
     ) -> Generator[Generator[Event, None, None], None, None]:
@@ -190,25 +191,33 @@ class Api:
         ``params`` may select: ``fieldSelector``, ``labelSelector``.
         """
         deadline = time.monotonic() + timeout
+        seen: list[Object] = []
+        while time.monotonic() < deadline:
+            # A watch may end at any time, with the API server that served it for example; the next list goes on.
+            with contextlib.suppress(httpx.NetworkError, httpx.RemoteProtocolError):
+                for seen in self._states(path, deadline, params):
+                    if until(seen):
+                        return seen
+            time.sleep(_RETRY_SECONDS)
+        last = "; ".join(describe(item) for item in seen) or "nothing"
+        raise NotObserved(f"{what}: not within {timeout:.0f} s; last seen: {last}")
+
+    def _states(self, path: str, deadline: float, params: Mapping[str, Any]) -> Generator[list[Object], None, None]:
+        """A collection as it is, and after every change, as long as its watch lasts."""
         listed = self.get(path, **params)
         known = {item["metadata"]["uid"]: item for item in listed["items"]}
-        if until(list(known.values())):
-            return list(known.values())
-        with self.watching(path, since=listed["metadata"]["resourceVersion"], timeout=timeout, **params) as events:
+        yield list(known.values())
+        since, left = listed["metadata"]["resourceVersion"], max(deadline - time.monotonic(), 0)
+        with self.watching(path, since=since, timeout=left, **params) as events:
             for event in events:
                 if event.kind == "ERROR":
-                    raise NotObserved(f"{what}: the watch of {path} ended with {event.item.get('message')}")
+                    return
                 uid = event.item["metadata"]["uid"]
                 if event.kind == "DELETED":
                     known.pop(uid, None)
                 else:
                     known[uid] = event.item
-                if until(list(known.values())):
-                    return list(known.values())
-                if time.monotonic() > deadline:
-                    break
-        seen = "; ".join(describe(item) for item in known.values()) or "nothing"
-        raise NotObserved(f"{what}: not within {timeout:.0f} s; last seen: {seen}")
+                yield list(known.values())
 
     def observe_one(
         self, manifest: Mapping[str, Any], until: Callable[[Object], bool], *, what: str, timeout: float

@@ -240,6 +240,7 @@ def lab(described: Inventory, kubeconfig_path: Path, pytestconfig: pytest.Config
             hosts.check()
             found = Cluster(described, hosts, api)
             pytestconfig.stash[_RECORDER].cluster = _describe(found)
+            workspace.remove_leftovers(api)
             yield found
     except KubeproofError as error:
         pytest.exit(f"nothing could be verified: {error}", returncode=pytest.ExitCode.USAGE_ERROR)
@@ -254,7 +255,6 @@ def api(lab: Cluster) -> Api:
 @pytest.fixture(scope="session")
 def work(lab: Cluster) -> Iterator[Workspace]:
     """Where objects of this verification go, and are removed from at the end."""
-    workspace.remove_leftovers(lab.api)
     with Workspace(lab.api) as space:
         yield space
 

@@ -122,10 +122,12 @@ def test_what_does_not_come_is_told_with_what_was_seen_last(api: Api, server: ty
         api.observe("/api/v1/pods", running, what="pod runs", timeout=1)
 
 
-def test_a_watch_that_the_server_ends_with_an_error_is_told(api: Api, server: type[Server]) -> None:
+def test_a_watch_that_ends_is_begun_anew_from_a_fresh_list(api: Api, server: type[Server]) -> None:
+    server.listed = [pod("a", 5)]
     server.events = [{"type": "ERROR", "object": {"message": "too old resource version"}}]
-    with pytest.raises(NotObserved, match="too old resource version"):
-        api.observe("/api/v1/pods", running, what="runs", timeout=1)
+    threading.Timer(0.3, server.listed.__setitem__, [0, pod("a", 20, "Running")]).start()
+    [found] = api.observe("/api/v1/pods", running, what="runs", timeout=10)
+    assert objects.revision(found) == 20
 
 
 def test_a_refusal_says_what_was_asked_and_why_not(api: Api, server: type[Server]) -> None:
