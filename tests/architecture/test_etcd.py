@@ -23,7 +23,9 @@ def test_every_host_is_a_healthy_member_with_the_same_data(lab: Cluster, evidenc
     members = lab.etcd.members()
     evidence["members"] = [member.name for member in members]
     hosts = {host.name: host.address for host in lab.etcd_hosts}
-    assert len(members) == len(hosts), f"{len(hosts)} hosts are to hold etcd, it has {len(members)} members"
+    assert len(members) == len(hosts), (
+        f"etcd has {len(members)} members, {[member.name for member in members]}, its hosts are {list(hosts)}"
+    )
     for member in members:
         assert not member.learner, f"member {member.name} does not vote"
         at = [address for address in hosts.values() if any(f"//{address}:" in url for url in member.client_urls)]

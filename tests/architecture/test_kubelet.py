@@ -127,8 +127,10 @@ def manifest_file(lab: Cluster, api: Api, setting: Setting) -> Iterator[tuple[No
         yield node, None
         return
     path = PurePosixPath(directory) / f"{setting.namespace}.json"
-    # Of verifications that were killed. A file is theirs if it is an hour old.
-    node.host.run("find %s -name 'kubeproof-verify-*' -mmin +60 -delete", directory)
+    for left in node.host.run("find %s -name 'kubeproof-verify-*.json'", directory).split():
+        # A verification that goes on has the namespace that its file is named after; one that was killed had.
+        if api.request("GET", f"/api/v1/namespaces/{PurePosixPath(left).stem}").status == 404:
+            node.host.run("rm -f %s", left)
     yield node, path
     node.host.run("rm -f %s", str(path))
 
