@@ -16,7 +16,7 @@ _COMMANDS = {
     "up": "kubeproof.commands.up",
     "down": "kubeproof.commands.down",
     "status": "kubeproof.commands.status",
-    "verify": "kubeproof.commands.verify",
+    "verify": "kubeproof.verify.run",
     "kubectl": "kubeproof.commands.kubectl",
     "ssh": "kubeproof.commands.ssh",
     "components": "kubeproof.components.cli",

@@ -36,6 +36,8 @@ systemctl daemon-reload
 systemctl enable --quiet --now kube-balancer.service
 
 ip link add house type bridge
+# No address of its own making: it would come a second later, in the midst of a comparison.
+ip link set house addrgenmode none
 ip link set house up
 ip netns add house
 ip route add blackhole 192.0.2.0/24 proto static
