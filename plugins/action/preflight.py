@@ -4,8 +4,9 @@
 reached included. Both run on the controller alone, once for all hosts: ``run_once: true``.
 
 The list goes to the terminal, and as JSON to ``reports/preflight-STAGE.json`` in ``cluster_state_directory``, where
-``findings`` have ``id``, ``subject``, ``host``, ``wrong``, ``mend`` and ``severity``. Returns ``msg``, a summary, and
-``findings``, unless it fails: Ansible would print them once more then, as one long line below the list.
+``findings`` have ``id``, ``subject``, ``host``, ``wrong``, ``mend`` and ``severity``, and ``adaptations`` are reasons
+of settings that follow from facts, each with its hosts. Returns ``msg``, a summary, and ``findings``, unless it fails:
+Ansible would print them once more then, as one long line below the list.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.template import Templar
 
-from kubeproof import preflight
+from kubeproof import host_settings, preflight
 from kubeproof.components import pins
 from kubeproof.errors import KubeproofError
 from kubeproof.host_report import HostReport
@@ -58,6 +59,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         hosts, found = stages[stage](task_vars or {})
         findings = preflight.relevant(found, _ignored(hosts))
         _write_report(stage, findings, hosts)
+        self._tell_adaptations(hosts)
         return result | self._outcome(findings)
 
     def _settings(
@@ -80,6 +82,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             self._display.display(f"\n{preflight.render(findings)}\n", color=colour)
         outcome = {"changed": False, "failed": failed, "msg": f"preflight: {preflight.count(findings)}"}
         return outcome if failed else outcome | {"findings": preflight.as_data(findings)}
+
+    def _tell_adaptations(self, hosts: Sequence[preflight.Variables]) -> None:
+        """Say which settings follow from what hosts can't do, and from what: what is the same on several, once."""
+        for reason, names in _adaptations(hosts).items():
+            self._display.display(f"{', '.join(names)}: {reason}")
 
     def _variables(self, name: str, *, facts: bool) -> preflight.Variables:
         """A host's variables from the inventory and the roles' defaults. ``facts``: whether facts are known by now."""
@@ -143,13 +150,23 @@ def _wanted(hosts: Sequence[preflight.Variables]) -> dict[str, str]:
     return {program: component.version for component in pinned.components.values() for program in component.binaries}
 
 
+def _adaptations(hosts: Sequence[preflight.Variables]) -> dict[str, list[str]]:
+    """Reasons of settings that follow from facts, each with its hosts. Empty before hosts were asked."""
+    found: dict[str, list[str]] = {}
+    for entry in hosts:
+        if entry.host.report is not None:
+            for reason in host_settings.derive(entry.host.report)["reasons"]:
+                found.setdefault(reason, []).append(entry.host.name)
+    return found
+
+
 def _write_report(stage: str, findings: Sequence[preflight.Finding], hosts: Sequence[preflight.Variables]) -> None:
     """Leave the findings where other programs find them, if it is known where."""
     directory = hosts[0].values.get("cluster_state_directory") if hosts else None
     if directory:
         path = Path(str(directory), "reports", f"preflight-{stage}.json")
         path.parent.mkdir(parents=True, exist_ok=True)
-        document = {"stage": stage, "findings": preflight.as_data(findings)}
+        document = {"stage": stage, "findings": preflight.as_data(findings), "adaptations": _adaptations(hosts)}
         path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 

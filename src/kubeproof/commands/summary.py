@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import Any
 
@@ -23,10 +24,21 @@ def show(console: Console, cluster: Inventory, seconds: float) -> None:
     if listed:
         console.print("\n[bold]Nodes[/bold]")
         console.print(nodes(listed["items"]))
+    adapted = adaptations(cluster)
+    if adapted:
+        console.print("\n[bold]Adapted to the hosts[/bold]")
+        for reason, hosts in adapted.items():
+            console.print(f"  {', '.join(hosts)}: {reason}", markup=False, soft_wrap=True)
     selected = "" if cluster.path == paths.DEFAULT_INVENTORY else f" -i {os.path.relpath(cluster.path)}"
     console.print("\n[bold]Next[/bold]")
     for command in ("kubectl{} get pods --all-namespaces", "status{}", "verify{}", "down{}"):
         console.print(f"  ./kubeproof {command.format(selected)}", soft_wrap=True)
+
+
+def adaptations(cluster: Inventory) -> dict[str, list[str]]:
+    """Settings that follow from what hosts can't do: the reason, and its hosts, as the last preflight left them."""
+    path = cluster.state / "reports" / "preflight-hosts.json"
+    return dict(json.loads(path.read_text()).get("adaptations", {})) if path.is_file() else {}
 
 
 def nodes(items: list[dict[str, Any]]) -> Table:
