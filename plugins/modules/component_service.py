@@ -256,8 +256,8 @@ def wait_for_health(systemd: Systemd, health: Health, timeout: float, replaced: 
         raise ServiceError("%s %s. Its last lines:\n%s" % (systemd.unit, problem, systemd.log()))
 
 
-def remember_unit(unit: str) -> None:
-    """Units that come with a package are remembered too, so that a reset stops them."""
+def require_remembered(unit: str) -> None:
+    """Refuse a unit that is not in the manifest: a reset would leave it running."""
     path = os.path.join(STATE_DIRECTORY, "manifest.json")
     with open(path, encoding="utf-8") as stream:
         manifest = json.load(stream)
@@ -286,7 +286,7 @@ def converge(module: AnsibleModule) -> Dict[str, Any]:
     result = {"changed": bool(done), "done": done, "unit": unit}
     if module.check_mode:
         return result
-    remember_unit(unit)
+    require_remembered(unit)
     # systemd sees by itself that a file has changed, but not that a package's unit of this name has to yield to ours.
     if state["NeedDaemonReload"] == "yes" or state["FragmentPath"] not in ("", "/etc/systemd/system/" + unit):
         systemd.call("daemon-reload")
