@@ -106,7 +106,8 @@ class Recorder:
         left_out = [item for item in items if item.stash[_CLAIM].id in self.results.left_out]
         config.hook.pytest_deselected(items=left_out)
         chosen = (item for item in items if item.stash[_CLAIM].id not in self.results.left_out)
-        items[:] = sorted(chosen, key=lambda item: order[item.stash[_CLAIM].id])
+        # What stops things comes last: nothing else is being looked at then.
+        items[:] = sorted(chosen, key=lambda item: (_disrupts(item.stash[_CLAIM]), order[item.stash[_CLAIM].id]))
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Prepare the board: results are shown as soon as a claim's last test is over."""
@@ -193,6 +194,10 @@ def _claim_of(item: pytest.Item, catalogue: claims.Catalogue) -> Claim:
         return catalogue.claim(marker.args[0])
     except KubeproofError as error:
         raise pytest.UsageError(f"{item.nodeid}: {error}") from None
+
+
+def _disrupts(claim: Claim) -> bool:
+    return claim.level is Level.DISRUPTIVE
 
 
 def _outcome(report: pytest.TestReport, *, refuted: bool) -> Outcome:

@@ -1,0 +1,110 @@
+"""Stops parts of a cluster for a test, and sees to it that they run again, whatever ends the verification.
+
+Before anything is stopped, the host itself is told to undo it after ``LIMIT_SECONDS`` (a transient systemd timer): a
+verification that is killed, or cut off from the host, leaves nothing stopped for longer.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+from kubeproof.verify.api import Api, NotObserved
+from kubeproof.verify.hosts import Host
+from kubeproof.verify.objects import Object, condition, holds
+from kubeproof.verify.pods import Blocked
+
+LIMIT_SECONDS = 300
+_RECOVERY_SECONDS = 90.0
+_PREFIX = "kubeproof-verify"
+_TABLE = "kubeproof_verify_cut"
+
+
+@contextmanager
+def stopped(host: Host, *units: str) -> Iterator[None]:
+    """Stop units of a host, the first one first, and start them in the opposite order."""
+    with ExitStack() as undo:
+        for unit in units:
+            undo.enter_context(_undone(host, f"systemctl start {shlex.quote(unit)}"))
+            host.run("systemctl stop %s", unit)
+        yield
+
+
+@contextmanager
+def stopped_everywhere(hosts: Sequence[Host], *units: str) -> Iterator[None]:
+    """Stop units on several hosts."""
+    with ExitStack() as undo:
+        for host in hosts:
+            undo.enter_context(stopped(host, *units))
+        yield
+
+
+@contextmanager
+def frozen(host: Host, unit: str) -> Iterator[None]:
+    """Keep a unit's processes from running without ending them, as an overloaded host would."""
+    with _undone(host, f"systemctl kill --signal=SIGCONT {shlex.quote(unit)}"):
+        host.run("systemctl kill --signal=SIGSTOP %s", unit)
+        yield
+
+
+@contextmanager
+def cut_off(host: Host) -> Iterator[None]:
+    """Let nothing in or out of a host, its pods included, but what its loopback and this SSH connection carry."""
+    client = host.run("echo $SSH_CONNECTION").split()
+    address, port = (client[0], client[3]) if len(client) == 4 else ("", "22")
+    family = "ip6" if ":" in address else "ip"
+    peer = f"{family} saddr {address} " if address else ""
+    reply = f"{family} daddr {address} " if address else ""
+    rules = f"""
+table inet {_TABLE} {{
+  chain input {{
+    type filter hook input priority -500; policy drop;
+    iif lo accept
+    {peer}tcp dport {port} accept
+  }}
+  chain output {{
+    type filter hook output priority -500; policy drop;
+    oif lo accept
+    {reply}tcp sport {port} accept
+  }}
+  chain forward {{
+    type filter hook forward priority -500; policy drop;
+  }}
+}}
+"""
+    with _undone(host, f"nft delete table inet {_TABLE}"):
+        host.run("printf %%s %s | nft -f -", rules)
+        yield
+
+
+def await_recovery(api: Api, what: str) -> None:
+    """Wait until all nodes are ready again, so that the next test is not blamed for this one's deeds."""
+    try:
+        api.observe("/api/v1/nodes", _all_ready, what=what, timeout=_RECOVERY_SECONDS)
+    except NotObserved as error:
+        raise Blocked("kubelet", str(error)) from None
+
+
+def _all_ready(nodes: list[Object]) -> bool:
+    # The node's controller takes its taint away a moment after the node is ready; until then pods avoid it.
+    return bool(nodes) and all(holds(node, "Ready") and not _shunned(node) for node in nodes)
+
+
+def _shunned(node: Object) -> bool:
+    taints = node["spec"].get("taints", [])
+    unknown = condition(node, "Ready").get("status") == "Unknown"
+    return unknown or any(taint["key"].startswith("node.kubernetes.io/") for taint in taints)
+
+
+@contextmanager
+def _undone(host: Host, command: str) -> Iterator[None]:
+    """Have a command run on a host at the end, or by the host itself when this process does not get there."""
+    timer = f"{_PREFIX}-undo-{secrets.token_hex(4)}"
+    host.run(f"systemd-run --quiet --collect --unit={timer} --on-active={LIMIT_SECONDS} sh -c %s", command)
+    try:
+        yield
+    finally:
+        host.run(command)
+        host.run(f"systemctl stop {timer}.timer")
