@@ -307,7 +307,7 @@ class Plan:
         # Left to its turn. Its health is asked for then; it may be what the restart is for.
         self.put_off = restart if runs and not may_restart else ""
         self.restart = "" if self.put_off else restart
-        self.reload = "" if self.restart else reload
+        self.reload = "" if restart else reload
         self.interrupts = bool(self.restart) and runs
 
     def told(self) -> List[str]:
@@ -321,7 +321,7 @@ class Plan:
 
     def carry_out(self, systemd: Systemd, state: Dict[str, str]) -> None:
         """Do it, in the order in which systemd needs it."""
-        # systemd sees by itself that a file has changed, but not that a package's unit of this name has to yield to ours.
+        # systemd sees by itself that a file has changed, but not that a package's unit of this name has to yield.
         if state["NeedDaemonReload"] == "yes" or state["FragmentPath"] not in ("", UNITS + systemd.unit):
             systemd.call("daemon-reload")
         if self.enable:

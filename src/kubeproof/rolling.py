@@ -30,7 +30,8 @@ class Halted(KubeproofError):
 class Rolling:
     """How a unit is restarted on the hosts that share its duty.
 
-    ``hosts``: all of them, this one too. ``at_once``: how many may be away, at least 1. ``gate``: what must be healthy before, see the module component_service.
+    ``hosts``: all of them, this one too. ``at_once``: how many may be away, at least 1. ``gate``: what must be healthy
+    before, see the module component_service.
     """
 
     hosts: tuple[str, ...]
