@@ -45,7 +45,7 @@ def add_inventory(parser: argparse.ArgumentParser) -> None:
         # Names for people, paths for the commands.
         type=_local_inventory,
         metavar="|".join(LOCAL_TOPOLOGIES),
-        help="a local cluster: one control-plane host and two workers (inventory/local), or three and two (inventory/ha)",
+        help="a local cluster: one control-plane host, two workers (inventory/local), or three and two (inventory/ha)",
     )
 
 
