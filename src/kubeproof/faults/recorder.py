@@ -115,22 +115,22 @@ class Api:
 
     def read(self, register: int) -> tuple[int, dict[str, Any]]:
         """A register as the store has it: without a resourceVersion a read is consistent."""
-        return self._ask("GET", "%s/register-%d" % (self._maps, register))
+        return self._ask("GET", f"{self._maps}/register-{register}")
 
     def write(self, register: int, value: int, version: str) -> tuple[int, dict[str, Any]]:
         """Set a register, starting from a version."""
-        metadata = {"name": "register-%d" % register, "resourceVersion": version}
+        metadata = {"name": f"register-{register}", "resourceVersion": version}
         body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"value": str(value)}}
-        return self._ask("PUT", "%s/register-%d" % (self._maps, register), body)
+        return self._ask("PUT", f"{self._maps}/register-{register}", body)
 
     def lease(self, name: str) -> dict[str, Any]:
         """A component's lease."""
-        return self._ask("GET", "{}/{}".format(_LEASES, name))[1]
+        return self._ask("GET", f"{_LEASES}/{name}")[1]
 
     def follow_lease(self, name: str, version: str) -> Iterator[dict[str, Any]]:
         """The lease's versions after one, for a while."""
-        query = "watch=1&timeoutSeconds=60&fieldSelector=metadata.name={}&resourceVersion={}".format(name, version)
-        for line in self._caller.lines("{}?{}".format(_LEASES, query)):
+        query = f"watch=1&timeoutSeconds=60&fieldSelector=metadata.name={name}&resourceVersion={version}"
+        for line in self._caller.lines(f"{_LEASES}?{query}"):
             yield json.loads(line)["object"]
 
     def _ask(self, method: str, path: str, body: Any = None) -> tuple[int, dict[str, Any]]:
@@ -158,7 +158,7 @@ def _write(api: Api, register: int, value: int, version: str, log: Log) -> str:
     try:
         status, answer = api.write(register, value, version)
     except (OSError, http.client.HTTPException) as error:
-        status, answer = 0, {"message": "{}: {}".format(type(error).__name__, error)}
+        status, answer = 0, {"message": f"{type(error).__name__}: {error}"}
     outcome = "ok" if status == 200 else "conflict" if status == 409 else "unknown"
     detail = "" if status == 200 else "{} {}".format(status, answer.get("message", ""))
     log.add(op="write", register=register, value=value, start=start, end=now(), outcome=outcome, detail=detail)
@@ -171,7 +171,7 @@ def _read(api: Api, register: int, log: Log) -> str:
     try:
         status, answer = api.read(register)
     except (OSError, http.client.HTTPException) as error:
-        status, answer = 0, {"message": "{}: {}".format(type(error).__name__, error)}
+        status, answer = 0, {"message": f"{type(error).__name__}: {error}"}
     if status != 200:
         detail = "{} {}".format(status, answer.get("message", ""))
         log.add(op="read", register=register, start=start, end=now(), outcome="unknown", detail=detail)
@@ -200,7 +200,7 @@ def request_for_ever(settings: dict[str, Any], log: Log) -> None:
             status, body = caller.ask("GET", target)
             outcome, detail = ("ok" if status == 200 else "failed"), body[:80].decode("utf-8", "replace")
         except (OSError, http.client.HTTPException) as error:
-            outcome, detail = "failed", "{}: {}".format(type(error).__name__, error)
+            outcome, detail = "failed", f"{type(error).__name__}: {error}"
         caller.close()
         log.add(op="request", start=start, end=now(), outcome=outcome, detail=detail)
         time.sleep(settings["pause"])
