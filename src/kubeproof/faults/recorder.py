@@ -2,7 +2,7 @@
 
 Standard library only, Python 3.8 and newer. ``python3 recorder.py SETTINGS OUTPUT`` with settings in JSON:
 
-``api``: ``url``, ``ca``, ``certificate``, ``key``, ``namespace``, ``timeout`` (seconds); ``registers``: how many
+``api``: ``url``, ``ca``, ``token`` (its file), ``namespace``, ``timeout`` (seconds); ``registers``: how many
 writers, each of which has a ConfigMap of its own; ``readers``: how many read all of them; ``application``: the URL of a
 service, ``application_timeout``, and how many ``askers`` it has; ``leases``: names of leases to follow; ``pause``:
 seconds between two questions of one asker. It goes on until it is ended.
@@ -27,7 +27,7 @@ import ssl
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TextIO
 from urllib.parse import urlsplit
 
@@ -58,18 +58,21 @@ class Log:
 class Caller:
     """A connection to a server, kept as long as it works."""
 
-    def __init__(self, url: str, timeout: float, context: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, url: str, timeout: float, context: ssl.SSLContext | None = None, headers: Mapping[str, str] = {}
+    ) -> None:
         parts = urlsplit(url)
         self._host, self._port = parts.hostname or "", parts.port
         self._timeout = timeout
         self._context = context
+        self._headers = dict(headers)
         self._connection: http.client.HTTPConnection | None = None
 
     def ask(self, method: str, path: str, body: Any = None) -> tuple[int, bytes]:
         """Status and body of the answer. Raises OSError or HTTPException if there is none."""
         connection = self._connect()
         try:
-            headers = {"Content-Type": "application/json"} if body is not None else {}
+            headers = {**self._headers, "Content-Type": "application/json"} if body is not None else self._headers
             connection.request(method, path, None if body is None else json.dumps(body), headers)
             answer = connection.getresponse()
             return answer.status, answer.read()
@@ -82,7 +85,7 @@ class Caller:
         self.close()
         connection = self._connect()
         try:
-            connection.request("GET", path)
+            connection.request("GET", path, headers=self._headers)
             yield from connection.getresponse()
         finally:
             self.close()
@@ -109,8 +112,9 @@ class Api:
 
     def __init__(self, settings: dict[str, Any]) -> None:
         context = ssl.create_default_context(cafile=settings["ca"])
-        context.load_cert_chain(settings["certificate"], settings["key"])
-        self._caller = Caller(settings["url"], settings["timeout"], context)
+        with open(settings["token"], encoding="utf-8") as stream:  # noqa: PTH123 - as old as the hosts' Python
+            authorization = "Bearer " + stream.read().strip()
+        self._caller = Caller(settings["url"], settings["timeout"], context, {"Authorization": authorization})
         self._maps = "/api/v1/namespaces/{}/configmaps".format(settings["namespace"])
 
     def read(self, register: int) -> tuple[int, dict[str, Any]]:

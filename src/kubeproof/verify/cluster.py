@@ -25,6 +25,7 @@ TEST_IMAGE = "agnhost"
 # Settings of the inventory, each with the role whose default it has.
 _SETTINGS = {
     "cluster_domain": "cluster",
+    "cluster_balancer_port": "cluster",
     "cluster_etcd_port": "cluster",
     "etcd_peer_port": "etcd",
     "kube_proxy_health_port": "kube-proxy",
