@@ -22,7 +22,9 @@ from kubeproof.verify.api import Api, ApiError, NotObserved, connect
 from kubeproof.verify.claims import Claim, Level
 from kubeproof.verify.cluster import Cluster, NotObservable
 from kubeproof.verify.evidence import Evidence
+from kubeproof.verify.expiry import Expiry
 from kubeproof.verify.hosts import CONNECTIONS, CommandFailed, Hosts
+from kubeproof.verify.latency import PodStarts, service_rules
 from kubeproof.verify.pods import Blocked, Setting
 from kubeproof.verify.report import Circumstances, Outcome, Results, TestResult
 from kubeproof.verify.terminal import Board
@@ -86,6 +88,8 @@ class Recorder:
         self._selected = catalogue.select(self.only)
         self.results = Results(catalogue)
         self.cluster: dict[str, Any] = {}
+        self.observed: dict[str, Any] = {}
+        self.latencies: dict[str, Any] = {"api": [], "pod_start": []}
         self._inventory: Path = config.getoption("inventory")
         self._report: Path | None = config.getoption("report")
         self._started = datetime.datetime.now(datetime.UTC)
@@ -171,6 +175,7 @@ class Recorder:
         if session.config.option.collectonly:
             return
         finished = datetime.datetime.now(datetime.UTC)
+        rules = service_rules(test.evidence for test in self.results.tests)
         circumstances = Circumstances(
             started=self._started.isoformat(timespec="milliseconds"),
             finished=finished.isoformat(timespec="milliseconds"),
@@ -179,6 +184,7 @@ class Recorder:
             only=self.only,
             inventory=str(self._inventory),
             cluster=self.cluster,
+            observed={**self.observed, "latencies": {**self.latencies, "service_rules": rules}},
         )
         path = self._report or inventory.state_directory(self._inventory) / report.DEFAULT_PATH
         report.write(report.document(self.results, circumstances), path)
@@ -217,6 +223,12 @@ def _message(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}"
 
 
+@pytest.fixture(scope="session")
+def observed(pytestconfig: pytest.Config) -> dict[str, Any]:
+    """What the report says besides the claims: each key is one of the document's own, see docs/report.schema.json."""
+    return pytestconfig.stash[_RECORDER].observed
+
+
 @pytest.fixture
 def evidence(request: pytest.FixtureRequest) -> Evidence:
     """What the test observes, for the report."""
@@ -244,9 +256,14 @@ def lab(described: Inventory, kubeconfig_path: Path, pytestconfig: pytest.Config
         with connect(kubeconfig.load(kubeconfig_path)) as api, Hosts(described, connection) as hosts:
             hosts.check()
             found = Cluster(described, hosts, api)
-            pytestconfig.stash[_RECORDER].cluster = _describe(found)
+            recorder = pytestconfig.stash[_RECORDER]
+            recorder.cluster = _describe(found)
             workspace.remove_leftovers(api)
+            expiry = Expiry(found)
             yield found
+            certificates, warnings = expiry.told(datetime.datetime.now(datetime.UTC))
+            recorder.observed |= {"certificates": certificates, "warnings": warnings}
+            recorder.latencies["api"] = api.stopwatch.told()
     except KubeproofError as error:
         pytest.exit(f"nothing could be verified: {error}", returncode=pytest.ExitCode.USAGE_ERROR)
 
@@ -286,12 +303,18 @@ def setting(lab: Cluster, namespace: str, pytestconfig: pytest.Config) -> Settin
 
 
 @pytest.fixture(scope="session")
-def workloads(api: Api, setting: Setting, request: pytest.FixtureRequest) -> Workloads:
+def workloads(
+    api: Api, setting: Setting, request: pytest.FixtureRequest, pytestconfig: pytest.Config
+) -> Iterator[Workloads]:
     """The pods of this verification; those that tests have prepared are submitted now."""
     made = Workloads(api, setting)
+    starts = PodStarts(Api(api.access), setting.namespace)
+    starts.begin()
     items: list[pytest.Item] = request.session.items
     made.submit({name for item in items for name in getattr(item, "fixturenames", ())})
-    return made
+    yield made
+    starts.end()
+    pytestconfig.stash[_RECORDER].latencies["pod_start"] = starts.told()
 
 
 @pytest.fixture(scope="session", autouse=True)

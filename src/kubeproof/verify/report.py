@@ -139,6 +139,8 @@ class Circumstances:
     only: Sequence[str]
     inventory: str
     cluster: Mapping[str, Any]
+    observed: Mapping[str, Any] = field(default_factory=dict)
+    """More that was seen, by the document's keys for it."""
 
 
 def document(results: Results, circumstances: Circumstances) -> dict[str, Any]:
@@ -156,6 +158,8 @@ def document(results: Results, circumstances: Circumstances) -> dict[str, Any]:
         "cluster": dict(circumstances.cluster),
         "counts": {verdict.value: count for verdict, count in results.counts.items()},
         "problems": list(results.problems),
+        "warnings": [],
+        **circumstances.observed,
         "components": [
             {
                 "id": component.id,
