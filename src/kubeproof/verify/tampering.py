@@ -7,10 +7,13 @@ What is created in the API has a label, by which ``remove_leftovers`` finds what
 from __future__ import annotations
 
 import copy
+import datetime
 import functools
+import json
 import re
 import secrets
 import shlex
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -19,12 +22,13 @@ from typing import Any
 
 import httpx
 
-from kubeproof.verify import snapshot
+from kubeproof.verify import disruption, etcd, snapshot
 from kubeproof.verify.api import Api, ApiError
-from kubeproof.verify.cluster import Cluster
+from kubeproof.verify.cluster import AUTHORITY, Cluster
 from kubeproof.verify.disruption import undone
-from kubeproof.verify.hosts import Host
-from kubeproof.verify.objects import Object
+from kubeproof.verify.hosts import CommandFailed, Host
+from kubeproof.verify.objects import Object, holds, name
+from kubeproof.verify.workspace import PREFIX
 
 LABEL = "kubeproof.io/saboteur"
 _PREFIX = "kubeproof-saboteur"
@@ -40,7 +44,18 @@ _HEALTH = {
     "kubelet": "http://127.0.0.1:10248/healthz",
     "kube-proxy": "http://127.0.0.1:10249/healthz",
 }
+# Of several, one acts, and only once it has the lease: the one that went may not have given it back.
+_LEADERS = {"kube-scheduler": "scheduler", "kube-controller-manager": "controller-manager"}
+_LEASES = "https://127.0.0.1:6443/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
 _NET_TABLE = "kubeproof_saboteur"
+
+
+@contextmanager
+def stopped(host: Host, unit: str) -> Iterator[None]:
+    """Stop a unit; it does its work again when the block is over."""
+    with disruption.stopped(host, unit):
+        yield
+    await_health(host, unit)
 
 
 @contextmanager
@@ -120,6 +135,70 @@ def rules(host: Host, chains: str, family: str = "inet") -> Iterator[None]:
     with undone(host, f"nft delete table {family} {_NET_TABLE}"):
         host.run("printf %%s %s | nft -f -", f"table {family} {_NET_TABLE} {{\n{chains}\n}}\n")
         yield
+
+
+@contextmanager
+def meddling(act: Callable[[], bool]) -> Iterator[None]:
+    """Have something done beside the verification, over and over until it returns True. Its errors come out at the end.
+
+    An API server or a pod that goes away under it is met again at the next try.
+    """
+    over = threading.Event()
+    errors: list[Exception] = []
+
+    def meddle() -> None:
+        while not over.wait(_PAUSE / 4):
+            try:
+                if act():
+                    return
+            except (ApiError, CommandFailed, LookupError, httpx.HTTPError) as error:
+                errors[:] = [error]
+
+    thread = threading.Thread(target=meddle)
+    thread.start()
+    try:
+        yield
+    finally:
+        done_by_itself = not thread.is_alive()
+        over.set()
+        thread.join()
+    if errors and not done_by_itself:
+        raise errors[0]
+
+
+@contextmanager
+def once_ready(lab: Cluster, names: Sequence[str], act: Callable[[list[Object]], Any]) -> Iterator[None]:
+    """Have something done as soon as pods of a verification are ready, which are given to it; names may be prefixes."""
+
+    def look() -> bool:
+        # Names that end in "-" are those of several pods, one on each node.
+        wanted = sum(len(lab.nodes) if each.endswith("-") else 1 for each in names)
+        pods = [
+            pod for pod in verifications_pods(lab.api) if name(pod).startswith(tuple(names)) and holds(pod, "Ready")
+        ]
+        if len(pods) < wanted:
+            return False
+        act(pods)
+        return True
+
+    with meddling(look):
+        yield
+
+
+def etcdctl(lab: Cluster) -> str:
+    """The operator's etcdctl on an etcd host, to be followed by what it is to do."""
+    identity = f"--cacert {etcd.PKI}/ca.crt --cert {etcd.PKI}/operator.crt --key {etcd.PKI}/operator.key"
+    return f"etcdctl {identity} --endpoints https://127.0.0.1:{lab.settings['cluster_etcd_port']}"
+
+
+def verifications_pods(api: Api) -> list[Object]:
+    """The pods of all verifications, those that are about to go left out."""
+    pods = api.items("/api/v1/pods")
+    return [
+        pod
+        for pod in pods
+        if pod["metadata"]["namespace"].startswith(PREFIX) and "deletionTimestamp" not in pod["metadata"]
+    ]
 
 
 @contextmanager
@@ -219,14 +298,12 @@ def admission(
 
 
 def await_health(host: Host, unit: str) -> None:
-    """Wait until a unit that was restarted does its work again."""
-    deadline = time.monotonic() + _HEALTHY_SECONDS
+    """Wait until a unit that was just started does its work."""
+    started = float(host.run("date +%%s.%%N"))
     if unit in _HEALTH:
-        url = _HEALTH[unit]
-        while host.http(url, timeout=2.0).get("status") != 200:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{unit} on {host} is not healthy {_HEALTHY_SECONDS:.0f} s after its restart")
-            time.sleep(_PAUSE)
+        _await(f"{unit} on {host} is healthy", lambda: host.http(_HEALTH[unit], timeout=2.0).get("status") == 200)
+    if unit in _LEADERS:
+        _await(f"somebody acts as {unit}", lambda: _renewed(host, unit) > started)
 
 
 def remove_leftovers(lab: Cluster) -> None:
@@ -234,6 +311,24 @@ def remove_leftovers(lab: Cluster) -> None:
     for collection in snapshot.collections(lab.api):
         for item in lab.api.items(collection, labelSelector=LABEL):
             lab.api.delete(f"{collection}/{item['metadata']['name']}")
+
+
+def _renewed(host: Host, unit: str) -> float:
+    """When the lease of the one that acts was renewed, as the component itself may see it; 0 if nobody has it."""
+    client = f"/etc/kubernetes/{_LEADERS[unit]}/client"
+    answer = host.http(f"{_LEASES}/{unit}", ca=AUTHORITY, cert=f"{client}.crt", key=f"{client}.key", timeout=2.0)
+    lease = json.loads(answer["body"])["spec"] if answer.get("status") == 200 else {}
+    if not lease.get("holderIdentity"):
+        return 0.0
+    return datetime.datetime.fromisoformat(lease["renewTime"]).timestamp()
+
+
+def _await(what: str, is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _HEALTHY_SECONDS
+    while not is_so():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not within {_HEALTHY_SECONDS:.0f} s: {what}")
+        time.sleep(_PAUSE)
 
 
 def _restart(host: Host, units: Sequence[str]) -> None:
