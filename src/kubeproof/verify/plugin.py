@@ -62,6 +62,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Read the claims, and see to it that the end of this process is the end of what it has made."""
     config.addinivalue_line("markers", "claim(id): the claim, of tests/architecture/claims.yml, that a test proves")
+    config.addinivalue_line("markers", "late: what the test looks at takes a minute to happen, by itself")
     try:
         config.stash[_RECORDER] = Recorder(config)
     except KubeproofError as error:
@@ -111,7 +112,7 @@ class Recorder:
         config.hook.pytest_deselected(items=left_out)
         chosen = (item for item in items if item.stash[_CLAIM].id not in self.results.left_out)
         # What stops things comes last: nothing else is being looked at then.
-        items[:] = sorted(chosen, key=lambda item: (_disrupts(item.stash[_CLAIM]), order[item.stash[_CLAIM].id]))
+        items[:] = sorted(chosen, key=lambda item: (*_turn(item), order[item.stash[_CLAIM].id]))
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Prepare the board: results are shown as soon as a claim's last test is over."""
@@ -202,8 +203,8 @@ def _claim_of(item: pytest.Item, catalogue: claims.Catalogue) -> Claim:
         raise pytest.UsageError(f"{item.nodeid}: {error}") from None
 
 
-def _disrupts(claim: Claim) -> bool:
-    return claim.level is Level.DISRUPTIVE
+def _turn(item: pytest.Item) -> tuple[bool, bool]:
+    return item.stash[_CLAIM].level is Level.DISRUPTIVE, item.get_closest_marker("late") is not None
 
 
 def _outcome(report: pytest.TestReport, *, refuted: bool) -> Outcome:
@@ -234,6 +235,12 @@ def evidence(request: pytest.FixtureRequest) -> Evidence:
     """What the test observes, for the report."""
     stash: pytest.Stash = request.node.stash
     return stash.setdefault(_EVIDENCE, Evidence())
+
+
+@pytest.fixture(scope="session")
+def report_sections(pytestconfig: pytest.Config) -> dict[str, Any]:
+    """What tests add to the report besides their evidence, by key."""
+    return pytestconfig.stash[_RECORDER].results.sections
 
 
 @pytest.fixture(scope="session")
