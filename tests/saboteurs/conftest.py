@@ -29,6 +29,7 @@ from kubeproof.verify.trial import Trial
 REPORT = Path("reports") / "saboteurs.json"
 """In the inventory's state directory."""
 _SCHEMA = "kubeproof.saboteurs/1"
+_STARTED = pytest.StashKey[datetime.datetime]()
 _TRIALS = pytest.StashKey[list[Trial]]()
 _CHOSEN = pytest.StashKey[tuple[Saboteur, ...]]()
 
@@ -46,6 +47,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_STARTED] = datetime.datetime.now(datetime.UTC)
     config.stash[_TRIALS] = []
     try:
         config.stash[_CHOSEN] = sabotage.select(
@@ -150,13 +152,6 @@ def _show(item: pytest.Item, seconds: float) -> None:
     )
 
 
-def pytest_sessionstart(session: pytest.Session) -> None:
-    session.config.stash[_STARTED] = datetime.datetime.now(datetime.UTC)
-
-
-_STARTED = pytest.StashKey[datetime.datetime]()
-
-
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Count, and keep what was seen."""
     trials = config.stash[_TRIALS]
@@ -172,6 +167,9 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         f"{counts['claims refuted and proven again']} of {counts['claims with tests']} claims false, "
         "and all of these were proven again after the repair"
     )
+    unmoved = document["tests not seen failing"]
+    if unmoved and not config.getoption("quick") and not config.getoption("only"):
+        terminalreporter.write_line(f"Tests that no saboteur made fail: {', '.join(unmoved)}")
     terminalreporter.write_line(f"Report: {path}")
 
 
@@ -180,6 +178,9 @@ def _document(config: pytest.Config, trials: Sequence[Trial]) -> dict[str, Any]:
     tested = [claim.id for claim in claims.load().claims if not claim.untested]
     caught = [trial for trial in trials if trial.caught and "proven" in trial.seconds]
     seen = {claim for trial in caught for claim in trial.saboteur.claims}
+    findings = [found for trial in trials for found in trial.found.values()]
+    tests = {test for found in findings for test in found.tests}
+    failed = {test for found in findings for test in found.failed}
     return {
         "schema": _SCHEMA,
         "started": started.isoformat(timespec="seconds"),
@@ -191,8 +192,11 @@ def _document(config: pytest.Config, trials: Sequence[Trial]) -> dict[str, Any]:
             "claims refuted and proven again": len(seen),
             "saboteurs": len(trials),
             "caught": len(caught),
+            "tests": len(tests),
+            "tests seen failing": len(failed),
         },
-        "claims without": sorted(set(tested) - seen),
+        "claims not made false": sorted(set(tested) - seen),
+        "tests not seen failing": sorted(tests - failed),
         "saboteurs": [_entry(trial) for trial in trials],
     }
 
@@ -202,7 +206,6 @@ def _entry(trial: Trial) -> dict[str, Any]:
     return entry | {
         "caught": trial.caught and "proven" in trial.seconds,
         "complaints": trial.complaints,
-        "reasons": trial.reasons,
-        "tests that failed": trial.failed,
+        "found": {claim: dataclasses.asdict(found) for claim, found in trial.found.items()},
         "seconds": trial.seconds,
     }

@@ -34,4 +34,5 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 def _finding(result: ClaimResult) -> dict[str, object]:
     failed = [test.name for test in result.tests if test.outcome is Outcome.FAILED]
-    return {"verdict": str(result.verdict), "reason": result.reason, "failed": failed}
+    tests = [test.name for test in result.tests]
+    return {"verdict": str(result.verdict), "reason": result.reason, "tests": tests, "failed": failed}

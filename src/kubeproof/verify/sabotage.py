@@ -59,10 +59,11 @@ class Saboteur:
 
 @dataclass(frozen=True)
 class Finding:
-    """What a verification says of a claim, and which of its tests have failed."""
+    """What a verification says of a claim, the tests that it did for it, and those of them that failed."""
 
     verdict: str
     reason: str
+    tests: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
 
 

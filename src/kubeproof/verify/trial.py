@@ -96,7 +96,7 @@ class Verification:
             time.sleep(_PAUSE)
         announced = json.loads(self._announced.read_text())
         return {
-            claim: Finding(found["verdict"], found["reason"], tuple(found["failed"]))
+            claim: Finding(found["verdict"], found["reason"], tuple(found["tests"]), tuple(found["failed"]))
             for claim, found in announced.items()
         }
 
@@ -123,8 +123,7 @@ class Trial:
     saboteur: Saboteur
     complaints: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
-    reasons: dict[str, str] = field(default_factory=dict)
-    failed: tuple[str, ...] = ()
+    found: Mapping[str, Finding] = field(default_factory=dict)
 
     @property
     def caught(self) -> bool:
@@ -144,8 +143,7 @@ def hold(lab: Cluster, saboteur: Saboteur, catalogue: Catalogue, before: Snapsho
             red.start()
             findings = red.findings(_RED_SECONDS)
             clock.lap("refuted")
-        trial.reasons = {claim: found.reason for claim, found in findings.items()}
-        trial.failed = tuple(test for found in findings.values() for test in found.failed)
+        trial.found = findings
         trial.complaints += sabotage.missed(saboteur, findings)
         _await_restored(lab, before)
         clock.lap("repaired")
