@@ -26,7 +26,7 @@ KUBELET_SELECTOR = "spec.nodeName!="
 _NODE = "system:node:"
 _KUBECTL = "kubectl"
 # How late a watch of the verification may note what it is told, on a machine that has much to do.
-_LATE_SECONDS = 2.0
+_LATE_SECONDS = 10.0
 _WRITES = frozenset({"create", "update", "patch"})
 _MS = 1000.0
 
