@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import re
 from dataclasses import dataclass
@@ -37,7 +38,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Container:
-    """A container, or a pod's sandbox, in the runtime. ``pid`` is 0 for one that does not run."""
+    """A container, or a pod's sandbox, in the runtime. ``pid`` is 0 for one that does not run.
+
+    ``created`` is when it was, by the clock of its node.
+    """
 
     id: str
     name: str
@@ -47,6 +51,7 @@ class Container:
     pod_name: str
     namespace: str
     pid: int
+    created: datetime.datetime
 
 
 def containers(host: Host, pod_uid: str) -> list[Container]:
@@ -66,6 +71,7 @@ def containers(host: Host, pod_uid: str) -> list[Container]:
                 pod_name=labels["io.kubernetes.pod.name"],
                 namespace=labels["io.kubernetes.pod.namespace"],
                 pid=pids.get(info["ID"], 0),
+                created=datetime.datetime.fromisoformat(info["CreatedAt"]),
             )
         )
     return found
