@@ -33,8 +33,9 @@ def no_scheduler(lab: Cluster) -> Iterator[None]:
 
 @saboteur(
     "sched-binding",
+    "pod-way",
     breaks="The administrator binds pods, and the scheduler is stopped",
-    says="was bound by .*admin.*, not by the scheduler",
+    says="was bound by .*admin.*, not by (the scheduler|system:kube-scheduler)",
     quick=True,
 )
 def somebody_else_binds(lab: Cluster) -> Iterator[None]:

@@ -21,7 +21,7 @@ _IDENTITY = f"--cacert {PKI}/ca.crt --cert {PKI}/operator.crt --key {PKI}/operat
 _ETCDCTL = f"etcdctl {_IDENTITY} --dial-timeout 3s --command-timeout 5s --write-out json"
 _WATCH_SECONDS = 10.0
 # A watch whose verification was killed is ended by the host itself.
-_WATCH_LIMIT_SECONDS = 300
+_WATCH_LIMIT_SECONDS = 120
 
 
 @dataclass(frozen=True)

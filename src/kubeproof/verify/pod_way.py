@@ -404,7 +404,7 @@ class _Trace:
             if came <= number:
                 self.problems.append(
                     f"etcd told of {number + 1} changes of the pod's key up to revision {change.revision}, the API "
-                    f"servers had {came} requests for them by then: one was written past them"
+                    f"servers had {came} requests for them by then: the pod was written past them"
                 )
                 return
 

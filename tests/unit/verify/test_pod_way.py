@@ -103,7 +103,8 @@ def test_a_component_whose_watch_is_not_in_the_audit_log_is_not_said_to_listen(r
 def test_the_order_of_records_and_records_that_come_twice_change_nothing(recording: Recording) -> None:
     expected = trace(recording).document()
     shuffle = random.Random(7).shuffle  # noqa: S311 - the same at each run is what is wanted
-    for records in (*recording.audit.values(), recording.changes, recording.told, recording.requests):
+    kinds: list[list[Any]] = [*recording.audit.values(), recording.changes, recording.told, recording.requests]
+    for records in kinds:
         records.extend(copy.deepcopy(records))
         shuffle(records)
     assert trace(recording).document() == expected
