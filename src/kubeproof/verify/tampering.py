@@ -299,7 +299,7 @@ def admission(
 
 def await_health(host: Host, unit: str) -> None:
     """Wait until a unit that was just started does its work."""
-    started = float(host.run("date +%%s.%%N"))
+    started = float(host.run("date +%s.%N"))
     if unit in _HEALTH:
         _await(f"{unit} on {host} is healthy", lambda: host.http(_HEALTH[unit], timeout=2.0).get("status") == 200)
     if unit in _LEADERS:
