@@ -11,13 +11,13 @@ from typing import Any
 from kubeproof.verify import audit, clocks, objects, pod_way, runtime, sockets
 from kubeproof.verify.api import Api
 from kubeproof.verify.cluster import Cluster
+from kubeproof.verify.etcd import Change
 from kubeproof.verify.hosts import Host, each
 from kubeproof.verify.pod_way import KUBELET_SELECTOR, SCHEDULER_SELECTOR, Recording, Told
 from kubeproof.verify.pods import Blocked
 
 _RUNNING_SECONDS = 45.0
 _OPEN_SECONDS = 10.0
-# The audit log has a request when it is answered, the runtime's log is flushed now and then.
 _WRITTEN_SECONDS = 5.0
 _AUDIT_FIELDS = (
     "auditID",
@@ -54,7 +54,7 @@ def record(lab: Cluster, manifest: Mapping[str, Any], create: Callable[[], objec
             node = lab.node(bound_to)
             made.node, made.node_host = node.name, node.host.name
             made.clocks.setdefault(node.host.name, clocks.measure(node.host))
-        _read_until_complete(lab, made, lambda: list(changes()))
+        _read_until_complete(lab, made, changes)
     return made
 
 
@@ -94,8 +94,8 @@ class _Watch:
         return Told(self._selector, objects.revision(item), node, phase, at)
 
 
-def _read_until_complete(lab: Cluster, made: Recording, changes: Callable[[], list[Any]]) -> None:
-    """Read the logs until no step is missing, for a while."""
+def _read_until_complete(lab: Cluster, made: Recording, changes: Callable[[], list[Change]]) -> None:
+    """Read the logs until they leave nothing to be asked for, for a while: a request is in them once it is answered."""
     deadline = time.monotonic() + _WRITTEN_SECONDS
     while True:
         made.changes = changes()
@@ -104,7 +104,7 @@ def _read_until_complete(lab: Cluster, made: Recording, changes: Callable[[], li
             host = lab.node(made.node).host
             made.requests = runtime.requests(host, made.uid)
             made.runtime_clients = sorted(set(sockets.clients(host, _socket(lab.api, made.node)).values()))
-        if not pod_way.trace(made).missing or time.monotonic() > deadline:
+        if not pod_way.trace(made).problems or time.monotonic() > deadline:
             return
         time.sleep(0.2)
 
