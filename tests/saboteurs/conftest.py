@@ -150,6 +150,8 @@ def _show(item: pytest.Item, seconds: float) -> None:
         f"{number:>2}/{total} {trial.saboteur.name:<34} {', '.join(trial.saboteur.claims):<40} "
         f"{seconds:5.1f} s ({steps})"
     )
+    for complaint in trial.complaints:
+        reporter.write_line(f"       {complaint}")
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

@@ -137,22 +137,31 @@ def hold(lab: Cluster, saboteur: Saboteur, catalogue: Catalogue, before: Snapsho
     Raises NotAsItWas if its repair has left the cluster other than it was before.
     """
     clock = _Clock(trial.seconds)
+    try:
+        _make_red(lab, saboteur, catalogue, clock, trial)
+        _await_restored(lab, before)
+        clock.lap("as before")
+        with Verification(lab, saboteur.claims, catalogue) as green:
+            green.start()
+            trial.complaints += sabotage.not_restored(saboteur, green.findings(_GREEN_SECONDS)) or green.complaints()
+        clock.lap("proven")
+    except NotAsItWas:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever went wrong, the next one must find the cluster as it was
+        trial.complaints.append(f"{type(error).__name__}: {error}")
+    _await_restored(lab, before)
+
+
+def _make_red(lab: Cluster, saboteur: Saboteur, catalogue: Catalogue, clock: _Clock, trial: Trial) -> None:
+    # As soon as there are findings the cluster is repaired, for the verification to clean up.
     with Verification(lab, saboteur.claims, catalogue) as red:
         with saboteur.at_work(lab):
             clock.lap("broken")
             red.start()
-            findings = red.findings(_RED_SECONDS)
+            trial.found = red.findings(_RED_SECONDS)
             clock.lap("refuted")
-        trial.found = findings
-        trial.complaints += sabotage.missed(saboteur, findings)
-        _await_restored(lab, before)
         clock.lap("repaired")
-    clock.lap("cleaned up")
-    with Verification(lab, saboteur.claims, catalogue) as green:
-        green.start()
-        trial.complaints += sabotage.not_restored(saboteur, green.findings(_GREEN_SECONDS)) or green.complaints()
-    clock.lap("proven")
-    _await_restored(lab, before)
+        trial.complaints += sabotage.missed(saboteur, trial.found)
 
 
 class _Clock:
