@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from kubeproof.verify.evidence import Evidence
 from kubeproof.verify.pods import Pod, Setting
 
 _DNS_PORT = 53
+# Longer than CoreDNS lets an answer about the cluster grow old.
+_FOLLOW_SECONDS = 15.0
+_PAUSE = 0.3
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ def test_services_have_names_and_records(lab: Cluster, agents: list[Pod], settin
         dns.ask(f"no-such-service.{domain}", dns.A),
     ]
     with ThreadPoolExecutor(len(agents)) as pool:
-        resolved = list(pool.map(lambda pod: _resolve(lab, pod, questions), agents))
+        resolved = list(pool.map(lambda pod: _resolve_settled(lab, pod, questions, len(agents)), agents))
     for pod, told in zip(agents, resolved, strict=True):
         service, port, headless, nothing = told.answers
         evidence[f"{pod.name} on {pod.node}, asking {told.server}"] = {
@@ -65,6 +69,16 @@ def test_a_program_reaches_a_service_by_its_short_name(agents: list[Pod], eviden
         evidence[f"{pod.name} on {pod.node}"] = answered.responses or answered.errors
         assert answered.responses, f"pod {pod.name} on {pod.node} does not reach http://agents: {answered.errors}"
     evidence.headline = "short names work"
+
+
+def _resolve_settled(lab: Cluster, pod: Pod, questions: Sequence[dns.Question], endpoints: int) -> _Resolved:
+    """The answers once the headless name has all pods: records follow readiness, and old ones are kept a while."""
+    deadline = time.monotonic() + _FOLLOW_SECONDS
+    while True:
+        told = _resolve(lab, pod, questions)
+        if len(told.answers[2].addresses) == endpoints or time.monotonic() > deadline:
+            return told
+        time.sleep(_PAUSE)
 
 
 def _resolve(lab: Cluster, pod: Pod, questions: Sequence[dns.Question]) -> _Resolved:

@@ -71,8 +71,10 @@ def test_a_service_gets_its_rules_on_every_node_and_loses_them(
     for name, (seconds, output) in vanished.items():
         assert seconds is not None, f"{name} still has rules for a service that is gone: {output[-300:]}"
     evidence["service"] = f"{service['spec']['clusterIP']}:8123"
-    evidence["seconds to rules"] = {name: seconds for name, (seconds, _) in appeared.items()}
-    evidence["seconds to none"] = {name: seconds for name, (seconds, _) in vanished.items()}
+    evidence["rules"] = [
+        {"node": name, "appeared_ms": _milliseconds(appeared[name][0]), "gone_ms": _milliseconds(vanished[name][0])}
+        for name in appeared
+    ]
     slowest = max(seconds or 0 for seconds, _ in (*appeared.values(), *vanished.values()))
     evidence.headline = f"rules on {len(hosts)} nodes, and gone from them, within {slowest:.1f} s"
 
@@ -168,6 +170,10 @@ def _await_rules(
         return (round(time.monotonic() - start, 2) if answer["met"] else None), answer["output"]
 
     return each(hosts, poll)
+
+
+def _milliseconds(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds * 1000)
 
 
 def _get(url: str) -> str:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 
 from kubeproof.verify import runtime, sockets
 from kubeproof.verify.api import Api
-from kubeproof.verify.cluster import Cluster, Node
+from kubeproof.verify.cluster import Cluster
 from kubeproof.verify.evidence import Evidence
 from kubeproof.verify.hosts import each
 from kubeproof.verify.pods import Pod
@@ -50,15 +48,7 @@ def test_the_kubelet_holds_the_runtimes_socket(lab: Cluster, api: Api, evidence:
         kubelet = frozenset().union(
             *(socket.pids for socket in listeners[node.host.name] if socket.local[1] == node.kubelet_port)
         )
-        clients = _clients(node, path)
+        clients = sockets.clients(node.host, path).keys()
         evidence[node.name] = {"socket": path, "kubelet": sorted(kubelet), "clients": sorted(clients)}
         assert kubelet & clients, f"the kubelet of {node.name} is not connected to {path}; {sorted(clients)} are"
     evidence.headline = f"kubelets of {len(lab.nodes)} nodes connected to {path}"
-
-
-def _clients(node: Node, path: str) -> set[int]:
-    """The processes at the other ends of the connections to a socket."""
-    rows = [line.split() for line in node.host.run("ss --no-header --unix --processes state connected").splitlines()]
-    # Columns: type, state, two queues, local path and inode, peer path and inode, processes.
-    served = {row[7] for row in rows if row[4] == path}
-    return {int(pid) for row in rows if row[5] in served for pid in re.findall(r"pid=(\d+)", " ".join(row[8:]))}

@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
-from kubeproof.verify import audit, objects
-from kubeproof.verify.api import Api
-from kubeproof.verify.cluster import Cluster, NotObservable
+from kubeproof.verify import accounts, audit, objects, runtime
+from kubeproof.verify.accounts import Rule
+from kubeproof.verify.api import Api, NotObserved
+from kubeproof.verify.cluster import Cluster, Node, NotObservable
+from kubeproof.verify.disruption import await_recovery, stopped, stopped_everywhere
 from kubeproof.verify.evidence import Evidence
 from kubeproof.verify.hosts import each
+from kubeproof.verify.kubeconfig import Token
 from kubeproof.verify.objects import Object
-from kubeproof.verify.pods import Pod, Setting
-from kubeproof.verify.workloads import prepared_together
+from kubeproof.verify.pods import Blocked, Pod, Setting, is_running
+from kubeproof.verify.traffic import Traffic
+from kubeproof.verify.workloads import early, prepared_together
 from kubeproof.verify.workspace import Workspace, advertise, withdraw
 
 _SCHEDULER = "system:kube-scheduler"
 # A pod that did not fit waits a second, then two, then four … before it is looked at again.
 _BOUND_SECONDS = 15.0
+# Of the nodes of a large cluster only so many are asked to be choosy with.
+_MAX_NODES = 3
+# As long as nothing is to happen.
+_QUIET_SECONDS = 5.0
+# A scheduler that comes back waits until the lease of the one that went has run out.
+_BACK_SECONDS = 60.0
+_HOSTNAME = "kubernetes.io/hostname"
+_SECOND = "kubeproof-verify-second"
 
 
 def _is_bound(item: Object) -> bool:
@@ -40,8 +54,7 @@ def scheduled(setting: Setting) -> list[Object]:
 def test_pods_are_bound_by_the_scheduler_through_the_api(
     lab: Cluster, scheduled: list[Pod], setting: Setting, evidence: Evidence
 ) -> None:
-    if not all(each(lab.control_plane, lambda host: host.attempt("test -s %s", audit.LOG)[0] == 0).values()):
-        raise NotObservable(f"the API servers write no audit log to {audit.LOG}")
+    _need_audit_log(lab)
     names = [pod.name for pod in scheduled]
 
     def bindings(records: list[audit.Record]) -> list[audit.Record]:
@@ -117,6 +130,400 @@ def test_a_pod_that_fits_nowhere_waits_until_a_node_fits(
     evidence["bound"] = {"node": bound["spec"]["nodeName"], "at": scheduled_at}
     assert bound["spec"]["nodeName"] == node, f"bound to {bound['spec']['nodeName']}, which does not fit"
     evidence.headline = f"waited ({evidence['reason'][:40]}…), bound to {node} when that was made fit"
+
+
+@early
+def affine(lab: Cluster, api: Api, setting: Setting) -> list[Object]:
+    """Pods that shun each other, one more than there are nodes for them, and one that follows a pod where it is."""
+    nodes = _several(lab)
+    shunning = {"app": "shunning"}
+    apart = _terms("podAntiAffinity", shunning)
+    made = [_choosy(setting, f"shunning-{number}", nodes, shunning, affinity=apart) for number in range(len(nodes) + 1)]
+    leader = setting.pod(
+        "leader", [setting.container("pause", ["pause"])], labels={"app": "leader"}, **setting.on_node(nodes[-1].name)
+    )
+    # It would rather be elsewhere: where it is put is its affinity's doing.
+    follower = _choosy(
+        setting, "follower", nodes, {}, rather=nodes[0], affinity=_terms("podAffinity", {"app": "leader"})
+    )
+    return [api.create(manifest) for manifest in (*made, leader, follower)]
+
+
+@pytest.mark.claim("sched-affinity")
+def test_pods_that_shun_each_other_share_no_node(
+    lab: Cluster, api: Api, affine: list[Object], evidence: Evidence
+) -> None:
+    nodes = _several(lab)
+    judged = _observe_all(api, [item for item in affine if objects.name(item).startswith("shunning")])
+    evidence["nodes to choose from"] = [node.name for node in nodes]
+    evidence["placed"] = _placement(judged)
+    for node, count in Counter(_nodes_of(judged)).items():
+        assert count == 1, f"{node} was given {count} pods that shun each other: {_placement(judged)}"
+    waiting = [item for item in judged if not _is_bound(item)]
+    assert len(waiting) == 1, f"{len(waiting)} of {len(judged)} pods wait, though there are {len(nodes)} nodes for them"
+    reason = objects.condition(waiting[0], "PodScheduled").get("message", "")
+    evidence["one too many"] = reason
+    assert "anti-affinity" in reason, f"the pod that is one too many waits for another reason: {reason}"
+    evidence.headline = f"{len(nodes)} pods that shun each other on {len(nodes)} nodes, one more waits"
+
+
+@pytest.mark.claim("sched-affinity")
+def test_a_pod_follows_the_one_it_wants_to_be_with(
+    lab: Cluster, api: Api, affine: list[Object], evidence: Evidence
+) -> None:
+    nodes = _several(lab)
+    [follower] = _observe_all(api, [item for item in affine if objects.name(item) == "follower"])
+    evidence["leader on"], evidence["follower would rather be on"] = nodes[-1].name, nodes[0].name
+    evidence["follower"] = _placement([follower])
+    where = follower["spec"].get("nodeName")
+    assert where == nodes[-1].name, f"a pod that must be with one on {nodes[-1].name} is put on {where}"
+    evidence.headline = f"follower with its leader on {where}, though it prefers {nodes[0].name}"
+
+
+@early
+def constrained(lab: Cluster, api: Api, setting: Setting) -> list[Object]:
+    """Pods with a node selector, with and without a toleration, and with a constraint on how they are spread."""
+    made = []
+    pause = [setting.container("pause", ["pause"])]
+    for number, node in enumerate(_several(lab)):
+        made.append(setting.pod(f"selecting-{number}", pause, nodeSelector=_selector(node)))
+    made.append(setting.pod("selecting-nothing", pause, nodeSelector={"verify.kubeproof.io/none": "such"}))
+    for node in _tainted(lab)[:1]:
+        for name, tolerations in (("tolerating", [{"operator": "Exists", "effect": "NoSchedule"}]), ("frail", [])):
+            made.append(setting.pod(name, pause, nodeSelector=_selector(node), tolerations=tolerations))
+    made.extend(_spread(setting, _several(lab)))
+    return [api.create(manifest) for manifest in made]
+
+
+@pytest.mark.claim("sched-constraints")
+def test_node_selectors_are_honoured(lab: Cluster, api: Api, constrained: list[Object], evidence: Evidence) -> None:
+    judged = _observe_all(api, [item for item in constrained if objects.name(item).startswith("selecting")])
+    evidence["placed"] = _placement(judged)
+    for item in judged:
+        selector = item["spec"]["nodeSelector"]
+        if not _is_bound(item):
+            assert _HOSTNAME not in selector, f"{objects.name(item)} waits, though {selector} selects a node"
+            continue
+        labels = lab.node(item["spec"]["nodeName"]).item["metadata"]["labels"]
+        assert selector.items() <= labels.items(), (
+            f"{objects.name(item)} is put on {item['spec']['nodeName']}, which its node selector {selector} rules out"
+        )
+    evidence.headline = f"{len(judged) - 1} pods on the nodes that they select; one that selects none waits"
+
+
+@pytest.mark.claim("sched-constraints")
+def test_taints_keep_pods_away_that_do_not_tolerate_them(
+    lab: Cluster, api: Api, constrained: list[Object], evidence: Evidence
+) -> None:
+    tainted = _tainted(lab)
+    if not tainted:
+        raise NotObservable("no node is tainted")
+    node = tainted[0]
+    frail, tolerating = (
+        _observe_all(api, [item for item in constrained if objects.name(item) == name])[0]
+        for name in ("frail", "tolerating")
+    )
+    reason = objects.condition(frail, "PodScheduled").get("message", "")
+    evidence["taints"] = {node.name: node.item["spec"]["taints"]}
+    evidence["placed"] = _placement([frail, tolerating])
+    assert not _is_bound(frail), f"a pod that tolerates nothing is put on {node.name}, which is tainted"
+    assert "taint" in reason, f"a pod that tolerates nothing is kept from {node.name} by something else: {reason}"
+    assert _is_bound(tolerating), (
+        f"a pod that tolerates the taint of {node.name} is not put there: "
+        f"{objects.condition(tolerating, 'PodScheduled').get('message')}"
+    )
+    evidence.headline = f"{node.name} is tainted: a pod that tolerates it is put there, one that does not waits"
+
+
+@pytest.mark.claim("sched-constraints")
+def test_pods_are_spread_as_they_must_be(lab: Cluster, api: Api, constrained: list[Object], evidence: Evidence) -> None:
+    nodes = _several(lab)
+    judged = _observe_all(api, [item for item in constrained if objects.name(item).startswith("spread")])
+    evidence["all prefer"] = nodes[0].name
+    evidence["placed"] = _placement(judged)
+    counts = Counter({node.name: 0 for node in nodes})
+    counts.update(_nodes_of(judged))
+    assert sum(counts.values()) == len(judged), f"some wait, though every node has room: {_placement(judged)}"
+    skew = max(counts.values()) - min(counts.values())
+    assert skew <= 1, f"pods whose skew must not exceed 1 are placed with {skew}: {dict(counts)}"
+    evidence.headline = f"{len(judged)} pods that all prefer {nodes[0].name} are spread {sorted(counts.values())}"
+
+
+@early
+def ranked(lab: Cluster, api: Api, setting: Setting) -> tuple[list[Object], list[Object]]:
+    """Pods of one service that can go to two nodes: some have no preference, those that come later have one."""
+    nodes = _several(lab)[:2]
+    labels = {"app": "ranked"}
+    api.create(setting.service("ranked", labels))
+    even = [api.create(_choosy(setting, f"ranked-{number}", nodes, labels)) for number in range(4)]
+    _observe_all(api, even)
+    partial = [
+        api.create(_choosy(setting, f"ranked-partial-{number}", nodes, labels, rather=nodes[0])) for number in range(2)
+    ]
+    return even, partial
+
+
+@pytest.mark.claim("sched-rank")
+def test_of_the_nodes_that_fit_the_best_is_taken(
+    lab: Cluster, api: Api, ranked: tuple[list[Object], list[Object]], evidence: Evidence
+) -> None:
+    first, second = _several(lab)[:2]
+    even, partial = (_observe_all(api, items) for items in ranked)
+    evidence["no preference"] = _placement(even)
+    evidence[f"{first.name} preferred"] = _placement(partial)
+    counts = Counter(_nodes_of(even))
+    assert counts[first.name] == counts[second.name] == len(even) // 2, (
+        f"pods of one service are not spread over nodes that all fit: {dict(counts)}"
+    )
+    assert set(_nodes_of(partial)) == {first.name}, (
+        f"pods that prefer {first.name}, which fits, are placed otherwise: {_placement(partial)}"
+    )
+    evidence.headline = (
+        f"{len(even)} equal pods: {sorted(counts.values())}; {len(partial)} that prefer {first.name}: there"
+    )
+
+
+@pytest.mark.claim("sched-only-decides")
+def test_a_bound_pod_waits_for_its_kubelet(lab: Cluster, api: Api, setting: Setting, evidence: Evidence) -> None:
+    node = lab.workers[-1]
+    manifest = _choosy(setting, "decided", [node], {})
+    with stopped(node.host, "kubelet"):
+        bound = _observe(api, manifest, _is_bound, f"a pod for {node.name} is bound while the kubelet there is stopped")
+        started = _happens(api, manifest, is_running, _QUIET_SECONDS)
+        made = runtime.containers(node.host, bound["metadata"]["uid"])
+    evidence["bound to"] = bound["spec"]["nodeName"]
+    evidence["containers while the kubelet was stopped"] = [container.name for container in made]
+    try:
+        running = api.observe_one(
+            manifest,
+            is_running,
+            what=f"the pod runs after the kubelet of {node.name} was started",
+            timeout=_BACK_SECONDS,
+        )
+    finally:
+        await_recovery(api, f"{node.name} is ready after its kubelet was stopped")
+    evidence["phase after the kubelet was started"] = running["status"]["phase"]
+    assert not started, f"the pod is said to run on {node.name} though the kubelet there is stopped"
+    assert not made, f"the runtime of {node.name} has containers of the pod though the kubelet is stopped"
+    evidence.headline = f"bound to {node.name}, where nothing of it was until the kubelet ran again"
+
+
+@pytest.mark.claim("sched-needed")
+def test_without_a_scheduler_new_pods_wait_and_others_go_on(
+    lab: Cluster, api: Api, agents: list[Pod], setting: Setting, evidence: Evidence
+) -> None:
+    service = api.get(f"{objects.core(setting.namespace, 'services')}/agents-outside")
+    manifest = setting.pod("newcomer", [setting.container("pause", ["pause"])])
+    port = service["spec"]["ports"][0]["nodePort"]
+    with Traffic(lab.nodes[0].address, port, "hostname", timeout=5) as traffic:
+        if not traffic.await_answer(_BOUND_SECONDS):
+            raise Blocked("kube-proxy", f"port {port} of {lab.nodes[0].name} is not answered: {traffic.told()}")
+        with stopped_everywhere(lab.control_plane, "kube-scheduler"):
+            api.create(manifest)
+            bound = _happens(api, manifest, _is_bound, _QUIET_SECONDS)
+            served = traffic.told()
+            failed = traffic.failed
+        placed = api.observe_one(
+            manifest, _is_bound, what="the pod is bound when schedulers run again", timeout=_BACK_SECONDS
+        )
+    evidence["requests to pods that run"] = served
+    evidence["bound after the schedulers were started, to"] = placed["spec"]["nodeName"]
+    assert not bound, f"a pod is bound to {placed['spec']['nodeName']} though no scheduler runs"
+    assert not failed, f"{len(failed)} of {served['requests']} requests failed without a scheduler: {failed[0].error}"
+    assert set(served["answered by"]) <= {pod.name for pod in agents}, f"others answered: {served['answered by']}"
+    evidence.headline = (
+        f"unbound for {_QUIET_SECONDS:.0f} s without a scheduler, then bound; {served['requests']} requests answered"
+    )
+
+
+@early
+def named(api: Api, setting: Setting) -> list[Object]:
+    """Pods that name another scheduler."""
+    pause = [setting.container("pause", ["pause"])]
+    return [api.create(setting.pod(f"named-{number}", pause, schedulerName=_SECOND)) for number in range(2)]
+
+
+@pytest.mark.claim("sched-multiple")
+def test_each_scheduler_binds_its_own_pods_only(
+    lab: Cluster, api: Api, work: Workspace, setting: Setting, named: list[Object], evidence: Evidence
+) -> None:
+    # It comes after those that name another one: when it is bound, the scheduler has seen them.
+    other = setting.pod("unnamed", [setting.container("pause", ["pause"])])
+    api.create(other)
+    with _second_scheduler(api, work, setting.namespace) as second:
+        ignored = api.items(objects.core(setting.namespace, "pods"), fieldSelector=f"spec.schedulerName={_SECOND}")
+        evidence["before the second scheduler begins"] = _placement(ignored)
+        bound_already = {objects.name(item): item["spec"]["nodeName"] for item in ignored if _is_bound(item)}
+        theirs = _observe(api, other, _is_bound, "a pod that names no scheduler is bound")
+        bound = _schedule(second, setting.namespace, lab.workers[0].name)
+    evidence["bound by the second scheduler"] = bound
+    evidence["bound by the default scheduler"] = _placement([theirs])
+    who = _binders(lab, setting.namespace, [objects.name(item) for item in (*named, other)])
+    evidence["bound by, says the audit log"] = who
+    account = f"system:serviceaccount:{setting.namespace}:{_SECOND}"
+    for item in named:
+        name = objects.name(item)
+        assert name not in bound_already, f"{name} names {_SECOND}, and was bound to {bound_already[name]} without it"
+        assert who[name] == [account], f"{name} names {_SECOND}, and was bound by {who[name]}"
+    assert who["unnamed"] == [_SCHEDULER], f"a pod that names no scheduler was bound by {who['unnamed']}"
+    evidence.headline = f"{len(named)} pods bound by {_SECOND}, to which they were left; the other by {_SCHEDULER}"
+
+
+@contextmanager
+def _second_scheduler(api: Api, work: Workspace, namespace: str) -> Iterator[Api]:
+    """The API as a scheduler sees it that has the rights it needs, and no more."""
+    look = ("get", "list", "watch")
+    accounts.account(api, namespace, _SECOND)
+    accounts.allow(api, namespace, _SECOND, [Rule(look, ("pods",)), Rule(("create",), ("pods/binding",))])
+    accounts.allow_everywhere(work, namespace, _SECOND, [Rule(look, ("nodes",))])
+    with api.using(Token(accounts.token(api, namespace, _SECOND))) as second:
+        yield second
+
+
+def _schedule(scheduler: Api, namespace: str, node: str) -> dict[str, str]:
+    """Bind the pods that name this scheduler, as far as they have no node; all to the same, which must be there."""
+    scheduler.get(f"/api/v1/nodes/{node}")
+    bound = {}
+    pods = objects.core(namespace, "pods")
+    for item in scheduler.items(pods, fieldSelector=f"spec.schedulerName={_SECOND},spec.nodeName="):
+        target = {"apiVersion": "v1", "kind": "Node", "name": node}
+        binding = {
+            "apiVersion": "v1",
+            "kind": "Binding",
+            "metadata": {"name": objects.name(item), "namespace": namespace},
+            "target": target,
+        }
+        scheduler.request("POST", f"{pods}/{objects.name(item)}/binding", binding).required()
+        bound[objects.name(item)] = node
+    return bound
+
+
+def _binders(lab: Cluster, namespace: str, names: Sequence[str]) -> dict[str, list[str]]:
+    """Who has bound each of some pods, as the audit log has it."""
+    _need_audit_log(lab)
+
+    def of(records: list[audit.Record]) -> dict[str, list[str]]:
+        return {
+            name: [
+                record["user"]["username"]
+                for record in records
+                if audit.concerns(record, "pods", "create", name, "binding") and record["responseStatus"]["code"] < 300
+            ]
+            for name in names
+        }
+
+    records = audit.await_records(
+        lab.control_plane,
+        namespace,
+        lambda found: all(of(found).values()),
+        what=f"bindings of {', '.join(names)}",
+        timeout=_BOUND_SECONDS,
+    )
+    return of(records)
+
+
+def _need_audit_log(lab: Cluster) -> None:
+    if not all(each(lab.control_plane, lambda host: host.attempt("test -s %s", audit.LOG)[0] == 0).values()):
+        raise NotObservable(f"the API servers write no audit log to {audit.LOG}")
+
+
+def _several(lab: Cluster) -> list[Node]:
+    """Some of the nodes that take workloads: two at least, since a choice is to be made."""
+    if len(lab.workers) < 2:
+        raise NotObservable(f"only {len(lab.workers)} node takes workloads, so that there is no choice")
+    return list(lab.workers[:_MAX_NODES])
+
+
+def _tainted(lab: Cluster) -> list[Node]:
+    return [node for node in lab.nodes if not node.schedulable]
+
+
+def _selector(node: Node) -> dict[str, str]:
+    return {_HOSTNAME: node.item["metadata"]["labels"][_HOSTNAME]}
+
+
+def _choosy(
+    setting: Setting,
+    name: str,
+    nodes: Sequence[Node],
+    labels: Mapping[str, str],
+    *,
+    rather: Node | None = None,
+    affinity: Object | None = None,
+    **spec: Any,
+) -> Object:
+    """A pod that can go to some nodes only, of which it may prefer one."""
+    # A term can name one node only; of several terms one must match.
+    among: Object = {
+        "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [_only(node) for node in nodes]}
+    }
+    if rather:
+        among["preferredDuringSchedulingIgnoredDuringExecution"] = [{"weight": 100, "preference": _only(rather)}]
+    whole = {"nodeAffinity": among, **(affinity or {})}
+    return setting.pod(name, [setting.container("pause", ["pause"])], labels=labels, affinity=whole, **spec)
+
+
+def _only(node: Node) -> Object:
+    return {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node.name]}]}
+
+
+def _terms(kind: str, labels: Mapping[str, str]) -> Object:
+    term = {"topologyKey": _HOSTNAME, "labelSelector": {"matchLabels": dict(labels)}}
+    return {kind: {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+
+
+def _spread(setting: Setting, nodes: Sequence[Node]) -> list[Object]:
+    """As many pods as nodes, which all prefer the same node and must not be there together."""
+    labels = {"app": "spread"}
+    constraint = {
+        "maxSkew": 1,
+        "topologyKey": _HOSTNAME,
+        "whenUnsatisfiable": "DoNotSchedule",
+        "labelSelector": {"matchLabels": labels},
+    }
+    return [
+        _choosy(setting, f"spread-{number}", nodes, labels, rather=nodes[0], topologySpreadConstraints=[constraint])
+        for number in range(len(nodes))
+    ]
+
+
+def _observe_all(api: Api, created: Sequence[Object]) -> list[Object]:
+    """Pods that were created, once the scheduler has judged each of them."""
+    wanted = {item["metadata"]["uid"] for item in created}
+
+    def judged(items: list[Object]) -> list[Object]:
+        return [item for item in items if item["metadata"]["uid"] in wanted and _is_judged(item)]
+
+    pods = objects.core(created[0]["metadata"]["namespace"], "pods")
+    names = ", ".join(map(objects.name, created))
+    try:
+        found = api.observe(
+            pods, lambda items: len(judged(items)) == len(wanted), what=f"judged: {names}", timeout=_BOUND_SECONDS
+        )
+    except NotObserved as error:
+        raise Blocked("scheduler", str(error)) from None
+    return sorted(judged(found), key=objects.name)
+
+
+def _happens(api: Api, manifest: Object, until: Any, seconds: float) -> bool:
+    """Whether something that should not happen does so within a time."""
+    try:
+        api.observe_one(manifest, until, what="it", timeout=seconds)
+    except NotObserved:
+        return False
+    return True
+
+
+def _nodes_of(items: Sequence[Object]) -> list[str]:
+    return [item["spec"]["nodeName"] for item in items if _is_bound(item)]
+
+
+def _placement(items: Sequence[Object]) -> dict[str, str]:
+    """Of each pod, the node or why it has none."""
+    return {
+        objects.name(item): item["spec"].get("nodeName") or objects.condition(item, "PodScheduled").get("message", "")
+        for item in items
+    }
 
 
 def _pod_requesting(setting: Setting, name: str, resource: str) -> Object:

@@ -69,9 +69,14 @@ def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
         "test",
         help="kubeproof's own tests",
         description="Runs the linters and unit tests, then installs a real cluster on local hosts of its own, verifies "
-        "it, installs it again to see that nothing changes, and removes it.",
+        "it, installs it again to see that nothing changes, breaks it in many ways to see that the verification "
+        "notices, and removes it.",
     )
-    parser.add_argument("--fast", action="store_true", help="linters and unit tests only")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--fast", action="store_true", help="linters and unit tests only")
+    what.add_argument(
+        "--saboteurs", action="store_true", help="the cluster only, broken in every way (docs/saboteurs.md)"
+    )
     parser.add_argument("--keep", action="store_true", help="leave the cluster for a look")
     parser.set_defaults(run=run)
 
@@ -79,11 +84,13 @@ def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
     suite = Suite(ui.console())
-    requirements.ensure(_LINTERS, suite.console.print)
-    _static(suite)
+    if not arguments.saboteurs:
+        requirements.ensure(_LINTERS, suite.console.print)
+        _static(suite)
     if not arguments.fast:
-        _local_hosts(suite)
-        _cluster(suite, keep=arguments.keep)
+        if not arguments.saboteurs:
+            _local_hosts(suite)
+        _cluster(suite, keep=arguments.keep, every_saboteur=arguments.saboteurs)
     suite.console.rule("[bold]Summary", align="left")
     suite.console.print(suite.summary())
     if arguments.fast:
@@ -113,13 +120,15 @@ def _local_hosts(suite: Suite) -> None:
     suite.program("local hosts", tool("pytest"), "tests/local")
 
 
-def _cluster(suite: Suite, *, keep: bool) -> None:
-    """A real cluster: from nothing, verified, installed again, removed."""
+def _cluster(suite: Suite, *, keep: bool, every_saboteur: bool) -> None:
+    """A real cluster: from nothing, verified, installed again, broken and repaired, removed."""
     kubeproof = [sys.executable, "-m", "kubeproof"]
     on = ["--inventory", str(INVENTORY)]
     suite.program("clean slate", *kubeproof, "down", *on)
     if suite.program("cluster", *kubeproof, "up", *on):
         suite.check("second run", lambda: _second_run(suite.console))
+        chosen = [] if every_saboteur else ["--quick"]
+        suite.program("saboteurs", tool("pytest"), "tests/saboteurs", *on, *chosen)
     if keep:
         suite.console.print(f"The cluster stays; `./kubeproof down --inventory {INVENTORY}` removes it.")
     else:

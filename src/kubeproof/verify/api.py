@@ -19,6 +19,7 @@ import httpx
 from kubeproof.errors import KubeproofError
 from kubeproof.verify import objects
 from kubeproof.verify.kubeconfig import Access, Certificate, Credentials, Token
+from kubeproof.verify.latency import Stopwatch
 from kubeproof.verify.objects import Object
 
 MERGE_PATCH = "application/merge-patch+json"
@@ -83,9 +84,10 @@ class Event:
 class Api:
     """A cluster's API as one caller sees it."""
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: Access, stopwatch: Stopwatch | None = None) -> None:
         """Prepare a client; nothing is sent yet."""
         self.access = access
+        self.stopwatch = stopwatch or Stopwatch()
         self._headers = {"Accept": "application/json"}
         if isinstance(access.credentials, Token):
             self._headers["Authorization"] = f"Bearer {access.credentials.value}"
@@ -116,7 +118,7 @@ class Api:
 
     def using(self, credentials: Credentials) -> Api:
         """The same API for another caller."""
-        return Api(dataclasses.replace(self.access, credentials=credentials))
+        return Api(dataclasses.replace(self.access, credentials=credentials), self.stopwatch)
 
     def request(
         self,
@@ -130,7 +132,9 @@ class Api:
         """Send a request and return the answer, whatever it is."""
         content = None if body is None else json.dumps(body)
         headers = {} if body is None else {"Content-Type": content_type}
+        start = time.monotonic()
         response = self._client.request(method, path, params=params, content=content, headers=headers)
+        self.stopwatch.took(method, path, time.monotonic() - start)
         is_json = response.headers.get("content-type", "").startswith("application/json")
         return Answer(f"{method} {path}", response.status_code, response.json() if is_json else response.text)
 

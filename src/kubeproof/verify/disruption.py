@@ -27,7 +27,7 @@ def stopped(host: Host, *units: str) -> Iterator[None]:
     """Stop units of a host, the first one first, and start them in the opposite order."""
     with ExitStack() as undo:
         for unit in units:
-            undo.enter_context(_undone(host, f"systemctl start {shlex.quote(unit)}"))
+            undo.enter_context(undone(host, f"systemctl start {shlex.quote(unit)}"))
             host.run("systemctl stop %s", unit)
         yield
 
@@ -44,7 +44,7 @@ def stopped_everywhere(hosts: Sequence[Host], *units: str) -> Iterator[None]:
 @contextmanager
 def frozen(host: Host, unit: str) -> Iterator[None]:
     """Keep a unit's processes from running without ending them, as an overloaded host would."""
-    with _undone(host, f"systemctl kill --signal=SIGCONT {shlex.quote(unit)}"):
+    with undone(host, f"systemctl kill --signal=SIGCONT {shlex.quote(unit)}"):
         host.run("systemctl kill --signal=SIGSTOP %s", unit)
         yield
 
@@ -74,7 +74,7 @@ table inet {_TABLE} {{
   }}
 }}
 """
-    with _undone(host, f"nft delete table inet {_TABLE}"):
+    with undone(host, f"nft delete table inet {_TABLE}"):
         host.run("printf %%s %s | nft -f -", rules)
         yield
 
@@ -99,8 +99,8 @@ def _shunned(node: Object) -> bool:
 
 
 @contextmanager
-def _undone(host: Host, command: str) -> Iterator[None]:
-    """Have a command run on a host at the end, or by the host itself when this process does not get there."""
+def undone(host: Host, command: str) -> Iterator[None]:
+    """Have a shell command run on a host at the end, or by the host itself when this process does not get there."""
     timer = f"{_PREFIX}-undo-{secrets.token_hex(4)}"
     host.run(f"systemd-run --quiet --collect --unit={timer} --on-active={LIMIT_SECONDS} sh -c %s", command)
     try:

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import base64
 import json
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from kubeproof.verify.hosts import Host
+from kubeproof.verify.api import NotObserved
+from kubeproof.verify.hosts import Host, packed
 
 # Where kubeproof's role etcd puts them on its hosts.
 PKI = "/etc/etcd/pki"
-_ETCDCTL = (
-    f"etcdctl --cacert {PKI}/ca.crt --cert {PKI}/operator.crt --key {PKI}/operator.key"
-    " --dial-timeout 3s --command-timeout 5s --write-out json"
-)
+_IDENTITY = f"--cacert {PKI}/ca.crt --cert {PKI}/operator.crt --key {PKI}/operator.key"
+_ETCDCTL = f"etcdctl {_IDENTITY} --dial-timeout 3s --command-timeout 5s --write-out json"
+_WATCH_SECONDS = 10.0
+# A watch whose verification was killed is ended by the host itself.
+_WATCH_LIMIT_SECONDS = 120
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,16 @@ class Member:
     client_urls: tuple[str, ...]
     peer_urls: tuple[str, ...]
     learner: bool
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change as etcd told its watchers of it, and when, by the clock of its host."""
+
+    key: str
+    revision: int
+    deleted: bool
+    at: float
 
 
 class Etcd:
@@ -82,6 +99,33 @@ class Etcd:
         """The hash of each endpoint's data up to a revision."""
         answers = self._ask(f"endpoint hashkv --rev {revision}", endpoints)
         return {answer["Endpoint"]: answer["HashKV"]["hash"] for answer in answers}
+
+    @contextmanager
+    def watching(self, prefix: str) -> Iterator[Callable[[], list[Change]]]:
+        """Watch the keys that begin with a prefix, from etcd's host; the function reads what was told so far."""
+        unit = f"kubeproof-verify-watch-{secrets.token_hex(4)}"
+        program = packed(Path(__file__).parent / "etcd_watch.py")
+
+        def told() -> list[dict[str, Any]]:
+            output = self.host.run("journalctl --sync; journalctl --quiet --output=cat --unit=%s", unit)
+            return [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+
+        # A unit of its own, since a connection can't be relied on to end what was started over it.
+        self.host.run(
+            f"systemd-run --quiet --collect --unit={unit} --property=RuntimeMaxSec={_WATCH_LIMIT_SECONDS}"
+            f" python3 -c %s %s etcdctl {_IDENTITY} --endpoints {self._endpoint}",
+            program,
+            prefix,
+        )
+        try:
+            deadline = time.monotonic() + _WATCH_SECONDS
+            while not told():
+                if time.monotonic() > deadline:
+                    raise NotObserved(f"etcd on {self.host} confirms no watch within {_WATCH_SECONDS:.0f} s")
+                time.sleep(0.1)
+            yield lambda: [Change(**line) for line in told() if "revision" in line]
+        finally:
+            self.host.attempt("systemctl stop %s", unit)
 
     def _ask(self, command: str, endpoints: list[str] | None = None) -> Any:
         return json.loads(self.host.run(f"{_ETCDCTL} --endpoints {','.join(endpoints or [self._endpoint])} {command}"))

@@ -34,6 +34,7 @@ _VARIABLES = (
     "ansible_user",
     "cluster_host_address",
 )
+_PROBE = Path(__file__).parent / "probe.py"
 _CONNECT_SECONDS = 10
 _SHOWN_COMMAND = 80
 
@@ -77,7 +78,7 @@ class Host:
     def probe(self, *requests: Mapping[str, Any], inside: int | None = None) -> list[dict[str, Any]]:
         """Send requests from this host, see probe.py. ``inside``: from the network of the process with this PID."""
         enter = f"nsenter --target {inside} --net " if inside is not None else ""
-        output = self.run(f"{enter}python3 -c %s %s", _probe_program(), json.dumps(requests))
+        output = self.run(f"{enter}python3 -c %s %s", packed(_PROBE), json.dumps(requests))
         answers: list[dict[str, Any]] = json.loads(output)
         return answers
 
@@ -192,7 +193,7 @@ def _options(arguments: Sequence[str], where: str) -> dict[str, str]:
 
 
 @functools.cache
-def _probe_program() -> str:
-    source = (Path(__file__).parent / "probe.py").read_bytes()
-    packed = base64.b64encode(zlib.compress(source, level=9)).decode()
-    return f"import base64,zlib;exec(zlib.decompress(base64.b64decode('{packed}')))"
+def packed(program: Path) -> str:
+    """A program of this package as an argument for `python3 -c` on a host."""
+    text = base64.b64encode(zlib.compress(program.read_bytes(), level=9)).decode()
+    return f"import base64,zlib;exec(zlib.decompress(base64.b64decode('{text}')))"

@@ -9,9 +9,18 @@ from kubeproof.errors import KubeproofError
 
 Object = dict[str, Any]
 
-# Kind to resource; what is not here has no namespace either and is not created by a verification.
+# Kind to resource; what is not here is not created by a verification.
 _RESOURCES = {
+    "ClusterRole": "clusterroles",
+    "ClusterRoleBinding": "clusterrolebindings",
     "ConfigMap": "configmaps",
+    "CronJob": "cronjobs",
+    "CustomResourceDefinition": "customresourcedefinitions",
+    "DaemonSet": "daemonsets",
+    "Deployment": "deployments",
+    "Job": "jobs",
+    "MutatingAdmissionPolicy": "mutatingadmissionpolicies",
+    "MutatingAdmissionPolicyBinding": "mutatingadmissionpolicybindings",
     "Namespace": "namespaces",
     "Pod": "pods",
     "ReplicaSet": "replicasets",

@@ -22,7 +22,9 @@ from kubeproof.verify.api import Api, ApiError, NotObserved, connect
 from kubeproof.verify.claims import Claim, Level
 from kubeproof.verify.cluster import Cluster, NotObservable
 from kubeproof.verify.evidence import Evidence
+from kubeproof.verify.expiry import Expiry
 from kubeproof.verify.hosts import CONNECTIONS, CommandFailed, Hosts
+from kubeproof.verify.latency import PodStarts, service_rules
 from kubeproof.verify.pods import Blocked, Setting
 from kubeproof.verify.report import Circumstances, Outcome, Results, TestResult
 from kubeproof.verify.terminal import Board
@@ -60,6 +62,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Read the claims, and see to it that the end of this process is the end of what it has made."""
     config.addinivalue_line("markers", "claim(id): the claim, of tests/architecture/claims.yml, that a test proves")
+    config.addinivalue_line("markers", "late: what the test looks at takes a minute to happen, by itself")
     try:
         config.stash[_RECORDER] = Recorder(config)
     except KubeproofError as error:
@@ -86,6 +89,8 @@ class Recorder:
         self._selected = catalogue.select(self.only)
         self.results = Results(catalogue)
         self.cluster: dict[str, Any] = {}
+        self.observed: dict[str, Any] = {}
+        self.latencies: dict[str, Any] = {"api": [], "pod_start": []}
         self._inventory: Path = config.getoption("inventory")
         self._report: Path | None = config.getoption("report")
         self._started = datetime.datetime.now(datetime.UTC)
@@ -107,7 +112,7 @@ class Recorder:
         config.hook.pytest_deselected(items=left_out)
         chosen = (item for item in items if item.stash[_CLAIM].id not in self.results.left_out)
         # What stops things comes last: nothing else is being looked at then.
-        items[:] = sorted(chosen, key=lambda item: (_disrupts(item.stash[_CLAIM]), order[item.stash[_CLAIM].id]))
+        items[:] = sorted(chosen, key=lambda item: (*_turn(item), order[item.stash[_CLAIM].id]))
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Prepare the board: results are shown as soon as a claim's last test is over."""
@@ -171,6 +176,7 @@ class Recorder:
         if session.config.option.collectonly:
             return
         finished = datetime.datetime.now(datetime.UTC)
+        rules = service_rules(test.evidence for test in self.results.tests)
         circumstances = Circumstances(
             started=self._started.isoformat(timespec="milliseconds"),
             finished=finished.isoformat(timespec="milliseconds"),
@@ -179,6 +185,7 @@ class Recorder:
             only=self.only,
             inventory=str(self._inventory),
             cluster=self.cluster,
+            observed={**self.observed, "latencies": {**self.latencies, "service_rules": rules}},
         )
         path = self._report or inventory.state_directory(self._inventory) / report.DEFAULT_PATH
         report.write(report.document(self.results, circumstances), path)
@@ -196,8 +203,8 @@ def _claim_of(item: pytest.Item, catalogue: claims.Catalogue) -> Claim:
         raise pytest.UsageError(f"{item.nodeid}: {error}") from None
 
 
-def _disrupts(claim: Claim) -> bool:
-    return claim.level is Level.DISRUPTIVE
+def _turn(item: pytest.Item) -> tuple[bool, bool]:
+    return item.stash[_CLAIM].level is Level.DISRUPTIVE, item.get_closest_marker("late") is not None
 
 
 def _outcome(report: pytest.TestReport, *, refuted: bool) -> Outcome:
@@ -217,11 +224,23 @@ def _message(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}"
 
 
+@pytest.fixture(scope="session")
+def observed(pytestconfig: pytest.Config) -> dict[str, Any]:
+    """What the report says besides the claims: each key is one of the document's own, see docs/report.schema.json."""
+    return pytestconfig.stash[_RECORDER].observed
+
+
 @pytest.fixture
 def evidence(request: pytest.FixtureRequest) -> Evidence:
     """What the test observes, for the report."""
     stash: pytest.Stash = request.node.stash
     return stash.setdefault(_EVIDENCE, Evidence())
+
+
+@pytest.fixture(scope="session")
+def report_sections(pytestconfig: pytest.Config) -> dict[str, Any]:
+    """What tests add to the report besides their evidence, by key."""
+    return pytestconfig.stash[_RECORDER].results.sections
 
 
 @pytest.fixture(scope="session")
@@ -244,9 +263,14 @@ def lab(described: Inventory, kubeconfig_path: Path, pytestconfig: pytest.Config
         with connect(kubeconfig.load(kubeconfig_path)) as api, Hosts(described, connection) as hosts:
             hosts.check()
             found = Cluster(described, hosts, api)
-            pytestconfig.stash[_RECORDER].cluster = _describe(found)
+            recorder = pytestconfig.stash[_RECORDER]
+            recorder.cluster = _describe(found)
             workspace.remove_leftovers(api)
+            expiry = Expiry(found)
             yield found
+            certificates, warnings = expiry.told(datetime.datetime.now(datetime.UTC))
+            recorder.observed |= {"certificates": certificates, "warnings": warnings}
+            recorder.latencies["api"] = api.stopwatch.told()
     except KubeproofError as error:
         pytest.exit(f"nothing could be verified: {error}", returncode=pytest.ExitCode.USAGE_ERROR)
 
@@ -286,12 +310,18 @@ def setting(lab: Cluster, namespace: str, pytestconfig: pytest.Config) -> Settin
 
 
 @pytest.fixture(scope="session")
-def workloads(api: Api, setting: Setting, request: pytest.FixtureRequest) -> Workloads:
+def workloads(
+    api: Api, setting: Setting, request: pytest.FixtureRequest, pytestconfig: pytest.Config
+) -> Iterator[Workloads]:
     """The pods of this verification; those that tests have prepared are submitted now."""
     made = Workloads(api, setting)
+    starts = PodStarts(Api(api.access), setting.namespace)
+    starts.begin()
     items: list[pytest.Item] = request.session.items
     made.submit({name for item in items for name in getattr(item, "fixturenames", ())})
-    return made
+    yield made
+    starts.end()
+    pytestconfig.stash[_RECORDER].latencies["pod_start"] = starts.told()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -3,13 +3,14 @@
 Standard library only, Python 3.8 and newer: hosts.py sends this file's text and a list of requests in JSON, and gets a
 list of answers. A request has ``do``, the name of a function here without its underscore, and the function's arguments.
 """
-# ruff: noqa: PLR0913, PLR0917, PTH123
+# ruff: noqa: PLR0913, PLR0917, PTH118, PTH123
 
 from __future__ import annotations
 
 import base64
 import http.client
 import json
+import os
 import re
 import socket
 import ssl
@@ -92,8 +93,54 @@ def _poll(
         time.sleep(interval)
 
 
+def _certificates(servers: list[list[Any]], timeout: float = 1.0) -> dict[str, str]:
+    """The certificate, DER in base64, that each TLS server shows; nothing of those that speak something else."""
+    found = {}
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    for address, port in servers:
+        try:
+            plain = socket.create_connection((address, port), timeout=timeout)
+            with plain, context.wrap_socket(plain) as wrapped:
+                shown = wrapped.getpeercert(binary_form=True)
+        except OSError:
+            continue
+        if shown:
+            found[f"{address} {port}"] = base64.b64encode(shown).decode()
+    return found
+
+
+def _certificate_files(directories: list[str]) -> dict[str, list[str]]:
+    """The certificates, DER in base64, in the files of directories, kubeconfigs included; of keys nothing is told."""
+    found = {}
+    for directory in directories:
+        for folder, _, names in os.walk(directory):
+            for name in sorted(names):
+                if name.endswith((".crt", ".pem", ".conf", ".kubeconfig")):
+                    inside = _certificates_in(os.path.join(folder, name))
+                    if inside:
+                        found[os.path.join(folder, name)] = inside
+    return found
+
+
+def _certificates_in(path: str) -> list[str]:
+    with open(path, encoding="utf-8", errors="replace") as stream:
+        text = stream.read(BODY_LIMIT)
+    for data in re.findall(r"client-certificate-data: *(\S+)", text):
+        text += "\n" + base64.b64decode(data).decode("utf-8", "replace")
+    blocks = re.findall("-----BEGIN CERTIFICATE-----(.+?)-----END CERTIFICATE-----", text, re.DOTALL)
+    return ["".join(block.split()) for block in blocks]
+
+
 def _main() -> None:
-    functions: dict[str, Any] = {"http": _http, "datagram": _datagram, "poll": _poll}
+    functions: dict[str, Any] = {
+        "http": _http,
+        "datagram": _datagram,
+        "poll": _poll,
+        "certificates": _certificates,
+        "certificate_files": _certificate_files,
+    }
     requests = json.loads(sys.argv[1])
     print(json.dumps([functions[request.pop("do")](**request) for request in requests]))
 

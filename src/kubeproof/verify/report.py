@@ -78,12 +78,16 @@ class ClaimResult:
 
 @dataclass
 class Results:
-    """The results of a verification as they come in. ``left_out``: claims that were not to be looked at, and why."""
+    """The results of a verification as they come in. ``left_out``: claims that were not to be looked at, and why.
+
+    ``sections`` are what tests add to the report besides evidence, by the key that it has there.
+    """
 
     catalogue: Catalogue
     left_out: dict[str, str] = field(default_factory=dict)
     tests: list[TestResult] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    sections: dict[str, Any] = field(default_factory=dict)
 
     def of(self, claim: Claim) -> ClaimResult:
         """What is known of a claim."""
@@ -139,6 +143,8 @@ class Circumstances:
     only: Sequence[str]
     inventory: str
     cluster: Mapping[str, Any]
+    observed: Mapping[str, Any] = field(default_factory=dict)
+    """More that was seen, by the document's keys for it."""
 
 
 def document(results: Results, circumstances: Circumstances) -> dict[str, Any]:
@@ -156,6 +162,8 @@ def document(results: Results, circumstances: Circumstances) -> dict[str, Any]:
         "cluster": dict(circumstances.cluster),
         "counts": {verdict.value: count for verdict, count in results.counts.items()},
         "problems": list(results.problems),
+        "warnings": [],
+        **circumstances.observed,
         "components": [
             {
                 "id": component.id,
@@ -164,6 +172,7 @@ def document(results: Results, circumstances: Circumstances) -> dict[str, Any]:
             }
             for component in components
         ],
+        **results.sections,
     }
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +20,28 @@ done
 """
 
 
+_REQUESTS = ("RunPodSandbox", "CreateContainer", "StartContainer")
+_RECENT = "--since=-15min"
+# What containerd logs of a request over its socket: the sandbox, or the container, that it is about, or that it led to.
+_LOGGED = re.compile(rf'^time="([^"]+)" level=info msg="({"|".join(_REQUESTS)}) (.*)"$')
+_ID = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request to the runtime for a pod: what was asked, and when, by the node's clock."""
+
+    asked: str
+    at: str
+    source: str
+
+
 @dataclass(frozen=True)
 class Container:
-    """A container, or a pod's sandbox, in the runtime. ``pid`` is 0 for one that does not run."""
+    """A container, or a pod's sandbox, in the runtime. ``pid`` is 0 for one that does not run.
+
+    ``created`` is when it was, by the clock of its node.
+    """
 
     id: str
     name: str
@@ -30,6 +51,7 @@ class Container:
     pod_name: str
     namespace: str
     pid: int
+    created: datetime.datetime
 
 
 def containers(host: Host, pod_uid: str) -> list[Container]:
@@ -49,9 +71,41 @@ def containers(host: Host, pod_uid: str) -> list[Container]:
                 pod_name=labels["io.kubernetes.pod.name"],
                 namespace=labels["io.kubernetes.pod.namespace"],
                 pid=pids.get(info["ID"], 0),
+                created=datetime.datetime.fromisoformat(info["CreatedAt"]),
             )
         )
     return found
+
+
+def requests(host: Host, pod_uid: str) -> list[Request]:
+    """What the runtime was asked to do for a pod, first things first."""
+    patterns = " ".join(f"-e {request}" for request in _REQUESTS)
+    log = host.run(f"journalctl --quiet --output=cat --unit=containerd {_RECENT} | grep -F {patterns} || true")
+    # A runtime that logs less still tells when it made what it was asked for.
+    return logged(log, pod_uid) or _created(host, pod_uid)
+
+
+def logged(log: str, pod_uid: str) -> list[Request]:
+    """The requests for a pod in containerd's log."""
+    ids: set[str] = {pod_uid}
+    found = []
+    for line in log.splitlines():
+        match = _LOGGED.match(line)
+        if not match or not any(each in match[3] for each in ids):
+            continue
+        # The answer names what was made: later requests are about that.
+        asked, returned, answer = match[3].partition(" returns ")
+        ids |= set(_ID.findall(answer))
+        if not returned and asked:
+            found.append(Request(match[2], match[1], "containerd's log"))
+    return sorted(found, key=lambda request: request.at)
+
+
+def _created(host: Host, pod_uid: str) -> list[Request]:
+    infos, _ = _documents(host.run(_LIST, pod_uid))
+    made = {"sandbox": "RunPodSandbox", "container": "CreateContainer"}
+    found = [Request(made[info["Labels"]["io.cri-containerd.kind"]], info["CreatedAt"], "its record") for info in infos]
+    return sorted(found, key=lambda request: request.at)
 
 
 def _documents(output: str) -> tuple[list[dict[str, Any]], str]:

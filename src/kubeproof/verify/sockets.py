@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from kubeproof.verify.hosts import Host
 
+_PROCESS = re.compile(r'\("([^"]+)",pid=(\d+)')
 _PID = re.compile(r"pid=(\d+)")
 
 Endpoint = tuple[str, int]
@@ -32,6 +33,15 @@ def established(host: Host, port: int) -> list[Socket]:
     """Both sides' sockets of the connections to a port, as far as they are on this host."""
     condition = f"( sport = :{port} or dport = :{port} )"
     return parse(host.run("ss --no-header --tcp --numeric --processes state established %s", condition), states=False)
+
+
+def clients(host: Host, path: str) -> dict[int, str]:
+    """The processes at the other ends of the connections to a local socket, by PID."""
+    rows = [line.split() for line in host.run("ss --no-header --unix --processes state connected").splitlines()]
+    # Columns: type, state, two queues, local path and inode, peer path and inode, processes.
+    served = {row[7] for row in rows if row[4] == path}
+    held = " ".join(column for row in rows if row[5] in served for column in row[8:])
+    return {int(pid): program for program, pid in _PROCESS.findall(held)}
 
 
 def parse(output: str, *, states: bool) -> list[Socket]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from kubeproof.verify import pod_way_drawing
 from kubeproof.verify.claims import Component
 from kubeproof.verify.report import NOT_ASKED_FOR, Circumstances, ClaimResult, Results, TestResult, Verdict
 
@@ -61,6 +63,7 @@ class Board:
 
     def finish(self, circumstances: Circumstances, path: Path) -> None:
         """Show what was not proven, what is wrong, and the verdict."""
+        self._pod_way()
         self._not_proven()
         wrong = [each for each in self._results.claims if each.verdict in {Verdict.REFUTED, Verdict.BLOCKED}]
         for result in wrong:
@@ -84,6 +87,14 @@ class Board:
         line = f"  {plain_sign if self._plain else sign} {result.claim.id:<{_NAME_WIDTH}}"
         room = self._width - len(line) - len(time) - 2
         self._writer.write_line(f"{line} {_cut(text, room):<{max(room, 0)}} {time}".rstrip(), **{colour: True})
+
+    def _pod_way(self) -> None:
+        """The drawing of a pod's way, if one was followed."""
+        if way := self._results.sections.get("pod_way"):
+            plain = self._plain or not pod_way_drawing.can_show(sys.stdout.encoding)
+            self._writer.write_line("")
+            for line in pod_way_drawing.draw(way, width=self._width, plain=plain):
+                self._writer.write_line(line)
 
     def _not_proven(self) -> None:
         """The claims without a verdict, together where the reason is the same."""

@@ -26,6 +26,12 @@ OWNER = "kubeproof.io/verification-owner"
 RESOURCE_DOMAIN = "verify.kubeproof.io"
 # What is left of a verification on another machine can only be told from one that goes on by its age.
 _MAX_AGE_SECONDS = 3600
+# What a verification creates outside of namespaces; each has the label, and goes with the verification.
+_CLUSTER_WIDE = (
+    "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+    "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
+    "/apis/rbac.authorization.k8s.io/v1/clusterroles",
+)
 _GONE_SECONDS = 60.0
 
 
@@ -52,7 +58,7 @@ class Workspace:
 
     @property
     def resource(self) -> str:
-        """The beginning of the names of node resources that this verification may advertise."""
+        """The beginning of the names of node resources and labels that this verification may give."""
         return f"{RESOURCE_DOMAIN}/{self.run_id}"
 
     def on_exit(self, function: Callable[[], Any]) -> None:
@@ -66,6 +72,17 @@ class Workspace:
         metadata = {"name": name, "labels": {LABEL: self.run_id}, "annotations": {OWNER: json.dumps(_this_process())}}
         self.api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
         return name
+
+    def cluster_wide(self, manifest: Mapping[str, Any]) -> Object:
+        """Create an object that is in no namespace, labelled, and have it removed at the end."""
+        metadata = {**manifest["metadata"], "labels": {LABEL: self.run_id}}
+        self.on_exit(lambda: self.api.delete(objects.path(manifest)))
+        return self.api.create({**manifest, "metadata": metadata})
+
+    def label_node(self, node: str, label: str) -> None:
+        """Label a node, as long as this verification lasts or until ``unlabel_node``."""
+        self.on_exit(lambda: unlabel_node(self.api, node, label))
+        self.api.patch(f"/api/v1/nodes/{node}", {"metadata": {"labels": {label: ""}}})
 
 
 @dataclass(frozen=True)
@@ -113,12 +130,26 @@ def remove_leftovers(api: Api) -> list[str]:
     alive = {item["metadata"]["labels"][LABEL] for item in found if _goes_on(item)}
     dead = [objects.name(item) for item in found if item["metadata"]["labels"][LABEL] not in alive]
     remove_namespaces(api, dead)
+    for collection in _CLUSTER_WIDE:
+        for item in api.items(collection, labelSelector=LABEL):
+            if item["metadata"]["labels"][LABEL] not in alive:
+                api.delete(f"{collection}/{objects.name(item)}")
+                dead.append(objects.name(item))
     for node in api.items("/api/v1/nodes"):
-        for resource in node["status"].get("capacity", {}):
-            if resource.startswith(f"{RESOURCE_DOMAIN}/") and resource.split("/")[1].split("-")[0] not in alive:
-                withdraw(api, objects.name(node), resource)
-                dead.append(f"{resource} of {objects.name(node)}")
+        for given, take_away in (
+            (node["status"].get("capacity", {}), withdraw),
+            (node["metadata"].get("labels", {}), unlabel_node),
+        ):
+            for key in filter(_ours, given):
+                if key.split("/")[1].split("-")[0] not in alive:
+                    take_away(api, objects.name(node), key)
+                    dead.append(f"{key} of {objects.name(node)}")
     return dead
+
+
+def unlabel_node(api: Api, node: str, label: str) -> None:
+    """Take a label away from a node again; that it has none is fine."""
+    api.patch(f"/api/v1/nodes/{node}", {"metadata": {"labels": {label: None}}})
 
 
 def advertise(api: Api, node: str, resource: str, amount: int) -> None:
@@ -138,6 +169,10 @@ def withdraw(api: Api, node: str, resource: str) -> None:
     removals = [{"op": "remove", "path": f"/status/{part}/{pointer}"} for part in parts]
     if removals:
         api.patch(f"/api/v1/nodes/{node}/status", removals, JSON_PATCH)
+
+
+def _ours(key: str) -> bool:
+    return key.startswith(f"{RESOURCE_DOMAIN}/")
 
 
 def _namespace(name: str) -> Object:

@@ -1,0 +1,67 @@
+"""The way of a pod through all components, from kubectl to a running container."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kubeproof import process
+from kubeproof.commands import kubectl
+from kubeproof.errors import KubeproofError
+from kubeproof.verify import audit, pod_records, pod_way
+from kubeproof.verify.cluster import Cluster, NotObservable
+from kubeproof.verify.evidence import Evidence
+from kubeproof.verify.hosts import each
+from kubeproof.verify.pods import Setting
+
+_COMMAND_SECONDS = 60.0
+
+
+@pytest.mark.claim("pod-way")
+def test_each_component_does_its_part_in_order(
+    lab: Cluster, kubeconfig_path: Path, setting: Setting, report_sections: dict[str, Any], evidence: Evidence
+) -> None:
+    _require_records(lab)
+    manifest = setting.pod("pod-way", [setting.container("pause", ["pause"])])
+    with tempfile.TemporaryDirectory() as directory:
+        # Under its own name, which it tells the API server.
+        program = Path(directory) / "kubectl"
+        program.symlink_to(_kubectl(lab))
+        command = [str(program), "--kubeconfig", str(kubeconfig_path), "create", "--filename=-"]
+        recording = pod_records.record(
+            lab, manifest, lambda: process.run(command, stdin=json.dumps(manifest), timeout=_COMMAND_SECONDS)
+        )
+    way = pod_way.trace(recording)
+    shown = way.document()
+    report_sections["pod_way"] = shown
+    evidence["steps"] = [
+        f"{step['number']} +{step['at_ms']:.1f} ms ±{step['uncertainty_ms']:.1f}, {step['by']}: {step['record']}"
+        for step in shown["steps"]
+    ]
+    evidence["records"] = recording.document()
+    assert not way.problems, "; ".join(way.problems)
+    at = {step["number"]: step["at_ms"] for step in shown["steps"]}
+    evidence.headline = (
+        f"{len(at)} steps in order: bound after {at[5]:.0f} ms, given to the runtime of {way.node} after {at[9]:.0f}, "
+        f"running after {at[11]:.0f}"
+    )
+
+
+def _require_records(lab: Cluster) -> None:
+    if not all(each(lab.control_plane, lambda host: host.attempt("test -s %s", audit.LOG)[0] == 0).values()):
+        raise NotObservable(f"the API servers write no audit log to {audit.LOG}")
+    for node in lab.workers:
+        version = node.item["status"]["nodeInfo"]["containerRuntimeVersion"]
+        if not version.startswith("containerd://"):
+            raise NotObservable(f"{node.name} has {version}, whose log is not read here")
+
+
+def _kubectl(lab: Cluster) -> Path:
+    try:
+        return kubectl.binary(lab.inventory.path)
+    except KubeproofError as error:
+        raise NotObservable(str(error)) from None

@@ -1,0 +1,127 @@
+"""What makes the claims about the API server false."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kubeproof.verify import etcd
+from kubeproof.verify.cluster import Cluster
+from kubeproof.verify.sabotage import saboteur
+from kubeproof.verify.tampering import admission, bound_to_cluster_admin, changed_file, etcdctl, everywhere, running
+
+_AUTHENTICATION = "/etc/kubernetes/apiserver/authentication.yaml"
+_WRITTEN_TO = ("persistent", "watched")
+# Runs on an etcd host, with the operator's certificate: keys go as soon as they are there.
+_ERASER = """
+import base64, http.client, json, ssl, time
+context = ssl.create_default_context(cafile="{pki}/ca.crt")
+context.load_cert_chain("{pki}/operator.crt", "{pki}/operator.key")
+connection = http.client.HTTPSConnection("127.0.0.1", {port}, context=context)
+def ask(path, **body):
+    connection.request("POST", path, json.dumps(body))
+    return json.loads(connection.getresponse().read())
+def text(string):
+    return base64.b64encode(string.encode()).decode()
+prefix = "/registry/configmaps/kubeproof-verify-"
+while True:
+    found = ask("/v3/kv/range", key=text(prefix), range_end=text(prefix[:-1] + "."), keys_only=True)
+    for entry in found.get("kvs", []):
+        if base64.b64decode(entry["key"]).decode().endswith({names}):
+            ask("/v3/kv/deleterange", key=entry["key"])
+    time.sleep(0.005)
+"""
+
+
+@saboteur(
+    "api-front-end",
+    breaks="`etcdctl watch` is left running on an etcd host",
+    says="etcdctl on .*, which is no API server, is connected to etcd",
+    quick=True,
+)
+def second_client_of_etcd(lab: Cluster) -> Iterator[None]:
+    with running(lab.etcd.host, f"exec {etcdctl(lab)} watch --prefix /nothing"):
+        yield
+
+
+@saboteur(
+    "api-front-end",
+    "etcd-private",
+    breaks="etcd trusts the Kubernetes authority, too",
+    says="talks to the (scheduler|controller-manager|kubelet|kube-proxy)|the Kubernetes administrator's: 200",
+)
+def etcd_trusts_kubernetes(lab: Cluster) -> Iterator[None]:
+    kubernetes = lab.api.access.authority
+    with everywhere(
+        lab.etcd_hosts, lambda host: changed_file(host, f"{etcd.PKI}/ca.crt", lambda own: own + kubernetes, "etcd")
+    ):
+        yield
+
+
+@saboteur(
+    "api-authentication",
+    breaks="Anonymous requests are let in everywhere, not only to ask for health",
+    says="answers 403 to a caller who shows nothing",
+)
+def anonymous_let_in(lab: Cluster) -> Iterator[None]:
+    def without_conditions(text: str) -> str:
+        return text.partition("  conditions:")[0]
+
+    with everywhere(
+        lab.control_plane, lambda host: changed_file(host, _AUTHENTICATION, without_conditions, "kube-apiserver")
+    ):
+        yield
+
+
+@saboteur(
+    "api-authorization",
+    "kubelet-private",
+    breaks="Everybody who is known is bound to cluster-admin",
+    says="(?s)account without rights gets 200.*may read a Secret that no pod on it uses.*may read all Secrets"
+    "|answers 200 to an account without rights",
+    quick=True,
+)
+def everybody_is_administrator(lab: Cluster) -> Iterator[None]:
+    with bound_to_cluster_admin(lab.api, {"kind": "Group", "name": "system:authenticated"}):
+        yield
+
+
+@saboteur(
+    "api-validation",
+    breaks="An admission policy repairs an invalid ConfigMap instead of having it refused",
+    says="an invalid ConfigMap is answered 201, not 422",
+    quick=True,
+)
+def invalid_objects_are_repaired(lab: Cluster) -> Iterator[None]:
+    invalid = "has(object.data) && object.data.exists(key, key.contains(' '))"
+    with admission(
+        lab.api,
+        "/v1/configmaps",
+        '[JSONPatch{op: "remove", path: "/data"}]',
+        matchConditions=[{"name": "invalid", "expression": invalid}],
+    ):
+        yield
+
+
+@saboteur(
+    "api-conflict",
+    breaks="An admission policy drops the version that a writer started from",
+    says="(?s)stale resourceVersion is answered 200, not 409.*increments were acknowledged",
+    quick=True,
+)
+def last_writer_wins(lab: Cluster) -> Iterator[None]:
+    drop = '[JSONPatch{op: "remove", path: "/metadata/resourceVersion"}]'
+    with admission(lab.api, "/v1/configmaps", drop, operations=["UPDATE"]):
+        yield
+
+
+@saboteur(
+    "api-persistence",
+    "api-watch",
+    breaks="Keys are deleted in etcd behind the API server's back",
+    says="after the API server acknowledged it|the key is gone after an update|did not tell each change once",
+)
+def keys_deleted_in_etcd(lab: Cluster) -> Iterator[None]:
+    names = tuple(f"/{each}" for each in _WRITTEN_TO)
+    program = _ERASER.format(pki=etcd.PKI, port=lab.settings["cluster_etcd_port"], names=names)
+    with running(lab.etcd.host, f"exec python3 -c '{program}'"):
+        yield

@@ -1,0 +1,213 @@
+"""How saboteurs are run: which ones, against which cluster, and what is shown and kept of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from kubeproof import inventory, paths
+from kubeproof.errors import KubeproofError
+from kubeproof.hosts.plan import plan, uses_containers
+from kubeproof.inventory import Inventory
+from kubeproof.verify import claims, kubeconfig, report, sabotage, snapshot, tampering, workspace
+from kubeproof.verify.api import connect
+from kubeproof.verify.claims import Catalogue
+from kubeproof.verify.cluster import Cluster
+from kubeproof.verify.hosts import Hosts
+from kubeproof.verify.sabotage import Saboteur
+from kubeproof.verify.snapshot import Snapshot
+from kubeproof.verify.trial import Trial
+
+REPORT = Path("reports") / "saboteurs.json"
+"""In the inventory's state directory."""
+_SCHEMA = "kubeproof.saboteurs/1"
+_STARTED = pytest.StashKey[datetime.datetime]()
+_TRIALS = pytest.StashKey[list[Trial]]()
+_CHOSEN = pytest.StashKey[tuple[Saboteur, ...]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("kubeproof", "saboteurs")
+    group.addoption(
+        "--inventory", type=Path, default=paths.DEFAULT_INVENTORY, help="whose cluster (default: the local one)"
+    )
+    group.addoption("--only", action="append", default=[], metavar="SABOTEUR|CLAIM", help="only these; may be repeated")
+    group.addoption("--quick", action="store_true", help="the short list that every run of `kubeproof test` includes")
+    group.addoption(
+        "--i-can-lose-this-cluster", action="store_true", help="its hosts are not the local ones; break it anyway"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_STARTED] = datetime.datetime.now(datetime.UTC)
+    config.stash[_TRIALS] = []
+    try:
+        config.stash[_CHOSEN] = sabotage.select(
+            sabotage.load(), config.getoption("only"), quick=config.getoption("quick")
+        )
+    except KubeproofError as error:
+        raise pytest.UsageError(str(error)) from None
+    signal.signal(signal.SIGTERM, _interrupt)
+    config.option.verbose = config.option.verbose or -1
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    """An end that is asked for is one with a repair, as on an interrupt from the keyboard."""
+    raise KeyboardInterrupt
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "saboteur" in metafunc.fixturenames:
+        chosen = metafunc.config.stash[_CHOSEN]
+        metafunc.parametrize("saboteur", chosen, ids=[saboteur.name for saboteur in chosen])
+
+
+@pytest.fixture(scope="session")
+def described(pytestconfig: pytest.Config) -> Inventory:
+    """The inventory, of hosts that are there to be broken."""
+    cluster = inventory.load(pytestconfig.getoption("inventory"))
+    if not pytestconfig.getoption("i_can_lose_this_cluster"):
+        local = {host.name for host in plan(cluster).hosts} if uses_containers(cluster) else set()
+        if local != set(cluster.hosts):
+            pytest.exit(
+                f"{cluster.path} is not made of local container hosts only. Saboteurs break clusters. If nobody needs "
+                "this one: --i-can-lose-this-cluster",
+                returncode=pytest.ExitCode.USAGE_ERROR,
+            )
+    return cluster
+
+
+@pytest.fixture(scope="session")
+def lab(described: Inventory) -> Iterator[Cluster]:
+    """The cluster that is broken."""
+    try:
+        access = kubeconfig.load(described.state / "admin.kubeconfig")
+        with connect(access) as api, Hosts(described) as hosts:
+            hosts.check()
+            workspace.remove_leftovers(api)
+            yield Cluster(described, hosts, api)
+    except KubeproofError as error:
+        pytest.exit(f"nothing could be broken: {error}", returncode=pytest.ExitCode.USAGE_ERROR)
+
+
+@pytest.fixture(scope="session")
+def before(lab: Cluster) -> Snapshot:
+    """The cluster as it has to be after each saboteur."""
+    tampering.remove_leftovers(lab)
+    return snapshot.take(lab)
+
+
+@pytest.fixture(scope="session")
+def catalogue() -> Catalogue:
+    """All claims."""
+    return claims.load()
+
+
+@pytest.fixture
+def trial(saboteur: Saboteur, pytestconfig: pytest.Config) -> Trial:
+    """What becomes of a saboteur, kept for the report."""
+    made = Trial(saboteur)
+    pytestconfig.stash[_TRIALS].append(made)
+    return made
+
+
+def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
+    if report.when == "call" or report.outcome != "passed":
+        return ("error" if report.when != "call" and report.failed else report.outcome), "", ""
+    return None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Show a line for each saboteur when it is over."""
+    started = time.monotonic()
+    try:
+        yield
+    finally:
+        _show(item, time.monotonic() - started)
+
+
+def _show(item: pytest.Item, seconds: float) -> None:
+    reporter: Any = item.config.pluginmanager.get_plugin("terminalreporter")
+    trials = item.config.stash[_TRIALS]
+    if not reporter or not trials:
+        return
+    trial = trials[-1]
+    steps = ", ".join(f"{step} {took:.1f}" for step, took in trial.seconds.items())
+    caught = trial.caught and "proven" in trial.seconds
+    number, total = len(trials), len(item.session.items)
+    reporter.ensure_newline()
+    reporter.write(f"  {'✔' if caught else '✘'} ", green=caught, red=not caught, bold=True)
+    reporter.write_line(
+        f"{number:>2}/{total} {trial.saboteur.name:<34} {', '.join(trial.saboteur.claims):<40} "
+        f"{seconds:5.1f} s ({steps})"
+    )
+    for complaint in trial.complaints:
+        reporter.write_line(f"       {complaint}")
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Count, and keep what was seen."""
+    trials = config.stash[_TRIALS]
+    if not trials:
+        return
+    document = _document(config, trials)
+    path = inventory.state_directory(config.getoption("inventory")) / REPORT
+    report.write(document, path)
+    counts = document["counts"]
+    terminalreporter.write_line("")
+    terminalreporter.write_line(
+        f"{counts['caught']} of {counts['saboteurs']} saboteurs caught in {document['seconds']:.0f} s; they made "
+        f"{counts['claims refuted and proven again']} of {counts['claims with tests']} claims false, "
+        "and all of these were proven again after the repair"
+    )
+    unmoved = document["tests not seen failing"]
+    if unmoved and not config.getoption("quick") and not config.getoption("only"):
+        terminalreporter.write_line(f"Tests that no saboteur made fail: {', '.join(unmoved)}")
+    terminalreporter.write_line(f"Report: {path}")
+
+
+def _document(config: pytest.Config, trials: Sequence[Trial]) -> dict[str, Any]:
+    started = config.stash[_STARTED]
+    tested = [claim.id for claim in claims.load().claims if not claim.untested]
+    caught = [trial for trial in trials if trial.caught and "proven" in trial.seconds]
+    seen = {claim for trial in caught for claim in trial.saboteur.claims}
+    findings = [found for trial in trials for found in trial.found.values()]
+    tests = {test for found in findings for test in found.tests}
+    failed = {test for found in findings for test in found.failed}
+    return {
+        "schema": _SCHEMA,
+        "started": started.isoformat(timespec="seconds"),
+        "seconds": round((datetime.datetime.now(datetime.UTC) - started).total_seconds(), 1),
+        "quick": config.getoption("quick"),
+        "only": config.getoption("only"),
+        "counts": {
+            "claims with tests": len(tested),
+            "claims refuted and proven again": len(seen),
+            "saboteurs": len(trials),
+            "caught": len(caught),
+            "tests": len(tests),
+            "tests seen failing": len(failed),
+        },
+        "claims not made false": sorted(set(tested) - seen),
+        "tests not seen failing": sorted(tests - failed),
+        "saboteurs": [_entry(trial) for trial in trials],
+    }
+
+
+def _entry(trial: Trial) -> dict[str, Any]:
+    entry = {key: value for key, value in dataclasses.asdict(trial.saboteur).items() if key != "breaking"}
+    return entry | {
+        "caught": trial.caught and "proven" in trial.seconds,
+        "complaints": trial.complaints,
+        "found": {claim: dataclasses.asdict(found) for claim, found in trial.found.items()},
+        "seconds": trial.seconds,
+    }

@@ -1,0 +1,66 @@
+"""What makes the claims about kube-proxy false."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kubeproof.verify.cluster import Cluster
+from kubeproof.verify.sabotage import saboteur
+from kubeproof.verify.tampering import admission, rules, stopped
+
+_DELETE_RULES = "nft delete table ip kube-proxy; nft delete table ip6 kube-proxy"
+
+
+@saboteur(
+    "proxy-every-node",
+    "proxy-rules",
+    "proxy-inside",
+    breaks="A node has no kube-proxy and none of its rules",
+    says="the API cannot be reached at its service|has no rule for service|service .* is not reached",
+    quick=True,
+)
+def node_without_proxy(lab: Cluster) -> Iterator[None]:
+    host = lab.workers[-1].host
+    with stopped(host, "kube-proxy"):
+        host.run(_DELETE_RULES)
+        yield
+
+
+@saboteur(
+    "proxy-balances",
+    breaks="A service sends each client to the same pod always",
+    says="of .* pods only .* got requests",
+    quick=True,
+)
+def clients_stick_to_a_pod(lab: Cluster) -> Iterator[None]:
+    config = "Object.spec.sessionAffinityConfig"
+    sticky = (
+        'Object{spec: Object.spec{sessionAffinity: "ClientIP", '
+        f"sessionAffinityConfig: {config}{{clientIP: {config}.clientIP{{timeoutSeconds: 600}}}}}}}}"
+    )
+    only = [{"name": "the-balanced-one", "expression": "object.metadata.name == 'agents'"}]
+    with admission(lab.api, "/v1/services", sticky, operations=["CREATE"], matchConditions=only):
+        yield
+
+
+@saboteur(
+    "proxy-external",
+    breaks="A node drops what comes for NodePorts",
+    says="asked from outside the cluster, answers",
+    quick=True,
+)
+def node_ports_dropped(lab: Cluster) -> Iterator[None]:
+    drop = "chain arriving { type filter hook prerouting priority raw; tcp dport 30000-32767 drop; }"
+    with rules(lab.workers[-1].host, drop):
+        yield
+
+
+@saboteur(
+    "proxy-inside",
+    breaks="A node forwards nothing that would go back to where it came from",
+    says="does not reach itself at",
+)
+def no_hairpin(lab: Cluster) -> Iterator[None]:
+    drop = 'chain forwarded { type filter hook forward priority raw; iifname "cni0" oifname "cni0" drop; }'
+    with rules(lab.nodes[0].host, drop):
+        yield

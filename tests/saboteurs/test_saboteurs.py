@@ -1,0 +1,30 @@
+"""Every saboteur is caught: what it makes false is refuted, for the right reason, and proven again after its repair."""
+
+from __future__ import annotations
+
+import pytest
+
+from kubeproof.verify import trial as trials
+from kubeproof.verify.claims import Catalogue
+from kubeproof.verify.cluster import Cluster
+from kubeproof.verify.sabotage import Saboteur
+from kubeproof.verify.snapshot import Snapshot
+from kubeproof.verify.trial import NotAsItWas, Trial
+
+
+def test_it_is_caught_and_repaired(
+    lab: Cluster,
+    before: Snapshot,
+    catalogue: Catalogue,
+    saboteur: Saboteur,
+    trial: Trial,
+    request: pytest.FixtureRequest,
+) -> None:
+    try:
+        trials.hold(lab, saboteur, catalogue, before, trial)
+    except NotAsItWas as error:
+        # What the next saboteur would be blamed for is this one's doing.
+        request.session.shouldfail = f"{saboteur.name} was not repaired"
+        trial.complaints.append(str(error))
+    if trial.complaints:
+        pytest.fail("\n".join(trial.complaints), pytrace=False)
