@@ -134,6 +134,10 @@ class Cluster:
                 return Etcd(host, int(self.settings["cluster_etcd_port"]))
         raise NotObservable(f"no host of the group etcd has an operator's certificate in {etcd.PKI}")
 
+    def etcd_on(self, host: Host) -> Etcd:
+        """The member on one host."""
+        return Etcd(host, int(self.settings["cluster_etcd_port"]))
+
     @functools.cached_property
     def api_servers(self) -> tuple[tuple[str, int], ...]:
         """Address and port of every API server, as the service `kubernetes` has them."""
