@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import itertools
 import signal
 import time
 from collections.abc import Generator, Iterator
@@ -340,12 +341,18 @@ def workloads(
 @pytest.fixture(scope="session", autouse=True)
 def _early(request: pytest.FixtureRequest) -> None:
     """Have pods start while the first claims, which need none, are looked at."""
-    used = {name for item in request.session.items for name in getattr(item, "fixturenames", ())}
     for name in EARLY:
-        if name in used:
+        users = (item for item in request.session.items if name in getattr(item, "fixturenames", ()))
+        for user in itertools.islice(users, 1):
             # Whoever needs it is told again what went wrong; other claims can do without.
             with contextlib.suppress(*_EXPLAINED):
-                request.getfixturevalue(name)
+                _request_of(user).getfixturevalue(name)
+
+
+def _request_of(item: pytest.Item) -> pytest.FixtureRequest:
+    """A test's own request: fixtures of its file are not visible to the tests of another one, which may come first."""
+    asked: pytest.FixtureRequest = item._request  # type: ignore[attr-defined]  # noqa: SLF001
+    return asked
 
 
 def _describe(found: Cluster) -> dict[str, Any]:
