@@ -1,7 +1,7 @@
 """Verify the cluster from the controller, once for all hosts: what ``kubeproof verify`` does, with its options.
 
-Shows the progress as it comes. Fails if a claim that was looked at is not proven. Returns ``msg``, the verdict, and
-``report``, the path of the JSON.
+Shows the progress as it comes. Fails if a claim that was looked at is not proven. Returns ``msg``, the verdict, and the
+paths of the report: ``report``, the JSON, ``page`` and ``junit``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ansible.utils.display import Display
 
 from kubeproof import inventory, paths
 from kubeproof.verify import run
-from kubeproof.verify.report import DEFAULT_PATH
+from kubeproof.verify.report import DEFAULT_PATH, junit_path, page_path
 
 _OPTIONS = ("only", "level", "kubeconfig", "connection", "test_image", "report")
 
@@ -50,6 +50,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         report = Path(options.report) if options.report else inventory.state_directory(path) / DEFAULT_PATH
         verdict = json.loads(report.read_text())["verdict"] if process.returncode in {0, 1} else "not verified"
         if process.returncode != 0:
-            raise AnsibleActionFail(f"the cluster is {verdict}: see above, or {report}")
-        result.update(changed=False, msg=f"the cluster is {verdict}", report=str(report))
+            raise AnsibleActionFail(f"the cluster is {verdict}: see above, or {page_path(report)}")
+        result.update(
+            changed=False,
+            msg=f"the cluster is {verdict}: {page_path(report)}",
+            report=str(report),
+            page=str(page_path(report)),
+            junit=str(junit_path(report)),
+        )
         return result

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -12,6 +13,8 @@ from rich.table import Table
 from kubeproof import inventory, ui
 from kubeproof.commands.common import SubParsers, add_inventory
 from kubeproof.errors import KubeproofError
+from kubeproof.verify import report as verification
+from kubeproof.verify.page import FAMILY
 
 _SLOWEST = 10
 _NOT_WELL = ("refuted", "blocked")
@@ -23,12 +26,17 @@ def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
         "report", help="what was proven of a cluster, and where the time of its installation went"
     )
     add_inventory(parser)
+    parser.add_argument("file", nargs="?", type=Path, metavar="FILE.json", help="a verification's report of any time")
+    parser.add_argument("--html", type=Path, metavar="OUT", help="write its page there")
+    parser.add_argument("--junit", type=Path, metavar="OUT", help="write its JUnit XML there")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
     console = ui.console()
+    if arguments.file or arguments.html or arguments.junit:
+        return _one(console, arguments)
     reports = inventory.state_directory(arguments.inventory) / "reports"
     parts = {reports / "verification.json": show_verification, reports / "cluster-profile.json": show_installation}
     present = [path for path in parts if path.is_file()]
@@ -36,6 +44,25 @@ def run(arguments: argparse.Namespace) -> int:
         raise KubeproofError(f"nothing was installed with {arguments.inventory} yet", hint="`kubeproof up` does")
     for path in present:
         parts[path](console, json.loads(path.read_text()))
+    return 0
+
+
+def _one(console: Console, arguments: argparse.Namespace) -> int:
+    """Show one verification, or write it in other forms."""
+    path = arguments.file or inventory.state_directory(arguments.inventory) / verification.DEFAULT_PATH
+    try:
+        report = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise KubeproofError(f"the report {path} cannot be read: {error}") from None
+    if not isinstance(report, dict) or not str(report.get("schema", "")).startswith(FAMILY):
+        raise KubeproofError(f"{path} is no report of a verification", hint="`kubeproof verify` writes one")
+    forms = ((arguments.html, verification.write_page), (arguments.junit, verification.write_junit))
+    wanted = [(out, write) for out, write in forms if out]
+    for out, write in wanted:
+        write(report, out)
+        console.print(f"Written: {out}", soft_wrap=True, markup=False)
+    if not wanted:
+        show_verification(console, report)
     return 0
 
 

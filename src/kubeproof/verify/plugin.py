@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import itertools
 import signal
 import time
 from collections.abc import Generator, Iterator
@@ -89,10 +90,13 @@ class Recorder:
         self._selected = catalogue.select(self.only)
         self.results = Results(catalogue)
         self.cluster: dict[str, Any] = {}
-        self.observed: dict[str, Any] = {}
         self.latencies: dict[str, Any] = {"api": [], "pod_start": []}
         self._inventory: Path = config.getoption("inventory")
         self._report: Path | None = config.getoption("report")
+        if self._report and self._report.suffix in {".html", ".xml"}:
+            raise KubeproofError(
+                f"--report {self._report} is where the JSON goes", hint="page and JUnit XML are written beside it"
+            )
         self._started = datetime.datetime.now(datetime.UTC)
         self._clock = time.monotonic()
         self._board: Board | None = None
@@ -177,6 +181,7 @@ class Recorder:
             return
         finished = datetime.datetime.now(datetime.UTC)
         rules = service_rules(test.evidence for test in self.results.tests)
+        self.results.sections["latencies"] = {**self.latencies, "service_rules": rules}
         circumstances = Circumstances(
             started=self._started.isoformat(timespec="milliseconds"),
             finished=finished.isoformat(timespec="milliseconds"),
@@ -185,12 +190,27 @@ class Recorder:
             only=self.only,
             inventory=str(self._inventory),
             cluster=self.cluster,
-            observed={**self.observed, "latencies": {**self.latencies, "service_rules": rules}},
         )
         path = self._report or inventory.state_directory(self._inventory) / report.DEFAULT_PATH
-        report.write(report.document(self.results, circumstances), path)
+        written = _write(report.document(self.results, circumstances), path)
         if self._board:
-            self._board.finish(circumstances, path)
+            self._board.finish(circumstances, written)
+
+
+def _write(document: dict[str, Any], path: Path) -> dict[str, str]:
+    """Write a report in all its forms; for each, where it is, or why it is not."""
+    report.write(document, path)
+    written = {"JSON": str(path)}
+    for form, place, write in (
+        ("JUnit", report.junit_path(path), report.write_junit),
+        ("Report", report.page_path(path), report.write_page),
+    ):
+        try:
+            write(document, place)
+            written[form] = str(place)
+        except Exception as error:  # noqa: BLE001 - the verdict stands, whether there is a page of it or not
+            written[form] = f"could not be written: {type(error).__name__}: {error}"
+    return written
 
 
 def _claim_of(item: pytest.Item, catalogue: claims.Catalogue) -> Claim:
@@ -222,12 +242,6 @@ def _message(error: BaseException) -> str:
     if isinstance(error, (*_EXPLAINED, pytest.skip.Exception)) and text:
         return text
     return f"{type(error).__name__}: {text}"
-
-
-@pytest.fixture(scope="session")
-def observed(pytestconfig: pytest.Config) -> dict[str, Any]:
-    """What the report says besides the claims: each key is one of the document's own, see docs/report.schema.json."""
-    return pytestconfig.stash[_RECORDER].observed
 
 
 @pytest.fixture
@@ -269,7 +283,7 @@ def lab(described: Inventory, kubeconfig_path: Path, pytestconfig: pytest.Config
             expiry = Expiry(found)
             yield found
             certificates, warnings = expiry.told(datetime.datetime.now(datetime.UTC))
-            recorder.observed |= {"certificates": certificates, "warnings": warnings}
+            recorder.results.sections |= {"certificates": certificates, "warnings": warnings}
             recorder.latencies["api"] = api.stopwatch.told()
     except KubeproofError as error:
         pytest.exit(f"nothing could be verified: {error}", returncode=pytest.ExitCode.USAGE_ERROR)
@@ -327,12 +341,18 @@ def workloads(
 @pytest.fixture(scope="session", autouse=True)
 def _early(request: pytest.FixtureRequest) -> None:
     """Have pods start while the first claims, which need none, are looked at."""
-    used = {name for item in request.session.items for name in getattr(item, "fixturenames", ())}
     for name in EARLY:
-        if name in used:
+        users = (item for item in request.session.items if name in getattr(item, "fixturenames", ()))
+        for user in itertools.islice(users, 1):
             # Whoever needs it is told again what went wrong; other claims can do without.
             with contextlib.suppress(*_EXPLAINED):
-                request.getfixturevalue(name)
+                _request_of(user).getfixturevalue(name)
+
+
+def _request_of(item: pytest.Item) -> pytest.FixtureRequest:
+    """A test's own request: fixtures of its file are not visible to the tests of another one, which may come first."""
+    asked: pytest.FixtureRequest = item._request  # type: ignore[attr-defined]  # noqa: SLF001
+    return asked
 
 
 def _describe(found: Cluster) -> dict[str, Any]:

@@ -302,24 +302,29 @@ class _Trace:
             next((each for each in self.told if each.revision == revision), None),
             f"the API server has told no watch of revision {revision}",
         )
-        etcd = self.given.etcd_host
-        late = (passed_on.at - self._true(_Moment(change.at, etcd))) * _MS
-        record = f"watch at etcd: told of revision {revision}; the API server's watchers had it {late:+.0f} ms later"
-        return _Sighting(stage, _Moment(change.at, etcd), True, f"etcd on {etcd}", record)
+        here, there = _Moment(change.at, self.given.etcd_host), _Moment(passed_on.at, CONTROLLER)
+        late = self._true(there) - self._true(here)
+        when = f"{late * _MS:.0f} ms later" if late > self._slack(here, there) else "by then, as far as clocks can tell"
+        record = f"watch at etcd: told of revision {revision}; the API server's watchers had it {when}"
+        return _Sighting(stage, here, True, f"etcd on {here.clock}", record)
 
     def _scheduler_told(self, stage: Stage) -> _Sighting:
         told = self._told(SCHEDULER_SELECTOR, self.created)
-        return self._delivered(stage, told, SCHEDULER, "and it bound the pod")
+        binding = self._binding()
+        acted = "it bound the pod" if binding and binding.user == SCHEDULER else ""
+        return self._delivered(stage, told, SCHEDULER, acted)
 
     def _kubelet_told(self, stage: Stage) -> _Sighting:
         told = self._told(KUBELET_SELECTOR, self.bound)
-        return self._delivered(stage, told, _NODE + told.node, "and its node started it")
+        acted = "its node's runtime was asked for it" if self.requests else ""
+        return self._delivered(stage, told, _NODE + told.node, acted)
 
-    def _delivered(self, stage: Stage, told: Told, user: str, then: str) -> _Sighting:
+    def _delivered(self, stage: Stage, told: Told, user: str, acted: str) -> _Sighting:
         moment = _Moment(told.at, CONTROLLER)
         listener = self._listener(user, moment)
         since = f"{user} listens since {_clock_time(listener.opened)}" if listener else f"inferred for {user}"
-        record = f"{since}; a watch at the API server with this selector was told by then, {then}"
+        then = f", and {acted}" if acted else ""
+        record = f"{since}; a watch at the API server for {told.selector!r} was told by then{then}"
         return _Sighting(stage, moment, True, f"API server{f' on {listener.server}' if listener else ''}", record)
 
     def _decided(self, stage: Stage) -> _Sighting:

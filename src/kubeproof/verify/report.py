@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kubeproof.verify import junit, page
 from kubeproof.verify.claims import Catalogue, Claim
 
 SCHEMA = "kubeproof.report/1"
@@ -143,8 +144,6 @@ class Circumstances:
     only: Sequence[str]
     inventory: str
     cluster: Mapping[str, Any]
-    observed: Mapping[str, Any] = field(default_factory=dict)
-    """More that was seen, by the document's keys for it."""
 
 
 def document(results: Results, circumstances: Circumstances) -> dict[str, Any]:
@@ -163,7 +162,6 @@ def document(results: Results, circumstances: Circumstances) -> dict[str, Any]:
         "counts": {verdict.value: count for verdict, count in results.counts.items()},
         "problems": list(results.problems),
         "warnings": [],
-        **circumstances.observed,
         "components": [
             {
                 "id": component.id,
@@ -177,10 +175,36 @@ def document(results: Results, circumstances: Circumstances) -> dict[str, Any]:
 
 
 def write(report: Mapping[str, Any], path: Path) -> None:
-    """Write a report in one step: a reader never finds half of one."""
+    """Write a report."""
+    _write(path, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+
+
+def page_path(path: Path) -> Path:
+    """Where the page of the report at ``path`` goes."""
+    return path.with_suffix(".html")
+
+
+def junit_path(path: Path) -> Path:
+    """Where its JUnit XML goes."""
+    return path.with_suffix(".xml")
+
+
+def write_page(report: Mapping[str, Any], path: Path) -> None:
+    """Write the page of a report."""
+    _write(path, page.render(report))
+
+
+def write_junit(report: Mapping[str, Any], path: Path) -> None:
+    """Write a report for CI systems."""
+    _write(path, junit.render(report))
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file in one step: a reader never finds half of one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.new")
-    fresh.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    # What is no character, half of a pair for example, is still shown.
+    fresh.write_text(text, encoding="utf-8", errors="backslashreplace")
     fresh.replace(path)
 
 

@@ -104,7 +104,10 @@ def logged(log: str, pod_uid: str) -> list[Request]:
 def _created(host: Host, pod_uid: str) -> list[Request]:
     infos, _ = _documents(host.run(_LIST, pod_uid))
     made = {"sandbox": "RunPodSandbox", "container": "CreateContainer"}
-    found = [Request(made[info["Labels"]["io.cri-containerd.kind"]], info["CreatedAt"], "its record") for info in infos]
+    found = [
+        Request(made[info["Labels"]["io.cri-containerd.kind"]], info["CreatedAt"], "containerd's containers")
+        for info in infos
+    ]
     return sorted(found, key=lambda request: request.at)
 
 

@@ -6,8 +6,7 @@ import shutil
 import sys
 import textwrap
 from collections import Counter
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from kubeproof.verify import pod_way_drawing
@@ -61,8 +60,8 @@ class Board:
         seconds = sum(test.seconds for test in self._results.of(claim).tests)
         self._show(self._results.of(claim), f"{seconds:.1f} s")
 
-    def finish(self, circumstances: Circumstances, path: Path) -> None:
-        """Show what was not proven, what is wrong, and the verdict."""
+    def finish(self, circumstances: Circumstances, written: Mapping[str, str]) -> None:
+        """Show what was not proven, what is wrong, the verdict, and where the report is, by its forms."""
         self._pod_way()
         self._not_proven()
         wrong = [each for each in self._results.claims if each.verdict in {Verdict.REFUTED, Verdict.BLOCKED}]
@@ -79,7 +78,10 @@ class Board:
             f"{counts[Verdict.NOT_PROVEN]} not proven here, of {sum(counts.values())} claims at level "
             f"{circumstances.level}, in {circumstances.seconds:.1f} s"
         )
-        self._writer.write_line(f"Report: {path}")
+        for warning in self._results.sections.get("warnings", []):
+            self._writer.write_line(f"warning: {warning}", yellow=True)
+        for form, place in written.items():
+            self._writer.write_line(f"{form + ':':<8}{place}")
 
     def _show(self, result: ClaimResult, time: str = "") -> None:
         sign, plain_sign, colour = _SIGNS[result.verdict]

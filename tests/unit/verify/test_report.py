@@ -119,7 +119,7 @@ def show(results: Results, circumstances: Circumstances, incoming: list[TestResu
     for each in incoming:
         results.tests.append(each)
         board.result(each)
-    board.finish(circumstances, Path("report.json"))
+    board.finish(circumstances, {"Report": "report.html", "JSON": "report.json"})
     return lines
 
 
