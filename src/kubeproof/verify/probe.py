@@ -67,7 +67,7 @@ def _http(
         connection.close()
 
 
-def _spread(url: str, count: int, ca: str, timeout: float = 5.0) -> list[dict[str, Any]]:
+def _spread(url: str, count: int, ca: str, timeout: float = 5.0) -> dict[str, Any]:
     """Requests over so many connections at a time; the digest of the certificate that each met at the other end."""
     parts = urllib.parse.urlsplit(url)
     context = ssl.create_default_context(cafile=ca)
@@ -89,7 +89,7 @@ def _spread(url: str, count: int, ca: str, timeout: float = 5.0) -> list[dict[st
     finally:
         for connection in connections:
             connection.close()
-    return answers
+    return {"answers": answers}
 
 
 def _datagram(address: str, port: int, data: str, timeout: float = 2.0) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import httpx
 
 from kubeproof.verify import disruption
-from kubeproof.verify.api import Api, ApiError
+from kubeproof.verify.api import Api, ApiError, NotObserved
 from kubeproof.verify.cluster import AUTHORITY, Cluster, NotObservable
 from kubeproof.verify.hosts import Host, each
 from kubeproof.verify.objects import Object
@@ -69,7 +69,8 @@ def leader_killed(lab: Cluster, component: str) -> Iterator[Takeover]:
     before = lease(lab.api, component)
     candidates = {host.name: host for host in several_control_plane_hosts(lab)}
     leader = holder(before)
-    assert leader in candidates, f"{component}'s lease is held by {leader or 'nobody'}, which is no control-plane host"
+    if leader not in candidates:
+        raise NotObserved(f"{component}'s lease is held by {leader or 'nobody'}, which is no control-plane host")
     seconds = int(before["spec"]["leaseDurationSeconds"])
     with disruption.killed(candidates[leader], component):
         start = time.monotonic()
@@ -83,9 +84,10 @@ def _await_successor(lab: Cluster, component: str, leader: str, patience: float)
         found = holder(lease(lab.api, component))
         if found not in {"", leader}:
             return found
-        assert time.monotonic() < deadline, (
-            f"{patience:.0f} s after the {component} of {leader} was killed nobody else has taken its lease"
-        )
+        if time.monotonic() > deadline:
+            raise NotObserved(
+                f"{patience:.0f} s after the {component} of {leader} was killed nobody has taken its lease"
+            )
         time.sleep(_POLL_SECONDS)
 
 
@@ -96,7 +98,7 @@ def servers_reached(lab: Cluster, hosts: tuple[Host, ...]) -> dict[str, dict[str
     url = f"https://127.0.0.1:{lab.settings['cluster_balancer_port']}/version"
 
     def ask(host: Host) -> dict[str, int]:
-        answers = host.probe({"do": "spread", "url": url, "count": count, "ca": AUTHORITY})[0]
+        answers = host.probe({"do": "spread", "url": url, "count": count, "ca": AUTHORITY})[0]["answers"]
         found: dict[str, int] = {}
         for answer in answers:
             server = certificates.get(answer.get("certificate", ""), answer.get("error", "a stranger"))
@@ -109,7 +111,7 @@ def servers_reached(lab: Cluster, hosts: tuple[Host, ...]) -> dict[str, dict[str
 def _digest_of(lab: Cluster, host: Host) -> str:
     port = next(port for address, port in lab.api_servers if address == host.address)
     url = f"https://{host.address}:{port}/version"
-    answer = lab.hosts.all[0].probe({"do": "spread", "url": url, "count": 1, "ca": AUTHORITY})[0][0]
+    answer = lab.hosts.all[0].probe({"do": "spread", "url": url, "count": 1, "ca": AUTHORITY})[0]["answers"][0]
     return str(answer.get("certificate", ""))
 
 
