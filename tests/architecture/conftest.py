@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from tests.architecture.outage import Outage, observe
 
 from kubeproof.verify import objects
 from kubeproof.verify.api import Api
@@ -84,3 +85,9 @@ def going(lab: Cluster, api: Api, work: Workspace) -> Iterator[Departure]:
         api.create(manifest)
     with departing(api, lab.etcd, namespace) as departure:
         yield departure
+
+
+@pytest.fixture(scope="session")
+def outage(lab: Cluster, api: Api, setting: Setting) -> Outage:
+    """A node dies, once, for all claims that say what then happens."""
+    return observe(lab, api, setting)

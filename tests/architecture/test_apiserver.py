@@ -8,25 +8,32 @@ import datetime
 import json
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from kubeproof.verify import certificates, disruption, objects, redundancy, sockets
-from kubeproof.verify.api import Api
+from kubeproof.verify import accounts, certificates, disruption, objects, redundancy, sockets
+from kubeproof.verify.accounts import Rule
+from kubeproof.verify.api import Api, ApiError, NotObserved
 from kubeproof.verify.cluster import AUTHORITY, CREDENTIALS, Cluster, ComponentCredentials, NotObservable
 from kubeproof.verify.evidence import Evidence
 from kubeproof.verify.hosts import Host, each
 from kubeproof.verify.kubeconfig import Access, Anonymous, Credentials, Token
 from kubeproof.verify.objects import Object
-from kubeproof.verify.pods import Pod, Setting
-from kubeproof.verify.workloads import prepared
-from kubeproof.verify.workspace import Workspace
+from kubeproof.verify.operators import Operator
+from kubeproof.verify.pods import Blocked, Pod, Setting
+from kubeproof.verify.workloads import early, prepared
+from kubeproof.verify.workspace import RESOURCE_DOMAIN, Workspace
 
 # Kubelets renew their leases every ten seconds, and may have to find another server first.
 _MISSED_SECONDS = 60.0
 _REVIEW = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+_NEW_KIND_SECONDS = 20.0
+_RECONCILED_SECONDS = 15.0
+# The garbage collector looks for new kinds of objects every 30 seconds.
+_COLLECTED_SECONDS = 60.0
 
 
 def _config_map(namespace: str, name: str, **data: str) -> Object:
@@ -377,6 +384,130 @@ def _account(namespace: str) -> Object:
     return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": namespace}}
 
 
+@early
+def greetings(api: Api, work: Workspace, namespace: str) -> Iterator[Operator]:
+    """A kind of objects that is new to the API, and an operator for it, with a first object."""
+    definition = _definition(f"{work.run_id}.{RESOURCE_DOMAIN}")
+    work.cluster_wide(definition)
+    try:
+        api.observe_one(
+            definition,
+            lambda item: objects.holds(item, "Established"),
+            what=f"kind {objects.name(definition)} established",
+            timeout=_NEW_KIND_SECONDS,
+        )
+    except NotObserved as error:
+        raise Blocked("apiserver", str(error)) from None
+    operator = Operator(api, namespace, definition["spec"]["group"])
+    accounts.account(api, namespace, operator.ACCOUNT)
+    accounts.allow(
+        api,
+        namespace,
+        operator.ACCOUNT,
+        [
+            Rule(("get", "list", "watch"), ("greetings",), operator.group),
+            Rule(("patch",), ("greetings/status",), operator.group),
+            Rule(("create", "patch"), ("configmaps",)),
+        ],
+    )
+    with api.using(Token(accounts.token(api, namespace, operator.ACCOUNT))) as own, operator.at_work(own):
+        # Until it is served, which is a moment after it is established, a new kind is not found.
+        _await_served(api, operator)
+        operator.greet("early", "world")
+        yield operator
+
+
+@pytest.mark.claim("api-extensible")
+def test_objects_of_a_new_kind_are_validated_and_stored(lab: Cluster, greetings: Operator, evidence: Evidence) -> None:
+    refused = greetings.submit("invalid", {"whom": 7})
+    evidence["invalid"] = {"status": refused.status, "fields": refused.fields, "message": refused.message}
+    assert refused.status == 422, f"an object that its schema rules out is answered {refused.status}, not 422"
+    assert "spec.whom" in refused.fields, f"the refusal does not name the field spec.whom: {refused.message}"
+    assert lab.etcd.get(greetings.etcd_key("invalid")) is None, "a refused object is in etcd nevertheless"
+    created = greetings.greet("stored", "etcd")
+    stored = lab.etcd.get(greetings.etcd_key("stored"))
+    assert stored, f"etcd has no key {greetings.etcd_key('stored')} after the API server acknowledged it"
+    evidence["key"], evidence["revision"] = stored.key, stored.created
+    assert stored.created == objects.revision(created), (
+        f"the API server returned revision {objects.revision(created)}, etcd has {stored.created}"
+    )
+    assert b'"etcd"' in stored.value, "etcd's value does not have the object's data"
+    evidence.headline = f"422 naming spec.whom; a valid one at {stored.key}"
+
+
+@pytest.mark.claim("api-extensible")
+def test_an_operator_acts_on_objects_of_a_new_kind(
+    api: Api, namespace: str, greetings: Operator, evidence: Evidence
+) -> None:
+    name = "acted-on"
+    seconds: list[float] = []
+    for whom in ("operator", "operator, again"):
+        start = time.monotonic()
+        if seconds:
+            api.patch(f"{greetings.collection}/{name}", {"spec": {"whom": whom}})
+        else:
+            greetings.greet(name, whom)
+        found = greetings.await_greeted(name, whom, _RECONCILED_SECONDS)
+        seconds.append(round(time.monotonic() - start, 2))
+    made = api.get(f"{objects.core(namespace, 'configmaps')}/{name}")
+    evidence["object"] = {"spec": found["spec"], "status": found["status"]}
+    evidence["made by the operator"] = {"data": made["data"], "by": made["metadata"]["managedFields"][0]["manager"]}
+    evidence["seconds"] = dict(zip(("created", "changed"), seconds, strict=True))
+    assert made["data"] == {"greeting": "Hello, operator, again!"}, (
+        f"what the operator wrote is not kept: {made['data']}"
+    )
+    assert found["spec"] == {"whom": "operator, again"}, f"a write of the status has changed the rest: {found['spec']}"
+    evidence.headline = f"operator acts on a new object after {seconds[0]} s, on a change after {seconds[1]} s"
+
+
+@pytest.mark.claim("api-extensible")
+@pytest.mark.late
+def test_what_an_operator_makes_goes_with_its_object(
+    api: Api, namespace: str, greetings: Operator, evidence: Evidence
+) -> None:
+    greetings.await_greeted("early", "world", _RECONCILED_SECONDS)
+    start = time.monotonic()
+    api.delete(f"{greetings.collection}/early")
+    made = _config_map(namespace, "early")
+    api.observe_gone(made, what="what the operator made goes with its object", timeout=_COLLECTED_SECONDS)
+    seconds = time.monotonic() - start
+    evidence["seconds"] = round(seconds, 2)
+    evidence.headline = f"what it made is gone {seconds:.1f} s after its object"
+
+
+def _definition(group: str) -> Object:
+    properties = {
+        "spec": {
+            "type": "object",
+            "required": ["whom"],
+            "properties": {"whom": {"type": "string", "minLength": 1}},
+        },
+        "status": {"type": "object", "properties": {"greeted": {"type": "string"}}},
+    }
+    version = {
+        "name": "v1",
+        "served": True,
+        "storage": True,
+        "subresources": {"status": {}},
+        "schema": {"openAPIV3Schema": {"type": "object", "required": ["spec"], "properties": properties}},
+    }
+    names = {"plural": "greetings", "singular": "greeting", "kind": "Greeting", "listKind": "GreetingList"}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"greetings.{group}"},
+        "spec": {"group": group, "scope": "Namespaced", "names": names, "versions": [version]},
+    }
+
+
+def _await_served(api: Api, operator: Operator) -> None:
+    deadline = time.monotonic() + _NEW_KIND_SECONDS
+    while (answer := api.request("GET", operator.collection)).status != 200:
+        if time.monotonic() > deadline:
+            raise ApiError(answer)
+        time.sleep(0.1)
+
+
 def _ask_etcd(host: Host, who: ComponentCredentials, endpoints: list[str]) -> list[dict[str, Any]]:
     request = {"do": "http", "method": "POST", "body": json.dumps({"key": "Lw=="}), "cert": who.cert, "key": who.key}
     return host.probe(*({**request, "url": f"{url}/v3/kv/range"} for url in endpoints))
@@ -394,10 +525,8 @@ def _self_review() -> Object:
 
 
 def _service_account_token(api: Api, namespace: str, account: str) -> str:
-    manifest = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account, "namespace": namespace}}
-    api.create(manifest)
-    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 600}}
-    return str(api.request("POST", f"{objects.path(manifest)}/token", request).required()["status"]["token"])
+    accounts.account(api, namespace, account)
+    return accounts.token(api, namespace, account)
 
 
 def _altered(token: str) -> str:

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from tests.architecture.outage import Outage
 
 from kubeproof import process
 from kubeproof.commands import kubectl
@@ -19,6 +20,9 @@ from kubeproof.verify.pods import Setting
 
 _SCHEDULED_SECONDS = 15.0
 _COMMAND_SECONDS = 60.0
+# From a node's death to the last request that is still sent to what ran there: the time that it may be silent before it
+# is given up, 40 seconds where nothing else is configured, and what it takes to tell all others.
+_ERROR_SECONDS = 70.0
 
 
 @pytest.mark.claim("masters-unscheduled")
@@ -88,3 +92,23 @@ def test_a_users_first_commands(lab: Cluster, kubeconfig_path: Path, setting: Se
     assert all(objects.holds(node, "Ready") for node in nodes), "not all nodes are ready"
     assert {objects.name(node) for node in nodes} == {node.name for node in lab.nodes}, "kubectl shows other nodes"
     evidence.headline = f"hello-minikube runs, cluster-info and {len(nodes)} nodes are shown"
+
+
+@pytest.mark.claim("node-loss")
+def test_an_application_outlives_a_node(outage: Outage, evidence: Evidence) -> None:
+    failed, requests = outage.failed, outage.requests
+    last = max((request.over for request in failed), default=outage.cut) - outage.cut
+    after = [request for request in requests if request.sent - outage.cut > last]
+    evidence["node"] = outage.node
+    evidence["requests while it was gone"] = outage.traffic.told() | {"requests": len(requests), "failed": len(failed)}
+    evidence["last error after seconds"] = round(last, 1)
+    evidence["answered after the last error"] = len(after)
+    assert len(failed) < len(requests), f"with {outage.node} the whole application is gone: {failed[0].error}"
+    assert last <= _ERROR_SECONDS, (
+        f"requests to an application with pods elsewhere still fail {last:.0f} s after {outage.node} died: "
+        f"{failed[-1].error}"
+    )
+    assert after, f"no request was answered after the last error, {last:.0f} s after {outage.node} died"
+    evidence.headline = (
+        f"{outage.node} cut off: {len(failed)} of {len(requests)} requests failed, the last after {last:.0f} s"
+    )

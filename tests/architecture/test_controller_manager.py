@@ -3,25 +3,49 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from tests.architecture.outage import Outage
 
 from kubeproof.verify import objects, redundancy, runtime
-from kubeproof.verify.api import Api
-from kubeproof.verify.cluster import AUTHORITY, Cluster
+from kubeproof.verify.api import Api, NotObserved
+from kubeproof.verify.cluster import AUTHORITY, Cluster, NotObservable
+from kubeproof.verify.disruption import stopped_everywhere
 from kubeproof.verify.evidence import Evidence
 from kubeproof.verify.objects import Object
-from kubeproof.verify.pods import Pod, Setting, is_running
-from kubeproof.verify.workloads import Workloads, prepared_together
-from kubeproof.verify.workspace import Departure, Workspace, keys_of
+from kubeproof.verify.pods import HTTP_PORT, Blocked, Pod, Setting, is_ready, is_running
+from kubeproof.verify.traffic import Request, Traffic
+from kubeproof.verify.workloads import Workloads, early, prepared_together
+from kubeproof.verify.workspace import Departure, Workspace, keys_of, unlabel_node
 
 _LOOP_SECONDS = 20.0
 # One that has just taken over fills its caches first.
 _INHERITED_SECONDS = 40.0
 _REPLICAS = 2
 _GRPC_PORT = 5000
+# A loop whose process comes back waits until the lease of the one that went has run out.
+_BACK_SECONDS = 60.0
+# As long as nothing is to happen.
+_QUIET_SECONDS = 5.0
+_ROLLOUT_SECONDS = 90.0
+# A server goes on answering until every node has heard that it goes.
+_GOODBYE_SECONDS = 5
+_REVISION = "deployment.kubernetes.io/revision"
+_TEMPLATE_HASH = "pod-template-hash"
+# Of the nodes of a large cluster only so many get a pod of the DaemonSet.
+_MAX_NODES = 4
+_JOB_SECONDS = 60.0
+_COMPLETIONS, _PARALLELISM, _BACKOFF_LIMIT = 3, 2, 1
+_MINUTE_SECONDS = 75.0
+# Of a minute's beginning; the CronJob's controller is told by its clock, and has one Job to create.
+_PUNCTUAL_SECONDS = 10.0
+_SCHEDULED = "batch.kubernetes.io/cronjob-scheduled-timestamp"
 # Past the links to it, which belong to the pod's user: root may not follow those where anybody may put some.
 _TOKENS = "/var/run/secrets/kubernetes.io/serviceaccount/..data"
 
@@ -186,6 +210,339 @@ def test_when_the_acting_controller_manager_is_killed_another_acts(
         f"killed on {takeover.before}, {takeover.after} took over after {takeover.seconds} s of a lease of "
         f"{takeover.lease_seconds} s, and acts"
     )
+
+
+@pytest.mark.claim("ctl-loop")
+def test_what_happened_while_the_loops_were_away_is_repaired(
+    lab: Cluster, api: Api, workloads: Workloads, setting: Setting, evidence: Evidence
+) -> None:
+    labels = {"app": "unattended"}
+    manifest = _owner(setting, "ReplicaSet", "unattended", labels, [setting.container("pause", ["pause"])])
+    api.create(manifest)
+    pods, selected = objects.core(setting.namespace, "pods"), {"labelSelector": "app=unattended"}
+    before = _await_pods(api, pods, _REPLICAS, "pods of a ReplicaSet", selected)
+    workloads.await_all(before, is_running)
+    lost = before[0]
+    with stopped_everywhere(lab.control_plane, "kube-controller-manager"):
+        api.delete(f"{pods}/{objects.name(lost)}")
+        replaced = _happens(api, pods, lambda items: _new(items, before), selected)
+    start = time.monotonic()
+    after = api.observe(
+        pods,
+        lambda items: len(_staying(items)) == _REPLICAS and lost["metadata"]["uid"] not in _uids(_staying(items)),
+        what="a pod that was deleted while no controller manager ran is replaced when it runs again",
+        timeout=_BACK_SECONDS,
+        **selected,
+    )
+    seconds = time.monotonic() - start
+    evidence["deleted"] = objects.name(lost)
+    evidence["then there were"] = [objects.name(item) for item in after]
+    evidence["seconds after the start"] = round(seconds, 2)
+    assert not replaced, f"a pod of the ReplicaSet appeared though no controller manager runs: {replaced}"
+    evidence.headline = (
+        f"deleted while no loop ran: gone for {_QUIET_SECONDS:.0f} s; replaced {seconds:.0f} s after the loops began"
+    )
+
+
+@dataclass
+class Rollout:
+    """What was seen of a Deployment that was rolled forward and back, under requests without a pause."""
+
+    traffic: Traffic
+    revisions: list[dict[str, str]] = field(default_factory=list)
+    """The templates' hashes of the revisions: at first, after the update, and after it was undone."""
+    templates: list[Object] = field(default_factory=list)
+    pods: list[list[str]] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+
+    @property
+    def failed(self) -> list[Request]:
+        """The requests that were not answered."""
+        return self.traffic.failed
+
+
+@early
+def rollout(lab: Cluster, api: Api, setting: Setting) -> Iterator[Future[Rollout]]:
+    """A Deployment on its way to another revision and back, while other claims are looked at."""
+    labels = {"app": "rolled"}
+    probe = {"httpGet": {"path": "/readyz", "port": HTTP_PORT}, "periodSeconds": 1}
+    server = setting.server("server", readinessProbe=probe)
+    server["args"].append(f"--delay-shutdown={_GOODBYE_SECONDS}")
+    manifest = _owner(setting, "Deployment", "rolled", labels, [server])
+    manifest["spec"]["strategy"] = {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
+    manifest["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = 3 * _GOODBYE_SECONDS
+    api.create(manifest)
+    service = api.create(setting.service("rolled", labels, type="NodePort"))
+    address, port = lab.nodes[0].address, service["spec"]["ports"][0]["nodePort"]
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(_roll, api, manifest, Traffic(address, port, "hostname", timeout=5))
+
+
+def _roll(api: Api, manifest: Object, traffic: Traffic) -> Rollout:
+    seen = Rollout(traffic)
+    start = time.monotonic()
+    _await_rollout(api, manifest, "a new Deployment is rolled out")
+    with traffic:
+        if not traffic.await_answer(_LOOP_SECONDS):
+            raise Blocked("kube-proxy", f"the Deployment's service does not answer: {traffic.told()}")
+        traffic.forget()
+        _note(api, manifest, seen, start)
+        for template in ({"metadata": {"annotations": {"revision": "second"}}}, None):
+            start = time.monotonic()
+            # To undo is to give the first revision's template once more; its ReplicaSet is then used again.
+            change = {"template": template} if template else {"template": {"metadata": {"annotations": None}}}
+            api.patch(objects.path(manifest), {"spec": change})
+            _await_rollout(api, manifest, "a changed Deployment is rolled out" if template else "it is rolled back")
+            _note(api, manifest, seen, start)
+    return seen
+
+
+def _await_rollout(api: Api, manifest: Object, what: str) -> None:
+    def complete(item: Object) -> bool:
+        status = item["status"]
+        counts = {status.get(f"{kind}eplicas", 0) for kind in ("r", "updatedR", "readyR", "availableR")}
+        return status.get("observedGeneration") == item["metadata"]["generation"] and counts == {_REPLICAS}
+
+    api.observe_one(manifest, complete, what=what, timeout=_ROLLOUT_SECONDS)
+
+
+def _note(api: Api, manifest: Object, seen: Rollout, start: float) -> None:
+    namespace = manifest["metadata"]["namespace"]
+    sets = api.items(f"/apis/apps/v1/namespaces/{namespace}/replicasets", labelSelector="app=rolled")
+    used = [each for each in sets if each["spec"]["replicas"]]
+    seen.revisions.append(
+        {each["metadata"]["annotations"][_REVISION]: each["metadata"]["labels"][_TEMPLATE_HASH] for each in sets}
+    )
+    seen.templates.append(api.get(objects.path(manifest))["spec"]["template"])
+    pods = _staying(api.items(objects.core(namespace, "pods"), labelSelector="app=rolled"))
+    hashes = {each["metadata"]["labels"][_TEMPLATE_HASH] for each in used}
+    seen.pods.append([objects.name(pod) for pod in pods if pod["metadata"]["labels"][_TEMPLATE_HASH] in hashes])
+    seen.seconds.append(round(time.monotonic() - start, 1))
+
+
+@pytest.mark.claim("ctl-deployment")
+def test_a_deployment_rolls_forward_and_back_without_a_failed_request(
+    rollout: Future[Rollout], evidence: Evidence
+) -> None:
+    seen = rollout.result()
+    first, second, third = seen.revisions
+    told = seen.traffic.told()
+    evidence["requests"] = told
+    evidence["revisions, and their templates' hashes"] = seen.revisions
+    evidence["seconds"] = dict(zip(("first", "forward", "back"), seen.seconds, strict=True))
+    assert not seen.failed, (
+        f"{len(seen.failed)} of {told['requests']} requests failed while the Deployment was rolled: "
+        f"{seen.failed[0].error}"
+    )
+    silent = [names for names in seen.pods if not set(names) & told["answered by"].keys()]
+    assert not silent, f"no request was answered by {silent[0]}, of whom the Deployment then consisted"
+    assert list(first) == ["1"], f"a new Deployment has revisions {sorted(first)}, not 1"
+    assert second.get("1") == first["1"], f"revision 1 was not kept to go back to: {second}"
+    assert second.get("2") not in {None, first["1"]}, f"a change of the template is no revision of its own: {second}"
+    assert third.get("3") == first["1"], f"revision 3 is not the first one again: {third}"
+    assert seen.templates[2] == seen.templates[0], "the template after the rollback is not that of revision 1"
+    evidence.headline = (
+        f"forward in {seen.seconds[1]:.0f} s, back in {seen.seconds[2]:.0f} s; {told['requests']} requests, none failed"
+    )
+
+
+@early
+def everywhere(lab: Cluster, api: Api, work: Workspace, setting: Setting) -> str:
+    """A DaemonSet for nodes with a label, which all but one of the nodes that are looked at have; the label."""
+    label = f"{work.resource}-member"
+    labels = {"app": "everywhere"}
+    if len(lab.nodes) < 2:
+        raise NotObservable("it takes a second node to see one join")
+    for node in lab.nodes[:_MAX_NODES][:-1]:
+        work.label_node(node.name, label)
+    manifest = _owner(setting, "DaemonSet", "everywhere", labels, [setting.container("pause", ["pause"])])
+    manifest["spec"]["template"]["spec"] |= {"nodeSelector": {label: ""}, "tolerations": [{"operator": "Exists"}]}
+    api.create(manifest)
+    return label
+
+
+@pytest.mark.claim("ctl-daemonset")
+def test_a_daemonset_has_a_pod_on_each_node_and_on_one_that_joins(
+    lab: Cluster, api: Api, work: Workspace, setting: Setting, everywhere: str, evidence: Evidence
+) -> None:
+    nodes = [node.name for node in lab.nodes[:_MAX_NODES]]
+    members, newcomer = nodes[:-1], nodes[-1]
+    pods, selected = objects.core(setting.namespace, "pods"), {"labelSelector": "app=everywhere"}
+
+    def await_on(expected: list[str], what: str) -> float:
+        start = time.monotonic()
+        items = api.observe(
+            pods,
+            lambda items: sorted(_places(items)) == sorted(expected) and all(map(is_ready, items)),
+            what=what,
+            timeout=_LOOP_SECONDS,
+            **selected,
+        )
+        evidence[what] = {objects.name(item): item["spec"]["nodeName"] for item in items}
+        return round(time.monotonic() - start, 1)
+
+    await_on(members, f"one pod of the DaemonSet runs on each of {', '.join(members)}")
+    work.label_node(newcomer, everywhere)
+    joined = await_on(nodes, f"one runs on {newcomer}, too, which has joined")
+    unlabel_node(api, newcomer, everywhere)
+    left = await_on(members, f"none runs on {newcomer} any more, which has left")
+    evidence["seconds"] = {"joined": joined, "left": left}
+    evidence.headline = f"one pod on each of {len(members)} nodes; on one more {joined} s after it joined"
+
+
+@early
+def jobs(api: Api, setting: Setting) -> None:
+    """A Job whose pods succeed, and one whose pods fail."""
+    for name, arguments, spec in (
+        ("succeeding", ["entrypoint-tester"], {"completions": _COMPLETIONS, "parallelism": _PARALLELISM}),
+        ("failing", ["no-such-command"], {"backoffLimit": _BACKOFF_LIMIT}),
+    ):
+        api.create(_batch("Job", setting, name, _job_spec(setting, name, arguments) | spec))
+
+
+@early
+def every_minute(api: Api, setting: Setting) -> Object:
+    """A CronJob that is due every minute."""
+    template = {"spec": _job_spec(setting, "every-minute", ["entrypoint-tester"])}
+    spec = {"schedule": "* * * * *", "concurrencyPolicy": "Forbid", "jobTemplate": template}
+    return api.create(_batch("CronJob", setting, "every-minute", spec))
+
+
+@pytest.mark.claim("ctl-job")
+@pytest.mark.usefixtures("jobs")
+def test_a_job_runs_to_completion(api: Api, setting: Setting, evidence: Evidence) -> None:
+    done = _await_job(api, setting, "succeeding", "Complete")
+    pods = _pods_of_job(api, setting, "succeeding")
+    evidence["status"] = {key: done["status"].get(key) for key in ("succeeded", "startTime", "completionTime")}
+    evidence["pods"] = pods
+    assert done["status"]["succeeded"] == _COMPLETIONS, (
+        f"a Job of {_COMPLETIONS} completions is complete after {done['status']['succeeded']}"
+    )
+    succeeded = [name for name, phase in pods.items() if phase == "Succeeded"]
+    assert len(succeeded) == _COMPLETIONS, f"a Job of {_COMPLETIONS} completions is complete with pods {pods}"
+    evidence.headline = f"{_COMPLETIONS} of {_COMPLETIONS} pods succeeded, then complete"
+
+
+@pytest.mark.claim("ctl-job")
+@pytest.mark.late
+@pytest.mark.usefixtures("jobs")
+def test_a_job_that_fails_is_given_up(api: Api, setting: Setting, evidence: Evidence) -> None:
+    done = _await_job(api, setting, "failing", "Failed")
+    pods = _pods_of_job(api, setting, "failing")
+    why = objects.condition(done, "Failed")
+    evidence["reason"], evidence["pods"] = why.get("message"), pods
+    assert why.get("reason") == "BackoffLimitExceeded", f"the Job failed for another reason: {why.get('message')}"
+    assert len(pods) == _BACKOFF_LIMIT + 1, f"a Job that may be tried {_BACKOFF_LIMIT} times again had pods {pods}"
+    evidence.headline = f"given up after {len(pods)} failures"
+
+
+@pytest.mark.claim("ctl-job")
+@pytest.mark.late
+def test_a_cronjob_is_on_time(api: Api, setting: Setting, every_minute: Object, evidence: Evidence) -> None:
+    uid = every_minute["metadata"]["uid"]
+
+    def of_it(items: list[Object]) -> list[Object]:
+        return [item for item in items if uid in {each["uid"] for each in item["metadata"].get("ownerReferences", [])}]
+
+    path = f"/apis/batch/v1/namespaces/{setting.namespace}/jobs"
+    found = of_it(
+        api.observe(
+            path,
+            lambda items: bool(of_it(items)),
+            what="a CronJob that is due every minute creates a Job",
+            timeout=_MINUTE_SECONDS,
+        )
+    )
+    job = min(found, key=lambda item: str(item["metadata"]["creationTimestamp"]))
+    api.patch(objects.path(every_minute), {"spec": {"suspend": True}})
+    due = datetime.datetime.fromisoformat(job["metadata"]["annotations"][_SCHEDULED])
+    created = datetime.datetime.fromisoformat(job["metadata"]["creationTimestamp"])
+    late = (created - due).total_seconds()
+    evidence["due"], evidence["created"] = due.isoformat(), created.isoformat()
+    submitted = datetime.datetime.fromisoformat(every_minute["metadata"]["creationTimestamp"])
+    assert due.second == 0, f"a Job of a CronJob that is due on the minute was scheduled for {due.time()}"
+    assert due >= submitted, f"the CronJob is of {submitted.time()}, and its Job was due before that, at {due.time()}"
+    assert (due - submitted).total_seconds() <= 60, f"a minute was left out: {submitted.time()}, then {due.time()}"
+    assert 0 <= late <= _PUNCTUAL_SECONDS, f"the Job that was due at {due.time()} was created {late:.0f} s later"
+    evidence.headline = f"the CronJob's Job due at {due.time()} created {late:.0f} s later"
+
+
+@pytest.mark.claim("ctl-node")
+def test_what_ran_on_a_dead_node_runs_elsewhere(outage: Outage, evidence: Evidence) -> None:
+    evidence["node"] = outage.node
+    evidence["seconds after it was cut off"] = outage.times
+    evidence["on it at first"], evidence["elsewhere later"] = outage.lost, outage.replacements
+    assert outage.not_ready, f"node {outage.node} was cut off, and is not said to be gone: {outage.trouble}"
+    assert outage.evicted, f"pods on {outage.node}, which is dead, are not evicted: {outage.trouble}"
+    assert outage.replaced, f"what ran on {outage.node}, which is dead, does not run elsewhere: {outage.trouble}"
+    evidence.headline = (
+        f"{outage.node} cut off: not ready after {outage.not_ready:.0f} s, its pod evicted after "
+        f"{outage.evicted:.0f} s, another one ready elsewhere after {outage.replaced:.0f} s"
+    )
+
+
+def _owner(setting: Setting, kind: str, name: str, labels: dict[str, str], containers: list[Object]) -> Object:
+    """An owner of pods, of the apps group."""
+    spec: Object = {
+        "selector": {"matchLabels": labels},
+        "template": {"metadata": {"labels": labels}, "spec": setting.pod("", containers)["spec"]},
+    }
+    if kind != "DaemonSet":
+        spec["replicas"] = _REPLICAS
+    metadata = {"name": name, "namespace": setting.namespace}
+    return {"apiVersion": "apps/v1", "kind": kind, "metadata": metadata, "spec": spec}
+
+
+def _batch(kind: str, setting: Setting, name: str, spec: Object) -> Object:
+    return {
+        "apiVersion": "batch/v1",
+        "kind": kind,
+        "metadata": {"name": name, "namespace": setting.namespace},
+        "spec": spec,
+    }
+
+
+def _job_spec(setting: Setting, name: str, arguments: list[str]) -> Object:
+    pod = setting.pod("", [setting.container("once", arguments)], restartPolicy="Never")["spec"]
+    return {"template": {"metadata": {"labels": {"app": name}}, "spec": pod}}
+
+
+def _await_job(api: Api, setting: Setting, name: str, condition: str) -> Object:
+    return api.observe_one(
+        _batch("Job", setting, name, {}),
+        lambda item: objects.holds(item, condition),
+        what=f"Job {name} is {condition}",
+        timeout=_JOB_SECONDS,
+    )
+
+
+def _pods_of_job(api: Api, setting: Setting, name: str) -> dict[str, str]:
+    items = api.items(objects.core(setting.namespace, "pods"), labelSelector=f"batch.kubernetes.io/job-name={name}")
+    return {objects.name(item): item["status"]["phase"] for item in items}
+
+
+def _await_pods(api: Api, pods: str, count: int, what: str, selected: dict[str, str]) -> list[Object]:
+    try:
+        return api.observe(pods, lambda items: len(items) == count, what=what, timeout=_LOOP_SECONDS, **selected)
+    except NotObserved as error:
+        raise Blocked("controller-manager", str(error)) from None
+
+
+def _happens(api: Api, path: str, seen: Any, selected: dict[str, str]) -> list[str]:
+    """What should not happen, if it does while nothing is to happen."""
+    try:
+        items = api.observe(path, lambda items: bool(seen(items)), what="it", timeout=_QUIET_SECONDS, **selected)
+    except NotObserved:
+        return []
+    return [objects.name(item) for item in seen(items)]
+
+
+def _new(items: list[Object], before: list[Object]) -> list[Object]:
+    return [item for item in items if item["metadata"]["uid"] not in _uids(before)]
+
+
+def _places(items: list[Object]) -> list[str]:
+    return [item["spec"].get("nodeName", "") for item in items]
 
 
 def _config_map(namespace: str, name: str, **metadata: Any) -> Object:

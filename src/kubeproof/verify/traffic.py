@@ -74,6 +74,10 @@ class Traffic:
             time.sleep(_PAUSE)
         return False
 
+    def forget(self) -> None:
+        """Count from here on: what was sent before the address was served, for example, says nothing."""
+        self._requests.clear()
+
     def _send_all(self) -> None:
         while not self._over.is_set():
             self._requests.append(self._send())

@@ -75,7 +75,7 @@ def way(told: Any) -> Way | None:
     if not isinstance(told, Mapping) or not told.get("steps"):
         return None
     steps = list(told["steps"])
-    names = tuple(dict.fromkeys((*LANES, *(str(step["lane"]) for step in steps), *(_to(step) for step in steps))))
+    names = tuple(dict.fromkeys((*LANES, *(_lane(step) for step in steps), *(_to(step) for step in steps))))
     known = [name for name in names if name]
     lanes = {
         name: Lane(name, _SHORT.get(name, name), round(100 * (number + 0.5) / len(known), 2))
@@ -96,12 +96,16 @@ def way(told: Any) -> Way | None:
     )
 
 
+def _lane(step: Mapping[str, Any]) -> str:
+    return str(step["lane"]) or "somebody"
+
+
 def _to(step: Mapping[str, Any]) -> str:
     return str(step.get("to") or "")
 
 
 def _step(step: Mapping[str, Any], lanes: Mapping[str, Lane], start: float, before: float) -> Step:
-    at, lane, to = float(step["at_ms"]), str(step["lane"]), _to(step)
+    at, lane, to = float(step["at_ms"]), _lane(step), _to(step)
     gap = max(0.0, at - before)
     uncertainty = float(step.get("uncertainty_ms") or 0)
     clock = str(step.get("clock") or "")
