@@ -59,6 +59,13 @@ options:
     description: Whether a running process may be restarted. If not, RV(restart_needed) says why it would have to be.
     type: bool
     default: true
+  state:
+    description:
+      - V(absent) stops the unit, and removes it and what is known of it. Its files are for others to remove, and the
+        manifest goes on naming it.
+    type: str
+    choices: [running, absent]
+    default: running
   gate:
     description:
       - What must be healthy before a running process is restarted, each like O(health); the others who share its duty.
@@ -366,6 +373,22 @@ def converge(module: AnsibleModule) -> Dict[str, Any]:
     return result
 
 
+def remove(module: AnsibleModule) -> Dict[str, Any]:
+    """See to it that the unit is not there; returns the module's result."""
+    unit = module.params["unit"]
+    systemd = Systemd(unit)
+    there = systemd.show()["LoadState"] != "not-found" or os.path.exists(UNITS + unit)
+    result = {"changed": there, "done": ["removed"] if there else [], "unit": unit, "restart_needed": ""}
+    if there and not module.check_mode:
+        require_remembered(unit)
+        systemd.call("disable", "--now", "--quiet", unit)
+        for path in (UNITS + unit, Record(unit).path):
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(path)
+        systemd.call("daemon-reload")
+    return result
+
+
 def main() -> None:
     """Ansible's entry."""
     module = AnsibleModule(
@@ -376,12 +399,13 @@ def main() -> None:
             "health": {"type": "dict", "default": {}},
             "timeout": {"type": "int", "default": 60},
             "restart": {"type": "bool", "default": True},
+            "state": {"type": "str", "choices": ["running", "absent"], "default": "running"},
             "gate": {"type": "list", "elements": "dict", "default": []},
         },
         supports_check_mode=True,
     )
     try:
-        module.exit_json(**converge(module))
+        module.exit_json(**(remove if module.params["state"] == "absent" else converge)(module))
     except (ServiceError, OSError) as error:
         module.fail_json(msg=str(error))
 
