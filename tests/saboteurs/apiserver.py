@@ -106,7 +106,6 @@ def invalid_objects_are_repaired(lab: Cluster) -> Iterator[None]:
     "api-conflict",
     breaks="An admission policy drops the version that a writer started from",
     says="(?s)stale resourceVersion is answered 200, not 409.*increments were acknowledged",
-    quick=True,
 )
 def last_writer_wins(lab: Cluster) -> Iterator[None]:
     drop = '[JSONPatch{op: "remove", path: "/metadata/resourceVersion"}]'
