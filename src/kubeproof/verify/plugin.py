@@ -287,6 +287,7 @@ def lab(described: Inventory, kubeconfig_path: Path, pytestconfig: pytest.Config
             recorder.results.sections |= {"certificates": certificates, "warnings": warnings}
             recorder.latencies["api"] = api.stopwatch.told()
     except KubeproofError as error:
+        pytestconfig.stash[_RECORDER].results.problems.append(f"nothing could be verified: {error}")
         pytest.exit(f"nothing could be verified: {error}", returncode=pytest.ExitCode.USAGE_ERROR)
 
 
