@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 
 from kubeproof.verify import etcd
@@ -122,5 +123,5 @@ def last_writer_wins(lab: Cluster) -> Iterator[None]:
 def keys_deleted_in_etcd(lab: Cluster) -> Iterator[None]:
     names = tuple(f"/{each}" for each in _WRITTEN_TO)
     program = _ERASER.format(pki=etcd.PKI, port=lab.settings["cluster_etcd_port"], names=names)
-    with running(lab.etcd.host, f"exec python3 -c '{program}'"):
+    with running(lab.etcd.host, f"exec python3 -c {shlex.quote(program)}"):
         yield
