@@ -51,7 +51,7 @@ _LEASES = "https://127.0.0.1:6443/apis/coordination.k8s.io/v1/namespaces/kube-sy
 _UNDO_NOW = """
 for timer in $(systemctl list-units --no-legend --plain --type=timer 'kubeproof-verify-undo-*' | cut -d' ' -f1); do
   systemctl start --wait "${timer%.timer}.service" || true
-  systemctl stop "$timer"
+  systemctl stop "$timer" 2>/dev/null || true
 done
 """
 _NET_TABLE = "kubeproof_saboteur"
