@@ -8,7 +8,15 @@ from collections.abc import Iterator
 from kubeproof.verify import etcd
 from kubeproof.verify.cluster import Cluster
 from kubeproof.verify.sabotage import saboteur
-from kubeproof.verify.tampering import admission, bound_to_cluster_admin, changed_file, etcdctl, everywhere, running
+from kubeproof.verify.tampering import (
+    admission,
+    bound_to_cluster_admin,
+    changed_file,
+    etcdctl,
+    everywhere,
+    flags,
+    running,
+)
 
 _AUTHENTICATION = "/etc/kubernetes/apiserver/authentication.yaml"
 _WRITTEN_TO = ("persistent", "watched")
@@ -124,4 +132,33 @@ def keys_deleted_in_etcd(lab: Cluster) -> Iterator[None]:
     names = tuple(f"/{each}" for each in _WRITTEN_TO)
     program = _ERASER.format(pki=etcd.PKI, port=lab.settings["cluster_etcd_port"], names=names)
     with running(lab.etcd.host, f"exec python3 -c {shlex.quote(program)}"):
+        yield
+
+
+@saboteur(
+    "api-extensible",
+    breaks="An admission policy takes the schema out of definitions of new kinds of objects",
+    says="that its schema rules out is answered 201, not 422",
+    quick=True,
+)
+def new_kinds_without_schema(lab: Cluster) -> Iterator[None]:
+    anything = '{"type": dyn("object"), "x-kubernetes-preserve-unknown-fields": dyn(true)}'
+    path = "/spec/versions/0/schema/openAPIV3Schema/properties/spec"
+    with admission(
+        lab.api,
+        "apiextensions.k8s.io/v1/customresourcedefinitions",
+        f'[JSONPatch{{op: "replace", path: "{path}", value: {anything}}}]',
+        matchConditions=[{"name": "ours", "expression": "object.metadata.name.endsWith('.verify.kubeproof.io')"}],
+    ):
+        yield
+
+
+@saboteur(
+    "api-extensible",
+    breaks="The controller manager runs without the loop that collects what has no owner any more",
+    says="what the operator made goes with its object: not within",
+)
+def nothing_is_collected(lab: Cluster) -> Iterator[None]:
+    loops = "--controllers=*,-garbage-collector-controller"
+    with everywhere(lab.control_plane, lambda host: flags(host, "kube-controller-manager", loops)):
         yield
