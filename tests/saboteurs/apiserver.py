@@ -98,7 +98,6 @@ def everybody_is_administrator(lab: Cluster) -> Iterator[None]:
     "api-validation",
     breaks="An admission policy repairs an invalid ConfigMap instead of having it refused",
     says="an invalid ConfigMap is answered 201, not 422",
-    quick=True,
 )
 def invalid_objects_are_repaired(lab: Cluster) -> Iterator[None]:
     invalid = "has(object.data) && object.data.exists(key, key.contains(' '))"

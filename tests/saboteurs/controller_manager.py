@@ -55,7 +55,6 @@ def no_loop_for_accounts(lab: Cluster) -> Iterator[None]:
     "ctl-serviceaccount",
     breaks="The service account is deleted under its pods",
     says="the token of pod .* is not accepted: .*401",
-    quick=True,
 )
 def account_deleted_under_its_pods(lab: Cluster) -> Iterator[None]:
     def delete_account(pods: list[Object]) -> None:
