@@ -138,7 +138,7 @@ def test_of_a_proven_cluster_the_page_shows_what_was_measured() -> None:
     assert "From the command to a running process" in page.words
     for title in (
         "Requests to the API",
-        "Pods from creation to ready",
+        "Pods after their creation",
         "A new service's rules",
         "Requests to a service",
     ):
