@@ -50,7 +50,7 @@ def housed(setting: Setting) -> Object:
 
 
 @pytest.fixture(scope="module")
-def named(lab: Cluster, setting: Setting) -> Iterator[dict[str, str]]:
+def image_names(lab: Cluster, setting: Setting) -> Iterator[dict[str, str]]:
     """Images of a registry that does not answer. Two are on a node: the test image, under these names.
 
     They are not the same: an image that the kubelet has tried to fetch is not one that was there before, to it.
@@ -65,9 +65,11 @@ def named(lab: Cluster, setting: Setting) -> Iterator[dict[str, str]]:
 
 
 @pytest.mark.claim("runtime-images-volumes")
-def test_pull_policies_are_honoured(api: Api, named: dict[str, str], setting: Setting, evidence: Evidence) -> None:
+def test_pull_policies_are_honoured(
+    api: Api, image_names: dict[str, str], setting: Setting, evidence: Evidence
+) -> None:
     pods = {
-        name: Pod(api, api.create(_with_image(setting, name, named[image], policy)))
+        name: Pod(api, api.create(_with_image(setting, name, image_names[image], policy)))
         for name, (policy, image) in _POLICIES.items()
     }
     states, events = {}, {}
