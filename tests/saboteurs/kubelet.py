@@ -25,11 +25,12 @@ _MISSED_SECONDS = 90.0
 def lost_node(lab: Cluster) -> Iterator[None]:
     node = lab.workers[-1]
     with stopped(node.host, "kubelet"):
-        lab.api.observe_one(
-            {"apiVersion": "v1", "kind": "Node", "metadata": {"name": node.name}},
-            lambda item: not holds(item, "Ready"),
+        lab.api.observe(
+            "/api/v1/nodes",
+            lambda nodes: not any(holds(each, "Ready") for each in nodes),
             what=f"node {node.name} is missed",
             timeout=_MISSED_SECONDS,
+            fieldSelector=f"metadata.name={node.name}",
         )
         yield
 
