@@ -26,7 +26,7 @@ _COLLECT = ("--image-gc-high-threshold=1", "--image-gc-low-threshold=0", "--mini
 # The kubelet collects containers and sandboxes once a minute.
 _CLEARED_SECONDS = 100.0
 # It collects images when it starts, but not if it has no figures of the disk yet; it tries again only after minutes.
-_STARTS = 4
+_STARTS = 3
 _COLLECTED_SECONDS = 12.0
 _APART_SECONDS = 0.5
 
