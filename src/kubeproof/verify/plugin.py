@@ -58,7 +58,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--level", default=str(Level.STANDARD), help="quick, standard (default) or disruptive")
     group.addoption("--test-image", help="the agnhost image for test pods (default: the one that was installed)")
-    group.addoption("--report", type=Path, help="where the JSON goes (default: reports/ in the inventory's state)")
+    group.addoption(
+        "--report", type=Path, help="where the JSON goes, page and JUnit XML beside it (default: reports/ in the state)"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

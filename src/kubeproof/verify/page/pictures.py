@@ -256,8 +256,14 @@ def certificates(entries: Sequence[Mapping[str, Any]]) -> CertificateChart | Non
         tuple(bars[:first]),
         tuple(bars[first:]),
         tuple(Tick(scale.at(days), text) for days, text in _DAY_TICKS),
-        f"{count(len(bars), 'certificate')}; the next to expire is good until {bars[0].until}",
+        f"{count(len(bars), 'certificate')}; {_soonest(bars)}",
     )
+
+
+def _soonest(bars: Sequence[CertificateBar]) -> str:
+    over, late = (sum(bar.state == state for bar in bars) for state in ("refuted", "blocked"))
+    said = [over and f"{over} expired", late and f"{late} about to expire within {WARN_DAYS} days"]
+    return ", ".join(str(each) for each in said if each) or f"the next to expire is good until {bars[0].until}"
 
 
 def _certificate(entry: Mapping[str, Any], scale: Scale) -> CertificateBar:
