@@ -349,7 +349,7 @@ def _early(request: pytest.FixtureRequest) -> None:
         users = (item for item in request.session.items if name in getattr(item, "fixturenames", ()))
         for user in itertools.islice(users, 1):
             # Whoever needs it is told again what went wrong; other claims can do without.
-            with contextlib.suppress(*_EXPLAINED), warnings.catch_warnings():
+            with contextlib.suppress(Exception), warnings.catch_warnings():
                 # A test that has not begun is taken for one that is over. Fixtures of the session don't mind.
                 warnings.simplefilter("ignore", pytest.PytestRemovedIn10Warning)
                 _request_of(user).getfixturevalue(name)
