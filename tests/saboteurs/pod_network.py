@@ -15,7 +15,11 @@ from kubeproof.verify.tampering import changed_file, done, meddling, rules, veri
 _CNI_CONFIG = "/etc/cni/net.d/10-kubeproof.conflist"
 _OTHER_BRIDGE = "kubeproof-other"
 _OTHER_NETWORK = "10.244.99.0/24"
-_DEAF = "table inet deaf { chain arriving { type filter hook input priority raw; iif lo drop; } }"
+_DEAF = """
+table inet deaf {
+  chain arriving { type filter hook input priority raw; iif lo drop; }
+}
+"""
 
 
 @saboteur(
