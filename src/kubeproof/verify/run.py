@@ -45,8 +45,8 @@ def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
         help="prove that a cluster is what it should be",
         description="Looks at a running cluster from outside its components and says, claim by claim, whether it is "
         "what the architecture says. It works in namespaces of its own and removes them; what it has observed goes to "
-        "reports/verification.html in the inventory's state, and as JSON and JUnit XML beside it. Exits with 0 if every "
-        "claim that was looked at is proven.",
+        "reports/verification.html in the inventory's state, and as JSON and JUnit XML beside it. Exits with 0 if "
+        "every claim that was looked at is proven.",
     )
     add_inventory(parser)
     parser.add_argument(
