@@ -18,7 +18,7 @@ from kubeproof.verify.evidence import Evidence
 from kubeproof.verify.hosts import Host, each
 from kubeproof.verify.kubeconfig import Anonymous, Credentials, Token
 from kubeproof.verify.objects import Object
-from kubeproof.verify.pods import Pod, Setting, is_ready
+from kubeproof.verify.pods import HTTP_PORT, Pod, Setting, is_ready
 from kubeproof.verify.workloads import prepared, prepared_together
 
 _GRPC_PORT = 5000
@@ -37,7 +37,9 @@ cat /etc/machine-id /proc/sys/kernel/random/boot_id
 def mortal(setting: Setting) -> Object:
     """A pod that can be told to fail its liveness check."""
     probe = {"grpc": {"port": _GRPC_PORT}, "periodSeconds": 1, "timeoutSeconds": 3, "failureThreshold": 1}
-    container = setting.container("server", ["grpc-health-checking"], livenessProbe=probe)
+    # It is told at another port than it is checked at, which may be open later.
+    told = {"tcpSocket": {"port": HTTP_PORT}, "periodSeconds": 1}
+    container = setting.container("server", ["grpc-health-checking"], livenessProbe=probe, readinessProbe=told)
     return setting.pod("mortal", [container], **setting.on_node(setting.nodes[-1]))
 
 

@@ -227,7 +227,9 @@ def test_taints_keep_pods_away_that_do_not_tolerate_them(
     reason = objects.condition(frail, "PodScheduled").get("message", "")
     evidence["taints"] = {node.name: node.item["spec"]["taints"]}
     evidence["placed"] = _placement([frail, tolerating])
-    assert not _is_bound(frail), f"a pod that tolerates nothing is put on {node.name}, which is tainted"
+    assert not _is_bound(frail), (
+        f"a pod that tolerates nothing is put on {frail['spec'].get('nodeName')}, which is tainted"
+    )
     assert "taint" in reason, f"a pod that tolerates nothing is kept from {node.name} by something else: {reason}"
     assert _is_bound(tolerating), (
         f"a pod that tolerates the taint of {node.name} is not put there: "

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 
 from kubeproof.verify import etcd
 from kubeproof.verify.cluster import Cluster
 from kubeproof.verify.sabotage import saboteur
-from kubeproof.verify.tampering import admission, bound_to_cluster_admin, changed_file, etcdctl, everywhere, running
+from kubeproof.verify.tampering import (
+    admission,
+    bound_to_cluster_admin,
+    changed_file,
+    etcdctl,
+    everywhere,
+    flags,
+    running,
+)
 
 _AUTHENTICATION = "/etc/kubernetes/apiserver/authentication.yaml"
 _WRITTEN_TO = ("persistent", "watched")
@@ -89,7 +98,6 @@ def everybody_is_administrator(lab: Cluster) -> Iterator[None]:
     "api-validation",
     breaks="An admission policy repairs an invalid ConfigMap instead of having it refused",
     says="an invalid ConfigMap is answered 201, not 422",
-    quick=True,
 )
 def invalid_objects_are_repaired(lab: Cluster) -> Iterator[None]:
     invalid = "has(object.data) && object.data.exists(key, key.contains(' '))"
@@ -106,7 +114,6 @@ def invalid_objects_are_repaired(lab: Cluster) -> Iterator[None]:
     "api-conflict",
     breaks="An admission policy drops the version that a writer started from",
     says="(?s)stale resourceVersion is answered 200, not 409.*increments were acknowledged",
-    quick=True,
 )
 def last_writer_wins(lab: Cluster) -> Iterator[None]:
     drop = '[JSONPatch{op: "remove", path: "/metadata/resourceVersion"}]'
@@ -123,5 +130,34 @@ def last_writer_wins(lab: Cluster) -> Iterator[None]:
 def keys_deleted_in_etcd(lab: Cluster) -> Iterator[None]:
     names = tuple(f"/{each}" for each in _WRITTEN_TO)
     program = _ERASER.format(pki=etcd.PKI, port=lab.settings["cluster_etcd_port"], names=names)
-    with running(lab.etcd.host, f"exec python3 -c '{program}'"):
+    with running(lab.etcd.host, f"exec python3 -c {shlex.quote(program)}"):
+        yield
+
+
+@saboteur(
+    "api-extensible",
+    breaks="An admission policy takes the schema out of definitions of new kinds of objects",
+    says="that its schema rules out is answered 201, not 422",
+    quick=True,
+)
+def new_kinds_without_schema(lab: Cluster) -> Iterator[None]:
+    anything = '{"type": dyn("object"), "x-kubernetes-preserve-unknown-fields": dyn(true)}'
+    path = "/spec/versions/0/schema/openAPIV3Schema/properties/spec"
+    with admission(
+        lab.api,
+        "apiextensions.k8s.io/v1/customresourcedefinitions",
+        f'[JSONPatch{{op: "replace", path: "{path}", value: {anything}}}]',
+        matchConditions=[{"name": "ours", "expression": "object.metadata.name.endsWith('.verify.kubeproof.io')"}],
+    ):
+        yield
+
+
+@saboteur(
+    "api-extensible",
+    breaks="The controller manager runs without the loop that collects what has no owner any more",
+    says="what the operator made goes with its object: not within",
+)
+def nothing_is_collected(lab: Cluster) -> Iterator[None]:
+    loops = "--controllers=*,-garbage-collector-controller"
+    with everywhere(lab.control_plane, lambda host: flags(host, "kube-controller-manager", loops)):
         yield

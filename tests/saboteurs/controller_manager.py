@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
 from kubeproof.verify.cluster import Cluster
-from kubeproof.verify.objects import Object
+from kubeproof.verify.objects import Object, holds, name
 from kubeproof.verify.sabotage import saboteur
-from kubeproof.verify.tampering import everywhere, flags, once_ready
+from kubeproof.verify.tampering import admission, everywhere, flags, meddling, once_ready, verifications_pods
 
 
 def _without_loops(lab: Cluster, *loops: str) -> AbstractContextManager[None]:
@@ -55,7 +55,6 @@ def no_loop_for_accounts(lab: Cluster) -> Iterator[None]:
     "ctl-serviceaccount",
     breaks="The service account is deleted under its pods",
     says="the token of pod .* is not accepted: .*401",
-    quick=True,
 )
 def account_deleted_under_its_pods(lab: Cluster) -> Iterator[None]:
     def delete_account(pods: list[Object]) -> None:
@@ -63,4 +62,85 @@ def account_deleted_under_its_pods(lab: Cluster) -> Iterator[None]:
         lab.api.delete(f"/api/v1/namespaces/{namespace}/serviceaccounts/default")
 
     with once_ready(lab, ["agent-"], delete_account):
+        yield
+
+
+@saboteur(
+    "ctl-deployment",
+    breaks="An admission policy has Deployments end all old pods before there are new ones",
+    says="requests failed while the Deployment was rolled",
+    quick=True,
+)
+def deployments_start_from_nothing(lab: Cluster) -> Iterator[None]:
+    recreate = '[JSONPatch{op: "add", path: "/spec/strategy", value: Object.spec.strategy{type: "Recreate"}}]'
+    with admission(lab.api, "apps/v1/deployments", recreate):
+        yield
+
+
+@saboteur(
+    "ctl-daemonset",
+    "ctl-job",
+    breaks="The controller manager runs without the loops of DaemonSets and Jobs",
+    says="one pod of the DaemonSet runs on each of .*: not within|(?s)is Complete: not within.*is Failed: not within",
+)
+def no_loops_for_daemons_and_jobs(lab: Cluster) -> Iterator[None]:
+    with _without_loops(lab, "daemonset", "job"):
+        yield
+
+
+@saboteur(
+    "ctl-job",
+    breaks="The controller manager runs without the loop of CronJobs",
+    says="a CronJob that is due every minute creates a Job: not within",
+)
+def no_loop_for_cronjobs(lab: Cluster) -> Iterator[None]:
+    with _without_loops(lab, "cronjob"):
+        yield
+
+
+@saboteur(
+    "ctl-loop",
+    breaks="Somebody replaces pods while the controller manager is away",
+    says="appeared though no controller manager runs",
+)
+def somebody_replaces_pods(lab: Cluster) -> Iterator[None]:
+    complete: set[str] = set()
+
+    def replace() -> bool:
+        pods = [
+            pod for pod in verifications_pods(lab.api) if pod["metadata"].get("labels", {}).get("app") == "unattended"
+        ]
+        if len(pods) == 2 and all(holds(pod, "Ready") for pod in pods):
+            complete.update(name(pod) for pod in pods)
+        if len(pods) != 1 or not complete:
+            return False
+        kept = pods[0]
+        metadata = {key: kept["metadata"][key] for key in ("namespace", "labels", "ownerReferences")}
+        metadata["name"] = f"{name(kept)}-again"
+        spec = {key: value for key, value in kept["spec"].items() if key not in {"nodeName", "volumes"}}
+        lab.api.create({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+        return True
+
+    with meddling(replace):
+        yield
+
+
+@saboteur(
+    "ctl-node",
+    "node-loss",
+    breaks="The controller manager runs without the loop that watches nodes",
+    says="is not said to be gone|still fail .* after",
+)
+def no_loop_for_nodes(lab: Cluster) -> Iterator[None]:
+    with _without_loops(lab, "node-lifecycle"):
+        yield
+
+
+@saboteur(
+    "ctl-node",
+    breaks="The controller manager runs without the loop that evicts",
+    says="which is dead, are not evicted",
+)
+def no_loop_that_evicts(lab: Cluster) -> Iterator[None]:
+    with _without_loops(lab, "taint-eviction"):
         yield

@@ -30,7 +30,6 @@ def node_without_proxy(lab: Cluster) -> Iterator[None]:
     "proxy-balances",
     breaks="A service sends each client to the same pod always",
     says="of .* pods only .* got requests",
-    quick=True,
 )
 def clients_stick_to_a_pod(lab: Cluster) -> Iterator[None]:
     config = "Object.spec.sessionAffinityConfig"
@@ -47,7 +46,6 @@ def clients_stick_to_a_pod(lab: Cluster) -> Iterator[None]:
     "proxy-external",
     breaks="A node drops what comes for NodePorts",
     says="asked from outside the cluster, answers",
-    quick=True,
 )
 def node_ports_dropped(lab: Cluster) -> Iterator[None]:
     drop = "chain arriving { type filter hook prerouting priority raw; tcp dport 30000-32767 drop; }"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from kubeproof.verify.cluster import Cluster
 from kubeproof.verify.disruption import undone
@@ -25,11 +26,12 @@ _MISSED_SECONDS = 90.0
 def lost_node(lab: Cluster) -> Iterator[None]:
     node = lab.workers[-1]
     with stopped(node.host, "kubelet"):
-        lab.api.observe_one(
-            {"apiVersion": "v1", "kind": "Node", "metadata": {"name": node.name}},
-            lambda item: not holds(item, "Ready"),
+        lab.api.observe(
+            "/api/v1/nodes",
+            lambda nodes: not any(holds(each, "Ready") for each in nodes),
             what=f"node {node.name} is missed",
             timeout=_MISSED_SECONDS,
+            fieldSelector=f"metadata.name={node.name}",
         )
         yield
 
@@ -54,21 +56,32 @@ def careless_kubelet(lab: Cluster) -> Iterator[None]:
 
 @saboteur(
     "kubelet-healthy",
-    "config-secret",
     breaks="The kubelet hangs as soon as the pods run",
-    says="(?s)fails its liveness check is restarted: not within.*process was killed is restarted: not within"
-    "|follows its source: not within",
+    says="(?s)fails its liveness check is restarted: not within.*process was killed is restarted: not within",
 )
 def hanging_kubelet(lab: Cluster) -> Iterator[None]:
+    with _kubelet_hangs_after(lab, "mortal", "victim"):
+        yield
+
+
+@saboteur(
+    "config-secret",
+    breaks="The kubelet hangs once the pod has its configuration",
+    says="follows its source: not within",
+)
+def configuration_not_followed(lab: Cluster) -> Iterator[None]:
+    with _kubelet_hangs_after(lab, "configured"):
+        yield
+
+
+@contextmanager
+def _kubelet_hangs_after(lab: Cluster, *pods: str) -> Iterator[None]:
     host = lab.nodes[-1].host
 
     def freeze(_: list[Object]) -> None:
         host.run("systemctl kill --signal=SIGSTOP kubelet")
 
-    with (
-        undone(host, "systemctl kill --signal=SIGCONT kubelet"),
-        once_ready(lab, ["mortal", "victim", "configured"], freeze),
-    ):
+    with undone(host, "systemctl kill --signal=SIGCONT kubelet"), once_ready(lab, pods, freeze):
         yield
 
 

@@ -5,17 +5,28 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from kubeproof.verify import runtime
 from kubeproof.verify.cluster import Cluster
 from kubeproof.verify.disruption import undone
-from kubeproof.verify.objects import Object
 from kubeproof.verify.sabotage import saboteur
-from kubeproof.verify.tampering import changed_file, done, meddling, rules, verifications_pods
+from kubeproof.verify.tampering import changed_file, done, rules, running
 
 _CNI_CONFIG = "/etc/cni/net.d/10-kubeproof.conflist"
 _OTHER_BRIDGE = "kubeproof-other"
 _OTHER_NETWORK = "10.244.99.0/24"
-_DEAF = "table inet deaf { chain arriving { type filter hook input priority raw; iif lo drop; } }"
+# What a pod sends to itself is dropped from the moment on that its network is there, until this is told to end.
+_DEAFEN = """
+trap 'for space in /run/netns/cni-*; do nsenter --net=$space nft delete table inet deaf; done; exit' TERM
+while :; do
+  for space in /run/netns/cni-*; do
+    nsenter --net=$space nft list table inet deaf >/dev/null 2>&1 || nsenter --net=$space nft '
+      add table inet deaf
+      add chain inet deaf arriving { type filter hook input priority -300; }
+      add rule inet deaf arriving iif lo drop
+    '
+  done
+  sleep 0.1
+done
+"""
 
 
 @saboteur(
@@ -81,19 +92,5 @@ def foreign_addresses(lab: Cluster) -> Iterator[None]:
     says="a container does not reach its neighbour",
 )
 def deaf_neighbours(lab: Cluster) -> Iterator[None]:
-    def deafen() -> bool:
-        shared = [pod for pod in verifications_pods(lab.api) if pod["metadata"]["name"] == "shared"]
-        if not shared or "podIP" not in shared[0]["status"]:
-            return False
-        _in_network_of(lab, shared[0], _DEAF)
-        return True
-
-    with meddling(deafen):
+    with running(lab.nodes[-1].host, _DEAFEN):
         yield
-
-
-def _in_network_of(lab: Cluster, pod: Object, ruleset: str) -> None:
-    """Rules that go with the pod."""
-    host = lab.node(pod["spec"]["nodeName"]).host
-    process = runtime.process(host, pod["metadata"]["uid"], "second")
-    host.run(f"printf %%s %s | nsenter --target {process} --net nft -f -", ruleset)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
 from kubeproof.verify.cluster import Cluster
 from kubeproof.verify.objects import name
@@ -10,6 +11,31 @@ from kubeproof.verify.sabotage import saboteur
 from kubeproof.verify.tampering import changed_file, everywhere, meddling, stopped, verifications_pods
 
 _CONFIG = "/etc/kubernetes/scheduler/config.yaml"
+_WITHOUT = """
+profiles:
+  - plugins:
+      multiPoint:
+        disabled: [{plugins}]
+"""
+# What suits best is then a node that has much to do already.
+_PACKING = """
+profiles:
+  - plugins:
+      score:
+        disabled: [{name: "*"}]
+        enabled: [{name: NodeResourcesFit}]
+    pluginConfig:
+      - name: NodeResourcesFit
+        args:
+          scoringStrategy:
+            type: MostAllocated
+            resources: [{name: cpu, weight: 1}, {name: memory, weight: 1}]
+"""
+_TWO_NAMES = """
+profiles:
+  - schedulerName: default-scheduler
+  - schedulerName: kubeproof-verify-second
+"""
 _WITHOUT_FIT = """
 profiles:
   - plugins:
@@ -65,4 +91,105 @@ def scheduler_without_fit(lab: Cluster) -> Iterator[None]:
     with everywhere(
         lab.control_plane, lambda host: changed_file(host, _CONFIG, lambda text: text + _WITHOUT_FIT, "kube-scheduler")
     ):
+        yield
+
+
+def _configured(lab: Cluster, more: str) -> AbstractContextManager[None]:
+    return everywhere(
+        lab.control_plane, lambda host: changed_file(host, _CONFIG, lambda text: text + more, "kube-scheduler")
+    )
+
+
+def _without(lab: Cluster, *plugins: str) -> AbstractContextManager[None]:
+    return _configured(lab, _WITHOUT.format(plugins=", ".join(f"{{name: {plugin}}}" for plugin in plugins)))
+
+
+@saboteur(
+    "sched-affinity",
+    breaks="The scheduler does not look at affinity between pods",
+    says="(?s)pods that shun each other.*a pod that must be with one on .* is put on",
+)
+def scheduler_without_pod_affinity(lab: Cluster) -> Iterator[None]:
+    with _without(lab, "InterPodAffinity"):
+        yield
+
+
+@saboteur(
+    "sched-constraints",
+    breaks="The scheduler does not look at taints, nor at how pods are to be spread",
+    says="(?s)tolerates nothing is put on .*, which is tainted.*whose skew must not exceed 1",
+)
+def scheduler_without_taints_and_spread(lab: Cluster) -> Iterator[None]:
+    with _without(lab, "TaintToleration", "PodTopologySpread"):
+        yield
+
+
+@saboteur(
+    "sched-constraints",
+    breaks="The scheduler does not look at node selectors",
+    says="which its node selector .* rules out",
+)
+def scheduler_without_selectors(lab: Cluster) -> Iterator[None]:
+    with _without(lab, "NodeAffinity"):
+        yield
+
+
+@saboteur(
+    "sched-rank",
+    breaks="The scheduler prefers nodes that have much to do, and nothing else",
+    says="are not spread over nodes that all fit",
+)
+def scheduler_that_packs(lab: Cluster) -> Iterator[None]:
+    with _configured(lab, _PACKING):
+        yield
+
+
+@saboteur(
+    "sched-multiple",
+    breaks="The scheduler takes care of pods that name another one, too",
+    says="names kubeproof-verify-second, and was bound to .* without it",
+)
+def scheduler_with_two_names(lab: Cluster) -> Iterator[None]:
+    with _configured(lab, _TWO_NAMES):
+        yield
+
+
+@saboteur(
+    "sched-needed",
+    breaks="Somebody binds pods while the scheduler is away",
+    says="is bound to .* though no scheduler runs",
+)
+def somebody_steps_in(lab: Cluster) -> Iterator[None]:
+    node = lab.workers[0].name
+
+    def bind() -> bool:
+        for pod in verifications_pods(lab.api):
+            if name(pod) == "newcomer" and "nodeName" not in pod["spec"]:
+                metadata = {"name": name(pod), "namespace": pod["metadata"]["namespace"]}
+                path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}/binding"
+                target = {"apiVersion": "v1", "kind": "Node", "name": node}
+                binding = {"apiVersion": "v1", "kind": "Binding", "metadata": metadata, "target": target}
+                lab.api.request("POST", path, binding).required()
+                return True
+        return False
+
+    with meddling(bind):
+        yield
+
+
+@saboteur(
+    "sched-only-decides",
+    breaks="Somebody says that a pod runs as soon as it is bound",
+    says="is said to run on .* though the kubelet there is stopped",
+)
+def running_as_soon_as_bound(lab: Cluster) -> Iterator[None]:
+    def claim() -> bool:
+        for pod in verifications_pods(lab.api):
+            if name(pod) == "decided" and "nodeName" in pod["spec"]:
+                path = f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/decided/status"
+                lab.api.patch(path, {"status": {"phase": "Running"}})
+                return True
+        return False
+
+    with meddling(claim):
         yield

@@ -272,7 +272,7 @@ def describe(item: Mapping[str, Any]) -> str:
         parts.append(str(status["phase"]))
     if item.get("spec", {}).get("nodeName"):
         parts.append(f"on {item['spec']['nodeName']}")
-    unmet = (each for each in status.get("conditions", []) if each.get("status") == "False" and each.get("message"))
+    unmet = (each for each in status.get("conditions") or [] if each.get("status") == "False" and each.get("message"))
     parts.extend(f"{each['type']}: {each['message']}" for each in unmet)
     for container in (*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])):
         for state, details in container.get("state", {}).items():

@@ -148,7 +148,8 @@ class Cluster:
         return tuple(
             (address, int(each["ports"][0]["port"]))
             for each in slices
-            for endpoint in each["endpoints"]
+            # None while no API server has renewed its lease.
+            for endpoint in each["endpoints"] or []
             for address in endpoint["addresses"]
         )
 

@@ -58,6 +58,21 @@ def frozen(host: Host, unit: str) -> Iterator[None]:
 
 
 @contextmanager
+def restarted_with(host: Host, unit: str, *flags: str) -> Iterator[None]:
+    """Restart a unit with more flags, of two that are the same the last one counts, and afterwards without them."""
+    directory = f"/run/systemd/system/{unit}.service.d"
+    path = f"{directory}/{_PREFIX}.conf"
+    restart = f"systemctl daemon-reload && systemctl restart {unit}"
+    running = host.run("tr '\\0' '\\n' < /proc/$(systemctl show --property=MainPID --value %s)/cmdline", unit)
+    command = " ".join([*running.splitlines(), *flags]).replace("%", "%%").replace("$", "$$")
+    with undone(host, f"rm -f {path}; rmdir --ignore-fail-on-non-empty {directory}; {restart}"):
+        lines = f"[Service]\nExecStart=\nExecStart={command}\n"
+        host.run("mkdir -p %s && printf %%s %s > %s", directory, lines, path)
+        host.run(restart)
+        yield
+
+
+@contextmanager
 def cut_off(host: Host) -> Iterator[None]:
     """Let nothing in or out of a host, its pods included, but what its loopback and this SSH connection carry."""
     client = host.run("echo $SSH_CONNECTION").split()

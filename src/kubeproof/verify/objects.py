@@ -79,7 +79,7 @@ def revision(item: Mapping[str, Any]) -> int:
 
 def condition(item: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
     """A condition of an object's status; empty if it has none of this type."""
-    for each in item.get("status", {}).get("conditions", []):
+    for each in item.get("status", {}).get("conditions") or []:
         if each["type"] == kind:
             found: Mapping[str, Any] = each
             return found

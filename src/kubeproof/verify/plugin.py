@@ -58,7 +58,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--level", default=str(Level.STANDARD), help="quick, standard (default) or disruptive")
     group.addoption("--test-image", help="the agnhost image for test pods (default: the one that was installed)")
-    group.addoption("--report", type=Path, help="where the JSON goes (default: reports/ in the inventory's state)")
+    group.addoption(
+        "--report", type=Path, help="where the JSON goes, page and JUnit XML beside it (default: reports/ in the state)"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -287,6 +289,7 @@ def lab(described: Inventory, kubeconfig_path: Path, pytestconfig: pytest.Config
             recorder.results.sections |= {"certificates": certificates, "warnings": warnings}
             recorder.latencies["api"] = api.stopwatch.told()
     except KubeproofError as error:
+        pytestconfig.stash[_RECORDER].results.problems.append(f"nothing could be verified: {error}")
         pytest.exit(f"nothing could be verified: {error}", returncode=pytest.ExitCode.USAGE_ERROR)
 
 
@@ -346,7 +349,7 @@ def _early(request: pytest.FixtureRequest) -> None:
         users = (item for item in request.session.items if name in getattr(item, "fixturenames", ()))
         for user in itertools.islice(users, 1):
             # Whoever needs it is told again what went wrong; other claims can do without.
-            with contextlib.suppress(*_EXPLAINED), warnings.catch_warnings():
+            with contextlib.suppress(Exception), warnings.catch_warnings():
                 # A test that has not begun is taken for one that is over. Fixtures of the session don't mind.
                 warnings.simplefilter("ignore", pytest.PytestRemovedIn10Warning)
                 _request_of(user).getfixturevalue(name)

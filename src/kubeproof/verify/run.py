@@ -45,7 +45,8 @@ def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
         help="prove that a cluster is what it should be",
         description="Looks at a running cluster from outside its components and says, claim by claim, whether it is "
         "what the architecture says. It works in namespaces of its own and removes them; what it has observed goes to "
-        "reports/verification.json in the inventory's state. Exits with 0 if every claim that was looked at is proven.",
+        "reports/verification.html in the inventory's state, and as JSON and JUnit XML beside it. Exits with 0 if "
+        "every claim that was looked at is proven.",
     )
     add_inventory(parser)
     parser.add_argument(
@@ -60,7 +61,7 @@ def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
     parser.add_argument("--kubeconfig", help="how to reach the API (default: what the installation wrote)")
     parser.add_argument("--connection", choices=("ssh", "paramiko"), help="how to reach the hosts (default: ssh)")
     parser.add_argument("--test-image", help="the agnhost image for test pods (default: the one that was installed)")
-    parser.add_argument("--report", help="where the JSON goes")
+    parser.add_argument("--report", help="where the JSON goes; page and JUnit XML go beside it")
     parser.add_argument("more", nargs="*", metavar="-- PYTEST", help="more for pytest, for example -- -k large")
     parser.set_defaults(run=run)
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import httpx
 
-from kubeproof.verify import disruption, etcd, snapshot
+from kubeproof.verify import disruption, etcd, hosts, snapshot
 from kubeproof.verify.api import Api, ApiError
 from kubeproof.verify.cluster import AUTHORITY, Cluster
 from kubeproof.verify.disruption import undone
@@ -47,6 +47,13 @@ _HEALTH = {
 # Of several, one acts, and only once it has the lease: the one that went may not have given it back.
 _LEADERS = {"kube-scheduler": "scheduler", "kube-controller-manager": "controller-manager"}
 _LEASES = "https://127.0.0.1:6443/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
+# The services of the timers that disruption.py sets.
+_UNDO_NOW = """
+for timer in $(systemctl list-units --no-legend --plain --type=timer 'kubeproof-verify-undo-*' | cut -d' ' -f1); do
+  systemctl start --wait "${timer%.timer}.service" || true
+  systemctl stop "$timer" 2>/dev/null || true
+done
+"""
 _NET_TABLE = "kubeproof_saboteur"
 
 
@@ -124,9 +131,11 @@ def done(host: Host, command: str, undo: str) -> Iterator[None]:
 def running(host: Host, command: str) -> Iterator[str]:
     """Have a program run on a host, as a unit of systemd, whose name is the value."""
     unit = f"{_PREFIX}-{secrets.token_hex(4)}"
-    with undone(host, f"systemctl stop {unit}"):
+    with undone(host, f"systemctl stop {unit} 2>/dev/null || true"):
         host.run(f"systemd-run --quiet --collect --unit={unit} sh -c %s", command)
         yield unit
+        if host.attempt(f"systemctl is-active {unit}")[0] != 0:
+            raise RuntimeError(f"what was to run on {host} all the time has ended by itself: {command}")
 
 
 @contextmanager
@@ -307,7 +316,8 @@ def await_health(host: Host, unit: str) -> None:
 
 
 def remove_leftovers(lab: Cluster) -> None:
-    """Remove what a run that was killed has left in the API. Hosts undo by themselves what was done to them."""
+    """Undo now what a run that was killed has left: hosts would get to it by themselves later."""
+    hosts.each(lab.hosts.all, lambda host: host.run(_UNDO_NOW))
     for collection in snapshot.collections(lab.api):
         for item in lab.api.items(collection, labelSelector=LABEL):
             lab.api.delete(f"{collection}/{item['metadata']['name']}")

@@ -13,6 +13,8 @@ from kubeproof.commands.common import ssh_command
 from kubeproof.inventory import Host
 from kubeproof.playbook import Run
 
+RECORDED = paths.PROJECT / "tests" / "unit" / "verify" / "recorded"
+
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -91,6 +93,23 @@ def test_tasks_that_changed_something_are_named() -> None:
         {"name": "Start", "path": "a.yml:9", "outcomes": {"ok": 3}},
     ]
     assert test._changing_tasks(Run(0, Path("log"), {"phases": [{"tasks": tasks}]})) == ["Install (a.yml:1)"]
+
+
+def test_a_report_that_was_kept_becomes_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kept = str(RECORDED / "refuted.json")
+    assert cli.main(["report", kept]) == 0
+    assert "refuted: Cluster, Hosts of the control plane take no workloads" in capsys.readouterr().out
+    assert cli.main(["report", kept, "--html", f"{tmp_path}/page.html", "--junit", f"{tmp_path}/junit.xml"]) == 0
+    assert (tmp_path / "page.html").read_text().startswith("<!DOCTYPE html>")
+    assert (tmp_path / "junit.xml").read_text().startswith("<?xml")
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"schema": "kubeproof.profile/1"}'])
+def test_what_is_no_report_does_not_become_one(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str) -> None:
+    (tmp_path / "kept.json").write_text(text)
+    assert cli.main(["report", f"{tmp_path}/kept.json", "--html", f"{tmp_path}/page.html"]) != 0
+    assert "report" in capsys.readouterr().err
+    assert not (tmp_path / "page.html").exists()
 
 
 def test_the_project_tests_use_hosts_of_their_own() -> None:

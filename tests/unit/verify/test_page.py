@@ -138,7 +138,7 @@ def test_of_a_proven_cluster_the_page_shows_what_was_measured() -> None:
     assert "From the command to a running process" in page.words
     for title in (
         "Requests to the API",
-        "Pods from creation to ready",
+        "Pods after their creation",
         "A new service's rules",
         "Requests to a service",
     ):
@@ -271,7 +271,7 @@ def test_words() -> None:
     assert moment("no time") == "no time"
     assert [duration(each) for each in (0.04, 30.4, 125, 3725)] == ["0.0 s", "30 s", "2 min 5 s", "1 h 2 min"]
     assert [milliseconds(each) for each in (1.25, 99.6, 1234)] == ["1.2 ms", "100 ms", "1.23 s"]
-    assert [days_left(each) for each in (-1, 1, 364, 3650)] == ["expired 1 day ago", "1 day", "364 days", "10 years"]
+    assert [days_left(each) for each in (-1, 1, 364, 3650)] == ["1 day over", "1 day", "364 days", "10 years"]
 
 
 def certificate(days: int) -> dict[str, Any]:

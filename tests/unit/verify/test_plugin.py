@@ -94,6 +94,15 @@ def test_tests_become_verdicts_with_evidence(verify: Verify) -> None:
     assert shown.index("api-watch") < shown.index("etcd-private"), "claims are not in the catalogue's order"
 
 
+def test_page_and_junit_are_beside_the_json_and_their_places_are_told(verify: Verify, tmp_path: Path) -> None:
+    _, shown = verify()
+    assert {path.name for path in tmp_path.glob("report.*")} == {"report.json", "report.html", "report.xml"}
+    assert "no change was told" in (tmp_path / "report.html").read_text()
+    assert "no change was told" in (tmp_path / "report.xml").read_text()
+    for form, name in (("Report:", "report.html"), ("JSON:", "report.json"), ("JUnit:", "report.xml")):
+        assert f"{form:<8}{tmp_path / name}" in shown
+
+
 def test_only_what_is_asked_for_is_looked_at(verify: Verify) -> None:
     report, _ = verify("--only=etcd", "--only=ctl-gc")
     looked_at = {name for name, claim in claims_of(report).items() if claim["tests"]}
@@ -107,7 +116,12 @@ def test_a_level_leaves_out_those_above_it(verify: Verify) -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "message"), [("--only=etc", "did you mean etcd"), ("--level=high", "quick, standard, disruptive")]
+    ("option", "message"),
+    [
+        ("--only=etc", "did you mean etcd"),
+        ("--level=high", "quick, standard, disruptive"),
+        ("--report=report.html", "is where the JSON goes"),
+    ],
 )
 def test_wrong_options_are_explained(verify: Verify, option: str, message: str) -> None:
     report, shown = verify(option)
@@ -137,6 +151,7 @@ def test_without_an_api_nothing_is_verified_and_the_reason_is_said(verify: Verif
     report, shown = verify(*access, "--only=api-conflict")
     assert "the API at https://127.0.0.1:1 cannot be reached from here" in shown
     assert report["verdict"] == "incomplete"
+    assert "cannot be reached from here" in report["problems"][0]
 
 
 def test_options_reach_pytest() -> None:

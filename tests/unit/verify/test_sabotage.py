@@ -15,7 +15,7 @@ from kubeproof.verify.sabotage import Finding, Saboteur
 
 # Claims that have a test and no saboteur yet, each with the reason.
 _NO_SABOTEUR: dict[str, str] = {}
-_QUICK_AT_MOST = 16
+_QUICK_AT_MOST = 12
 _NOWHERE = cast(Cluster, None)
 
 

@@ -6,6 +6,7 @@ Each picture is a table as well, whose rows have the numbers in words: nothing i
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,9 +16,8 @@ from kubeproof.verify.latency import BOUNDS_MS
 from kubeproof.verify.page.words import count, day, days_left, milliseconds
 
 WARN_DAYS = 30
-_MAX_PODS = 24
 _FIRST_CERTIFICATES = 8
-_DAY_TICKS = ((1, "1 day"), (WARN_DAYS, "30 days"), (365, "1 year"), (3650, "10 years"))
+_DAY_TICKS = ((1, "1 d"), (WARN_DAYS, "30 d"), (365, "1 y"), (3650, "10 y"))
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Density:
 
 @dataclass(frozen=True)
 class Verb:
-    """Requests of one kind."""
+    """Times of one kind: half of them, nine of ten, and all are within the three."""
 
     name: str
     note: str
@@ -85,7 +85,6 @@ class Chart:
     bars: tuple[Bar, ...]
     ticks: tuple[Tick, ...] = ()
     said: str = ""
-    more: int = 0
     band: tuple[float, float] | None = None
 
 
@@ -96,6 +95,16 @@ class VerbChart:
     verbs: tuple[Verb, ...]
     ticks: tuple[Tick, ...]
     total: int
+
+
+@dataclass(frozen=True)
+class PodChart:
+    """Starts of pods on one scale: ``summary`` is of all of them."""
+
+    summary: tuple[Verb, ...]
+    bars: tuple[Bar, ...]
+    ticks: tuple[Tick, ...]
+    said: str
 
 
 @dataclass(frozen=True)
@@ -127,11 +136,10 @@ def verbs(entries: Sequence[Mapping[str, Any]]) -> VerbChart | None:
     if not entries:
         return None
     longest = max(float(entry["max_ms"]) for entry in entries)
-    scale = Scale(1, 10 ** max(2, math.ceil(math.log10(max(longest, 1)))), logarithmic=True)
-    ticks = [10**power for power in range(round(math.log10(scale.high)) + 1)]
+    scale = Scale(1, _decades_up(longest), logarithmic=True)
     return VerbChart(
         tuple(_verb(entry, scale) for entry in entries),
-        tuple(Tick(scale.at(each), _decade(each)) for each in ticks),
+        _decade_ticks(scale),
         sum(int(entry["count"]) for entry in entries),
     )
 
@@ -162,28 +170,43 @@ def _density(buckets: Sequence[int], scale: Scale) -> tuple[Density, ...]:
     )
 
 
-def pod_starts(entries: Sequence[Mapping[str, Any]]) -> Chart | None:
-    """Pods from their creation over their binding to readiness."""
+def pod_starts(entries: Sequence[Mapping[str, Any]]) -> PodChart | None:
+    """Pods from their creation over their binding to readiness: all of them in two lines, and each."""
     ready = sorted((each for each in entries if each.get("ready_ms") is not None), key=lambda each: each["ready_ms"])
     if not ready:
         return None
-    scale = Scale(0, _round_up(float(ready[-1]["ready_ms"])))
-    middle = float(ready[len(ready) // 2]["ready_ms"])
-    return Chart(
-        bars=tuple(
-            Bar(
-                str(each["pod"]),
-                milliseconds(float(each["ready_ms"])),
-                scale.at(float(each["ready_ms"])),
-                scale.at(float(each["scheduled_ms"] or 0)) if each.get("scheduled_ms") else 0.0,
-                f"bound {milliseconds(float(each['scheduled_ms']))}" if each.get("scheduled_ms") else "",
-            )
-            for each in ready[:_MAX_PODS]
-        ),
-        ticks=_ticks(scale),
-        said=f"{count(len(ready), 'pod')}, half of them ready within {milliseconds(middle)}",
-        more=max(0, len(ready) - _MAX_PODS),
+    scale = Scale(1, _decades_up(float(ready[-1]["ready_ms"])), logarithmic=True)
+    bound = [float(each["scheduled_ms"]) for each in ready if each.get("scheduled_ms") is not None]
+    summary = [("bound", bound), ("ready", [float(each["ready_ms"]) for each in ready])]
+    return PodChart(
+        summary=tuple(_spread(name, numbers, scale) for name, numbers in summary if numbers),
+        bars=tuple(_pod(each, scale) for each in ready),
+        ticks=_decade_ticks(scale),
+        said=f"{count(len(ready), 'pod')} of the verification",
     )
+
+
+def _pod(entry: Mapping[str, Any], scale: Scale) -> Bar:
+    ready, bound = float(entry["ready_ms"]), entry.get("scheduled_ms")
+    return Bar(
+        name=str(entry["pod"]),
+        text=milliseconds(ready),
+        width=scale.at(ready),
+        head=scale.at(float(bound)) if bound is not None else 0.0,
+        note=f"bound {milliseconds(float(bound))}" if bound is not None else "",
+    )
+
+
+def _spread(name: str, numbers: Sequence[float], scale: Scale) -> Verb:
+    """Numbers as requests are drawn, which come counted already."""
+    ordered = sorted(numbers)
+    chosen = [ordered[min(len(ordered) - 1, int(share * len(ordered)))] for share in (0.5, 0.9)] + [ordered[-1]]
+    buckets = [0] * (len(BOUNDS_MS) + 1)
+    for number in numbers:
+        buckets[bisect_left(BOUNDS_MS, number)] += 1
+    keys = ("p50_ms", "p90_ms", "max_ms")
+    entry = {"verb": name, "count": len(numbers), "buckets": buckets, **dict(zip(keys, chosen, strict=True))}
+    return _verb(entry, scale)
 
 
 def rules(entries: Sequence[Mapping[str, Any]]) -> Chart | None:
@@ -233,8 +256,14 @@ def certificates(entries: Sequence[Mapping[str, Any]]) -> CertificateChart | Non
         tuple(bars[:first]),
         tuple(bars[first:]),
         tuple(Tick(scale.at(days), text) for days, text in _DAY_TICKS),
-        f"{count(len(bars), 'certificate')}; the next to expire is good until {bars[0].until}",
+        f"{count(len(bars), 'certificate')}; {_soonest(bars)}",
     )
+
+
+def _soonest(bars: Sequence[CertificateBar]) -> str:
+    over, late = (sum(bar.state == state for bar in bars) for state in ("refuted", "blocked"))
+    said = [over and f"{over} expired", late and f"{late} about to expire within {WARN_DAYS} days"]
+    return ", ".join(str(each) for each in said if each) or f"the next to expire is good until {bars[0].until}"
 
 
 def _certificate(entry: Mapping[str, Any], scale: Scale) -> CertificateBar:
@@ -262,6 +291,18 @@ def _round_up(value: float) -> float:
 def _ticks(scale: Scale) -> tuple[Tick, ...]:
     texts = ((0.0, "0"), (scale.high / 2, _round(scale.high / 2)), (scale.high, _round(scale.high)))
     return tuple(Tick(scale.at(each), text) for each, text in texts)
+
+
+def _decades_up(value: float) -> int:
+    return int(10 ** max(2, math.ceil(math.log10(max(value, 1)))))
+
+
+def _decade_ticks(scale: Scale) -> tuple[Tick, ...]:
+    powers = range(round(math.log10(scale.high)) + 1)
+    # Where there are many, there is room for the text of every other one.
+    return tuple(
+        Tick(scale.at(10**power), "" if len(powers) > 5 and power % 2 else _decade(10**power)) for power in powers
+    )
 
 
 def _decade(value: int) -> str:

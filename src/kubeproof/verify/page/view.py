@@ -14,6 +14,8 @@ from kubeproof.verify.page.words import count
 FAMILY = "kubeproof.report/"
 UNFINISHED = "the verification ended before"
 _LOOK_AT = re.compile(r"\s*\(look at: ([^)]+)\)")
+# More claims than these are verified again all together.
+_NAMED = 6
 _ORDER = ("proven", "refuted", "blocked", "not-proven")
 
 
@@ -137,7 +139,7 @@ def _page(document: Mapping[str, Any]) -> Page:
     claims = [claim for component in components for claim in component.claims]
     problems = tuple(str(problem) for problem in document.get("problems") or [])
     base = _command(document)
-    sentence, rest = _sentence(str(document["verdict"]), claims, problems)
+    sentence, rest = _sentence(str(document["verdict"]), claims, problems, reached=bool(document["cluster"]))
     return Page(
         schema=str(document["schema"]),
         verdict=str(document["verdict"]),
@@ -193,7 +195,7 @@ def _test(item: Mapping[str, Any]) -> Test:
     )
 
 
-def _sentence(verdict: str, claims: Sequence[Claim], problems: Sequence[str]) -> tuple[str, str]:
+def _sentence(verdict: str, claims: Sequence[Claim], problems: Sequence[str], *, reached: bool) -> tuple[str, str]:
     """The verdict in a sentence, and what it leaves open."""
     number = {each: sum(claim.verdict == each for claim in claims) for each in _ORDER}
     looked_at = number["proven"] + number["refuted"] + number["blocked"]
@@ -209,9 +211,12 @@ def _sentence(verdict: str, claims: Sequence[Claim], problems: Sequence[str]) ->
         said = f"{count(refuted, 'claim')} of {looked_at} {'does' if refuted == 1 else 'do'} not hold on this cluster."
         return said, rest
     open_ends = [
+        not reached and "the cluster could not be reached",
         number["blocked"] and f"{count(number['blocked'], 'claim')} could not be looked at",
-        unfinished and f"the verification ended before {count(unfinished, 'claim')} {_was(unfinished)} looked at",
-        problems and count(len(problems), "problem"),
+        reached
+        and unfinished
+        and f"the verification ended before {count(unfinished, 'claim')} {_was(unfinished)} looked at",
+        reached and problems and count(len(problems), "problem"),
     ]
     reasons = ", ".join(str(each) for each in open_ends if each) or "nothing was looked at"
     return f"No verdict: {reasons}.", f"{number['proven']} of {len(claims)} claims are proven, none is refuted."
@@ -254,7 +259,7 @@ def _trouble(verdict: str, claims: Sequence[Claim], reason: str, base: str) -> T
         claims=tuple(claims),
         message=_LOOK_AT.sub("", reason),
         look_at=", ".join(places) or (claims[0].component if verdict == "refuted" else ""),
-        again=_with(base, [f"--only {shlex.quote(claim.id)}" for claim in claims]),
+        again=_with(base, [f"--only {shlex.quote(claim.id)}" for claim in claims]) if len(claims) <= _NAMED else "",
     )
 
 

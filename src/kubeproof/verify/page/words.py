@@ -59,5 +59,5 @@ def count(number: int, one: str, many: str = "") -> str:
 def days_left(days: int) -> str:
     """How long a certificate is still good for."""
     if days < 0:
-        return f"expired {count(-days, 'day')} ago"
+        return f"{count(-days, 'day')} over"
     return count(days, "day") if days < 730 else f"{days / 365.25:.0f} years"

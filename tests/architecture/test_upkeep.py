@@ -1,0 +1,152 @@
+"""What a kubelet clears away in its node's runtime, and what it leaves alone, also when it was restarted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import pytest
+
+from kubeproof.verify import by_hand, runtime
+from kubeproof.verify.api import Api
+from kubeproof.verify.by_hand import Started
+from kubeproof.verify.cluster import Cluster, Node
+from kubeproof.verify.disruption import await_recovery, restarted_with, stopped
+from kubeproof.verify.evidence import Evidence
+from kubeproof.verify.hosts import Host
+from kubeproof.verify.objects import Object
+from kubeproof.verify.pods import Blocked, Pod, Setting
+from kubeproof.verify.workloads import prepared_together
+
+_UNIT = "kubelet"
+# What the disk has in use, which is more than this, makes the kubelet collect whatever image it may.
+_COLLECT = ("--image-gc-high-threshold=1", "--image-gc-low-threshold=0", "--minimum-image-ttl-duration=0s")
+# The kubelet collects containers and sandboxes once a minute.
+_CLEARED_SECONDS = 100.0
+# It collects images when it starts, but not if it has no figures of the disk yet; it tries again only after minutes.
+_STARTS = 3
+_COLLECTED_SECONDS = 12.0
+_APART_SECONDS = 0.5
+
+
+@prepared_together()
+def abandoned(setting: Setting) -> list[Object]:
+    """A pod that will be deleted while its kubelet is away, and one beside it that goes on."""
+    return [
+        setting.pod(name, [setting.container("pause", ["pause"])], **setting.on_node(setting.nodes[-1]))
+        for name in ("abandoned", "kept")
+    ]
+
+
+@dataclass
+class Upkeep:
+    """What a kubelet did on its node after it was restarted, told to collect images at once."""
+
+    node: Node
+    foreign: Sequence[Started]
+    pids: dict[str, int]
+    unused: str
+    protected: Sequence[str]
+    images: Sequence[str]
+    kept: tuple[str, str]
+    pod_gone: float
+    image_gone: float
+
+
+@pytest.fixture(scope="module")
+def upkeep(lab: Cluster, api: Api, abandoned: list[Pod], setting: Setting) -> Upkeep:
+    """Put things into a node's runtime by hand, restart its kubelet, and wait until it has cleared up."""
+    pod, kept = abandoned
+    node = lab.node(pod.node)
+    host, name = node.host, setting.namespace
+    machine = str(node.item["status"]["nodeInfo"]["architecture"])
+    pid = runtime.process(host, kept.uid, "pause")
+    with ExitStack() as undo:
+        foreign = [
+            undo.enter_context(by_hand.container(host, namespace, setting.image, name, ["/agnhost", "pause"]))
+            for namespace in (by_hand.KUBERNETES, name)
+        ]
+        names = undo.enter_context(by_hand.unused_image(host, f"localhost/{name}/unused:1", machine))
+        protected = undo.enter_context(by_hand.pinned(host, *names))
+        with stopped(host, _UNIT):
+            api.delete(pod.path, gracePeriodSeconds=0)
+        undo.enter_context(restarted_with(host, _UNIT, *_COLLECT))
+        image_gone = _await_collection(host, names)
+        pod_gone = _seconds_until(lambda: not runtime.containers(host, pod.uid), _CLEARED_SECONDS)
+        seen = Upkeep(
+            node=node,
+            foreign=foreign,
+            pids={each.namespace: each.pid_now() for each in foreign},
+            unused=names[0],
+            protected=protected,
+            images=by_hand.images(host),
+            kept=(str(pid), str(runtime.process(host, kept.uid, "pause"))),
+            pod_gone=pod_gone,
+            image_gone=image_gone,
+        )
+    await_recovery(api, f"{node.name} is ready after its kubelet was restarted")
+    return seen
+
+
+def _await_collection(host: Host, names: Sequence[str]) -> float:
+    """Let the kubelet collect an image; after how many seconds it is gone, 0 if it is not."""
+    start = time.monotonic()
+    for number in range(_STARTS):
+        if number:
+            host.run("systemctl restart %s", _UNIT)
+        if _seconds_until(lambda: not {*names} & {*by_hand.images(host)}, _COLLECTED_SECONDS):
+            return time.monotonic() - start
+    return 0.0
+
+
+def _seconds_until(condition: Callable[[], bool], limit: float) -> float:
+    """After how many seconds something is so; 0 if it is not within the limit."""
+    start = time.monotonic()
+    while not condition():
+        if time.monotonic() - start > limit:
+            return 0.0
+        time.sleep(_APART_SECONDS)
+    return max(time.monotonic() - start, _APART_SECONDS)
+
+
+@pytest.mark.claim("kubelet-foreign")
+def test_containers_started_by_hand_outlive_the_kubelets_cleaning(upkeep: Upkeep, evidence: Evidence) -> None:
+    node = upkeep.node.name
+    evidence["containers"] = [
+        {"namespace": one.namespace, "id": one.id, "pid": one.pid, "pid afterwards": upkeep.pids[one.namespace]}
+        for one in upkeep.foreign
+    ]
+    evidence["a deleted pod's sandbox and container, gone after seconds"] = round(upkeep.pod_gone, 1)
+    for one in upkeep.foreign:
+        now = upkeep.pids[one.namespace]
+        assert now == one.pid, (
+            f"on {node} a container that was started by hand in containerd's namespace {one.namespace} "
+            f"{f'runs as another process, {now} instead of {one.pid}' if now else 'does not run any more'} "
+            "after the kubelet was restarted"
+        )
+    # Otherwise it may be that the kubelet has not even looked.
+    if not upkeep.pod_gone:
+        raise Blocked(
+            "kubelet", f"on {node} what a deleted pod left is not cleared away within {_CLEARED_SECONDS:.0f} s"
+        )
+    evidence.headline = f"{len(upkeep.foreign)} of them outlive a restart, and collection {upkeep.pod_gone:.0f} s later"
+
+
+@pytest.mark.claim("runtime-images-volumes")
+def test_images_that_nothing_uses_are_collected(upkeep: Upkeep, evidence: Evidence) -> None:
+    node, (before, after) = upkeep.node.name, upkeep.kept
+    lost = sorted(set(upkeep.protected) - set(upkeep.images))
+    evidence["flags of the kubelet"] = _COLLECT
+    evidence["image"] = {"name": upkeep.unused, "gone after seconds": round(upkeep.image_gone, 1)}
+    evidence["other images, kept from being collected"] = list(upkeep.protected)
+    assert upkeep.image_gone, (
+        f"an image that nothing uses is still on {node}, whose kubelet was told that the disk is too full, and started "
+        f"{_STARTS} times"
+    )
+    assert not lost, f"images that are pinned, or in use, were removed from {node}: {lost}"
+    assert before == after, f"a pod on {node} was replaced while images were collected"
+    evidence.headline = (
+        f"unused: collected {upkeep.image_gone:.1f} s after the kubelet was told that the disk is too full"
+    )
