@@ -7,6 +7,7 @@ import re
 import time
 from pathlib import Path
 
+import httpx
 import pytest
 from tests.architecture.outage import Outage
 
@@ -168,9 +169,14 @@ def _create_in_time(api: Api, manifest: Object) -> None:
     """Create an object, while etcd may still have to agree on a leader."""
     deadline = time.monotonic() + _TAKEN_OVER_SECONDS
     while True:
-        answer = api.request("POST", objects.collection(manifest), manifest)
-        # It may have been created by a request whose answer was an error.
-        if answer.ok or answer.status == 409:
-            return
-        assert time.monotonic() < deadline, f"nothing can be created: {answer.status} {answer.message}"
+        try:
+            answer = api.request("POST", objects.collection(manifest), manifest)
+            # It may have been created by a request whose answer was an error.
+            if answer.ok or answer.status == 409:
+                return
+            problem = f"{answer.status} {answer.message}"
+        except httpx.HTTPError as error:
+            # A server goes on waiting for an etcd member that is gone, for ten seconds.
+            problem = f"{type(error).__name__}: {error}"
+        assert time.monotonic() < deadline, f"nothing can be created: {problem}"
         time.sleep(_POLL_SECONDS)

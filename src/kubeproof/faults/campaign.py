@@ -29,7 +29,7 @@ from kubeproof.verify.workspace import Workspace
 SCHEMA = "kubeproof.faults/1"
 REGISTERS = 4
 # Longer than any outage that is expected of the API: whoever gives up earlier learns less.
-_ANSWER_SECONDS = 10.0
+_ANSWER_SECONDS = 15.0
 _APPLICATION_SECONDS = 2.0
 _PAUSE_SECONDS = 0.05
 _REPLICAS = 3

@@ -132,6 +132,10 @@ class Etcd:
         status = next(iter(self.statuses([self._endpoint]).values()))
         return bool(status["leader"] == status["header"]["member_id"])
 
+    def delete(self, key: str) -> None:
+        """Delete a key of our own, which need not be there."""
+        self.host.run(f"{_ETCDCTL} --endpoints {self._endpoint} del %s", key)
+
     def try_to_write(self, key: str, value: str) -> dict[str, Any]:
         """Try to write a key, which may well be refused: whether it was, what was said, and after how long."""
         start = time.monotonic()
