@@ -79,9 +79,13 @@ def tell(pytestconfig: pytest.Config) -> Callable[[str], None]:
     """Shows a line."""
     reporter: Any = pytestconfig.pluginmanager.get_plugin("terminalreporter")
 
+    capture: Any = pytestconfig.pluginmanager.get_plugin("capturemanager")
+
     def show(line: str) -> None:
-        reporter.ensure_newline()
-        reporter.write_line(line)
+        # Now, not when the test is over.
+        with capture.global_and_fixture_disabled():
+            reporter.ensure_newline()
+            reporter.write_line(line)
 
     return show
 

@@ -351,7 +351,7 @@ class Campaign:
     def _offset(self) -> float:
         """What to add to this machine's time for the client's, to some milliseconds."""
         before = time.time()
-        there = float(self.field.client.run("date +%%s.%%N"))
+        there = float(self.field.client.run("date +%s.%N"))
         return there - (before + time.time()) / 2
 
 
