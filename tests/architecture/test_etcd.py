@@ -88,7 +88,9 @@ def test_a_read_sees_what_was_acknowledged_whichever_member_is_asked(
     key = f"/registry/configmaps/{namespace}/consistent"
     reads = 0
     for number in range(1, _ROUNDS + 1):
-        written = api.patch(objects.path(created), {"data": {"round": str(number)}})
+        answer = api.request("PATCH", objects.path(created), {"data": {"round": str(number)}}, content_type=MERGE_PATCH)
+        assert answer.status != 404, f"round {number - 1} was acknowledged, and is gone when the next one is written"
+        written = answer.required()
         seen = each(members, lambda host: lab.etcd_on(host).get(key))
         for name, found in seen.items():
             at = found.modified if found else None
