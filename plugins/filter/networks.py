@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
@@ -27,6 +27,16 @@ def host_addresses(hosts: list[str], hostvars: Any) -> dict[str, str]:
 
 def _host_address(host: str, variables: Any) -> str:
     return str(variables.get("cluster_host_address") or variables.get("ansible_host") or host)
+
+
+def other_addresses(addresses: Mapping[str, str], host: str) -> list[str]:
+    """The addresses of all hosts but one, in the order of names."""
+    return [address for name, address in sorted(addresses.items()) if name != host]
+
+
+def health_checks(addresses: list[str], url: str, **more: str) -> list[dict[str, str]]:
+    """``component_service``'s ``gate``: one check for each address, which goes where ``url`` has ``{}``."""
+    return [{"url": url.format(address), **more} for address in addresses]
 
 
 def ip_addresses(values: list[str]) -> list[str]:
@@ -54,6 +64,8 @@ class FilterModule:
         return {
             "nth_address": nth_address,
             "host_addresses": host_addresses,
+            "other_addresses": other_addresses,
+            "health_checks": health_checks,
             "ip_addresses": ip_addresses,
             "dns_names": dns_names,
         }

@@ -49,6 +49,10 @@ class Client:
             query += "&dryRun=All"
         return self._request("PATCH", self.path(document) + query, document, "application/apply-patch+yaml")
 
+    def merge(self, path: str, change: Dict[str, Any], dry_run: bool) -> Dict[str, Any]:
+        """Change parts of an object (https://www.rfc-editor.org/rfc/rfc7386); returns the object."""
+        return self._request("PATCH", path + ("?dryRun=All" if dry_run else ""), change, "application/merge-patch+json")
+
     def path(self, document: Dict[str, Any]) -> str:
         """Where an object lives: found out from the server's discovery, so that it works for any kind."""
         group = document["apiVersion"]

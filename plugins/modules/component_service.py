@@ -27,6 +27,7 @@ description:
   - Keeps, per unit, a digest of every input that the running process was started with, in
     C(/var/lib/kubeproof/units). A unit is restarted when an input differs from that, and never otherwise. So a run that
     was killed between writing a file and restarting is made good by the next one.
+  - Called through the action plugin of the same name, which knows O(rolling) and restarts hosts in turn.
   - Fails with the unit's last log lines if it does not become healthy in time.
 options:
   unit:
@@ -54,10 +55,36 @@ options:
     description: How long to wait for health, in seconds.
     type: int
     default: 60
+  restart:
+    description: Whether a running process may be restarted. If not, RV(restart_needed) says why it would have to be.
+    type: bool
+    default: true
+  state:
+    description:
+      - V(absent) stops the unit, and removes it and what is known of it. Its files are for others to remove, and the
+        manifest goes on naming it.
+    type: str
+    choices: [running, absent]
+    default: running
+  gate:
+    description:
+      - What must be healthy before a running process is restarted, each like O(health); the others who share its duty.
+        Waited for as long as O(timeout) says. If the gate stays closed the process is left running, and the task fails.
+    type: list
+    elements: dict
+    default: []
 author: [The kubeproof authors]
 """
 
+RETURN = r"""
+restart_needed:
+  description: Why a running process has to be restarted, which O(restart) did not allow; empty if it needn't be.
+  type: str
+  returned: always
+"""
+
 STATE_DIRECTORY = "/var/lib/kubeproof"
+UNITS = "/etc/systemd/system/"
 # Reading a binary of 100 MB each time is slow; it is replaced by rename, which gives it another inode and time.
 LARGE = 1 << 20
 LOG_LINES = 15
@@ -256,6 +283,19 @@ def wait_for_health(systemd: Systemd, health: Health, timeout: float, replaced: 
         raise ServiceError("%s %s. Its last lines:\n%s" % (systemd.unit, problem, systemd.log()))
 
 
+def wait_for_gate(unit: str, gate: List[Dict[str, Any]], timeout: float) -> None:
+    """Wait until all the others are healthy, so that not two are away at a time."""
+    deadline = time.monotonic() + timeout
+    for check in map(Health, gate):
+        while not check.good():
+            if time.monotonic() > deadline:
+                raise ServiceError(
+                    "%s was not restarted, and goes on with what it was started with: another one that has to stand in "
+                    "for it is not healthy (%s). Mend that one first." % (unit, check.problem)
+                )
+            time.sleep(POLL_SECONDS)
+
+
 def require_remembered(unit: str) -> None:
     """Refuse a unit that is not in the manifest: a reset would leave it running."""
     path = os.path.join(STATE_DIRECTORY, "manifest.json")
@@ -265,45 +305,87 @@ def require_remembered(unit: str) -> None:
         raise ServiceError("%s was not installed by install_component; a reset would leave it behind" % unit)
 
 
+class Plan:
+    """What has to be done to a unit, and why."""
+
+    def __init__(self, state: Dict[str, str], restart: str, reload: str, may_restart: bool) -> None:
+        runs = state["ActiveState"] == "active"
+        self.enable = state["UnitFileState"] not in ("enabled", "static")
+        # Left to its turn. Its health is asked for then; it may be what the restart is for.
+        self.put_off = restart if runs and not may_restart else ""
+        self.restart = "" if self.put_off else restart
+        self.reload = "" if restart else reload
+        self.interrupts = bool(self.restart) and runs
+
+    def told(self) -> List[str]:
+        """The plan for people."""
+        told = ["enabled"] if self.enable else []
+        if self.restart:
+            told.append("%s: %s" % ("restarted" if self.interrupts else "started", self.restart))
+        if self.reload:
+            told.append("reloaded: " + self.reload)
+        return told
+
+    def carry_out(self, systemd: Systemd, state: Dict[str, str]) -> None:
+        """Do it, in the order in which systemd needs it."""
+        # systemd sees by itself that a file has changed, but not that a package's unit of this name has to yield.
+        if state["NeedDaemonReload"] == "yes" or state["FragmentPath"] not in ("", UNITS + systemd.unit):
+            systemd.call("daemon-reload")
+        if self.enable:
+            # Without the reload that enable does by default: the start needs none, and it is slow.
+            systemd.call("enable", "--no-reload", "--quiet", systemd.unit)
+        if self.restart:
+            if state["ActiveState"] == "failed":
+                systemd.call("reset-failed", systemd.unit)
+            systemd.call("restart", "--no-block", systemd.unit)
+        if self.reload:
+            systemd.call("reload", systemd.unit)
+
+
 def converge(module: AnsibleModule) -> Dict[str, Any]:
-    """Do what is needed, in the order in which systemd needs it; returns the module's result."""
-    unit = module.params["unit"]
+    """Bring the unit to what is on disk; returns the module's result."""
+    unit, timeout = module.params["unit"], module.params["timeout"]
     systemd = Systemd(unit)
     state = systemd.show()
     record = Record(unit)
-    inputs = fingerprints(["/etc/systemd/system/" + unit, *module.params["inputs"]])
+    inputs = fingerprints([UNITS + unit, *module.params["inputs"]])
     reloads = fingerprints(module.params["reload_inputs"])
-    reason = reason_to_restart(state, record.data, inputs)
-    reload_reason = ", ".join(changed_inputs(record.data.get("reload_inputs", {}), reloads))
-    enable = state["UnitFileState"] not in ("enabled", "static")
-    done: List[str] = []
-    if enable:
-        done.append("enabled")
-    if reason:
-        done.append("%s: %s" % ("restarted" if state["ActiveState"] == "active" else "started", reason))
-    elif reload_reason:
-        done.append("reloaded: " + reload_reason)
-    result = {"changed": bool(done), "done": done, "unit": unit}
+    plan = Plan(
+        state,
+        restart=reason_to_restart(state, record.data, inputs),
+        reload=", ".join(changed_inputs(record.data.get("reload_inputs", {}), reloads)),
+        may_restart=module.params["restart"] or module.check_mode,
+    )
+    result = {"changed": bool(plan.told()), "done": plan.told(), "unit": unit, "restart_needed": plan.put_off}
     if module.check_mode:
         return result
     require_remembered(unit)
-    # systemd sees by itself that a file has changed, but not that a package's unit of this name has to yield to ours.
-    if state["NeedDaemonReload"] == "yes" or state["FragmentPath"] not in ("", "/etc/systemd/system/" + unit):
-        systemd.call("daemon-reload")
-    if enable:
-        # Without the reload that enable does by default: the start needs none, and it is slow.
-        systemd.call("enable", "--no-reload", "--quiet", unit)
-    if reason:
-        if state["ActiveState"] == "failed":
-            systemd.call("reset-failed", unit)
-        systemd.call("restart", "--no-block", unit)
-    elif reload_reason:
-        systemd.call("reload", unit)
+    if plan.interrupts:
+        wait_for_gate(unit, module.params["gate"], timeout)
+    plan.carry_out(systemd, state)
+    if plan.put_off:
+        return result
     started = time.monotonic()
-    replaced = state["InvocationID"] if reason and state["InvocationID"] else "none"
-    wait_for_health(systemd, Health(module.params["health"]), module.params["timeout"], replaced)
+    replaced = state["InvocationID"] if plan.restart and state["InvocationID"] else "none"
+    wait_for_health(systemd, Health(module.params["health"]), timeout, replaced)
     result["waited"] = round(time.monotonic() - started, 2)
     record.save({"inputs": inputs, "reload_inputs": reloads, "invocation": systemd.show()["InvocationID"]})
+    return result
+
+
+def remove(module: AnsibleModule) -> Dict[str, Any]:
+    """See to it that the unit is not there; returns the module's result."""
+    unit = module.params["unit"]
+    systemd = Systemd(unit)
+    there = systemd.show()["LoadState"] != "not-found" or os.path.exists(UNITS + unit)
+    result = {"changed": there, "done": ["removed"] if there else [], "unit": unit, "restart_needed": ""}
+    if there and not module.check_mode:
+        require_remembered(unit)
+        systemd.call("disable", "--now", "--quiet", unit)
+        for path in (UNITS + unit, Record(unit).path):
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(path)
+        systemd.call("daemon-reload")
     return result
 
 
@@ -316,11 +398,14 @@ def main() -> None:
             "reload_inputs": {"type": "list", "elements": "path", "default": []},
             "health": {"type": "dict", "default": {}},
             "timeout": {"type": "int", "default": 60},
+            "restart": {"type": "bool", "default": True},
+            "state": {"type": "str", "choices": ["running", "absent"], "default": "running"},
+            "gate": {"type": "list", "elements": "dict", "default": []},
         },
         supports_check_mode=True,
     )
     try:
-        module.exit_json(**converge(module))
+        module.exit_json(**(remove if module.params["state"] == "absent" else converge)(module))
     except (ServiceError, OSError) as error:
         module.fail_json(msg=str(error))
 

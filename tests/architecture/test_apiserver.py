@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from kubeproof.verify import accounts, certificates, objects, sockets
+from kubeproof.verify import accounts, certificates, disruption, objects, redundancy, sockets
 from kubeproof.verify.accounts import Rule
 from kubeproof.verify.api import Api, ApiError, NotObserved
 from kubeproof.verify.cluster import AUTHORITY, CREDENTIALS, Cluster, ComponentCredentials, NotObservable
@@ -27,6 +27,8 @@ from kubeproof.verify.pods import Blocked, Pod, Setting
 from kubeproof.verify.workloads import early, prepared
 from kubeproof.verify.workspace import RESOURCE_DOMAIN, Workspace
 
+# Kubelets renew their leases every ten seconds, and may have to find another server first.
+_MISSED_SECONDS = 60.0
 _REVIEW = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 _NEW_KIND_SECONDS = 20.0
 _RECONCILED_SECONDS = 15.0
@@ -310,6 +312,76 @@ def test_no_increment_of_concurrent_writers_is_lost(api: Api, namespace: str, ev
     evidence.headline = (
         f"stale write 409; {total} increments by {writers} writers kept, {conflicts} stale writes refused"
     )
+
+
+@pytest.mark.claim("api-load-balanced")
+def test_any_one_api_server_can_be_missed(lab: Cluster, work: Workspace, evidence: Evidence) -> None:
+    servers = redundancy.several_control_plane_hosts(lab)
+    nodes = tuple(node.host for node in lab.nodes)
+    evidence["connections through balancers"] = _all_reached(lab, nodes, "in normal times")
+    for host in servers:
+        with redundancy.api_without(lab, host) as api:
+            start = time.monotonic()
+            with disruption.stopped(host, "kube-apiserver"):
+                away = redundancy.servers_reached(lab, nodes)
+                for name, reached in away.items():
+                    strangers = set(reached) - {server.name for server in servers if server is not host}
+                    assert not strangers, f"with the API server of {host} stopped, {name} gets {strangers} for answers"
+                heard = _await_news_of_all_nodes(api, host)
+                account = _account(work.namespace(f"without-{host.name}", api))
+                what = f"controllers act while the API server of {host} is stopped"
+                api.observe_one(account, lambda _: True, what=what, timeout=_MISSED_SECONDS)
+            problem = redundancy.await_ready(lab, host, _MISSED_SECONDS)
+            assert not problem, f"the API server of {host} is not ready after it was started: {problem}"
+        evidence[host.name] = {
+            "answers without it": away,
+            "all nodes heard of after": round(heard, 1),
+            "away for": round(time.monotonic() - start, 1),
+        }
+    _await_all_reached(lab, nodes)
+    evidence.headline = f"{len(servers)} servers, all reached from {len(nodes)} nodes; each missed in turn, all went on"
+
+
+def _all_reached(lab: Cluster, nodes: tuple[Host, ...], when: str) -> dict[str, dict[str, int]]:
+    reached = redundancy.servers_reached(lab, nodes)
+    for name, servers in reached.items():
+        missing = {host.name for host in lab.control_plane} - set(servers)
+        assert not missing, (
+            f"{when} connections from {name} do not reach the API server of {', '.join(missing)}: {servers}"
+        )
+    return reached
+
+
+def _await_all_reached(lab: Cluster, nodes: tuple[Host, ...]) -> None:
+    """Balancers look once in a while whether a server is back."""
+    deadline = time.monotonic() + _MISSED_SECONDS
+    while True:
+        try:
+            _all_reached(lab, nodes, "with all servers back")
+        except AssertionError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+        else:
+            return
+
+
+def _await_news_of_all_nodes(api: Api, stopped: Host) -> float:
+    """Wait until every kubelet has renewed its lease once more; how long that took."""
+    start = time.monotonic()
+    leases = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
+    before = {objects.name(item): item["spec"]["renewTime"] for item in api.items(leases)}
+
+    def all_renewed(items: list[Object]) -> bool:
+        return all(item["spec"]["renewTime"] > before.get(objects.name(item), "") for item in items)
+
+    what = f"all kubelets report while the API server of {stopped} is stopped"
+    api.observe(leases, all_renewed, what=what, timeout=_MISSED_SECONDS)
+    return time.monotonic() - start
+
+
+def _account(namespace: str) -> Object:
+    return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": namespace}}
 
 
 @early

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
 
+import httpx
 import pytest
 from tests.architecture.outage import Outage
 
 from kubeproof import process
 from kubeproof.commands import kubectl
 from kubeproof.errors import KubeproofError
-from kubeproof.verify import objects
-from kubeproof.verify.api import Api
+from kubeproof.verify import disruption, objects, redundancy
+from kubeproof.verify.api import Api, ApiError
 from kubeproof.verify.cluster import Cluster, NotObservable
 from kubeproof.verify.evidence import Evidence
-from kubeproof.verify.pods import Setting
+from kubeproof.verify.hosts import Host
+from kubeproof.verify.objects import Object
+from kubeproof.verify.pods import Pod, Setting, is_ready
+from kubeproof.verify.traffic import Traffic
 
 _SCHEDULED_SECONDS = 15.0
 _COMMAND_SECONDS = 60.0
+# An election in etcd, leases that run out, balancers that notice.
+_TAKEN_OVER_SECONDS = 90.0
+_POLL_SECONDS = 0.5
 # From a node's death to the last request that is still sent to what ran there: the time that it may be silent before it
 # is given up, 40 seconds where nothing else is configured, and what it takes to tell all others.
 _ERROR_SECONDS = 70.0
@@ -112,3 +120,71 @@ def test_an_application_outlives_a_node(outage: Outage, evidence: Evidence) -> N
     evidence.headline = (
         f"{outage.node} cut off: {len(failed)} of {len(requests)} requests failed, the last after {last:.0f} s"
     )
+
+
+@pytest.mark.claim("control-plane-loss")
+def test_the_control_plane_outlives_one_of_its_hosts(
+    lab: Cluster, agents: list[Pod], setting: Setting, evidence: Evidence
+) -> None:
+    hosts = redundancy.several_control_plane_hosts(lab)
+    # The one that leads: the others have to take over all of its duties.
+    leader = redundancy.holder(redundancy.lease(lab.api, "kube-controller-manager"))
+    lost = next((host for host in hosts if host.name == leader), hosts[0])
+    others = [node for node in lab.nodes if node.host is not lost]
+    manifest = setting.pod("after-the-loss", [setting.container("pause", ["pause"])])
+    with redundancy.api_without(lab, lost) as api:
+        service = api.get(f"{objects.core(setting.namespace, 'services')}/agents-outside")
+        port = service["spec"]["ports"][0]["nodePort"]
+        with Traffic(others[0].address, port, "hostname", timeout=1) as traffic, disruption.cut_off(lost):
+            start = time.monotonic()
+            reached = _await_answers(lab, tuple(node.host for node in others), lost)
+            written = time.monotonic() - start
+            _create_in_time(api, manifest)
+            _run_in_time(api, manifest, f"without {lost} a new pod runs")
+            ran = time.monotonic() - start
+            answered = traffic.await_answer(_ERROR_SECONDS)
+        disruption.await_recovery(api, f"all nodes ready after {lost} is back")
+    problem = redundancy.await_ready(lab, lost, _TAKEN_OVER_SECONDS)
+    evidence["lost"] = lost.name
+    evidence["API servers reached by the other nodes"] = reached
+    evidence["seconds until"] = {"all balancers answer": round(written, 1), "a new pod runs": round(ran, 1)}
+    evidence["requests meanwhile"] = traffic.told()
+    assert answered, f"without {lost} the application does not answer any more: {traffic.told()['errors']}"
+    assert not problem, f"the API server of {lost} is not ready after its return: {problem}"
+    evidence.headline = f"{lost} cut off: balancers answer after {written:.0f} s, a new pod runs after {ran:.0f} s"
+
+
+def _await_answers(lab: Cluster, hosts: tuple[Host, ...], lost: Host) -> dict[str, dict[str, int]]:
+    """Wait until the balancers of these hosts only lead to servers that answer; whom they lead to then."""
+    deadline = time.monotonic() + _TAKEN_OVER_SECONDS
+    expected = {host.name for host in lab.control_plane} - {lost.name}
+    while True:
+        reached = redundancy.servers_reached(lab, hosts, without=lost)
+        if all(set(servers) <= expected for servers in reached.values()):
+            return reached
+        assert time.monotonic() < deadline, f"{_TAKEN_OVER_SECONDS:.0f} s after {lost} was lost, nodes get: {reached}"
+
+
+def _run_in_time(api: Api, manifest: Object, what: str) -> None:
+    try:
+        api.observe_one(manifest, is_ready, what=what, timeout=_TAKEN_OVER_SECONDS)
+    except ApiError as error:
+        # What the servers that are left can't tell is what the lost one has taken with it.
+        raise AssertionError(f"{what}: not within {_TAKEN_OVER_SECONDS:.0f} s; {error}") from None
+
+
+def _create_in_time(api: Api, manifest: Object) -> None:
+    """Create an object, while etcd may still have to agree on a leader."""
+    deadline = time.monotonic() + _TAKEN_OVER_SECONDS
+    while True:
+        try:
+            answer = api.request("POST", objects.collection(manifest), manifest)
+            # It may have been created by a request whose answer was an error.
+            if answer.ok or answer.status == 409:
+                return
+            problem = f"{answer.status} {answer.message}"
+        except httpx.HTTPError as error:
+            # A server goes on waiting for an etcd member that is gone, for ten seconds.
+            problem = f"{type(error).__name__}: {error}"
+        assert time.monotonic() < deadline, f"nothing can be created: {problem}"
+        time.sleep(_POLL_SECONDS)

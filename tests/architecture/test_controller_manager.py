@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import time
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 from tests.architecture.outage import Outage
 
-from kubeproof.verify import objects, runtime
+from kubeproof.verify import objects, redundancy, runtime
 from kubeproof.verify.api import Api, NotObserved
 from kubeproof.verify.cluster import AUTHORITY, Cluster, NotObservable
 from kubeproof.verify.disruption import stopped_everywhere
@@ -24,6 +25,8 @@ from kubeproof.verify.workloads import Workloads, early, prepared_together
 from kubeproof.verify.workspace import Departure, Workspace, keys_of, unlabel_node
 
 _LOOP_SECONDS = 20.0
+# One that has just taken over fills its caches first.
+_INHERITED_SECONDS = 40.0
 _REPLICAS = 2
 _GRPC_PORT = 5000
 # A loop whose process comes back waits until the lease of the one that went has run out.
@@ -187,6 +190,26 @@ def test_a_namespace_goes_with_all_that_is_in_it(lab: Cluster, going: Departure,
     evidence["seconds"] = round(seconds, 2)
     assert not after, f"etcd still has {after} of a namespace that is gone"
     evidence.headline = f"{len(going.keys)} keys of it gone from etcd in {seconds:.1f} s"
+
+
+@pytest.mark.claim("ctl-leader")
+def test_when_the_acting_controller_manager_is_killed_another_acts(
+    lab: Cluster, api: Api, work: Workspace, evidence: Evidence
+) -> None:
+    with redundancy.leader_killed(lab, "kube-controller-manager") as takeover:
+        namespace = work.namespace("inherited")
+        account = {
+            "apiVersion": "v1",
+            "kind": "ServiceAccount",
+            "metadata": {"name": "default", "namespace": namespace},
+        }
+        what = f"the controller manager of {takeover.after} gives a new namespace its account"
+        api.observe_one(account, lambda _: True, what=what, timeout=_INHERITED_SECONDS)
+    evidence["takeover"] = dataclasses.asdict(takeover)
+    evidence.headline = (
+        f"killed on {takeover.before}, {takeover.after} took over after {takeover.seconds} s of a lease of "
+        f"{takeover.lease_seconds} s, and acts"
+    )
 
 
 @pytest.mark.claim("ctl-loop")

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import json
 import ssl
+import time
 
 import httpx
 import pytest
 
-from kubeproof.verify import certificates, sockets
-from kubeproof.verify.api import Api, tls_context
-from kubeproof.verify.cluster import Cluster
+from kubeproof.verify import certificates, disruption, objects, sockets
+from kubeproof.verify.api import MERGE_PATCH, Api, tls_context
+from kubeproof.verify.cluster import Cluster, NotObservable
 from kubeproof.verify.evidence import Evidence
-from kubeproof.verify.hosts import Host, each
+from kubeproof.verify.hosts import CommandFailed, Host, each
 from kubeproof.verify.kubeconfig import Credentials
 
+_ROUNDS = 5
+_FEWEST = 3
+_PROBE_KEY = "/kubeproof-verify/refused"
+# A member that is gone is noticed within an election, and by the API servers within a request.
+_FAILOVER_SECONDS = 30.0
+_REFUSED_SECONDS = 15.0
+_RECOVERY_SECONDS = 60.0
+_POLL_SECONDS = 0.2
 _RANGE = {"key": "Lw==", "range_end": "AA==", "limit": 1, "keys_only": True}
 
 
@@ -67,6 +76,150 @@ def test_nobody_gets_in_without_a_certificate_of_etcds_authority(lab: Cluster, a
     assert lab.etcd.revision() > 0, "etcd does not answer its operator either, so that refusals prove nothing"
     tried = sum(map(len, addresses.values()))
     evidence.headline = f"{reached} attempts at {tried} addresses refused: plain, no, foreign, Kubernetes' certificate"
+
+
+@pytest.mark.claim("etcd-consistent")
+def test_a_read_sees_what_was_acknowledged_whichever_member_is_asked(
+    lab: Cluster, api: Api, namespace: str, evidence: Evidence
+) -> None:
+    members = _several_members(lab)
+    metadata = {"name": "consistent", "namespace": namespace}
+    created = api.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"round": "0"}})
+    key = f"/registry/configmaps/{namespace}/consistent"
+    reads = 0
+    for number in range(1, _ROUNDS + 1):
+        answer = api.request("PATCH", objects.path(created), {"data": {"round": str(number)}}, content_type=MERGE_PATCH)
+        assert answer.status != 404, f"round {number - 1} was acknowledged, and is gone when the next one is written"
+        written = answer.required()
+        seen = each(members, lambda host: lab.etcd_on(host).get(key))
+        for name, found in seen.items():
+            at = found.modified if found else None
+            assert at == objects.revision(written), (
+                f"round {number} was acknowledged at revision {objects.revision(written)}, {name} has it at {at}"
+            )
+            reads += 1
+    evidence["members"] = [host.name for host in members]
+    evidence["rounds"] = _ROUNDS
+    evidence.headline = f"{_ROUNDS} writes, each read at once from {len(members)} members at the revision returned"
+
+
+@pytest.mark.claim("etcd-quorum")
+def test_any_one_member_can_be_missed(lab: Cluster, api: Api, namespace: str, evidence: Evidence) -> None:
+    members = _several_members(lab)
+    metadata = {"name": "counted", "namespace": namespace}
+    path = objects.path(api.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"n": "0"}}))
+    number = 0
+    for host in members:
+        led = lab.etcd_on(host).leads()
+        start = time.monotonic()
+        with disruption.stopped(host, "etcd"):
+            worst = 0.0
+            for _ in range(_ROUNDS):
+                number += 1
+                worst = max(worst, _write_until_acknowledged(api, path, number, f"without the member on {host}"))
+            left = next(other for other in members if other is not host)
+            found = lab.etcd_on(left).get(f"/registry/configmaps/{namespace}/counted")
+            assert found, f"without the member on {host} the object is gone"
+        away = time.monotonic() - start
+        stored = api.get(path)["data"]["n"]
+        assert stored == str(number), f"write {number} was acknowledged without {host}, {stored} is stored"
+        caught_up = _await_same_data(lab, f"after its return the member on {host} catches up")
+        evidence[host.name] = {
+            "was leader": led,
+            "away for": round(away, 1),
+            "slowest write": round(worst, 2),
+            "caught up after": round(caught_up, 2),
+        }
+    slowest = max(each_["slowest write"] for each_ in evidence.values() if isinstance(each_, dict))
+    evidence.headline = f"{len(members)} members stopped in turn, {number} of {number} writes kept, slowest {slowest} s"
+
+
+@pytest.mark.claim("etcd-no-split")
+def test_without_a_majority_writes_are_refused(lab: Cluster, evidence: Evidence) -> None:
+    members = _several_members(lab)
+    majority, rest = members[: len(members) // 2 + 1], members[len(members) // 2 + 1 :]
+    before = lab.etcd.revision()
+    with disruption.stopped_everywhere(majority, "etcd"):
+        answers = each(rest, lambda host: lab.etcd_on(host).try_to_write(_PROBE_KEY, "without a majority"))
+        evidence["stopped"] = [host.name for host in majority]
+        evidence["answers"] = answers
+        for name, answer in answers.items():
+            assert answer["refused"], f"without a majority the member on {name} accepts a write"
+            assert answer["seconds"] < _REFUSED_SECONDS, f"{name} takes {answer['seconds']} s to refuse a write"
+    # A write without an answer may have stayed in a log, and be carried out then; but on all members, or on none.
+    try:
+        _await_same_data(lab, "the members have the same data after the majority is back")
+        there = each(members, lambda host: lab.etcd_on(host).get(_PROBE_KEY) is not None)
+        assert len(set(there.values())) == 1, f"a write that was not acknowledged is on some members only: {there}"
+    finally:
+        lab.etcd.delete(_PROBE_KEY)
+    disruption.await_recovery(lab.api, "all nodes ready after etcd is back")
+    evidence["revisions"] = {"before": before, "after": lab.etcd.revision()}
+    evidence["the write without an answer"] = "carried out later" if any(there.values()) else "never carried out"
+    slowest = max(answer["seconds"] for answer in answers.values())
+    evidence.headline = f"{len(majority)} of {len(members)} stopped: writes refused within {slowest} s, same data after"
+
+
+@pytest.mark.claim("etcd-separate")
+def test_its_hosts_are_its_own(lab: Cluster, evidence: Evidence) -> None:
+    shared = {host.name for host in lab.etcd_hosts} & {host.name for host in lab.control_plane}
+    if shared:
+        raise NotObservable(f"on this cluster etcd shares hosts with the control plane: {', '.join(sorted(shared))}")
+    port = int(lab.settings["cluster_etcd_port"])
+    peers = {
+        socket.peer[0]
+        for host in lab.etcd_hosts
+        for socket in sockets.established(host, port)
+        if socket.local[1] == port and socket.peer[0] != host.address and not socket.peer[0].startswith("127.")
+    }
+    servers = {host.address for host in lab.control_plane}
+    evidence["etcd hosts"] = {host.name: host.address for host in lab.etcd_hosts}
+    evidence["clients"] = sorted(peers)
+    assert peers, "no API server is connected to etcd"
+    strangers = peers - servers - {host.address for host in lab.etcd_hosts}
+    assert not strangers, f"clients of etcd are not API servers: {sorted(strangers)}"
+    evidence.headline = f"etcd on {len(lab.etcd_hosts)} hosts of its own serves {len(peers & servers)} API servers"
+
+
+def _several_members(lab: Cluster) -> tuple[Host, ...]:
+    if len(lab.etcd_hosts) < _FEWEST:
+        raise NotObservable(f"it takes {_FEWEST} etcd members, there are {len(lab.etcd_hosts)}")
+    return lab.etcd_hosts
+
+
+def _write_until_acknowledged(api: Api, path: str, number: int, when: str) -> float:
+    """Write a number; an API server may have to find another member first. The time it took."""
+    start = time.monotonic()
+    while True:
+        try:
+            answer = api.request("PATCH", path, {"data": {"n": str(number)}}, content_type=MERGE_PATCH)
+            problem = f"{answer.status} {answer.message}"
+            if answer.ok:
+                return time.monotonic() - start
+        except httpx.HTTPError as error:
+            problem = f"{type(error).__name__}: {error}"
+        assert time.monotonic() - start < _FAILOVER_SECONDS, (
+            f"{when} no write was acknowledged for {_FAILOVER_SECONDS:.0f} s: {problem}"
+        )
+
+
+def _await_same_data(lab: Cluster, what: str) -> float:
+    """Wait until all members have the same data; how long that took."""
+    start = time.monotonic()
+    endpoints = [f"https://{host.address}:{lab.settings['cluster_etcd_port']}" for host in lab.etcd_hosts]
+    problem = ""
+    while time.monotonic() - start < _RECOVERY_SECONDS:
+        try:
+            statuses = lab.etcd.statuses(endpoints)
+            revision = min(status["header"]["revision"] for status in statuses.values())
+            hashes = lab.etcd.hashes(endpoints, revision)
+            if len(hashes) == len(endpoints) and len(set(hashes.values())) == 1:
+                return time.monotonic() - start
+            problem = f"at revision {revision}: {hashes}"
+        except CommandFailed as error:
+            problem = str(error)
+        time.sleep(_POLL_SECONDS)
+    raise AssertionError(f"{what}: not within {_RECOVERY_SECONDS:.0f} s; {problem}")
 
 
 def _addresses(host: Host, ports: set[int]) -> list[tuple[str, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from kubeproof.verify import accounts, audit, objects, runtime
+from kubeproof.verify import accounts, audit, objects, redundancy, runtime
 from kubeproof.verify.accounts import Rule
 from kubeproof.verify.api import Api, NotObserved
 from kubeproof.verify.cluster import Cluster, Node, NotObservable
@@ -335,6 +336,24 @@ def test_without_a_scheduler_new_pods_wait_and_others_go_on(
     assert set(served["answered by"]) <= {pod.name for pod in agents}, f"others answered: {served['answered by']}"
     evidence.headline = (
         f"unbound for {_QUIET_SECONDS:.0f} s without a scheduler, then bound; {served['requests']} requests answered"
+    )
+
+
+@pytest.mark.claim("sched-leader")
+def test_when_the_acting_scheduler_is_killed_another_acts(
+    lab: Cluster, api: Api, setting: Setting, evidence: Evidence
+) -> None:
+    manifest = setting.pod("inherited", [setting.container("pause", ["pause"])])
+    with redundancy.leader_killed(lab, "kube-scheduler") as takeover:
+        api.create(manifest)
+        placed = api.observe_one(
+            manifest, _is_bound, what=f"the scheduler of {takeover.after} binds a pod", timeout=_BACK_SECONDS
+        )
+    evidence["takeover"] = dataclasses.asdict(takeover)
+    evidence["pod bound to"] = placed["spec"]["nodeName"]
+    evidence.headline = (
+        f"killed on {takeover.before}, {takeover.after} took over after {takeover.seconds} s of a lease of "
+        f"{takeover.lease_seconds} s, and binds"
     )
 
 

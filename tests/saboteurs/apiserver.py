@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from kubeproof.verify import etcd
 from kubeproof.verify.cluster import Cluster
@@ -128,8 +129,15 @@ def last_writer_wins(lab: Cluster) -> Iterator[None]:
     says="after the API server acknowledged it|the key is gone after an update|did not tell each change once",
 )
 def keys_deleted_in_etcd(lab: Cluster) -> Iterator[None]:
-    names = tuple(f"/{each}" for each in _WRITTEN_TO)
-    program = _ERASER.format(pki=etcd.PKI, port=lab.settings["cluster_etcd_port"], names=names)
+    with erased(lab, *_WRITTEN_TO):
+        yield
+
+
+@contextmanager
+def erased(lab: Cluster, *names: str) -> Iterator[None]:
+    """Have verifications' ConfigMaps of these names deleted in etcd as soon as they are there."""
+    endings = tuple(f"/{each}" for each in names)
+    program = _ERASER.format(pki=etcd.PKI, port=lab.settings["cluster_etcd_port"], names=endings)
     with running(lab.etcd.host, f"exec python3 -c {shlex.quote(program)}"):
         yield
 

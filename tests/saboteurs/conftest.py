@@ -141,6 +141,12 @@ def _show(item: pytest.Item, seconds: float) -> None:
     if not reporter or not trials:
         return
     trial = trials[-1]
+    if trial.left_out:
+        reporter.ensure_newline()
+        reporter.write_line(
+            f"  · {len(trials):>2}/{len(item.session.items)} {trial.saboteur.name:<34} {trial.left_out}"
+        )
+        return
     steps = ", ".join(f"{step} {took:.1f}" for step, took in trial.seconds.items())
     caught = trial.caught and "proven" in trial.seconds
     number, total = len(trials), len(item.session.items)
@@ -177,6 +183,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 def _document(config: pytest.Config, trials: Sequence[Trial]) -> dict[str, Any]:
     started = config.stash[_STARTED]
+    left_out = {trial.saboteur.name: trial.left_out for trial in trials if trial.left_out}
+    trials = [trial for trial in trials if not trial.left_out]
     tested = [claim.id for claim in claims.load().claims if not claim.untested]
     caught = [trial for trial in trials if trial.caught and "proven" in trial.seconds]
     seen = {claim for trial in caught for claim in trial.saboteur.claims}
@@ -197,6 +205,7 @@ def _document(config: pytest.Config, trials: Sequence[Trial]) -> dict[str, Any]:
             "tests": len(tests),
             "tests seen failing": len(failed),
         },
+        "left out": left_out,
         "claims not made false": sorted(set(tested) - seen),
         "tests not seen failing": sorted(tests - failed),
         "saboteurs": [_entry(trial) for trial in trials],

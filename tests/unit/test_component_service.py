@@ -151,3 +151,48 @@ def test_health_by_url(url: str) -> None:
     away = service.Health({"url": "http://127.0.0.1:1/"})
     assert not away.good()
     assert "refused" in away.problem
+
+
+class _Module:
+    """As much of an AnsibleModule as converge needs."""
+
+    def __init__(self, **params: Any) -> None:
+        defaults = {"inputs": [], "reload_inputs": [], "health": {}, "timeout": 1, "restart": True, "gate": []}
+        self.params = {**defaults, **params}
+        self.check_mode = False
+
+
+@pytest.fixture
+def running(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+    """A unit that runs with an input that has changed since; the list has the calls of systemctl."""
+    calls: list[str] = []
+    changed = tmp_path / "config"
+    changed.write_text("new")
+    shown = {"UnitFileState": "enabled", "NeedDaemonReload": "no", "FragmentPath": "", "NRestarts": "0"}
+    monkeypatch.setattr(service.Systemd, "show", lambda _: {**RUNNING, **shown, "InvocationID": str(len(calls))})
+    monkeypatch.setattr(service.Systemd, "call", lambda _, *arguments: calls.append(arguments[0]))
+    monkeypatch.setattr(service, "require_remembered", lambda _: None)
+    monkeypatch.setattr(service, "STATE_DIRECTORY", str(tmp_path))
+    monkeypatch.setattr(service.Record, "save", lambda *_: None)
+    monkeypatch.setattr(service.Record, "__init__", lambda self, _: setattr(self, "data", {"inputs": {"/old": 1}}))
+    return calls
+
+
+def test_a_restart_that_is_not_allowed_is_put_off_with_its_reason(running: list[str]) -> None:
+    result = service.converge(_Module(unit="x.service", restart=False))
+    assert "changed since its start" in result["restart_needed"]
+    assert not result["changed"]
+    assert running == []
+
+
+def test_a_restart_waits_for_its_gate(running: list[str]) -> None:
+    with pytest.raises(service.ServiceError, match=r"was not restarted.*/bin/false"):
+        service.converge(_Module(unit="x.service", timeout=0, gate=[{"command": ["/bin/false"]}]))
+    assert running == []
+
+
+def test_a_restart_goes_through_an_open_gate(running: list[str]) -> None:
+    result = service.converge(_Module(unit="x.service", gate=[{"command": ["/bin/true"]}]))
+    assert running == ["restart"]
+    assert result["changed"]
+    assert result["restart_needed"] == ""

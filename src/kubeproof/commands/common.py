@@ -19,6 +19,9 @@ FAILED = 1
 NOT_VERIFIED = 3
 INTERRUPTED = 130
 
+LOCAL_TOPOLOGIES = {"single": "local", "ha": "ha"}
+"""Shapes of local clusters, and the directories of their inventories."""
+
 _SSH_VARIABLES = (
     "ansible_host",
     "ansible_port",
@@ -32,9 +35,25 @@ _SSH_VARIABLES = (
 def add_inventory(parser: argparse.ArgumentParser) -> None:
     """Add the option that nearly every command has."""
     shown = paths.DEFAULT_INVENTORY.relative_to(paths.PROJECT)
-    parser.add_argument(
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
         "-i", "--inventory", type=Path, default=paths.DEFAULT_INVENTORY, help=f"whose cluster (default: {shown})"
     )
+    which.add_argument(
+        "--topology",
+        dest="inventory",
+        # Names for people, paths for the commands.
+        type=_local_inventory,
+        metavar="|".join(LOCAL_TOPOLOGIES),
+        help="a local cluster: one control-plane host, two workers (inventory/local), or three and two (inventory/ha)",
+    )
+
+
+def _local_inventory(topology: str) -> Path:
+    try:
+        return paths.PROJECT / "inventory" / LOCAL_TOPOLOGIES[topology] / "hosts.yml"
+    except KeyError:
+        raise argparse.ArgumentTypeError(f"{topology!r} is none of {', '.join(LOCAL_TOPOLOGIES)}") from None
 
 
 def tool(name: str) -> str:

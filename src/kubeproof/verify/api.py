@@ -26,6 +26,8 @@ MERGE_PATCH = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
 _TIMEOUT = 10.0
 _RETRY_SECONDS = 0.1
+# What a server says that is overloaded, without its store, or so new that it knows nobody's rights yet.
+_PASSING = {403, 429, 500, 502, 503, 504}
 
 
 class NotObserved(AssertionError):
@@ -196,13 +198,22 @@ class Api:
         """
         deadline = time.monotonic() + timeout
         seen: list[Object] = []
+        refusal: ApiError | None = None
         while time.monotonic() < deadline:
             # A watch may end at any time, with the API server that served it for example; the next list goes on.
-            with contextlib.suppress(httpx.NetworkError, httpx.RemoteProtocolError):
-                for seen in self._states(path, deadline, params):
-                    if until(seen):
-                        return seen
+            with contextlib.suppress(httpx.NetworkError, httpx.RemoteProtocolError, httpx.TimeoutException):
+                try:
+                    for seen in self._states(path, deadline, params):
+                        refusal = None
+                        if until(seen):
+                            return seen
+                except ApiError as error:
+                    if error.answer.status not in _PASSING:
+                        raise
+                    refusal = error
             time.sleep(_RETRY_SECONDS)
+        if refusal:
+            raise refusal
         last = "; ".join(describe(item) for item in seen) or "nothing"
         raise NotObserved(f"{what}: not within {timeout:.0f} s; last seen: {last}")
 

@@ -25,6 +25,7 @@ TEST_IMAGE = "agnhost"
 # Settings of the inventory, each with the role whose default it has.
 _SETTINGS = {
     "cluster_domain": "cluster",
+    "cluster_balancer_port": "cluster",
     "cluster_etcd_port": "cluster",
     "etcd_peer_port": "etcd",
     "kube_proxy_health_port": "kube-proxy",
@@ -132,6 +133,10 @@ class Cluster:
             if host.attempt("test -r %s", f"{etcd.PKI}/operator.key")[0] == 0:
                 return Etcd(host, int(self.settings["cluster_etcd_port"]))
         raise NotObservable(f"no host of the group etcd has an operator's certificate in {etcd.PKI}")
+
+    def etcd_on(self, host: Host) -> Etcd:
+        """The member on one host."""
+        return Etcd(host, int(self.settings["cluster_etcd_port"]))
 
     @functools.cached_property
     def api_servers(self) -> tuple[tuple[str, int], ...]:

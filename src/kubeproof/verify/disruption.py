@@ -33,6 +33,14 @@ def stopped(host: Host, *units: str) -> Iterator[None]:
 
 
 @contextmanager
+def killed(host: Host, unit: str) -> Iterator[None]:
+    """End a unit's processes without warning, and keep it from starting others."""
+    with undone(host, f"systemctl start {shlex.quote(unit)}"):
+        host.run("systemctl kill --signal=SIGKILL %s && systemctl stop %s", unit, unit)
+        yield
+
+
+@contextmanager
 def stopped_everywhere(hosts: Sequence[Host], *units: str) -> Iterator[None]:
     """Stop units on several hosts."""
     with ExitStack() as undo:

@@ -127,6 +127,23 @@ class Etcd:
         finally:
             self.host.attempt("systemctl stop %s", unit)
 
+    def leads(self) -> bool:
+        """Whether this member is the leader."""
+        status = next(iter(self.statuses([self._endpoint]).values()))
+        return bool(status["leader"] == status["header"]["member_id"])
+
+    def delete(self, key: str) -> None:
+        """Delete a key of our own, which need not be there."""
+        self.host.run(f"{_ETCDCTL} --endpoints {self._endpoint} del %s", key)
+
+    def try_to_write(self, key: str, value: str) -> dict[str, Any]:
+        """Try to write a key, which may well be refused: whether it was, what was said, and after how long."""
+        start = time.monotonic()
+        status, _, said = self.host.attempt(f"{_ETCDCTL} --endpoints {self._endpoint} put %s %s", key, value)
+        words = said.strip().splitlines()
+        seconds = round(time.monotonic() - start, 1)
+        return {"refused": status != 0, "said": words[-1][:200] if words else "", "seconds": seconds}
+
     def _ask(self, command: str, endpoints: list[str] | None = None) -> Any:
         return json.loads(self.host.run(f"{_ETCDCTL} --endpoints {','.join(endpoints or [self._endpoint])} {command}"))
 

@@ -108,11 +108,15 @@ class Hosts:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._connection == "ssh":
-            for host in self.all:
-                command = ["ssh", "-F", str(self._config), "-O", "exit", host.name]
-                subprocess.run(command, capture_output=True, check=False)
+        for host in self.all:
+            self.forget(host)
         shutil.rmtree(self._directory)
+
+    def forget(self, host: Host) -> None:
+        """Give up the connection to a host that was switched off; the next command makes another."""
+        if self._connection == "ssh":
+            command = ["ssh", "-F", str(self._config), "-O", "exit", host.name]
+            subprocess.run(command, capture_output=True, check=False)
 
     def group(self, name: str) -> tuple[Host, ...]:
         """The hosts of a group."""

@@ -8,6 +8,7 @@ list of answers. A request has ``do``, the name of a function here without its u
 from __future__ import annotations
 
 import base64
+import hashlib
 import http.client
 import json
 import os
@@ -64,6 +65,31 @@ def _http(
         return {"error": f"{type(error).__name__}: {error}", "refused": refused}
     finally:
         connection.close()
+
+
+def _spread(url: str, count: int, ca: str, timeout: float = 5.0) -> dict[str, Any]:
+    """Requests over so many connections at a time; the digest of the certificate that each met at the other end."""
+    parts = urllib.parse.urlsplit(url)
+    context = ssl.create_default_context(cafile=ca)
+    connections = [
+        http.client.HTTPSConnection(parts.hostname or "", parts.port, timeout=timeout, context=context)
+        for _ in range(count)
+    ]
+    answers: list[dict[str, Any]] = []
+    try:
+        for connection in connections:
+            try:
+                connection.connect()
+                shown = connection.sock.getpeercert(binary_form=True)
+                connection.request("GET", parts.path)
+                status = connection.getresponse().status
+                answers.append({"status": status, "certificate": hashlib.sha256(shown or b"").hexdigest()})
+            except (OSError, http.client.HTTPException) as error:
+                answers.append({"error": f"{type(error).__name__}: {error}"})
+    finally:
+        for connection in connections:
+            connection.close()
+    return {"answers": answers}
 
 
 def _datagram(address: str, port: int, data: str, timeout: float = 2.0) -> dict[str, Any]:
@@ -136,6 +162,7 @@ def _certificates_in(path: str) -> list[str]:
 def _main() -> None:
     functions: dict[str, Any] = {
         "http": _http,
+        "spread": _spread,
         "datagram": _datagram,
         "poll": _poll,
         "certificates": _certificates,

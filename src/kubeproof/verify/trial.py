@@ -16,7 +16,7 @@ from kubeproof import paths
 from kubeproof.commands.common import environment
 from kubeproof.verify import run, sabotage, snapshot
 from kubeproof.verify.claims import Catalogue
-from kubeproof.verify.cluster import Cluster
+from kubeproof.verify.cluster import Cluster, NotObservable
 from kubeproof.verify.disruption import LIMIT_SECONDS
 from kubeproof.verify.sabotage import Finding, Saboteur
 from kubeproof.verify.snapshot import Snapshot
@@ -118,17 +118,21 @@ class Verification:
 
 @dataclass
 class Trial:
-    """What became of one saboteur, and how many seconds each step took. ``complaints`` is empty if it was caught."""
+    """What became of one saboteur, and how many seconds each step took. ``complaints`` is empty if it was caught.
+
+    ``left_out``: why it can't be at work on this cluster.
+    """
 
     saboteur: Saboteur
     complaints: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+    left_out: str = ""
     found: Mapping[str, Finding] = field(default_factory=dict)
 
     @property
     def caught(self) -> bool:
         """Whether every claim was refuted for the right reason, and proven again after the repair."""
-        return not self.complaints
+        return not self.complaints and not self.left_out
 
 
 def hold(lab: Cluster, saboteur: Saboteur, catalogue: Catalogue, before: Snapshot, trial: Trial) -> None:
@@ -145,6 +149,9 @@ def hold(lab: Cluster, saboteur: Saboteur, catalogue: Catalogue, before: Snapsho
             green.start()
             trial.complaints += sabotage.not_restored(saboteur, green.findings(_GREEN_SECONDS)) or green.complaints()
         clock.lap("proven")
+    except NotObservable as reason:
+        trial.left_out = str(reason)
+        return
     except NotAsItWas:
         raise
     except Exception as error:  # noqa: BLE001 - whatever went wrong, the next one must find the cluster as it was

@@ -65,12 +65,12 @@ class Workspace:
         """Have something undone at the end."""
         self._undo.callback(function)
 
-    def namespace(self, suffix: str = "") -> str:
-        """Create a namespace."""
+    def namespace(self, suffix: str = "", api: Api | None = None) -> str:
+        """Create a namespace, through another API server than usual if one is given."""
         name = "-".join(part for part in (PREFIX, self.run_id, suffix) if part)
         self._namespaces.append(name)
         metadata = {"name": name, "labels": {LABEL: self.run_id}, "annotations": {OWNER: json.dumps(_this_process())}}
-        self.api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+        (api or self.api).create({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
         return name
 
     def cluster_wide(self, manifest: Mapping[str, Any]) -> Object:

@@ -224,3 +224,19 @@ def test_a_kubeconfig_that_cannot_be_used_is_refused(tmp_path: Path, user: dict[
 def test_a_kubeconfig_that_is_not_there_is_an_error_with_a_hint(tmp_path: Path) -> None:
     with pytest.raises(KubeproofError, match=r"cluster\.yml writes it"):
         kubeconfig.load(tmp_path / "none")
+
+
+def test_a_server_that_is_so_new_that_it_knows_no_rights_is_asked_again(api: Api, server: type[Server]) -> None:
+    server.listed = [pod("a", 5, "Running")]
+    server.refusal = (403, {"message": "pods is forbidden"})
+    threading.Timer(0.3, setattr, [server, "refusal", None]).start()
+    [found] = api.observe("/api/v1/pods", running, what="runs", timeout=10)
+    assert objects.revision(found) == 5
+
+
+def test_a_server_that_goes_on_refusing_is_not_taken_for_a_cluster_that_does_nothing(
+    api: Api, server: type[Server]
+) -> None:
+    server.refusal = (429, {"message": "storage is (re)initializing"})
+    with pytest.raises(ApiError, match="429 storage"):
+        api.observe("/api/v1/pods", running, what="runs", timeout=1)

@@ -1,0 +1,58 @@
+"""Start a component's unit, or restart it if what it reads has changed; where hosts share its duty, in turns.
+
+Takes the arguments of the module of the same name, and ``rolling``: ``hosts`` (those who share the duty), ``at_once``
+(how many of them may be away, a number or a share like ``25%``; default 1), ``gate`` (what must be healthy before one
+goes).
+All hosts are looked at, and stopped units started, side by side; only running ones that have to be restarted wait for
+their turn. When one does not come back, those after it are left running as they are.
+
+The variable ``cluster_rolling`` set to false does without turns and gates.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+from kubeproof.errors import KubeproofError
+from kubeproof.rolling import Rolling, Turns, this_run
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    """Look at all hosts at once, restart in turns."""
+
+    _supports_check_mode = True
+    _supports_async = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        variables = task_vars or {}
+        arguments = dict(self._task.args)
+        try:
+            rolling = Rolling.parse(arguments.pop("rolling", {"hosts": ()}))
+            in_turns = rolling.needed and bool(self._templar.template("{{ cluster_rolling }}"))
+            result.update(self._module({**arguments, "restart": not in_turns}, variables))
+            if result.get("restart_needed") and not result.get("failed"):
+                result.update(self._in_turn(arguments, rolling, variables))
+        except KubeproofError as error:
+            raise AnsibleActionFail(str(error)) from error
+        return result
+
+    def _in_turn(self, arguments: dict[str, Any], rolling: Rolling, variables: dict[str, Any]) -> dict[str, Any]:
+        host = str(variables["inventory_hostname"])
+        state = Path(self._templar.template("{{ cluster_state_directory }}"))
+        turns = Turns(state / "rolling", str(arguments["unit"]), this_run())
+        with turns.turn(host, rolling.at_once):
+            answer = self._module({**arguments, "gate": list(rolling.gate)}, variables)
+            if answer.get("failed"):
+                turns.halt(host, str(answer.get("msg", "")))
+        return answer
+
+    def _module(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+        answer: dict[str, Any] = self._execute_module(
+            module_name="component_service", module_args=arguments, task_vars=variables
+        )
+        return answer

@@ -1,0 +1,365 @@
+"""A campaign: one fault after the other, each into a cluster that is whole, while a client on a worker records."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import random
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from kubeproof.faults import recorder
+from kubeproof.faults.history import Gap, History, Violation, longest_gap, violations
+from kubeproof.faults.kinds import Field, Kind
+from kubeproof.verify import objects
+from kubeproof.verify.api import Api, ApiError
+from kubeproof.verify.cluster import AUTHORITY, Cluster, NotObservable
+from kubeproof.verify.hosts import CommandFailed, Host
+from kubeproof.verify.objects import Object
+from kubeproof.verify.pods import Blocked, Setting, is_ready
+from kubeproof.verify.workspace import Workspace
+
+SCHEMA = "kubeproof.faults/1"
+REGISTERS = 4
+# Longer than any outage that is expected of the API: whoever gives up earlier learns less.
+_ANSWER_SECONDS = 15.0
+_APPLICATION_SECONDS = 2.0
+_PAUSE_SECONDS = 0.05
+_REPLICAS = 3
+_LEASES = ("kube-scheduler", "kube-controller-manager")
+_WHOLE_SECONDS = 180.0
+_POLL_SECONDS = 0.5
+_CALM_SECONDS = 1.0
+_TOKEN_SECONDS = 6 * 3600
+
+
+@dataclass(frozen=True)
+class Struck:
+    """One fault that happened. Times are of the client's clock; ``recovered`` is 0 if the cluster did not."""
+
+    kind: Kind
+    host: str
+    begin: float
+    end: float
+    recovered: float
+    missing: str = ""
+
+
+@dataclass
+class Outcome:
+    """What a campaign brought to light."""
+
+    history: History
+    struck: list[Struck] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+    violations: list[Violation] = field(default_factory=list)
+
+    def document(self) -> dict[str, Any]:
+        """The outcome as JSON; docs/faults.md describes it."""
+        writes, requests = self.history.successes("write"), self.history.successes("request")
+        faults = [self._fault(each, writes, requests) for each in self.struck]
+        by_kind: dict[str, list[dict[str, Any]]] = {}
+        for each in faults:
+            by_kind.setdefault(each["kind"], []).append(each)
+        titles = {each.kind.name: each.kind for each in self.struck}
+        return {
+            "schema": SCHEMA,
+            "faults": faults,
+            "kinds": [
+                {
+                    "kind": name,
+                    "title": titles[name].title,
+                    "settings": list(titles[name].settings),
+                    "count": len(found),
+                    **{
+                        key: max(each[key] for each in found)
+                        for key in ("writes_unavailable", "application_unavailable", "recovery")
+                    },
+                }
+                for name, found in by_kind.items()
+            ],
+            "left_out": self.left_out,
+            "counts": self.history.counts(),
+            "violations": [dataclasses.asdict(each) for each in self.violations],
+            "lost": sum(each.kind == "lost" for each in self.violations),
+        }
+
+    def _fault(self, struck: Struck, writes: Sequence[float], requests: Sequence[float]) -> dict[str, Any]:
+        until = struck.recovered or struck.end + _WHOLE_SECONDS
+        gaps: dict[str, Gap] = {
+            "writes_unavailable": longest_gap(writes, struck.begin, until),
+            "application_unavailable": longest_gap(requests, struck.begin, until),
+        }
+        return {
+            "kind": struck.kind.name,
+            "host": struck.host,
+            "begin": round(struck.begin, 3),
+            "end": round(struck.end, 3),
+            "recovery": round(until - struck.end, 2),
+            "missing": struck.missing,
+            **{name: round(gap.seconds, 2) for name, gap in gaps.items()},
+        }
+
+
+class Recording:
+    """The recorder on a host, as a unit of its own there; it is gone, with all it wrote, at the end."""
+
+    def __init__(self, host: Host, settings: Mapping[str, Any], token: str) -> None:
+        """Nothing runs yet."""
+        self.host = host
+        self._unit = f"kubeproof-faults-{secrets.token_hex(4)}"
+        self._directory = f"/run/{self._unit}"
+        self._settings = {**settings, "api": {**settings["api"], "token": f"{self._directory}/token"}}
+        self._token = token
+
+    def start(self) -> None:
+        """Begin to record."""
+        program = Path(recorder.__file__).read_text()
+        self.host.run("install -d -m 0700 %s", self._directory)
+        for name, content in (("token", self._token), ("recorder.py", program)):
+            self.host.run("umask 077; printf '%%s' %s > %s", content, f"{self._directory}/{name}")
+        self.host.run(
+            f"systemd-run --quiet --collect --unit={self._unit} python3 {self._directory}/recorder.py %s %s",
+            json.dumps(self._settings),
+            f"{self._directory}/log",
+        )
+
+    def stop(self) -> History:
+        """End it, and have what it wrote."""
+        self.host.attempt("systemctl stop %s", self._unit)
+        history = History.parse(self.host.run("cat %s", f"{self._directory}/log").splitlines())
+        self.host.run("rm -rf %s", self._directory)
+        return history
+
+
+class Campaign:
+    """Faults into one cluster."""
+
+    def __init__(self, lab: Cluster, work: Workspace, setting: Setting, tell: Callable[[str], None]) -> None:
+        """``tell`` gets a line for each fault."""
+        self.lab = lab
+        self.work = work
+        self.setting = setting
+        self.tell = tell
+        # The first worker asks; there must be others to hit.
+        self.field = Field(lab, lab.hosts.group("workers")[0])
+        # Ours too, so that a connection that a fault has broken is noticed before the next one.
+        servers = [f"https://{address}:{port}" for address, port in lab.api_servers]
+        others = [Api(dataclasses.replace(lab.api.access, server=server)) for server in servers]
+        self._apis = [lab.api, *(api for api in others if api.access.server != lab.api.access.server)]
+
+    def run(self, kinds: Sequence[Kind], count: int, seed: int, limit_seconds: float) -> Outcome:
+        """Put ``count`` faults of all kinds in turn into the cluster, in an order that ``seed`` decides."""
+        order = random.Random(seed)  # noqa: S311 - an order, no secret
+        service = self._application()
+        self._registers()
+        self.await_whole("before the first fault")
+        recording = Recording(self.field.client, self._settings(service), self._token())
+        recording.start()
+        struck: list[Struck] = []
+        left_out: dict[str, str] = {}
+        deadline = time.monotonic() + limit_seconds
+        try:
+            for number, kind in enumerate(_turns(kinds, count, order)):
+                if time.monotonic() > deadline:
+                    left_out["time"] = f"after {number} of {count} faults the time was over"
+                    break
+                if kind.name in left_out:
+                    continue
+                try:
+                    struck.append(self._strike(kind, order, f"{len(struck) + 1}/{count}"))
+                except NotObservable as reason:
+                    left_out[kind.name] = str(reason)
+                    continue
+                if not struck[-1].recovered:
+                    break
+        finally:
+            history = recording.stop()
+        final = {number: self._value(number) for number in range(REGISTERS)}
+        return Outcome(history, struck, left_out, violations(history, final))
+
+    def _strike(self, kind: Kind, order: random.Random, number: str) -> Struck:
+        host = order.choice(list(kind.targets(self.field)))
+        offset = self._offset()
+        begin = time.time()
+        with kind.hit(self.field, host):
+            time.sleep(kind.hold)
+        end = time.time()
+        missing = self.missing(_WHOLE_SECONDS)
+        recovered = time.time()
+        said = f"whole again after {recovered - end:.1f} s" if not missing else f"NOT whole again: {missing}"
+        self.tell(f"{number:>8}  {kind.name:<28} {host.name:<8} {said}")
+        # What a fault costs may only show a moment later.
+        time.sleep(_CALM_SECONDS)
+        return Struck(kind, host.name, begin + offset, end + offset, 0 if missing else recovered + offset, missing)
+
+    def await_whole(self, when: str) -> None:
+        """Wait until the cluster is whole. Raises Blocked if it isn't in time."""
+        missing = self.missing(_WHOLE_SECONDS)
+        if missing:
+            raise Blocked("etcd", f"{when} the cluster is not whole: {missing}")
+
+    def missing(self, seconds: float) -> str:
+        """Wait until nothing is missing from the cluster; what still is after so many seconds."""
+        deadline = time.monotonic() + seconds
+        while True:
+            missing = next(self._lacks(), "")
+            if not missing or time.monotonic() > deadline:
+                return missing
+            time.sleep(_POLL_SECONDS)
+
+    def _lacks(self) -> Iterator[str]:
+        for api in self._apis:
+            try:
+                answer = api.request("GET", "/readyz")
+                if not answer.ok:
+                    yield f"the API server at {api.access.server} is not ready"
+            except httpx.HTTPError as error:
+                yield f"the API server at {api.access.server} does not answer: {type(error).__name__}"
+        port = self.lab.settings["cluster_etcd_port"]
+        endpoints = [f"https://{host.address}:{port}" for host in self.lab.etcd_hosts]
+        try:
+            for endpoint, status in self.lab.etcd.statuses(endpoints).items():
+                if status.get("errors") or not status.get("leader"):
+                    yield f"etcd at {endpoint} is not whole: {status.get('errors')}"
+            if len(self.lab.etcd.statuses(endpoints)) < len(endpoints):
+                yield "an etcd member does not answer"
+        except (CommandFailed, ValueError) as error:
+            yield f"etcd does not answer: {error}"
+        try:
+            yield from self._unready()
+        except (ApiError, httpx.HTTPError) as error:
+            yield f"the API does not answer: {error}"
+
+    def _unready(self) -> Iterator[str]:
+        for node in self._apis[0].items("/api/v1/nodes"):
+            shunned = [
+                taint for taint in node["spec"].get("taints", []) if taint["key"].startswith("node.kubernetes.io/")
+            ]
+            if not objects.holds(node, "Ready") or shunned:
+                yield f"node {objects.name(node)} is not ready"
+        ready = [pod for pod in self._apis[0].items(objects.core(self.setting.namespace, "pods")) if is_ready(pod)]
+        if len(ready) < _REPLICAS:
+            yield f"{len(ready)} of the application's {_REPLICAS} pods are ready"
+
+    def _application(self) -> str:
+        """A service with a pod on each of several nodes; its address."""
+        labels = {"app": "served"}
+        anywhere: list[Object] = [{"operator": "Exists", "key": "node-role.kubernetes.io/control-plane"}]
+        pod = self.setting.pod(
+            "",
+            [
+                self.setting.server(
+                    "server", readinessProbe={"httpGet": {"path": "/readyz", "port": 8080}, "periodSeconds": 1}
+                )
+            ],
+            tolerations=anywhere,
+            topologySpreadConstraints=[
+                {
+                    "maxSkew": 1,
+                    "topologyKey": "kubernetes.io/hostname",
+                    "whenUnsatisfiable": "ScheduleAnyway",
+                    "labelSelector": {"matchLabels": labels},
+                }
+            ],
+        )
+        spec = {
+            "replicas": _REPLICAS,
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": pod["spec"]},
+        }
+        metadata = {"name": "served", "namespace": self.setting.namespace}
+        self.lab.api.create({"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": metadata, "spec": spec})
+        service = self.lab.api.create(self.setting.service("served", labels))
+        return str(service["spec"]["clusterIP"])
+
+    def _registers(self) -> None:
+        for number in range(REGISTERS):
+            metadata = {"name": f"register-{number}", "namespace": self.setting.namespace}
+            self.lab.api.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"value": "0"}})
+
+    def _value(self, number: int) -> int:
+        found = self.lab.api.get(f"{objects.core(self.setting.namespace, 'configmaps')}/register-{number}")
+        return int(found["data"]["value"])
+
+    def _settings(self, service: str) -> dict[str, Any]:
+        balancer = self.lab.settings["cluster_balancer_port"]
+        return {
+            "api": {
+                "url": f"https://127.0.0.1:{balancer}",
+                "ca": AUTHORITY,
+                "namespace": self.setting.namespace,
+                "timeout": _ANSWER_SECONDS,
+            },
+            "registers": REGISTERS,
+            "readers": 2,
+            "application": f"http://{service}/hostname",
+            "application_timeout": _APPLICATION_SECONDS,
+            "askers": 2,
+            "leases": list(_LEASES),
+            "pause": _PAUSE_SECONDS,
+        }
+
+    def _token(self) -> str:
+        """A token for the recorder, which may do no more than it does."""
+        namespace = self.setting.namespace
+        rights = {
+            namespace: {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "update"]},
+            "kube-system": {
+                "apiGroups": ["coordination.k8s.io"],
+                "resources": ["leases"],
+                "verbs": ["get", "list", "watch"],
+            },
+        }
+        name = f"kubeproof-verify-{self.work.run_id}-recorder"
+        account = {
+            "apiVersion": "v1",
+            "kind": "ServiceAccount",
+            "metadata": {"name": "recorder", "namespace": namespace},
+        }
+        self.lab.api.create(account)
+        group = "rbac.authorization.k8s.io"
+        for where, rule in rights.items():
+            metadata = {"name": name, "namespace": where}
+            subject = {"kind": "ServiceAccount", "name": "recorder", "namespace": namespace}
+            role = {"apiVersion": f"{group}/v1", "kind": "Role", "metadata": metadata, "rules": [rule]}
+            binding = {
+                "apiVersion": f"{group}/v1",
+                "kind": "RoleBinding",
+                "metadata": metadata,
+                "roleRef": {"apiGroup": group, "kind": "Role", "name": name},
+                "subjects": [subject],
+            }
+            for manifest in (role, binding):
+                self.lab.api.create(manifest)
+                self.work.on_exit(functools.partial(self.lab.api.delete, objects.path(manifest)))
+        request = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "spec": {"expirationSeconds": _TOKEN_SECONDS},
+        }
+        answer = self.lab.api.request("POST", f"{objects.path(account)}/token", request)
+        return str(answer.required()["status"]["token"])
+
+    def _offset(self) -> float:
+        """What to add to this machine's time for the client's, to some milliseconds."""
+        before = time.time()
+        there = float(self.field.client.run("date +%s.%N"))
+        return there - (before + time.time()) / 2
+
+
+def _turns(kinds: Sequence[Kind], count: int, order: random.Random) -> Iterator[Kind]:
+    """All kinds in turn, in another order each time."""
+    left = count
+    while left > 0:
+        round_ = list(kinds)
+        order.shuffle(round_)
+        yield from round_[:left]
+        left -= len(round_)

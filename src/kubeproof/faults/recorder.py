@@ -1,0 +1,262 @@
+"""Runs on a host: asks the API and an application without a pause, and writes down every question and its answer.
+
+Standard library only, Python 3.8 and newer. ``python3 recorder.py SETTINGS OUTPUT`` with settings in JSON:
+
+``api``: ``url``, ``ca``, ``token`` (its file), ``namespace``, ``timeout`` (seconds); ``registers``: how many
+writers, each of which has a ConfigMap of its own; ``readers``: how many read all of them; ``application``: the URL of a
+service, ``application_timeout``, and how many ``askers`` it has; ``leases``: names of leases to follow; ``pause``:
+seconds between two questions of one asker. It goes on until it is ended.
+
+The output has a line of JSON per question, when it is over:
+
+``{"op": "write" | "read", "register": 0, "value": 7, "start": …, "end": …, "outcome": …, "detail": …}``
+``{"op": "request", "start": …, "end": …, "outcome": …, "detail": …}``: the application's
+``{"op": "lease", "name": …, "holder": …, "renewed": …, "acquired": …, "duration": …, "missed": …, "end":
+…}``: each version of a lease; ``missed``: there may have been others before it
+
+Times are seconds of this host's clock, which is read once; all else is counted from there, whatever the clock does.
+``outcome``: ``ok``; ``conflict``, a write that was refused because of another version; ``unknown``, which may have been
+carried out, now or later. A write names the version that it starts from: one that is late can't undo a newer one.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TextIO
+from urllib.parse import urlsplit
+
+_LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
+_START = time.time() - time.monotonic()
+
+
+def now() -> float:
+    """Seconds since the epoch, by a clock that never jumps."""
+    return _START + time.monotonic()
+
+
+class Log:
+    """Lines in a file, whole and at once."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lock = threading.Lock()
+
+    def add(self, **entry: Any) -> None:
+        """Write a line."""
+        line = json.dumps(entry)
+        with self._lock:
+            self._stream.write(line + "\n")
+            self._stream.flush()
+
+
+class Caller:
+    """A connection to a server, kept as long as it works."""
+
+    def __init__(
+        self, url: str, timeout: float, context: ssl.SSLContext | None = None, headers: Mapping[str, str] = {}
+    ) -> None:
+        parts = urlsplit(url)
+        self._host, self._port = parts.hostname or "", parts.port
+        self._timeout = timeout
+        self._context = context
+        self._headers = dict(headers)
+        self._connection: http.client.HTTPConnection | None = None
+
+    def ask(self, method: str, path: str, body: Any = None) -> tuple[int, bytes]:
+        """Status and body of the answer. Raises OSError or HTTPException if there is none."""
+        connection = self._connect()
+        try:
+            headers = {**self._headers, "Content-Type": "application/json"} if body is not None else self._headers
+            connection.request(method, path, None if body is None else json.dumps(body), headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        except (OSError, http.client.HTTPException):
+            self.close()
+            raise
+
+    def lines(self, path: str) -> Iterator[bytes]:
+        """The lines of an answer, as they come. Raises as ``ask`` does, also when none comes for too long."""
+        self.close()
+        connection = self._connect()
+        try:
+            connection.request("GET", path, headers=self._headers)
+            yield from connection.getresponse()
+        finally:
+            self.close()
+
+    def _connect(self) -> http.client.HTTPConnection:
+        if self._connection is None:
+            if self._context:
+                self._connection = http.client.HTTPSConnection(
+                    self._host, self._port, timeout=self._timeout, context=self._context
+                )
+            else:
+                self._connection = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout)
+        return self._connection
+
+    def close(self) -> None:
+        """Forget the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+class Api:
+    """The cluster's API for one asker."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        context = ssl.create_default_context(cafile=settings["ca"])
+        with open(settings["token"], encoding="utf-8") as stream:  # noqa: PTH123 - as old as the hosts' Python
+            authorization = "Bearer " + stream.read().strip()
+        self._caller = Caller(settings["url"], settings["timeout"], context, {"Authorization": authorization})
+        self._maps = "/api/v1/namespaces/{}/configmaps".format(settings["namespace"])
+
+    def read(self, register: int) -> tuple[int, dict[str, Any]]:
+        """A register as the store has it: without a resourceVersion a read is consistent."""
+        return self._ask("GET", f"{self._maps}/register-{register}")
+
+    def write(self, register: int, value: int, version: str) -> tuple[int, dict[str, Any]]:
+        """Set a register, starting from a version."""
+        metadata = {"name": f"register-{register}", "resourceVersion": version}
+        body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"value": str(value)}}
+        return self._ask("PUT", f"{self._maps}/register-{register}", body)
+
+    def lease(self, name: str) -> dict[str, Any]:
+        """A component's lease."""
+        return self._ask("GET", f"{_LEASES}/{name}")[1]
+
+    def follow_lease(self, name: str, version: str) -> Iterator[dict[str, Any]]:
+        """The lease's versions after one, for a while."""
+        query = f"watch=1&timeoutSeconds=60&fieldSelector=metadata.name={name}&resourceVersion={version}"
+        for line in self._caller.lines(f"{_LEASES}?{query}"):
+            yield json.loads(line)["object"]
+
+    def _ask(self, method: str, path: str, body: Any = None) -> tuple[int, dict[str, Any]]:
+        status, text = self._caller.ask(method, path, body)
+        try:
+            return status, json.loads(text)
+        except ValueError:
+            return 0, {"message": text[:200].decode("utf-8", "replace")}
+
+
+def write_for_ever(settings: dict[str, Any], register: int, log: Log) -> None:
+    """Count upwards in a register. After an answer that leaves it open what happened, read first."""
+    api, version, value = Api(settings["api"]), "", 0
+    while True:
+        if not version:
+            version = _read(api, register, log)
+        if version:
+            value += 1
+            version = _write(api, register, value, version, log)
+        time.sleep(settings["pause"])
+
+
+def _write(api: Api, register: int, value: int, version: str, log: Log) -> str:
+    start = now()
+    try:
+        status, answer = api.write(register, value, version)
+    except (OSError, http.client.HTTPException) as error:
+        status, answer = 0, {"message": f"{type(error).__name__}: {error}"}
+    outcome = "ok" if status == 200 else "conflict" if status == 409 else "unknown"
+    detail = "" if status == 200 else "{} {}".format(status, answer.get("message", ""))
+    log.add(op="write", register=register, value=value, start=start, end=now(), outcome=outcome, detail=detail)
+    return str(answer["metadata"]["resourceVersion"]) if status == 200 else ""
+
+
+def _read(api: Api, register: int, log: Log) -> str:
+    """Read a register; its version, or nothing if there was no answer."""
+    start = now()
+    try:
+        status, answer = api.read(register)
+    except (OSError, http.client.HTTPException) as error:
+        status, answer = 0, {"message": f"{type(error).__name__}: {error}"}
+    if status != 200:
+        detail = "{} {}".format(status, answer.get("message", ""))
+        log.add(op="read", register=register, start=start, end=now(), outcome="unknown", detail=detail)
+        return ""
+    value = int(answer["data"]["value"])
+    log.add(op="read", register=register, value=value, start=start, end=now(), outcome="ok", detail="")
+    return str(answer["metadata"]["resourceVersion"])
+
+
+def read_for_ever(settings: dict[str, Any], log: Log) -> None:
+    """Read one register after the other."""
+    api, register = Api(settings["api"]), 0
+    while True:
+        _read(api, register, log)
+        register = (register + 1) % settings["registers"]
+        time.sleep(settings["pause"])
+
+
+def request_for_ever(settings: dict[str, Any], log: Log) -> None:
+    """Ask the application, with a new connection each time."""
+    url = settings["application"]
+    target = urlsplit(url).path or "/"
+    while True:
+        caller, start = Caller(url, settings["application_timeout"]), now()
+        try:
+            status, body = caller.ask("GET", target)
+            outcome, detail = ("ok" if status == 200 else "failed"), body[:80].decode("utf-8", "replace")
+        except (OSError, http.client.HTTPException) as error:
+            outcome, detail = "failed", f"{type(error).__name__}: {error}"
+        caller.close()
+        log.add(op="request", start=start, end=now(), outcome=outcome, detail=detail)
+        time.sleep(settings["pause"])
+
+
+def follow_lease(settings: dict[str, Any], name: str, log: Log) -> None:
+    """Write down every version of a lease. After a pause in which some may have been missed, the next one says so."""
+    api, version = Api(settings["api"]), ""
+    while True:
+        try:
+            if not version:
+                version = _log_lease(api.lease(name), log, missed=True)
+            for item in api.follow_lease(name, version):
+                version = _log_lease(item, log, missed=False)
+        except KeyError:
+            # No lease but a status: the server has forgotten that version, or does not know the lease yet.
+            version = ""
+        except (OSError, http.client.HTTPException, ValueError):
+            # Nobody answers. Another server goes on from the same version.
+            pass
+        time.sleep(settings["pause"])
+
+
+def _log_lease(item: dict[str, Any], log: Log, *, missed: bool) -> str:
+    spec = item["spec"]
+    log.add(
+        op="lease",
+        name=item["metadata"]["name"],
+        holder=spec.get("holderIdentity") or "",
+        renewed=spec.get("renewTime") or "",
+        acquired=spec.get("acquireTime") or "",
+        duration=spec.get("leaseDurationSeconds") or 0,
+        missed=missed,
+        end=now(),
+    )
+    return str(item["metadata"]["resourceVersion"])
+
+
+def main() -> None:
+    """Start all askers, and wait for the end."""
+    settings = json.loads(sys.argv[1])
+    with open(sys.argv[2], "a", encoding="utf-8") as stream:  # noqa: PTH123 - as old as the hosts' Python
+        log = Log(stream)
+        jobs: list[tuple[Callable[..., None], tuple[Any, ...]]]
+        jobs = [(write_for_ever, (settings, register, log)) for register in range(settings["registers"])]
+        jobs += [(read_for_ever, (settings, log))] * settings["readers"]
+        jobs += [(request_for_ever, (settings, log))] * settings["askers"]
+        jobs += [(follow_lease, (settings, name, log)) for name in settings["leases"]]
+        for target, arguments in jobs:
+            threading.Thread(target=target, args=arguments, daemon=True).start()
+        threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()
