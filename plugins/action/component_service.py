@@ -16,6 +16,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+from ansible.template import trust_as_template
 
 from kubeproof.errors import KubeproofError
 from kubeproof.rolling import Rolling, Turns, this_run
@@ -33,7 +34,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         arguments = dict(self._task.args)
         try:
             rolling = Rolling.parse(arguments.pop("rolling", {"hosts": ()}))
-            in_turns = rolling.needed and bool(self._templar.template("{{ cluster_rolling }}"))
+            in_turns = rolling.needed and self._value("{{ cluster_rolling | bool }}")
             result.update(self._module({**arguments, "restart": not in_turns}, variables))
             if result.get("restart_needed") and not result.get("failed"):
                 result.update(self._in_turn(arguments, rolling, variables))
@@ -43,13 +44,16 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def _in_turn(self, arguments: dict[str, Any], rolling: Rolling, variables: dict[str, Any]) -> dict[str, Any]:
         host = str(variables["inventory_hostname"])
-        state = Path(self._templar.template("{{ cluster_state_directory }}"))
+        state = Path(self._value("{{ cluster_state_directory }}"))
         turns = Turns(state / "rolling", str(arguments["unit"]), this_run())
         with turns.turn(host, rolling.at_once):
             answer = self._module({**arguments, "gate": list(rolling.gate)}, variables)
             if answer.get("failed"):
                 turns.halt(host, str(answer.get("msg", "")))
         return answer
+
+    def _value(self, expression: str) -> Any:
+        return self._templar.template(trust_as_template(expression))
 
     def _module(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
         answer: dict[str, Any] = self._execute_module(

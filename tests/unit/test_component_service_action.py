@@ -1,0 +1,80 @@
+"""The action plugin that restarts in turns: what it asks its module for, and when."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
+from plugins.action.component_service import ActionModule
+
+ROLLING = {"hosts": ["cp1", "cp2"], "at_once": 1, "gate": [{"url": "https://10.0.0.2/readyz"}]}
+
+
+class Harness:
+    """The plugin with a module that answers as it is told, and remembers what it was asked."""
+
+    def __init__(self, variables: dict[str, Any], *answers: dict[str, Any]) -> None:
+        self.asked: list[dict[str, Any]] = []
+        self._answers = list(answers)
+        self._variables = {"inventory_hostname": "cp1", **variables}
+        self.plugin = ActionModule.__new__(ActionModule)
+        self.plugin._templar = Templar(loader=DataLoader(), variables=self._variables)
+        self.plugin._execute_module = self._execute
+
+    def _execute(self, **call: Any) -> dict[str, Any]:
+        self.asked.append(call["module_args"])
+        return self._answers.pop(0)
+
+    def run(self, monkeypatch: pytest.MonkeyPatch, **arguments: Any) -> dict[str, Any]:
+        self.plugin._task = SimpleNamespace(args={"unit": "etcd.service", **arguments})
+        monkeypatch.setattr("ansible.plugins.action.ActionBase.run", lambda *_: {})
+        result: dict[str, Any] = self.plugin.run(task_vars=self._variables)
+        return result
+
+
+@pytest.fixture
+def variables(tmp_path: Path) -> dict[str, Any]:
+    return {"cluster_rolling": True, "cluster_state_directory": str(tmp_path)}
+
+
+def test_a_host_alone_is_restarted_at_once(variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = Harness(variables, {"changed": True, "restart_needed": ""})
+    harness.run(monkeypatch, rolling={"hosts": ["cp1"]})
+    assert [asked["restart"] for asked in harness.asked] == [True]
+
+
+def test_a_restart_waits_for_its_turn_and_its_gate(
+    variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    harness = Harness(variables, {"restart_needed": "changed"}, {"changed": True, "restart_needed": ""})
+    result = harness.run(monkeypatch, rolling=ROLLING)
+    first, second = harness.asked
+    assert first["restart"] is False
+    assert second["gate"] == ROLLING["gate"]
+    assert result["changed"]
+    assert (tmp_path / "rolling" / "etcd.service.0.lock").exists()
+
+
+def test_what_needs_no_restart_is_asked_for_once(variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = Harness(variables, {"changed": False, "restart_needed": ""})
+    harness.run(monkeypatch, rolling=ROLLING)
+    assert len(harness.asked) == 1
+
+
+def test_without_turns_everybody_goes_at_once(variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = Harness({**variables, "cluster_rolling": False}, {"changed": True, "restart_needed": ""})
+    harness.run(monkeypatch, rolling=ROLLING)
+    assert [asked["restart"] for asked in harness.asked] == [True]
+
+
+def test_one_that_fails_stops_the_next(variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = {"failed": True, "msg": "etcd.service has failed"}
+    assert Harness(variables, {"restart_needed": "changed"}, failed).run(monkeypatch, rolling=ROLLING)["failed"]
+    harness = Harness({**variables, "inventory_hostname": "cp2"}, {"restart_needed": "changed"})
+    with pytest.raises(Exception, match="not restarted on cp2"):
+        harness.run(monkeypatch, rolling=ROLLING)
+    assert len(harness.asked) == 1
