@@ -43,6 +43,13 @@ def test_every_test_names_a_claim_that_exists(catalogue: Catalogue, tested: dict
     assert {name: claim for name, claim in tested.items() if claim not in known} == {}
 
 
+def test_a_test_is_in_a_file_of_its_components(catalogue: Catalogue, tested: dict[str, str]) -> None:
+    for test, claim in tested.items():
+        component = catalogue.claim(claim).component.replace("-", "_")
+        file = test.partition(".py::")[0]
+        assert file == f"test_{component}" or file.startswith(f"test_{component}_"), f"{test} is about {component}"
+
+
 def test_every_claim_has_a_test_or_says_why_not(catalogue: Catalogue, tested: dict[str, str]) -> None:
     without = {claim.id for claim in catalogue.claims if not claim.untested} - set(tested.values())
     assert not without, "these claims have neither a test nor `untested` with the reason"
