@@ -81,7 +81,7 @@ def deployments_start_from_nothing(lab: Cluster) -> Iterator[None]:
     "ctl-daemonset",
     "ctl-job",
     breaks="The controller manager runs without the loops of DaemonSets and Jobs",
-    says="one pod of the DaemonSet runs on each of .*: not within|(?s)is Complete: not within.*is Failed: not within",
+    says="(?s)one pod of the DaemonSet runs on each of .*: not within|is Complete: not within.*is Failed: not within",
 )
 def no_loops_for_daemons_and_jobs(lab: Cluster) -> Iterator[None]:
     with _without_loops(lab, "daemonset", "job"):

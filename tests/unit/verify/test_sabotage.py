@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import cast
 
@@ -40,6 +41,7 @@ def test_saboteurs_name_claims_that_have_tests_and_say_what_they_break() -> None
         assert set(each.claims) <= tested, f"{each.name} is of claims that are unknown or have no test"
         assert each.breaks, f"{each.name} does not say what it breaks"
         assert each.says, f"{each.name} would be content with any reason"
+        re.compile(each.says)
 
 
 def test_the_quick_list_stays_quick_and_knows_every_component() -> None:
