@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
+import yaml
+
 from kubeproof.verify.cluster import Cluster
 from kubeproof.verify.objects import name
 from kubeproof.verify.sabotage import saboteur
@@ -35,13 +37,6 @@ _TWO_NAMES = """
 profiles:
   - schedulerName: default-scheduler
   - schedulerName: kubeproof-verify-second
-"""
-_WITHOUT_FIT = """
-profiles:
-  - plugins:
-      multiPoint:
-        disabled:
-          - name: NodeResourcesFit
 """
 
 
@@ -88,16 +83,17 @@ def somebody_else_binds(lab: Cluster) -> Iterator[None]:
     says="was put on",
 )
 def scheduler_without_fit(lab: Cluster) -> Iterator[None]:
-    with everywhere(
-        lab.control_plane, lambda host: changed_file(host, _CONFIG, lambda text: text + _WITHOUT_FIT, "kube-scheduler")
-    ):
+    with _without(lab, "NodeResourcesFit"):
         yield
 
 
-def _configured(lab: Cluster, more: str) -> AbstractContextManager[None]:
-    return everywhere(
-        lab.control_plane, lambda host: changed_file(host, _CONFIG, lambda text: text + more, "kube-scheduler")
-    )
+def _configured(lab: Cluster, instead: str) -> AbstractContextManager[None]:
+    """Give the scheduler another configuration, as far as it is given."""
+
+    def edit(text: str) -> str:
+        return yaml.safe_dump({**yaml.safe_load(text), **yaml.safe_load(instead)})
+
+    return everywhere(lab.control_plane, lambda host: changed_file(host, _CONFIG, edit, "kube-scheduler"))
 
 
 def _without(lab: Cluster, *plugins: str) -> AbstractContextManager[None]:
