@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import functools
 import json
 import random
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +20,7 @@ import httpx
 from kubeproof.faults import recorder
 from kubeproof.faults.history import Gap, History, Violation, longest_gap, violations
 from kubeproof.faults.kinds import Field, Kind
+from kubeproof.faults.timeline import timeline
 from kubeproof.verify import objects
 from kubeproof.verify.api import Api, ApiError
 from kubeproof.verify.cluster import AUTHORITY, Cluster, NotObservable
@@ -38,6 +41,12 @@ _WHOLE_SECONDS = 180.0
 _POLL_SECONDS = 0.5
 _CALM_SECONDS = 1.0
 _TOKEN_SECONDS = 6 * 3600
+# Generous: what a fault costs is measured, not judged; this is what nobody would call available.
+UNAVAILABLE_SECONDS = 60.0
+_COSTS = {
+    "writes_unavailable": "no write was acknowledged",
+    "application_unavailable": "the application did not answer",
+}
 
 
 @dataclass(frozen=True)
@@ -54,23 +63,35 @@ class Struck:
 
 @dataclass
 class Outcome:
-    """What a campaign brought to light."""
+    """What a campaign brought to light. ``started`` is of the client's clock, as all times."""
 
     history: History
     struck: list[Struck] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     violations: list[Violation] = field(default_factory=list)
+    started: float = 0.0
+    seconds: float = 0.0
+    seed: int = 0
+    requested: int = 0
 
     def document(self) -> dict[str, Any]:
-        """The outcome as JSON; docs/faults.md describes it."""
+        """The outcome as JSON; docs/faults.schema.json describes it."""
         writes, requests = self.history.successes("write"), self.history.successes("request")
         faults = [self._fault(each, writes, requests) for each in self.struck]
         by_kind: dict[str, list[dict[str, Any]]] = {}
         for each in faults:
             by_kind.setdefault(each["kind"], []).append(each)
         titles = {each.kind.name: each.kind for each in self.struck}
+        counts = self.history.counts()
+        failures = list(_failures(faults, counts, self.violations))
         return {
             "schema": SCHEMA,
+            "verdict": "failed" if failures else "survived",
+            "failures": failures,
+            "started": datetime.datetime.fromtimestamp(self.started, datetime.UTC).isoformat(timespec="seconds"),
+            "seconds": round(self.seconds, 1),
+            "seed": self.seed,
+            "requested": self.requested,
             "faults": faults,
             "kinds": [
                 {
@@ -86,9 +107,10 @@ class Outcome:
                 for name, found in by_kind.items()
             ],
             "left_out": self.left_out,
-            "counts": self.history.counts(),
+            "counts": counts,
             "violations": [dataclasses.asdict(each) for each in self.violations],
             "lost": sum(each.kind == "lost" for each in self.violations),
+            "timeline": timeline(self.history.entries),
         }
 
     def _fault(self, struck: Struck, writes: Sequence[float], requests: Sequence[float]) -> dict[str, Any]:
@@ -106,6 +128,25 @@ class Outcome:
             "missing": struck.missing,
             **{name: round(gap.seconds, 2) for name, gap in gaps.items()},
         }
+
+
+def _failures(
+    faults: Sequence[Mapping[str, Any]], counts: Mapping[str, Mapping[str, int]], broken: Sequence[Violation]
+) -> Iterator[str]:
+    """Why a campaign failed, in sentences; nothing if the cluster survived."""
+    if not faults:
+        yield "no fault happened"
+    if not counts.get("write", {}).get("ok"):
+        yield "no write was acknowledged, so that none could have been lost"
+    for kind, number in Counter(each.kind for each in broken).items():
+        yield f"{kind}, {number} of them: {next(each.what for each in broken if each.kind == kind)}"
+    for each in faults:
+        where = f"{each['kind']} on {each['host']}"
+        if each["missing"]:
+            yield f"{where}: the cluster did not mend itself: {each['missing']}"
+        for key, said in _COSTS.items():
+            if each[key] >= UNAVAILABLE_SECONDS:
+                yield f"{where}: {said} for {each[key]:.0f} s"
 
 
 class Recording:
@@ -162,6 +203,7 @@ class Campaign:
         self._registers()
         self.await_whole("before the first fault")
         recording = Recording(self.field.client, self._settings(service), self._token())
+        started, begun = time.time() + self._offset(), time.monotonic()
         recording.start()
         struck: list[Struck] = []
         left_out: dict[str, str] = {}
@@ -182,8 +224,9 @@ class Campaign:
                     break
         finally:
             history = recording.stop()
+        seconds = time.monotonic() - begun
         final = {number: self._value(number) for number in range(REGISTERS)}
-        return Outcome(history, struck, left_out, violations(history, final))
+        return Outcome(history, struck, left_out, violations(history, final), started, seconds, seed, count)
 
     def _strike(self, kind: Kind, order: random.Random, number: str) -> Struck:
         host = order.choice(list(kind.targets(self.field)))

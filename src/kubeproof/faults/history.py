@@ -117,12 +117,16 @@ class _Register:
         if value < seen:
             yield Violation("backwards", read["end"], f"{place} after another had returned {seen}")
         begun = bisect_right(self._begun, read["end"])
-        if value > max((self.writes[index]["value"] for index in range(begun)), default=0):
+        if value > (self._begun_values[begun - 1] if begun else 0):
             yield Violation("future", read["end"], f"{place}, which nobody had written")
 
     @cached_property
     def _begun(self) -> list[float]:
         return [write["start"] for write in self.writes]
+
+    @cached_property
+    def _begun_values(self) -> list[int]:
+        return list(accumulate((write["value"] for write in self.writes), max))
 
     @cached_property
     def _acknowledged_ends(self) -> list[float]:
