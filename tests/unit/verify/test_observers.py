@@ -206,16 +206,18 @@ def test_a_key_that_is_not_in_etcd_is_none() -> None:
 def test_a_pods_containers_are_told_from_its_sandbox_and_running_from_ended() -> None:
     labels = {"io.kubernetes.pod.uid": "u", "io.kubernetes.pod.name": "p", "io.kubernetes.pod.namespace": "n"}
     container = {**labels, "io.cri-containerd.kind": "container", "io.kubernetes.container.name": "web"}
+    created = {"CreatedAt": "2026-01-01T10:00:00.123456789Z"}
     infos = [
-        {"ID": "s1", "Labels": {**labels, "io.cri-containerd.kind": "sandbox"}},
-        {"ID": "c1", "Labels": container, "SandboxID": "s1"},
-        {"ID": "c0", "Labels": container, "SandboxID": "s1"},
+        {"ID": "s1", "Labels": {**labels, "io.cri-containerd.kind": "sandbox"}, **created},
+        {"ID": "c1", "Labels": container, "SandboxID": "s1", **created},
+        {"ID": "c0", "Labels": container, "SandboxID": "s1", **created},
     ]
     tasks = "TASK PID STATUS\ns1 41 RUNNING\nc1 42 RUNNING\nc0 40 STOPPED\n"
     host = Fake("".join(json.dumps(info, indent=4) + "\n" for info in infos) + tasks).host
     sandbox, running, ended = runtime.containers(host, "u")
     assert (sandbox.sandbox, running.sandbox) == (True, False)
     assert (running.pid, ended.pid) == (42, 0)
+    assert running.created.isoformat() == "2026-01-01T10:00:00.123456+00:00"
     assert runtime.process(host, "u", "web") == 42
 
 
