@@ -29,7 +29,8 @@ def test_pods_are_sandboxes_and_containers_of_the_runtime(lab: Cluster, agents: 
         assert (container.namespace, container.pod_name) == (pod.item["metadata"]["namespace"], pod.name), (
             f"the runtime knows the container of {pod.name} as {container.namespace}/{container.pod_name}"
         )
-        group = host.run("cat %s", f"/proc/{container.pid}/cgroup")
+        status, group, _ = host.attempt("cat %s", f"/proc/{container.pid}/cgroup")
+        assert status == 0, f"pod {pod.name} runs on {host} says the API, but its process {container.pid} is gone"
         assert pod.uid in group or pod.uid.replace("-", "_") in group, (
             f"the process of {pod.name} is not in its pod's control group: {group}"
         )
