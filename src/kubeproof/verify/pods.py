@@ -199,9 +199,9 @@ def is_running(item: Object) -> bool:
     return bool(item["status"].get("phase") == "Running")
 
 
-def blame(item: Object) -> Blocked:
-    """Why a pod is not ready in time, and whose doing that is."""
-    said = describe(item)
+def blame(item: Object, warning: str = "") -> Blocked:
+    """Why a pod is not ready in time, and whose doing that is; ``warning``: what its last event says."""
+    said = "; ".join(filter(None, [describe(item), warning]))
     if not item.get("spec", {}).get("nodeName"):
         return Blocked("scheduler", f"pod not bound to a node within {READY_SECONDS:.0f} s: {said}")
     if not item.get("status", {}).get("containerStatuses"):

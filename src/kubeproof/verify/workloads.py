@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -10,9 +11,10 @@ import pytest
 
 from kubeproof.verify.api import Api, NotObserved
 from kubeproof.verify.objects import Object, core, name
-from kubeproof.verify.pods import READY_SECONDS, Pod, Setting, blame, is_ready
+from kubeproof.verify.pods import READY_SECONDS, Blocked, Pod, Setting, blame, is_ready
 
 Until = Callable[[Object], bool]
+_LEAST_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -76,9 +78,11 @@ class Workloads:
         self.api = api
         self.setting = setting
         self._submitted: dict[str, list[Object]] = {}
+        self._submitted_at = 0.0
 
     def submit(self, fixture_names: Collection[str]) -> None:
         """Submit what those of the fixtures stand for that are prepared."""
+        self._submitted_at = time.monotonic()
         for fixture_name, preparation in _PREPARATIONS.items():
             if fixture_name in fixture_names:
                 created = [self.api.create(manifest) for manifest in preparation.build(self.setting)]
@@ -87,13 +91,16 @@ class Workloads:
     def prepared(self, fixture_name: str) -> list[Pod]:
         """Submitted pods, once they are as they should be."""
         submitted = self._submitted[fixture_name]
-        return self.await_all(submitted, _PREPARATIONS[fixture_name].until) if submitted else []
+        # All were submitted together: what keeps one from starting is not waited for again with the next.
+        left = self._submitted_at + READY_SECONDS - time.monotonic()
+        until = _PREPARATIONS[fixture_name].until
+        return self.await_all(submitted, until, max(left, _LEAST_SECONDS)) if submitted else []
 
     def run(self, manifest: Object, until: Until = is_ready) -> Pod:
         """Create a pod, and wait until it is as it should be. Raises Blocked if it does not get there."""
         return self.await_all([self.api.create(manifest)], until)[0]
 
-    def await_all(self, submitted: Sequence[Object], until: Until) -> list[Pod]:
+    def await_all(self, submitted: Sequence[Object], until: Until, patience: float = READY_SECONDS) -> list[Pod]:
         """Pods that were created, once all are as they should be. Raises Blocked for one that does not get there."""
         wanted = [name(item) for item in submitted]
 
@@ -103,11 +110,18 @@ class Workloads:
 
         pods = core(self.setting.namespace, "pods")
         try:
-            items = self.api.observe(pods, done, what="pods", timeout=READY_SECONDS)
+            items = self.api.observe(pods, done, what="pods", timeout=patience)
         except NotObserved:
             items = self.api.items(pods)
-            raise next(blame(item) for item in _named(items, wanted) if not until(item)) from None
+            late = next((item for item in _named(items, wanted) if not until(item)), None)
+            raise blame(late, self._warning(late)) if late else Blocked("kubelet", f"pods {wanted} are gone") from None
         return [Pod(self.api, item) for item in _named(items, wanted)]
+
+    def _warning(self, pod: Object) -> str:
+        """The last warning about a pod; empty if there is none."""
+        selected = f"involvedObject.uid={pod['metadata']['uid']},type=Warning"
+        events = self.api.items(core(self.setting.namespace, "events"), fieldSelector=selected)
+        return str(events[-1].get("message", "")) if events else ""
 
 
 def _named(items: Sequence[Object], wanted: Sequence[str]) -> list[Object]:
