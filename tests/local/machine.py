@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ class Machine:
             firewall=run(["nft", "list", "ruleset"]),
             settings=attempt(["sysctl", "--all", "--pattern", _SETTINGS]).stdout,
             cgroups=_cgroups(),
-            mounts=frozenset(line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()),
+            mounts=frozenset(_mounts()),
             containers=frozenset(run(["podman", "ps", "--all", "--quiet"]).split()),
             volumes=frozenset(run(["podman", "volume", "ls", "--quiet"]).split()),
             memory_of_kubeproof=frozenset(str(path) for path in Path("/run/kubeproof").rglob("*")),
@@ -89,3 +89,11 @@ def _cgroups() -> frozenset[str]:
     root = systemd if systemd.is_dir() else Path("/sys/fs/cgroup")
     # podman's own parent of all containers stays when they are gone.
     return frozenset(path.name for path in root.iterdir() if path.is_dir() and path.name != "libpod_parent")
+
+
+def _mounts() -> Iterator[str]:
+    """Where something is mounted. Podman's store is left out: it is mounted on itself while in use, and let go late."""
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        place = line.split()[4]
+        if not place.endswith("/containers/storage/overlay"):
+            yield place
