@@ -10,16 +10,13 @@ from typing import Any
 
 import pytest
 
-from kubeproof import inventory, paths
+from kubeproof import paths
 from kubeproof.errors import KubeproofError
 from kubeproof.faults.campaign import Campaign
 from kubeproof.faults.kinds import KINDS, Kind
-from kubeproof.hosts.plan import uses_containers
 from kubeproof.inventory import Inventory
-from kubeproof.verify import cluster, kubeconfig, workspace
-from kubeproof.verify.api import connect
+from kubeproof.verify import breakable, cluster
 from kubeproof.verify.cluster import Cluster
-from kubeproof.verify.hosts import Hosts
 from kubeproof.verify.pods import Setting
 from kubeproof.verify.workspace import Workspace
 
@@ -51,25 +48,20 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 @pytest.fixture(scope="session")
 def described(pytestconfig: pytest.Config) -> Inventory:
     """The inventory, of hosts that are there to be broken."""
-    found = inventory.load(pytestconfig.getoption("inventory"))
-    if not uses_containers(found) and not pytestconfig.getoption("i_can_lose_this_cluster"):
-        pytest.exit(
-            f"{found.path} is not made of local container hosts. Faults break clusters. If nobody needs this one: "
-            "--i-can-lose-this-cluster",
-            returncode=pytest.ExitCode.USAGE_ERROR,
+    try:
+        return breakable.load(
+            pytestconfig.getoption("inventory"), regardless=pytestconfig.getoption("i_can_lose_this_cluster")
         )
-    return found
+    except KubeproofError as error:
+        pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
 
 
 @pytest.fixture(scope="session")
 def lab(described: Inventory) -> Iterator[Cluster]:
     """The cluster that is broken."""
     try:
-        access = kubeconfig.load(described.state / "admin.kubeconfig")
-        with connect(access) as api, Hosts(described) as hosts:
-            hosts.check()
-            workspace.remove_leftovers(api)
-            yield Cluster(described, hosts, api)
+        with breakable.opened(described) as found:
+            yield found
     except KubeproofError as error:
         pytest.exit(f"nothing could be broken: {error}", returncode=pytest.ExitCode.USAGE_ERROR)
 

@@ -15,13 +15,10 @@ import pytest
 
 from kubeproof import inventory, paths
 from kubeproof.errors import KubeproofError
-from kubeproof.hosts.plan import plan, uses_containers
 from kubeproof.inventory import Inventory
-from kubeproof.verify import claims, kubeconfig, report, sabotage, snapshot, tampering, workspace
-from kubeproof.verify.api import connect
+from kubeproof.verify import breakable, claims, report, sabotage, snapshot, tampering
 from kubeproof.verify.claims import Catalogue
 from kubeproof.verify.cluster import Cluster
-from kubeproof.verify.hosts import Hosts
 from kubeproof.verify.sabotage import Saboteur
 from kubeproof.verify.snapshot import Snapshot
 from kubeproof.verify.trial import Trial
@@ -73,27 +70,20 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(scope="session")
 def described(pytestconfig: pytest.Config) -> Inventory:
     """The inventory, of hosts that are there to be broken."""
-    cluster = inventory.load(pytestconfig.getoption("inventory"))
-    if not pytestconfig.getoption("i_can_lose_this_cluster"):
-        local = {host.name for host in plan(cluster).hosts} if uses_containers(cluster) else set()
-        if local != set(cluster.hosts):
-            pytest.exit(
-                f"{cluster.path} is not made of local container hosts only. Saboteurs break clusters. If nobody needs "
-                "this one: --i-can-lose-this-cluster",
-                returncode=pytest.ExitCode.USAGE_ERROR,
-            )
-    return cluster
+    try:
+        return breakable.load(
+            pytestconfig.getoption("inventory"), regardless=pytestconfig.getoption("i_can_lose_this_cluster")
+        )
+    except KubeproofError as error:
+        pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
 
 
 @pytest.fixture(scope="session")
 def lab(described: Inventory) -> Iterator[Cluster]:
     """The cluster that is broken."""
     try:
-        access = kubeconfig.load(described.state / "admin.kubeconfig")
-        with connect(access) as api, Hosts(described) as hosts:
-            hosts.check()
-            workspace.remove_leftovers(api)
-            yield Cluster(described, hosts, api)
+        with breakable.opened(described) as found:
+            yield found
     except KubeproofError as error:
         pytest.exit(f"nothing could be broken: {error}", returncode=pytest.ExitCode.USAGE_ERROR)
 

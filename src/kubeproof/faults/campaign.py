@@ -269,10 +269,11 @@ class Campaign:
         port = self.lab.settings["cluster_etcd_port"]
         endpoints = [f"https://{host.address}:{port}" for host in self.lab.etcd_hosts]
         try:
-            for endpoint, status in self.lab.etcd.statuses(endpoints).items():
+            statuses = self.lab.etcd.statuses(endpoints)
+            for endpoint, status in statuses.items():
                 if status.get("errors") or not status.get("leader"):
                     yield f"etcd at {endpoint} is not whole: {status.get('errors')}"
-            if len(self.lab.etcd.statuses(endpoints)) < len(endpoints):
+            if len(statuses) < len(endpoints):
                 yield "an etcd member does not answer"
         except (CommandFailed, ValueError) as error:
             yield f"etcd does not answer: {error}"

@@ -114,7 +114,10 @@ class Workloads:
         except NotObserved:
             items = self.api.items(pods)
             late = next((item for item in _named(items, wanted) if not until(item)), None)
-            raise blame(late, self._warning(late)) if late else Blocked("kubelet", f"pods {wanted} are gone") from None
+            if late:
+                raise blame(late, self._warning(late)) from None
+            if len(_named(items, wanted)) < len(wanted):
+                raise Blocked("controller-manager", f"of the pods {', '.join(wanted)} some are gone") from None
         return [Pod(self.api, item) for item in _named(items, wanted)]
 
     def _warning(self, pod: Object) -> str:

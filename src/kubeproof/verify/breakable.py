@@ -1,0 +1,38 @@
+"""Clusters that are there to be broken, by saboteurs and by faults."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from kubeproof import inventory
+from kubeproof.errors import KubeproofError
+from kubeproof.hosts.plan import plan, uses_containers
+from kubeproof.inventory import Inventory
+from kubeproof.verify import kubeconfig, workspace
+from kubeproof.verify.api import connect
+from kubeproof.verify.cluster import Cluster
+from kubeproof.verify.hosts import Hosts
+
+
+def load(path: Path, *, regardless: bool) -> Inventory:
+    """An inventory all of whose hosts are containers of this machine; with ``regardless``, any."""
+    cluster = inventory.load(path)
+    local = {host.name for host in plan(cluster).hosts} if uses_containers(cluster) else set()
+    if not regardless and local != set(cluster.hosts):
+        raise KubeproofError(
+            f"{cluster.path} is not made of local container hosts only, and what is asked for breaks clusters",
+            hint="if nobody needs this one: --i-can-lose-this-cluster",
+        )
+    return cluster
+
+
+@contextmanager
+def opened(described: Inventory) -> Iterator[Cluster]:
+    """The cluster, reachable in all its parts, without what killed verifications left there."""
+    access = kubeconfig.load(described.state / "admin.kubeconfig")
+    with connect(access) as api, Hosts(described) as hosts:
+        hosts.check()
+        workspace.remove_leftovers(api)
+        yield Cluster(described, hosts, api)
