@@ -11,6 +11,8 @@ from typing import Any
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
+from kubeproof import rolling, schedulers
+from kubeproof.errors import KubeproofError
 from kubeproof.preflight import networks, topology
 from kubeproof.preflight.findings import Finding
 from kubeproof.preflight.model import PORTS, Host, PortRule, port_rules
@@ -65,8 +67,24 @@ def _sound(wrong: set[str], hosts: Sequence[Variables], groups: Mapping[str, Seq
     if "cluster_host_address" not in wrong:
         yield from networks.check_addresses([entry.host for entry in hosts], networks.cluster_networks(values[0]))
     for entry, sound in zip(hosts, values, strict=True):
+        yield from _meanings(entry, sound)
         if PORTS.keys() <= sound.keys():
             yield from _port_conflicts(entry.host, port_rules(sound))
+
+
+def _meanings(variables: Variables, values: Mapping[str, Any]) -> Iterator[Finding]:
+    """Values of the right type that mean nothing."""
+    wrong: list[tuple[str, str]] = []
+    if "cluster_nodes_at_once" in values:
+        try:
+            rolling.at_once(values["cluster_nodes_at_once"], hosts=1)
+        except KubeproofError as error:
+            wrong.append(("cluster_nodes_at_once", str(error)))
+    more, port = values.get("scheduler_more", {}), values.get("scheduler_port", 0)
+    wrong += [("scheduler_more", problem) for problem in schedulers.problems(more, port)]
+    for name, problem in wrong:
+        said = f"`{name}`{_at(variables.given.get(name, ''))}: {problem}"
+        yield Finding("invalid-setting", said, "What it takes is in README.md, Settings.", name, variables.host.name)
 
 
 def _unknown(hosts: Sequence[Variables], specs: Specs) -> Iterator[Finding]:

@@ -17,6 +17,8 @@ from kubeproof.preflight.settings import Variables, check_settings, check_templa
 SPECS = specs.Specs(
     options={
         "cluster_domain": {"type": "str"},
+        "cluster_nodes_at_once": {"type": "str"},
+        "scheduler_more": {"type": "dict"},
         "cluster_host_address": {"type": "str"},
         "cluster_pod_network": {"type": "str"},
         "cluster_service_network": {"type": "str"},
@@ -242,3 +244,16 @@ class TestRoles:
         defaults = yaml.safe_load((specs.ROLES / "preflight" / "defaults" / "main.yml").read_text())
         others = {**PORT_VALUES, **dict.fromkeys(DISKS, "/x"), "kube_proxy_mode": "iptables"}
         assert "nf_tables" not in Rules.parse({**defaults, **others}).modules
+
+
+@pytest.mark.parametrize("told", ["half", "0", "101%"])
+def test_a_share_of_nodes_that_is_none(told: str) -> None:
+    [finding] = check(variables(cluster_nodes_at_once=told))
+    assert (finding.id, finding.subject) == ("invalid-setting", "cluster_nodes_at_once")
+    assert f"{told!r} is no number of hosts" in finding.wrong
+
+
+def test_every_scheduler_that_is_wrong_is_named() -> None:
+    more = {"Batch": {"port": 1}, "greedy": {}, "same": {"port": 10259}, "right": {"port": 10269}}
+    found = [finding.wrong for finding in check(variables(scheduler_port=10259, scheduler_more=more))]
+    assert [text.partition(": ")[2].split()[0] for text in found] == ["'Batch'", "greedy", "same"]

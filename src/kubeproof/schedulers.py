@@ -1,0 +1,54 @@
+"""The schedulers of a control-plane host: the cluster's own, and those that pods may name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+DEFAULT = "default-scheduler"
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+_FIELDS = {"port", "config", "args"}
+
+
+def problems(more: Mapping[str, Any], default_port: int) -> Iterator[str]:
+    """What is wrong with ``scheduler_more``, a line each. ``default_port`` is that of the cluster's own scheduler."""
+    taken = {default_port}
+    for name, given in sorted(more.items()):
+        if not _NAME.fullmatch(str(name)) or name == DEFAULT:
+            yield f"{name!r} is no name for a scheduler: lower-case letters, digits and -"
+        elif not isinstance(given, Mapping) or set(given) - _FIELDS or not isinstance(given.get("port"), int):
+            yield f"{name} takes port (a number, needed), config and args"
+        elif given["port"] in taken:
+            yield f"{name} has port {given['port']}, which another scheduler has"
+        else:
+            taken.add(given["port"])
+
+
+def instances(
+    more: Mapping[str, Mapping[str, Any]], port: int, config: Mapping[str, Any], args: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """All schedulers of a host: the default one with its port, configuration and flags, and those of ``more``."""
+    default = {"port": port, "config": config, "args": args}
+    return [_instance(DEFAULT, default), *(_instance(name, given) for name, given in sorted(more.items()))]
+
+
+def units(names: Iterable[str]) -> list[str]:
+    """Those of the units that are schedulers."""
+    return [name for name in names if name == "kube-scheduler.service" or name.startswith("kube-scheduler-")]
+
+
+def _instance(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    suffix = [] if name == DEFAULT else [name]
+    return {
+        "name": name,
+        "unit": "-".join(["kube-scheduler", *suffix]) + ".service",
+        "directory": "-".join(["/etc/kubernetes/scheduler", *suffix]),
+        "user": ":".join(["system:kube-scheduler", *suffix]),
+        "lease": "-".join(["kube-scheduler", *suffix]),
+        "port": given["port"],
+        # One that is ready has read all that it decides by, for which it needs its rights; those come last.
+        "health": "healthz" if suffix else "readyz",
+        "config": given.get("config", {}),
+        "args": given.get("args", {}),
+    }
