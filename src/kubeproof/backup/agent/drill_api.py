@@ -1,0 +1,168 @@
+"""A scratch API server on the scratch etcd: what it lists is what a cluster would have after a restore."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import secrets
+import socket
+import ssl
+from pathlib import Path
+from typing import Any, Iterator, Mapping
+from urllib.parse import urlencode
+
+from kubeproof.backup.agent import files, programs, scratch
+from kubeproof.backup.agent.errors import BackupError
+
+ENCRYPTION = "encryption.yaml"
+"""The credential by which systemd gives the unit the API server's encryption configuration."""
+_PAGE = 500
+_ADDRESS = "127.0.0.1"
+# In no network: it is where the scratch server would say it is, if it said so to anybody.
+_NOWHERE = "192.0.2.1"
+# Names and UIDs are all that is wanted; values stay where they are.
+_METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+_DISCOVERY = "application/json"
+
+
+def objects(
+    settings: Mapping[str, Any], etcd: str, where: Path, revision: int, timeout: float
+) -> dict[str, dict[str, str]]:
+    """Start an API server on ``etcd``, and have all that it has at ``revision``: UID by namespace/name, by resource.
+
+    ``settings``: ``program``; ``arguments``, the cluster's own that change how objects are stored; ``encrypted``,
+    whether they are. Raises BackupError.
+    """
+    token = secrets.token_urlsafe(32)
+    port = _free_port()
+    command = [str(settings["program"]), *_arguments(settings, etcd, where, port, token)]
+    with scratch.process(command, where / "apiserver.log") as server:
+        client = _Client(port, where / "pki" / "apiserver.crt", token, timeout)
+        server.wait_until(client.problem, timeout)
+        found: dict[str, dict[str, str]] = {}
+        for resource, path in client.resources():
+            found[resource] = dict(client.uids(path, revision))
+        return found
+
+
+def _arguments(settings: Mapping[str, Any], etcd: str, where: Path, port: int, token: str) -> list[str]:
+    """Of the cluster's it has the way in which objects are stored, and nothing by which it would reach anybody."""
+    key = where / "service-account.key"
+    programs.run(["openssl", "genrsa", "-out", str(key), "2048"], 60)
+    tokens = where / "tokens.csv"
+    files.write(tokens, b"%s,drill,drill,system:masters\n" % token.encode())
+    arguments = [
+        "--etcd-servers=" + etcd,
+        # What it writes, it writes after the revision that is listed; nothing may compact that one away.
+        "--etcd-compaction-interval=0",
+        "--endpoint-reconciler-type=none",
+        "--bind-address=" + _ADDRESS,
+        "--secure-port=%d" % port,
+        "--advertise-address=" + _NOWHERE,
+        "--cert-dir=%s" % (where / "pki"),
+        "--token-auth-file=%s" % tokens,
+        "--anonymous-auth=false",
+        "--authorization-mode=AlwaysAllow",
+        "--service-account-issuer=https://drill.invalid",
+        "--service-account-key-file=%s" % key,
+        "--service-account-signing-key-file=%s" % key,
+        "--disable-admission-plugins=MutatingAdmissionWebhook,ValidatingAdmissionWebhook",
+        *map(str, settings.get("arguments", ())),
+    ]
+    if settings.get("encrypted"):
+        arguments.append("--encryption-provider-config=%s" % _encryption())
+    return arguments
+
+
+def _encryption() -> Path:
+    directory = os.environ.get("CREDENTIALS_DIRECTORY", "")
+    path = Path(directory, ENCRYPTION)
+    if not directory or not path.exists():
+        raise BackupError(
+            "Secrets are encrypted, and only the unit is given the key: systemctl start etcd-backup-drill.service"
+        )
+    return path
+
+
+def _free_port() -> int:
+    with socket.socket() as trial:
+        trial.bind((_ADDRESS, 0))
+        return int(trial.getsockname()[1])
+
+
+class _Client:
+    """Speaks to the scratch API server, whose certificate is the one that it has just made for itself."""
+
+    def __init__(self, port: int, certificate: Path, token: str, timeout: float) -> None:
+        self._port, self._certificate, self._timeout = port, certificate, timeout
+        self._token = token
+
+    def problem(self) -> str:
+        """Why it does not serve yet; empty if it does."""
+        if not self._certificate.exists():
+            return "it has made no certificate for itself"
+        try:
+            status, body = self._get("/readyz", _DISCOVERY)
+        except (OSError, http.client.HTTPException, ssl.SSLError) as error:
+            return str(error)
+        failing = [line for line in body.decode(errors="replace").splitlines() if line.startswith("[-]")]
+        return "" if status == 200 else "/readyz answers %d: %s" % (status, "; ".join(failing)[:300])
+
+    def resources(self) -> Iterator[tuple[str, str]]:
+        """Each resource that can be listed and is stored here: its name (with its group) and path."""
+        elsewhere = self._served_elsewhere()
+        yield from self._of("", "/api/v1")
+        for group in self._json("/apis")["groups"]:
+            version = group["preferredVersion"]["groupVersion"]
+            if version not in elsewhere:
+                yield from self._of(group["name"], "/apis/" + version)
+
+    def uids(self, path: str, revision: int) -> Iterator[tuple[str, str]]:
+        """namespace/name and UID of all objects of a resource, as they were at a revision."""
+        question = {"limit": str(_PAGE), "resourceVersion": str(revision), "resourceVersionMatch": "Exact"}
+        while True:
+            page = self._json("%s?%s" % (path, urlencode(question)), _METADATA)
+            for item in page["items"]:
+                about = item["metadata"]
+                yield "%s/%s" % (about.get("namespace", ""), about["name"]), about["uid"]
+            rest = page["metadata"].get("continue")
+            if not rest:
+                return
+            question = {"limit": str(_PAGE), "continue": rest}
+
+    def _of(self, group: str, path: str) -> Iterator[tuple[str, str]]:
+        for resource in self._json(path)["resources"]:
+            name = resource["name"]
+            # What can be listed and not watched is made up when it is asked for.
+            if {"list", "watch"} <= set(resource["verbs"]) and "/" not in name:
+                yield ("%s.%s" % (name, group) if group else name), "%s/%s" % (path, name)
+
+    def _served_elsewhere(self) -> set[str]:
+        """Versions of groups that other servers have, which are not there now, and keep their objects themselves."""
+        found = self._json("/apis/apiregistration.k8s.io/v1/apiservices")["items"]
+        specs = [item["spec"] for item in found if item["spec"].get("service")]
+        return {"%s/%s" % (spec["group"], spec["version"]) for spec in specs}
+
+    def _json(self, path: str, accept: str = _DISCOVERY) -> Any:
+        status, body = self._get(path, accept)
+        if status != 200:
+            raise BackupError("the scratch API server answers %s with %d: %s" % (path, status, _message(body)))
+        return json.loads(body)
+
+    def _get(self, path: str, accept: str) -> tuple[int, bytes]:
+        context = ssl.create_default_context(cafile=str(self._certificate))
+        connection = http.client.HTTPSConnection(_ADDRESS, self._port, timeout=self._timeout, context=context)
+        try:
+            connection.request("GET", path, headers={"Authorization": "Bearer " + self._token, "Accept": accept})
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+
+def _message(body: bytes) -> str:
+    try:
+        return str(json.loads(body)["message"])[:500]
+    except (ValueError, KeyError, TypeError):
+        return body[:300].decode(errors="replace")
