@@ -5,7 +5,7 @@ through the standard input of a command rather than through SFTP: they arrive un
 that they are for, where SFTP would leave them to be copied out of the home of whoever logs in.
 
 ``state_directory`` is where ``fetch_components`` left its lock, ``versions`` as there, ``directories`` where binaries
-go on the host, ``{bin: PATH, cni: PATH}``.
+go on the host, ``{bin: PATH, cni: PATH}``. ``backup_targets`` as the inventory has them: etcd's hosts get what they take.
 
 Sets the fact ``kubeproof_components``: ``versions`` and ``images`` (reference) by name, ``binaries``
 (``{path, sha256}``) by name, ``image_archives`` (``{reference, archive, digest}`` each) to be imported. Returns
@@ -22,7 +22,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from kubeproof.components import cache as caching
-from kubeproof.components import distribution, pins, transfer
+from kubeproof.components import distribution, pins, selection, transfer
 from kubeproof.components.lock import Lock
 from kubeproof.errors import KubeproofError
 
@@ -36,7 +36,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     _supports_check_mode = True
     _supports_async = False
-    _VALID_ARGS = frozenset(("state_directory", "directories", "versions"))
+    _VALID_ARGS = frozenset(("state_directory", "directories", "versions", "backup_targets"))
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
@@ -67,7 +67,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 "the host's architecture is not known", hint="the role preflight finds it out: run it first"
             )
         lock = Lock(Path(arguments["state_directory"]))
-        return distribution.plan(pinned, lock, variables["group_names"], report["arch"], arguments["directories"])
+        groups = list(variables["group_names"])
+        if "etcd" in groups:
+            groups += selection.uses(arguments.get("backup_targets") or ())
+        return distribution.plan(pinned, lock, groups, report["arch"], arguments["directories"])
 
     def _install(
         self, wanted: distribution.Distribution, answer: dict[str, Any], variables: dict[str, Any]

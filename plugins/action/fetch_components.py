@@ -2,7 +2,8 @@
 
 ``source`` (auto, release, mirror or go), ``mirror`` (base URL), ``registry`` (mirror of image registries),
 ``versions`` (by component), ``state_directory`` (where the lock goes), ``architectures`` (empty: those of the hosts, as
-their reports say). Returns ``source``, ``reason`` (why that source) and ``components``, a list of
+their reports say), ``backup_targets`` (what they
+take is needed, too). Returns ``source``, ``reason`` (why that source) and ``components``, a list of
 ``{name, version, arch, origin, verified, fresh}``.
 
 In check mode nothing is fetched, and only said whether something would be.
@@ -21,7 +22,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from kubeproof.components import fetch, pins
+from kubeproof.components import fetch, pins, selection
 from kubeproof.components.progress import Event, Phase
 from kubeproof.components.source import Choice
 from kubeproof.errors import KubeproofError
@@ -35,7 +36,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     _supports_check_mode = True
     _supports_async = False
     _requires_connection = False
-    _VALID_ARGS = frozenset(("source", "mirror", "registry", "versions", "state_directory", "architectures"))
+    _VALID_ARGS = frozenset(
+        ("source", "mirror", "registry", "versions", "state_directory", "architectures", "backup_targets")
+    )
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
@@ -64,7 +67,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             registry=arguments.get("registry", ""),
             versions=dict(arguments.get("versions") or {}),
             architectures=tuple(arguments.get("architectures") or _architectures(variables)),
-            groups=tuple(name for name in pins.GROUPS if variables["groups"].get(name)),
+            groups=(
+                *(name for name in pins.GROUPS if variables["groups"].get(name)),
+                *selection.uses(arguments.get("backup_targets") or ()),
+            ),
         )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from kubeproof import inventory, paths, requirements
-from kubeproof.components import fetch, pins
+from kubeproof.components import fetch, pins, selection
 from kubeproof.components.progress import Event, Phase
 from kubeproof.inventory import Inventory
 
@@ -41,13 +41,14 @@ def request_of(cluster: Inventory) -> fetch.Request:
         registry=settings["component_image_registry"],
         versions=settings["component_versions"],
         architectures=tuple(settings["component_architectures"]) or (pins.MACHINES[platform.machine()],),
-        groups=tuple(name for name in pins.GROUPS if cluster.group(name)),
+        groups=(*(name for name in pins.GROUPS if cluster.group(name)), *selection.uses(settings["backup_targets"])),
     )
 
 
 def _settings(cluster: Inventory) -> dict[str, Any]:
     """The role's defaults, and over them what the inventory sets; the same for all hosts, as preflight checks."""
     defaults: dict[str, Any] = yaml.safe_load((paths.PROJECT / "roles/components/defaults/main.yml").read_text())
+    defaults |= {"backup_targets": []}
     host = next(iter(cluster.hosts.values()))
     return {**defaults, **inventory.rendered(host, defaults)}
 

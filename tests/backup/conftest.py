@@ -22,9 +22,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from kubeproof import pki
 from kubeproof.backup.agent.configuration import Configuration
 from kubeproof.backup.agent.programs import Ctl
-from kubeproof.components import fetch, pins
+from kubeproof.components import fetch, gobuild, pins
 from kubeproof.components.cache import Cache
 from kubeproof.components.lock import Lock
+from kubeproof.components.progress import silent
 
 _STARTED_SECONDS = 60.0
 
@@ -46,7 +47,19 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def _free_port() -> int:
+@pytest.fixture(scope="session")
+def s3_programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with rclone and an S3 server, built if they are not cached."""
+    directory, pinned = tmp_path_factory.mktemp("s3"), pins.load()
+    tools, architecture = gobuild.toolchain(), pins.MACHINES[platform.machine()]
+    with Cache() as cache:
+        for name in ("rclone", "s3-server"):
+            built, _ = gobuild.build(pinned, pinned.components[name], architecture, tools, cache, silent)
+            (directory / name).symlink_to(built.blobs[name].path)
+    return directory
+
+
+def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port: int = found.getsockname()[1]
@@ -60,8 +73,8 @@ class Store:
     programs: Path
     directory: Path
     name: str = "cp1"
-    client_port: int = field(default_factory=_free_port)
-    peer_port: int = field(default_factory=_free_port)
+    client_port: int = field(default_factory=free_port)
+    peer_port: int = field(default_factory=free_port)
 
     @property
     def url(self) -> str:

@@ -98,7 +98,8 @@ def go_line(pins: Pins, module: str) -> str:
 
 def origin(pins: Pins, component: Component) -> str:
     """``MODULE@VERSION`` that a component's first binary comes from, as go.mod requires it."""
-    return "@".join(_module_of(pins, component.go.module, next(iter(component.go.packages.values()))))
+    package = component.go.of or next(iter(component.go.packages.values()))
+    return "@".join(_module_of(pins, component.go.module, package))
 
 
 def _module_of(pins: Pins, module: str, package: str) -> tuple[str, str]:
@@ -117,7 +118,8 @@ def key(pins: Pins, component: Component, arch: str, tools: Toolchain) -> str:
     directory = pins.root / "go" / build.module
     pinned = json.dumps([component.version, dict(build.packages), build.tags, dict(build.stamps), build.cgo])
     c = run([compiler(arch), "--version"]).splitlines()[0] if build.cgo else ""
-    files = [(directory / name).read_bytes() for name in ("go.mod", "go.sum")]
+    own = sorted(directory.glob("*/*.go"))
+    files = [path.read_bytes() for path in (directory / "go.mod", directory / "go.sum", *own)]
     return caching.key_of("go", _RECIPE, pinned, *files, tools.version, arch, c)
 
 

@@ -17,6 +17,10 @@ ROOT = Path(__file__).resolve().parents[3] / "components"
 ARCHITECTURES = ("amd64", "arm64")
 DIRECTORIES = ("bin", "cni")
 GROUPS = ("etcd", "control_plane", "workers")
+# What settings make hosts need besides; like groups to which these hosts belong. backup_s3: etcd's hosts, if one of
+# backup_targets is S3-compatible storage.
+BACKUP_S3 = "backup_s3"
+USES = (BACKUP_S3,)
 # Go's names of what `uname -m` says.
 MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 
@@ -26,7 +30,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Binary:
-    """One executable. ``groups``: the inventory groups whose hosts need it; none if it only goes into an image."""
+    """One executable. ``groups``: the groups (or ``USES``) whose hosts need it; none if it only goes into an image."""
 
     name: str
     groups: frozenset[str]
@@ -51,7 +55,8 @@ class Release:
 class GoBuild:
     """A build from ``components/go/MODULE``: package by binary, build tags, and linker stamps by variable.
 
-    ``cold_seconds`` is what it takes with an empty Go cache on two cores; progress is shown against it.
+    ``cold_seconds`` is what it takes with an empty Go cache on two cores; progress is shown against it. ``of`` is the
+    module whose version counts, if the packages are main programs of our own.
     """
 
     module: str
@@ -60,6 +65,7 @@ class GoBuild:
     stamps: Mapping[str, str]
     cgo: bool
     cold_seconds: int
+    of: str = ""
 
 
 @dataclass(frozen=True)
@@ -215,7 +221,7 @@ def _component(name: str, section: Section) -> Component:
     unbuilt = sorted(set(binaries) - set(component.go.packages))
     if unbuilt:
         raise section.fail("go.packages", f"has no package for {', '.join(unbuilt)}")
-    if not release and component.needed(GROUPS):
+    if not release and component.needed((*GROUPS, *USES)):
         raise section.fail("release", "is missing, but hosts need its binaries")
     section.close()
     return component
@@ -223,9 +229,10 @@ def _component(name: str, section: Section) -> Component:
 
 def _binary(name: str, section: Section) -> Binary:
     groups = section.texts("groups")
-    unknown = sorted(set(groups) - set(GROUPS))
+    known = (*GROUPS, *USES)
+    unknown = sorted(set(groups) - set(known))
     if unknown:
-        raise section.fail("groups", f"names {', '.join(unknown)}; known are {', '.join(GROUPS)}")
+        raise section.fail("groups", f"names {', '.join(unknown)}; known are {', '.join(known)}")
     binary = Binary(name, frozenset(groups), section.texts("version_arguments"), section.text("version_output"))
     _check_template(section, "version_output", binary.version_output)
     section.close()
@@ -252,13 +259,15 @@ def _release(section: Section) -> Release:
 
 
 def _go(section: Section) -> GoBuild:
+    packages = section.mapping_of_texts("packages")
     build = GoBuild(
         module=section.text("module"),
-        packages=section.mapping_of_texts("packages"),
+        packages=packages,
         tags=section.texts("tags", ()),
         stamps=section.mapping_of_texts("stamps", {}),
         cgo=section.flag("cgo", default=False),
         cold_seconds=section.integer("cold_seconds"),
+        of=section.text("of", next(iter(packages.values()), None)),
     )
     for name, template in build.stamps.items():
         _check_template(section, f"stamps.{name}", template)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import shutil
 import tarfile
 import time
-from collections.abc import Mapping, Sequence
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import IO
 from urllib.parse import urlsplit
 
 from kubeproof.components import cache as caching
@@ -67,7 +70,7 @@ def artifacts(component: Component, arch: str, binaries: Sequence[Binary]) -> li
             url=url,
             checksums=component.text(release.checksums, arch=arch, binary=next(iter(names))),
             members=names,
-            archive=url.endswith((".tar.gz", ".tgz")),
+            archive=url.endswith((".tar.gz", ".tgz", ".zip")),
             pinned=release.sha256.get(arch, ""),
         )
         for url, names in members.items()
@@ -174,17 +177,34 @@ def _extract(artifact: Artifact, file: Path, directory: Path) -> dict[str, Path]
     wanted = {str(PurePosixPath(member)): binary for binary, member in artifact.members.items()}
     found: dict[str, Path] = {}
     try:
-        with tarfile.open(file, "r|gz") as archive:
-            for entry in archive:
-                binary = wanted.get(str(PurePosixPath(entry.name)))
-                content = archive.extractfile(entry) if binary and entry.isfile() else None
-                if binary and content:
-                    found[binary] = directory / f"binary-{binary}"
-                    with found[binary].open("wb") as stream:
-                        shutil.copyfileobj(content, stream, 1 << 20)
-    except tarfile.TarError as error:
+        for name, content in _entries(artifact, file):
+            binary = wanted.get(str(PurePosixPath(name)))
+            if binary:
+                found[binary] = directory / f"binary-{binary}"
+                with found[binary].open("wb") as stream:
+                    shutil.copyfileobj(content(), stream, 1 << 20)
+    except (tarfile.TarError, zipfile.BadZipFile) as error:
         raise BadDownload(f"{artifact.url} is not a readable archive: {error}") from error
     missing = sorted(set(artifact.members) - set(found))
     if missing:
         raise BadDownload(f"{artifact.url} does not contain {', '.join(missing)}")
     return found
+
+
+def _entries(artifact: Artifact, file: Path) -> Iterator[tuple[str, Callable[[], IO[bytes]]]]:
+    """The plain files in an archive: name, and how to open it."""
+    if artifact.url.endswith(".zip"):
+        with zipfile.ZipFile(file) as zipped:
+            for about in zipped.infolist():
+                if not about.is_dir():
+                    yield about.filename, functools.partial(zipped.open, about)
+        return
+    with tarfile.open(file, "r|gz") as archive:
+        for entry in archive:
+            content = archive.extractfile(entry) if entry.isfile() else None
+            if content:
+                yield entry.name, functools.partial(_itself, content)
+
+
+def _itself(content: IO[bytes]) -> IO[bytes]:
+    return content

@@ -58,7 +58,11 @@ def changed(path: str, value: object) -> dict[str, Any]:
         ("components.etcd.go.cgo", "yes", "components.etcd.go.cgo must be true or false"),
         ("components.etcd.go.cold_seconds", "60", "must be a whole number"),
         ("components.etcd.go.packages", {"etcd": "x"}, "go.packages has no package for etcdctl, etcdutl"),
-        ("components.etcd.binaries.etcd.groups", ["masters"], "names masters; known are etcd, control_plane, workers"),
+        (
+            "components.etcd.binaries.etcd.groups",
+            ["masters"],
+            "names masters; known are etcd, control_plane, workers, b",
+        ),
         ("components.etcd.binaries.etcd", "etcd", "components.etcd.binaries.etcd must be a mapping"),
         ("images.pause.local.program.path", "/pause", "program.path is not known here"),
         ("images.agnhost.local.files", [{"module": "x"}], "local.files[0].source is missing"),

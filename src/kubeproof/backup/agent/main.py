@@ -15,6 +15,7 @@ from typing import Callable, Sequence
 from kubeproof.backup.agent import backups, check, jobs, records, save
 from kubeproof.backup.agent.configuration import PATH, Configuration
 from kubeproof.backup.agent.errors import BackupError
+from kubeproof.backup.agent.target import Found
 
 Command = Callable[[Configuration, argparse.Namespace], int]
 
@@ -46,6 +47,7 @@ def parser() -> argparse.ArgumentParser:
     one.set_defaults(command=_save)
 
     one = commands.add_parser("list", help="the backups here, newest first, each with what is wrong with it")
+    one.add_argument("target", nargs="?", help="the copies on this target, in place of the backups here")
     one.add_argument("--json", action="store_true", help="as data")
     one.add_argument("--read", action="store_true", help="read each of them whole, which finds every flipped bit")
     one.set_defaults(command=_list)
@@ -56,6 +58,15 @@ def parser() -> argparse.ArgumentParser:
 
     one = commands.add_parser("copy", help="bring backups to the targets")
     one.set_defaults(command=_copy)
+
+    one = commands.add_parser("fetch", help="bring a copy back from a target; it is checked before it has its name")
+    one.add_argument("target", help="which, by its name in the settings")
+    one.add_argument("name", help="which backup: `list TARGET` has them")
+    one.add_argument("directory", type=Path, help="where it goes")
+    one.set_defaults(command=_fetch)
+
+    one = commands.add_parser("public-key", help="the key by which this host logs in to targets of type rsync")
+    one.set_defaults(command=_public_key)
 
     one = commands.add_parser("drill", help="restore a backup into a scratch etcd, and compare")
     one.add_argument("name", nargs="?", help="which (default: the newest)")
@@ -87,6 +98,8 @@ def _save(configuration: Configuration, given: argparse.Namespace) -> int:
 
 
 def _list(configuration: Configuration, given: argparse.Namespace) -> int:
+    if given.target:
+        return _list_target(configuration, given)
     etcdutl = configuration.programs.etcdutl if given.read else ""
     found = backups.listing(configuration.directory, configuration.etcd.authority, etcdutl)
     proven = (records.Records(configuration.state).status()["proven"] or {}).get("name")
@@ -121,6 +134,41 @@ def _check(configuration: Configuration, given: argparse.Namespace) -> int:
 def _copy(configuration: Configuration, _: argparse.Namespace) -> int:
     targets = importlib.import_module("kubeproof.backup.agent.targets")
     return jobs.run(configuration, "copy", lambda: targets.copy(configuration))
+
+
+def _list_target(configuration: Configuration, given: argparse.Namespace) -> int:
+    targets = importlib.import_module("kubeproof.backup.agent.targets")
+    found = targets.newest_first(targets.open_target(configuration, given.target).listing())
+    if given.json:
+        print(json.dumps([_copy_as_data(each) for each in found], indent=2))
+        return 0
+    for each in found:
+        about = each.manifest
+        told = "revision %d, %d keys, %d bytes" % (about.revision, about.keys, about.size) if about else ""
+        print("%s  %s" % (each.name, each.problem or told))
+    return 0
+
+
+def _copy_as_data(found: Found) -> dict[str, object]:
+    about = json.loads(found.manifest.render()) if found.manifest else None
+    return {"name": found.name, "bytes": found.bytes, "problem": found.problem, "manifest": about}
+
+
+def _fetch(configuration: Configuration, given: argparse.Namespace) -> int:
+    targets = importlib.import_module("kubeproof.backup.agent.targets")
+    target = targets.open_target(configuration, given.target)
+    programs, authority = configuration.programs, configuration.etcd.authority
+    print(targets.fetch(target, given.name, given.directory, programs.etcdutl, authority))
+    return 0
+
+
+def _public_key(configuration: Configuration, _: argparse.Namespace) -> int:
+    rsync = importlib.import_module("kubeproof.backup.agent.target_rsync")
+    keys = sorted({str(target["key"]) for target in configuration.targets if target["type"] == "rsync"})
+    if not keys:
+        raise BackupError("no target is of type rsync, so that there is no key")
+    print("\n".join(rsync.public_key(Path(key)) for key in keys))
+    return 0
 
 
 def _drill(configuration: Configuration, given: argparse.Namespace) -> int:
