@@ -1,0 +1,198 @@
+"""The cluster's keys for its backups: authorities, service-account key and encryption key, encrypted with age.
+
+A backup of etcd without them restores nothing: Secrets stay unreadable, and every credential is void. Hosts are given
+the ciphertext only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pyrage
+
+from kubeproof import locking, pki
+from kubeproof.errors import KubeproofError
+
+How = Literal["encrypted", "plain", "none"]
+IDENTITY = "backup-identity.txt"
+"""The private key that is made where the settings name no recipients, in the inventory's state directory."""
+_NAMES = frozenset(
+    [f"{name}.{suffix}" for name in pki.AUTHORITIES for suffix in ("crt", "key")]
+    + [f"{pki.SERVICE_ACCOUNT}.pub", f"{pki.SERVICE_ACCOUNT}.key", f"{pki.ENCRYPTION_KEY}.key"]
+)
+_DIRECTORY = "pki"
+# Each is a few kilobytes; a tar that claims more is none of ours.
+_LARGEST = 1 << 20
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What goes into each backup: the file's name and content."""
+
+    name: str
+    content: bytes
+
+
+def ensure(state: Path, how: How, recipients: Sequence[str]) -> Bundle | None:
+    """The keys of the cluster with this state directory, as they go into its backups; None if they do not.
+
+    Encryption gives other bytes each time, so that the ciphertext is kept, and made anew only if the keys or the
+    recipients are others.
+    """
+    if how == "none":
+        return None
+    plain = archive(state / "pki")
+    if how == "plain":
+        return Bundle("keys.tar", plain)
+    directory = state / "backup-keys"
+    directory.mkdir(mode=0o700, exist_ok=True)
+    # All hosts of a play ask at once.
+    with locking.locked(directory / ".lock"):
+        wanted = sorted(set(recipients)) or [own_recipient(state)]
+        made_of = {"keys": hashlib.sha256(plain).hexdigest(), "recipients": wanted}
+        content, kept = directory / "keys.tar.age", directory / "made.json"
+        if not _is_of(content, kept, made_of):
+            encrypted = encrypt(plain, wanted)
+            pki.write_private(content, encrypted)
+            pki.write_private(kept, json.dumps({**made_of, "sha256": hashlib.sha256(encrypted).hexdigest()}).encode())
+        return Bundle(content.name, content.read_bytes())
+
+
+def _is_of(content: Path, kept: Path, made_of: Mapping[str, object]) -> bool:
+    try:
+        digest = hashlib.sha256(content.read_bytes()).hexdigest()
+        return bool(json.loads(kept.read_text()) == {**made_of, "sha256": digest})
+    except (FileNotFoundError, ValueError):
+        return False
+
+
+def own_recipient(state: Path) -> str:
+    """The recipient whose private key is in the state directory; it is made if it is not there."""
+    path = state / IDENTITY
+    if not path.exists():
+        identity = pyrage.x25519.Identity.generate()
+        text = f"# Opens the keys in this cluster's backups. Keep a copy where the backups are not.\n{identity}\n"
+        pki.write_private(path, text.encode())
+    (identity,) = identities(path.read_text(), str(path))
+    return str(identity.to_public())
+
+
+def archive(directory: Path) -> bytes:
+    """The keys in a directory as a tar: the same keys are the same bytes."""
+    missing = sorted(name for name in _NAMES if not (directory / name).is_file())
+    if missing:
+        raise KubeproofError(
+            f"{directory} lacks {', '.join(missing)}", hint="run playbooks/cluster.yml, or restore them from a backup"
+        )
+    written = io.BytesIO()
+    with tarfile.open(fileobj=written, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for name in sorted(_NAMES):
+            content = (directory / name).read_bytes()
+            entry = tarfile.TarInfo(f"{_DIRECTORY}/{name}")
+            entry.size, entry.mode = len(content), 0o600
+            tar.addfile(entry, io.BytesIO(content))
+    return written.getvalue()
+
+
+def unpack(plain: bytes) -> dict[str, bytes]:
+    """The keys in a tar, by file name. Raises KubeproofError unless it has all of them, and nothing else."""
+    found: dict[str, bytes] = {}
+    try:
+        with tarfile.open(fileobj=io.BytesIO(plain), mode="r:") as tar:
+            for entry in tar:
+                directory, _, name = entry.name.partition("/")
+                stream = tar.extractfile(entry) if entry.isreg() and entry.size <= _LARGEST else None
+                if directory != _DIRECTORY or name not in _NAMES or stream is None:
+                    raise KubeproofError(
+                        f"the archive of keys has an entry {entry.name!r}, which is none of a backup's"
+                    )
+                found[name] = stream.read()
+    except tarfile.TarError as error:
+        raise KubeproofError(f"the archive of keys cannot be read: {error}") from None
+    if missing := sorted(_NAMES - found.keys()):
+        raise KubeproofError(f"the archive of keys lacks {', '.join(missing)}")
+    return found
+
+
+def restore(keys: dict[str, bytes], state: Path) -> list[str]:
+    """Put keys back into a state directory; returns the names of those that were missing.
+
+    Raises KubeproofError, and changes nothing, if one that is there is another: they belong to another cluster.
+    """
+    directory = state / "pki"
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    there = {name: (directory / name).read_bytes() for name in keys if (directory / name).exists()}
+    different = sorted(name for name, content in there.items() if content != keys[name])
+    if different:
+        raise KubeproofError(
+            f"{directory} has other keys than the backup ({', '.join(different)})",
+            hint="restore with another inventory, or move that directory away first",
+        )
+    # Private halves first, as when they are made: half a pair is never taken for a whole one.
+    missing = sorted(keys.keys() - there.keys(), key=lambda name: (not name.endswith(".key"), name))
+    for name in missing:
+        pki.write_private(directory / name, keys[name])
+    return missing
+
+
+def encrypt(plain: bytes, recipients: Sequence[str]) -> bytes:
+    """Encrypt for age public keys; ``age --decrypt`` reads it too."""
+    return bytes(pyrage.encrypt(plain, [_recipient(text) for text in recipients]))
+
+
+def decrypt(encrypted: bytes, identity: Path) -> bytes:
+    """Decrypt with the private keys in a file, as ``age-keygen`` writes it."""
+    try:
+        text = identity.read_text()
+    except OSError as error:
+        raise KubeproofError(
+            f"{identity} cannot be read ({error.strerror})",
+            hint="it has the private key of one of backup_recipients, and opens the keys in the backup",
+        ) from None
+    try:
+        return bytes(pyrage.decrypt(encrypted, identities(text, str(identity))))
+    except pyrage.DecryptError as error:
+        raise KubeproofError(
+            f"the keys in the backup cannot be opened with {identity}: {error}",
+            hint="give the private key of one of the recipients that they were encrypted for",
+        ) from None
+
+
+def identities(text: str, source: str) -> list[pyrage.x25519.Identity]:
+    """The private keys in a text as ``age-keygen`` writes it."""
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    try:
+        found = [pyrage.x25519.Identity.from_str(line) for line in lines]
+    except pyrage.IdentityError:
+        # Without the reason, which may repeat the key.
+        raise KubeproofError(f"{source} holds something that is no private key of age") from None
+    if not found:
+        raise KubeproofError(f"{source} holds no private key of age")
+    return found
+
+
+def wrong_recipients(recipients: Iterable[str]) -> list[str]:
+    """What is wrong with those that are no public keys of age."""
+    wrong = []
+    for text in recipients:
+        try:
+            _recipient(text)
+        except KubeproofError as error:
+            wrong.append(str(error.args[0]))
+    return wrong
+
+
+def _recipient(text: str) -> pyrage.x25519.Recipient:
+    try:
+        return pyrage.x25519.Recipient.from_str(text)
+    except pyrage.RecipientError:
+        # Somebody may have taken the private key for it, which is not to be repeated anywhere.
+        shown = text if text.startswith("age1") else f"{text[:5]}…"
+        raise KubeproofError(f"{shown!r} is no public key of age", hint="`age-keygen` makes them: age1…") from None
