@@ -13,7 +13,9 @@ One round trip, two when certificates are to be issued. Arguments, all lists opt
   ``etc/etcd/etcd.yaml.j2`` becomes ``/etc/etcd/etcd.yaml``, unless ``dest`` says otherwise), with ``merge`` (a
   dictionary merged over the rendered YAML); ``content`` (text) with ``dest``; ``kubeconfig`` (``{cluster, user,
   server, authority, certificate, key}``) with ``dest``; ``authority`` (its certificate), ``authority_key``, or
-  ``service_account`` (``public`` or ``private``) with ``dest``.
+  ``service_account`` (``public`` or ``private``) with ``dest``; ``program`` (a package of this project, which becomes
+  one executable file) with ``dest``; ``cluster_keys`` (``{how, recipients}``: the cluster's keys for its backups) with
+  ``dest``.
 ``modules``: kernel modules to load. ``sysctls``: ``{name: value}``. ``absent``: paths to remove.
 ``remember``: ``{sysctls: [name], firewall: false, packages: [name]}``, what components change on
   their own, and what a package manager is about to install: kept as it is now, so that a reset can put it back.
@@ -32,6 +34,7 @@ from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
 
 from kubeproof import install
+from kubeproof.errors import KubeproofError
 from kubeproof.pki import PkiError
 
 
@@ -52,7 +55,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             result.update(self._public(answer))
             if not answer.get("failed"):
                 self._certify(request, answer, result, variables)
-        except (install.RequestError, PkiError) as error:
+        except (install.RequestError, PkiError, KubeproofError) as error:
             raise AnsibleActionFail(str(error)) from error
         return result
 

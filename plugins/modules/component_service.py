@@ -16,7 +16,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Sequence
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -326,10 +326,11 @@ class Plan:
             told.append("reloaded: " + self.reload)
         return told
 
-    def carry_out(self, systemd: Systemd, state: Dict[str, str]) -> None:
-        """Do it, in the order in which systemd needs it."""
+    def carry_out(self, systemd: Systemd, state: Dict[str, str], others: Sequence[str] = ()) -> None:
+        """Do it, in the order in which systemd needs it. ``others``: units that this one starts, a timer's service."""
         # systemd sees by itself that a file has changed, but not that a package's unit of this name has to yield.
-        if state["NeedDaemonReload"] == "yes" or state["FragmentPath"] not in ("", UNITS + systemd.unit):
+        stale = state["NeedDaemonReload"] == "yes" or state["FragmentPath"] not in ("", UNITS + systemd.unit)
+        if stale or any(Systemd(other).show()["NeedDaemonReload"] == "yes" for other in others):
             systemd.call("daemon-reload")
         if self.enable:
             # Without the reload that enable does by default: the start needs none, and it is slow.
@@ -362,7 +363,9 @@ def converge(module: AnsibleModule) -> Dict[str, Any]:
     require_remembered(unit)
     if plan.interrupts:
         wait_for_gate(unit, module.params["gate"], timeout)
-    plan.carry_out(systemd, state)
+    # What a timer starts has to be looked at too: nothing else would make systemd read it again.
+    others = [path[len(UNITS) :] for path in module.params["inputs"] if path.startswith(UNITS)]
+    plan.carry_out(systemd, state, others if plan.restart else ())
     if plan.put_off:
         return result
     started = time.monotonic()

@@ -12,10 +12,12 @@ from typing import Any
 
 import yaml
 
-from kubeproof import pki
+from kubeproof import pki, zipped
 
 ARGUMENTS = ("users", "directories", "certificates", "files", "modules", "sysctls", "remember", "absent")
-_FILE_SOURCES = ("template", "content", "authority", "authority_key", "service_account", "kubeconfig")
+_FILE_SOURCES = (
+    "template", "content", "authority", "authority_key", "service_account", "kubeconfig", "program", "cluster_keys",
+)  # fmt: skip
 _FILE_KEYS = {*_FILE_SOURCES, "dest", "owner", "group", "mode", "validate", "merge"}
 _DIRECTORY_KEYS = {"path", "owner", "group", "mode", "data"}
 _CERTIFICATE_KEYS = {
@@ -113,6 +115,7 @@ class Request:
             raise RequestError(f"a file has exactly one of {list(_FILE_SOURCES)}: {dict(item)}")
         source = sources[0]
         dest = item.get("dest")
+        content: str | bytes
         if source == "template":
             dest = dest or "/" + str(item["template"]).removesuffix(".j2")
             content = _merged(render(str(item["template"])), item.get("merge"), str(item["template"]))
@@ -120,15 +123,29 @@ class Request:
             content = str(item["content"])
         elif source == "kubeconfig":
             content = kubeconfig(item["kubeconfig"])
+        elif source == "program":
+            content = zipped.program(str(item["program"]))
+        elif source == "cluster_keys":
+            content = self._cluster_keys(item["cluster_keys"])
         else:
             content = self._pki_file(source, str(item[source]))
         if not dest:
             raise RequestError(f"a file from {source!r} needs 'dest': {dict(item)}")
         mode = str(item.get("mode", "0644"))
         file = _owned({"path": str(dest), "mode": mode, "validate": item.get("validate")}, item)
-        # What not everybody may read is not shown in a diff either.
-        file["secret"] = not int(mode, 8) & 0o004
+        # What not everybody may read is not shown in a diff either; nor is what nobody can read.
+        file["secret"] = isinstance(content, bytes) or not int(mode, 8) & 0o004
         return _encode(file, content)
+
+    def _cluster_keys(self, wanted: Mapping[str, Any]) -> bytes:
+        """The cluster's keys for its backups: ``how`` (``encrypted`` or ``plain``), and ``recipients``."""
+        # Only few components want it; what encrypts takes its time to import.
+        from kubeproof.backup import keys
+
+        bundle = keys.ensure(self.pki_directory.parent, wanted["how"], _strings(wanted["recipients"]))
+        if bundle is None:
+            raise RequestError(f"cluster_keys: how is {wanted['how']!r}, so that there is no file to install")
+        return bundle.content
 
     def _pki_file(self, source: str, name: str) -> str:
         file_names = {
@@ -195,8 +212,9 @@ def _owned(entry: dict[str, Any], item: Mapping[str, Any]) -> dict[str, Any]:
     return {**entry, "owner": str(item.get("owner", "root")), "group": str(item.get("group", ""))}
 
 
-def _encode(entry: dict[str, Any], content: str) -> dict[str, Any]:
-    return {**entry, "content": base64.b64encode(content.encode()).decode()}
+def _encode(entry: dict[str, Any], content: str | bytes) -> dict[str, Any]:
+    data = content.encode() if isinstance(content, str) else content
+    return {**entry, "content": base64.b64encode(data).decode()}
 
 
 def _check_items(kind: str, items: Any, known: set[str], required: set[str]) -> None:

@@ -220,8 +220,7 @@ def test_what_must_hold_whatever_there_is(seed: int) -> None:
             )
         }.values()
     )
-    numbers = [chance.choice([0, 0, 1, 2, 5, 24]) for _ in range(3)]
-    keep = Keep(chance.randint(1, 9), *numbers, bytes=chance.choice([0, 0, chance.randrange(20_000)]), free=0)
+    per_hour, per_day, per_week = (chance.choice([0, 0, 1, 2, 5, 24]) for _ in range(3))
     untouchable = tuple(each.name for each in chance.sample(entries, min(2, len(entries))))
     removals = plan(entries, keep, NOW, untouchable)
     names = [removal.name for removal in removals]
@@ -243,7 +242,7 @@ def test_what_must_hold_whatever_there_is(seed: int) -> None:
         assert all(each in stay for each in entries if each.time > NOW + SKEW_SECONDS)
     # Not more stay than the settings name.
     counted = [each for each in stay if each.good and each in past and each.name not in untouchable]
-    assert len(counted) <= keep.last + sum(numbers) + 1
+    assert len(counted) <= keep.last + per_hour + per_day + per_week + 1
     if keep.bytes and sum(each.bytes for each in stay) > keep.bytes:
         assert len(stay) <= len(untouchable) + 1
     # Once is enough; and an hour later, with nothing new, all that is left is still wanted.
