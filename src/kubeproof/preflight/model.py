@@ -86,7 +86,7 @@ _MODULES = ("br_netfilter", "nf_conntrack", "overlay")
 
 def reads(name: str) -> bool:
     """Whether the checks read a setting, so that its value is needed even if it is the default."""
-    return name.startswith(("cluster_", "preflight_")) or name in {
+    return name.startswith(("backup_", "cluster_", "preflight_")) or name in {
         *PORTS,
         *DISKS,
         "kube_proxy_mode",

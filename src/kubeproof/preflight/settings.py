@@ -12,6 +12,7 @@ from typing import Any
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from kubeproof import rolling, schedulers
+from kubeproof.backup import settings as backup_settings
 from kubeproof.errors import KubeproofError
 from kubeproof.preflight import networks, topology
 from kubeproof.preflight.findings import Finding
@@ -80,6 +81,7 @@ def _meanings(variables: Variables, values: Mapping[str, Any]) -> Iterator[Findi
             rolling.at_once(values["cluster_nodes_at_once"], hosts=1)
         except KubeproofError as error:
             wrong.append(("cluster_nodes_at_once", str(error)))
+    wrong += backup_settings.problems(values)
     more, port = values.get("scheduler_more", {}), values.get("scheduler_port", 0)
     wrong += [("scheduler_more", problem) for problem in schedulers.problems(more, port)]
     for name, problem in wrong:

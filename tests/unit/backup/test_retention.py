@@ -221,6 +221,8 @@ def test_what_must_hold_whatever_there_is(seed: int) -> None:
         }.values()
     )
     per_hour, per_day, per_week = (chance.choice([0, 0, 1, 2, 5, 24]) for _ in range(3))
+    allowed = chance.choice([0, 0, chance.randrange(20_000)])
+    keep = Keep(chance.randint(1, 9), per_hour, per_day, per_week, bytes=allowed, free=0)
     untouchable = tuple(each.name for each in chance.sample(entries, min(2, len(entries))))
     removals = plan(entries, keep, NOW, untouchable)
     names = [removal.name for removal in removals]
