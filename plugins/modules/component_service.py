@@ -267,13 +267,14 @@ def wait_for_health(systemd: Systemd, health: Health, timeout: float, replaced: 
     while True:
         state = systemd.show()
         ours = state["InvocationID"] != replaced
+        # A timer has no process, and so none that crashes.
         if ours and crashes is None:
-            crashes = int(state["NRestarts"])
+            crashes = int(state.get("NRestarts", 0))
         if ours and state["ActiveState"] == "active" and health.good():
             return
         if ours and state["ActiveState"] == "failed":
             problem = "has failed"
-        elif crashes is not None and int(state["NRestarts"]) - crashes >= MANY_CRASHES:
+        elif crashes is not None and int(state.get("NRestarts", 0)) - crashes >= MANY_CRASHES:
             problem = "keeps crashing"
         elif time.monotonic() > deadline:
             problem = "is not healthy after %d s (%s, %s)" % (timeout, state["ActiveState"], health.problem)

@@ -15,7 +15,9 @@ NAME = "etcd_backup.prom"
 def write(configuration: Configuration, status: Mapping[str, Any]) -> None:
     """Replace the file."""
     directory = configuration.state / "metrics"
-    directory.mkdir(mode=0o755, exist_ok=True)
+    directory.mkdir(exist_ok=True)
+    # Whatever the umask: node_exporter reads it as another user.
+    directory.chmod(0o755)
     files.write(directory / NAME, render(configuration, status).encode(), 0o644)
 
 
