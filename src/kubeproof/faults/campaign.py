@@ -32,7 +32,7 @@ from kubeproof.verify.workspace import Workspace
 SCHEMA = "kubeproof.faults/1"
 REGISTERS = 4
 # Longer than any outage that is expected of the API: whoever gives up earlier learns less.
-_ANSWER_SECONDS = 15.0
+ANSWER_SECONDS = 15.0
 _APPLICATION_SECONDS = 2.0
 _PAUSE_SECONDS = 0.05
 _REPLICAS = 3
@@ -47,11 +47,15 @@ _COSTS = {
     "writes_unavailable": "no write was acknowledged",
     "application_unavailable": "the application did not answer",
 }
+_FIGURES = ("writes_unavailable", "application_unavailable", "recovery", "slowest_refusal")
 
 
 @dataclass(frozen=True)
 class Struck:
-    """One fault that happened. Times are of the client's clock; ``recovered`` is 0 if the cluster did not."""
+    """One fault that happened. Times are of the client's clock; ``recovered`` is 0 if the cluster did not.
+
+    ``begin`` is before anything was done, ``held`` when it was done, ``end`` before anything was undone.
+    """
 
     kind: Kind
     host: str
@@ -59,6 +63,7 @@ class Struck:
     end: float
     recovered: float
     missing: str = ""
+    held: float = 0.0
 
 
 @dataclass
@@ -73,6 +78,7 @@ class Outcome:
     seconds: float = 0.0
     seed: int = 0
     requested: int = 0
+    diverged: str = ""
 
     def document(self) -> dict[str, Any]:
         """The outcome as JSON; docs/faults.schema.json describes it."""
@@ -84,6 +90,9 @@ class Outcome:
         titles = {each.kind.name: each.kind for each in self.struck}
         counts = self.history.counts()
         failures = list(_failures(faults, counts, self.violations))
+        failures += [said for each in self.struck for said in _unrefused(each, self.history)]
+        if self.diverged:
+            failures.append(self.diverged)
         return {
             "schema": SCHEMA,
             "verdict": "failed" if failures else "survived",
@@ -99,15 +108,13 @@ class Outcome:
                     "title": titles[name].title,
                     "settings": list(titles[name].settings),
                     "count": len(found),
-                    **{
-                        key: max(each[key] for each in found)
-                        for key in ("writes_unavailable", "application_unavailable", "recovery")
-                    },
+                    **{key: max(each[key] for each in found) for key in _FIGURES},
                 }
                 for name, found in by_kind.items()
             ],
             "left_out": self.left_out,
             "counts": counts,
+            "retries": self.history.retries,
             "violations": [dataclasses.asdict(each) for each in self.violations],
             "lost": sum(each.kind == "lost" for each in self.violations),
             "timeline": timeline(self.history.entries),
@@ -127,6 +134,7 @@ class Outcome:
             "recovery": round(until - struck.end, 2),
             "missing": struck.missing,
             **{name: round(gap.seconds, 2) for name, gap in gaps.items()},
+            "slowest_refusal": round(self.history.slowest("write", "unknown", struck.begin, until), 2),
         }
 
 
@@ -147,6 +155,22 @@ def _failures(
         for key, said in _COSTS.items():
             if each[key] >= UNAVAILABLE_SECONDS:
                 yield f"{where}: {said} for {each[key]:.0f} s"
+
+
+def _unrefused(struck: Struck, history: History) -> Iterator[str]:
+    """What is wrong if writes must be refused while a fault lasts, and soon."""
+    if not struck.kind.refuses:
+        return
+    where = f"{struck.kind.name} on {struck.host}"
+    asked = [each for each in history.of("write") if each["start"] >= struck.held and each["end"] <= struck.end]
+    acknowledged = sum(each["outcome"] == "ok" for each in asked)
+    if acknowledged:
+        yield f"{where}: {acknowledged} writes were acknowledged meanwhile"
+    begun = history.slowest("write", "unknown", struck.begin, struck.end)
+    if not begun:
+        yield f"{where}: no write was refused meanwhile"
+    elif begun >= ANSWER_SECONDS:
+        yield f"{where}: a write had neither an answer nor a refusal for {begun:.0f} s"
 
 
 class Recording:
@@ -180,6 +204,17 @@ class Recording:
         return history
 
 
+@dataclass(frozen=True)
+class Observed:
+    """What clients recorded while something happened, and what must not have been. Times are of the client's clock."""
+
+    history: History
+    violations: list[Violation]
+    started: float
+    seconds: float
+    diverged: str
+
+
 class Campaign:
     """Faults into one cluster."""
 
@@ -189,6 +224,7 @@ class Campaign:
         self.work = work
         self.setting = setting
         self.tell = tell
+        self._service = ""
         # The first worker asks; there must be others to hit.
         self.field = Field(lab, lab.hosts.group("workers")[0])
         # Ours too, so that a connection that a fault has broken is noticed before the next one.
@@ -199,16 +235,11 @@ class Campaign:
     def run(self, kinds: Sequence[Kind], count: int, seed: int, limit_seconds: float) -> Outcome:
         """Put ``count`` faults of all kinds in turn into the cluster, in an order that ``seed`` decides."""
         order = random.Random(seed)  # noqa: S311 - an order, no secret
-        service = self._application()
-        self._registers()
-        self.await_whole("before the first fault")
-        recording = Recording(self.field.client, self._settings(service), self._token())
-        started, begun = time.time() + self._offset(), time.monotonic()
-        recording.start()
         struck: list[Struck] = []
         left_out: dict[str, str] = {}
-        deadline = time.monotonic() + limit_seconds
-        try:
+
+        def strike_all() -> None:
+            deadline = time.monotonic() + limit_seconds
             for number, kind in enumerate(_turns(kinds, count, order)):
                 if time.monotonic() > deadline:
                     left_out["time"] = f"after {number} of {count} faults the time was over"
@@ -222,26 +253,67 @@ class Campaign:
                     continue
                 if not struck[-1].recovered:
                     break
+
+        seen = self.observe(strike_all)
+        return Outcome(
+            seen.history,
+            struck,
+            left_out,
+            seen.violations,
+            seen.started,
+            seen.seconds,
+            seed,
+            count,
+            seen.diverged,
+        )
+
+    def observe(self, happen: Callable[[], None]) -> Observed:
+        """Let something happen to a cluster that is whole, while clients record."""
+        self._prepare()
+        self.await_whole("before anything has happened")
+        recording = Recording(self.field.client, self._settings(), self._token())
+        started, begun = time.time() + self._offset(), time.monotonic()
+        recording.start()
+        try:
+            happen()
         finally:
             history = recording.stop()
         seconds = time.monotonic() - begun
         final = {number: self._value(number) for number in range(REGISTERS)}
-        return Outcome(history, struck, left_out, violations(history, final), started, seconds, seed, count)
+        return Observed(history, violations(history, final), started, seconds, self._diverged())
+
+    def _prepare(self) -> None:
+        """Make the application and the registers, once."""
+        if not self._service:
+            self._service = self._application()
+            self._registers()
+
+    def _diverged(self) -> str:
+        """How members' data differ; empty if they don't."""
+        port = self.lab.settings["cluster_etcd_port"]
+        endpoints = [f"https://{host.address}:{port}" for host in self.lab.etcd_hosts]
+        revision = self.lab.etcd.revision()
+        hashes = self.lab.etcd.hashes(endpoints, revision)
+        if len(hashes) == len(endpoints) and len(set(hashes.values())) == 1:
+            return ""
+        return f"etcd's members differ at revision {revision}: {hashes}"
 
     def _strike(self, kind: Kind, order: random.Random, number: str) -> Struck:
         host = order.choice(list(kind.targets(self.field)))
         offset = self._offset()
         begin = time.time()
         with kind.hit(self.field, host):
+            held = time.time()
             time.sleep(kind.hold)
-        end = time.time()
+            end = time.time()
         missing = self.missing(_WHOLE_SECONDS)
         recovered = time.time()
         said = f"whole again after {recovered - end:.1f} s" if not missing else f"NOT whole again: {missing}"
         self.tell(f"{number:>8}  {kind.name:<28} {host.name:<8} {said}")
         # What a fault costs may only show a moment later.
         time.sleep(_CALM_SECONDS)
-        return Struck(kind, host.name, begin + offset, end + offset, 0 if missing else recovered + offset, missing)
+        whole = 0 if missing else recovered + offset
+        return Struck(kind, host.name, begin + offset, end + offset, whole, missing, held + offset)
 
     def await_whole(self, when: str) -> None:
         """Wait until the cluster is whole. Raises Blocked if it isn't in time."""
@@ -333,18 +405,18 @@ class Campaign:
         found = self.lab.api.get(f"{objects.core(self.setting.namespace, 'configmaps')}/register-{number}")
         return int(found["data"]["value"])
 
-    def _settings(self, service: str) -> dict[str, Any]:
+    def _settings(self) -> dict[str, Any]:
         balancer = self.lab.settings["cluster_balancer_port"]
         return {
             "api": {
                 "url": f"https://127.0.0.1:{balancer}",
                 "ca": AUTHORITY,
                 "namespace": self.setting.namespace,
-                "timeout": _ANSWER_SECONDS,
+                "timeout": ANSWER_SECONDS,
             },
             "registers": REGISTERS,
             "readers": 2,
-            "application": f"http://{service}/hostname",
+            "application": f"http://{self._service}/hostname",
             "application_timeout": _APPLICATION_SECONDS,
             "askers": 2,
             "leases": list(_LEASES),

@@ -62,6 +62,16 @@ class History:
         """When questions of one kind were answered well."""
         return [float(entry["end"]) for entry in self.of(operation, "ok")]
 
+    def slowest(self, operation: str, outcome: str, begin: float, end: float) -> float:
+        """Seconds that the slowest question took, of those with this outcome that were asked in a window."""
+        asked = (entry for entry in self.of(operation, outcome) if begin <= entry["start"] <= end)
+        return max((float(entry["end"]) - float(entry["start"]) for entry in asked), default=0.0)
+
+    @property
+    def retries(self) -> int:
+        """How many reads were sent once more, since a kept connection had ended."""
+        return sum(int(entry.get("retries", 0)) for entry in self.entries)
+
     def counts(self) -> dict[str, dict[str, int]]:
         """How many questions of each kind had which outcome."""
         found: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,7 +44,10 @@ class Field:
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of fault. ``hold``: seconds it lasts. ``settings``: what governs how long it is felt."""
+    """One kind of fault. ``hold``: seconds it lasts. ``settings``: what governs how long it is felt.
+
+    ``refuses``: whether no write may succeed while it lasts, and each has to be refused soon.
+    """
 
     name: str
     title: str
@@ -52,6 +55,7 @@ class Kind:
     hit: Hit
     hold: float
     settings: tuple[str, ...]
+    refuses: bool = False
 
 
 def _group(name: str) -> Targets:
@@ -103,6 +107,16 @@ def _stop(unit: str) -> Hit:
 
 def _freeze(unit: str) -> Hit:
     return lambda _field, host: frozen(host, unit)
+
+
+@contextmanager
+def _majority_lost(field: Field, survivor: Host) -> Iterator[None]:
+    """Stop etcd on all hosts but one, which can do nothing alone."""
+    with ExitStack() as stack:
+        for host in field.lab.etcd_hosts:
+            if host is not survivor:
+                stack.enter_context(stopped(host, "etcd.service"))
+        yield
 
 
 def _cut(_field: Field, host: Host) -> AbstractContextManager[None]:
@@ -178,6 +192,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("etcd-killed", "An etcd member is killed", _group("etcd"), _kill("etcd.service"), 3, _ETCD),
     Kind("etcd-leader-killed", "etcd's leader is killed", etcd_leader, _kill("etcd.service"), 3, _ETCD),
     Kind("etcd-stopped", "An etcd member is away", _group("etcd"), _stop("etcd.service"), 8, _ETCD),
+    Kind("etcd-majority-lost", "Only one etcd member is left", _group("etcd"), _majority_lost, 20, _ETCD, refuses=True),
     Kind("etcd-leader-frozen", "etcd's leader hangs", etcd_leader, _freeze("etcd.service"), 8, _ETCD),
     Kind("etcd-slow-disk", "The disk under etcd's leader is slow", etcd_leader, _slow_disk, 8, _ETCD),
     Kind("etcd-full-disk", "The disk under etcd's leader is full", etcd_leader, _full_disk, 5, _ETCD),

@@ -21,7 +21,7 @@ _HERE = Path(__file__).parent
 _STYLES = {"survived": "proven", "failed": "refuted"}
 _SIGNS = {"survived": "✓", "failed": "✕"}
 _SERIES = {"writes": "Writes", "reads": "Consistent reads", "requests": "Requests to the application"}
-_COSTS = ("writes_unavailable", "application_unavailable", "recovery")
+_COSTS = ("writes_unavailable", "slowest_refusal", "application_unavailable", "recovery")
 _THIN_SPACE = "\u202f"
 
 

@@ -9,7 +9,7 @@ seconds between two questions of one asker. It goes on until it is ended.
 
 The output has a line of JSON per question, when it is over:
 
-``{"op": "write" | "read", "register": 0, "value": 7, "start": …, "end": …, "outcome": …, "detail": …}``
+``{"op": "write" | "read", "register": 0, "value": 7, "start": …, "end": …, "outcome": …, "detail": …, "retries": 0}``
 ``{"op": "request", "start": …, "end": …, "outcome": …, "detail": …}``: the application's
 ``{"op": "lease", "name": …, "holder": …, "renewed": …, "acquired": …, "duration": …, "missed": …, "end":
 …}``: each version of a lease; ``missed``: there may have been others before it
@@ -17,12 +17,15 @@ The output has a line of JSON per question, when it is over:
 Times are seconds of this host's clock, which is read once; all else is counted from there, whatever the clock does.
 ``outcome``: ``ok``; ``conflict``, a write that was refused because of another version; ``unknown``, which may have been
 carried out, now or later. A write names the version that it starts from: one that is late can't undo a newer one.
+``retries``: reads that were sent once more, as client libraries do when a kept connection ends instead of an answer;
+writes never are.
 """
 
 from __future__ import annotations
 
 import http.client
 import json
+import select
 import ssl
 import sys
 import threading
@@ -67,9 +70,27 @@ class Caller:
         self._context = context
         self._headers = dict(headers)
         self._connection: http.client.HTTPConnection | None = None
+        self.retries = 0
 
     def ask(self, method: str, path: str, body: Any = None) -> tuple[int, bytes]:
         """Status and body of the answer. Raises OSError or HTTPException if there is none."""
+        if self._ended():
+            self.close()
+        kept = self._connection is not None
+        try:
+            return self._ask(method, path, body)
+        except ConnectionError:
+            if not kept or method != "GET":
+                raise
+            self.retries += 1
+            return self._ask(method, path, body)
+
+    def _ended(self) -> bool:
+        """Whether the server has ended the connection: nobody has been asked, and yet there is something to read."""
+        connected = self._connection.sock if self._connection else None
+        return connected is not None and bool(select.select([connected], [], [], 0)[0])
+
+    def _ask(self, method: str, path: str, body: Any) -> tuple[int, bytes]:
         connection = self._connect()
         try:
             headers = {**self._headers, "Content-Type": "application/json"} if body is not None else self._headers
@@ -116,6 +137,11 @@ class Api:
             authorization = "Bearer " + stream.read().strip()
         self._caller = Caller(settings["url"], settings["timeout"], context, {"Authorization": authorization})
         self._maps = "/api/v1/namespaces/{}/configmaps".format(settings["namespace"])
+
+    @property
+    def retries(self) -> int:
+        """How many reads were sent once more so far."""
+        return self._caller.retries
 
     def read(self, register: int) -> tuple[int, dict[str, Any]]:
         """A register as the store has it: without a resourceVersion a read is consistent."""
@@ -171,7 +197,7 @@ def _write(api: Api, register: int, value: int, version: str, log: Log) -> str:
 
 def _read(api: Api, register: int, log: Log) -> str:
     """Read a register; its version, or nothing if there was no answer."""
-    start = now()
+    start, retries = now(), api.retries
     try:
         status, answer = api.read(register)
     except (OSError, http.client.HTTPException) as error:
@@ -180,8 +206,8 @@ def _read(api: Api, register: int, log: Log) -> str:
         detail = "{} {}".format(status, answer.get("message", ""))
         log.add(op="read", register=register, start=start, end=now(), outcome="unknown", detail=detail)
         return ""
-    value = int(answer["data"]["value"])
-    log.add(op="read", register=register, value=value, start=start, end=now(), outcome="ok", detail="")
+    entry = {"register": register, "value": int(answer["data"]["value"]), "retries": api.retries - retries}
+    log.add(op="read", start=start, end=now(), outcome="ok", detail="", **entry)
     return str(answer["metadata"]["resourceVersion"])
 
 

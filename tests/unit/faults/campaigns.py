@@ -23,7 +23,7 @@ def outcome(faults: int, *, seed: int = 1, rate: float = 3.0) -> Outcome:
         kind = KINDS[number % len(KINDS)]
         end = at + kind.hold + chance.uniform(0, 2)
         recovered = end + (chance.uniform(0.2, 1.5) if chance.random() < 0.8 else chance.uniform(4, 20))
-        struck.append(Struck(kind, chance.choice(("cp1", "cp2", "cp3", "w2")), at, end, recovered))
+        struck.append(Struck(kind, chance.choice(("cp1", "cp2", "cp3", "w2")), at, end, recovered, held=at))
         at = recovered + 1.0 + chance.uniform(0, 1)
     entries = list(_entries(struck, at + _CALM, chance, rate))
     history = History(sorted(entries, key=lambda entry: float(entry["end"])))
@@ -54,11 +54,13 @@ def _register(
         value += 1
         stall = next((_stall(each.kind) for each in struck if each.begin < at < each.begin + 0.5), 0.0)
         took = chance.uniform(0.003, 0.02) + stall
-        done = "unknown" if stall > 2 and chance.random() < 0.5 else "ok"
+        refused = any(each.kind.refuses and each.begin <= at <= each.end for each in struck)
+        done = "unknown" if refused or (stall > 2 and chance.random() < 0.5) else "ok"
         entry = {"register": register, "value": value}
         yield {"op": "write", **entry, "start": at, "end": at + took, "outcome": done}
         at += took
-        yield {"op": "read", **entry, "start": at, "end": at + 0.003, "outcome": "ok"}
+        if done == "ok":
+            yield {"op": "read", **entry, "start": at, "end": at + 0.003, "outcome": "ok"}
         at += 0.003 + chance.expovariate(rate)
 
 

@@ -1,0 +1,80 @@
+"""A change of settings restarts every component of every host, in turns, and no client notices."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from kubeproof import playbook
+from kubeproof.faults.campaign import Campaign, Observed
+from kubeproof.faults.history import Entry, longest_gap
+from kubeproof.inventory import Inventory
+from kubeproof.verify.cluster import Cluster
+
+# One setting of each component, to something as good as what it was.
+CHANGE: Mapping[str, Any] = {
+    "etcd_extra_config": {"max-request-bytes": 1572865},
+    "apiserver_audit_log_files": 6,
+    "controller_manager_extra_args": {"concurrent-gc-syncs": 19},
+    "scheduler_extra_config": {"podMaxBackoffSeconds": 9},
+    "kubelet_extra_config": {"maxPods": 109},
+    "kube_proxy_extra_config": {"iptables": {"minSyncPeriod": "2s"}},
+}
+UNITS = {
+    "etcd": ("etcd",),
+    "control_plane": ("kube-apiserver", "kube-controller-manager", "kube-scheduler"),
+    "workers": ("kubelet", "kube-proxy"),
+}
+
+
+def test_a_change_rolls_over_all_hosts_without_a_failed_request(
+    campaign: Campaign, lab: Cluster, described: Inventory, tell: Callable[[str], None]
+) -> None:
+    generations = [_processes(lab)]
+
+    def change_and_change_back() -> None:
+        for settings in (CHANGE, {}):
+            run = playbook.run("cluster", described.path, described.state, ["--extra-vars", json.dumps(settings)])
+            assert run.ok, f"the converge failed; {run.log} tells how"
+            campaign.await_whole("after a converge")
+            generations.append(_processes(lab))
+
+    seen = campaign.observe(change_and_change_back)
+    for before, after in pairwise(generations):
+        same = [f"{unit} on {host}" for (host, unit), process in after.items() if before[host, unit] == process]
+        assert not same, f"these were not restarted, so that nothing is proven of them: {', '.join(same)}"
+    for line in _summary(seen):
+        tell(line)
+    assert not seen.violations, seen.violations
+    assert not seen.diverged
+    failed = [entry for entry in seen.history.entries if entry.get("outcome", "ok") != "ok"]
+    assert not failed, "\n".join([f"{len(failed)} questions failed", *_said(failed[:10], seen.started)])
+
+
+def _processes(lab: Cluster) -> dict[tuple[str, str], str]:
+    """The main process of each unit that the change concerns."""
+    return {
+        (host.name, unit): host.run("systemctl show --property=MainPID --value %s", unit).strip()
+        for group, units in UNITS.items()
+        for host in lab.hosts.group(group)
+        for unit in units
+    }
+
+
+def _summary(seen: Observed) -> Iterator[str]:
+    end = seen.started + seen.seconds
+    counts = seen.history.counts()
+    for operation, title in (("write", "writes"), ("read", "consistent reads"), ("request", "application's requests")):
+        outcomes = counts.get(operation, {})
+        gap = longest_gap(seen.history.successes(operation), seen.started, end)
+        failed = sum(number for outcome, number in outcomes.items() if outcome != "ok")
+        yield f"{title:<24} {outcomes.get('ok', 0):>6} ok, {failed} failed, longest without one {gap.seconds:.1f} s"
+    yield f"{'retries of reads':<24} {seen.history.retries:>6}"
+
+
+def _said(entries: Sequence[Entry], started: float) -> Iterator[str]:
+    for entry in entries:
+        took = entry["end"] - entry["start"]
+        yield f"{entry['op']} after {entry['start'] - started:.1f} s, for {took:.1f} s: {entry.get('detail')}"
