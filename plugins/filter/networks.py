@@ -39,6 +39,14 @@ def health_checks(addresses: list[str], url: str, **more: str) -> list[dict[str,
     return [{"url": url.format(address), **more} for address in addresses]
 
 
+def interface_of(report: Mapping[str, Any], address: str) -> str:
+    """The network interface that has an address, of those in a host's report; the default route's if none has."""
+    for name, interface in report["interfaces"].items():
+        if address in {entry.partition("/")[0] for entry in interface["addresses"]}:
+            return str(name)
+    return str((report["default_route"] or {}).get("interface", ""))
+
+
 def ip_addresses(values: list[str]) -> list[str]:
     """Those of the values that are IP addresses."""
     return [value for value in values if _is_address(value)]
@@ -66,6 +74,7 @@ class FilterModule:
             "host_addresses": host_addresses,
             "other_addresses": other_addresses,
             "health_checks": health_checks,
+            "interface_of": interface_of,
             "ip_addresses": ip_addresses,
             "dns_names": dns_names,
         }

@@ -12,3 +12,14 @@ def test_the_others_are_asked() -> None:
         {"url": "https://10.0.0.1:6443/readyz", "expect": "ok"},
         {"url": "https://10.0.0.3:6443/readyz", "expect": "ok"},
     ]
+
+
+def test_the_interface_that_has_an_address() -> None:
+    interfaces = {
+        "lo": {"addresses": ["127.0.0.1/8"]},
+        "eth0": {"addresses": ["198.51.100.7/24"]},
+        "eth1": {"addresses": ["192.0.2.10/24", "192.0.2.1/32"]},
+    }
+    report = {"interfaces": interfaces, "default_route": {"interface": "eth0"}}
+    assert networks.interface_of(report, "192.0.2.1") == "eth1"
+    assert networks.interface_of(report, "203.0.113.9") == "eth0", "one behind address translation"

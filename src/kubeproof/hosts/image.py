@@ -33,6 +33,7 @@ PACKAGES = (
     "ipset",
     "iptables",
     "iputils-ping",
+    "keepalived",
     "kmod",
     "less",
     "mount",
@@ -80,6 +81,7 @@ _OFF = (
     "e2scrub_reap.service",
     "fstrim.timer",
     "haproxy.service",
+    "keepalived.service",
     "nftables.service",
 )
 

@@ -126,6 +126,28 @@ def check_addresses(hosts: Sequence[Host], networks: Mapping[str, Network]) -> I
                 yield Finding("network-overlap", wrong, f"Set {setting} to another network.", setting, host.name)
 
 
+def check_virtual_address(
+    value: str, hosts: Sequence[Host], networks: Mapping[str, ipaddress.IPv4Network]
+) -> Iterator[Finding]:
+    """The address that a control-plane host is to hold besides its own; an empty one is none."""
+    name = "cluster_virtual_address"
+    if not value:
+        return
+    problem = _address_problem(value, alone=False)
+    if problem:
+        wrong = f"{name} {value!r} {problem[0]}"
+        yield Finding("address", wrong, "Set it to a free address in the control-plane hosts' network.", name)
+        return
+    owner = next((host.name for host in hosts if host.address == value), "")
+    if owner:
+        mend = "Set it to an address that no host has: it moves from host to host."
+        yield Finding("duplicate-address", f"{name} {value} is the address of {owner}", mend, name)
+    for setting, network in networks.items():
+        if ipaddress.ip_address(value) in network:
+            wrong = f"{name} {value} is within {setting} {network}"
+            yield Finding("network-overlap", wrong, "Set it to an address in the hosts' network.", name)
+
+
 def _address_problem(value: str, *, alone: bool) -> tuple[str, str] | None:
     """What is wrong with an address and how to mend it. A host that is alone may call itself as it likes."""
     try:

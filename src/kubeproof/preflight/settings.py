@@ -66,7 +66,10 @@ def _sound(wrong: set[str], hosts: Sequence[Variables], groups: Mapping[str, Seq
         return
     yield from networks.check_networks(values[0], networks.node_count(groups))
     if "cluster_host_address" not in wrong:
-        yield from networks.check_addresses([entry.host for entry in hosts], networks.cluster_networks(values[0]))
+        known, all_hosts = networks.cluster_networks(values[0]), [entry.host for entry in hosts]
+        yield from networks.check_addresses(all_hosts, known)
+        virtual = str(values[0].get("cluster_virtual_address", ""))
+        yield from networks.check_virtual_address(virtual, all_hosts, known)
     for entry, sound in zip(hosts, values, strict=True):
         yield from _meanings(entry, sound)
         if PORTS.keys() <= sound.keys():
@@ -82,6 +85,8 @@ def _meanings(variables: Variables, values: Mapping[str, Any]) -> Iterator[Findi
         except KubeproofError as error:
             wrong.append(("cluster_nodes_at_once", str(error)))
     wrong += backup_settings.problems(values)
+    if not 1 <= values.get("keepalived_router_id", 1) <= 255:
+        wrong.append(("keepalived_router_id", f"{values['keepalived_router_id']} is not from 1 to 255"))
     more, port = values.get("scheduler_more", {}), values.get("scheduler_port", 0)
     wrong += [("scheduler_more", problem) for problem in schedulers.problems(more, port)]
     for name, problem in wrong:

@@ -27,6 +27,7 @@ _SETTINGS = {
     "cluster_domain": "cluster",
     "cluster_balancer_port": "cluster",
     "cluster_etcd_port": "cluster",
+    "cluster_virtual_address": "cluster",
     "etcd_peer_port": "etcd",
     "kube_proxy_health_port": "kube-proxy",
 }

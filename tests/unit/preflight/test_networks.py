@@ -173,3 +173,22 @@ def test_nodes_are_counted_once() -> None:
 
 def test_networks_are_what_they_say() -> None:
     assert KNOWN["cluster_pod_network"] == ipaddress.ip_network("10.244.0.0/16")
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("", []),
+        ("192.0.2.100", []),
+        ("192.0.2.11", ["duplicate-address"]),
+        ("10.96.0.20", ["network-overlap"]),
+        ("api.example.org", ["address"]),
+        ("fd00::a", ["address"]),
+        ("127.0.0.1", ["address"]),
+    ],
+)
+def test_a_virtual_address_is_free_and_in_none_of_the_clusters_networks(address: str, expected: list[str]) -> None:
+    hosts = [replace(host(number), address=f"192.0.2.{number}") for number in (11, 12)]
+    found = list(networks.check_virtual_address(address, hosts, KNOWN))
+    assert [finding.id for finding in found] == expected
+    assert {finding.subject for finding in found} <= {"cluster_virtual_address"}
