@@ -73,10 +73,18 @@ options:
     type: list
     elements: dict
     default: []
+  last:
+    description: How to tell, like O(health), that others who have to be restarted should be first.
+    type: dict
+    default: {}
 author: [The kubeproof authors]
 """
 
 RETURN = r"""
+last:
+  description: Whether O(last) holds, of a process that has to be restarted.
+  type: bool
+  returned: when RV(restart_needed) is not empty
 restart_needed:
   description: Why a running process has to be restarted, which O(restart) did not allow; empty if it needn't be.
   type: str
@@ -233,14 +241,14 @@ class Health:
         url = self.spec["url"]
         try:
             with urllib.request.urlopen(url, timeout=5, context=self._context(url)) as answer:  # noqa: S310 - the role's own URL
-                body = answer.read(4096).decode(errors="replace")
+                body = answer.read(LARGE).decode(errors="replace")
         except urllib.error.HTTPError as error:
             self.problem = "%s answers %d: %s" % (url, error.code, error.read(1000).decode(errors="replace"))
             return False
         except (OSError, ValueError) as error:
             self.problem = "%s: %s" % (url, error)
             return False
-        self.problem = "%s answers %r" % (url, body)
+        self.problem = "%s answers %r" % (url, body[:1000])
         return self.spec.get("expect", "") in body
 
     def _context(self, url: str) -> Optional[ssl.SSLContext]:
@@ -368,6 +376,7 @@ def converge(module: AnsibleModule) -> Dict[str, Any]:
     others = [path[len(UNITS) :] for path in module.params["inputs"] if path.startswith(UNITS)]
     plan.carry_out(systemd, state, others if plan.restart else ())
     if plan.put_off:
+        result["last"] = bool(module.params["last"]) and Health(module.params["last"]).good()
         return result
     started = time.monotonic()
     replaced = state["InvocationID"] if plan.restart and state["InvocationID"] else "none"
@@ -405,6 +414,7 @@ def main() -> None:
             "restart": {"type": "bool", "default": True},
             "state": {"type": "str", "choices": ["running", "absent"], "default": "running"},
             "gate": {"type": "list", "elements": "dict", "default": []},
+            "last": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
     )

@@ -157,7 +157,15 @@ class _Module:
     """As much of an AnsibleModule as converge needs."""
 
     def __init__(self, **params: Any) -> None:
-        defaults = {"inputs": [], "reload_inputs": [], "health": {}, "timeout": 1, "restart": True, "gate": []}
+        defaults = {
+            "inputs": [],
+            "reload_inputs": [],
+            "health": {},
+            "timeout": 1,
+            "restart": True,
+            "gate": [],
+            "last": {},
+        }
         self.params = {**defaults, **params}
         self.check_mode = False
 
@@ -182,6 +190,16 @@ def test_a_restart_that_is_not_allowed_is_put_off_with_its_reason(running: list[
     result = service.converge(_Module(unit="x.service", restart=False))
     assert "changed since its start" in result["restart_needed"]
     assert not result["changed"]
+    assert running == []
+
+
+@pytest.mark.parametrize(
+    ("check", "last"), [({}, False), ({"command": ["/bin/true"]}, True), ({"command": ["/bin/false"]}, False)]
+)
+def test_a_restart_that_is_put_off_tells_whether_others_should_be_first(
+    running: list[str], check: dict[str, Any], last: bool
+) -> None:
+    assert service.converge(_Module(unit="x.service", restart=False, last=check))["last"] is last
     assert running == []
 
 

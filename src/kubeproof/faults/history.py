@@ -69,7 +69,7 @@ class History:
 
     @property
     def retries(self) -> int:
-        """How many reads were sent once more, since a kept connection had ended."""
+        """How often something was sent once more: what was turned away, and reads whose kept connection had ended."""
         return sum(int(entry.get("retries", 0)) for entry in self.entries)
 
     def counts(self) -> dict[str, dict[str, int]]:

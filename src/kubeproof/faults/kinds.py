@@ -185,7 +185,7 @@ def _local(field: Field) -> Plan:
 
 
 _ETCD = ("etcd_heartbeat_interval", "etcd_election_timeout")
-_BALANCER = ("balancer_check_interval", "balancer_check_fall")
+_BALANCER = ("balancer_check_interval", "balancer_check_timeout", "balancer_check_fall")
 _NODE = ("controller_manager_node_grace_seconds",)
 
 KINDS: tuple[Kind, ...] = (

@@ -17,8 +17,8 @@ The output has a line of JSON per question, when it is over:
 Times are seconds of this host's clock, which is read once; all else is counted from there, whatever the clock does.
 ``outcome``: ``ok``; ``conflict``, a write that was refused because of another version; ``unknown``, which may have been
 carried out, now or later. A write names the version that it starts from: one that is late can't undo a newer one.
-``retries``: reads that were sent once more, as client libraries do when a kept connection ends instead of an answer;
-writes never are.
+``retries``: how often it was sent once more, as client libraries do: a read when a kept connection ends instead of an
+answer, and whatever a server has turned away with the request to come again (Retry-After). Nothing else is.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ from typing import Any, TextIO
 from urllib.parse import urlsplit
 
 _LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
+# As client-go does by default (k8s.io/client-go rest.Request).
+_RETRIES = 10
+_TURNED_AWAY = (429, *range(500, 600))
 _START = time.time() - time.monotonic()
 
 
@@ -74,6 +77,18 @@ class Caller:
 
     def ask(self, method: str, path: str, body: Any = None) -> tuple[int, bytes]:
         """Status and body of the answer. Raises OSError or HTTPException if there is none."""
+        for _ in range(_RETRIES):
+            status, text, again = self._ask_kept(method, path, body)
+            if again is None:
+                break
+            # To another server, if there is one.
+            self.close()
+            self.retries += 1
+            time.sleep(again)
+        return status, text
+
+    def _ask_kept(self, method: str, path: str, body: Any) -> tuple[int, bytes, float | None]:
+        """Ask over the kept connection, if it still is one."""
         if self._ended():
             self.close()
         kept = self._connection is not None
@@ -90,13 +105,15 @@ class Caller:
         connected = self._connection.sock if self._connection else None
         return connected is not None and bool(select.select([connected], [], [], 0)[0])
 
-    def _ask(self, method: str, path: str, body: Any) -> tuple[int, bytes]:
+    def _ask(self, method: str, path: str, body: Any) -> tuple[int, bytes, float | None]:
+        """Status, body, and after how many seconds to come again if it was turned away."""
         connection = self._connect()
         try:
             headers = {**self._headers, "Content-Type": "application/json"} if body is not None else self._headers
             connection.request(method, path, None if body is None else json.dumps(body), headers)
             answer = connection.getresponse()
-            return answer.status, answer.read()
+            again = answer.getheader("Retry-After", "") if answer.status in _TURNED_AWAY else ""
+            return answer.status, answer.read(), float(again) if again.isdigit() else None
         except (OSError, http.client.HTTPException):
             self.close()
             raise
@@ -184,14 +201,15 @@ def write_for_ever(settings: dict[str, Any], register: int, log: Log) -> None:
 
 
 def _write(api: Api, register: int, value: int, version: str, log: Log) -> str:
-    start = now()
+    start, retries = now(), api.retries
     try:
         status, answer = api.write(register, value, version)
     except (OSError, http.client.HTTPException) as error:
         status, answer = 0, {"message": f"{type(error).__name__}: {error}"}
     outcome = "ok" if status == 200 else "conflict" if status == 409 else "unknown"
     detail = "" if status == 200 else "{} {}".format(status, answer.get("message", ""))
-    log.add(op="write", register=register, value=value, start=start, end=now(), outcome=outcome, detail=detail)
+    entry = {"register": register, "value": value, "retries": api.retries - retries}
+    log.add(op="write", start=start, end=now(), outcome=outcome, detail=detail, **entry)
     return str(answer["metadata"]["resourceVersion"]) if status == 200 else ""
 
 

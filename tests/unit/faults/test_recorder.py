@@ -72,6 +72,27 @@ def test_a_write_is_not(serving: Callable[[Serve], str]) -> None:
     assert caller.retries == 0
 
 
+def test_what_is_turned_away_comes_again(serving: Callable[[Serve], str]) -> None:
+    def turn_away_twice(connection: socket.socket, number: int) -> None:
+        connection.recv(65536)
+        busy = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 0\r\nContent-Length: 2\r\n\r\n{}"
+        connection.sendall(busy if number < 2 else _ANSWER)
+
+    caller = Caller(serving(turn_away_twice), 5)
+    assert caller.ask("PUT", "/", {}) == (200, b"ok")
+    assert caller.retries == 2
+
+
+def test_a_failure_is_no_request_to_come_again(serving: Callable[[Serve], str]) -> None:
+    def fail(connection: socket.socket, _number: int) -> None:
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 2\r\n\r\n{}")
+
+    caller = Caller(serving(fail), 5)
+    assert caller.ask("PUT", "/", {}) == (500, b"{}")
+    assert caller.retries == 0
+
+
 def test_a_first_question_is_not(serving: Callable[[Serve], str]) -> None:
     def drop(connection: socket.socket, _number: int) -> None:
         connection.recv(65536)
