@@ -5,7 +5,8 @@ through the standard input of a command rather than through SFTP: they arrive un
 that they are for, where SFTP would leave them to be copied out of the home of whoever logs in.
 
 ``state_directory`` is where ``fetch_components`` left its lock, ``versions`` as there, ``directories`` where binaries
-go on the host, ``{bin: PATH, cni: PATH}``. ``backup_targets`` as the inventory has them: etcd's hosts get what they take.
+go on the host, ``{bin: PATH, cni: PATH}``.
+``backup_targets`` as the inventory has them: etcd's hosts get what they take.
 
 Sets the fact ``kubeproof_components``: ``versions`` and ``images`` (reference) by name, ``binaries``
 (``{path, sha256}``) by name, ``image_archives`` (``{reference, archive, digest}`` each) to be imported. Returns

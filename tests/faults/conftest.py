@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -88,7 +89,8 @@ def campaign(lab: Cluster, tell: Callable[[str], None]) -> Iterator[Campaign]:
     with Workspace(lab.api) as work:
         image = cluster.recorded_image(lab.inventory, lab.nodes)
         setting = Setting(work.namespace(), image, nodes=tuple(node.name for node in lab.nodes))
-        yield Campaign(lab, work, setting, tell)
+        with closing(Campaign(lab, work, setting, tell)) as campaign:
+            yield campaign
 
 
 @pytest.fixture(scope="session")

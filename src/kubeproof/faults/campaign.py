@@ -11,6 +11,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -229,8 +230,14 @@ class Campaign:
         self.field = Field(lab, lab.hosts.group("workers")[0])
         # Ours too, so that a connection that a fault has broken is noticed before the next one.
         servers = [f"https://{address}:{port}" for address, port in lab.api_servers]
-        others = [Api(dataclasses.replace(lab.api.access, server=server)) for server in servers]
-        self._apis = [lab.api, *(api for api in others if api.access.server != lab.api.access.server)]
+        self._own = ExitStack()
+        others = [dataclasses.replace(lab.api.access, server=server) for server in servers]
+        own = [self._own.enter_context(Api(access)) for access in others if access != lab.api.access]
+        self._apis = [lab.api, *own]
+
+    def close(self) -> None:
+        """End the connections to the API servers that are its own."""
+        self._own.close()
 
     def run(self, kinds: Sequence[Kind], count: int, seed: int, limit_seconds: float) -> Outcome:
         """Put ``count`` faults of all kinds in turn into the cluster, in an order that ``seed`` decides."""
