@@ -17,6 +17,7 @@ _COMMANDS = {
     "down": "kubeproof.commands.down",
     "status": "kubeproof.commands.status",
     "verify": "kubeproof.verify.run",
+    "backup": "kubeproof.commands.backup",
     "kubectl": "kubeproof.commands.kubectl",
     "ssh": "kubeproof.commands.ssh",
     "components": "kubeproof.components.cli",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from typing import Any, Dict, List
 
@@ -13,6 +14,7 @@ PROPERTIES = ("Id", "LoadState", "ActiveState", "UnitFileState", "ControlGroup")
 # API server takes its time for clients that don't hang up, or for an etcd on another host that went first.
 GRACE = 2.0
 POLL_SECONDS = 0.1
+STAMPS = "/var/lib/systemd/timers/"
 # What brings a unit back to the state that it was in before us.
 AGAIN = {"enabled": "enable", "active": "start"}
 State = Dict[str, str]
@@ -22,6 +24,11 @@ def parse(shown: str) -> Dict[str, State]:
     """Units by name from ``systemctl show``: blocks of ``KEY=VALUE`` with an empty line between."""
     blocks = [dict(line.split("=", 1) for line in block.splitlines()) for block in shown.split("\n\n") if block.strip()]
     return {block["Id"]: block for block in blocks}
+
+
+def stamp(unit: str) -> str:
+    """Where systemd keeps when a timer that is ``Persistent=`` last ran; other units have none."""
+    return STAMPS + "stamp-" + unit
 
 
 class Units:
@@ -54,6 +61,8 @@ class Units:
         enabled = [name for name, state in self.states().items() if state["UnitFileState"].startswith("enabled")]
         command = ["systemctl", "disable", "--quiet", "--no-reload", *enabled]
         self.account.undo_all(enabled, "disabled", lambda: run(command))
+        for path in filter(os.path.exists, map(stamp, self.names)):
+            self.account.undo(path, "removed", lambda gone=path: os.unlink(gone))
 
     def _stop(self, names: List[str]) -> None:
         run(["systemctl", "stop", "--no-block", *names])

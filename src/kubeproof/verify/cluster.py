@@ -29,6 +29,7 @@ _SETTINGS = {
     "cluster_etcd_port": "cluster",
     "cluster_virtual_address": "cluster",
     "etcd_peer_port": "etcd",
+    "etcd_data_directory": "etcd",
     "kube_proxy_health_port": "kube-proxy",
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -96,3 +97,15 @@ def test_units_that_ours_stood_in_for_come_back(monkeypatch: pytest.MonkeyPatch)
     before = {"before": {"enabled": True, "active": False}}
     Units(Account(), entries(**before)[:1]).bring_back()
     assert systemd.commands == ["enable etcd.service"]
+
+
+def test_what_systemd_remembers_of_a_timer_goes_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(units, "STAMPS", f"{tmp_path}/")
+    of_ours, of_others = tmp_path / "stamp-etcd.service", tmp_path / "stamp-apt-daily.timer"
+    of_ours.touch()
+    of_others.touch()
+    account = Account()
+    play(monkeypatch, Systemd(), account).stop()
+    assert {"path": str(of_ours), "what": "removed"} in account.changes
+    assert not of_ours.exists()
+    assert of_others.exists()

@@ -11,7 +11,7 @@ from typing import Any, Mapping
 
 from kubeproof.backup.agent import backups, check, coordination, files, manifest, programs, retention
 from kubeproof.backup.agent.configuration import Configuration
-from kubeproof.backup.agent.errors import BackupError
+from kubeproof.backup.agent.errors import BackupError, Damaged
 from kubeproof.backup.agent.manifest import File, Manifest
 from kubeproof.backup.agent.programs import Ctl, ProgramFailed
 from kubeproof.backup.agent.records import Records, timestamp
@@ -91,8 +91,9 @@ def _save(configuration: Configuration, ctl: Ctl, trigger: str, *, quorum: bool)
     except BaseException:
         shutil.rmtree(str(partial), ignore_errors=True)
         raise
-    removed = _retain(configuration, name)
+    # Recorded first: whatever becomes of older ones, this one is good.
     problem = _record(configuration, ctl, made)
+    removed = _retain(configuration, name)
     told = "%s: revision %d, %d keys, %d bytes, %.1f s" % (name, made.revision, made.keys, made.size, made.seconds)
     return "; ".join([told, *(["removed " + ", ".join(removed)] if removed else []), *([problem] if problem else [])])
 
@@ -182,9 +183,9 @@ def _publish(partial: Path, final: Path, made: Manifest) -> None:
 
 
 def _retain(configuration: Configuration, just_made: str) -> list[str]:
-    """Remove what need not be kept; the names of what went. Another cluster's backups are not looked at."""
+    """Remove what need not be kept; the names of what went. Another cluster's, or user's, are not looked at."""
     authority = configuration.etcd.authority
-    ours = [backup for backup in backups.listing(configuration.directory, authority) if not _foreign(backup, authority)]
+    ours = [backup for backup in backups.listing(configuration.directory, authority) if _ours(backup, authority)]
     entries = [retention.Entry(each.name, each.time, each.bytes, good=not each.problem) for each in ours]
     proven = Records(configuration.state).status()["proven"] or {}
     untouchable = [just_made, str(proven.get("name", ""))]
@@ -211,11 +212,14 @@ def remove(directory: Path, names: list[str]) -> list[str]:
     return gone
 
 
-def _foreign(backup: backups.Backup, authority: str) -> bool:
-    try:
-        return manifest.read(backup.path).authority != authority
-    except BackupError:
+def _ours(backup: backups.Backup, authority: str) -> bool:
+    """Whether this program made it for this cluster. One that is too damaged to say of which cluster counts as ours."""
+    if backup.path.stat().st_uid != os.geteuid():
         return False
+    try:
+        return manifest.read(backup.path).authority == authority
+    except Damaged:
+        return True
 
 
 def _record(configuration: Configuration, ctl: Ctl, made: Manifest) -> str:
