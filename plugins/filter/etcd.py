@@ -16,8 +16,17 @@ def etcd_client_urls(members: Mapping[str, str], port: int) -> str:
     return ",".join(f"https://{address}:{port}" for _, address in sorted(members.items()))
 
 
+def etcd_peer_urls(members: Mapping[str, str], port: int) -> dict[str, str]:
+    """The members' peer URLs by name."""
+    return {name: f"https://{address}:{port}" for name, address in members.items()}
+
+
 class FilterModule:
     """Registers the filters."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        return {"etcd_initial_cluster": etcd_initial_cluster, "etcd_client_urls": etcd_client_urls}
+        return {
+            "etcd_client_urls": etcd_client_urls,
+            "etcd_initial_cluster": etcd_initial_cluster,
+            "etcd_peer_urls": etcd_peer_urls,
+        }

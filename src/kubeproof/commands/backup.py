@@ -1,9 +1,14 @@
+<<<<<<< HEAD
 """``kubeproof backup``: the backups of a cluster's etcd, and one more now."""
+=======
+"""``kubeproof backup``: what is done with backups of etcd."""
+>>>>>>> 1117d31 (Restore: the whole cluster from a backup, or one etcd member replaced)
 
 from __future__ import annotations
 
 import argparse
 import json
+<<<<<<< HEAD
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,10 +26,16 @@ from kubeproof.process import Result, attempt
 # A backup, or a drill, of a large etcd on a slow disk.
 _LONGEST_SECONDS = 7200.0
 _ASK_SECONDS = 120.0
+=======
+
+from kubeproof import inventory, locking, playbook
+from kubeproof.commands.common import FAILED, SubParsers, add_inventory
+>>>>>>> 1117d31 (Restore: the whole cluster from a backup, or one etcd member replaced)
 
 
 def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
     """Add the command to kubeproof's."""
+<<<<<<< HEAD
     parser = subparsers.add_parser(
         "backup",
         help="the backups of etcd: list, now, drill, status",
@@ -225,3 +236,35 @@ def _said(result: Result) -> str:
         return "there is no kubeproof-backup: playbooks/cluster.yml puts it there, unless backup_enabled is false"
     lines = (result.stderr.strip() or result.stdout.strip()).splitlines()
     return lines[-1] if lines else f"it ended with {result.returncode}, and said nothing"
+=======
+    parser = subparsers.add_parser("backup", help="backups of etcd: bring one back")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_restore(commands)
+
+
+def _add_restore(commands: SubParsers[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "restore",
+        help="bring the cluster's state back",
+        description="Says what will be lost, asks, and restores (playbooks/restore.yml). Run it again if it was "
+        "interrupted.",
+    )
+    add_inventory(parser)
+    parser.add_argument(
+        "source",
+        nargs="?",
+        default="latest",
+        help="latest (default), HOST:NAME, a directory, TARGET/NAME, or member:HOST, whose data is all that is left",
+    )
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.set_defaults(run=restore)
+
+
+def restore(arguments: argparse.Namespace) -> int:
+    """Restore the cluster."""
+    cluster = inventory.load(arguments.inventory)
+    settings = {"restore_from": arguments.source, "restore_confirmed": arguments.yes}
+    with locking.locked(cluster.state / ".lock"):
+        ended = playbook.run("restore", cluster.path, cluster.state, ["--extra-vars", json.dumps(settings)])
+    return 0 if ended.ok else FAILED
+>>>>>>> 1117d31 (Restore: the whole cluster from a backup, or one etcd member replaced)

@@ -1,0 +1,47 @@
+"""Judge whether one etcd member can be replaced; sets the fact ``kubeproof_replacement`` on all hosts of the play.
+
+Arguments: ``member``, ``hosts`` (all etcd hosts, at which the module etcd_restore has looked: ``__restore_look``),
+``healthy_too`` (replace one that is well, too). The fact has ``needed``, ``replace``, ``promote``, ``through``,
+``endpoints`` and ``id``, by which the old data is kept. Runs once for all hosts: ``run_once: true``.
+"""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import asdict
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+from kubeproof.errors import KubeproofError
+from kubeproof.restore import record, replacing
+from kubeproof.restore.checking import Look
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    """Thin: what is decided is decided in ``kubeproof.restore.replacing``."""
+
+    _requires_connection = False
+    _supports_async = False
+    _VALID_ARGS = frozenset(("member", "hosts", "healthy_too"))
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Raises AnsibleActionFail if it can't."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        arguments = self._task.args
+        known = (task_vars or {})["hostvars"]
+        try:
+            looks = [Look.of(str(host), known[host]["__restore_look"]) for host in arguments["hosts"]]
+            plan = replacing.plan(
+                str(arguments["member"]), looks, healthy_too=bool(arguments.get("healthy_too", False))
+            )
+        except KubeproofError as error:
+            raise AnsibleActionFail(str(error)) from error
+        if not plan.needed:
+            self._display.display(
+                f"{plan.member} is a member that is well; nothing is done. To replace it all the same: "
+                "-e replace_healthy=true"
+            )
+        fact = {**asdict(plan), "needed": plan.needed, "id": record.new_id(datetime.datetime.now(tz=datetime.UTC))}
+        return {**result, "changed": False, "ansible_facts": {"kubeproof_replacement": fact}}

@@ -1,0 +1,267 @@
+"""The controller's part of a restore: choose the backup, look for what speaks against it, say what will be lost.
+
+``stage``:
+
+``choose``: which backup, on which host; or the restore that an earlier run did not finish. The module etcd_restore has
+  looked at all etcd hosts before (``__restore_look``).
+``check``: read the backup, which is on the controller by now, and refuse what can't be restored.
+``tell``: say what will be lost. Returns ``question``.
+``begin``: write down what was agreed to: from here on a later run goes on instead of asking.
+``finish``: it is through.
+
+``choose`` and ``check`` set the fact ``kubeproof_restore``: ``id``, ``resumed``, ``placed`` (whether all hosts have the
+restored data already), ``kind``, ``host`` and ``name`` (the backup's), ``path`` (on the controller), ``ask`` (a host
+whose etcd answers), and once it was checked ``manifest``, ``token``, ``bump``, ``initial_cluster`` and ``peer_urls``.
+Runs on the controller alone, once for all hosts: ``run_once: true``.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+from kubeproof.backup.agent.manifest import File, Manifest
+from kubeproof.components import pins
+from kubeproof.errors import KubeproofError
+from kubeproof.restore import checking, losses, record
+from kubeproof.restore.source import Source, choose, kept
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    """Thin: what is decided is decided in ``kubeproof.restore``."""
+
+    _requires_connection = False
+    _supports_async = False
+    _VALID_ARGS = frozenset(
+        (
+            "stage",
+            "request",
+            "resume",
+            "identity",
+            "state_directory",
+            "peer_urls",
+            "data_directory",
+            "versions",
+            "cluster",
+        )
+    )
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Raises AnsibleActionFail with all that speaks against the restore."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        self._variables: Mapping[str, Any] = task_vars or {}
+        stages = {
+            "choose": self._choose,
+            "check": self._check,
+            "tell": self._tell,
+            "begin": self._begin,
+            "finish": self._finish,
+        }
+        try:
+            return {**result, "changed": False, **stages[str(self._task.args["stage"])]()}
+        except KubeproofError as error:
+            raise AnsibleActionFail(str(error)) from error
+
+    # What the stages work on
+
+    def _argument(self, name: str) -> str:
+        return str(self._task.args[name])
+
+    @cached_property
+    def _state(self) -> Path:
+        return Path(self._argument("state_directory"))
+
+    @cached_property
+    def _records(self) -> record.Records:
+        return record.Records(self._state)
+
+    @cached_property
+    def _members(self) -> dict[str, str]:
+        return {str(name): str(url) for name, url in self._task.args["peer_urls"].items()}
+
+    @cached_property
+    def _looks(self) -> list[checking.Look]:
+        return [checking.Look.of(host, self._seen(host, "__restore_look")) for host in self._members]
+
+    def _seen(self, host: str, name: str) -> Mapping[str, Any]:
+        seen: Mapping[str, Any] = self._variables["hostvars"][host][name]
+        return seen
+
+    @property
+    def _fact(self) -> dict[str, Any]:
+        return dict(self._variables["ansible_facts"]["kubeproof_restore"])
+
+    @staticmethod
+    def _with(fact: Mapping[str, Any]) -> dict[str, Any]:
+        return {"ansible_facts": {"kubeproof_restore": dict(fact)}}
+
+    # Stages
+
+    def _choose(self) -> dict[str, Any]:
+        request = self._argument("request")
+        source = Source.parse(request, list(self._members))
+        unfinished = self._records.unfinished(request, self._members) if self._task.args["resume"] else None
+        self._records.drop_leftovers(keep=[unfinished.id] if unfinished else [])
+        if unfinished:
+            return self._resume(unfinished)
+        now = datetime.datetime.now(tz=datetime.UTC)
+        identity = record.new_id(now)
+        fact: dict[str, Any] = {"id": identity, "resumed": False, "placed": False, "kind": source.kind}
+        fact["ask"] = next((look.host for look in self._looks if look.live), "")
+        if source.kind == "directory":
+            fact |= {"host": "", "name": source.name, "path": source.path}
+        elif source.kind == "target":
+            fact |= self._on_target(source, identity)
+        else:
+            fact |= self._on_host(source, identity)
+        return self._with(fact)
+
+    def _on_host(self, source: Source, identity: str) -> dict[str, Any]:
+        """A backup, or a member's data, that is to be brought to the controller."""
+        if source.kind == "member":
+            if not self._seen(source.host, "__restore_look")["there"]:
+                raise KubeproofError(f"restore_from: {source.host} has no data of etcd's")
+            host, name = source.host, f"{identity}-{source.host}"
+        else:
+            authority = checking.authority_of(self._state)
+            listed = {
+                each: kept(each, self._seen(each, "__restore_look")["backups"], authority) for each in self._members
+            }
+            chosen = choose(source, listed)
+            host, name = chosen.host, chosen.name
+        return {"host": host, "name": name, "path": str(self._records.fetched(identity, name))}
+
+    def _on_target(self, source: Source, identity: str) -> dict[str, Any]:
+        """A backup that an etcd host fetches from one of its targets, to where its own are."""
+        host = next((each for each in self._members if self._seen(each, "__restore_look")["program"]), "")
+        if not host:
+            raise KubeproofError(
+                f"restore_from: no etcd host has kubeproof-backup yet, to fetch {source.host}/{source.name}",
+                hint="Bring it to the controller by hand, and give its directory.",
+            )
+        path = str(self._records.fetched(identity, source.name))
+        return {"host": host, "name": source.name, "target": source.host, "path": path}
+
+    def _resume(self, unfinished: record.Restore) -> dict[str, Any]:
+        placed = [look.host for look in self._looks if look.placed == unfinished.id]
+        everywhere = len(placed) == len(self._looks)
+        where = "all members" if everywhere else ", ".join(placed) or "no member"
+        self._display.display(
+            f"Going on with the restore {unfinished.id} of {unfinished.name}, which was begun at {unfinished.began} "
+            f"and did not get to its end. Its data is in place on {where}. To begin another: -e restore_resume=false"
+        )
+        fact = {"kind": "resumed", "host": "", "ask": "", "resumed": True, "placed": everywhere}
+        if not everywhere:
+            checking.whole(Path(unfinished.path), checking.authority_of(self._state))
+        return self._with(fact | _settled(unfinished))
+
+    def _check(self) -> dict[str, Any]:
+        fact = self._fact
+        directory = Path(fact["path"])
+        if fact["kind"] == "member":
+            self._describe(directory, fact)
+        authority = checking.authority_of(self._state)
+        manifest = checking.whole(directory, authority)
+        taken = checking.keys_for(self._state, directory, Path(self._argument("identity")).expanduser())
+        if taken:
+            self._display.display(
+                f"Taken from the backup, since {self._state / 'pki'} had lost them: {', '.join(taken)}"
+            )
+        wanted = pins.load().with_versions(self._task.args.get("versions") or {}).components["etcd"].version
+        refusals = checking.refusals(manifest, self._looks, wanted)
+        if refusals:
+            told = "".join(f"\n  - {refusal}" for refusal in refusals)
+            raise KubeproofError(f"{fact['name']} is not restored, and nothing was stopped:{told}")
+        return self._with(fact | _settled(self._restore(fact, manifest)))
+
+    def _describe(self, directory: Path, fact: Mapping[str, Any]) -> None:
+        """The manifest of a snapshot that was made of what is left of a member."""
+        made = self._seen(fact["host"], "__restore_snapshot")
+        status = made["status"]
+        manifest = Manifest(
+            name=fact["name"],
+            cluster=self._argument("cluster"),
+            authority=checking.authority_of(self._state),
+            cluster_id=str(made["cluster_id"]),
+            member=str(fact["host"]),
+            member_id=str(made["member_id"]),
+            trigger="restore",
+            begun=str(made["begun"]),
+            finished=str(made["finished"]),
+            seconds=0.0,
+            revision=int(status["revision"]),
+            hash=int(status["hash"]),
+            keys=int(status["totalKey"]),
+            size=int(status["totalSize"]),
+            quorum=False,
+            versions={str(name): str(version) for name, version in made["versions"].items()},
+            files={"snapshot.db": File(int(made["file"]["bytes"]), str(made["file"]["sha256"]))},
+        )
+        (directory / "manifest.json").write_bytes(manifest.render())
+
+    def _tell(self) -> dict[str, Any]:
+        fact = self._fact
+        manifest = record.manifest_of(fact["manifest"])
+        listed = self._seen(fact["ask"], "__restore_changes").get("keys") if fact["ask"] else None
+        told = losses.told(
+            manifest,
+            self._looks,
+            None if listed is None else losses.Changes.of(listed, manifest.revision),
+            where=f"{fact['host']}:{fact['name']}" if fact["host"] else fact["path"],
+            now=datetime.datetime.now(tz=datetime.UTC),
+            kept=f"the old data, on each host that has any, as {fact['kept']}",
+        )
+        self._display.display(f"\n{told}")
+        return {"question": f"{told}\nGo on? Answer with the cluster's name, {self._argument('cluster')}"}
+
+    def _begin(self) -> dict[str, Any]:
+        fact = self._fact
+        if not fact["resumed"]:
+            self._records.save(self._restore(fact, record.manifest_of(fact["manifest"])))
+        return {"changed": not fact["resumed"]}
+
+    def _restore(self, fact: Mapping[str, Any], manifest: Manifest) -> record.Restore:
+        """The restore that begins now."""
+        return record.Restore(
+            id=fact["id"],
+            request=self._argument("request"),
+            name=fact["name"],
+            path=fact["path"],
+            kept=f"{self._argument('data_directory')}/kept-{fact['id']}",
+            members=self._members,
+            token=f"{self._argument('cluster')}-{fact['id']}",
+            bump=fact.get("bump") or losses.bump(manifest, self._looks),
+            manifest=asdict(manifest),
+            began=datetime.datetime.now(tz=datetime.UTC).isoformat(timespec="seconds"),
+        )
+
+    def _finish(self) -> dict[str, Any]:
+        restore = self._records.finish(self._fact["id"], datetime.datetime.now(tz=datetime.UTC))
+        span = datetime.datetime.fromisoformat(restore.done) - datetime.datetime.fromisoformat(restore.began)
+        return {
+            "changed": True,
+            "msg": f"{restore.name} is restored, {span.total_seconds():.0f} s after the first component was stopped. "
+            f"The old data is kept on each host that had any, as {restore.kept}; remove it when nobody wants it.",
+        }
+
+
+def _settled(restore: record.Restore) -> dict[str, Any]:
+    """What a restore's later steps need to know of it."""
+    return {
+        "id": restore.id,
+        "name": restore.name,
+        "path": restore.path,
+        "kept": restore.kept,
+        "manifest": dict(restore.manifest),
+        "token": restore.token,
+        "bump": restore.bump,
+        "initial_cluster": restore.initial_cluster,
+        "peer_urls": dict(restore.members),
+    }

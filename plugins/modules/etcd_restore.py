@@ -1,0 +1,674 @@
+#!/usr/bin/python
+"""What a restore does on an etcd host: look, make a snapshot of what is left, put restored data in place, join.
+
+Standard library only; Python 3.8 and newer.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import datetime
+import errno
+import hashlib
+import json
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+import time
+from typing import Any, Dict, Iterator, List, Optional, Set, Tuple
+
+from ansible.module_utils.basic import AnsibleModule
+
+DOCUMENTATION = r"""
+module: etcd_restore
+short_description: The steps of a restore on an etcd host
+description:
+  - Called by the roles C(etcd) and C(restore). Nothing of etcd's is ever deleted; old data is moved aside, as
+    C(kept-ID), within the data directory, which is often a disk of its own.
+  - Data that a restore put in place carries the restore's ID in C(member/kubeproof-restore), so that it moves with it.
+options:
+  operation:
+    description:
+      - V(look) only reads. V(changes) lists the keys that were written after O(revision). V(snapshot) makes a
+        snapshot of this member's data, through a copy of it if etcd does not run. V(stage) makes the directory into
+        which the snapshot is sent, V(check) has etcdutl read it, V(stop) stops O(units), V(place) puts it in place,
+        V(aside) only moves the data away. V(backup) has the host's own program make a backup, V(fetch) has it bring one
+        back from O(target). At the members that O(endpoints) names V(leave) removes the member O(name),
+        V(join) adds it as a learner, and V(promote) makes it a voter.
+    type: str
+    required: true
+    choices: [look, changes, snapshot, stage, check, stop, place, aside, backup, fetch, leave, join, promote]
+  id: {description: The restore's ID., type: str, default: ""}
+  data_directory: {description: etcd's., type: path, default: /var/lib/etcd}
+  backup_directory: {description: Where backups are., type: path, default: /var/backups/etcd}
+  bin_directory: {description: Where etcd's programs are., type: path, default: /usr/local/bin}
+  pki: {description: Where etcd's certificates are., type: path, default: /etc/etcd/pki}
+  port: {description: etcd's for clients., type: int, default: 2379}
+  endpoints: {description: Healthy members' client URLs., type: list, elements: str, default: []}
+  revision: {description: "For V(changes): after which.", type: int, default: 0}
+  units: {description: "For V(stop): names or patterns.", type: list, elements: str, default: []}
+  name: {description: The member's name; for V(fetch) the backup's., type: str, default: ""}
+  target: {description: One of C(backup_targets)., type: str, default: ""}
+  peer_url: {description: The member's., type: str, default: ""}
+  initial_cluster: {description: All members with their peer URLs., type: str, default: ""}
+  token: {description: The new cluster's., type: str, default: ""}
+  bump: {description: By how much revisions are raised., type: int, default: 0}
+  manifest: {description: The backup's., type: dict, default: {}}
+  timeout: {description: Seconds for one of etcd's programs., type: int, default: 1800}
+author: [The kubeproof authors]
+"""
+
+MARK = "kubeproof-restore"
+PROGRAM = "kubeproof-backup"
+USER = "etcd"
+LOOK_SECONDS = 5
+SCRATCH_SECONDS = 120
+PROMOTE_SECONDS = 300
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("ETCD")}
+
+Answer = Dict[str, Any]
+
+
+class Failed(Exception):
+    """A step could not be done; the message is for the operator."""
+
+
+def run(command: List[str], timeout: float) -> str:
+    """Standard output of a program; what it complained of becomes the error."""
+    name = os.path.basename(command[0])
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT,
+            timeout=timeout, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise Failed("%s did not end within %d s" % (name, timeout)) from None
+    except OSError as error:
+        raise Failed("%s cannot be run: %s" % (command[0], error.strerror)) from None
+    if done.returncode != 0:
+        raise Failed("%s ended with %d: %s" % (name, done.returncode, last_words(done.stderr or done.stdout)))
+    return done.stdout.decode(errors="replace")
+
+
+def last_words(output: bytes) -> str:
+    """The last line that is not one of etcd's log lines; of those, what they say."""
+    lines = [line for line in output.decode(errors="replace").splitlines() if line.strip()]
+    for line in reversed(lines):
+        if not line.startswith("{"):
+            return line.strip()[:500]
+    with contextlib.suppress(ValueError, IndexError):
+        entry = json.loads(lines[-1])
+        return ": ".join(str(entry[name]) for name in ("msg", "error") if name in entry)
+    return lines[-1][:500] if lines else "it said nothing"
+
+
+class Systemd:
+    """The few calls to systemctl that are needed."""
+
+    @staticmethod
+    def loaded(patterns: List[str]) -> List[str]:
+        """Units that these names or patterns stand for, loaded or on disk."""
+        names: Set[str] = set()
+        for command in ("list-units", "list-unit-files"):
+            shown = run(["systemctl", command, "--all", "--plain", "--no-legend", *patterns], 30)
+            names.update(line.split()[0] for line in shown.splitlines() if line.strip())
+        return sorted(names)
+
+    @staticmethod
+    def state(unit: str) -> str:
+        """``active``, ``inactive``, ``failed`` and so on."""
+        shown = run(["systemctl", "show", unit, "--property=ActiveState"], 30)
+        return shown.strip().partition("=")[2]
+
+
+class Host:
+    """This etcd host."""
+
+    def __init__(self, parameters: Dict[str, Any]) -> None:
+        self.parameters = parameters
+        self.data: str = parameters["data_directory"]
+        self.id: str = parameters["id"]
+
+    def program(self, name: str) -> str:
+        """The path of one of etcd's programs."""
+        return os.path.join(self.parameters["bin_directory"], name)
+
+    def ctl(self, *arguments: str, endpoints: str = "", timeout: float = LOOK_SECONDS) -> Any:
+        """What etcdctl answers, as data. Without ``endpoints``, the member on this host is asked."""
+        command = [*self.client(endpoints), "--dial-timeout", "3s", "--command-timeout", "%ds" % timeout, *arguments]
+        return json.loads(run(command, timeout + 10))
+
+    def client(self, endpoints: str = "") -> List[str]:
+        """The beginning of a command to etcdctl, which answers in JSON; our own sockets want no certificate."""
+        command = [self.program("etcdctl"), "--write-out", "json"]
+        if endpoints.startswith("unix:"):
+            return [*command, "--endpoints", endpoints]
+        pki = self.parameters["pki"]
+        return [
+            *command, "--endpoints", endpoints or "https://127.0.0.1:%d" % self.parameters["port"],
+            "--cacert", pki + "/ca.crt", "--cert", pki + "/operator.crt", "--key", pki + "/operator.key",
+        ]  # fmt: skip
+
+    def version(self, program: str) -> str:
+        """The version of one of etcd's programs."""
+        return run([self.program(program), "version"], 30).partition(":")[2].split("\n", 1)[0].strip()
+
+    @property
+    def member(self) -> str:
+        """Where etcd has its data: the one directory in the data directory that it looks into."""
+        return os.path.join(self.data, "member")
+
+    @property
+    def staging(self) -> str:
+        """Where a snapshot arrives and is made a member's: on the file system on which it will stay."""
+        return os.path.join(self.data, "restoring-" + self.id)
+
+    def placed(self) -> str:
+        """The restore that this host's data is of; empty if of none."""
+        with contextlib.suppress(OSError), open(os.path.join(self.member, MARK), encoding="ascii") as stream:
+            return stream.read().strip()
+        return ""
+
+    def require_stopped(self) -> None:
+        """Refuse to touch data under a running etcd."""
+        state = Systemd.state("etcd.service")
+        if state not in ("inactive", "failed"):
+            raise Failed("etcd.service is %s: its data is not touched while it may run" % state)
+
+
+# Looking
+
+
+def look(host: Host) -> Answer:
+    """What is here, without changing anything."""
+    parent = host.data
+    while not os.path.isdir(parent):
+        parent = os.path.dirname(parent)
+    status = os.statvfs(parent)
+    live, problem = alive(host)
+    return {
+        "there": os.path.isdir(host.member),
+        "placed": host.placed(),
+        "active": Systemd.state("etcd.service") == "active",
+        "free": status.f_bavail * status.f_frsize,
+        "live": live,
+        "problem": problem,
+        "program": os.path.exists(host.program(PROGRAM)),
+        "backups": backups(host.parameters["backup_directory"]),
+    }
+
+
+def alive(host: Host) -> Tuple[Answer, str]:
+    """What the running member says of itself and the others who answer; or why there is nothing."""
+    try:
+        status = host.ctl("endpoint", "status")[0]["Status"]
+        members = host.ctl("member", "list", "--consistency=s")["members"]
+    except (Failed, ValueError, LookupError) as error:
+        return {}, str(error)
+    mine = status["header"]["member_id"]
+    known = [
+        {
+            "name": each.get("name", ""),
+            "id": "%x" % each["ID"],
+            "url": (each.get("clientURLs") or each.get("peerURLs") or [""])[0],
+            "peer_url": (each.get("peerURLs") or [""])[0],
+            "started": bool(each.get("clientURLs")),
+            "learner": bool(each.get("isLearner")),
+            "self": each["ID"] == mine,
+        }
+        for each in members
+    ]
+    return {
+        "cluster_id": "%x" % status["header"]["cluster_id"],
+        "member_id": "%x" % mine,
+        "revision": int(status["header"]["revision"]),
+        "size": int(status["dbSize"]),
+        "version": status["version"],
+        "storage": status.get("storageVersion", ""),
+        "leader": bool(status.get("leader")),
+        "members": known,
+        "others": [each for each in known if each["started"] and not each["self"] and answers(host, each["url"])],
+    }, ""
+
+
+def answers(host: Host, url: str) -> bool:
+    """Whether a member answers, whether or not it has a majority."""
+    try:
+        host.ctl("endpoint", "status", endpoints=url, timeout=2)
+    except (Failed, ValueError):
+        return False
+    return True
+
+
+def backups(directory: str) -> List[Answer]:
+    """The backups here: names, manifests as text, and files' sizes. Judging is the controller's part."""
+    found = []
+    names = sorted(os.listdir(directory), reverse=True) if os.path.isdir(directory) else []
+    for name in names:
+        path = os.path.join(directory, name)
+        if name.startswith(".") or not os.path.isdir(path):
+            continue
+        manifest = ""
+        with contextlib.suppress(OSError, ValueError), open(
+            os.path.join(path, "manifest.json"), encoding="utf-8"
+        ) as stream:
+            manifest = stream.read(1 << 20)
+        with os.scandir(path) as entries:
+            sizes = {entry.name: entry.stat(follow_symlinks=False).st_size for entry in entries}
+        found.append({"name": name, "manifest": manifest, "files": sizes})
+    return found
+
+
+def changes(host: Host) -> Answer:
+    """Keys that were written after a revision: their names and the revisions at which they were made."""
+    after = str(host.parameters["revision"] + 1)
+    found = host.ctl("get", "", "--prefix", "--keys-only", "--min-mod-rev", after, "--consistency=s", timeout=60)
+    keys = [
+        {"key": base64.b64decode(entry["key"]).decode(errors="replace"), "created": int(entry["create_revision"])}
+        for entry in found.get("kvs", [])
+    ]
+    return {"keys": keys}
+
+
+# A snapshot of what is left
+
+
+def snapshot(host: Host) -> Answer:
+    """A snapshot of this member's data in the staging directory, and what is known of it."""
+    target = os.path.join(fresh_staging(host), "snapshot.db")
+    if Systemd.state("etcd.service") == "active":
+        with contextlib.suppress(Failed):
+            # A member gives its data whether or not it has a majority.
+            return saved(host, target, "")
+    if not os.path.isdir(host.member):
+        raise Failed("there is no data in %s" % host.data)
+    scratch = tempfile.mkdtemp(prefix="scratch-", dir=host.staging)
+    try:
+        copy(host, os.path.join(scratch, "data", "member"))
+        return from_copy(host, scratch, target)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def copy(host: Host, target: str) -> None:
+    """Copy the data while nobody writes it: an etcd that waits for a majority serves nobody, and is started again."""
+    require_room(host, 2 * tree_size(host.member))
+    waits = Systemd.state("etcd.service") not in ("inactive", "failed")
+    if waits:
+        run(["systemctl", "stop", "etcd.service"], 120)
+    try:
+        shutil.copytree(host.member, target)
+    finally:
+        if waits:
+            run(["systemctl", "start", "--no-block", "etcd.service"], 30)
+
+
+def from_copy(host: Host, scratch: str, target: str) -> Answer:
+    """Start an etcd on a copy of the data, alone and on sockets that nobody else reaches, and ask that one."""
+    client, peer = ("unix://%s/%s.sock" % (scratch, name) for name in ("client", "peer"))
+    command = [
+        host.program("etcd"), "--name", "restore", "--data-dir", os.path.join(scratch, "data"), "--force-new-cluster",
+        "--listen-client-urls", client, "--advertise-client-urls", client,
+        "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
+    ]  # fmt: skip
+    with open(os.path.join(scratch, "log"), "w+b") as log:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=ENVIRONMENT)
+        try:
+            await_scratch(host, client, process, log)
+            return saved(host, target, client)
+        finally:
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=30)
+            process.kill()
+            process.wait()
+
+
+def await_scratch(host: Host, client: str, process: subprocess.Popen[bytes], log: Any) -> None:
+    """Wait until the scratch etcd has read its copy."""
+    deadline = time.monotonic() + SCRATCH_SECONDS
+    while True:
+        try:
+            host.ctl("endpoint", "health", endpoints=client, timeout=3)
+        except Failed as error:
+            if process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.2)
+                continue
+            log.seek(0)
+            raise Failed(
+                "the data in %s cannot be read: an etcd that was started on a copy of it %s. Its last words: %s"
+                % (host.data, "ended" if process.poll() is not None else "does not answer (%s)" % error,
+                   last_words(log.read()))
+            ) from None  # fmt: skip
+        return
+
+
+def saved(host: Host, target: str, endpoint: str) -> Answer:
+    """Save a snapshot from the member on this host, or from another endpoint, and say what a manifest says of it."""
+    begun, timeout = now(), host.parameters["timeout"]
+    status = host.ctl("endpoint", "status", endpoints=endpoint, timeout=30)[0]["Status"]
+    run([*host.client(endpoint), "--command-timeout", "%ds" % timeout, "snapshot", "save", target], timeout + 10)
+    fsync(target)
+    read = json.loads(run([host.program("etcdutl"), "snapshot", "status", target, "--write-out", "json"], timeout))
+    return {
+        "path": target,
+        "file": {"bytes": os.path.getsize(target), "sha256": sha256(target)},
+        "begun": begun,
+        "finished": now(),
+        "cluster_id": "%x" % status["header"]["cluster_id"],
+        "member_id": "%x" % status["header"]["member_id"],
+        "quorum": False,
+        "status": read,
+        "versions": {
+            "etcd": status["version"],
+            "etcdctl": host.version("etcdctl"),
+            "storage": str(read.get("version", "")),
+        },
+    }
+
+
+# Putting data in place
+
+
+def fresh_staging(host: Host) -> str:
+    """An empty directory for this restore; what its interrupted runs left there is gone."""
+    if not host.id:
+        raise Failed("no restore's ID was given")
+    shutil.rmtree(host.staging, ignore_errors=True)
+    os.mkdir(host.staging, 0o700)
+    return host.staging
+
+
+def stage(host: Host) -> Answer:
+    """Where the snapshot goes; empty if this host's data is this restore's already."""
+    if host.placed() == host.id:
+        return {"path": ""}
+    require_room(host, 2 * int(host.parameters["manifest"]["size"]))
+    return {"path": os.path.join(fresh_staging(host), "snapshot.db")}
+
+
+def check(host: Host) -> Answer:
+    """Have etcd's own program read the snapshot that arrived, and compare what it says with the manifest."""
+    if host.placed() == host.id:
+        return {}
+    path = os.path.join(host.staging, "snapshot.db")
+    manifest = host.parameters["manifest"]
+    if sha256(path) != manifest["files"]["snapshot.db"]["sha256"]:
+        raise Failed("the snapshot that arrived in %s has another SHA-256 than the backup's: run this again" % path)
+    status = json.loads(
+        run([host.program("etcdutl"), "snapshot", "status", path, "--write-out", "json"], host.parameters["timeout"])
+    )
+    said = {"revision": "revision", "hash": "hash", "keys": "totalKey", "size": "totalSize"}
+    for name, theirs in said.items():
+        if int(status[theirs]) != int(manifest[name]):
+            raise Failed("the snapshot has %s %s, its manifest says %s" % (name, status[theirs], manifest[name]))
+    return {}
+
+
+def place(host: Host) -> Answer:
+    """Set the old data aside, and put the snapshot in its place as this member's. Killed anywhere, it can run again."""
+    if host.placed() == host.id:
+        shutil.rmtree(host.staging, ignore_errors=True)
+        return {"changed": False, "kept": kept(host)}
+    host.require_stopped()
+    fresh = os.path.join(host.staging, "new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    parameters = host.parameters
+    command = [
+        host.program("etcdutl"), "snapshot", "restore", os.path.join(host.staging, "snapshot.db"), "--data-dir", fresh,
+        "--name", parameters["name"], "--initial-cluster", parameters["initial_cluster"],
+        "--initial-cluster-token", parameters["token"], "--initial-advertise-peer-urls", parameters["peer_url"],
+        "--bump-revision", str(parameters["bump"]), "--mark-compacted",
+    ]  # fmt: skip
+    run(command, parameters["timeout"])
+    made = os.path.join(fresh, "member")
+    with open(os.path.join(made, MARK), "w", encoding="ascii") as stream:
+        stream.write(host.id + "\n")
+    own(fresh)
+    sync_tree(fresh)
+    set_aside(host)
+    os.rename(made, host.member)
+    fsync(host.data)
+    shutil.rmtree(host.staging, ignore_errors=True)
+    return {"changed": True, "kept": kept(host)}
+
+
+def aside(host: Host) -> Answer:
+    """Only move the data away."""
+    host.require_stopped()
+    there = os.path.isdir(host.member)
+    set_aside(host)
+    return {"changed": there, "kept": kept(host)}
+
+
+def set_aside(host: Host) -> None:
+    """Move the data to ``kept-ID``, never over something that is there."""
+    if not os.path.isdir(host.member):
+        return
+    number = 1
+    while True:
+        target = os.path.join(host.data, "kept-" + host.id + (".%d" % number if number > 1 else ""))
+        try:
+            os.mkdir(target, 0o700)
+            break
+        except FileExistsError:
+            number += 1
+    os.rename(host.member, os.path.join(target, "member"))
+    own(target)
+    fsync(target)
+    fsync(host.data)
+
+
+def kept(host: Host) -> List[str]:
+    """Where this restore put old data."""
+    prefix = "kept-" + host.id
+    return sorted(os.path.join(host.data, name) for name in os.listdir(host.data) if name.startswith(prefix))
+
+
+def stop(host: Host) -> Answer:
+    """Stop units that are there; those that are not need none."""
+    running = [
+        unit for unit in Systemd.loaded(host.parameters["units"]) if Systemd.state(unit) not in ("inactive", "failed")
+    ]
+    if running:
+        run(["systemctl", "stop", *running], 300)
+    return {"changed": bool(running), "stopped": running}
+
+
+# Backups that the host's own program makes and fetches
+
+
+def backup(host: Host) -> Answer:
+    """Back up what is there before it is replaced, if this host makes backups."""
+    if not os.path.exists(host.program(PROGRAM)):
+        return {"said": "this host makes no backups; the old data is kept"}
+    try:
+        said = run([host.program(PROGRAM), "save", "--trigger", "restore"], host.parameters["timeout"])
+    except Failed as error:
+        raise Failed(
+            "what is there could not be backed up, and nothing was stopped (%s). The old data directories are kept "
+            "in any case; to go on without a backup of them: -e restore_backup_first=false" % error
+        ) from None
+    return {"changed": True, "said": said.strip()}
+
+
+def fetch(host: Host) -> Answer:
+    """Bring a backup back from a target to where this host's own are."""
+    directory, name = host.parameters["backup_directory"], host.parameters["name"]
+    if os.path.isdir(os.path.join(directory, name)):
+        return {}
+    command = [host.program(PROGRAM), "fetch", host.parameters["target"], name, directory]
+    return {"changed": True, "said": run(command, host.parameters["timeout"]).strip()}
+
+
+# One member of a cluster that works
+
+
+def leave(host: Host) -> Answer:
+    """Take the members of a name out of the cluster, or with a peer URL that is not theirs any more."""
+    gone = [each for each in cluster_members(host) if ours(host, each)]
+    for each in gone:
+        host.ctl("member", "remove", "%x" % each["ID"], endpoints=endpoints(host), timeout=30)
+    return {"changed": bool(gone), "removed": ["%x" % each["ID"] for each in gone]}
+
+
+def join(host: Host) -> Answer:
+    """Add this member as a learner, and say how the cluster is now, as etcd's configuration wants it."""
+    if not any(ours(host, each) for each in cluster_members(host)):
+        host.ctl(
+            "member", "add", host.parameters["name"], "--learner", "--peer-urls", host.parameters["peer_url"],
+            endpoints=endpoints(host), timeout=30,
+        )  # fmt: skip
+    members = cluster_members(host)
+    named = [
+        "%s=%s" % (host.parameters["name"] if ours(host, each) else each["name"], url)
+        for each in members
+        for url in each["peerURLs"]
+    ]
+    return {"changed": True, "initial_cluster": ",".join(sorted(named))}
+
+
+def promote(host: Host) -> Answer:
+    """Make the learner a voter, as soon as it has caught up."""
+    deadline = time.monotonic() + PROMOTE_SECONDS
+    while True:
+        mine = [each for each in cluster_members(host) if ours(host, each)]
+        if not mine:
+            raise Failed("%s is no member" % host.parameters["name"])
+        if not mine[0].get("isLearner"):
+            return {"changed": True}
+        try:
+            host.ctl("member", "promote", "%x" % mine[0]["ID"], endpoints=endpoints(host), timeout=10)
+        except Failed as error:
+            if time.monotonic() > deadline:
+                raise Failed(
+                    "%s has not caught up with the others within %d s (%s); it stays a learner, and running this "
+                    "again goes on" % (host.parameters["name"], PROMOTE_SECONDS, error)
+                ) from None
+            time.sleep(0.5)
+
+
+def cluster_members(host: Host) -> List[Answer]:
+    """The members as the majority has them."""
+    members: List[Answer] = host.ctl("member", "list", endpoints=endpoints(host), timeout=10)["members"]
+    return members
+
+
+def ours(host: Host, member: Answer) -> bool:
+    """Whether it is the one in question: a learner that was never started has no name yet."""
+    return member.get("name") == host.parameters["name"] or host.parameters["peer_url"] in member.get("peerURLs", [])
+
+
+def endpoints(host: Host) -> str:
+    """The healthy members."""
+    return ",".join(host.parameters["endpoints"])
+
+
+# Files
+
+
+def require_room(host: Host, needed: int) -> None:
+    """Refuse to fill the disk that etcd has its data on."""
+    status = os.statvfs(host.data)
+    free = status.f_bavail * status.f_frsize
+    if free < needed + (256 << 20):
+        raise Failed("%s: %d MiB are free, and %d are needed" % (host.data, free >> 20, (needed >> 20) + 256))
+
+
+def tree_size(path: str) -> int:
+    """Bytes in a directory and below."""
+    return sum(os.path.getsize(os.path.join(parent, name)) for parent, _, names in os.walk(path) for name in names)
+
+
+def own(path: str) -> None:
+    """Give a tree to etcd's user."""
+    account = pwd.getpwnam(USER)
+    for each in walk(path):
+        os.chown(each, account.pw_uid, account.pw_gid, follow_symlinks=False)
+
+
+def walk(path: str) -> Iterator[str]:
+    """A directory and all that is in it."""
+    yield path
+    for parent, directories, names in os.walk(path):
+        for name in directories + names:
+            yield os.path.join(parent, name)
+
+
+def sync_tree(path: str) -> None:
+    """Write all of it through to disk."""
+    for each in walk(path):
+        fsync(each)
+
+
+def fsync(path: str) -> None:
+    """Write a file or directory through to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some file systems do not know it for directories.
+        if error.errno != errno.EINVAL:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def sha256(path: str) -> str:
+    """A file's SHA-256, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        for block in iter(lambda: stream.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def now() -> str:
+    """The time, RFC 3339 in UTC."""
+    return datetime.datetime.now(tz=datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+OPERATIONS = {
+    "look": look, "changes": changes, "snapshot": snapshot, "stage": stage, "check": check, "stop": stop,
+    "place": place, "aside": aside, "backup": backup, "fetch": fetch, "leave": leave, "join": join, "promote": promote,
+}  # fmt: skip
+
+
+def main() -> None:
+    """Ansible's entry."""
+    text: Dict[str, Any] = {"type": "str", "default": ""}
+    module = AnsibleModule(
+        argument_spec={
+            "operation": {"type": "str", "required": True, "choices": list(OPERATIONS)},
+            "id": text,
+            "data_directory": {"type": "path", "default": "/var/lib/etcd"},
+            "backup_directory": {"type": "path", "default": "/var/backups/etcd"},
+            "bin_directory": {"type": "path", "default": "/usr/local/bin"},
+            "pki": {"type": "path", "default": "/etc/etcd/pki"},
+            "port": {"type": "int", "default": 2379},
+            "endpoints": {"type": "list", "elements": "str", "default": []},
+            "revision": {"type": "int", "default": 0},
+            "units": {"type": "list", "elements": "str", "default": []},
+            "name": text,
+            "target": text,
+            "peer_url": text,
+            "initial_cluster": text,
+            "token": {"type": "str", "default": "", "no_log": False},
+            "bump": {"type": "int", "default": 0},
+            "manifest": {"type": "dict", "default": {}},
+            "timeout": {"type": "int", "default": 1800},
+        },
+    )
+    answer: Optional[Answer] = None
+    try:
+        answer = OPERATIONS[module.params["operation"]](Host(module.params))
+    except (Failed, OSError, ValueError, KeyError) as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(**{"changed": False, **(answer or {})})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+"""What speaks against a restore, found out before anything is stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+
+from kubeproof.backup import keys
+from kubeproof.backup.agent import check, files
+from kubeproof.backup.agent.errors import Damaged
+from kubeproof.backup.agent.manifest import SNAPSHOT, Manifest
+from kubeproof.errors import KubeproofError
+from kubeproof.pki import AUTHORITIES, ENCRYPTION_KEY, SERVICE_ACCOUNT
+
+_MEBIBYTE = 1 << 20
+# Besides the database: two write-ahead log files of 64 MB that etcd makes in advance, and room to begin with.
+_ROOM = 256 * _MEBIBYTE
+# Twice: as it arrives, and as etcdutl makes a member's of it.
+_COPIES = 2
+_VERSION = re.compile(r"v?(\d+)\.(\d+)")
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the module ``etcd_restore`` saw on an etcd host.
+
+    ``placed`` is the restore that the host's data is of; ``there`` whether it has data; ``live`` what the running
+    member says (``member_id``, ``revision``, ``leader``, ``others``: those besides it who answer), empty if nothing.
+    """
+
+    host: str
+    there: bool
+    active: bool
+    free: int
+    placed: str = ""
+    live: Mapping[str, Any] = field(default_factory=dict)
+    problem: str = ""
+
+    @classmethod
+    def of(cls, host: str, seen: Mapping[str, Any]) -> Look:
+        """From the module's answer."""
+        return cls(
+            host=host,
+            there=bool(seen["there"]),
+            active=bool(seen["active"]),
+            free=int(seen["free"]),
+            placed=str(seen["placed"]),
+            live=seen["live"] or {},
+            problem=str(seen["problem"]),
+        )
+
+
+def authority_of(state: Path) -> str:
+    """Whose cluster the controller's state is of: SHA-256 of etcd's CA certificate (DER, hex); empty if it has none."""
+    path = state / "pki" / "etcd.crt"
+    if not path.is_file():
+        return ""
+    return _authority(path.read_bytes())
+
+
+def _authority(pem: bytes) -> str:
+    certificate = x509.load_pem_x509_certificate(pem)
+    return hashlib.sha256(certificate.public_bytes(serialization.Encoding.DER)).hexdigest()
+
+
+def keys_for(state: Path, directory: Path, identity: Path) -> list[str]:
+    """Take the cluster's keys from a backup, where the controller has lost them; returns the names of the files.
+
+    Raises KubeproofError, and changes nothing, if they are not of the cluster whose backup it is.
+    """
+    pki = state / "pki"
+    if all((pki / f"{name}.key").is_file() for name in (*AUTHORITIES, SERVICE_ACCOUNT, ENCRYPTION_KEY)):
+        return []
+    encrypted, plain = directory / "keys.tar.age", directory / "keys.tar"
+    if encrypted.is_file():
+        archive = keys.decrypt(encrypted.read_bytes(), identity)
+    elif plain.is_file():
+        archive = plain.read_bytes()
+    else:
+        raise KubeproofError(
+            f"{pki} lacks keys of the cluster, and {directory.name} has none: without them no Secret can be read, and "
+            "nobody is let in",
+            hint="Put that directory back from a copy, or choose a backup that has keys.tar.age.",
+        )
+    found = keys.unpack(archive)
+    if _authority(found["etcd.crt"]) != check.glance(directory).authority:
+        raise KubeproofError(f"the keys in {directory.name} are another cluster's than its snapshot")
+    return keys.restore(found, state)
+
+
+def whole(directory: Path, authority: str) -> Manifest:
+    """Read all of a backup, as far as that needs none of etcd's programs. Raises KubeproofError."""
+    try:
+        found = check.glance(directory, authority)
+        _same_digests(directory, found)
+        check.snapshot(directory / SNAPSHOT)
+    except (Damaged, OSError) as error:
+        raise KubeproofError(
+            f"{directory.name} cannot be restored: {error}",
+            hint="Nothing was stopped. Choose another backup: `kubeproof backup list`.",
+        ) from None
+    return found
+
+
+def _same_digests(directory: Path, manifest: Manifest) -> None:
+    for name, file in manifest.files.items():
+        if files.sha256(directory / name) != file.sha256:
+            raise Damaged(f"{name} is not what was written: its SHA-256 differs from the manifest's")
+
+
+def refusals(manifest: Manifest, looks: Sequence[Look], etcd_version: str) -> list[str]:
+    """Why this backup can't be restored onto these hosts now; none if it can."""
+    return [*_newer(manifest, etcd_version), *_space(manifest.size, looks), *_outside(looks)]
+
+
+def _newer(manifest: Manifest, etcd_version: str) -> Iterator[str]:
+    for what in ("etcd", "storage"):
+        theirs = manifest.versions.get(what, "")
+        if theirs and _minor(theirs) > _minor(etcd_version):
+            yield (
+                f"the backup is of etcd {theirs}; the hosts get etcd {etcd_version}, which may not know all of it: "
+                "restore it with a kubeproof that installs that version"
+            )
+            return
+
+
+def _minor(text: str) -> tuple[int, int]:
+    match = _VERSION.match(text)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+def room(size: int) -> int:
+    """Bytes that a host needs beside the data that it has, for a snapshot of this size."""
+    return _COPIES * size + _ROOM
+
+
+def _space(size: int, looks: Sequence[Look]) -> Iterator[str]:
+    needed = room(size)
+    for look in looks:
+        if look.free < needed and not look.placed:
+            yield (
+                f"{look.host}: {look.free // _MEBIBYTE} MiB are free where etcd's data is, and the restore needs "
+                f"{needed // _MEBIBYTE}: the old data is kept beside the new. Make room there"
+            )
+
+
+def _outside(looks: Sequence[Look]) -> Iterator[str]:
+    """Members that go on with the old data, where this restore does not reach them."""
+    outside = {
+        f"{other['name']} ({other['url']})"
+        for look in looks
+        for other in look.live.get("others", ())
+        if other["name"] not in {each.host for each in looks}
+    }
+    if outside:
+        yield (
+            f"{', '.join(sorted(outside))} runs as a member and is no etcd host of the inventory: it would go on with "
+            "the old data, and API servers with it. Stop etcd there (systemctl disable --now etcd), or put it back "
+            "into the inventory"
+        )

@@ -1,0 +1,131 @@
+"""What a restore takes back, told before anybody agrees to it."""
+
+from __future__ import annotations
+
+import datetime
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kubeproof.backup.agent.manifest import Manifest
+from kubeproof.restore.checking import Look
+
+# Revisions are raised by at least this much: more than any cluster writes between a backup and its restore.
+LEAST_BUMP = 1_000_000_000
+# Writes between the look at the revision and the stop of the last API server.
+_MARGIN = 1_000_000
+_KINDS_TOLD = 5
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Keys that were written after a revision: those that were made since, by kind, and the number changed since."""
+
+    made: Mapping[str, int]
+    changed: int
+
+    @classmethod
+    def of(cls, keys: Iterable[Mapping[str, Any]], revision: int) -> Changes:
+        """From keys with ``key`` and ``created``, all of them modified after ``revision``."""
+        made: Counter[str] = Counter()
+        changed = 0
+        for entry in keys:
+            kind = _kind(str(entry["key"]))
+            if kind == "":
+                continue
+            if int(entry["created"]) > revision:
+                made[kind] += 1
+            else:
+                changed += 1
+        return cls(dict(made), changed)
+
+
+def _kind(key: str) -> str:
+    """The resource of a key like ``/registry/pods/NAMESPACE/NAME``; empty for what is no object of anybody's."""
+    parts = key.strip("/").split("/")
+    if len(parts) < 2 or parts[0] != "registry" or parts[1] in ("events", "leases", "masterleases"):
+        return ""
+    return parts[2] if "." in parts[1] and len(parts) > 2 else parts[1]
+
+
+def live_revision(looks: Sequence[Look]) -> int:
+    """The newest revision that any member tells; 0 if none does."""
+    return max((int(look.live["revision"]) for look in looks if look.live), default=0)
+
+
+def bump(manifest: Manifest, looks: Sequence[Look]) -> int:
+    """By how much to raise revisions, so that no client ever sees one again that it has seen before."""
+    return max(LEAST_BUMP, live_revision(looks) - manifest.revision + _MARGIN)
+
+
+def told(
+    manifest: Manifest,
+    looks: Sequence[Look],
+    changes: Changes | None,
+    *,
+    where: str,
+    now: datetime.datetime,
+    kept: str,
+) -> str:
+    """The whole of it, for the operator who is asked. ``where``: the backup's place; ``kept``: of the old data."""
+    finished = datetime.datetime.fromisoformat(manifest.finished)
+    rows = [
+        ("backup", f"{where}: {finished:%Y-%m-%d %H:%M:%S} UTC, {_ago(now - finished)} ago; {_content(manifest)}"),
+        ("now", _now(looks)),
+        ("lost", _lost(looks, changes)),
+        ("kept", kept),
+    ]
+    if not manifest.quorum:
+        rows.insert(1, ("note", "taken from a member without a majority: it may lack the last writes"))
+    lines = "".join(f"  {name:<8}{text}\n" for name, text in rows)
+    return f"Restore of the cluster {manifest.cluster} on {', '.join(look.host for look in looks)}\n{lines}"
+
+
+def _content(manifest: Manifest) -> str:
+    etcd = manifest.versions.get("etcd", "of an unknown version")
+    return f"revision {manifest.revision:,}, {manifest.keys:,} keys, {_size(manifest.size)}, etcd {etcd}"
+
+
+def _now(looks: Sequence[Look]) -> str:
+    answering = [look.host for look in looks if look.live]
+    data = [look.host for look in looks if look.there and not look.live]
+    parts = []
+    if answering:
+        majority = "with" if any(look.live.get("leader") for look in looks if look.live) else "without"
+        parts.append(
+            f"etcd answers on {', '.join(answering)} ({majority} a majority), revision {live_revision(looks):,}"
+        )
+    if data:
+        parts.append(f"etcd does not answer on {', '.join(data)}, and has data there")
+    fresh = [look.host for look in looks if not look.there]
+    if fresh:
+        parts.append(f"nothing on {', '.join(fresh)}")
+    return "; ".join(parts)
+
+
+def _lost(looks: Sequence[Look], changes: Changes | None) -> str:
+    since = "all that was written since the backup"
+    revision = live_revision(looks)
+    if not revision or changes is None:
+        return since + (", which can't be counted: etcd does not answer" if not revision else "")
+    made = sum(changes.made.values())
+    kinds = Counter(changes.made).most_common(_KINDS_TOLD)
+    which = ", ".join(f"{kind} {count}" for kind, count in kinds)
+    return (
+        f"{since}: {made:,} objects that were made since will be gone{f' ({which})' if which else ''}, "
+        f"{changes.changed:,} that were changed since go back, and those that were deleted since come back"
+    )
+
+
+def _ago(span: datetime.timedelta) -> str:
+    seconds = max(int(span.total_seconds()), 0)
+    days, rest = divmod(seconds, 86400)
+    hours, rest = divmod(rest, 3600)
+    if days:
+        return f"{days} d {hours} h"
+    return f"{hours} h {rest // 60} min" if hours else f"{rest // 60} min {rest % 60} s"
+
+
+def _size(number: int) -> str:
+    return f"{number / (1 << 20):.1f} MiB"

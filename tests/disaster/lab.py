@@ -1,0 +1,203 @@
+"""What the tests of disasters do to a cluster, and how they look at it."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kubeproof import inventory, paths, playbook
+from kubeproof.backup.agent.manifest import File, Manifest
+from kubeproof.commands import kubectl
+from kubeproof.commands.common import environment, ssh_command, tool
+from kubeproof.hosts import lifecycle, podman
+from kubeproof.hosts.plan import plan
+from kubeproof.inventory import Inventory
+from kubeproof.process import run
+from kubeproof.restore.checking import authority_of
+
+_ETCD = "/etc/etcd/pki"
+_ETCDCTL = (
+    f"etcdctl --cacert {_ETCD}/ca.crt --cert {_ETCD}/operator.crt --key {_ETCD}/operator.key"
+    " --endpoints https://127.0.0.1:2379 "
+)
+_UNITS = "etcd kube-apiserver kube-controller-manager kube-scheduler kubelet containerd"
+# Written anew all the time, by whoever runs.
+_FLEETING = ("Event", "Lease")
+_IMAGE = "localhost/kubeproof/agnhost:2.63.0"
+
+Uids = dict[str, str]
+
+
+class Lab:
+    """A local cluster that may be lost."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def inventory(self) -> Inventory:
+        """As it is described now."""
+        return inventory.load(self.path)
+
+    def make_hosts(self) -> None:
+        """Have all hosts that the inventory describes."""
+        lifecycle.create(plan(self.inventory), paths.cache_directory(), print)
+
+    def install(self) -> None:
+        """Have the cluster; nothing changes if it is there."""
+        self.make_hosts()
+        self.play("cluster")
+
+    def play(self, name: str, **variables: Any) -> playbook.Run:
+        """Run a playbook that must get to its end."""
+        ended = playbook.run(name, self.path, self.inventory.state, ["--extra-vars", json.dumps(variables)])
+        assert ended.ok, f"playbooks/{name}.yml failed: {ended.log}"
+        return ended
+
+    def refused(self, name: str, **variables: Any) -> str:
+        """Run a playbook that must not get to its end; returns what it said."""
+        ended = playbook.run(name, self.path, self.inventory.state, ["--extra-vars", json.dumps(variables)])
+        assert not ended.ok, f"playbooks/{name}.yml was not refused"
+        return ended.log.read_text()
+
+    def kill_in(self, task: str, seconds: float, name: str, **variables: Any) -> None:
+        """Run a playbook, and kill all its processes in the middle of a task."""
+        command = [tool("ansible-playbook"), "--inventory", str(self.path), "--extra-vars", json.dumps(variables)]
+        process = subprocess.Popen(
+            [*command, str(paths.PROJECT / "playbooks" / f"{name}.yml")],
+            env=environment(PYTHONUNBUFFERED="1"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        assert process.stdout
+        seen: list[str] = []
+        for line in process.stdout:
+            seen.append(line)
+            if line.startswith("TASK [") and task in line:
+                time.sleep(seconds)
+                break
+        else:
+            raise AssertionError(f"the run ended before {task!r}:\n{''.join(seen[-30:])}")
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+
+    # Hosts
+
+    def on(self, host: str, command: str) -> bytes:
+        """What a command prints on a host; it must succeed."""
+        return subprocess.run(
+            [*ssh_command(self.inventory.host(host)), command], check=True, capture_output=True
+        ).stdout
+
+    def processes(self, hosts: Sequence[str]) -> dict[str, list[str]]:
+        """The main processes of the components on these hosts."""
+        ask = f"systemctl show --property=MainPID --value {_UNITS}"
+        return {host: self.on(host, ask).decode().split() for host in hosts}
+
+    def containers(self, hosts: Sequence[str] = ("w1", "w2")) -> set[str]:
+        """The containers that run on these hosts, with their processes and when these were started."""
+        ask = "for pid in $(pgrep -f '^/agnhost pause'); do echo $pid $(cut -d' ' -f22 /proc/$pid/stat); done"
+        return {f"{host} {line}" for host in hosts for line in self.on(host, ask).decode().splitlines()}
+
+    def lose(self, hosts: Sequence[str], addresses: dict[str, str]) -> None:
+        """Remove hosts with all that is on them, and make new ones of their names, some with other addresses."""
+        name = plan(self.inventory).network.name
+        for host in hosts:
+            podman.remove(f"{name}-{host}")
+        document = yaml.safe_load(self.path.read_text())
+        for host, address in addresses.items():
+            document["all"]["children"]["control_plane"]["hosts"][host]["ansible_host"] = address
+        self.path.write_text(yaml.safe_dump(document))
+        self.make_hosts()
+
+    def members(self, hosts: Sequence[str]) -> None:
+        """Let these hosts, in this order, be the inventory's etcd and control plane."""
+        document = yaml.safe_load(self.path.read_text())
+        children = document["all"]["children"]
+        known = self.inventory.hosts
+        children["control_plane"]["hosts"] = {
+            host: {"ansible_host": known[host].variables["ansible_host"]} for host in hosts
+        }
+        children["etcd"]["hosts"] = dict.fromkeys(hosts)
+        self.path.write_text(yaml.safe_dump(document))
+
+    # What the cluster has
+
+    def kubectl(self, *arguments: str) -> str:
+        """What kubectl prints."""
+        command = [str(kubectl.binary(self.path)), "--kubeconfig", str(kubectl.kubeconfig(self.path)), *arguments]
+        return run(command, timeout=120)
+
+    def fill(self) -> None:
+        """Have something run on the workers."""
+        if "keep" not in self.kubectl("get", "deployments", "--output=name"):
+            self.kubectl("create", "deployment", "keep", f"--image={_IMAGE}", "--replicas=4", "--", "/agnhost", "pause")
+        self.kubectl("rollout", "status", "deployment/keep", "--timeout=100s")
+
+    def uids(self) -> Uids:
+        """Every object of the cluster, and its UID."""
+        kinds = self.kubectl("api-resources", "--verbs=list,get", "--output=name").split()
+        kinds = [kind for kind in kinds if not kind.startswith(("events", "leases", "componentstatuses"))]
+        found = json.loads(self.kubectl("get", ",".join(kinds), "--all-namespaces", "--output=json"))["items"]
+        return {_name(item): item["metadata"]["uid"] for item in found if item["kind"] not in _FLEETING}
+
+    def backup(self, host: str, directory: Path) -> Path:
+        """A backup in the form that docs/backups.md describes, made by hand."""
+        begun = datetime.datetime.now(tz=datetime.UTC)
+        name = f"{begun:%Y%m%dT%H%M%SZ}-{host}"
+        self.on(host, f"rm -rf /root/backup; mkdir /root/backup; {_ETCDCTL} snapshot save /root/backup/snapshot.db")
+        status = json.loads(self.on(host, "etcdutl snapshot status --write-out json /root/backup/snapshot.db"))
+        member = json.loads(self.on(host, f"{_ETCDCTL} --write-out json endpoint status"))[0]["Status"]
+        content = self.on(host, "cat /root/backup/snapshot.db; rm -rf /root/backup")
+        manifest = Manifest(
+            name=name,
+            cluster="kubeproof",
+            authority=authority_of(self.inventory.state),
+            cluster_id=f"{member['header']['cluster_id']:x}",
+            member=host,
+            member_id=f"{member['header']['member_id']:x}",
+            trigger="hand",
+            begun=f"{begun:%Y-%m-%dT%H:%M:%SZ}",
+            finished=f"{datetime.datetime.now(tz=datetime.UTC):%Y-%m-%dT%H:%M:%SZ}",
+            seconds=1.0,
+            revision=status["revision"],
+            hash=status["hash"],
+            keys=status["totalKey"],
+            size=status["totalSize"],
+            quorum=True,
+            versions={"etcd": member["version"], "storage": status["version"]},
+            files={"snapshot.db": File(len(content), hashlib.sha256(content).hexdigest())},
+        )
+        path = directory / name
+        path.mkdir(parents=True)
+        (path / "snapshot.db").write_bytes(content)
+        (path / "manifest.json").write_bytes(manifest.render())
+        return path
+
+
+def _name(item: dict[str, Any]) -> str:
+    where = item["metadata"].get("namespace", "")
+    return f"{item['apiVersion']} {item['kind']} {where}/{item['metadata']['name']}"
+
+
+def eventually(holds: Callable[[], bool], seconds: float) -> bool:
+    """Whether something comes to hold in time."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(1)
+    return True

@@ -1,0 +1,127 @@
+"""Disasters, each followed by what an operator would do. In this order, on one cluster; takes about half an hour.
+
+pytest tests/disaster                               makes a cluster and removes it
+pytest tests/disaster --directory DIR -k member     on the one in DIR, which stays
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from tests.disaster.lab import Lab, Uids, eventually
+
+pytestmark = [pytest.mark.local, pytest.mark.cluster]
+
+CONTROL_PLANE = ("cp1", "cp2", "cp3")
+
+# In whose middle a restore is killed, and how many seconds after their beginning.
+POINTS = [
+    ("Bring the snapshot to every member", 0.3),
+    ("Stop what would act on the old state", 0.5),
+    ("Stop the API server", 2.0),
+    ("restore : Stop etcd", 0.5),
+    ("Keep the old data and put the snapshot in its place", 0.7),
+    ("Keep the old data and put the snapshot in its place", 1.5),
+    ("etcd : Start etcd", 1.0),
+    ("Start the API server", 3.0),
+    ("Start the controller manager", 1.0),
+]
+
+
+def lost(before: Uids, after: Uids) -> Uids:
+    """Objects that are gone, or are others under the same name."""
+    return {name: uid for name, uid in before.items() if after.get(name) != uid}
+
+
+def test_a_restore_that_is_killed_again_and_again_is_finished_by_the_next(lab: Lab, tmp_path: Path) -> None:
+    before, containers = lab.uids(), lab.containers()
+    source = lab.backup("cp1", tmp_path)
+    lab.kubectl("create", "configmap", "made-since")
+
+    for task, seconds in POINTS:
+        lab.kill_in(task, seconds, "restore", restore_from=str(source), restore_confirmed=True, restore_verify="none")
+    lab.play("restore", restore_from=str(source), restore_confirmed=True, restore_verify="quick")
+
+    after = lab.uids()
+    assert lost(before, after) == {}
+    assert "v1 ConfigMap default/made-since" not in after
+    assert lab.containers() == containers
+    assert lab.play("cluster").count("changed") == 0
+
+
+def test_one_member_is_replaced_and_nothing_else_touched(lab: Lab) -> None:
+    others = ("cp1", "cp3", "w1", "w2")
+    before, processes = lab.uids(), lab.processes(others)
+    on_its_host = lab.processes(["cp2"])["cp2"]
+    lab.on("cp2", "systemctl stop etcd; rm -rf /var/lib/etcd/member/wal; systemctl start --no-block etcd")
+
+    lab.play("replace-member", member="cp2")
+
+    assert lab.processes(others) == processes
+    assert lab.processes(["cp2"])["cp2"][1:] == on_its_host[1:]
+    assert lost(before, lab.uids()) == {}
+    assert lab.play("replace-member", member="cp2").count("changed") == 0
+    assert lab.play("cluster").count("changed") == 0
+
+
+def test_what_can_not_be_restored_is_refused_before_anything_is_stopped(lab: Lab, tmp_path: Path) -> None:
+    source, processes = lab.backup("cp1", tmp_path), lab.processes(CONTROL_PLANE)
+    content = bytearray((source / "snapshot.db").read_bytes())
+    content[len(content) // 2] ^= 1
+    (source / "snapshot.db").write_bytes(content)
+
+    said = lab.refused("restore", restore_from=str(source), restore_confirmed=True)
+    assert "cannot be restored: snapshot.db is not what was written" in said
+    assert "there is no directory" in lab.refused("restore", restore_from=f"{source}-2", restore_confirmed=True)
+    assert lab.processes(CONTROL_PLANE) == processes
+
+
+def test_the_control_plane_is_lost(lab: Lab, tmp_path: Path) -> None:
+    before, containers = lab.uids(), lab.containers()
+    source = lab.backup("cp2", tmp_path)
+    subnet = str(lab.inventory.hosts["cp1"].variables["ansible_host"]).rsplit(".", 1)[0]
+    addresses = {"cp1": f"{subnet}.31", "cp2": f"{subnet}.32"}
+
+    lab.lose(CONTROL_PLANE, addresses)
+    began = time.monotonic()
+    lab.play("restore", restore_from=str(source), restore_confirmed=True, restore_verify="none")
+    print(f"recovered in {time.monotonic() - began:.0f} s from fresh hosts")
+
+    assert lost(before, lab.uids()) == {}
+    assert lab.containers() == containers
+    lab.play("verify", verify_level="quick")
+    assert lab.play("cluster").count("changed") == 0
+
+
+def test_only_the_data_of_one_member_is_left(lab: Lab) -> None:
+    before, containers = lab.uids(), lab.containers()
+    for host in ("cp1", "cp3"):
+        lab.on(host, "systemctl stop etcd kube-apiserver; rm -rf /var/lib/etcd/member")
+    lab.on("cp2", "systemctl restart --no-block etcd")
+
+    lab.play("restore", restore_from="member:cp2", restore_confirmed=True, restore_verify="quick")
+
+    assert lost(before, lab.uids()) == {}
+    assert lab.containers() == containers
+
+
+def test_three_members_become_one_and_one_becomes_three(lab: Lab, tmp_path: Path) -> None:
+    before = lab.uids()
+    source = lab.backup("cp1", tmp_path)
+    lab.members(["cp1"])
+    said = lab.refused("restore", restore_from=str(source), restore_confirmed=True)
+    assert "runs as a member and is no etcd host of the inventory" in said
+    lab.members(list(CONTROL_PLANE))
+    for host in ("cp2", "cp3"):
+        lab.on(host, "systemctl disable --now kube-apiserver kube-controller-manager kube-scheduler etcd")
+    lab.members(["cp1"])
+    lab.play("restore", restore_from=str(source), restore_confirmed=True, restore_verify="none")
+    assert lost(before, lab.uids()) == {}
+
+    lab.members(list(CONTROL_PLANE))
+    source = lab.backup("cp1", tmp_path)
+    lab.play("restore", restore_from=str(source), restore_confirmed=True, restore_verify="quick")
+    assert lost(before, lab.uids()) == {}
+    assert eventually(lambda: "NotReady" not in lab.kubectl("get", "nodes"), 60)

@@ -1,0 +1,46 @@
+"""What is said before anybody agrees."""
+
+from __future__ import annotations
+
+import datetime
+
+from tests.unit.restore import made
+
+from kubeproof.restore.losses import LEAST_BUMP, Changes, bump, told
+
+NOW = datetime.datetime(2026, 11, 21, 20, 0, 3, tzinfo=datetime.UTC)
+
+
+def test_what_was_made_and_what_was_changed() -> None:
+    keys = [
+        {"key": "/registry/pods/default/new", "created": 1100},
+        {"key": "/registry/pods/default/old", "created": 900},
+        {"key": "/registry/apps.example.org/widgets/default/one", "created": 1101},
+        {"key": "/registry/leases/kube-node-lease/w1", "created": 100},
+        {"key": "/registry/events/default/event", "created": 1150},
+        {"key": "compact_rev_key", "created": 2},
+    ]
+    assert Changes.of(keys, 1000) == Changes({"pods": 1, "widgets": 1}, 1)
+
+
+def test_the_whole_of_it() -> None:
+    looks = [made.look("cp1"), made.look("cp2"), made.look("cp3", live={})]
+    text = told(made.manifest(), looks, Changes({"pods": 3}, 4), where="cp1:NAME", now=NOW, kept="as /kept")
+    assert "Restore of the cluster example on cp1, cp2, cp3" in text
+    assert "cp1:NAME: 2026-11-21 17:45:03 UTC, 2 h 15 min ago; revision 1,000, 300 keys" in text
+    assert "etcd answers on cp1, cp2 (with a majority), revision 1,200; etcd does not answer on cp3" in text
+    assert "3 objects that were made since will be gone (pods 3), 4 that were changed since go back" in text
+
+
+def test_nobody_answers() -> None:
+    looks = [made.look("cp1", live={}), made.look("cp2", there=False, live={})]
+    text = told(made.manifest(quorum=False), looks, None, where="x", now=NOW, kept="as /kept")
+    assert "etcd does not answer on cp1, and has data there; nothing on cp2" in text
+    assert "which can't be counted: etcd does not answer" in text
+    assert "taken from a member without a majority" in text
+
+
+def test_revisions_are_raised_above_all_that_can_have_been_seen() -> None:
+    assert bump(made.manifest(), [made.look("cp1", live={})]) == LEAST_BUMP
+    ahead = made.live("cp1", revision=1000 + 3 * LEAST_BUMP)
+    assert bump(made.manifest(), [made.look("cp1", live=ahead)]) > 3 * LEAST_BUMP
