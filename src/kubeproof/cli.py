@@ -20,7 +20,6 @@ _COMMANDS = {
     "backup": "kubeproof.commands.backup",
     "kubectl": "kubeproof.commands.kubectl",
     "ssh": "kubeproof.commands.ssh",
-    "backup": "kubeproof.commands.backup",
     "components": "kubeproof.components.cli",
     "report": "kubeproof.commands.report",
     "hosts": "kubeproof.hosts.cli",

@@ -1,14 +1,9 @@
-<<<<<<< HEAD
 """``kubeproof backup``: the backups of a cluster's etcd, and one more now."""
-=======
-"""``kubeproof backup``: what is done with backups of etcd."""
->>>>>>> 1117d31 (Restore: the whole cluster from a backup, or one etcd member replaced)
 
 from __future__ import annotations
 
 import argparse
 import json
-<<<<<<< HEAD
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kubeproof import inventory, ui
+from kubeproof.commands import restore
 from kubeproof.commands.common import FAILED, SubParsers, add_inventory, ssh_command
 from kubeproof.errors import KubeproofError
 from kubeproof.inventory import Host, Inventory
@@ -26,22 +22,17 @@ from kubeproof.process import Result, attempt
 # A backup, or a drill, of a large etcd on a slow disk.
 _LONGEST_SECONDS = 7200.0
 _ASK_SECONDS = 120.0
-=======
-
-from kubeproof import inventory, locking, playbook
-from kubeproof.commands.common import FAILED, SubParsers, add_inventory
->>>>>>> 1117d31 (Restore: the whole cluster from a backup, or one etcd member replaced)
 
 
 def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
     """Add the command to kubeproof's."""
-<<<<<<< HEAD
     parser = subparsers.add_parser(
         "backup",
-        help="the backups of etcd: list, now, drill, status",
-        description="Lists the backups of etcd on its hosts, makes one, proves one, or says how the schedule is kept.",
+        help="the backups of etcd: list, now, drill, status, restore",
+        description="Lists the backups of etcd on its hosts, makes one, proves one, says how the schedule is kept, or "
+        "brings the cluster back from one.",
     )
-    parts = parser.add_subparsers(title="what", metavar="list|now|drill|status", required=True)
+    parts = parser.add_subparsers(title="what", metavar="list|now|drill|status|restore", required=True)
 
     one = parts.add_parser("list", help="all backups on all hosts, newest first")
     one.add_argument("--read", action="store_true", help="read each of them whole, which finds every flipped bit")
@@ -60,6 +51,8 @@ def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
     one = parts.add_parser("status", help="what failed or is overdue; exits with 1 if anything is")
     add_inventory(one)
     one.set_defaults(run=_status)
+
+    restore.add_parser(parts)
 
 
 @dataclass(frozen=True)
@@ -236,35 +229,3 @@ def _said(result: Result) -> str:
         return "there is no kubeproof-backup: playbooks/cluster.yml puts it there, unless backup_enabled is false"
     lines = (result.stderr.strip() or result.stdout.strip()).splitlines()
     return lines[-1] if lines else f"it ended with {result.returncode}, and said nothing"
-=======
-    parser = subparsers.add_parser("backup", help="backups of etcd: bring one back")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    _add_restore(commands)
-
-
-def _add_restore(commands: SubParsers[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser(
-        "restore",
-        help="bring the cluster's state back",
-        description="Says what will be lost, asks, and restores (playbooks/restore.yml). Run it again if it was "
-        "interrupted.",
-    )
-    add_inventory(parser)
-    parser.add_argument(
-        "source",
-        nargs="?",
-        default="latest",
-        help="latest (default), HOST:NAME, a directory, TARGET/NAME, or member:HOST, whose data is all that is left",
-    )
-    parser.add_argument("--yes", action="store_true", help="do not ask")
-    parser.set_defaults(run=restore)
-
-
-def restore(arguments: argparse.Namespace) -> int:
-    """Restore the cluster."""
-    cluster = inventory.load(arguments.inventory)
-    settings = {"restore_from": arguments.source, "restore_confirmed": arguments.yes}
-    with locking.locked(cluster.state / ".lock"):
-        ended = playbook.run("restore", cluster.path, cluster.state, ["--extra-vars", json.dumps(settings)])
-    return 0 if ended.ok else FAILED
->>>>>>> 1117d31 (Restore: the whole cluster from a backup, or one etcd member replaced)
