@@ -219,7 +219,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             kept=f"the old data, on each host that has any, as {fact['kept']}",
         )
         self._display.display(f"\n{told}")
-        return {"question": f"{told}\nGo on? Answer with the cluster's name, {self._argument('cluster')}"}
+        return {"question": f"Go on? Answer with the cluster's name, {self._argument('cluster')}"}
 
     def _begin(self) -> dict[str, Any]:
         fact = self._fact

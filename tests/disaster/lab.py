@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import datetime
-import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -16,20 +15,14 @@ from typing import Any
 import yaml
 
 from kubeproof import inventory, paths, playbook
-from kubeproof.backup.agent.manifest import File, Manifest
+from kubeproof.backup import keys
 from kubeproof.commands import kubectl
 from kubeproof.commands.common import environment, ssh_command, tool
 from kubeproof.hosts import lifecycle, podman
 from kubeproof.hosts.plan import plan
 from kubeproof.inventory import Inventory
 from kubeproof.process import run
-from kubeproof.restore.checking import authority_of
 
-_ETCD = "/etc/etcd/pki"
-_ETCDCTL = (
-    f"etcdctl --cacert {_ETCD}/ca.crt --cert {_ETCD}/operator.crt --key {_ETCD}/operator.key"
-    " --endpoints https://127.0.0.1:2379 "
-)
 _UNITS = "etcd kube-apiserver kube-controller-manager kube-scheduler kubelet containerd"
 # Written anew all the time, by whoever runs.
 _FLEETING = ("Event", "Lease")
@@ -155,37 +148,23 @@ class Lab:
         return {_name(item): item["metadata"]["uid"] for item in found if item["kind"] not in _FLEETING}
 
     def backup(self, host: str, directory: Path) -> Path:
-        """A backup in the form that docs/backups.md describes, made by hand."""
-        begun = datetime.datetime.now(tz=datetime.UTC)
-        name = f"{begun:%Y%m%dT%H%M%SZ}-{host}"
-        self.on(host, f"rm -rf /root/backup; mkdir /root/backup; {_ETCDCTL} snapshot save /root/backup/snapshot.db")
-        status = json.loads(self.on(host, "etcdutl snapshot status --write-out json /root/backup/snapshot.db"))
-        member = json.loads(self.on(host, f"{_ETCDCTL} --write-out json endpoint status"))[0]["Status"]
-        content = self.on(host, "cat /root/backup/snapshot.db; rm -rf /root/backup")
-        manifest = Manifest(
-            name=name,
-            cluster="kubeproof",
-            authority=authority_of(self.inventory.state),
-            cluster_id=f"{member['header']['cluster_id']:x}",
-            member=host,
-            member_id=f"{member['header']['member_id']:x}",
-            trigger="hand",
-            begun=f"{begun:%Y-%m-%dT%H:%M:%SZ}",
-            finished=f"{datetime.datetime.now(tz=datetime.UTC):%Y-%m-%dT%H:%M:%SZ}",
-            seconds=1.0,
-            revision=status["revision"],
-            hash=status["hash"],
-            keys=status["totalKey"],
-            size=status["totalSize"],
-            quorum=True,
-            versions={"etcd": member["version"], "storage": status["version"]},
-            files={"snapshot.db": File(len(content), hashlib.sha256(content).hexdigest())},
-        )
-        path = directory / name
-        path.mkdir(parents=True)
-        (path / "snapshot.db").write_bytes(content)
-        (path / "manifest.json").write_bytes(manifest.render())
-        return path
+        """A backup that a host makes now, kept elsewhere."""
+        self.on(host, "kubeproof-backup save --trigger hand")
+        name = self.on(host, "ls -1 /var/backups/etcd").decode().split()[-1]
+        directory.mkdir(parents=True, exist_ok=True)
+        packed = self.on(host, f"tar -C /var/backups/etcd -cf - {name}")
+        subprocess.run(["tar", "-C", str(directory), "--no-same-owner", "-xf", "-"], input=packed, check=True)
+        return directory / name
+
+    def forget_keys(self, elsewhere: Path) -> Path:
+        """Lose the cluster's keys on the controller; returns where the one that opens the backup's is kept."""
+        state = self.inventory.state
+        identity = elsewhere / keys.IDENTITY
+        shutil.move(state / keys.IDENTITY, identity)
+        shutil.rmtree(state / "pki")
+        shutil.rmtree(state / "backup-keys")
+        (state / "admin.kubeconfig").unlink()
+        return identity
 
 
 def _name(item: dict[str, Any]) -> str:

@@ -78,15 +78,17 @@ def test_what_can_not_be_restored_is_refused_before_anything_is_stopped(lab: Lab
     assert lab.processes(CONTROL_PLANE) == processes
 
 
-def test_the_control_plane_is_lost(lab: Lab, tmp_path: Path) -> None:
+def test_the_control_plane_is_lost_and_the_keys_with_it(lab: Lab, tmp_path: Path) -> None:
     before, containers = lab.uids(), lab.containers()
     source = lab.backup("cp2", tmp_path)
     subnet = str(lab.inventory.hosts["cp1"].variables["ansible_host"]).rsplit(".", 1)[0]
     addresses = {"cp1": f"{subnet}.31", "cp2": f"{subnet}.32"}
 
+    identity = lab.forget_keys(tmp_path)
     lab.lose(CONTROL_PLANE, addresses)
     began = time.monotonic()
-    lab.play("restore", restore_from=str(source), restore_confirmed=True, restore_verify="none")
+    given = {"restore_from": str(source), "restore_identity": str(identity), "restore_confirmed": True}
+    lab.play("restore", **given, restore_verify="none")
     print(f"recovered in {time.monotonic() - began:.0f} s from fresh hosts")
 
     assert lost(before, lab.uids()) == {}

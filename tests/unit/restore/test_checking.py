@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import datetime
+import hashlib
 import random
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.unit.restore import made
 
+from kubeproof import pki
+from kubeproof.backup import keys
+from kubeproof.backup.agent import manifest
 from kubeproof.errors import KubeproofError
 from kubeproof.restore import checking
 
@@ -78,3 +85,47 @@ def test_members_that_the_inventory_does_not_know() -> None:
 def test_hosts_of_any_kind_are_fine() -> None:
     looks = [made.look("cp1"), made.look("cp2", live={}, active=False), made.look("cp3", there=False, live={})]
     assert checking.refusals(made.manifest(), looks, "3.6.1") == []
+
+
+def with_keys(tmp_path: Path) -> tuple[Path, Path]:
+    """A controller's state with keys, and a backup of its cluster that has them encrypted for its own identity."""
+    state = tmp_path / "state"
+    pki.ensure_authorities(state / "pki", "example", datetime.timedelta(days=1))
+    bundle = keys.ensure(state, "encrypted", [])
+    assert bundle is not None
+    path = made.backup(tmp_path / "backups", authority=checking.authority_of(state))
+    told = manifest.read(path)
+    file = manifest.File(len(bundle.content), hashlib.sha256(bundle.content).hexdigest())
+    (path / bundle.name).write_bytes(bundle.content)
+    (path / "manifest.json").write_bytes(replace(told, files={**told.files, bundle.name: file}).render())
+    return state, path
+
+
+def test_keys_that_the_controller_has_lost_come_from_the_backup(tmp_path: Path) -> None:
+    state, path = with_keys(tmp_path)
+    identity = state / keys.IDENTITY
+    before = {file.name: file.read_bytes() for file in (state / "pki").iterdir() if not file.name.startswith(".")}
+    assert checking.keys_for(state, path, identity) == []
+
+    shutil.rmtree(state / "pki")
+    assert sorted(checking.keys_for(state, path, identity)) == sorted(before)
+    assert {name: (state / "pki" / name).read_bytes() for name in before} == before
+
+
+def test_keys_are_missed_in_words(tmp_path: Path) -> None:
+    state, path = with_keys(tmp_path)
+    shutil.rmtree(state / "pki")
+    with pytest.raises(KubeproofError, match="cannot be read"):
+        checking.keys_for(state, path, tmp_path / "no-identity.txt")
+    with pytest.raises(KubeproofError, match=r"lacks keys of the cluster, and .* has none"):
+        checking.keys_for(state, made.backup(tmp_path / "without"), state / keys.IDENTITY)
+
+
+def test_keys_of_another_cluster_than_the_snapshot(tmp_path: Path) -> None:
+    state, path = with_keys(tmp_path)
+    told = manifest.read(path)
+    (path / "manifest.json").write_bytes(replace(told, authority="b" * 64).render())
+    shutil.rmtree(state / "pki")
+    with pytest.raises(KubeproofError, match="another cluster's than its snapshot"):
+        checking.keys_for(state, path, state / keys.IDENTITY)
+    assert not (state / "pki").exists()
