@@ -3,6 +3,8 @@
 Takes the arguments of the module of the same name, and ``rolling``: ``hosts`` (those who share the duty), ``at_once``
 (how many of them may be away, a number or a share like ``25%``; default 1), ``gate`` (what must be healthy before one
 goes), ``last`` (of whom this check holds lets the others go first, where it can see that they have to).
+``form`` is ``services`` (default) or ``static-pods``; for the latter ``pod`` says what the pod runs, see
+``kubeproof.static_pods.Program``. A task may give it in both forms.
 All hosts are looked at, and stopped units started, side by side; only running ones that have to be restarted wait for
 their turn. When one does not come back, those after it are left running as they are.
 
@@ -18,6 +20,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
 
+from kubeproof import static_pods
 from kubeproof.errors import KubeproofError
 from kubeproof.rolling import Rolling, Turns, this_run
 
@@ -33,6 +36,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         variables = task_vars or {}
         arguments = dict(self._task.args)
         try:
+            arguments = _in_form(arguments, variables)
             rolling = Rolling.parse(arguments.pop("rolling", {"hosts": ()}))
             in_turns = rolling.needed and self._value("{{ cluster_rolling | bool }}")
             result.update(self._module({**arguments, "restart": not in_turns, "last": rolling.last}, variables))
@@ -63,3 +67,16 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             module_name="component_service", module_args=arguments, task_vars=variables
         )
         return answer
+
+
+def _in_form(arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+    """The module's arguments: with the manifest of a static pod if the component is to be one, and else without."""
+    form, pod = arguments.pop("form", "services"), arguments.pop("pod", None)
+    if form not in static_pods.FORMS:
+        raise KubeproofError(f"form is one of {', '.join(static_pods.FORMS)}, not {form!r}")
+    if form == "services" or arguments.get("state") == "absent":
+        return arguments
+    program = static_pods.Program.parse(pod or {})
+    url, timeout = arguments["health"]["url"], int(arguments["timeout"])
+    components = variables["ansible_facts"]["kubeproof_components"]
+    return {**arguments, "pod": static_pods.manifest(arguments["unit"], program, url, timeout, components)}

@@ -5,7 +5,7 @@ through the standard input of a command rather than through SFTP: they arrive un
 that they are for, where SFTP would leave them to be copied out of the home of whoever logs in.
 
 ``state_directory`` is where ``fetch_components`` left its lock, ``versions`` as there, ``directories`` where binaries
-go on the host, ``{bin: PATH, cni: PATH}``.
+go on the host, ``{bin: PATH, cni: PATH}``, ``pods`` the components that run as pods.
 ``backup_targets`` as the inventory has them: etcd's hosts get what they take.
 
 Sets the fact ``kubeproof_components``: ``versions`` and ``images`` (reference) by name, ``binaries``
@@ -37,7 +37,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     _supports_check_mode = True
     _supports_async = False
-    _VALID_ARGS = frozenset(("state_directory", "directories", "versions", "backup_targets"))
+    _VALID_ARGS = frozenset(("state_directory", "directories", "versions", "backup_targets", "pods"))
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
@@ -71,7 +71,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         groups = list(variables["group_names"])
         if "etcd" in groups:
             groups += selection.uses(arguments.get("backup_targets") or ())
-        return distribution.plan(pinned, lock, groups, report["arch"], arguments["directories"])
+        pods = arguments.get("pods") or ()
+        return distribution.plan(pinned, lock, groups, report["arch"], arguments["directories"], pods)
 
     def _install(
         self, wanted: distribution.Distribution, answer: dict[str, Any], variables: dict[str, Any]

@@ -2,8 +2,8 @@
 
 ``source`` (auto, release, mirror or go), ``mirror`` (base URL), ``registry`` (mirror of image registries),
 ``versions`` (by component), ``state_directory`` (where the lock goes), ``architectures`` (empty: those of the hosts, as
-their reports say), ``backup_targets`` (what they
-take is needed, too). Returns ``source``, ``reason`` (why that source) and ``components``, a list of
+their reports say), ``backup_targets`` (what they take is needed, too), ``pods`` (components that run as pods, and need
+an image of their own). Returns ``source``, ``reason`` (why that source) and ``components``, a list of
 ``{name, version, arch, origin, verified, fresh}``.
 
 In check mode nothing is fetched, and only said whether something would be.
@@ -37,7 +37,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     _supports_async = False
     _requires_connection = False
     _VALID_ARGS = frozenset(
-        ("source", "mirror", "registry", "versions", "state_directory", "architectures", "backup_targets")
+        ("source", "mirror", "registry", "versions", "state_directory", "architectures", "backup_targets", "pods")
     )
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -71,6 +71,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 *(name for name in pins.GROUPS if variables["groups"].get(name)),
                 *selection.uses(arguments.get("backup_targets") or ()),
             ),
+            pods=tuple(str(name) for name in arguments.get("pods") or ()),
         )
 
 

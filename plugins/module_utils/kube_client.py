@@ -53,6 +53,10 @@ class Client:
         """Change parts of an object (https://www.rfc-editor.org/rfc/rfc7386); returns the object."""
         return self._request("PATCH", path + ("?dryRun=All" if dry_run else ""), change, "application/merge-patch+json")
 
+    def delete(self, path: str, dry_run: bool) -> None:
+        """Delete an object, and what it owns."""
+        self._request("DELETE", path + "?propagationPolicy=Background" + ("&dryRun=All" if dry_run else ""))
+
     def path(self, document: Dict[str, Any]) -> str:
         """Where an object lives: found out from the server's discovery, so that it works for any kind."""
         group = document["apiVersion"]

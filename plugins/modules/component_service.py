@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Run a component's systemd unit with what is on disk now, and wait until it is healthy.
+"""Run a component, as a systemd unit or a static pod, with what is on disk now, and wait until it is healthy.
 
 Standard library only; Python 3.8 and newer.
 """
@@ -19,6 +19,7 @@ import urllib.request
 from typing import Any, Dict, List, Optional, Sequence
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.static_pod import PodError, StaticPod
 
 DOCUMENTATION = r"""
 module: component_service
@@ -27,6 +28,8 @@ description:
   - Keeps, per unit, a digest of every input that the running process was started with, in
     C(/var/lib/kubeproof/units). A unit is restarted when an input differs from that, and never otherwise. So a run that
     was killed between writing a file and restarting is made good by the next one.
+  - With O(pod) the component runs as a static pod instead. Its manifest holds the digest of the inputs, so that other
+    inputs make it another pod. Whichever form the component had before is ended first, in the same turn.
   - Called through the action plugin of the same name, which knows O(rolling) and restarts hosts in turn.
   - Fails with the unit's last log lines if it does not become healthy in time.
 options:
@@ -59,10 +62,15 @@ options:
     description: Whether a running process may be restarted. If not, RV(restart_needed) says why it would have to be.
     type: bool
     default: true
+  pod:
+    description:
+      - The manifest of the static pod that the component is to run as, with names for C(runAsUser) and C(runAsGroup).
+        Without it, it runs as the unit.
+    type: dict
   state:
     description:
-      - V(absent) stops the unit, and removes it and what is known of it. Its files are for others to remove, and the
-        manifest goes on naming it.
+      - V(absent) stops the unit or static pod, and removes it and what is known of it. Its files are for others to
+        remove, and the manifest goes on naming it.
     type: str
     choices: [running, absent]
     default: running
@@ -97,6 +105,7 @@ UNITS = "/etc/systemd/system/"
 LARGE = 1 << 20
 LOG_LINES = 15
 MANY_CRASHES = 5
+ENABLED = ("enabled", "static")
 POLL_SECONDS = 0.1
 PROPERTIES = (
     "LoadState,ActiveState,SubState,UnitFileState,FragmentPath,NeedDaemonReload,InvocationID,MainPID,NRestarts,"
@@ -315,11 +324,13 @@ def require_remembered(unit: str) -> None:
 
 
 class Plan:
-    """What has to be done to a unit, and why."""
+    """What has to be done to a unit, and why. ``instead``: something else runs for it still, which has to end."""
 
-    def __init__(self, state: Dict[str, str], restart: str, reload: str, may_restart: bool) -> None:
-        runs = state["ActiveState"] == "active"
-        self.enable = state["UnitFileState"] not in ("enabled", "static")
+    def __init__(
+        self, state: Dict[str, str], restart: str, reload: str, may_restart: bool, instead: bool = False
+    ) -> None:
+        runs = state["ActiveState"] == "active" or instead
+        self.enable = state["UnitFileState"] not in ENABLED
         # Left to its turn. Its health is asked for then; it may be what the restart is for.
         self.put_off = restart if runs and not may_restart else ""
         self.restart = "" if self.put_off else restart
@@ -344,6 +355,9 @@ class Plan:
         if self.enable:
             # Without the reload that enable does by default: the start needs none, and it is slow.
             systemd.call("enable", "--no-reload", "--quiet", systemd.unit)
+            # systemd keeps a unit in memory as it was if another one that is loaded names it.
+            if systemd.show()["UnitFileState"] not in ENABLED:
+                systemd.call("daemon-reload")
         if self.restart:
             if state["ActiveState"] == "failed":
                 systemd.call("reset-failed", systemd.unit)
@@ -355,16 +369,18 @@ class Plan:
 def converge(module: AnsibleModule) -> Dict[str, Any]:
     """Bring the unit to what is on disk; returns the module's result."""
     unit, timeout = module.params["unit"], module.params["timeout"]
-    systemd = Systemd(unit)
+    systemd, pod = Systemd(unit), StaticPod(unit)
     state = systemd.show()
     record = Record(unit)
     inputs = fingerprints([UNITS + unit, *module.params["inputs"]])
+    was_pod = pod.text() is not None
     reloads = fingerprints(module.params["reload_inputs"])
     plan = Plan(
         state,
-        restart=reason_to_restart(state, record.data, inputs),
+        restart="it was a static pod" if was_pod else reason_to_restart(state, record.data, inputs),
         reload=", ".join(changed_inputs(record.data.get("reload_inputs", {}), reloads)),
         may_restart=module.params["restart"] or module.check_mode,
+        instead=was_pod,
     )
     result = {"changed": bool(plan.told()), "done": plan.told(), "unit": unit, "restart_needed": plan.put_off}
     if module.check_mode:
@@ -372,6 +388,8 @@ def converge(module: AnsibleModule) -> Dict[str, Any]:
     require_remembered(unit)
     if plan.interrupts:
         wait_for_gate(unit, module.params["gate"], timeout)
+    if was_pod and not plan.put_off:
+        pod.withdraw(timeout)
     # What a timer starts has to be looked at too: nothing else would make systemd read it again.
     others = [path[len(UNITS) :] for path in module.params["inputs"] if path.startswith(UNITS)]
     plan.carry_out(systemd, state, others if plan.restart else ())
@@ -386,19 +404,105 @@ def converge(module: AnsibleModule) -> Dict[str, Any]:
     return result
 
 
+class PodPlan:
+    """What has to be done so that a component runs as a static pod, and why."""
+
+    def __init__(self, module: AnsibleModule, systemd: Systemd, pod: StaticPod, record: Record) -> None:
+        self.service = systemd.show()["ActiveState"] not in ("inactive", "failed")
+        # A unit that is not running may be about to: it must not come back at the next boot.
+        self.unit = self.service or os.path.exists(UNITS + systemd.unit)
+        self.inputs = fingerprints(module.params["inputs"])
+        digest = hashlib.sha256(json.dumps(self.inputs, sort_keys=True).encode()).hexdigest()
+        self.text = pod.wanted(module.params["pod"], digest, module.check_mode)
+        reason = self._reason(pod.text(), record.data.get("inputs", {}))
+        self.interrupts = bool(reason) and (self.service or bool(pod.processes(pod.uid())))
+        self.put_off = reason if self.interrupts and not (module.params["restart"] or module.check_mode) else ""
+        self.reason = "" if self.put_off else reason
+
+    def _reason(self, before: Optional[str], inputs: Dict[str, Any]) -> str:
+        if self.unit:
+            return "it was a service"
+        if before is None:
+            return "there was no manifest"
+        if before == self.text:
+            return ""
+        return "changed since its start: " + (", ".join(changed_inputs(inputs, self.inputs)) or "its manifest")
+
+    def told(self) -> List[str]:
+        """The plan for people."""
+        return ["%s: %s" % ("restarted" if self.interrupts else "started", self.reason)] if self.reason else []
+
+
+def converge_pod(module: AnsibleModule) -> Dict[str, Any]:
+    """Bring the static pod to what is on disk; returns the module's result."""
+    unit, timeout = module.params["unit"], module.params["timeout"]
+    systemd, pod, record = Systemd(unit), StaticPod(unit), Record(unit)
+    plan = PodPlan(module, systemd, pod, record)
+    result = {"changed": bool(plan.told()), "done": plan.told(), "unit": unit, "restart_needed": plan.put_off}
+    if module.check_mode:
+        return result
+    if plan.put_off:
+        result["last"] = bool(module.params["last"]) and Health(module.params["last"]).good()
+        return result
+    if plan.interrupts:
+        wait_for_gate(unit, module.params["gate"], timeout)
+    if plan.reason:
+        if plan.unit:
+            remove_unit(systemd)
+        if pod.text() is not None:
+            try:
+                pod.withdraw(timeout)
+            finally:
+                # Whatever the kubelet is at: it must not be left without the manifest.
+                pod.place(plan.text)
+        else:
+            pod.place(plan.text)
+    started = time.monotonic()
+    wait_for_pod(pod, Health(module.params["health"]), timeout)
+    result["waited"] = round(time.monotonic() - started, 2)
+    record.save({"inputs": plan.inputs})
+    return result
+
+
+def wait_for_pod(pod: StaticPod, health: Health, timeout: float) -> None:
+    """Poll until the pod of the manifest runs, and is healthy."""
+    uid, deadline = pod.uid(), time.monotonic() + timeout
+    while not (pod.processes(uid) and health.good()):
+        if time.monotonic() > deadline:
+            seen = health.problem if pod.processes(uid) else "no process of it runs"
+            raise ServiceError(
+                "%s is not healthy as a static pod after %d s (%s). Its last lines, or kubelet's about it:\n%s"
+                % (pod.name, timeout, seen, pod.log(uid))
+            )
+        time.sleep(POLL_SECONDS)
+
+
+def remove_unit(systemd: Systemd) -> None:
+    """Stop and remove a unit, and what is known of it."""
+    require_remembered(systemd.unit)
+    systemd.call("disable", "--now", "--quiet", systemd.unit)
+    for path in (UNITS + systemd.unit, Record(systemd.unit).path):
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(path)
+    systemd.call("daemon-reload")
+
+
 def remove(module: AnsibleModule) -> Dict[str, Any]:
-    """See to it that the unit is not there; returns the module's result."""
+    """See to it that neither unit nor static pod is there; returns the module's result."""
     unit = module.params["unit"]
-    systemd = Systemd(unit)
-    there = systemd.show()["LoadState"] != "not-found" or os.path.exists(UNITS + unit)
+    systemd, pod = Systemd(unit), StaticPod(unit)
+    unit_there = systemd.show()["LoadState"] != "not-found" or os.path.exists(UNITS + unit)
+    pod_there = pod.text() is not None
+    there = unit_there or pod_there
     result = {"changed": there, "done": ["removed"] if there else [], "unit": unit, "restart_needed": ""}
-    if there and not module.check_mode:
-        require_remembered(unit)
-        systemd.call("disable", "--now", "--quiet", unit)
-        for path in (UNITS + unit, Record(unit).path):
-            with contextlib.suppress(FileNotFoundError):
-                os.remove(path)
-        systemd.call("daemon-reload")
+    if module.check_mode:
+        return result
+    if unit_there:
+        remove_unit(systemd)
+    if pod_there:
+        pod.withdraw(module.params["timeout"])
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(Record(unit).path)
     return result
 
 
@@ -412,15 +516,17 @@ def main() -> None:
             "health": {"type": "dict", "default": {}},
             "timeout": {"type": "int", "default": 60},
             "restart": {"type": "bool", "default": True},
+            "pod": {"type": "dict"},
             "state": {"type": "str", "choices": ["running", "absent"], "default": "running"},
             "gate": {"type": "list", "elements": "dict", "default": []},
             "last": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
     )
+    act = converge_pod if module.params["pod"] else converge
     try:
-        module.exit_json(**(remove if module.params["state"] == "absent" else converge)(module))
-    except (ServiceError, OSError) as error:
+        module.exit_json(**(remove if module.params["state"] == "absent" else act)(module))
+    except (ServiceError, PodError, OSError) as error:
         module.fail_json(msg=str(error))
 
 

@@ -63,6 +63,7 @@ PROCESSES = {
 }  # fmt: skip
 # Of these the version decides what may be installed next.
 VERSIONED = ("etcd", "kube-apiserver", "kubelet")
+STATIC_PODS = "/etc/kubernetes/manifests"
 # What other installers leave, with the unit of ours that puts things there too. A directory counts if it has anything.
 LEFTOVERS = {
     "/etc/cni/net.d": "kube-pod-network.service",
@@ -343,10 +344,15 @@ def process(machine: Machine, pid: int) -> Report:
 
 
 def unit(cgroups: str) -> str:
-    """The innermost service or scope in a /proc/PID/cgroup: systemd's own hierarchy before the unified one."""
+    """The innermost service or scope in a /proc/PID/cgroup: systemd's own hierarchy before the unified one.
+
+    A pod's process is the kubelet's, who runs it.
+    """
     rows = [line.split(":", 2) for line in cgroups.splitlines() if line.count(":") >= 2]
     paths = [row[2] for row in rows if row[1] == "name=systemd"] or [row[2] for row in rows if row[0] == "0"]
     parts = paths[0].split("/") if paths else []
+    if any(part in ("kubepods", "kubepods.slice") for part in parts):
+        return "kubelet.service"
     return next((part for part in reversed(parts) if part.endswith((".service", ".scope"))), "")
 
 
@@ -365,7 +371,9 @@ def running(machine: Machine) -> List[Report]:
     """Processes that matter to an installer. Those in other PID namespaces are not the host's, but of containers."""
     own = machine.link("/proc/self/ns/pid")
     named = (pid for pid in machine.processes() if machine.word("/proc/%d/comm" % pid) in PROCESSES)
-    return [process(machine, pid) for pid in named if machine.link("/proc/%d/ns/pid" % pid) == own]
+    # Looked at before its namespace: of one that has ended meanwhile only half would be known.
+    looked_at = [process(machine, pid) for pid in named]
+    return [each for each in looked_at if machine.link("/proc/%(pid)d/ns/pid" % each) == own]
 
 
 def cgroup(machine: Machine) -> Report:
@@ -486,8 +494,14 @@ def manifest(machine: Machine) -> List[Dict[str, Any]]:
 
 
 def installed(entries: List[Dict[str, Any]]) -> Report:
-    """What there is of kubeproof's; ``manifest`` is false on a host that is new to it."""
-    return {"manifest": bool(entries), "units": sorted(entry["name"] for entry in entries if entry["kind"] == "unit")}
+    """What there is of kubeproof's; ``manifest`` is false on a host that is new to it.
+
+    Static pods are among the units, under the name that they have as services.
+    """
+    units = {entry["name"] for entry in entries if entry["kind"] == "unit"}
+    files = [os.path.split(entry["path"]) for entry in entries if entry["kind"] == "file"]
+    pods = {os.path.splitext(name)[0] + ".service" for directory, name in files if directory == STATIC_PODS}
+    return {"manifest": bool(entries), "units": sorted(units | pods)}
 
 
 def leftovers(machine: Machine, entries: List[Dict[str, Any]]) -> List[str]:

@@ -36,6 +36,18 @@ options:
     type: list
     elements: dict
     required: true
+  absent:
+    description: Objects that must not be there; C(apiVersion), C(kind) and C(metadata) are enough.
+    type: list
+    elements: dict
+    default: []
+  prune:
+    description:
+      - Paths of collections, with a selector by label; what they list and O(objects) does not have is deleted. For
+        objects whose names follow from settings.
+    type: list
+    elements: str
+    default: []
 author: [The kubeproof authors]
 """
 
@@ -73,10 +85,40 @@ def same(before: Dict[str, Any], after: Dict[str, Any]) -> bool:
     return essence(before) == essence(after)
 
 
+def unwanted(client: Client, params: Dict[str, Any]) -> Dict[str, str]:
+    """What has to be deleted: titles by path."""
+    found = {client.path(document): title(document) for document in params["absent"]}
+    wanted = {client.path(document) for document in params["objects"]}
+    for collection in params["prune"]:
+        listed = client.get(collection)
+        for item in listed["items"]:
+            kind = listed["kind"][: -len("List")]
+            path = "%s/%s" % (collection.partition("?")[0], item["metadata"]["name"])
+            found[path] = title({"kind": kind, "metadata": item["metadata"]})
+    return {path: what for path, what in found.items() if path not in wanted}
+
+
+def remove(client: Client, path: str, dry_run: bool) -> bool:
+    """Delete an object if it is there; returns whether it was."""
+    try:
+        client.get(path)
+        client.delete(path, dry_run)
+    except ApiError as error:
+        if error.code != 404:
+            raise
+        return False
+    return True
+
+
 def main() -> None:
     """Ansible's entry."""
     module = AnsibleModule(
-        argument_spec={**ARGUMENTS, "objects": {"type": "list", "elements": "dict", "required": True}},
+        argument_spec={
+            **ARGUMENTS,
+            "objects": {"type": "list", "elements": "dict", "required": True},
+            "absent": {"type": "list", "elements": "dict", "default": []},
+            "prune": {"type": "list", "elements": "str", "default": []},
+        },
         supports_check_mode=True,
     )
     changes: List[Dict[str, str]] = []
@@ -86,6 +128,9 @@ def main() -> None:
             what = apply(client, document, module.check_mode)
             if what:
                 changes.append({"path": title(document), "what": what})
+        for path, name in unwanted(client, module.params).items():
+            if remove(client, path, module.check_mode):
+                changes.append({"path": name, "what": "removed"})
     except (ApiError, OSError) as error:
         module.fail_json(msg=str(error), changes=changes)
     module.exit_json(changed=bool(changes), changes=changes)

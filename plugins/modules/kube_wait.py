@@ -68,6 +68,9 @@ def field(document: Dict[str, Any], dotted: str) -> Any:
 
 def judge(document: Dict[str, Any], wanted: Dict[str, Any]) -> Tuple[bool, Any]:
     """Whether an object is as wanted, and what was seen."""
+    observed = document.get("status", {}).get("observedGeneration")
+    if observed is not None and observed < document["metadata"]["generation"]:
+        return False, "its controller has not seen its last change yet"
     if wanted.get("condition"):
         seen = condition(document, wanted["condition"])
         return seen.get("status") == "True", seen.get("message") or seen.get("reason") or "not reported yet"

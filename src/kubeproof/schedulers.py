@@ -38,6 +38,11 @@ def units(names: Iterable[str]) -> list[str]:
     return [name for name in names if name == "kube-scheduler.service" or name.startswith("kube-scheduler-")]
 
 
+def directory(unit: str) -> str:
+    """Where a scheduler of this unit has its configuration."""
+    return "/etc/kubernetes/" + unit.removeprefix("kube-").removesuffix(".service")
+
+
 def _instance(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     suffix = [] if name == DEFAULT else [name]
     return {

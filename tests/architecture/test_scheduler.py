@@ -364,6 +364,33 @@ def named(api: Api, setting: Setting) -> list[Object]:
     return [api.create(setting.pod(f"named-{number}", pause, schedulerName=_SECOND)) for number in range(2)]
 
 
+@early
+def assigned(lab: Cluster, api: Api, setting: Setting) -> dict[str, Object]:
+    """A pod for each further scheduler that the cluster has."""
+    pause = [setting.container("pause", ["pause"])]
+    return {
+        name: api.create(setting.pod(f"assigned-{name}", pause, schedulerName=name))
+        for name in lab.settings["scheduler_more"]
+    }
+
+
+@pytest.mark.claim("sched-multiple")
+def test_each_configured_scheduler_binds_what_names_it(
+    lab: Cluster, api: Api, setting: Setting, assigned: dict[str, Object], evidence: Evidence
+) -> None:
+    for scheduler, pod in assigned.items():
+        placed = _observe(api, pod, _is_bound, f"a pod that names the scheduler {scheduler} is bound")
+        who = _binders(lab, setting.namespace, [objects.name(pod)])[objects.name(pod)]
+        evidence[f"{objects.name(pod)}, which names {scheduler}"] = {**_placement([placed]), "bound by": who}
+        expected = f"{_SCHEDULER}:{scheduler}"
+        assert who == [expected], f"{objects.name(pod)} names {scheduler}, and was bound by {who}, not by {expected}"
+    evidence.headline = (
+        f"{len(assigned)} pods, each bound by the scheduler that it names"
+        if assigned
+        else "no further schedulers are configured"
+    )
+
+
 @pytest.mark.claim("sched-multiple")
 def test_each_scheduler_binds_its_own_pods_only(
     lab: Cluster, api: Api, work: Workspace, setting: Setting, named: list[Object], evidence: Evidence

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from kubeproof.verify import forms
 from kubeproof.verify.cluster import Cluster
 from kubeproof.verify.disruption import undone
 from kubeproof.verify.objects import name
@@ -18,14 +19,15 @@ from kubeproof.verify.tampering import admission, meddling, verifications_pods
 )
 def hanging_proxy(lab: Cluster) -> Iterator[None]:
     host = lab.nodes[0].host
+    proxy = forms.component(host, "kube-proxy")
 
     def freeze() -> bool:
         if not any(name(pod).startswith("new-") for pod in verifications_pods(lab.api)):
             return False
-        host.run("systemctl kill --signal=SIGSTOP kube-proxy")
+        host.run("sh -c %s", proxy.signal("STOP"))
         return True
 
-    with undone(host, "systemctl kill --signal=SIGCONT kube-proxy"), meddling(freeze):
+    with undone(host, proxy.signal("CONT")), meddling(freeze):
         yield
 
 

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 
 import yaml
 
-from kubeproof.verify.cluster import Cluster
+from kubeproof.verify.cluster import Cluster, NotObservable
 from kubeproof.verify.objects import name
 from kubeproof.verify.sabotage import saboteur
 from kubeproof.verify.tampering import changed_file, everywhere, meddling, stopped, verifications_pods
@@ -147,6 +147,21 @@ def scheduler_that_packs(lab: Cluster) -> Iterator[None]:
 )
 def scheduler_with_two_names(lab: Cluster) -> Iterator[None]:
     with _configured(lab, _TWO_NAMES):
+        yield
+
+
+@saboteur(
+    "sched-multiple",
+    breaks="The default scheduler answers to the name of another one, which is stopped",
+    says="was bound by .*system:kube-scheduler'.*, not by system:kube-scheduler:",
+)
+def scheduler_in_anothers_name(lab: Cluster) -> Iterator[None]:
+    if not lab.settings["scheduler_more"]:
+        raise NotObservable("it takes a further scheduler")
+    other = min(lab.settings["scheduler_more"])
+    names = yaml.safe_dump({"profiles": [{"schedulerName": "default-scheduler"}, {"schedulerName": other}]})
+    stopped_other = everywhere(lab.control_plane, lambda host: stopped(host, f"kube-scheduler-{other}"))
+    with stopped_other, _configured(lab, names):
         yield
 
 

@@ -39,8 +39,17 @@ class Distribution:
     facts: Mapping[str, Any]
 
 
-def plan(pins: Pins, lock: Lock, groups: Collection[str], arch: str, directories: Mapping[str, str]) -> Distribution:
+def plan(
+    pins: Pins,
+    lock: Lock,
+    groups: Collection[str],
+    arch: str,
+    directories: Mapping[str, str],
+    pods: Collection[str] = (),
+) -> Distribution:
     """What a host of ``groups`` and ``arch`` must have. ``directories``: where ``bin`` and ``cni`` are on hosts.
+
+    ``pods``: the components that run as pods.
 
     Everything is taken from the lock, so that all hosts get the same. Raises KubeproofError if it does not have it.
     """
@@ -60,7 +69,7 @@ def plan(pins: Pins, lock: Lock, groups: Collection[str], arch: str, directories
             files.append(HostFile(path, record["sha256"], record["size"], "0755"))
     references: dict[str, str] = {}
     archives: list[dict[str, str]] = []
-    for image in selection.images(pins, groups):
+    for image in selection.images(pins, groups, pods):
         entry = _locked(lock.image(arch, image.name), f"the image {image.name}", image.version, arch)
         versions.setdefault(image.name, entry["version"])
         references[image.name] = entry["reference"]

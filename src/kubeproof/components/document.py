@@ -27,6 +27,10 @@ class Section:
         self._value: Mapping[str, Any] = value
         self._read: set[str] = set()
 
+    def has(self, key: str) -> bool:
+        """Whether the key is there."""
+        return key in self._value
+
     def text(self, key: str, default: str | None = None) -> str:
         """A text; numbers are refused, since YAML reads a version like ``1.10`` as 1.1."""
         value = self._get(key, default)

@@ -26,6 +26,7 @@ _PARALLEL_DOWNLOADS = 6
 class Request:
     """What to fetch: the role's ``component_…`` variables, and ``groups``, the inventory groups that have hosts.
 
+    ``pods`` names the components that run as pods, for which images are made of their binaries.
     ``accept_changed`` takes downloads that are not what the inventory's lock records, and records them instead.
     """
 
@@ -35,6 +36,7 @@ class Request:
     versions: Mapping[str, str] = field(default_factory=dict)
     architectures: Sequence[str] = ("amd64",)
     groups: Collection[str] = GROUPS
+    pods: Collection[str] = ()
     accept_changed: bool = False
 
 
@@ -115,7 +117,7 @@ def _wanted_entries(request: Request, pins: Pins, lock: Lock) -> Iterator[tuple[
     for arch in request.architectures:
         for component in selection.on_hosts(pins, request.groups):
             yield lock.component(arch, component.name), component.version
-        for image in selection.images(pins, request.groups):
+        for image in selection.images(pins, request.groups, request.pods):
             yield lock.image(arch, image.name), image.version
 
 
@@ -160,7 +162,7 @@ class _Run:
         return fetched
 
     def from_release(self) -> list[Fetched]:
-        """Download what is not cached, side by side; images are left to the nodes' runtime."""
+        """Download what is not cached, side by side; images of registries are left to the nodes' runtime."""
         mirror = self.request.mirror if self.source == "mirror" else ""
         official = release.Release(self.downloader, self.cache, mirror, self.progress)
         components = selection.on_hosts(self.pins, self.request.groups)
@@ -171,11 +173,22 @@ class _Run:
         ]
         fetched = _side_by_side(jobs)
         for arch in self.request.architectures:
-            fetched += [self._referenced(image, arch) for image in self._images()]
+            fetched += [
+                self._packed(image, arch, self._recorded(image.component, arch))
+                if image.component
+                else self._referenced(image, arch)
+                for image in self._images()
+            ]
         return fetched
 
     def _images(self) -> list[Image]:
-        return selection.images(self.pins, self.request.groups)
+        return selection.images(self.pins, self.request.groups, self.request.pods)
+
+    def _recorded(self, component: str, arch: str) -> dict[str, caching.Blob]:
+        """A component's binaries in the cache, as this run has just recorded them."""
+        entry = self.lock.component(arch, component) or {"binaries": {}}
+        blobs = {name: self.cache.blob(record["sha256"]) for name, record in entry["binaries"].items()}
+        return {name: blob for name, blob in blobs.items() if blob}
 
     def _built(
         self, component: Component, arch: str, tools: gobuild.Toolchain, result: caching.Result, *, fresh: bool

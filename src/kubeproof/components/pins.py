@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[3] / "components"
 ARCHITECTURES = ("amd64", "arm64")
 DIRECTORIES = ("bin", "cni")
 GROUPS = ("etcd", "control_plane", "workers")
+NODE_GROUPS = ("control_plane", "workers")
 # What settings make hosts need besides; like groups to which these hosts belong. backup_s3: etcd's hosts, if one of
 # backup_targets is S3-compatible storage.
 BACKUP_S3 = "backup_s3"
@@ -121,7 +122,11 @@ class LocalImage:
 
 @dataclass(frozen=True)
 class Image:
-    """A container image of one version."""
+    """A container image of one version.
+
+    ``component``: the component whose binary it is made of, here and whatever the source, to run that one as a pod;
+    empty for an image of a registry. ``groups``: the inventory groups whose hosts need it.
+    """
 
     name: str
     version: str
@@ -129,6 +134,8 @@ class Image:
     repository: str
     tag: str
     local: LocalImage
+    component: str = ""
+    groups: tuple[str, ...] = NODE_GROUPS
 
     def reference(self, registry: str = "") -> str:
         """The image's name in its own registry, or in one that mirrors it under the same repository."""
@@ -163,6 +170,9 @@ class Pins:
             if image and image.version != version:
                 images[name] = replace(image, version=version)
                 overridden.add(name)
+        for name, image in images.items():
+            if image.component:
+                images[name] = replace(image, version=components[image.component].version)
         return replace(self, components=components, images=images, overridden=frozenset(overridden))
 
     def owner(self, binary: str) -> Component:
@@ -173,7 +183,7 @@ class Pins:
         raise KubeproofError(f"no component builds a binary {binary!r}")
 
     def _check_override(self, name: str, version: str) -> None:
-        known = {**self.components, **self.images}
+        known = {*self.components, *(name for name, image in self.images.items() if not image.component)}
         if name not in known:
             raise KubeproofError(
                 f"component_versions: {name!r} is not a component; known are {', '.join(sorted(known))}"
@@ -197,7 +207,7 @@ def load(root: Path = ROOT) -> Pins:
     if schema != 1:
         raise top.fail("schema", f"is {schema}; this kubeproof reads 1")
     components = {name: _component(name, section) for name, section in top.section("components").named_sections()}
-    images = {name: _image(name, section) for name, section in top.section("images").named_sections()}
+    images = {name: _image(name, section, components) for name, section in top.section("images").named_sections()}
     top.close()
     return Pins(root, components, images)
 
@@ -275,7 +285,9 @@ def _go(section: Section) -> GoBuild:
     return build
 
 
-def _image(name: str, section: Section) -> Image:
+def _image(name: str, section: Section, components: Mapping[str, Component]) -> Image:
+    if section.has("component"):
+        return _component_image(name, section, components)
     image = Image(
         name=name,
         version=_version(section),
@@ -287,6 +299,16 @@ def _image(name: str, section: Section) -> Image:
     _check_template(section, "tag", image.tag)
     section.close()
     return image
+
+
+def _component_image(name: str, section: Section, components: Mapping[str, Component]) -> Image:
+    component = section.text("component")
+    if component not in components:
+        raise section.fail("component", f"is {component!r}, of which there is none")
+    groups = section.texts("groups")
+    local = _local_image(section.section("local"))
+    section.close()
+    return Image(name, components[component].version, "", "", "", local, component, groups)
 
 
 def _local_image(section: Section) -> LocalImage:

@@ -7,8 +7,6 @@ from typing import Any
 
 from kubeproof.components.pins import BACKUP_S3, Component, Image, Pins
 
-_NODE_GROUPS = frozenset({"control_plane", "workers"})
-
 
 def on_hosts(pins: Pins, groups: Collection[str]) -> list[Component]:
     """The components that hosts of ``groups`` need."""
@@ -22,9 +20,10 @@ def to_build(pins: Pins, groups: Collection[str]) -> list[Component]:
     return [component for component in pins.components.values() if component.name in names]
 
 
-def images(pins: Pins, groups: Collection[str]) -> list[Image]:
-    """The images that hosts of ``groups`` need: all of them as soon as there are nodes."""
-    return [] if _NODE_GROUPS.isdisjoint(groups) else list(pins.images.values())
+def images(pins: Pins, groups: Collection[str], pods: Collection[str] = ()) -> list[Image]:
+    """The images that hosts of ``groups`` need, with those of the components that run as pods there."""
+    wanted = (image for image in pins.images.values() if not image.component or image.name in pods)
+    return [image for image in wanted if set(image.groups) & set(groups)]
 
 
 def uses(targets: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from kubeproof import paths
 from kubeproof.hosts import lifecycle
 from kubeproof.hosts.plan import Plan, plan, uses_containers
 from kubeproof.process import run as run_program
+from kubeproof.verify import forms
 from kubeproof.verify.cluster import Cluster, NotObservable
 from kubeproof.verify.disruption import cut_off, frozen, stopped
 from kubeproof.verify.hosts import Host
@@ -91,11 +92,12 @@ def _holder(lease: str) -> Targets:
 
 
 def _kill(unit: str) -> Hit:
-    """End a process without warning; systemd starts another."""
+    """End a process without warning; systemd or the kubelet starts another."""
 
     @contextmanager
     def hit(_field: Field, host: Host) -> Iterator[None]:
-        host.run("kill -KILL $(systemctl show --property=MainPID --value %s)", unit)
+        pids = forms.processes(host, unit)
+        host.run(f"kill -KILL {' '.join(map(str, pids))}")
         yield
 
     return hit

@@ -27,6 +27,8 @@ OTHERS = ("ansible_", "__", "container_host_")
 # What hosts of one cluster may set each for itself.
 OF_ONE_HOST = {"cluster_host_address", "cluster_bin_directory", "cluster_balancer_port"}
 PORT_NUMBERS = range(1, 65536)
+# Below this, a port takes a capability, which Kubernetes gives to root's processes only.
+PRIVILEGED_PORTS = 1024
 # Ansible's words for a wrong type, and its markup.
 WRONG_TYPE = re.compile(r"argument '.*' is of type \w+ and we were unable to convert to (\w+)")
 MARKUP = re.compile(r"\b[A-Z]\(([^)]*)\)")
@@ -89,6 +91,10 @@ def _meanings(variables: Variables, values: Mapping[str, Any]) -> Iterator[Findi
         wrong.append(("keepalived_router_id", f"{values['keepalived_router_id']} is not from 1 to 255"))
     more, port = values.get("scheduler_more", {}), values.get("scheduler_port", 0)
     wrong += [("scheduler_more", problem) for problem in schedulers.problems(more, port)]
+    api_port = values.get("cluster_api_port", PRIVILEGED_PORTS)
+    if values.get("cluster_control_plane_form") == "static-pods" and int(api_port) < PRIVILEGED_PORTS:
+        problem = f"an API server that is a pod with a user of its own may not listen on {api_port}; take 1024 or more"
+        wrong.append(("cluster_api_port", problem))
     for name, problem in wrong:
         said = f"`{name}`{_at(variables.given.get(name, ''))}: {problem}"
         yield Finding("invalid-setting", said, "What it takes is in README.md, Settings.", name, variables.host.name)
@@ -157,7 +163,8 @@ def _description(option: Option) -> str:
 
 def _differences(hosts: Sequence[Variables]) -> Iterator[Finding]:
     """What all hosts must agree on."""
-    names = {name for variables in hosts for name in variables.values if name.startswith("cluster_")} - OF_ONE_HOST
+    shared = ("cluster_", "kube_proxy_") if _daemonset(hosts) else ("cluster_", "kube_proxy_form")
+    names = {name for variables in hosts for name in variables.values if name.startswith(shared)} - OF_ONE_HOST
     for name in sorted(names):
         holders: dict[str, list[str]] = {}
         for variables in hosts:
@@ -167,6 +174,11 @@ def _differences(hosts: Sequence[Variables]) -> Iterator[Finding]:
             seen = "; ".join(f"{value} on {_some(names)}" for value, names in holders.items())
             wrong = f"`{name}` differs between hosts: {seen}"
             yield Finding("setting-differs", wrong, "Set it once, for the group `all`.", name)
+
+
+def _daemonset(hosts: Sequence[Variables]) -> bool:
+    """Whether kube-proxy has one configuration for all nodes."""
+    return any(variables.values.get("kube_proxy_form") == "daemonset" for variables in hosts)
 
 
 def _some(names: Sequence[str]) -> str:

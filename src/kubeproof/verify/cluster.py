@@ -31,6 +31,11 @@ _SETTINGS = {
     "etcd_peer_port": "etcd",
     "etcd_data_directory": "etcd",
     "kube_proxy_health_port": "kube-proxy",
+    "cluster_control_plane_form": "cluster",
+    "kube_proxy_form": "kube-proxy",
+    "controller_manager_port": "controller-manager",
+    "scheduler_more": "scheduler",
+    "scheduler_port": "scheduler",
 }
 
 

@@ -7,10 +7,10 @@ verification that is killed, or cut off from the host, leaves nothing stopped fo
 from __future__ import annotations
 
 import secrets
-import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
+from kubeproof.verify import forms
 from kubeproof.verify.api import Api, NotObserved
 from kubeproof.verify.hosts import Host
 from kubeproof.verify.objects import Object, condition, holds
@@ -24,25 +24,27 @@ _TABLE = "kubeproof_verify_cut"
 
 @contextmanager
 def stopped(host: Host, *units: str) -> Iterator[None]:
-    """Stop units of a host, the first one first, and start them in the opposite order."""
+    """Stop components of a host, the first one first, and start them in the opposite order."""
     with ExitStack() as undo:
         for unit in units:
-            undo.enter_context(undone(host, f"systemctl start {shlex.quote(unit)}"))
-            host.run("systemctl stop %s", unit)
+            component = forms.component(host, unit)
+            undo.enter_context(undone(host, component.start))
+            host.run("sh -c %s", component.stop)
         yield
 
 
 @contextmanager
 def killed(host: Host, unit: str) -> Iterator[None]:
-    """End a unit's processes without warning, and keep it from starting others."""
-    with undone(host, f"systemctl start {shlex.quote(unit)}"):
-        host.run("systemctl kill --signal=SIGKILL %s && systemctl stop %s", unit, unit)
+    """End a component's processes without warning, and keep it from starting others."""
+    component = forms.component(host, unit)
+    with undone(host, component.start):
+        host.run("sh -c %s", component.kill)
         yield
 
 
 @contextmanager
 def stopped_everywhere(hosts: Sequence[Host], *units: str) -> Iterator[None]:
-    """Stop units on several hosts."""
+    """Stop components on several hosts."""
     with ExitStack() as undo:
         for host in hosts:
             undo.enter_context(stopped(host, *units))
@@ -51,9 +53,10 @@ def stopped_everywhere(hosts: Sequence[Host], *units: str) -> Iterator[None]:
 
 @contextmanager
 def frozen(host: Host, unit: str) -> Iterator[None]:
-    """Keep a unit's processes from running without ending them, as an overloaded host would."""
-    with undone(host, f"systemctl kill --signal=SIGCONT {shlex.quote(unit)}"):
-        host.run("systemctl kill --signal=SIGSTOP %s", unit)
+    """Keep a component's processes from running without ending them, as an overloaded host would."""
+    component = forms.component(host, unit)
+    with undone(host, component.signal("CONT")):
+        host.run("sh -c %s", component.signal("STOP"))
         yield
 
 
@@ -124,10 +127,12 @@ def _shunned(node: Object) -> bool:
 @contextmanager
 def undone(host: Host, command: str) -> Iterator[None]:
     """Have a shell command run on a host at the end, or by the host itself when this process does not get there."""
+    # systemd would put its own values into what looks like its variables.
+    told = command.replace("$", "$$")
     timer = f"{_PREFIX}-undo-{secrets.token_hex(4)}"
-    host.run(f"systemd-run --quiet --collect --unit={timer} --on-active={LIMIT_SECONDS} sh -c %s", command)
+    host.run(f"systemd-run --quiet --collect --unit={timer} --on-active={LIMIT_SECONDS} sh -c %s", told)
     try:
         yield
     finally:
-        host.run(command)
+        host.run("sh -c %s", command)
         host.run(f"systemctl stop {timer}.timer")

@@ -120,6 +120,9 @@ def _lasting(item: Object, collection: str) -> Object:
     """The part of an object that stays the same unless somebody changes it."""
     metadata = {key: value for key, value in item["metadata"].items() if key not in _FLEETING_METADATA}
     lasting = {key: value for key, value in item.items() if key not in {"metadata", "status"}}
+    if "annotations" in metadata:
+        seen = "kubernetes.io/config.seen"  # when the kubelet has read a static pod's manifest
+        metadata["annotations"] = {key: value for key, value in metadata["annotations"].items() if key != seen}
     status = item.get("status", {})
     if collection.endswith("/secrets"):
         lasting["data"] = hashlib.sha256(repr(item.get("data")).encode()).hexdigest()

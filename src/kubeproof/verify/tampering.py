@@ -22,7 +22,7 @@ from typing import Any
 
 import httpx
 
-from kubeproof.verify import disruption, etcd, hosts, snapshot
+from kubeproof.verify import disruption, etcd, forms, hosts, snapshot
 from kubeproof.verify.api import Api, ApiError
 from kubeproof.verify.cluster import AUTHORITY, Cluster
 from kubeproof.verify.disruption import undone
@@ -67,11 +67,29 @@ def stopped(host: Host, unit: str) -> Iterator[None]:
 
 @contextmanager
 def flags(host: Host, unit: str, *more: str, without: Sequence[str] = ()) -> Iterator[None]:
-    """Restart a unit with more flags, or without some (``--name``); the last of two that are the same counts."""
-    command = [word for word in _command(host, unit) if word.partition("=")[0] not in without]
-    lines = ["[Service]", "ExecStart=", f"ExecStart={' '.join([*command, *more])}"]
+    """Restart a component with more flags, or without some (``--name``); the last of two that are the same counts."""
+
+    def edit(command: list[str]) -> list[str]:
+        return [*(word for word in command if word.partition("=")[0] not in without), *more]
+
+    component = forms.component(host, unit)
+    if component.form is forms.Form.STATIC_POD:
+        with _other_command(host, component, edit):
+            yield
+        return
+    lines = ["[Service]", "ExecStart=", f"ExecStart={' '.join(edit(_command(host, unit)))}"]
     with drop_in(host, unit, *lines):
         yield
+
+
+@contextmanager
+def _other_command(host: Host, component: forms.Component, edit: Callable[[list[str]], list[str]]) -> Iterator[None]:
+    do, undo = forms.with_command(host, component, edit)
+    with undone(host, undo):
+        host.run("sh -c %s", do)
+        await_health(host, component.name)
+        yield
+    await_health(host, component.name)
 
 
 @contextmanager
@@ -92,7 +110,7 @@ def drop_in(host: Host, unit: str, *lines: str) -> Iterator[None]:
 def changed_file(host: Host, path: str, edit: Callable[[str], str], *units: str) -> Iterator[None]:
     """Change a file's text, and restart the units that read it. Content, owner, mode and times are put back."""
     saved = _SAVED / secrets.token_hex(4)
-    restart = "".join(f"; systemctl restart {unit}" for unit in units)
+    restart = "".join(f"\n{forms.component(host, unit).restart}" for unit in units)
     original = host.run("cat %s", path)
     changed = edit(original)
     if changed == original:
@@ -111,7 +129,8 @@ def changed_file(host: Host, path: str, edit: Callable[[str], str], *units: str)
 @contextmanager
 def added_file(host: Host, path: str, content: str, *units: str) -> Iterator[None]:
     """A file that was not there."""
-    with undone(host, f"rm -f {shlex.quote(path)}" + "".join(f"; systemctl restart {unit}" for unit in units)):
+    restart = "".join(f"\n{forms.component(host, unit).restart}" for unit in units)
+    with undone(host, f"rm -f {shlex.quote(path)}{restart}"):
         host.run("printf %%s %s > %s", content, path)
         _restart(host, units)
         yield
@@ -343,7 +362,7 @@ def _await(what: str, is_so: Callable[[], bool]) -> None:
 
 def _restart(host: Host, units: Sequence[str]) -> None:
     for unit in units:
-        host.run("systemctl restart %s", unit)
+        host.run("sh -c %s", forms.component(host, unit).restart)
     for unit in units:
         await_health(host, unit)
 

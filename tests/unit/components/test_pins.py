@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from kubeproof.components import gobuild, pins, release
+from kubeproof.components import gobuild, pins, release, selection
 from kubeproof.components.document import DocumentError
 from kubeproof.components.pins import ARCHITECTURES, GROUPS, ROOT, Pins
 from kubeproof.errors import KubeproofError
@@ -110,7 +110,7 @@ def test_official_urls(real: Pins) -> None:
 
 
 def test_references_of_images(real: Pins) -> None:
-    references = {image.reference() for image in real.images.values()}
+    references = {image.reference() for image in real.images.values() if not image.component}
     assert references == {
         "registry.k8s.io/pause:3.10.2",
         "registry.k8s.io/coredns/coredns:v1.15.0",
@@ -119,6 +119,21 @@ def test_references_of_images(real: Pins) -> None:
     pause = real.images["pause"]
     assert pause.reference("registry.example.org/k8s/") == "registry.example.org/k8s/pause:3.10.2"
     assert pause.local_reference == "localhost/kubeproof/pause:3.10.2"
+
+
+def test_an_image_of_a_component_has_its_version_and_no_registry(real: Pins) -> None:
+    assert real.with_versions({"kubernetes": "1.36.1"}).images["kube-proxy"].version == "1.36.1"
+    with pytest.raises(KubeproofError, match="'kube-proxy' is not a component"):
+        real.with_versions({"kube-proxy": "1.36.1"})
+
+
+def test_images_of_components_are_for_hosts_where_they_run_as_pods(real: Pins) -> None:
+    pods = ["kube-apiserver", "kube-proxy"]
+    assert {"kube-apiserver", "kube-proxy"} <= {each.name for each in selection.images(real, ["control_plane"], pods)}
+    on_workers = {each.name for each in selection.images(real, ["workers"], pods)}
+    assert "kube-proxy" in on_workers
+    assert "kube-apiserver" not in on_workers
+    assert not {"kube-apiserver", "kube-proxy"} & {each.name for each in selection.images(real, ["control_plane"])}
 
 
 def test_other_versions(real: Pins) -> None:
@@ -141,3 +156,8 @@ def test_other_versions(real: Pins) -> None:
 def test_what_is_no_other_version(real: Pins, versions: dict[str, Any], problem: str) -> None:
     with pytest.raises(KubeproofError, match=re.escape(problem)):
         real.with_versions(versions)
+
+
+def test_images_look_the_same_in_every_process(real: Pins) -> None:
+    # Their text is part of the key under which they are cached; a set's order is another one each time.
+    assert not [image.name for image in real.images.values() if "set(" in repr(image)]

@@ -23,6 +23,8 @@ SPECS = specs.Specs(
         "cluster_pod_network": {"type": "str"},
         "cluster_service_network": {"type": "str"},
         "kubelet_max_pods": {"type": "int", "description": ["Largest number of pods", "(kubelet's C(maxPods))."]},
+        "cluster_control_plane_form": {"type": "str"},
+        "kube_proxy_form": {"type": "str"},
         "kube_proxy_mode": {"type": "str", "choices": ["nftables", "iptables"]},
         "scheduler_port": {"type": "int"},
         "etcd_heartbeat_interval": {"type": "int"},
@@ -257,3 +259,18 @@ def test_every_scheduler_that_is_wrong_is_named() -> None:
     more = {"Batch": {"port": 1}, "greedy": {}, "same": {"port": 10259}, "right": {"port": 10269}}
     found = [finding.wrong for finding in check(variables(scheduler_port=10259, scheduler_more=more))]
     assert [text.partition(": ")[2].split()[0] for text in found] == ["'Batch'", "greedy", "same"]
+
+
+def test_an_api_server_in_a_pod_takes_no_privileged_port() -> None:
+    [finding] = check(variables(cluster_api_port=443, cluster_control_plane_form="static-pods"))
+    assert (finding.id, finding.subject) == ("invalid-setting", "cluster_api_port")
+    assert check(variables(cluster_api_port=443, cluster_control_plane_form="services")) == []
+
+
+def test_kube_proxy_has_one_form_and_as_a_daemonset_one_configuration() -> None:
+    different = [variables("h0", kube_proxy_form="service"), variables("h1", kube_proxy_form="daemonset")]
+    assert [finding.subject for finding in check(*different)] == ["kube_proxy_form"]
+    modes = {"h0": "nftables", "h1": "iptables"}
+    for form, subjects in (("daemonset", ["kube_proxy_mode"]), ("service", [])):
+        hosts = [variables(name, kube_proxy_form=form, kube_proxy_mode=mode) for name, mode in modes.items()]
+        assert [finding.subject for finding in check(*hosts)] == subjects

@@ -1,0 +1,140 @@
+"""A component as a static pod of this host: its manifest, and the processes that the kubelet runs for it.
+
+Standard library only; Python 3.8 and newer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import hashlib
+import json
+import os
+import pwd
+import socket
+import subprocess
+import time
+from typing import Any, Dict, List, Optional
+
+from ansible.module_utils.manifest import Manifest, write_atomically
+
+MANIFESTS = "/etc/kubernetes/manifests"
+POLL_SECONDS = 0.1
+# From the removal of a pod's control group to the moment when its kubelet takes another pod of the same name at once.
+# One that comes before that waits for ten to fifteen seconds (pkg/kubelet/pod_workers.go, backOffPeriod).
+AFTERWARDS_SECONDS = 0.5
+LOG_LINES = 15
+
+
+class PodError(Exception):
+    """The kubelet does not do what the manifest says; the message is for the operator."""
+
+
+class StaticPod:
+    """The static pod that stands for a unit. Directories can be others for tests."""
+
+    def __init__(self, unit: str, manifests: str = MANIFESTS, root: str = "/") -> None:
+        self.name = os.path.splitext(unit)[0]
+        self.path = os.path.join(manifests, self.name + ".json")
+        self.root = root
+
+    def text(self) -> Optional[str]:
+        """The manifest that is in place; None if there is none."""
+        try:
+            with open(self.path, encoding="utf-8") as stream:
+                return stream.read()
+        except FileNotFoundError:
+            return None
+
+    def uid(self) -> str:
+        """The UID of the pod whose manifest is in place; empty if there is none."""
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            return str(json.loads(self.text() or "")["metadata"]["uid"])
+        return ""
+
+    def wanted(self, document: Dict[str, Any], digest: str, pretend: bool = False) -> str:
+        """The manifest as it is to be: with the numbers of its user, and a UID that other inputs make another one.
+
+        The kubelet replaces a pod whose UID is another one, and finds nothing to do while it is the same. ``pretend``
+        (check mode): a user that is yet to be made counts as root.
+        """
+        document = json.loads(json.dumps(document))
+        context = document["spec"]["securityContext"]
+        context["runAsUser"], context["runAsGroup"] = self._numbers(context["runAsUser"], pretend)
+        metadata = document["metadata"]
+        metadata.setdefault("annotations", {})["kubeproof.io/inputs"] = digest
+        content = socket.gethostname() + json.dumps(document, sort_keys=True)
+        metadata["uid"] = hashlib.sha256(content.encode()).hexdigest()[:32]
+        return json.dumps(document, indent=1) + "\n"
+
+    @staticmethod
+    def _numbers(user: str, pretend: bool) -> List[int]:
+        try:
+            entry = pwd.getpwnam(user)
+        except KeyError:
+            if pretend:
+                return [0, 0]
+            raise PodError("there is no user %s on this host" % user) from None
+        return [entry.pw_uid, entry.pw_gid]
+
+    def place(self, text: str) -> None:
+        """Put the manifest where the kubelet finds it, remembered for a reset."""
+        os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
+        Manifest().add("file", self.path, backup=None)
+        write_atomically(self.path, text.encode(), os.geteuid(), os.getegid(), 0o600)
+
+    def withdraw(self, timeout: float) -> None:
+        """Take the manifest away, and wait until the kubelet has ended the pod."""
+        uid = self.uid()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.path)
+        deadline = time.monotonic() + timeout
+        while uid and (self.processes(uid) or self._groups(uid)):
+            if time.monotonic() > deadline:
+                raise PodError(
+                    "%s still runs as a static pod %d s after %s was removed: is kubelet.service of this host well?"
+                    % (self.name, timeout, self.path)
+                )
+            time.sleep(POLL_SECONDS)
+        time.sleep(AFTERWARDS_SECONDS)
+
+    def processes(self, uid: str) -> List[int]:
+        """The processes of a pod, but for the one that keeps its namespaces."""
+        return [pid for pid in self._members(uid) if self._program(pid) != "pause"] if uid else []
+
+    def log(self, uid: str) -> str:
+        """The last lines of the pod, or else those in which its kubelet speaks of it."""
+        pattern = "var/log/pods/kube-system_%s-*_%s/*/*.log" % (glob.escape(self.name), uid)
+        files = sorted(glob.glob(os.path.join(self.root, pattern)), key=os.path.getmtime)
+        if files:
+            with open(files[-1], encoding="utf-8", errors="replace") as stream:
+                return "".join(stream.readlines()[-LOG_LINES:])
+        command = ["journalctl", "--unit=kubelet", "--no-pager", "--output=cat", "--lines=500"]
+        said = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False).stdout
+        lines = [line for line in said.decode(errors="replace").splitlines() if self.name in line]
+        return "\n".join(lines[-LOG_LINES:])
+
+    def _members(self, uid: str) -> List[int]:
+        found = []
+        proc = os.path.join(self.root, "proc")
+        for name in os.listdir(proc):
+            # It may end while it is looked at.
+            with contextlib.suppress(OSError):
+                if name.isdigit():
+                    with open(os.path.join(proc, name, "cgroup"), encoding="utf-8") as stream:
+                        if "pod" + uid in stream.read():
+                            found.append(int(name))
+        return found
+
+    def _program(self, pid: int) -> str:
+        with contextlib.suppress(OSError), open(
+            os.path.join(self.root, "proc", str(pid), "comm"), encoding="utf-8"
+        ) as stream:
+            return stream.read().strip()
+        return ""
+
+    def _groups(self, uid: str) -> List[str]:
+        """The pod's control groups: of either version, by either of the kubelet's drivers."""
+        places = [top + pods for top in ("", "*/") for pods in ("kubepods*/", "kubepods*/*/")]
+        root = os.path.join(self.root, "sys/fs/cgroup")
+        return [path for place in places for path in glob.glob("%s/%s*pod%s*" % (root, place, uid))]

@@ -1,0 +1,27 @@
+"""What makes a component run in another form than was asked for."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+
+from kubeproof.verify import forms
+from kubeproof.verify.cluster import Cluster
+from kubeproof.verify.sabotage import saboteur
+from kubeproof.verify.tampering import await_health, running, stopped
+
+_SCHEDULER = "kube-scheduler"
+
+
+@saboteur(
+    "controlplane-forms",
+    breaks="The scheduler of a host was started by hand",
+    says="kube-scheduler on .* runs as service kubeproof-saboteur-.*, not as",
+)
+def scheduler_by_hand(lab: Cluster) -> Iterator[None]:
+    host = lab.control_plane[0]
+    pid = forms.processes(host, _SCHEDULER)[0]
+    flags = host.run("tr '\\0' '\\n' < %s", f"/proc/{pid}/cmdline").splitlines()[1:]
+    with stopped(host, _SCHEDULER), running(host, f"exec {_SCHEDULER} {shlex.join(flags)}"):
+        await_health(host, _SCHEDULER)
+        yield
