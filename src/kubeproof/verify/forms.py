@@ -109,11 +109,6 @@ class Component:
         name = shlex.quote(self.name)
         return f"systemctl kill --signal=SIGKILL {name} && systemctl stop {name}"
 
-    @property
-    def crash(self) -> str:
-        """End its process without warning, as a fault of its own would; whoever keeps it starts another."""
-        return self.signal("KILL")
-
     def signal(self, name: str) -> str:
         """Send its processes a signal."""
         if self.form is Form.SERVICE:
