@@ -10,18 +10,20 @@ from kubeproof.verify.hosts import Host
 
 _PROCESS = re.compile(r'\("([^"]+)",pid=(\d+)')
 _PID = re.compile(r"pid=(\d+)")
+_UID = re.compile(r"\buid:(\d+)")
 
 Endpoint = tuple[str, int]
 
 
 @dataclass(frozen=True)
 class Socket:
-    """A socket. A listening one has no peer."""
+    """A socket. A listening one has no peer. ``uid`` is its owner's, where ss was asked for it."""
 
     local: Endpoint
     peer: Endpoint
     program: str
     pids: frozenset[int]
+    uid: int = 0
 
 
 def listening(host: Host) -> list[Socket]:
@@ -32,7 +34,9 @@ def listening(host: Host) -> list[Socket]:
 def established(host: Host, port: int) -> list[Socket]:
     """Both sides' sockets of the connections to a port, as far as they are on this host."""
     condition = f"( sport = :{port} or dport = :{port} )"
-    return parse(host.run("ss --no-header --tcp --numeric --processes state established %s", condition), states=False)
+    return parse(
+        host.run("ss --no-header --tcp --numeric --processes --extended state established %s", condition), states=False
+    )
 
 
 def clients(host: Host, path: str) -> dict[int, str]:
@@ -57,6 +61,8 @@ def parse(output: str, *, states: bool) -> list[Socket]:
                 peer=_endpoint(columns[3]),
                 program=name.group(1) if name else "",
                 pids=frozenset(int(pid) for pid in _PID.findall(processes)),
+                # Root's is not shown.
+                uid=int(uid.group(1)) if (uid := _UID.search(processes)) else 0,
             )
         )
     return found
