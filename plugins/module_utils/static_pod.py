@@ -138,3 +138,10 @@ class StaticPod:
         places = [top + pods for top in ("", "*/") for pods in ("kubepods*/", "kubepods*/*/")]
         root = os.path.join(self.root, "sys/fs/cgroup")
         return [path for place in places for path in glob.glob("%s/%s*pod%s*" % (root, place, uid))]
+
+
+def static_pods(patterns: List[str], manifests: str = MANIFESTS) -> List[StaticPod]:
+    """The static pods of this host that stand for units, which are given as systemctl's patterns."""
+    stems = [os.path.splitext(pattern)[0] for pattern in patterns]
+    paths = [path for stem in stems for path in sorted(glob.glob(os.path.join(manifests, stem + ".json")))]
+    return [StaticPod(os.path.splitext(os.path.basename(path))[0] + ".service", manifests) for path in paths]

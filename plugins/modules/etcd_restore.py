@@ -21,6 +21,7 @@ import time
 from typing import Any, Dict, Iterator, List, Optional, Set, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.static_pod import PodError, static_pods
 
 DOCUMENTATION = r"""
 module: etcd_restore
@@ -469,13 +470,17 @@ def kept(host: Host) -> List[str]:
 
 
 def stop(host: Host) -> Answer:
-    """Stop units that are there; those that are not need none."""
+    """Stop units and static pods that are there; those that are not need none."""
     running = [
         unit for unit in Systemd.loaded(host.parameters["units"]) if Systemd.state(unit) not in ("inactive", "failed")
     ]
     if running:
         run(["systemctl", "stop", *running], 300)
-    return {"changed": bool(running), "stopped": running}
+    pods = static_pods(host.parameters["units"])
+    for pod in pods:
+        pod.withdraw(300)
+    stopped = running + [pod.name for pod in pods]
+    return {"changed": bool(stopped), "stopped": stopped}
 
 
 # Backups that the host's own program makes and fetches
@@ -665,7 +670,7 @@ def main() -> None:
     answer: Optional[Answer] = None
     try:
         answer = OPERATIONS[module.params["operation"]](Host(module.params))
-    except (Failed, OSError, ValueError, KeyError) as error:
+    except (Failed, PodError, OSError, ValueError, KeyError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(**{"changed": False, **(answer or {})})
 

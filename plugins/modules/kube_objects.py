@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from typing import Any, Dict, List
+from urllib.parse import quote
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.kube_client import ARGUMENTS, ApiError, Client
@@ -93,7 +94,7 @@ def unwanted(client: Client, params: Dict[str, Any]) -> Dict[str, str]:
         listed = client.get(collection)
         for item in listed["items"]:
             kind = listed["kind"][: -len("List")]
-            path = "%s/%s" % (collection.partition("?")[0], item["metadata"]["name"])
+            path = "%s/%s" % (collection.partition("?")[0], quote(item["metadata"]["name"]))
             found[path] = title({"kind": kind, "metadata": item["metadata"]})
     return {path: what for path, what in found.items() if path not in wanted}
 

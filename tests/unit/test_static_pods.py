@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils import static_pod
 from ansible.module_utils.static_pod import PodError, StaticPod
 
 from kubeproof import static_pods
@@ -123,3 +124,10 @@ def test_it_is_withdrawn_when_its_control_groups_are_gone(pod: StaticPod, tmp_pa
     Path(pod.path).write_text(json.dumps({"metadata": {"uid": "abc"}}))
     group.rmdir()
     pod.withdraw(0.2)
+
+
+def test_static_pods_are_found_by_the_patterns_of_units(tmp_path: Path) -> None:
+    for name in ("kube-scheduler", "kube-scheduler-batch", "kube-apiserver", "somebody-elses"):
+        (tmp_path / f"{name}.json").touch()
+    found = static_pod.static_pods(["kube-scheduler*.service", "kube-apiserver.service"], str(tmp_path))
+    assert [pod.name for pod in found] == ["kube-scheduler", "kube-scheduler-batch", "kube-apiserver"]
