@@ -22,7 +22,8 @@ _IDENTITY = re.compile(r"(?P<host>.+)_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _POLL_SECONDS = 0.2
 # Beyond the lease and its period of renewal: starting to act, on a busy machine.
 _SLACK_SECONDS = 15.0
-_CONNECTIONS_PER_SERVER = 4
+# More than a node's components keep open to a server that was never away: one that comes back is given new ones first.
+_CONNECTIONS_PER_SERVER = 16
 
 
 @dataclass(frozen=True)
