@@ -130,4 +130,4 @@ def test_static_pods_are_found_by_the_patterns_of_units(tmp_path: Path) -> None:
     for name in ("kube-scheduler", "kube-scheduler-batch", "kube-apiserver", "somebody-elses"):
         (tmp_path / f"{name}.json").touch()
     found = static_pod.static_pods(["kube-scheduler*.service", "kube-apiserver.service"], str(tmp_path))
-    assert [pod.name for pod in found] == ["kube-scheduler", "kube-scheduler-batch", "kube-apiserver"]
+    assert [pod.name for pod in found] == ["kube-scheduler-batch", "kube-scheduler", "kube-apiserver"]
