@@ -42,7 +42,7 @@ class Place:
         return [each.name for each in self.target().listing()]
 
     def target(self) -> Target:
-        return targets.make(self.settings, CLUSTER, 60)
+        return targets.make(self.settings, CLUSTER, 600)
 
 
 def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
@@ -129,7 +129,7 @@ def backups_made(store: Store) -> Configuration:
 def directory_place(tmp_path: Path) -> Place:
     path = tmp_path / "elsewhere"
     path.mkdir()
-    settings = {"name": "disk", "type": "directory", "path": str(path), "mount": False, "timeout": 60}
+    settings = {"name": "disk", "type": "directory", "path": str(path), "mount": False, "timeout": 600}
     return Place(settings, path / CLUSTER)
 
 
@@ -141,7 +141,7 @@ def rsync_place(tmp_path: Path) -> Iterator[Place]:
         known.write_text(line + "\n")
         yield Place(
             {"name": "far", "type": "rsync", "host": "127.0.0.1", "port": port, "user": getpass.getuser(),
-             "path": str(path), "key": str(key), "known_hosts": str(known), "timeout": 60},
+             "path": str(path), "key": str(key), "known_hosts": str(known), "timeout": 600},
             path / CLUSTER,
         )  # fmt: skip
 
@@ -154,7 +154,7 @@ def s3_place(s3_programs: Path, tmp_path: Path) -> Iterator[Place]:
     with s3_server(s3_programs / "s3-server", tmp_path / "s3", port) as ca:
         yield Place(
             {"name": "s3", "type": "s3", "endpoint": f"https://127.0.0.1:{port}", "bucket": "bucket", "prefix": "deep",
-             "credentials": str(credentials), "ca": str(ca), "rclone": str(s3_programs / "rclone"), "timeout": 60},
+             "credentials": str(credentials), "ca": str(ca), "rclone": str(s3_programs / "rclone"), "timeout": 600},
             tmp_path / "s3" / "data" / "bucket" / "deep" / CLUSTER,
         )  # fmt: skip
 
@@ -367,7 +367,7 @@ def test_a_full_target_is_told_and_keeps_what_it_has(
     with contextlib.ExitStack() as stack:
         if kind == "directory":
             place = Place(
-                {"name": "disk", "type": "directory", "path": str(small_disk), "timeout": 60}, small_disk / CLUSTER
+                {"name": "disk", "type": "directory", "path": str(small_disk), "timeout": 600}, small_disk / CLUSTER
             )
         elif kind == "rsync":
             place = Place({**rsync_place.settings, "path": str(small_disk)}, small_disk / CLUSTER)
@@ -377,7 +377,7 @@ def test_a_full_target_is_told_and_keeps_what_it_has(
             ca = stack.enter_context(s3_server(s3_programs / "s3-server", small_disk / "s3", port))
             settings = {"name": "s3", "type": "s3", "endpoint": f"https://127.0.0.1:{port}", "bucket": "bucket",
                         "credentials": str(credentials), "ca": str(ca),
-                        "rclone": str(s3_programs / "rclone"), "timeout": 60}  # fmt: skip
+                        "rclone": str(s3_programs / "rclone"), "timeout": 600}  # fmt: skip
             place = Place(settings, small_disk / "s3" / "data" / "bucket" / CLUSTER)
         small = with_targets(backups_made, place)
         with contextlib.suppress(BackupError):

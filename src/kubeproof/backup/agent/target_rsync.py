@@ -23,11 +23,12 @@ set -eu
 cd "$1/.partial-$2"
 [ "$(ls -A | wc -l)" -eq "$3" ] || { echo "other files than those that were sent" >&2; exit 1; }
 sha256sum -c - >/dev/null
-sync
+# These files alone: without names it is all that the other host has yet to write.
+sync -- * . 2>/dev/null || sync
 cd ..
 if [ -e "$2" ]; then rm -rf ".partial-removed-$2"; mv "$2" ".partial-removed-$2"; fi
 mv ".partial-$2" "$2"
-sync
+sync -- . 2>/dev/null || sync
 rm -rf ".partial-removed-$2"
 """
 _REMOVE = r"""
