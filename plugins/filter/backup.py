@@ -2,14 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from kubeproof.backup import calendar
+from kubeproof.backup import calendar, target_settings
+
+# The API server's flags on which it depends how and where objects are in etcd, and which there are.
+_STORAGE_FLAGS = (
+    "emulated-version",
+    "etcd-prefix",
+    "feature-gates",
+    "min-compatibility-version",
+    "runtime-config",
+    "storage-media-type",
+)
+
+
+def storage_flags(extra: Mapping[str, Any], service_network: str) -> list[str]:
+    """What an API server has to be started with to read what the cluster's has stored; ``extra`` as the user set it."""
+    chosen = [f"--{name}={extra[name]}" for name in _STORAGE_FLAGS if name in extra]
+    return [f"--service-cluster-ip-range={service_network}", *chosen]
+
+
+def unit_templates(units: Sequence[str]) -> list[dict[str, str]]:
+    """Units, as ``install_component`` takes files that are made of templates."""
+    return [{"template": f"etc/systemd/system/{unit}.j2"} for unit in units]
 
 
 class FilterModule:
     """Registers the filters."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        return {"calendar_interval": calendar.interval}
+        return {
+            "backup_target_files": target_settings.files,
+            "backup_targets_told": target_settings.told,
+            "calendar_interval": calendar.interval,
+            "storage_flags": storage_flags,
+            "unit_templates": unit_templates,
+        }

@@ -54,7 +54,7 @@ ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "ppc64l
 PACKAGE_MANAGERS = ("apt-get", "dnf", "yum", "zypper", "pacman", "apk")
 COMMANDS = (
     "conntrack", "gzip", "haproxy", "ip", "iptables", "keepalived", "modprobe", "mount", "nft", "nsenter", "openssl",
-    "sha256sum", "systemctl", "tar", "umount", "useradd", "zstd",
+    "rsync", "sha256sum", "ssh", "systemctl", "tar", "umount", "useradd", "zstd",
 )  # fmt: skip
 # Programs of which another copy would fight with ours, and a firewall that drops what we send; fifteen characters.
 PROCESSES = {

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from kubeproof.backup import calendar
+from kubeproof.backup import calendar, target_settings
 from kubeproof.errors import KubeproofError
 
 _NOT_NEGATIVE = (
@@ -18,11 +18,13 @@ _NOT_NEGATIVE = (
     "backup_random_delay",
 )
 _LONGEST_TIMEOUT = 86400
+# An etcd and an API server with nothing in them take 350 MB.
+_LEAST_MEMORY = 1 << 29
 
 
 def problems(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Settings of the right type that mean nothing, each with what is wrong."""
-    return [*_schedule(values), *_numbers(values), *_recipients(values), *_paths(values)]
+    return [*_schedule(values), *_numbers(values), *_recipients(values), *_paths(values), *_others(values)]
 
 
 def _schedule(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -37,6 +39,23 @@ def _schedule(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if delay * 2 >= interval:
         # A host whose turn comes late would take the last run's backup for the one of this run.
         yield "backup_random_delay", f"{delay} s is not less than half of the {interval} s between two runs"
+
+
+def _others(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Copies and drills."""
+    for problem in target_settings.problems(values.get("backup_targets") or ()):
+        yield "backup_targets", problem
+    for name in ("backup_copy_schedule", "backup_drill_schedule"):
+        if name in values:
+            try:
+                calendar.interval(str(values[name]))
+            except KubeproofError as error:
+                yield name, " ".join(str(error).split())
+    if not 1 <= int(values.get("backup_drill_timeout", 1)) <= _LONGEST_TIMEOUT:
+        wrong = f"{values['backup_drill_timeout']} is no number of seconds from 1 to {_LONGEST_TIMEOUT}"
+        yield "backup_drill_timeout", wrong
+    if int(values.get("backup_drill_memory", _LEAST_MEMORY)) < _LEAST_MEMORY:
+        yield "backup_drill_memory", f"{values['backup_drill_memory']} bytes are less than {_LEAST_MEMORY}"
 
 
 def _numbers(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

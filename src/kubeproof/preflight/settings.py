@@ -29,6 +29,8 @@ OF_ONE_HOST = {"cluster_host_address", "cluster_bin_directory", "cluster_balance
 PORT_NUMBERS = range(1, 65536)
 # Below this, a port takes a capability, which Kubernetes gives to root's processes only.
 PRIVILEGED_PORTS = 1024
+# What is not repeated where it is wrong.
+SECRET = {"backup_targets"}
 # Ansible's words for a wrong type, and its markup.
 WRONG_TYPE = re.compile(r"argument '.*' is of type \w+ and we were unable to convert to (\w+)")
 MARKUP = re.compile(r"\b[A-Z]\(([^)]*)\)")
@@ -150,7 +152,7 @@ def _problems(name: str, value: Any, option: Option) -> list[str]:
     problems = [str(message) for message in ArgumentSpecValidator(spec).validate({name: value}).error_messages]
     wrong_type = next(filter(None, map(WRONG_TYPE.match, problems)), None)
     if wrong_type:
-        return [f"{value!r} is no {wrong_type[1]}"]
+        return [f"{'it' if name in SECRET else repr(value)} is no {wrong_type[1]}"]
     if not problems and name.endswith("_port") and int(value) not in PORT_NUMBERS:
         return [f"{value} is no TCP port"]
     return [problem.removeprefix(f"value of {name} ") for problem in problems]
