@@ -330,7 +330,7 @@ def target_key(path: Path) -> Path:
 
 def test_a_server_with_another_certificate_is_not_talked_to(s3_place: Place, backups_made: Configuration) -> None:
     with pytest.raises(BackupError, match=r"s3: .*(certificate|x509)"):
-        targets.copy(with_targets(backups_made, s3_place, ca="", timeout=30))
+        targets.copy(with_targets(backups_made, s3_place, ca=""))
 
 
 def test_a_mount_point_that_is_not_mounted_gets_nothing(directory_place: Place, backups_made: Configuration) -> None:

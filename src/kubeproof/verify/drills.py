@@ -133,7 +133,7 @@ def live_objects(api: Api, revision: int) -> dict[str, dict[str, str]]:
         items: list[Object] = []
         while question:
             page = api.get(path, **question)
-            items += page["items"]
+            items += page["items"] or []
             rest = page["metadata"].get("continue")
             question = {"limit": _PAGE, "continue": rest} if rest else {}
         abouts = [item["metadata"] for item in items]

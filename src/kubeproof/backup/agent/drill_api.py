@@ -16,7 +16,7 @@ from kubeproof.backup.agent import files, programs, scratch
 from kubeproof.backup.agent.errors import BackupError
 
 ENCRYPTION = "encryption.yaml"
-"""The credential by which systemd gives the unit the API server's encryption configuration."""
+"""The API server's encryption configuration in the unit's runtime directory, where systemd has put it."""
 _PAGE = 500
 _ADDRESS = "127.0.0.1"
 # In no network: it is where the scratch server would say it is, if it said so to anybody.
@@ -76,11 +76,12 @@ def _arguments(settings: Mapping[str, Any], etcd: str, where: Path, port: int, t
 
 
 def _encryption() -> Path:
-    directory = os.environ.get("CREDENTIALS_DIRECTORY", "")
+    directory = os.environ.get("RUNTIME_DIRECTORY", "")
     path = Path(directory, ENCRYPTION)
     if not directory or not path.exists():
         raise BackupError(
-            "Secrets are encrypted, and only the unit is given the key: systemctl start etcd-backup-drill.service"
+            "Secrets are encrypted, and only the unit is given the key (%s): systemctl start etcd-backup-drill.service"
+            % Path(directory or "/run/etcd-backup-drill", ENCRYPTION)
         )
     return path
 
@@ -123,7 +124,7 @@ class _Client:
         question = {"limit": str(_PAGE), "resourceVersion": str(revision), "resourceVersionMatch": "Exact"}
         while True:
             page = self._json("%s?%s" % (path, urlencode(question)), _METADATA)
-            for item in page["items"]:
+            for item in page["items"] or ():
                 about = item["metadata"]
                 yield "%s/%s" % (about.get("namespace", ""), about["name"]), about["uid"]
             rest = page["metadata"].get("continue")

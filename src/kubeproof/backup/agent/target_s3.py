@@ -27,7 +27,14 @@ class S3Target(Target):
         self._path = _REMOTE + "/".join(part for part in parts if part)
         self._program = str(settings.get("rclone", "rclone"))
         self._environment = _environment(settings)
-        self._options = ["--config=", "--retries=3", "--contimeout=15s", "--timeout=60s", "--s3-no-check-bucket"]
+        self._options = [
+            "--config=",
+            "--retries=3",
+            "--low-level-retries=3",
+            "--contimeout=15s",
+            "--timeout=60s",
+            "--s3-no-check-bucket",
+        ]
         if settings.get("ca"):
             self._options.append("--ca-cert=%s" % settings["ca"])
 
