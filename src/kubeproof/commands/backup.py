@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from kubeproof import inventory, ui
 from kubeproof.commands import restore
@@ -118,7 +119,7 @@ def table(found: Sequence[Listed]) -> Table:
             str(about.get("keys", "")),
             _size(backup.bytes),
             "[green]yes[/green]" if backup.proven else "",
-            f"[bold red]{backup.problem}[/bold red]" if backup.problem else _remark(about),
+            Text(backup.problem, "bold red") if backup.problem else _remark(about),
         )
     return shown
 
