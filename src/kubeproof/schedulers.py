@@ -52,8 +52,6 @@ def _instance(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
         "user": ":".join(["system:kube-scheduler", *suffix]),
         "lease": "-".join(["kube-scheduler", *suffix]),
         "port": given["port"],
-        # One that is ready has read all that it decides by, for which it needs its rights; those come last.
-        "health": "healthz" if suffix else "readyz",
         "config": given.get("config", {}),
         "args": given.get("args", {}),
     }
