@@ -54,16 +54,17 @@ class Proof:
             self.steps[name] = round(time.monotonic() - started, 3)
 
 
-def drill(configuration: Configuration, name: str | None = None) -> str:
+def drill(configuration: Configuration, name: str | None = None, encryption: bytes | None = None) -> str:
     """Restore the newest backup that is not proven yet, or the one named, and compare; says what was proven.
 
-    Raises BackupError that names the step, what was seen and what was expected.
+    ``encryption``: the API server's encryption configuration, if the unit does not have it. Raises BackupError
+    that names the step, what was seen and what was expected.
     """
     with backups.reading(configuration.directory):
         path = _choose(configuration, name)
         if path is None:
             return "nothing to do: " + _why_nothing(configuration)
-        proof = _prove(configuration, path)
+        proof = _prove(configuration, path, encryption)
     _record(configuration, proof)
     served = "" if proof.objects is None else ", %d objects served by an API server" % _count(proof.objects)
     told = (proof.name, proof.revision, sum(proof.keys.values()), served, proof.sample["objects"], _total(proof))
@@ -91,7 +92,7 @@ def _proven(configuration: Configuration) -> str:
     return str((Records(configuration.state).status()["proven"] or {}).get("name", ""))
 
 
-def _prove(configuration: Configuration, path: Path) -> Proof:
+def _prove(configuration: Configuration, path: Path, encryption: bytes | None) -> Proof:
     timeout = float(configuration.drill.get("timeout", configuration.timeout))
     try:
         expected = manifest.read(path)
@@ -117,9 +118,8 @@ def _prove(configuration: Configuration, path: Path) -> Proof:
                 read_back(etcd, proof)
             if configuration.drill.get("apiserver"):
                 with proof.step("API server"):
-                    proof.objects = drill_api.objects(
-                        configuration.drill["apiserver"], etcd.url, where, expected.revision, timeout
-                    )
+                    settings = {**configuration.drill["apiserver"], "secret": encryption}
+                    proof.objects = drill_api.objects(settings, etcd.url, where, expected.revision, timeout)
                     compare_objects(proof)
     return proof
 

@@ -17,6 +17,7 @@ from kubeproof.backup.agent.errors import BackupError
 
 ENCRYPTION = "encryption.yaml"
 """The API server's encryption configuration in the unit's runtime directory, where systemd has put it."""
+_ENCRYPTED, _OPEN = "--encryption-provider-config=", "/proc/self/fd/"
 _PAGE = 500
 _ADDRESS = "127.0.0.1"
 # In no network: it is where the scratch server would say it is, if it said so to anybody.
@@ -31,13 +32,14 @@ def objects(
 ) -> dict[str, dict[str, str]]:
     """Start an API server on ``etcd``, and have all that it has at ``revision``: UID by namespace/name, by resource.
 
-    ``settings``: ``program``; ``arguments``, the cluster's own that change how objects are stored; ``encrypted``,
-    whether they are. Raises BackupError.
+    ``settings``: ``program``; ``arguments``, the cluster's own that change how objects are stored; ``encryption``, if
+    they are encrypted; ``secret``, the content of that file, where the unit does not have it. Raises BackupError.
     """
     token = secrets.token_urlsafe(32)
     port = _free_port()
     command = [str(settings["program"]), *_arguments(settings, etcd, where, port, token)]
-    with scratch.process(command, where / "apiserver.log") as server:
+    kept = [int(word.rpartition("/")[2]) for word in command if word.startswith(_ENCRYPTED + _OPEN)]
+    with scratch.process(command, where / "apiserver.log", kept) as server:
         client = _Client(port, where / "pki" / "apiserver.crt", token, timeout)
         server.wait_until(client.problem, timeout)
         found: dict[str, dict[str, str]] = {}
@@ -70,20 +72,24 @@ def _arguments(settings: Mapping[str, Any], etcd: str, where: Path, port: int, t
         "--disable-admission-plugins=MutatingAdmissionWebhook,ValidatingAdmissionWebhook",
         *map(str, settings.get("arguments", ())),
     ]
-    if settings.get("encrypted"):
-        arguments.append("--encryption-provider-config=%s" % _encryption())
+    if settings.get("encryption"):
+        arguments.append(_ENCRYPTED + _encryption(settings.get("secret")))
     return arguments
 
 
-def _encryption() -> Path:
-    directory = os.environ.get("RUNTIME_DIRECTORY", "")
-    path = Path(directory, ENCRYPTION)
-    if not directory or not path.exists():
+def _encryption(secret: bytes | None) -> str:
+    """Where the scratch API server finds the encryption configuration, which is never on a disk for it."""
+    if secret is not None:
+        memory = os.memfd_create("encryption", 0)
+        os.write(memory, secret)
+        return _OPEN + str(memory)
+    path = Path(os.environ.get("RUNTIME_DIRECTORY", "/run/etcd-backup-drill"), ENCRYPTION)
+    if not path.exists():
         raise BackupError(
-            "Secrets are encrypted, and only the unit is given the key (%s): systemctl start etcd-backup-drill.service"
-            % Path(directory or "/run/etcd-backup-drill", ENCRYPTION)
+            "Secrets are encrypted, and %s, which only the unit and root are given, is not there: "
+            "systemctl start etcd-backup-drill.service" % path
         )
-    return path
+    return str(path)
 
 
 def _free_port() -> int:

@@ -26,8 +26,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.umask(0o077)
     try:
         configuration = Configuration.load(given.config)
-        become(configuration.user)
         command: Command = given.command
+        if command is _drill:
+            given.encryption = read_encryption(configuration)
+        become(configuration.user)
         return command(configuration, given)
     except BackupError as error:
         print("kubeproof-backup: %s" % error, file=sys.stderr)
@@ -76,6 +78,17 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--json", action="store_true", help="as data")
     one.set_defaults(command=_status)
     return whole
+
+
+def read_encryption(configuration: Configuration) -> bytes | None:
+    """What root alone may read, and a drill's API server has to: how the cluster's objects are encrypted."""
+    path = (configuration.drill.get("apiserver") or {}).get("encryption")
+    if not path or os.geteuid() != 0:
+        return None
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise BackupError("%s cannot be read: %s" % (path, error.strerror)) from None
 
 
 def become(user: str) -> None:
@@ -173,7 +186,7 @@ def _public_key(configuration: Configuration, _: argparse.Namespace) -> int:
 
 def _drill(configuration: Configuration, given: argparse.Namespace) -> int:
     drill = importlib.import_module("kubeproof.backup.agent.drill")
-    return jobs.run(configuration, "drill", lambda: drill.drill(configuration, given.name))
+    return jobs.run(configuration, "drill", lambda: drill.drill(configuration, given.name, given.encryption))
 
 
 def _status(configuration: Configuration, given: argparse.Namespace) -> int:

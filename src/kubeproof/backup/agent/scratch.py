@@ -58,8 +58,11 @@ def remove_leftovers(parent: Path) -> None:
 
 
 @contextlib.contextmanager
-def process(command: Sequence[str], log: Path) -> Iterator[Process]:
-    """A program that runs for the time of a ``with`` block, and never longer than this one. ``log`` is what it says."""
+def process(command: Sequence[str], log: Path, kept: Sequence[int] = ()) -> Iterator[Process]:
+    """A program that runs for the time of a ``with`` block, and never longer than this one.
+
+    ``log`` is what it says; ``kept``, files that it has open as this one has.
+    """
     try:
         with log.open("wb") as output:
             started = subprocess.Popen(
@@ -68,6 +71,7 @@ def process(command: Sequence[str], log: Path) -> Iterator[Process]:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=_ENVIRONMENT,
+                pass_fds=kept,
                 preexec_fn=_die_with_parent,  # noqa: PLW1509 - this program has one thread
             )
     except OSError as error:
