@@ -229,12 +229,13 @@ def test_what_is_damaged_there_is_told_and_sent_again(
 
 def test_another_clusters_copies_are_left_alone(place: Place, backups_made: Configuration) -> None:
     configuration = with_targets(backups_made, place)
-    targets.copy(configuration)
     foreign = place.directory / "20200101T000000Z-other"
-    shutil.copytree(place.directory / local(configuration)[0], foreign)
+    foreign.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(configuration.directory / local(configuration)[0], foreign)
     document = json.loads((foreign / manifest.NAME).read_text())
     document.update(name=foreign.name, authority="0" * 64)
     (foreign / manifest.NAME).write_bytes(manifest.Manifest.parse(files.render(manifest._sealed(document))).render())
+    targets.copy(configuration)
     targets.copy(replace(configuration, keep=replace(configuration.keep, last=1)))
     assert foreign.name in place.names()
     assert Records(configuration.state).status()["targets"][place.settings["name"]]["copies"] == 1
@@ -256,7 +257,7 @@ def test_killed_at_any_moment_nothing_under_a_final_name_is_unfinished(
     subprocess.run(command, env=agent_environment(), check=True, capture_output=True)
     whole = time.monotonic() - started
     for _ in range(20):
-        shutil.rmtree(place.directory)
+        shutil.rmtree(place.directory, ignore_errors=True)
         process = subprocess.Popen(command, env=agent_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         time.sleep(draw.uniform(0.1, whole))
         process.send_signal(signal.SIGKILL)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import secrets
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kubeproof.verify.api import Api
+from kubeproof.verify.api import Api, ApiError
 from kubeproof.verify.cluster import Cluster, NotObservable
 from kubeproof.verify.hosts import Host
 from kubeproof.verify.objects import Object
@@ -19,6 +20,7 @@ DRILL = "etcd-backup-drill.service"
 # Whoever is at work with backups on the host already is waited for.
 _ATTEMPTS = 3
 _PAGE = 500
+_BEHIND_SECONDS = 2.0
 
 # Arguments: the program, the configuration to be like, the backup, a directory for the forgery. What is drilled is the
 # backup itself under a manifest that says another revision, sealed as the program seals its own.
@@ -33,7 +35,7 @@ copy = where / "backups" / source.name
 (where / "state").mkdir(parents=True)
 shutil.copytree(source, copy)
 found = manifest.read(copy)
-(copy / manifest.NAME).write_bytes(dataclasses.replace(found, revision=found.revision + 1).render())
+(copy / manifest.NAME).write_bytes(dataclasses.replace(found, revision=found.revision - 1).render())
 settings.update(directory=str(where / "backups"), state=str(where / "state"), on_failure=[], targets=[], drill={})
 settings["keep"]["free"] = 0
 (where / "backup.json").write_text(json.dumps(settings))
@@ -129,16 +131,32 @@ def live_objects(api: Api, revision: int) -> dict[str, dict[str, str]]:
     """All that the cluster's own API has, as it was at a revision: UID by namespace/name, by resource."""
     found: dict[str, dict[str, str]] = {}
     for name, path in _resources(api):
-        question: dict[str, Any] = {"limit": _PAGE, "resourceVersion": revision, "resourceVersionMatch": "Exact"}
-        items: list[Object] = []
-        while question:
-            page = api.get(path, **question)
-            items += page["items"] or []
-            rest = page["metadata"].get("continue")
-            question = {"limit": _PAGE, "continue": rest} if rest else {}
-        abouts = [item["metadata"] for item in items]
+        abouts = [item["metadata"] for item in _listed(api, path, revision)]
         found[name] = {f"{about.get('namespace', '')}/{about['name']}": about["uid"] for about in abouts}
     return found
+
+
+def _listed(api: Api, path: str, revision: int) -> list[Object]:
+    """A collection at a revision of etcd. Raises AssertionError if what it is kept in has never had that revision."""
+    question: dict[str, Any] = {"limit": _PAGE, "resourceVersion": revision, "resourceVersionMatch": "Exact"}
+    items: list[Object] = []
+    for attempt in range(_ATTEMPTS):
+        try:
+            while question:
+                page = api.get(path, **question)
+                items += page["items"] or []
+                rest = page["metadata"].get("continue")
+                question = {"limit": _PAGE, "continue": rest} if rest else {}
+        except ApiError as error:
+            if "Too large resource version" not in str(error):
+                raise
+            # An API server may be a moment behind etcd.
+            if attempt == _ATTEMPTS - 1:
+                raise AssertionError(
+                    f"{path} is not kept in this etcd, which is at revision {revision}: {error}"
+                ) from None
+            time.sleep(_BEHIND_SECONDS)
+    return items
 
 
 def _resources(api: Api) -> list[tuple[str, str]]:
