@@ -42,6 +42,7 @@ PACKAGES = (
     "openssl",
     "procps",
     "python3",
+    "rsync",
     "socat",
     "systemd",
     "systemd-sysv",
