@@ -63,6 +63,7 @@ author: [The kubeproof authors]
 """
 
 MARK = "kubeproof-restore"
+STAGING = "restoring-"
 PROGRAM = "kubeproof-backup"
 USER = "etcd"
 LOOK_SECONDS = 5
@@ -165,7 +166,7 @@ class Host:
     @property
     def staging(self) -> str:
         """Where a snapshot arrives and is made a member's: on the file system on which it will stay."""
-        return os.path.join(self.data, "restoring-" + self.id)
+        return os.path.join(self.data, STAGING + self.id)
 
     def placed(self) -> str:
         """The restore that this host's data is of; empty if of none."""
@@ -375,10 +376,12 @@ def saved(host: Host, target: str, endpoint: str) -> Answer:
 
 
 def fresh_staging(host: Host) -> str:
-    """An empty directory for this restore; what its interrupted runs left there is gone."""
+    """An empty directory for this restore; what interrupted runs, and restores that came to nothing, sent is gone."""
     if not host.id:
         raise Failed("no restore's ID was given")
-    shutil.rmtree(host.staging, ignore_errors=True)
+    for name in os.listdir(host.data):
+        if name.startswith(STAGING):
+            shutil.rmtree(os.path.join(host.data, name))
     os.mkdir(host.staging, 0o700)
     return host.staging
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 
 from kubeproof import inventory, locking, playbook
 from kubeproof.commands.common import FAILED, SubParsers, add_inventory
@@ -31,7 +32,9 @@ def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
     cluster = inventory.load(arguments.inventory)
-    settings = {"restore_from": arguments.source, "restore_confirmed": arguments.yes}
+    # Ansible need not run in this directory.
+    source = str(Path(arguments.source).resolve()) if Path(arguments.source).is_dir() else arguments.source
+    settings = {"restore_from": source, "restore_confirmed": arguments.yes}
     with locking.locked(cluster.state / ".lock"):
         ended = playbook.run("restore", cluster.path, cluster.state, ["--extra-vars", json.dumps(settings)])
     return 0 if ended.ok else FAILED
