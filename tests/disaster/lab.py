@@ -18,7 +18,7 @@ from kubeproof import inventory, paths, playbook
 from kubeproof.backup import keys
 from kubeproof.commands import kubectl
 from kubeproof.commands.common import environment, ssh_command, tool
-from kubeproof.hosts import lifecycle, podman
+from kubeproof.hosts import lifecycle, network, podman
 from kubeproof.hosts.plan import plan
 from kubeproof.inventory import Inventory
 from kubeproof.process import run
@@ -107,9 +107,10 @@ class Lab:
 
     def lose(self, hosts: Sequence[str], addresses: dict[str, str]) -> None:
         """Remove hosts with all that is on them, and make new ones of their names, some with other addresses."""
-        name = plan(self.inventory).network.name
+        local = plan(self.inventory).network
         for host in hosts:
-            podman.remove(f"{name}-{host}")
+            podman.remove(f"{local.name}-{host}")
+            network.forget(local, host)
         document = yaml.safe_load(self.path.read_text())
         for host, address in addresses.items():
             document["all"]["children"]["control_plane"]["hosts"][host]["ansible_host"] = address
@@ -147,19 +148,25 @@ class Lab:
         found = json.loads(self.kubectl("get", ",".join(kinds), "--all-namespaces", "--output=json"))["items"]
         return {_name(item): item["metadata"]["uid"] for item in found if item["kind"] not in _FLEETING}
 
-    def backup(self, host: str, directory: Path) -> Path:
-        """A backup that a host makes now, kept elsewhere."""
+    @property
+    def elsewhere(self) -> Path:
+        """Where copies are kept: not in pytest's directory, which other runs of pytest empty."""
+        directory = self.path.parent / "elsewhere"
+        directory.mkdir(exist_ok=True)
+        return directory
+
+    def backup(self, host: str) -> Path:
+        """A backup that a host makes now, and its copy elsewhere."""
         self.on(host, "kubeproof-backup save --trigger hand")
         name = self.on(host, "ls -1 /var/backups/etcd").decode().split()[-1]
-        directory.mkdir(parents=True, exist_ok=True)
         packed = self.on(host, f"tar -C /var/backups/etcd -cf - {name}")
-        subprocess.run(["tar", "-C", str(directory), "--no-same-owner", "-xf", "-"], input=packed, check=True)
-        return directory / name
+        subprocess.run(["tar", "-C", str(self.elsewhere), "--no-same-owner", "-xf", "-"], input=packed, check=True)
+        return self.elsewhere / name
 
-    def forget_keys(self, elsewhere: Path) -> Path:
+    def forget_keys(self) -> Path:
         """Lose the cluster's keys on the controller; returns where the one that opens the backup's is kept."""
         state = self.inventory.state
-        identity = elsewhere / keys.IDENTITY
+        identity = self.elsewhere / keys.IDENTITY
         shutil.move(state / keys.IDENTITY, identity)
         shutil.rmtree(state / "pki")
         shutil.rmtree(state / "backup-keys")

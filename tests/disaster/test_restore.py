@@ -7,7 +7,6 @@ pytest tests/disaster --directory DIR -k member     on the one in DIR, which sta
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import pytest
 from tests.disaster.lab import Lab, Uids, eventually
@@ -35,9 +34,9 @@ def lost(before: Uids, after: Uids) -> Uids:
     return {name: uid for name, uid in before.items() if after.get(name) != uid}
 
 
-def test_a_restore_that_is_killed_again_and_again_is_finished_by_the_next(lab: Lab, tmp_path: Path) -> None:
+def test_a_restore_that_is_killed_again_and_again_is_finished_by_the_next(lab: Lab) -> None:
     before, containers = lab.uids(), lab.containers()
-    source = lab.backup("cp1", tmp_path)
+    source = lab.backup("cp1")
     lab.kubectl("create", "configmap", "made-since")
 
     for task, seconds in POINTS:
@@ -66,8 +65,8 @@ def test_one_member_is_replaced_and_nothing_else_touched(lab: Lab) -> None:
     assert lab.play("cluster").count("changed") == 0
 
 
-def test_what_can_not_be_restored_is_refused_before_anything_is_stopped(lab: Lab, tmp_path: Path) -> None:
-    source, processes = lab.backup("cp1", tmp_path), lab.processes(CONTROL_PLANE)
+def test_what_can_not_be_restored_is_refused_before_anything_is_stopped(lab: Lab) -> None:
+    source, processes = lab.backup("cp1"), lab.processes(CONTROL_PLANE)
     content = bytearray((source / "snapshot.db").read_bytes())
     content[len(content) // 2] ^= 1
     (source / "snapshot.db").write_bytes(content)
@@ -78,13 +77,13 @@ def test_what_can_not_be_restored_is_refused_before_anything_is_stopped(lab: Lab
     assert lab.processes(CONTROL_PLANE) == processes
 
 
-def test_the_control_plane_is_lost_and_the_keys_with_it(lab: Lab, tmp_path: Path) -> None:
+def test_the_control_plane_is_lost_and_the_keys_with_it(lab: Lab) -> None:
     before, containers = lab.uids(), lab.containers()
-    source = lab.backup("cp2", tmp_path)
+    source = lab.backup("cp2")
     subnet = str(lab.inventory.hosts["cp1"].variables["ansible_host"]).rsplit(".", 1)[0]
     addresses = {"cp1": f"{subnet}.31", "cp2": f"{subnet}.32"}
 
-    identity = lab.forget_keys(tmp_path)
+    identity = lab.forget_keys()
     lab.lose(CONTROL_PLANE, addresses)
     began = time.monotonic()
     given = {"restore_from": str(source), "restore_identity": str(identity), "restore_confirmed": True}
@@ -109,9 +108,9 @@ def test_only_the_data_of_one_member_is_left(lab: Lab) -> None:
     assert lab.containers() == containers
 
 
-def test_three_members_become_one_and_one_becomes_three(lab: Lab, tmp_path: Path) -> None:
+def test_three_members_become_one_and_one_becomes_three(lab: Lab) -> None:
     before = lab.uids()
-    source = lab.backup("cp1", tmp_path)
+    source = lab.backup("cp1")
     lab.members(["cp1"])
     said = lab.refused("restore", restore_from=str(source), restore_confirmed=True)
     assert "runs as a member and is no etcd host of the inventory" in said
@@ -123,7 +122,7 @@ def test_three_members_become_one_and_one_becomes_three(lab: Lab, tmp_path: Path
     assert lost(before, lab.uids()) == {}
 
     lab.members(list(CONTROL_PLANE))
-    source = lab.backup("cp1", tmp_path)
+    source = lab.backup("cp1")
     lab.play("restore", restore_from=str(source), restore_confirmed=True, restore_verify="quick")
     assert lost(before, lab.uids()) == {}
     assert eventually(lambda: "NotReady" not in lab.kubectl("get", "nodes"), 60)

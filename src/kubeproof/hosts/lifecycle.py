@@ -59,6 +59,7 @@ def _clear_away(plan: Plan, report: Report, *, replace: bool) -> dict[str, podma
     present = {each.host: each for each in podman.containers(plan.network.name)}
     for name in sorted(_useless(plan, present) | _outdated(plan, present, report, replace=replace)):
         podman.remove(present.pop(name).name)
+        network.forget(plan.network, name)
     return present
 
 

@@ -54,6 +54,11 @@ def remove(network: Network) -> None:
     _remove_switch(network)
 
 
+def forget(network: Network, host: str) -> None:
+    """Take a host's end away, with the interfaces and rules that it had made there: a host that is made anew has none."""
+    _remove_namespaces([host_namespace(network, host)])
+
+
 def refuse_taken(network: Network) -> None:
     """Raise an error if the machine uses the network's addresses for something else."""
     taken = _overlaps_route(network.subnet, except_interface=network.interface)
