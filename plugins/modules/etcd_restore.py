@@ -18,7 +18,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from typing import Any, Dict, Iterator, List, Optional, Set, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.static_pod import PodError, static_pods
@@ -112,12 +112,9 @@ class Systemd:
 
     @staticmethod
     def loaded(patterns: List[str]) -> List[str]:
-        """Units that these names or patterns stand for, loaded or on disk."""
-        names: Set[str] = set()
-        for command in ("list-units", "list-unit-files"):
-            shown = run(["systemctl", command, "--all", "--plain", "--no-legend", *patterns], 30)
-            names.update(line.split()[0] for line in shown.splitlines() if line.strip())
-        return sorted(names)
+        """Units that these names or patterns stand for, as far as systemd has loaded them: of others none runs."""
+        shown = run(["systemctl", "list-units", "--all", "--plain", "--no-legend", *patterns], 30)
+        return sorted(line.split()[0] for line in shown.splitlines() if line.strip())
 
     @staticmethod
     def state(unit: str) -> str:

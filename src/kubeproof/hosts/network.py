@@ -55,7 +55,7 @@ def remove(network: Network) -> None:
 
 
 def forget(network: Network, host: str) -> None:
-    """Take a host's end away, with the interfaces and rules that it had made there: a host that is made anew has none."""
+    """Take a host's end away, with the interfaces and rules that it made there: one that is made anew has none."""
     _remove_namespaces([host_namespace(network, host)])
 
 
