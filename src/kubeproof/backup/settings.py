@@ -33,7 +33,7 @@ def _schedule(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     try:
         interval = calendar.interval(str(values["backup_schedule"]))
     except KubeproofError as error:
-        yield "backup_schedule", " ".join(str(error).split())
+        yield "backup_schedule", f"{error.args[0]}; {error.hint}"
         return
     delay = int(values.get("backup_random_delay", 0))
     if delay * 2 >= interval:
@@ -50,7 +50,7 @@ def _others(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             try:
                 calendar.interval(str(values[name]))
             except KubeproofError as error:
-                yield name, " ".join(str(error).split())
+                yield name, f"{error.args[0]}; {error.hint}"
     if not 1 <= int(values.get("backup_drill_timeout", 1)) <= _LONGEST_TIMEOUT:
         wrong = f"{values['backup_drill_timeout']} is no number of seconds from 1 to {_LONGEST_TIMEOUT}"
         yield "backup_drill_timeout", wrong
