@@ -158,7 +158,7 @@ def scheduler_with_two_names(lab: Cluster) -> Iterator[None]:
 def scheduler_in_anothers_name(lab: Cluster) -> Iterator[None]:
     if not lab.settings["scheduler_more"]:
         raise NotObservable("it takes a further scheduler")
-    other = min(lab.settings["scheduler_more"])
+    other = str(min(lab.settings["scheduler_more"]))
     names = yaml.safe_dump({"profiles": [{"schedulerName": "default-scheduler"}, {"schedulerName": other}]})
     stopped_other = everywhere(lab.control_plane, lambda host: stopped(host, f"kube-scheduler-{other}"))
     with stopped_other, _configured(lab, names):
