@@ -9,3 +9,7 @@ class BackupError(Exception):
 
 class Damaged(BackupError):
     """A directory is no whole, undamaged backup; the message says how that was seen."""
+
+
+class Busy(BackupError):
+    """Somebody else holds a lock, and is at work on what was to be done."""

@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import Any, Iterator
 
-from kubeproof.backup.agent.errors import BackupError
+from kubeproof.backup.agent.errors import Busy
 
 _CHUNK = 1 << 20
 
@@ -71,5 +71,5 @@ def locked(path: Path, *, shared: bool = False, busy: str = "") -> Iterator[None
         try:
             fcntl.flock(stream, how)
         except BlockingIOError:
-            raise BackupError(busy) from None
+            raise Busy(busy) from None
         yield

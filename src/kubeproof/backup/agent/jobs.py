@@ -11,7 +11,7 @@ from typing import Callable
 
 from kubeproof.backup.agent import files, metrics
 from kubeproof.backup.agent.configuration import Configuration
-from kubeproof.backup.agent.errors import BackupError
+from kubeproof.backup.agent.errors import BackupError, Busy
 from kubeproof.backup.agent.records import Records, now
 
 # The hook of a failure may take so long, in seconds, before it is ended.
@@ -29,6 +29,10 @@ def run(configuration: Configuration, job: str, work: Callable[[], str]) -> int:
         with files.locked(configuration.state / (".%s.lock" % job), busy=busy):
             print(work(), flush=True)
         reason = ""
+    except Busy as error:
+        # The timer's run met one by hand, or the other way round: the one that is at work records what comes of it.
+        print("kubeproof-backup %s: %s" % (job, error), file=sys.stderr, flush=True)
+        return 1
     except BackupError as error:
         reason = str(error)
     except OSError as error:
