@@ -36,6 +36,7 @@ class Lab:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._addresses: dict[str, str] = {}
 
     @property
     def inventory(self) -> Inventory:
@@ -121,10 +122,8 @@ class Lab:
         """Let these hosts, in this order, be the inventory's etcd and control plane."""
         document = yaml.safe_load(self.path.read_text())
         children = document["all"]["children"]
-        known = self.inventory.hosts
-        children["control_plane"]["hosts"] = {
-            host: {"ansible_host": known[host].variables["ansible_host"]} for host in hosts
-        }
+        self._addresses |= {host: str(each.variables["ansible_host"]) for host, each in self.inventory.hosts.items()}
+        children["control_plane"]["hosts"] = {host: {"ansible_host": self._addresses[host]} for host in hosts}
         children["etcd"]["hosts"] = dict.fromkeys(hosts)
         self.path.write_text(yaml.safe_dump(document))
 
