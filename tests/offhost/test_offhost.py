@@ -137,6 +137,6 @@ def test_a_target_that_is_down_is_told_and_made_up_for(hosts: Hosts) -> None:
         assert not targets["s3"]["ok"]
     finally:
         worker(hosts).run("systemctl kill --signal=SIGCONT s3-server")
-        one.run("systemctl start etcd-backup.timer")
     one.run("kubeproof-backup copy")
     assert status(one)["targets"]["s3"]["newest"] == status(one)["backup"]["name"]
+    one.run("systemctl start etcd-backup.timer")
