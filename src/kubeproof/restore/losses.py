@@ -44,7 +44,7 @@ class Changes:
 def _kind(key: str) -> str:
     """The resource of a key like ``/registry/pods/NAMESPACE/NAME``; empty for what is no object of anybody's."""
     parts = key.strip("/").split("/")
-    if len(parts) < 2 or parts[0] != "registry" or parts[1] in ("events", "leases", "masterleases"):
+    if len(parts) < 2 or parts[0] != "registry" or parts[1] in ("events", "leases", "masterleases", "peerserverleases"):
         return ""
     return parts[2] if "." in parts[1] and len(parts) > 2 else parts[1]
 
