@@ -125,7 +125,9 @@ def test_another_member_takes_over(hosts: Hosts) -> None:
 def test_a_target_that_is_down_is_told_and_made_up_for(hosts: Hosts) -> None:
     one = hosts.group("etcd")[0]
     # Of runs by hand and by the timer one gives way.
-    one.run("systemctl stop etcd-backup.timer; while systemctl is-active --quiet etcd-backup-copy; do sleep 1; done")
+    one.run(
+        "systemctl stop etcd-backup.timer; while systemctl is-active etcd-backup-copy | grep -q ^act; do sleep 1; done"
+    )
     worker(hosts).run("systemctl kill --signal=SIGSTOP s3-server")
     try:
         one.run("kubeproof-backup save")
