@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import time
 from typing import Any, Dict, List
@@ -14,6 +15,7 @@ PROPERTIES = ("Id", "LoadState", "ActiveState", "UnitFileState", "ControlGroup")
 # API server takes its time for clients that don't hang up, or for an etcd on another host that went first.
 GRACE = 2.0
 POLL_SECONDS = 0.1
+UNITS = "/etc/systemd/system"
 STAMPS = "/var/lib/systemd/timers/"
 # What brings a unit back to the state that it was in before us.
 AGAIN = {"enabled": "enable", "active": "start"}
@@ -29,6 +31,20 @@ def parse(shown: str) -> Dict[str, State]:
 def stamp(unit: str) -> str:
     """Where systemd keeps when a timer that is ``Persistent=`` last ran; other units have none."""
     return STAMPS + "stamp-" + unit
+
+
+def disable(names: List[str], directory: str = UNITS) -> None:
+    """Disable units. With the last link in a directory systemctl removes that too, whoever made it: it is put back.
+
+    Those that are ours are in the manifest, and go with the directories.
+    """
+    kinds = ("*.wants", "*.requires")
+    before = {path: os.stat(path).st_mode for kind in kinds for path in glob.glob(os.path.join(directory, kind))}
+    run(["systemctl", "disable", "--quiet", "--no-reload", *names])
+    for path, mode in before.items():
+        if not os.path.exists(path):
+            os.mkdir(path)
+            os.chmod(path, mode & 0o777)
 
 
 class Units:
@@ -59,8 +75,7 @@ class Units:
         if not self.account.check_mode and self._running():
             raise Unfinished("still running: %s" % ", ".join(self._running()))
         enabled = [name for name, state in self.states().items() if state["UnitFileState"].startswith("enabled")]
-        command = ["systemctl", "disable", "--quiet", "--no-reload", *enabled]
-        self.account.undo_all(enabled, "disabled", lambda: run(command))
+        self.account.undo_all(enabled, "disabled", lambda: disable(enabled))
         for path in filter(os.path.exists, map(stamp, self.names)):
             self.account.undo(path, "removed", lambda gone=path: os.unlink(gone))
 

@@ -109,3 +109,19 @@ def test_what_systemd_remembers_of_a_timer_goes_too(monkeypatch: pytest.MonkeyPa
     assert {"path": str(of_ours), "what": "removed"} in account.changes
     assert not of_ours.exists()
     assert of_others.exists()
+
+
+def test_a_directory_of_links_that_was_there_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wants = tmp_path / "timers.target.wants"
+    wants.mkdir(mode=0o750)
+    (wants / "etcd-backup.timer").symlink_to("/etc/systemd/system/etcd-backup.timer")
+
+    def as_systemctl_does(_command: list[str]) -> str:
+        (wants / "etcd-backup.timer").unlink()
+        wants.rmdir()
+        return ""
+
+    monkeypatch.setattr(units, "run", as_systemctl_does)
+    units.disable(["etcd-backup.timer"], str(tmp_path))
+    assert wants.is_dir()
+    assert wants.stat().st_mode & 0o777 == 0o750
