@@ -70,6 +70,11 @@ def test_a_value_from_nowhere() -> None:
     assert kinds(write(1, 0, 1), read(7, 2, 3), final=1) == ["future"]
 
 
+def test_a_write_that_the_recorder_was_ended_in() -> None:
+    assert kinds(write(1, 0, 1), read(2, 2, 3), final=2) == []
+    assert kinds(write(1, 0, 1), read(2, 2, 3), write(2, 4, 5), final=2) == ["future"], "that one had not begun"
+
+
 def test_registers_are_apart() -> None:
     assert kinds(write(5, 0, 1), read(0, 2, 3, register=1), write(1, 4, 5, register=1), final=5) == ["lost"]
 
