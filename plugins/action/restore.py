@@ -209,11 +209,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def _tell(self) -> dict[str, Any]:
         fact = self._fact
         manifest = record.manifest_of(fact["manifest"])
-        listed = self._seen(fact["ask"], "__restore_changes").get("keys") if fact["ask"] else None
+        counted: Mapping[str, Any] = {"msg": "etcd does not answer"}
+        if fact["ask"]:
+            counted = self._seen(fact["ask"], "__restore_changes")
+        listed = counted.get("keys")
         told = losses.told(
             manifest,
             self._looks,
-            None if listed is None else losses.Changes.of(listed, manifest.revision),
+            str(counted.get("msg", "")) if listed is None else losses.Changes.of(listed, manifest.revision),
             where=f"{fact['host']}:{fact['name']}" if fact["host"] else fact["path"],
             now=datetime.datetime.now(tz=datetime.UTC),
             kept=f"the old data, on each host that has any, as {fact['kept']}",

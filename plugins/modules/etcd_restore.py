@@ -279,9 +279,13 @@ def snapshot(host: Host) -> Answer:
     """A snapshot of this member's data in the staging directory, and what is known of it."""
     target = os.path.join(fresh_staging(host), "snapshot.db")
     if Systemd.state("etcd.service") == "active":
-        with contextlib.suppress(Failed):
+        try:
             # A member gives its data whether or not it has a majority.
             return saved(host, target, "")
+        except Failed:
+            # Copying the data takes a stop, to which nobody has agreed yet: not of a member that serves the cluster.
+            if alive(host)[0].get("leader"):
+                raise
     if not os.path.isdir(host.member):
         raise Failed("there is no data in %s" % host.data)
     scratch = tempfile.mkdtemp(prefix="scratch-", dir=host.staging)

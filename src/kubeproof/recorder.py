@@ -207,6 +207,8 @@ def _as_json(result: Mapping[str, Any]) -> str:
 
 def write_profile(recorder: Recorder, path: Path) -> None:
     """Keep the run's profile, whole or not at all."""
+    # A reset that lets the controller forget the cluster takes its reports away.
+    path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f"{path.name}.new")
     fresh.write_text(json.dumps(recorder.profile(), indent=1) + "\n")
     fresh.replace(path)

@@ -29,6 +29,8 @@ from kubeproof.verify.workspace import RESOURCE_DOMAIN, Workspace
 
 # Kubelets renew their leases every ten seconds, and may have to find another server first.
 _MISSED_SECONDS = 60.0
+# Of a virtual address: two failed checks and three advertisements that stay away, each of a second, on a busy machine.
+_MOVED_SECONDS = 20.0
 _REVIEW = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 _NEW_KIND_SECONDS = 20.0
 _RECONCILED_SECONDS = 15.0
@@ -333,6 +335,8 @@ def test_any_one_api_server_can_be_missed(lab: Cluster, work: Workspace, evidenc
     servers = redundancy.several_control_plane_hosts(lab)
     nodes = tuple(node.host for node in lab.nodes)
     evidence["connections through balancers"] = _all_reached(lab, nodes, "in normal times")
+    evidence["virtual address"] = str(lab.settings["cluster_virtual_address"]) or "none is configured"
+    _look_at_virtual_address(lab)
     for host in servers:
         with redundancy.api_without(lab, host) as api:
             start = time.monotonic()
@@ -341,6 +345,7 @@ def test_any_one_api_server_can_be_missed(lab: Cluster, work: Workspace, evidenc
                 for name, reached in away.items():
                     strangers = set(reached) - {server.name for server in servers if server is not host}
                     assert not strangers, f"with the API server of {host} stopped, {name} gets {strangers} for answers"
+                _look_at_virtual_address(lab, stopped=host)
                 heard = _await_news_of_all_nodes(api, host)
                 account = _account(work.namespace(f"without-{host.name}", api))
                 what = f"controllers act while the API server of {host} is stopped"
@@ -354,6 +359,18 @@ def test_any_one_api_server_can_be_missed(lab: Cluster, work: Workspace, evidenc
         }
     _await_all_reached(lab, nodes)
     evidence.headline = f"{len(servers)} servers, all reached from {len(nodes)} nodes; each missed in turn, all went on"
+
+
+def _look_at_virtual_address(lab: Cluster, stopped: Host | None = None) -> None:
+    """If the cluster has one, one host holds it, and not the one whose API server is stopped."""
+    address = str(lab.settings["cluster_virtual_address"])
+    if not address:
+        return
+    redundancy.await_answer(lab, f"https://{address}:{lab.api_servers[0][1]}", _MOVED_SECONDS)
+    holders = redundancy.address_holders(lab, address)
+    names = ", ".join(host.name for host in holders) or "nobody"
+    assert len(holders) == 1, f"the virtual address {address} is held by {names}, not by one host"
+    assert holders[0] is not stopped, f"{stopped} holds the virtual address {address}, and its API server is stopped"
 
 
 def _all_reached(lab: Cluster, nodes: tuple[Host, ...], when: str) -> dict[str, dict[str, int]]:

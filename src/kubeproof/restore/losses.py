@@ -62,18 +62,21 @@ def bump(manifest: Manifest, looks: Sequence[Look]) -> int:
 def told(
     manifest: Manifest,
     looks: Sequence[Look],
-    changes: Changes | None,
+    changes: Changes | str,
     *,
     where: str,
     now: datetime.datetime,
     kept: str,
 ) -> str:
-    """The whole of it, for the operator who is asked. ``where``: the backup's place; ``kept``: of the old data."""
+    """The whole of it, for the operator who is asked.
+
+    ``changes``: or why they could not be counted; ``where``: the backup's place; ``kept``: of the old data.
+    """
     finished = datetime.datetime.fromisoformat(manifest.finished)
     rows = [
         ("backup", f"{where}: {finished:%Y-%m-%d %H:%M:%S} UTC, {_ago(now - finished)} ago; {_content(manifest)}"),
         ("now", _now(looks)),
-        ("lost", _lost(looks, changes)),
+        ("lost", _lost(changes)),
         ("kept", kept),
     ]
     if not manifest.quorum:
@@ -104,11 +107,10 @@ def _now(looks: Sequence[Look]) -> str:
     return "; ".join(parts)
 
 
-def _lost(looks: Sequence[Look], changes: Changes | None) -> str:
+def _lost(changes: Changes | str) -> str:
     since = "all that was written since the backup"
-    revision = live_revision(looks)
-    if not revision or changes is None:
-        return since + (", which can't be counted: etcd does not answer" if not revision else "")
+    if isinstance(changes, str):
+        return f"{since}, which can't be counted: {changes}"
     made = sum(changes.made.values())
     kinds = Counter(changes.made).most_common(_KINDS_TOLD)
     which = ", ".join(f"{kind} {count}" for kind, count in kinds)

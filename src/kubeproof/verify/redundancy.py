@@ -51,6 +51,31 @@ def api_without(lab: Cluster, host: Host) -> Iterator[Api]:
         yield api
 
 
+def address_holders(lab: Cluster, address: str) -> list[Host]:
+    """The control-plane hosts that have an address on an interface."""
+    found = each(lab.control_plane, lambda host: host.run("ip -oneline -4 address show to %s", address).strip())
+    return [host for host in lab.control_plane if found[host.name]]
+
+
+def await_answer(lab: Cluster, server: str, seconds: float) -> float:
+    """Wait until an API server that is ready answers at a URL; how long that took.
+
+    Raises AssertionError, with what was seen instead, if none does in time.
+    """
+    start = time.monotonic()
+    with Api(dataclasses.replace(lab.api.access, server=server)) as api:
+        while True:
+            try:
+                if api.request("GET", "/readyz").ok:
+                    return time.monotonic() - start
+                said = "is not ready"
+            except httpx.HTTPError as error:
+                said = f"does not answer ({type(error).__name__})"
+            if time.monotonic() > start + seconds:
+                raise AssertionError(f"{server} {said} within {seconds:.0f} s")
+            time.sleep(_POLL_SECONDS)
+
+
 def lease(api: Api, component: str) -> Object:
     """A component's lease."""
     found: Object = api.get(f"/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/{component}")

@@ -122,3 +122,24 @@ def test_a_backup_that_fails_is(tmp_path: Path, host: Host) -> None:
 )
 def test_last_words(output: bytes, said: str) -> None:
     assert etcd_restore.last_words(output) == said
+
+
+@pytest.mark.parametrize(("leader", "stopped"), [(True, False), (False, True)])
+def test_a_member_that_serves_is_not_stopped_for_a_copy(
+    host: Host, monkeypatch: pytest.MonkeyPatch, leader: bool, stopped: bool
+) -> None:
+    def no_room(*_: Any) -> Any:
+        raise Failed("no space left on device")
+
+    copied: list[str] = []
+    monkeypatch.setattr(etcd_restore.Systemd, "state", staticmethod(lambda _unit: "active"))
+    monkeypatch.setattr(etcd_restore, "saved", no_room)
+    monkeypatch.setattr(etcd_restore, "alive", lambda _host: ({"leader": leader}, ""))
+    monkeypatch.setattr(etcd_restore, "copy", lambda _host, target: copied.append(target))
+    monkeypatch.setattr(etcd_restore, "from_copy", lambda *_: {})
+    if leader:
+        with pytest.raises(Failed, match="no space left"):
+            etcd_restore.snapshot(host)
+    else:
+        etcd_restore.snapshot(host)
+    assert bool(copied) == stopped

@@ -34,10 +34,15 @@ def test_the_whole_of_it() -> None:
 
 def test_nobody_answers() -> None:
     looks = [made.look("cp1", live={}), made.look("cp2", there=False, live={})]
-    text = told(made.manifest(quorum=False), looks, None, where="x", now=NOW, kept="as /kept")
+    text = told(made.manifest(quorum=False), looks, "etcd does not answer", where="x", now=NOW, kept="as /kept")
     assert "etcd does not answer on cp1, and has data there; nothing on cp2" in text
     assert "which can't be counted: etcd does not answer" in text
     assert "taken from a member without a majority" in text
+
+
+def test_what_kept_it_from_being_counted_is_told() -> None:
+    text = told(made.manifest(), [made.look("cp1")], "etcdctl did not end within 70 s", where="x", now=NOW, kept="x")
+    assert "which can't be counted: etcdctl did not end within 70 s" in text
 
 
 def test_revisions_are_raised_above_all_that_can_have_been_seen() -> None:
