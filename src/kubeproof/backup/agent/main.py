@@ -190,8 +190,10 @@ def _drill(configuration: Configuration, given: argparse.Namespace) -> int:
 
 
 def _status(configuration: Configuration, given: argparse.Namespace) -> int:
-    status = records.Records(configuration.state).status()
-    problems = records.problems(status, configuration.overdue, time.time())
+    known, now = records.Records(configuration.state), time.time()
+    status = known.status()
+    problems = records.problems(status, configuration.overdue, now)
+    problems += records.unproven(status, known.history(), configuration.drill.get("overdue"), now)
     if given.json:
         print(json.dumps({**status, "problems": problems}, indent=2))
     else:

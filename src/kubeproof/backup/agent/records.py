@@ -7,7 +7,7 @@ import contextlib
 import json
 import time
 from pathlib import Path
-from typing import Any, Iterator, Mapping
+from typing import Any, Iterator, Mapping, Sequence
 
 from kubeproof.backup.agent import files
 
@@ -65,6 +65,24 @@ def problems(status: Mapping[str, Any], overdue: float, at: float) -> list[str]:
     elif at - epoch(last["finished"]) > overdue:
         found.append("the last good backup is of %s; there should be one that is younger" % last["finished"])
     return found
+
+
+def unproven(
+    status: Mapping[str, Any], history: Sequence[Mapping[str, Any]], overdue: float | None, at: float
+) -> list[str]:
+    """Why a drill should have restored a backup of this host since; nothing if the schedule of drills allows it.
+
+    Only what was made after the last proof waits for a drill: a host that makes no backups, because another one does,
+    has nothing to prove.
+    """
+    proven = status["proven"]
+    since = epoch(proven["at"]) if proven else 0.0
+    made = [epoch(event["at"]) for event in history if event.get("event") == "backup"]
+    waiting = min((begun for begun in made if since < begun <= at), default=at)
+    if overdue is None or at - waiting <= overdue:
+        return []
+    last = "the last proven restore is of %s" % proven["at"] if proven else "no backup was proven restorable here yet"
+    return ["%s, and one that was made at %s waits for its drill since" % (last, timestamp(waiting))]
 
 
 class Records:
