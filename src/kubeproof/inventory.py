@@ -63,6 +63,7 @@ def load(path: Path) -> Inventory:
     from ansible.parsing.dataloader import DataLoader
     from ansible.vars.manager import VariableManager
 
+    _find_plugins()
     loader = DataLoader()
     try:
         manager = InventoryManager(loader=loader, sources=[str(path)])
@@ -80,6 +81,16 @@ def load(path: Path) -> Inventory:
     if not hosts:
         raise KubeproofError(f"the inventory {path} has no hosts")
     return Inventory(path=path.resolve(), hosts=hosts)
+
+
+def _find_plugins() -> None:
+    """Have Ansible find plugins by their full names, as in templates (``lookup('ansible.builtin.file', …)``)."""
+    from ansible.plugins.loader import init_plugin_loader
+    from ansible.utils.collection_loader import AnsibleCollectionConfig
+
+    # In a playbook's own process that is done already, and twice is a warning.
+    if AnsibleCollectionConfig.collection_finder is None:
+        init_plugin_loader()
 
 
 def rendered(host: Host, names: Iterable[str]) -> dict[str, Any]:

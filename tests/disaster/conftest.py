@@ -15,6 +15,15 @@ from kubeproof.hosts import lifecycle
 from kubeproof.hosts.plan import plan
 
 _NETWORK = {"name": "kubeproof-disaster", "subnet": "10.213.24.0/24"}
+# Copies of backups go to a worker, which no test loses.
+_TARGET = {
+    "name": "far",
+    "type": "rsync",
+    "host": "10.213.24.21",
+    "user": "copies",
+    "path": "/srv/copies",
+    "known_hosts": "{{ lookup('ansible.builtin.file', inventory_dir ~ '/state/ssh/known_hosts') }}",
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -52,6 +61,6 @@ def lab(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -
 def _described() -> str:
     document = yaml.safe_load((paths.PROJECT / "inventory" / "ha" / "hosts.yml").read_text())
     subnet = str(document["all"]["vars"]["container_host_network"]["subnet"])
-    document["all"]["vars"]["container_host_network"] = _NETWORK
+    document["all"]["vars"] |= {"container_host_network": _NETWORK, "backup_targets": [_TARGET]}
     text: str = yaml.safe_dump(document)
     return text.replace(subnet.rsplit(".", 1)[0] + ".", _NETWORK["subnet"].rsplit(".", 1)[0] + ".")

@@ -50,6 +50,27 @@ def test_a_restore_that_is_killed_again_and_again_is_finished_by_the_next(lab: L
     assert lab.play("cluster").count("changed") == 0
 
 
+@pytest.mark.parametrize("where", ["on a host", "at a target", "the latest"])
+def test_a_backup_is_restored_from_wherever_it_is(lab: Lab, where: str) -> None:
+    before, containers = lab.uids(), lab.containers()
+    name = lab.backup("cp1").name
+    lab.kubectl("create", "configmap", "made-since")
+    if where == "at a target":
+        lab.on("cp1", f"kubeproof-backup copy; rm -r /var/backups/etcd/{name}")
+    if where != "the latest":
+        # There is a later one, which is not the one that is asked for.
+        lab.backup("cp2")
+    source = {"on a host": f"cp1:{name}", "at a target": f"far/{name}", "the latest": "latest"}[where]
+
+    lab.play("restore", restore_from=source, restore_confirmed=True, restore_verify="none")
+
+    after = lab.uids()
+    assert lost(before, after) == {}
+    assert "v1 ConfigMap default/made-since" not in after
+    assert lab.containers() == containers
+    assert lab.play("cluster").count("changed") == 0
+
+
 def test_one_member_is_replaced_and_nothing_else_touched(lab: Lab) -> None:
     others = ("cp1", "cp3", "w1", "w2")
     before, processes = lab.uids(), lab.processes(others)
@@ -62,6 +83,23 @@ def test_one_member_is_replaced_and_nothing_else_touched(lab: Lab) -> None:
     assert lab.processes(["cp2"])["cp2"][1:] == on_its_host[1:]
     assert lost(before, lab.uids()) == {}
     assert lab.play("replace-member", member="cp2").count("changed") == 0
+    assert lab.play("cluster").count("changed") == 0
+
+
+def test_a_member_is_replaced_on_a_host_that_was_made_anew(lab: Lab) -> None:
+    others = ("cp1", "cp3", "w1", "w2")
+    before, processes, containers = lab.uids(), lab.processes(others), lab.containers()
+    lab.lose(["cp2"], {})
+
+    lab.play("replace-member", member="cp2")
+    assert lab.processes(others) == processes
+    lab.play("cluster")
+    lab.admit()
+
+    assert lab.processes(others) == processes
+    assert lab.containers() == containers
+    assert lost(before, lab.uids()) == {}
+    lab.play("verify", verify_level="quick")
     assert lab.play("cluster").count("changed") == 0
 
 

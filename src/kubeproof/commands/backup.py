@@ -20,6 +20,7 @@ from kubeproof.commands.common import FAILED, SubParsers, add_inventory, ssh_com
 from kubeproof.errors import KubeproofError
 from kubeproof.inventory import Host, Inventory
 from kubeproof.process import Result, attempt
+from kubeproof.verify.page import words
 
 # A backup, or a drill, of a large etcd on a slow disk.
 _LONGEST_SECONDS = 7200.0
@@ -129,7 +130,7 @@ def table(found: Sequence[Listed]) -> Table:
             backup.host,
             str(about.get("revision", "")),
             str(about.get("keys", "")),
-            _size(backup.bytes),
+            words.size(backup.bytes),
             "[green]yes[/green]" if backup.proven else "",
             Text(backup.problem, "bold red") if backup.problem else _remark(about),
         )
@@ -144,14 +145,6 @@ def _when(name: str) -> str:
 
 def _remark(manifest: Mapping[str, Any]) -> str:
     return "" if manifest.get("quorum", True) else "made without a majority"
-
-
-def _size(number: float) -> str:
-    for unit in ("B", "KiB", "MiB"):
-        if number < 1024:
-            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
-        number /= 1024
-    return f"{number:.1f} GiB"
 
 
 def _now(arguments: argparse.Namespace) -> int:

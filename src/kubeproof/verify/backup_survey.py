@@ -1,7 +1,8 @@
 """Runs on a host of etcd: what backups there are, and whether the newest is what it says, as JSON.
 
 Standard library only, Python 3.8 and newer. It shares no code with the program that makes the backups: what that
-program takes for a backup is what is to be proven. Argument: the path of that program's configuration.
+program takes for a backup is what is to be proven. Arguments: the path of that program's configuration, and ``read``
+to have the newest one read whole, or ``history`` for what the program has written down of its work.
 """
 
 from __future__ import annotations
@@ -27,6 +28,22 @@ def _document(path: str) -> Any:
             return json.load(stream)
     except (OSError, ValueError):
         return None
+
+
+def _history(path: str) -> list[Any]:
+    """The events, oldest first, without a line that a crash has cut."""
+    events = []
+    try:
+        with open(path, encoding="utf-8") as stream:  # noqa: PTH123
+            lines = stream.readlines()
+    except OSError:
+        return []
+    for line in lines:
+        try:
+            events.append(json.loads(line))
+        except ValueError:
+            continue
+    return events
 
 
 def _timer(unit: str) -> dict[str, Any]:
@@ -63,7 +80,7 @@ def _read(directory: str, etcdutl: str) -> dict[str, Any]:
     }
 
 
-def _main(path: str) -> None:
+def _main(path: str, what: str) -> None:
     configuration = _document(path)
     found: dict[str, Any] = {"now": time.time(), "configuration": configuration}
     if configuration is not None:
@@ -76,10 +93,14 @@ def _main(path: str) -> None:
         ours = sorted(name for name in names if (manifests[name] or {}).get("authority", authority) == authority)
         found["backups"] = {name: manifests[name] for name in ours}
         found["newest"] = ours[-1] if ours else None
-        found["read"] = _read(os.path.join(directory, ours[-1]), configuration["programs"]["etcdutl"]) if ours else None  # noqa: PTH118
+        if what == "read":
+            etcdutl = configuration["programs"]["etcdutl"]
+            found["read"] = _read(os.path.join(directory, ours[-1]), etcdutl) if ours else None  # noqa: PTH118
+        else:
+            found["history"] = _history(os.path.join(configuration["state"], "history.jsonl"))  # noqa: PTH118
         found["timers"] = {unit: _timer(unit) for unit in _TIMERS}
         found["records"] = _document(os.path.join(configuration["state"], "status.json"))  # noqa: PTH118
     print(json.dumps(found))
 
 
-_main(sys.argv[1])
+_main(*sys.argv[1:3])

@@ -45,9 +45,9 @@ class Survey:
         return (self.found["records"] or {}).get("proven") or {}
 
 
-def survey(host: Host) -> Survey | None:
-    """Look at a host; None if no backups are made there."""
-    found = json.loads(host.run("python3 -c %s %s", packed(_PROGRAM), CONFIGURATION))
+def survey(host: Host, what: str = "read") -> Survey | None:
+    """Look at a host; None if no backups are made there. ``history``: its records in place of its newest backup."""
+    found = json.loads(host.run("python3 -c %s %s %s", packed(_PROGRAM), CONFIGURATION, what))
     return Survey(host.name, found) if found["configuration"] else None
 
 

@@ -19,7 +19,7 @@ import pytest
 from kubeproof import inventory, paths
 from kubeproof.errors import KubeproofError
 from kubeproof.inventory import Inventory
-from kubeproof.verify import claims, cluster, kubeconfig, report, workspace
+from kubeproof.verify import backup_history, claims, cluster, kubeconfig, report, workspace
 from kubeproof.verify.api import Api, ApiError, NotObserved, connect
 from kubeproof.verify.claims import Claim, Level
 from kubeproof.verify.cluster import Cluster, NotObservable
@@ -286,7 +286,10 @@ def lab(described: Inventory, kubeconfig_path: Path, pytestconfig: pytest.Config
             expiry = Expiry(found)
             yield found
             certificates, warnings = expiry.told(datetime.datetime.now(datetime.UTC))
-            recorder.results.sections |= {"certificates": certificates, "warnings": warnings}
+            history, more = backup_history.told(found)
+            recorder.results.sections |= {"certificates": certificates, "warnings": [*warnings, *more]}
+            if history:
+                recorder.results.sections["backups"] = history
             recorder.latencies["api"] = api.stopwatch.told()
     except KubeproofError as error:
         pytestconfig.stash[_RECORDER].results.problems.append(f"nothing could be verified: {error}")

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from kubeproof.verify import pod_way_drawing
+from kubeproof.verify import backup_history, pod_way_drawing
 from kubeproof.verify.claims import Component
 from kubeproof.verify.report import NOT_ASKED_FOR, Circumstances, ClaimResult, Results, TestResult, Verdict
 
@@ -78,6 +78,8 @@ class Board:
             f"{counts[Verdict.NOT_PROVEN]} not proven here, of {sum(counts.values())} claims at level "
             f"{circumstances.level}, in {circumstances.seconds:.1f} s"
         )
+        if history := self._results.sections.get("backups"):
+            self._writer.write_line(f"backups: {backup_history.line(history)}")
         for warning in self._results.sections.get("warnings", []):
             self._writer.write_line(f"warning: {warning}", yellow=True)
         for form, place in written.items():

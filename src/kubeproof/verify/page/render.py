@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from kubeproof.verify.page import pictures, way
+from kubeproof.verify.page import backups, pictures, way
 from kubeproof.verify.page.facts import fact
 from kubeproof.verify.page.view import Page, page_of
 from kubeproof.verify.page.words import OUTCOMES, SIGNS, VERDICTS, count, duration, moment
@@ -50,6 +50,7 @@ def _pictures(document: Mapping[str, Any], page: Page) -> dict[str, Any]:
         "pod_starts": pictures.pod_starts(latencies.get("pod_start") or []),
         "rules": pictures.rules(latencies.get("service_rules") or []),
         "shares": _first(pictures.shares(test.evidence) for claim in page.claims for test in claim.tests),
+        "backups": backups.history(document.get("backups")),
         "certificates": pictures.certificates(document.get("certificates") or []),
     }
 

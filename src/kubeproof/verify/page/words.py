@@ -61,3 +61,20 @@ def days_left(days: int) -> str:
     if days < 0:
         return f"{count(-days, 'day')} over"
     return count(days, "day") if days < 730 else f"{days / 365.25:.0f} years"
+
+
+def ago(seconds: float) -> str:
+    """How long something is ago, roughly."""
+    for unit, length in (("day", 86_400), ("hour", 3600), ("minute", 60)):
+        if seconds >= 2 * length or (unit == "minute" and seconds >= length):
+            return f"{count(int(seconds // length), unit)} ago"
+    return "just now" if seconds >= 0 else "in the future"
+
+
+def size(number: float) -> str:
+    """An amount of bytes."""
+    for unit in ("B", "KiB", "MiB"):
+        if number < 1024:
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1024
+    return f"{number:.1f} GiB"
