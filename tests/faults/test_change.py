@@ -42,15 +42,15 @@ def test_a_change_rolls_over_all_hosts_without_a_failed_request(
             generations.append(_processes(lab))
 
     seen = campaign.observe(change_and_change_back)
-    for before, after in pairwise(generations):
-        same = [f"{unit} on {host}" for (host, unit), process in after.items() if before[host, unit] == process]
-        assert not same, f"these were not restarted, so that nothing is proven of them: {', '.join(same)}"
     for line in _summary(seen):
         tell(line)
     assert not seen.violations, seen.violations
     assert not seen.diverged
     failed = [entry for entry in seen.history.entries if entry.get("outcome", "ok") != "ok"]
     assert not failed, "\n".join([f"{len(failed)} questions failed", *_said(failed[:10], seen.started)])
+    for before, after in pairwise(generations):
+        same = [f"{unit} on {host}" for (host, unit), process in after.items() if before[host, unit] == process]
+        assert not same, f"these were not restarted, so that nothing is proven of them: {', '.join(same)}"
 
 
 def _processes(lab: Cluster) -> dict[tuple[str, str], str]:
@@ -71,7 +71,7 @@ def _summary(seen: Observed) -> Iterator[str]:
         gap = longest_gap(seen.history.successes(operation), seen.started, end)
         failed = sum(number for outcome, number in outcomes.items() if outcome != "ok")
         yield f"{title:<24} {outcomes.get('ok', 0):>6} ok, {failed} failed, longest without one {gap.seconds:.1f} s"
-    yield f"{'retries of reads':<24} {seen.history.retries:>6}"
+    yield f"{'sent once more':<24} {seen.history.retries:>6}"
 
 
 def _said(entries: Sequence[Entry], started: float) -> Iterator[str]:

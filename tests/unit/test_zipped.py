@@ -68,3 +68,14 @@ def test_what_it_says_as_data_is_json(program: Path, tmp_path: Path) -> None:
     status = subprocess.run([*command, "status", "--json"], capture_output=True, check=False)
     assert status.returncode == 1
     assert json.loads(status.stdout)["problems"] == ["there is no backup yet"]
+
+
+def test_what_it_needs_of_others_goes_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "recorder"
+    path.write_bytes(zipped.program("kubeproof.faults.recorder", "hpack", "hyperframe"))
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", str(path), "{}", "/nonexistent/log"], capture_output=True, text=True, check=False
+    )
+    assert "No such file or directory: '/nonexistent/log'" in done.stderr
+    with pytest.raises(ModuleNotFoundError, match="there is no package nonsense"):
+        zipped.program("kubeproof.faults.recorder", "nonsense")

@@ -43,13 +43,14 @@ def add_inventory(parser: argparse.ArgumentParser) -> None:
         "--topology",
         dest="inventory",
         # Names for people, paths for the commands.
-        type=_local_inventory,
+        type=local_inventory,
         metavar="|".join(LOCAL_TOPOLOGIES),
         help="a local cluster: one control-plane host, two workers (inventory/local), or three and two (inventory/ha)",
     )
 
 
-def _local_inventory(topology: str) -> Path:
+def local_inventory(topology: str) -> Path:
+    """The inventory of a local cluster, by the name of its shape. Raises argparse.ArgumentTypeError if it has none."""
     try:
         return paths.PROJECT / "inventory" / LOCAL_TOPOLOGIES[topology] / "hosts.yml"
     except KeyError:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kubeproof import inventory, paths
+from kubeproof.commands import common
 from kubeproof.commands.common import SubParsers
 from kubeproof.components.cache import Cache
 from kubeproof.components.lock import Lock
@@ -32,10 +33,17 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def split(arguments: Sequence[str]) -> tuple[Path, list[str]]:
-    """The inventory, and what is for kubectl. kubectl has no global ``-i``, so in first place it is ours."""
-    if len(arguments) > 1 and arguments[0] in ("-i", "--inventory"):
-        return Path(arguments[1]), list(arguments[2:])
-    return paths.DEFAULT_INVENTORY, list(arguments)
+    """The inventory, and what is for kubectl, whose own options none of these are in first place."""
+    path, rest = paths.DEFAULT_INVENTORY, list(arguments)
+    if len(rest) > 1 and rest[0] in ("-i", "--inventory"):
+        path, rest = Path(rest[1]), rest[2:]
+    elif len(rest) > 1 and rest[0] == "--topology":
+        try:
+            path, rest = common.local_inventory(rest[1]), rest[2:]
+        except argparse.ArgumentTypeError as error:
+            raise KubeproofError(f"--topology: {error}") from error
+    # What some put between a program's options and what it is to run.
+    return path, rest[1:] if rest[:1] == ["--"] else rest
 
 
 def kubeconfig(inventory_path: Path) -> Path:

@@ -13,12 +13,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import httpx
 
-from kubeproof.faults import recorder
+from kubeproof import zipped
 from kubeproof.faults.history import Gap, History, Violation, longest_gap, violations
 from kubeproof.faults.kinds import Field, Kind
 from kubeproof.faults.timeline import timeline
@@ -35,6 +34,7 @@ REGISTERS = 4
 # Longer than any outage that is expected of the API: whoever gives up earlier learns less.
 ANSWER_SECONDS = 15.0
 _APPLICATION_SECONDS = 2.0
+_RECORDER = "kubeproof.faults.recorder"
 _PAUSE_SECONDS = 0.05
 _REPLICAS = 3
 _LEASES = ("kube-scheduler", "kube-controller-manager")
@@ -187,12 +187,11 @@ class Recording:
 
     def start(self) -> None:
         """Begin to record."""
-        program = Path(recorder.__file__).read_text()
         self.host.run("install -d -m 0700 %s", self._directory)
-        for name, content in (("token", self._token), ("recorder.py", program)):
-            self.host.run("umask 077; printf '%%s' %s > %s", content, f"{self._directory}/{name}")
+        self.host.write(f"{self._directory}/token", self._token.encode())
+        self.host.write(f"{self._directory}/recorder", zipped.program(_RECORDER, "hpack", "hyperframe"))
         self.host.run(
-            f"systemd-run --quiet --collect --unit={self._unit} python3 {self._directory}/recorder.py %s %s",
+            f"systemd-run --quiet --collect --unit={self._unit} python3 {self._directory}/recorder %s %s",
             json.dumps(self._settings),
             f"{self._directory}/log",
         )

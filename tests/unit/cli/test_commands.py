@@ -10,6 +10,7 @@ import pytest
 from kubeproof import cli, paths
 from kubeproof.commands import down, kubectl, test
 from kubeproof.commands.common import ssh_command
+from kubeproof.errors import KubeproofError
 from kubeproof.inventory import Host
 from kubeproof.playbook import Run
 
@@ -50,10 +51,17 @@ def test_an_interrupted_command_says_so(monkeypatch: pytest.MonkeyPatch, capsys:
         (["--inventory", "mine.yml"], Path("mine.yml"), []),
         (["exec", "-i", "pod", "--", "sh"], paths.DEFAULT_INVENTORY, ["exec", "-i", "pod", "--", "sh"]),
         (["-i"], paths.DEFAULT_INVENTORY, ["-i"]),
+        (["--topology", "ha", "get", "pods"], paths.PROJECT / "inventory" / "ha" / "hosts.yml", ["get", "pods"]),
+        (["-i", "mine.yml", "--", "get", "pods"], Path("mine.yml"), ["get", "pods"]),
     ],
 )
 def test_kubectl_gets_its_arguments_untouched(given: list[str], inventory: Path, rest: list[str]) -> None:
     assert kubectl.split(given) == (inventory, rest)
+
+
+def test_kubectl_of_a_topology_that_there_is_not() -> None:
+    with pytest.raises(KubeproofError, match="'huge' is none of single, ha"):
+        kubectl.split(["--topology", "huge", "get", "pods"])
 
 
 def test_down_forgets_the_cluster_but_not_what_happened(tmp_path: Path) -> None:

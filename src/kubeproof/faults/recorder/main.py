@@ -1,6 +1,6 @@
 """Runs on a host: asks the API and an application without a pause, and writes down every question and its answer.
 
-Standard library only, Python 3.8 and newer. ``python3 recorder.py SETTINGS OUTPUT`` with settings in JSON:
+``python3 recorder SETTINGS OUTPUT``, on Python 3.10 and newer, with settings in JSON:
 
 ``api``: ``url``, ``ca``, ``token`` (its file), ``namespace``, ``timeout`` (seconds); ``registers``: how many
 writers, each of which has a ConfigMap of its own; ``readers``: how many read all of them; ``application``: the URL of a
@@ -17,27 +17,26 @@ The output has a line of JSON per question, when it is over:
 Times are seconds of this host's clock, which is read once; all else is counted from there, whatever the clock does.
 ``outcome``: ``ok``; ``conflict``, a write that was refused because of another version; ``unknown``, which may have been
 carried out, now or later. A write names the version that it starts from: one that is late can't undo a newer one.
-``retries``: how often it was sent once more, as client libraries do: a read when a kept connection ends instead of an
-answer, and whatever a server has turned away with the request to come again (Retry-After). Nothing else is.
+``retries``: how often it was sent once more, as client-go does: a read when a kept connection ends instead of an
+answer; whatever a server says that it has not looked at (GOAWAY), or has turned away with the request to come again
+(Retry-After). Nothing else is.
 """
 
 from __future__ import annotations
 
-import http.client
 import json
-import select
 import ssl
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, TextIO
 from urllib.parse import urlsplit
 
+from kubeproof.faults.recorder.caller import NO_ANSWER, Caller
+
 _LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
-# As client-go does by default (k8s.io/client-go rest.Request).
-_RETRIES = 10
-_TURNED_AWAY = (429, *range(500, 600))
 _START = time.time() - time.monotonic()
 
 
@@ -61,103 +60,18 @@ class Log:
             self._stream.flush()
 
 
-class Caller:
-    """A connection to a server, kept as long as it works."""
-
-    def __init__(
-        self, url: str, timeout: float, context: ssl.SSLContext | None = None, headers: Mapping[str, str] = {}
-    ) -> None:
-        parts = urlsplit(url)
-        self._host, self._port = parts.hostname or "", parts.port
-        self._timeout = timeout
-        self._context = context
-        self._headers = dict(headers)
-        self._connection: http.client.HTTPConnection | None = None
-        self.retries = 0
-
-    def ask(self, method: str, path: str, body: Any = None) -> tuple[int, bytes]:
-        """Status and body of the answer. Raises OSError or HTTPException if there is none."""
-        for _ in range(_RETRIES):
-            status, text, again = self._ask_kept(method, path, body)
-            if again is None:
-                break
-            # To another server, if there is one.
-            self.close()
-            self.retries += 1
-            time.sleep(again)
-        return status, text
-
-    def _ask_kept(self, method: str, path: str, body: Any) -> tuple[int, bytes, float | None]:
-        """Ask over the kept connection, if it still is one."""
-        if self._ended():
-            self.close()
-        kept = self._connection is not None
-        try:
-            return self._ask(method, path, body)
-        except ConnectionError:
-            if not kept or method != "GET":
-                raise
-            self.retries += 1
-            return self._ask(method, path, body)
-
-    def _ended(self) -> bool:
-        """Whether the server has ended the connection: nobody has been asked, and yet there is something to read."""
-        connected = self._connection.sock if self._connection else None
-        return connected is not None and bool(select.select([connected], [], [], 0)[0])
-
-    def _ask(self, method: str, path: str, body: Any) -> tuple[int, bytes, float | None]:
-        """Status, body, and after how many seconds to come again if it was turned away."""
-        connection = self._connect()
-        try:
-            headers = {**self._headers, "Content-Type": "application/json"} if body is not None else self._headers
-            connection.request(method, path, None if body is None else json.dumps(body), headers)
-            answer = connection.getresponse()
-            again = answer.getheader("Retry-After", "") if answer.status in _TURNED_AWAY else ""
-            return answer.status, answer.read(), float(again) if again.isdigit() else None
-        except (OSError, http.client.HTTPException):
-            self.close()
-            raise
-
-    def lines(self, path: str) -> Iterator[bytes]:
-        """The lines of an answer, as they come. Raises as ``ask`` does, also when none comes for too long."""
-        self.close()
-        connection = self._connect()
-        try:
-            connection.request("GET", path, headers=self._headers)
-            yield from connection.getresponse()
-        finally:
-            self.close()
-
-    def _connect(self) -> http.client.HTTPConnection:
-        if self._connection is None:
-            if self._context:
-                self._connection = http.client.HTTPSConnection(
-                    self._host, self._port, timeout=self._timeout, context=self._context
-                )
-            else:
-                self._connection = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout)
-        return self._connection
-
-    def close(self) -> None:
-        """Forget the connection."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-
 class Api:
     """The cluster's API for one asker."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
         context = ssl.create_default_context(cafile=settings["ca"])
-        with open(settings["token"], encoding="utf-8") as stream:  # noqa: PTH123 - as old as the hosts' Python
-            authorization = "Bearer " + stream.read().strip()
+        authorization = "Bearer " + Path(settings["token"]).read_text(encoding="utf-8").strip()
         self._caller = Caller(settings["url"], settings["timeout"], context, {"Authorization": authorization})
         self._maps = "/api/v1/namespaces/{}/configmaps".format(settings["namespace"])
 
     @property
     def retries(self) -> int:
-        """How many reads were sent once more so far."""
+        """How many questions were sent once more so far."""
         return self._caller.retries
 
     def read(self, register: int) -> tuple[int, dict[str, Any]]:
@@ -204,7 +118,7 @@ def _write(api: Api, register: int, value: int, version: str, log: Log) -> str:
     start, retries = now(), api.retries
     try:
         status, answer = api.write(register, value, version)
-    except (OSError, http.client.HTTPException) as error:
+    except NO_ANSWER as error:
         status, answer = 0, {"message": f"{type(error).__name__}: {error}"}
     outcome = "ok" if status == 200 else "conflict" if status == 409 else "unknown"
     detail = "" if status == 200 else "{} {}".format(status, answer.get("message", ""))
@@ -218,7 +132,7 @@ def _read(api: Api, register: int, log: Log) -> str:
     start, retries = now(), api.retries
     try:
         status, answer = api.read(register)
-    except (OSError, http.client.HTTPException) as error:
+    except NO_ANSWER as error:
         status, answer = 0, {"message": f"{type(error).__name__}: {error}"}
     if status != 200:
         detail = "{} {}".format(status, answer.get("message", ""))
@@ -247,7 +161,7 @@ def request_for_ever(settings: dict[str, Any], log: Log) -> None:
         try:
             status, body = caller.ask("GET", target)
             outcome, detail = ("ok" if status == 200 else "failed"), body[:80].decode("utf-8", "replace")
-        except (OSError, http.client.HTTPException) as error:
+        except NO_ANSWER as error:
             outcome, detail = "failed", f"{type(error).__name__}: {error}"
         caller.close()
         log.add(op="request", start=start, end=now(), outcome=outcome, detail=detail)
@@ -266,7 +180,7 @@ def follow_lease(settings: dict[str, Any], name: str, log: Log) -> None:
         except KeyError:
             # No lease but a status: the server has forgotten that version, or does not know the lease yet.
             version = ""
-        except (OSError, http.client.HTTPException, ValueError):
+        except (*NO_ANSWER, ValueError):
             # Nobody answers. Another server goes on from the same version.
             pass
         time.sleep(settings["pause"])
@@ -290,7 +204,7 @@ def _log_lease(item: dict[str, Any], log: Log, *, missed: bool) -> str:
 def main() -> None:
     """Start all askers, and wait for the end."""
     settings = json.loads(sys.argv[1])
-    with open(sys.argv[2], "a", encoding="utf-8") as stream:  # noqa: PTH123 - as old as the hosts' Python
+    with Path(sys.argv[2]).open("a", encoding="utf-8") as stream:
         log = Log(stream)
         jobs: list[tuple[Callable[..., None], tuple[Any, ...]]]
         jobs = [(write_for_ever, (settings, register, log)) for register in range(settings["registers"])]
@@ -300,7 +214,3 @@ def main() -> None:
         for target, arguments in jobs:
             threading.Thread(target=target, args=arguments, daemon=True).start()
         threading.Event().wait()
-
-
-if __name__ == "__main__":
-    main()
