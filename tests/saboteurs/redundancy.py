@@ -102,6 +102,21 @@ def a_node_with_one_api_server(lab: Cluster) -> Iterator[None]:
 
 
 @saboteur(
+    "api-load-balanced",
+    breaks="Nobody can take the virtual address over",
+    says="(does not answer|is not ready).* within",
+)
+def an_address_without_a_successor(lab: Cluster) -> Iterator[None]:
+    address = str(lab.settings["cluster_virtual_address"])
+    if not address:
+        raise NotObservable("the cluster has no virtual address")
+    holders = redundancy.address_holders(lab, address)
+    others = [host for host in redundancy.several_control_plane_hosts(lab) if host not in holders]
+    with stopped_everywhere(others, "keepalived"):
+        yield
+
+
+@saboteur(
     "sched-leader",
     breaks="All schedulers but the one that leads are stopped",
     says="the kube-scheduler of .* was killed nobody has taken its lease",
