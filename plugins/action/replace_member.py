@@ -1,6 +1,6 @@
 """Judge whether one etcd member can be replaced; sets the fact ``kubeproof_replacement`` on all hosts of the play.
 
-Arguments: ``member``, ``hosts`` (all etcd hosts, at which the module etcd_restore has looked: ``__restore_look``),
+Arguments: ``member``, ``hosts`` (all etcd hosts, at which the module etcd_restore has looked: ``__etcd_look``),
 ``healthy_too`` (replace one that is well, too). The fact has ``needed``, ``replace``, ``promote``, ``through``,
 ``endpoints`` and ``id``, by which the old data is kept. Runs once for all hosts: ``run_once: true``.
 """
@@ -32,7 +32,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         arguments = self._task.args
         known = (task_vars or {})["hostvars"]
         try:
-            looks = [Look.of(str(host), known[host]["__restore_look"]) for host in arguments["hosts"]]
+            looks = [Look.of(str(host), known[host]["__etcd_look"]) for host in arguments["hosts"]]
             plan = replacing.plan(
                 str(arguments["member"]), looks, healthy_too=bool(arguments.get("healthy_too", False))
             )

@@ -3,7 +3,7 @@
 ``stage``:
 
 ``choose``: which backup, on which host; or the restore that an earlier run did not finish. The module etcd_restore has
-  looked at all etcd hosts before (``__restore_look``).
+  looked at all etcd hosts before (``__etcd_look``).
 ``check``: read the backup, which is on the controller by now, and refuse what can't be restored.
 ``tell``: say what will be lost. Returns ``question``.
 ``begin``: write down what was agreed to: from here on a later run goes on instead of asking.
@@ -88,7 +88,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     @cached_property
     def _looks(self) -> list[checking.Look]:
-        return [checking.Look.of(host, self._seen(host, "__restore_look")) for host in self._members]
+        return [checking.Look.of(host, self._seen(host, "__etcd_look")) for host in self._members]
 
     def _seen(self, host: str, name: str) -> Mapping[str, Any]:
         seen: Mapping[str, Any] = self._variables["hostvars"][host][name]
@@ -126,21 +126,19 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def _on_host(self, source: Source, identity: str) -> dict[str, Any]:
         """A backup, or a member's data, that is to be brought to the controller."""
         if source.kind == "member":
-            if not self._seen(source.host, "__restore_look")["there"]:
+            if not self._seen(source.host, "__etcd_look")["there"]:
                 raise KubeproofError(f"restore_from: {source.host} has no data of etcd's")
             host, name = source.host, f"{identity}-{source.host}"
         else:
             authority = checking.authority_of(self._state)
-            listed = {
-                each: kept(each, self._seen(each, "__restore_look")["backups"], authority) for each in self._members
-            }
+            listed = {each: kept(each, self._seen(each, "__etcd_look")["backups"], authority) for each in self._members}
             chosen = choose(source, listed)
             host, name = chosen.host, chosen.name
         return {"host": host, "name": name, "path": str(self._records.fetched(identity, name))}
 
     def _on_target(self, source: Source, identity: str) -> dict[str, Any]:
         """A backup that an etcd host fetches from one of its targets, to where its own are."""
-        host = next((each for each in self._members if self._seen(each, "__restore_look")["program"]), "")
+        host = next((each for each in self._members if self._seen(each, "__etcd_look")["program"]), "")
         if not host:
             raise KubeproofError(
                 f"restore_from: no etcd host has kubeproof-backup yet, to fetch {source.host}/{source.name}",

@@ -20,6 +20,7 @@ import tempfile
 import time
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
+from ansible.module_utils import running
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.static_pod import PodError, static_pods
 
@@ -69,7 +70,6 @@ USER = "etcd"
 LOOK_SECONDS = 5
 SCRATCH_SECONDS = 120
 PROMOTE_SECONDS = 300
-ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("ETCD")}
 
 Answer = Dict[str, Any]
 
@@ -80,31 +80,8 @@ class Failed(Exception):
 
 def run(command: List[str], timeout: float) -> str:
     """Standard output of a program; what it complained of becomes the error."""
-    name = os.path.basename(command[0])
-    try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT,
-            timeout=timeout, check=False,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        raise Failed("%s did not end within %d s" % (name, timeout)) from None
-    except OSError as error:
-        raise Failed("%s cannot be run: %s" % (command[0], error.strerror)) from None
-    if done.returncode != 0:
-        raise Failed("%s ended with %d: %s" % (name, done.returncode, last_words(done.stderr or done.stdout)))
-    return done.stdout.decode(errors="replace")
-
-
-def last_words(output: bytes) -> str:
-    """The last line that is not one of etcd's log lines; of those, what they say."""
-    lines = [line for line in output.decode(errors="replace").splitlines() if line.strip()]
-    for line in reversed(lines):
-        if not line.startswith("{"):
-            return line.strip()[:500]
-    with contextlib.suppress(ValueError, IndexError):
-        entry = json.loads(lines[-1])
-        return ": ".join(str(entry[name]) for name in ("msg", "error") if name in entry)
-    return lines[-1][:500] if lines else "it said nothing"
+    said: str = running.run(command, timeout, Failed)
+    return said
 
 
 class Systemd:
@@ -318,7 +295,7 @@ def from_copy(host: Host, scratch: str, target: str) -> Answer:
         "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
     ]  # fmt: skip
     with open(os.path.join(scratch, "log"), "w+b") as log:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=ENVIRONMENT)
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=running.ENVIRONMENT)
         try:
             await_scratch(host, client, process, log)
             return saved(host, target, client)
@@ -344,7 +321,7 @@ def await_scratch(host: Host, client: str, process: subprocess.Popen[bytes], log
             raise Failed(
                 "the data in %s cannot be read: an etcd that was started on a copy of it %s. Its last words: %s"
                 % (host.data, "ended" if process.poll() is not None else "does not answer (%s)" % error,
-                   last_words(log.read()))
+                   running.last_words(log.read()))
             ) from None  # fmt: skip
         return
 
@@ -526,7 +503,8 @@ def leave(host: Host) -> Answer:
 
 def join(host: Host) -> Answer:
     """Add this member as a learner, and say how the cluster is now, as etcd's configuration wants it."""
-    if not any(ours(host, each) for each in cluster_members(host)):
+    missing = not any(ours(host, each) for each in cluster_members(host))
+    if missing:
         host.ctl(
             "member", "add", host.parameters["name"], "--learner", "--peer-urls", host.parameters["peer_url"],
             endpoints=endpoints(host), timeout=30,
@@ -537,19 +515,20 @@ def join(host: Host) -> Answer:
         for each in members
         for url in each["peerURLs"]
     ]
-    return {"changed": True, "initial_cluster": ",".join(sorted(named))}
+    return {"changed": missing, "initial_cluster": ",".join(sorted(named))}
 
 
 def promote(host: Host) -> Answer:
     """Make the learner a voter, as soon as it has caught up."""
-    deadline = time.monotonic() + PROMOTE_SECONDS
+    deadline, asked = time.monotonic() + PROMOTE_SECONDS, False
     while True:
         mine = [each for each in cluster_members(host) if ours(host, each)]
         if not mine:
             raise Failed("%s is no member" % host.parameters["name"])
         if not mine[0].get("isLearner"):
-            return {"changed": True}
+            return {"changed": asked}
         try:
+            asked = True
             host.ctl("member", "promote", "%x" % mine[0]["ID"], endpoints=endpoints(host), timeout=10)
         except Failed as error:
             if time.monotonic() > deadline:

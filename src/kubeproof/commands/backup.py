@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -48,25 +48,22 @@ def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
     )
     parts = parser.add_subparsers(title="what", metavar="list|now|drill|status|restore", required=True)
 
-    one = parts.add_parser("list", help="all backups on all hosts, newest first")
-    one.add_argument("--read", action="store_true", help="read each of them whole, which finds every flipped bit")
-    add_inventory(one)
-    one.set_defaults(run=_list)
-
-    one = parts.add_parser("now", help="one more backup, on the first host of etcd that can make it")
-    add_inventory(one)
-    one.set_defaults(run=_now)
-
-    one = parts.add_parser("drill", help="restore a backup into a scratch etcd on its host, and compare")
-    one.add_argument("name", nargs="?", help="which one (default: the newest)")
-    add_inventory(one)
-    one.set_defaults(run=_drill)
-
-    one = parts.add_parser("status", help="what failed or is overdue; exits with 1 if anything is")
-    add_inventory(one)
-    one.set_defaults(run=_status)
-
+    listing = _add(parts, "list", "all backups on all hosts, newest first", _list)
+    listing.add_argument("--read", action="store_true", help="read each of them whole, which finds every flipped bit")
+    _add(parts, "now", "one more backup, on the first host of etcd that can make it", _now)
+    proof = _add(parts, "drill", "restore a backup into a scratch etcd on its host, and compare", _drill)
+    proof.add_argument("name", nargs="?", help="which one (default: the newest)")
+    _add(parts, "status", "what failed or is overdue; exits with 1 if anything is", _status)
     restore.add_parser(parts)
+
+
+def _add(
+    parts: SubParsers[argparse.ArgumentParser], name: str, about: str, run: Callable[[argparse.Namespace], int]
+) -> argparse.ArgumentParser:
+    parser = parts.add_parser(name, help=about)
+    add_inventory(parser)
+    parser.set_defaults(run=run)
+    return parser
 
 
 @dataclass(frozen=True)

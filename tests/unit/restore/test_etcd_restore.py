@@ -112,18 +112,6 @@ def test_a_backup_that_fails_is(tmp_path: Path, host: Host) -> None:
         etcd_restore.backup(host)
 
 
-@pytest.mark.parametrize(
-    ("output", "said"),
-    [
-        (b"", "it said nothing"),
-        (b'{"level":"warn","msg":"retrying"}\nError: context deadline exceeded\n', "Error: context deadline exceeded"),
-        (b'{"level":"fatal","msg":"restore failed","error":"no such file"}\n', "restore failed: no such file"),
-    ],
-)
-def test_last_words(output: bytes, said: str) -> None:
-    assert etcd_restore.last_words(output) == said
-
-
 @pytest.mark.parametrize(("leader", "stopped"), [(True, False), (False, True)])
 def test_a_member_that_serves_is_not_stopped_for_a_copy(
     host: Host, monkeypatch: pytest.MonkeyPatch, leader: bool, stopped: bool
@@ -143,3 +131,24 @@ def test_a_member_that_serves_is_not_stopped_for_a_copy(
     else:
         etcd_restore.snapshot(host)
     assert bool(copied) == stopped
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_member_that_was_added_already_is_no_change(
+    host: Host, monkeypatch: pytest.MonkeyPatch, *, there: bool
+) -> None:
+    other = {"ID": 1, "name": "cp1", "peerURLs": ["https://10.0.0.1:2380"]}
+    added = {"ID": 2, "name": "", "peerURLs": ["https://10.0.0.2:2380"], "isLearner": True}
+    members = [other, added] if there else [other]
+
+    def ctl(self: Host, *arguments: str, **_: Any) -> Any:
+        if arguments[:2] == ("member", "add"):
+            members.append(added)
+        return {"members": members}
+
+    monkeypatch.setattr(Host, "ctl", ctl)
+    host.parameters |= {"name": "cp2", "peer_url": "https://10.0.0.2:2380", "endpoints": []}
+    assert etcd_restore.join(host) == {
+        "changed": not there,
+        "initial_cluster": "cp1=https://10.0.0.1:2380,cp2=https://10.0.0.2:2380",
+    }

@@ -12,8 +12,9 @@ import time
 from typing import Any, Iterator, Mapping
 
 from kubeproof.backup.agent.errors import BackupError
-from kubeproof.backup.agent.programs import Ctl, ProgramFailed, last_words
+from kubeproof.backup.agent.programs import Ctl, ProgramFailed
 from kubeproof.backup.agent.records import epoch
+from kubeproof.backup.agent.running import last_words
 
 LOCK = "/kubeproof/backup/lock"
 LAST = "/kubeproof/backup/last"

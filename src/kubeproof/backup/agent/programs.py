@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Sequence
 
+from kubeproof.backup.agent import running
 from kubeproof.backup.agent.configuration import Etcd
 from kubeproof.backup.agent.errors import BackupError
-
-# What etcdctl would take from the environment is nobody's to set from there.
-_ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("ETCD", "ETCDCTL"))}
 
 
 class ProgramFailed(BackupError):
@@ -22,41 +18,7 @@ class ProgramFailed(BackupError):
 
 def run(command: Sequence[str], timeout: float) -> str:
     """A program's standard output. Raises ProgramFailed."""
-    name = Path(command[0]).name
-    try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=_ENVIRONMENT,
-            timeout=timeout,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise ProgramFailed("%s did not end within %.0f s" % (name, timeout)) from None
-    except OSError as error:
-        raise ProgramFailed("%s cannot be run: %s" % (command[0], error.strerror)) from None
-    if done.returncode != 0:
-        raise ProgramFailed("%s ended with %d: %s" % (name, done.returncode, last_words(done.stderr or done.stdout)))
-    return done.stdout.decode(errors="replace")
-
-
-def last_words(output: bytes) -> str:
-    """The last line of what a program said; of etcd's own log lines the error in it."""
-    lines = [line for line in output.decode(errors="replace").splitlines() if line.strip()]
-    for line in reversed(lines):
-        if not line.startswith("{"):
-            return line.strip()[:500]
-    return _logged(lines[-1]) if lines else "it said nothing"
-
-
-def _logged(line: str) -> str:
-    try:
-        entry = json.loads(line)
-        return ": ".join(str(entry[name]) for name in ("msg", "error") if name in entry)[:500]
-    except (ValueError, TypeError):
-        return line[:500]
+    return running.run(command, timeout, ProgramFailed)
 
 
 @dataclass(frozen=True)

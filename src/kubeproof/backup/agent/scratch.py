@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Iterator, Mapping, Sequence
 
-from kubeproof.backup.agent import programs
+from kubeproof.backup.agent import programs, running
 from kubeproof.backup.agent.configuration import Programs
 from kubeproof.backup.agent.errors import BackupError
 
@@ -118,7 +118,7 @@ class Process:
         """Its last words."""
         with self.log.open("rb") as stream:
             stream.seek(max(0, os.fstat(stream.fileno()).st_size - (1 << 16)))
-            return programs.last_words(stream.read())
+            return running.last_words(stream.read())
 
 
 @dataclass(frozen=True)

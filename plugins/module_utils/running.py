@@ -1,0 +1,1 @@
+../../src/kubeproof/backup/agent/running.py
