@@ -190,7 +190,8 @@ def _restore(table: Table, api: Api, host: Host, play: Callable[[str], playbook.
     table.add_row(
         "a restore, onto the same hosts", f"{seconds:.0f} s, of which the API was away {max(absent, default=0):.0f} s"
     )
-    same = sum(_uids(api).get(name) == uid for name, uid in before.items())
+    after = _uids(api)
+    same = sum(after.get(name) == uid for name, uid in before.items())
     table.add_row("objects with the UID that they had", f"{same} of {len(before)}")
 
 
