@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 from kubeproof.errors import KubeproofError
 
 STATE_DIRECTORY = "state"
+# Ansible loads its plugins when they are first wanted, and takes half-loaded ones of another thread for broken.
+_RENDERING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -99,12 +102,13 @@ def rendered(host: Host, names: Iterable[str]) -> dict[str, Any]:
     from ansible.parsing.dataloader import DataLoader
     from ansible.template import Templar
 
-    templar = Templar(loader=DataLoader(), variables=dict(host.variables))
     values = {}
-    for name in names:
-        if name in host.variables:
-            try:
-                values[name] = templar.template(host.variables[name])
-            except AnsibleError as error:
-                raise KubeproofError(f"host {host.name}: {name} cannot be rendered: {error}") from error
+    with _RENDERING:
+        templar = Templar(loader=DataLoader(), variables=dict(host.variables))
+        for name in names:
+            if name in host.variables:
+                try:
+                    values[name] = templar.template(host.variables[name])
+                except AnsibleError as error:
+                    raise KubeproofError(f"host {host.name}: {name} cannot be rendered: {error}") from error
     return values
