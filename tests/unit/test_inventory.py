@@ -11,7 +11,9 @@ from kubeproof import inventory
 HOSTS = """
 all:
   hosts:
-    one: {text: "{{ lookup('ansible.builtin.file', inventory_dir ~ '/text') }}", list: "{{ [3, 1] | sort | join('-') }}"}
+    one:
+      text: "{{ lookup('ansible.builtin.file', inventory_dir ~ '/text') }}"
+      list: "{{ [3, 1] | sort | join('-') }}"
     two: {list: "{{ [2, 1] | sort | join('-') }}"}
 """
 # In a process of its own, in which nothing of Ansible is loaded yet.
