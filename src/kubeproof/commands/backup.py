@@ -14,13 +14,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from kubeproof import inventory, ui
+from kubeproof import amounts, inventory, ui
 from kubeproof.commands import restore
 from kubeproof.commands.common import FAILED, SubParsers, add_inventory, ssh_command
 from kubeproof.errors import KubeproofError
 from kubeproof.inventory import Host, Inventory
 from kubeproof.process import Result, attempt
-from kubeproof.verify.page import words
 
 # A backup, or a drill, of a large etcd on a slow disk.
 _LONGEST_SECONDS = 7200.0
@@ -127,7 +126,7 @@ def table(found: Sequence[Listed]) -> Table:
             backup.host,
             str(about.get("revision", "")),
             str(about.get("keys", "")),
-            words.size(backup.bytes),
+            amounts.size(backup.bytes),
             "[green]yes[/green]" if backup.proven else "",
             Text(backup.problem, "bold red") if backup.problem else _remark(about),
         )

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kubeproof import amounts
 from kubeproof.backup.agent.manifest import Manifest
 from kubeproof.restore.checking import Look
 
@@ -87,7 +88,7 @@ def told(
 
 def _content(manifest: Manifest) -> str:
     etcd = manifest.versions.get("etcd", "of an unknown version")
-    return f"revision {manifest.revision:,}, {manifest.keys:,} keys, {_size(manifest.size)}, etcd {etcd}"
+    return f"revision {manifest.revision:,}, {manifest.keys:,} keys, {amounts.size(manifest.size)}, etcd {etcd}"
 
 
 def _now(looks: Sequence[Look]) -> str:
@@ -127,7 +128,3 @@ def _ago(span: datetime.timedelta) -> str:
     if days:
         return f"{days} d {hours} h"
     return f"{hours} h {rest // 60} min" if hours else f"{rest // 60} min {rest % 60} s"
-
-
-def _size(number: int) -> str:
-    return f"{number / (1 << 20):.1f} MiB"

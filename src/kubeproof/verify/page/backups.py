@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kubeproof.amounts import size
 from kubeproof.verify.page.pictures import Tick
-from kubeproof.verify.page.words import ago, count, moment, size
+from kubeproof.verify.page.words import ago, count, moment
 
 # As many intervals of the schedule take the right end, where time is nearly linear.
 _NEAR = 6

@@ -69,12 +69,3 @@ def ago(seconds: float) -> str:
         if seconds >= 2 * length or (unit == "minute" and seconds >= length):
             return f"{count(int(seconds // length), unit)} ago"
     return "just now" if seconds >= 0 else "in the future"
-
-
-def size(number: float) -> str:
-    """An amount of bytes."""
-    for unit in ("B", "KiB", "MiB"):
-        if number < 1024:
-            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
-        number /= 1024
-    return f"{number:.1f} GiB"
