@@ -2,69 +2,39 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytest
+from tests import breaking
 
 from kubeproof import paths
-from kubeproof.errors import KubeproofError
 from kubeproof.faults.campaign import Campaign
 from kubeproof.faults.kinds import KINDS, Kind
-from kubeproof.inventory import Inventory
-from kubeproof.verify import breakable, cluster
+from kubeproof.verify import cluster
 from kubeproof.verify.cluster import Cluster
 from kubeproof.verify.pods import Setting
 from kubeproof.verify.workspace import Workspace
 
 DEFAULT = paths.PROJECT / "inventory" / "ha" / "hosts.yml"
 
+described = breaking.described
+lab = breaking.lab
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("kubeproof", "faults")
-    group.addoption("--inventory", type=Path, default=DEFAULT, help="whose cluster (default: inventory/ha/hosts.yml)")
+    breaking.add_options(group, DEFAULT, "inventory/ha/hosts.yml")
     group.addoption("--count", type=int, default=len(KINDS), help="how many faults (default: one of each kind)")
     group.addoption("--minutes", type=float, default=60, help="after which no further one begins (default: 60)")
     group.addoption("--seed", type=int, default=1, help="decides their order and whom they hit (default: 1)")
     group.addoption("--kind", action="append", default=[], help="only faults of this kind; may be repeated")
-    group.addoption(
-        "--i-can-lose-this-cluster", action="store_true", help="its hosts are not the local ones; break it anyway"
-    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    signal.signal(signal.SIGTERM, _interrupt)
+    breaking.repair_when_ended()
     config.option.verbose = config.option.verbose or -1
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    """An end that is asked for is one with a repair, as on an interrupt from the keyboard."""
-    raise KeyboardInterrupt
-
-
-@pytest.fixture(scope="session")
-def described(pytestconfig: pytest.Config) -> Inventory:
-    """The inventory, of hosts that are there to be broken."""
-    try:
-        return breakable.load(
-            pytestconfig.getoption("inventory"), regardless=pytestconfig.getoption("i_can_lose_this_cluster")
-        )
-    except KubeproofError as error:
-        pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
-
-
-@pytest.fixture(scope="session")
-def lab(described: Inventory) -> Iterator[Cluster]:
-    """The cluster that is broken."""
-    try:
-        with breakable.opened(described) as found:
-            yield found
-    except KubeproofError as error:
-        pytest.exit(f"nothing could be broken: {error}", returncode=pytest.ExitCode.USAGE_ERROR)
 
 
 @pytest.fixture(scope="session")

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import signal
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytest
+from tests import breaking
 
 from kubeproof import inventory, paths
 from kubeproof.errors import KubeproofError
-from kubeproof.inventory import Inventory
-from kubeproof.verify import breakable, claims, report, sabotage, snapshot, tampering
+from kubeproof.verify import claims, report, sabotage, snapshot, tampering
 from kubeproof.verify.claims import Catalogue
 from kubeproof.verify.cluster import Cluster
 from kubeproof.verify.sabotage import Saboteur
@@ -30,17 +28,15 @@ _STARTED = pytest.StashKey[datetime.datetime]()
 _TRIALS = pytest.StashKey[list[Trial]]()
 _CHOSEN = pytest.StashKey[tuple[Saboteur, ...]]()
 
+described = breaking.described
+lab = breaking.lab
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("kubeproof", "saboteurs")
-    group.addoption(
-        "--inventory", type=Path, default=paths.DEFAULT_INVENTORY, help="whose cluster (default: the local one)"
-    )
+    breaking.add_options(group, paths.DEFAULT_INVENTORY, "the local one")
     group.addoption("--only", action="append", default=[], metavar="SABOTEUR|CLAIM", help="only these; may be repeated")
     group.addoption("--quick", action="store_true", help="the short list that every run of `kubeproof test` includes")
-    group.addoption(
-        "--i-can-lose-this-cluster", action="store_true", help="its hosts are not the local ones; break it anyway"
-    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -52,40 +48,14 @@ def pytest_configure(config: pytest.Config) -> None:
         )
     except KubeproofError as error:
         raise pytest.UsageError(str(error)) from None
-    signal.signal(signal.SIGTERM, _interrupt)
+    breaking.repair_when_ended()
     config.option.verbose = config.option.verbose or -1
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    """An end that is asked for is one with a repair, as on an interrupt from the keyboard."""
-    raise KeyboardInterrupt
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "saboteur" in metafunc.fixturenames:
         chosen = metafunc.config.stash[_CHOSEN]
         metafunc.parametrize("saboteur", chosen, ids=[saboteur.name for saboteur in chosen])
-
-
-@pytest.fixture(scope="session")
-def described(pytestconfig: pytest.Config) -> Inventory:
-    """The inventory, of hosts that are there to be broken."""
-    try:
-        return breakable.load(
-            pytestconfig.getoption("inventory"), regardless=pytestconfig.getoption("i_can_lose_this_cluster")
-        )
-    except KubeproofError as error:
-        pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
-
-
-@pytest.fixture(scope="session")
-def lab(described: Inventory) -> Iterator[Cluster]:
-    """The cluster that is broken."""
-    try:
-        with breakable.opened(described) as found:
-            yield found
-    except KubeproofError as error:
-        pytest.exit(f"nothing could be broken: {error}", returncode=pytest.ExitCode.USAGE_ERROR)
 
 
 @pytest.fixture(scope="session")
