@@ -1,4 +1,4 @@
-"""A change of settings restarts every component of every host, in turns, and no client notices."""
+"""A change of settings restarts every component of every host, in turns, while clients go on."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ UNITS = {
 }
 
 
-def test_a_change_rolls_over_all_hosts_without_a_failure_of_ours(
+def test_a_change_rolls_over_all_hosts_under_clients(
     campaign: Campaign, lab: Cluster, described: Inventory, tell: Callable[[str], None]
 ) -> None:
     generations = [_processes(lab)]
