@@ -1,4 +1,4 @@
-"""Disasters, each followed by what an operator would do. In this order, on one cluster; takes about half an hour.
+"""Disasters, each followed by what an operator would do. In this order, on one cluster; takes about 40 minutes.
 
 pytest tests/disaster                               makes a cluster and removes it
 pytest tests/disaster --directory DIR -k member     on the one in DIR, which stays
