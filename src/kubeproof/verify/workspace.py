@@ -15,6 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import httpx
+
 from kubeproof.verify import objects
 from kubeproof.verify.api import JSON_PATCH, Api
 from kubeproof.verify.etcd import Etcd
@@ -116,12 +118,29 @@ def keys_of(etcd: Etcd, namespace: str) -> list[str]:
 def remove_namespaces(api: Api, names: list[str]) -> None:
     """Remove namespaces with all that is in them, and wait until they are gone."""
     for name in names:
-        api.delete(f"/api/v1/namespaces/{name}")
+        _delete_at_last(api, f"/api/v1/namespaces/{name}")
         # The namespace's controller begins seconds later, and looks again much later if it meets pods that take time to
         # end. What would replace them can't, now that the namespace is going.
-        api.delete(objects.core(name, "pods"))
+        _delete_at_last(api, objects.core(name, "pods"))
     for name in names:
         api.observe_gone(_namespace(name), what=f"namespace {name} gone", timeout=_GONE_SECONDS)
+
+
+def _delete_at_last(api: Api, path: str) -> None:
+    """Delete what is at a path, even if the server that is asked has no etcd at first.
+
+    One whose host was cut off may hold on to dead connections to etcd for 40 s (its client's keep-alive, 30 and 10 s).
+    """
+    deadline = time.monotonic() + _GONE_SECONDS
+    while True:
+        try:
+            api.delete(path)
+        except httpx.TimeoutException:
+            if time.monotonic() > deadline:
+                raise
+            api.reconnect()
+        else:
+            return
 
 
 def remove_leftovers(api: Api) -> list[str]:
