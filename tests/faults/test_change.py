@@ -1,15 +1,14 @@
-"""A change of settings restarts every component of every host, in turns, while clients go on."""
+"""A change of settings restarts every component of every host, in turns, and no client may notice."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 from kubeproof import playbook
-from kubeproof.faults.campaign import REGISTERS, Campaign, Observed
+from kubeproof.faults.campaign import Campaign, Observed
 from kubeproof.faults.history import Entry, longest_gap
 from kubeproof.inventory import Inventory
 from kubeproof.verify.cluster import Cluster
@@ -23,9 +22,9 @@ CHANGE: Mapping[str, Any] = {
     "kubelet_extra_config": {"maxPods": 109},
     "kube_proxy_extra_config": {"iptables": {"minSyncPeriod": "2s"}},
 }
-# What an API server answers to a write that was on its way to etcd's leader as leadership moved: etcd drops it
-# (go.etcd.io/raft, ErrProposalDropped), and nobody but the client may send it again. See docs/faults.md.
-DROPPED = re.compile(r"etcdserver: (request timed out|leader changed|no leader)|raft proposal dropped")
+# What an API server answers to a write that was on its way to etcd's leader as leadership moved (go.etcd.io/raft,
+# ErrProposalDropped). They are failures like others, but told apart since their cause is known: see docs/faults.md.
+DROPPED = "possibly due to previous leader failure"
 UNITS = {
     "etcd": ("etcd",),
     "control_plane": ("kube-apiserver", "kube-controller-manager", "kube-scheduler"),
@@ -33,7 +32,7 @@ UNITS = {
 }
 
 
-def test_a_change_rolls_over_all_hosts_under_clients(
+def test_a_change_rolls_over_all_hosts_without_a_failed_request(
     campaign: Campaign, lab: Cluster, described: Inventory, tell: Callable[[str], None]
 ) -> None:
     generations = [_processes(lab)]
@@ -51,12 +50,9 @@ def test_a_change_rolls_over_all_hosts_under_clients(
     assert not seen.violations, seen.violations
     assert not seen.diverged
     failed = [entry for entry in seen.history.entries if entry.get("outcome", "ok") != "ok"]
-    dropped = [entry for entry in failed if _dropped(entry)]
-    tell(f"{'of writes, dropped by etcd':<24} {len(dropped):>6}")
-    failed = [entry for entry in failed if not _dropped(entry)]
-    assert not failed, "\n".join([f"{len(failed)} questions failed", *_said(failed[:10], seen.started)])
-    # Leadership moves once in each converge, and each writer has one write on its way.
-    assert len(dropped) <= 2 * REGISTERS, "\n".join(_said(dropped, seen.started))
+    dropped = sum(DROPPED in str(entry.get("detail", "")) for entry in failed)
+    told = f"{len(failed)} questions failed, of which etcd dropped {dropped} as its leadership moved"
+    assert not failed, "\n".join([told, *_said(failed[:10], seen.started)])
     for before, after in pairwise(generations):
         same = [f"{unit} on {host}" for (host, unit), process in after.items() if before[host, unit] == process]
         assert not same, f"these were not restarted, so that nothing is proven of them: {', '.join(same)}"
@@ -70,10 +66,6 @@ def _processes(lab: Cluster) -> dict[tuple[str, str], str]:
         for host in lab.hosts.group(group)
         for unit in units
     }
-
-
-def _dropped(entry: Entry) -> bool:
-    return entry["op"] == "write" and bool(DROPPED.search(str(entry.get("detail", ""))))
 
 
 def _summary(seen: Observed) -> Iterator[str]:

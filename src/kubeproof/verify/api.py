@@ -96,7 +96,6 @@ class Api:
         self._tls = tls_context(access.authority, access.credentials)
         self._of_thread = threading.local()
         self._clients: list[httpx.Client] = []
-        self._generation = 0
 
     def __enter__(self) -> Self:
         return self
@@ -111,21 +110,13 @@ class Api:
     def _client(self) -> httpx.Client:
         """This thread's client: one that threads share may close a connection that another has just been given."""
         client: httpx.Client | None = getattr(self._of_thread, "client", None)
-        if client is None or self._of_thread.generation != self._generation:
+        if client is None:
             client = httpx.Client(
                 base_url=self.access.server, headers=self._headers, verify=self._tls, timeout=_TIMEOUT, trust_env=False
             )
-            self._of_thread.client, self._of_thread.generation = client, self._generation
+            self._of_thread.client = client
             self._clients.append(client)
         return client
-
-    def reconnect(self) -> None:
-        """Use new connections from now on, of whatever thread.
-
-        What was sent to a host that was cut off is sent again, once it is back, after as long as had been waited before
-        (TCP's retransmission timer doubles): a connection may be dead for half a minute after its server is well.
-        """
-        self._generation += 1
 
     def using(self, credentials: Credentials) -> Api:
         """The same API for another caller."""

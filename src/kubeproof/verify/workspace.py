@@ -138,7 +138,6 @@ def _delete_at_last(api: Api, path: str) -> None:
         except httpx.TimeoutException:
             if time.monotonic() > deadline:
                 raise
-            api.reconnect()
         else:
             return
 

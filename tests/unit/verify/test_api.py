@@ -159,15 +159,6 @@ def test_threads_do_not_share_connections(api: Api, server: type[Server]) -> Non
     assert len(clients) == 3
 
 
-def test_connections_that_may_be_dead_are_not_used_again(api: Api, server: type[Server]) -> None:
-    api.get("/api/v1/pods")
-    before = api._client
-    assert api._client is before
-    api.reconnect()
-    api.get("/api/v1/pods")
-    assert api._client is not before
-
-
 def test_an_api_that_is_not_there_is_an_error_with_a_hint() -> None:
     with pytest.raises(KubeproofError, match=r"cannot be reached from here(.|\n)*is there a route"):
         connect(Access("http://127.0.0.1:1", "", Anonymous()))

@@ -17,16 +17,12 @@ class Hanging:
     def __init__(self, times: int) -> None:
         self.times = times
         self.deleted: list[str] = []
-        self.reconnected = 0
 
     def delete(self, path: str) -> None:
         if self.times:
             self.times -= 1
             raise httpx.ReadTimeout("The read operation timed out")
         self.deleted.append(path)
-
-    def reconnect(self) -> None:
-        self.reconnected += 1
 
     def observe_gone(self, *_: Any, **__: Any) -> None:
         """It goes at once."""
@@ -36,7 +32,6 @@ def test_a_server_that_hangs_is_asked_again() -> None:
     api: Any = Hanging(2)
     remove_namespaces(api, ["a"])
     assert api.deleted == ["/api/v1/namespaces/a", "/api/v1/namespaces/a/pods"]
-    assert api.reconnected == 2
 
 
 def test_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
