@@ -318,6 +318,8 @@ def _note(api: Api, manifest: Object, seen: Rollout, start: float) -> None:
     hashes = {each["metadata"]["labels"][_TEMPLATE_HASH] for each in used}
     seen.pods.append([objects.name(pod) for pod in pods if pod["metadata"]["labels"][_TEMPLATE_HASH] in hashes])
     seen.seconds.append(round(time.monotonic() - start, 1))
+    # They are ready as soon as the kubelet says so; kube-proxy has its own time to send them requests.
+    seen.traffic.await_answer_of(seen.pods[-1], _LOOP_SECONDS)
 
 
 @pytest.mark.claim("ctl-deployment")

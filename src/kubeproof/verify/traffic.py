@@ -6,6 +6,7 @@ import http.client
 import threading
 import time
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -73,6 +74,15 @@ class Traffic:
                 return True
             time.sleep(_PAUSE)
         return False
+
+    def await_answer_of(self, names: Collection[str], timeout: float) -> bool:
+        """Whether one of these has answered, or does so within a time."""
+        start = time.monotonic()
+        while not any(request.answer in names for request in self.requests):
+            if time.monotonic() > start + timeout:
+                return False
+            time.sleep(_PAUSE)
+        return True
 
     def forget(self) -> None:
         """Count from here on: what was sent before the address was served, for example, says nothing."""
