@@ -2,7 +2,7 @@
 
 Takes the arguments of the module of the same name, and ``rolling``: ``hosts`` (those who share the duty), ``at_once``
 (how many of them may be away, a number or a share like ``25%``; default 1), ``gate`` (what must be healthy before one
-goes), ``last`` (of whom this check holds lets the others go first, where it can see that they have to).
+goes), ``waits`` (of whom this check holds is left running: the answer has ``waits``, and another task restarts it).
 ``form`` is ``services`` (default) or ``static-pods``; for the latter ``pod`` says what the pod runs, see
 ``kubeproof.static_pods.Program``. A task may give it in both forms.
 All hosts are looked at, and stopped units started, side by side; only running ones that have to be restarted wait for
@@ -39,21 +39,18 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             arguments = _in_form(arguments, variables)
             rolling = Rolling.parse(arguments.pop("rolling", {"hosts": ()}))
             in_turns = rolling.needed and self._value("{{ cluster_rolling | bool }}")
-            result.update(self._module({**arguments, "restart": not in_turns, "last": rolling.last}, variables))
-            if result.get("restart_needed") and not result.get("failed"):
-                last = bool(result.pop("last", False))
-                result.update(self._in_turn(arguments, rolling, variables, last=last))
+            result.update(self._module({**arguments, "restart": not in_turns, "waits": rolling.waits}, variables))
+            if result.get("restart_needed") and not result.get("failed") and not result.get("waits"):
+                result.update(self._in_turn(arguments, rolling, variables))
         except KubeproofError as error:
             raise AnsibleActionFail(str(error)) from error
         return result
 
-    def _in_turn(
-        self, arguments: dict[str, Any], rolling: Rolling, variables: dict[str, Any], *, last: bool
-    ) -> dict[str, Any]:
+    def _in_turn(self, arguments: dict[str, Any], rolling: Rolling, variables: dict[str, Any]) -> dict[str, Any]:
         host = str(variables["inventory_hostname"])
         state = Path(self._value("{{ cluster_state_directory }}"))
         turns = Turns(state / "rolling", str(arguments["unit"]), this_run())
-        with turns.turn(host, rolling.at_once, last=last):
+        with turns.turn(host, rolling.at_once):
             answer = self._module({**arguments, "gate": list(rolling.gate)}, variables)
             if answer.get("failed"):
                 turns.halt(host, str(answer.get("msg", "")))

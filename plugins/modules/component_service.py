@@ -81,16 +81,18 @@ options:
     type: list
     elements: dict
     default: []
-  last:
-    description: How to tell, like O(health), that others who have to be restarted should be first.
+  waits:
+    description:
+      - How to tell, like O(health), that a running process must not be restarted yet. It is left running then, and
+        RV(restart_needed) says why another task has to restart it.
     type: dict
     default: {}
 author: [The kubeproof authors]
 """
 
 RETURN = r"""
-last:
-  description: Whether O(last) holds, of a process that has to be restarted.
+waits:
+  description: Whether O(waits) holds, of a process that has to be restarted.
   type: bool
   returned: when RV(restart_needed) is not empty
 restart_needed:
@@ -394,7 +396,7 @@ def converge(module: AnsibleModule) -> Dict[str, Any]:
     others = [path[len(UNITS) :] for path in module.params["inputs"] if path.startswith(UNITS)]
     plan.carry_out(systemd, state, others if plan.restart else ())
     if plan.put_off:
-        result["last"] = bool(module.params["last"]) and Health(module.params["last"]).good()
+        result["waits"] = bool(module.params["waits"]) and Health(module.params["waits"]).good()
         return result
     started = time.monotonic()
     replaced = state["InvocationID"] if plan.restart and state["InvocationID"] else "none"
@@ -442,7 +444,7 @@ def converge_pod(module: AnsibleModule) -> Dict[str, Any]:
     if module.check_mode:
         return result
     if plan.put_off:
-        result["last"] = bool(module.params["last"]) and Health(module.params["last"]).good()
+        result["waits"] = bool(module.params["waits"]) and Health(module.params["waits"]).good()
         return result
     if plan.interrupts:
         wait_for_gate(unit, module.params["gate"], timeout)
@@ -519,7 +521,7 @@ def main() -> None:
             "pod": {"type": "dict"},
             "state": {"type": "str", "choices": ["running", "absent"], "default": "running"},
             "gate": {"type": "list", "elements": "dict", "default": []},
-            "last": {"type": "dict", "default": {}},
+            "waits": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
     )

@@ -11,7 +11,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,8 +20,6 @@ from typing import IO, Any
 from kubeproof.errors import KubeproofError
 
 _POLL_SECONDS = 0.1
-# Within which hosts that were looked at side by side have been seen to need a restart.
-_ARRIVAL_SECONDS = 3.0
 
 
 class Halted(KubeproofError):
@@ -33,24 +31,24 @@ class Rolling:
     """How a unit is restarted on the hosts that share its duty.
 
     ``hosts``: all of them, this one too. ``at_once``: how many may be away, at least 1. ``gate``: what must be healthy
-    before, ``last`` whom the others are before, see the module component_service.
+    before, ``waits`` who must not go yet, see the module component_service.
     """
 
     hosts: tuple[str, ...]
     at_once: int
     gate: tuple[dict[str, Any], ...] = ()
-    last: dict[str, Any] = field(default_factory=dict)
+    waits: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, given: dict[str, Any]) -> Rolling:
         """Understand a task's argument ``rolling``."""
-        unknown = set(given) - {"hosts", "at_once", "gate", "last"}
+        unknown = set(given) - {"hosts", "at_once", "gate", "waits"}
         if unknown or not isinstance(given.get("hosts"), Sequence):
             wrong = sorted(unknown) or given.get("hosts")
-            raise KubeproofError(f"rolling takes hosts, at_once, gate and last, not {wrong}")
+            raise KubeproofError(f"rolling takes hosts, at_once, gate and waits, not {wrong}")
         hosts = tuple(str(host) for host in given["hosts"])
         number = at_once(given.get("at_once", 1), len(hosts))
-        return cls(hosts, number, tuple(given.get("gate", ())), dict(given.get("last", {})))
+        return cls(hosts, number, tuple(given.get("gate", ())), dict(given.get("waits", {})))
 
     @property
     def needed(self) -> bool:
@@ -77,42 +75,19 @@ class Turns:
         self._run = run
 
     @contextmanager
-    def turn(
-        self, host: str, at_once: int, *, last: bool = False, sleep: Callable[[float], None] = time.sleep
-    ) -> Iterator[None]:
-        """Wait for a turn and have it. Raises Halted if a host of this run failed before.
-
-        Who is ``last`` waits until all others are done that wait for a turn too, or come within a moment.
-        """
+    def turn(self, host: str, at_once: int) -> Iterator[None]:
+        """Wait for a turn and have it. Raises Halted if a host of this run failed before."""
         self._directory.mkdir(parents=True, exist_ok=True)
-        with self._waiting(host):
-            if last:
-                sleep(_ARRIVAL_SECONDS)
-                while self._others(host):
-                    self._refuse_after_failure(host)
-                    sleep(_POLL_SECONDS)
-            while True:
-                self._refuse_after_failure(host)
-                taken = self._take(at_once)
-                if taken:
-                    break
-                sleep(_POLL_SECONDS)
-            with taken:
-                # Its predecessor may have failed between the look and the turn.
-                self._refuse_after_failure(host)
-                yield
-
-    @contextmanager
-    def _waiting(self, host: str) -> Iterator[None]:
-        """Let it be seen that this host waits, for as long as this process lives: a lock, like the turns."""
-        with (self._directory / f"{self._unit}.{host}.waits").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        while True:
+            self._refuse_after_failure(host)
+            taken = self._take(at_once)
+            if taken:
+                break
+            time.sleep(_POLL_SECONDS)
+        with taken:
+            # Its predecessor may have failed between the look and the turn.
+            self._refuse_after_failure(host)
             yield
-
-    def _others(self, host: str) -> bool:
-        """Whether another host waits for a turn, or has one."""
-        mine = self._directory / f"{self._unit}.{host}.waits"
-        return any(_held(path) for path in self._directory.glob(f"{self._unit}.*.waits") if path != mine)
 
     def halt(self, host: str, reason: str) -> None:
         """Let nobody else go in this run."""
@@ -146,15 +121,6 @@ class Turns:
                 f"{self._unit} was not restarted on {host}, and goes on there with what it was started with: on "
                 f"{halted['host']} it did not come back. Mend that, and run this again."
             )
-
-
-def _held(path: Path) -> bool:
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
 
 
 def this_run() -> str:

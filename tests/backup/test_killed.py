@@ -37,18 +37,19 @@ def test_nothing_unfinished_ever_has_a_backups_name(store: Store) -> None:
     assert start(configuration, "schedule").wait() == 0
     takes = time.monotonic() - begun
     killed = finished = left = 0
-    for number in range(KILLS):
+    while killed < KILLS:
         process = start(configuration, chance.choice(["schedule", "hand"]))
         # Most of them in the second half: the first half is Python's start.
         time.sleep(chance.uniform(0.3, 1.2) * takes)
         process.kill()
-        killed += process.wait() == -9
-        finished += process.returncode == 0
+        ended = process.wait() != -9
+        killed, finished = killed + (not ended), finished + ended
+        # The machine is not always as busy as it was for the first one. Three of four are to be killed.
+        takes *= 0.97 if ended else 1.01
         listed = made(store)
-        assert [backup.problem for backup in listed] == [""] * len(listed), f"after kill {number}"
+        assert [backup.problem for backup in listed] == [""] * len(listed), f"after kill {killed}"
         assert listed, "there is always one"
         left += bool(list((store.directory / "backups").glob(backups.PARTIAL + "*")))
-    assert killed > KILLS // 2
     # Kills that left nothing behind did not test much.
     assert left > KILLS // 20
     # The lock of a run that was killed is free again soon, and its rests are removed.

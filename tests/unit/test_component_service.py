@@ -164,7 +164,7 @@ class _Module:
             "timeout": 1,
             "restart": True,
             "gate": [],
-            "last": {},
+            "waits": {},
         }
         self.params = {**defaults, **params}
         self.check_mode = False
@@ -194,12 +194,12 @@ def test_a_restart_that_is_not_allowed_is_put_off_with_its_reason(running: list[
 
 
 @pytest.mark.parametrize(
-    ("check", "last"), [({}, False), ({"command": ["/bin/true"]}, True), ({"command": ["/bin/false"]}, False)]
+    ("check", "waits"), [({}, False), ({"command": ["/bin/true"]}, True), ({"command": ["/bin/false"]}, False)]
 )
 def test_a_restart_that_is_put_off_tells_whether_others_should_be_first(
-    running: list[str], check: dict[str, Any], last: bool
+    running: list[str], check: dict[str, Any], waits: bool
 ) -> None:
-    assert service.converge(_Module(unit="x.service", restart=False, last=check))["last"] is last
+    assert service.converge(_Module(unit="x.service", restart=False, waits=check))["waits"] is waits
     assert running == []
 
 

@@ -89,44 +89,6 @@ def test_who_waits_while_it_fails_does_not_go_either(tmp_path: Path) -> None:
     assert outcome == ["halted"]
 
 
-def test_who_is_last_lets_the_others_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kubeproof.rolling._ARRIVAL_SECONDS", 0.3)
-    turns = Turns(tmp_path, "etcd.service", "run")
-    order: list[str] = []
-
-    def go(host: str, *, last: bool = False) -> None:
-        with turns.turn(host, 1, last=last):
-            time.sleep(0.1)
-            order.append(host)
-
-    threads = [threading.Thread(target=go, args=("leader",), kwargs={"last": True})]
-    threads += [threading.Thread(target=go, args=(host,)) for host in ("b", "c")]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(order[:2]) == ["b", "c"]
-    assert order[2] == "leader"
-
-
-def test_who_is_last_and_alone_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kubeproof.rolling._ARRIVAL_SECONDS", 0)
-    turns = Turns(tmp_path, "etcd.service", "run")
-    with turns.turn("b", 1):
-        pass
-    with turns.turn("leader", 1, last=True):
-        pass
-
-
-def test_who_is_last_does_not_go_after_one_that_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kubeproof.rolling._ARRIVAL_SECONDS", 0)
-    turns = Turns(tmp_path, "etcd.service", "run")
-    with turns.turn("b", 1):
-        turns.halt("b", "")
-        with pytest.raises(Halted), turns.turn("leader", 1, last=True):
-            pytest.fail("it had its turn")
-
-
 def test_another_run_and_another_unit_go(tmp_path: Path) -> None:
     Turns(tmp_path, "etcd.service", "yesterday").halt("cp1", "")
     with (

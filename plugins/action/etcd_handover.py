@@ -1,0 +1,98 @@
+"""Have another member lead etcd, while all API servers hold still, so that no write is lost on its way.
+
+Arguments: ``leaders`` (hosts whose member is to lead no more), ``api_servers`` (hosts whose API servers are held),
+``seconds`` (for how long at most; 0: not at all), and those of the module of the same name, which matter on leaders.
+All hosts of both lists have to work on this task side by side (``forks``); if they do not, or an API server can't be
+held, the lead is moved all the same, and a warning says so. Who does what when: ``kubeproof.handover``.
+
+API servers are held with SIGSTOP: their connections stay, and who asks them waits for the answer. A timer of systemd's
+that is there before lets them go on, whatever becomes of this run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible.template import trust_as_template
+
+from kubeproof.errors import KubeproofError
+from kubeproof.handover import Handover, Moved
+from kubeproof.meeting import Meeting
+from kubeproof.rolling import this_run
+
+_API_SERVER = "kube-apiserver.service"
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    """What ``kubeproof.handover`` asks for, done over this host's connection: its ``Hands``."""
+
+    _supports_check_mode = False
+    _supports_async = False
+    _VALID_ARGS = frozenset(("leaders", "api_servers", "seconds", "url", "ca", "certificate", "key"))
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Fails only if a host can't be worked on: to lead on is no reason to stop."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        self._variables = task_vars or {}
+        self._etcd = dict(self._task.args)
+        leaders, holders = self._etcd.pop("leaders"), self._etcd.pop("api_servers")
+        seconds = float(self._etcd.pop("seconds"))
+        state = Path(self._templar.template(trust_as_template("{{ cluster_state_directory }}")))
+        handover = Handover(
+            str(self._variables["inventory_hostname"]),
+            self,
+            # The task's own number, so that two handovers of one run are two.
+            Meeting(state / "rolling", "handover", f"{this_run()}-{self._task._uuid}"),  # noqa: SLF001
+            leaders=leaders,
+            holders=holders,
+            seconds=seconds,
+            forks=int(self._variables["ansible_forks"]),
+        )
+        try:
+            outcome = asdict(handover.carry_out())
+        except KubeproofError as error:
+            raise AnsibleActionFail(str(error)) from error
+        warnings = outcome.pop("warnings")
+        return {**result, **outcome, "changed": False, **({"warnings": warnings} if warnings else {})}
+
+    def look(self) -> str:
+        """Whether this host's member can hand the lead over."""
+        return str(self._module("etcd_handover", {**self._etcd, "look": True})["why"])
+
+    def move(self) -> Moved:
+        """Hand it over."""
+        answer = self._module("etcd_handover", self._etcd)
+        return Moved(answer["to"], answer["why"], answer["rested"])
+
+    def processes(self) -> list[int]:
+        """The API server's."""
+        return [int(each) for each in self._module("component_processes", {"unit": _API_SERVER})["processes"]]
+
+    def hold(self, processes: Sequence[int], seconds: float) -> float:
+        """No module: the fewer moments between the first API server that stands still and the last, the better."""
+        numbers = " ".join(map(str, processes))
+        timer = f"systemd-run --quiet --collect --on-active={seconds} --timer-property=AccuracySec=10ms"
+        return self._uptime_after(f"{timer} /bin/kill -CONT {numbers} && kill -STOP {numbers} &&")
+
+    def release(self, processes: Sequence[int]) -> float:
+        """Let them go on before the timer does."""
+        return self._uptime_after(f"kill -CONT {' '.join(map(str, processes))};")
+
+    def _uptime_after(self, command: str) -> float:
+        done = self._low_level_execute_command(f"{command} cat /proc/uptime")
+        if done["rc"] != 0:
+            raise KubeproofError(str(done.get("stderr") or done.get("stdout")).strip())
+        return float(done["stdout"].split()[0])
+
+    def _module(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        answer: dict[str, Any] = self._execute_module(
+            module_name=name, module_args=arguments, task_vars=self._variables
+        )
+        if answer.get("failed"):
+            raise KubeproofError(str(answer.get("msg")))
+        return answer

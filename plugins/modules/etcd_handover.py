@@ -1,0 +1,168 @@
+#!/usr/bin/python
+"""Have another member lead etcd, in a moment in which nothing is on its way to the one that leads.
+
+Standard library only; Python 3.8 and newer.
+"""
+
+from __future__ import annotations
+
+import json
+import ssl
+import time
+import urllib.request
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+from ansible.module_utils.basic import AnsibleModule
+
+DOCUMENTATION = r"""
+module: etcd_handover
+short_description: Have another member lead etcd
+description:
+  - If the member of this host leads, waits until all members have the same log and it does not grow, and then hands the
+    lead to the one that has most of it. What is proposed to etcd while the lead changes hands is lost
+    (C(ErrProposalDropped), U(https://pkg.go.dev/go.etcd.io/raft/v3#pkg-variables)).
+  - Called by the action plugin of the same name, which holds the API servers still meanwhile.
+  - Speaks to etcd's JSON gateway (U(https://etcd.io/docs/v3.6/dev-guide/api_grpc_gateway/)).
+options:
+  url: {description: "This host's member, as its clients reach it.", type: str, required: true}
+  ca: {description: File of the authority of etcd's certificates., type: path, required: true}
+  certificate: {description: File of the certificate to show., type: path, required: true}
+  key: {description: File of its key., type: path, required: true}
+  look: {description: Only tell whether the lead can be moved., type: bool, default: false}
+author: [The kubeproof authors]
+"""
+
+RETURN = r"""
+to: {description: The member that leads now; empty if the lead was not moved., type: str, returned: always}
+rested:
+  description: Whether the log of all members was the same, and rested, when the lead was moved.
+  type: bool
+  returned: always
+why: {description: Why the lead was not moved or can't be., type: str, returned: always}
+"""
+
+POLL_SECONDS = 0.02
+# For the log to rest, and again for the lead to move.
+PATIENCE_SECONDS = 1.0
+# A member that takes longer for its own status is no candidate.
+ANSWER_SECONDS = 1.0
+
+Ask = Callable[[str, str, Dict[str, Any]], Dict[str, Any]]
+
+
+class Stays(Exception):
+    """The lead can't be moved; the message says why."""
+
+
+def over_tls(parameters: Dict[str, Any]) -> Ask:
+    """How to ask a member: its URL, the path, and what to send."""
+    context = ssl.create_default_context(cafile=parameters["ca"])
+    context.load_cert_chain(parameters["certificate"], parameters["key"])
+
+    def ask(url: str, path: str, body: Dict[str, Any]) -> Dict[str, Any]:
+        request = urllib.request.Request(url + path, json.dumps(body).encode())  # noqa: S310 - etcd's own URL
+        with urllib.request.urlopen(request, timeout=ANSWER_SECONDS, context=context) as answer:  # noqa: S310
+            content: Dict[str, Any] = json.load(answer)
+        return content
+
+    return ask
+
+
+class Handover:
+    """The lead's way from the member at ``url`` to another."""
+
+    def __init__(self, url: str, ask: Ask) -> None:
+        self.url = url
+        self.ask = ask
+
+    def candidates(self) -> List[Tuple[int, str, str, str]]:
+        """Who may lead: how far the log goes, name, URL and ID of each. Raises Stays if nobody else may."""
+        mine = self.status(self.url)
+        if mine is None:
+            raise Stays("%s does not tell its status" % self.url)
+        me = mine["header"]["member_id"]
+        if mine.get("leader") != me:
+            raise Stays("it does not lead")
+        others = [
+            (each.get("name", ""), each["clientURLs"][0], each["ID"])
+            for each in self.ask(self.url, "/v3/cluster/member/list", {})["members"]
+            if each["ID"] != me and each.get("clientURLs") and not each.get("isLearner")
+        ]
+        looks = {url: self.status(url) for _, url, _ in others}
+        able = [(int(look["raftIndex"]), *other) for other in others for look in [looks[other[1]]] if look]
+        if not able:
+            raise Stays("no other member tells its status")
+        return able
+
+    def carry_out(self) -> Tuple[str, bool]:
+        """Move the lead; the name of its new holder, and whether the log rested. Raises Stays."""
+        candidates = self.candidates()
+        urls = [self.url, *(url for _, _, url, _ in candidates)]
+        rested = self._await(lambda: self._rests(urls))
+        _, name, _, target = max(candidates)
+        self.ask(self.url, "/v3/maintenance/transfer-leadership", {"targetID": target})
+        if not self._await(lambda: all((self.status(url) or {}).get("leader") == target for url in urls)):
+            raise Stays("it was to go to %s, and not all members follow that one" % name)
+        return name, rested
+
+    def status(self, url: str) -> Optional[Dict[str, Any]]:
+        """What a member says of itself; None if it does not."""
+        try:
+            return self.ask(url, "/v3/maintenance/status", {})
+        except (OSError, ValueError):
+            return None
+
+    def _rests(self, urls: List[str]) -> bool:
+        first = self._logs(urls)
+        if len(set(first)) != 1:
+            return False
+        time.sleep(POLL_SECONDS)
+        return self._logs(urls) == first
+
+    def _logs(self, urls: List[str]) -> List[Tuple[str, str]]:
+        """How far each member's log goes, and how far it has been applied; equal where a member is up to date."""
+        looks = [self.status(url) or {} for url in urls]
+        return [
+            (look.get("raftIndex", ""), look.get("raftAppliedIndex", ""))
+            if look.get("raftIndex") == look.get("raftAppliedIndex")
+            else (str(number), "behind")
+            for number, look in enumerate(looks)
+        ]
+
+    def _await(self, holds: Callable[[], bool]) -> bool:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not holds():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(POLL_SECONDS)
+        return True
+
+
+def main() -> None:
+    """Ansible's entry. A lead that stays is no failure: the restart that follows moves it too, if less gently."""
+    module = AnsibleModule(
+        argument_spec={
+            "url": {"type": "str", "required": True},
+            "ca": {"type": "path", "required": True},
+            "certificate": {"type": "path", "required": True},
+            "key": {"type": "path", "required": True, "no_log": False},
+            "look": {"type": "bool", "default": False},
+        },
+        supports_check_mode=False,
+    )
+    to, rested, why = "", False, ""
+    try:
+        handover = Handover(module.params["url"], over_tls(module.params))
+        if module.params["look"]:
+            handover.candidates()
+        else:
+            to, rested = handover.carry_out()
+    except Stays as reason:
+        why = str(reason)
+    except (OSError, ValueError, KeyError) as error:
+        why = "etcd's JSON gateway: %s: %s" % (type(error).__name__, error)
+    module.exit_json(changed=False, to=to, rested=rested, why=why)
+
+
+if __name__ == "__main__":
+    main()
