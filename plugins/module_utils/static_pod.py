@@ -24,6 +24,8 @@ POLL_SECONDS = 0.1
 # One that comes before that waits for ten to fifteen seconds (pkg/kubelet/pod_workers.go, backOffPeriod).
 AFTERWARDS_SECONDS = 0.5
 LOG_LINES = 15
+# How much longer a pod's end may take than it is waited for, before its successor is put in place by systemd.
+NEXT_SECONDS = 30
 
 
 class PodError(Exception):
@@ -83,8 +85,49 @@ class StaticPod:
         Manifest().add("file", self.path, backup=None)
         write_atomically(self.path, text.encode(), os.geteuid(), os.getegid(), 0o600)
 
+    def replace(self, text: str, timeout: float) -> None:
+        """Have the kubelet end the pod, and start another one.
+
+        In between there is no manifest. Should this process end there, systemd puts the next one in place a little
+        later, so that the component is not away until somebody comes.
+        """
+        self.disinherit()
+        Manifest().add("file", self._next, backup=None)
+        write_atomically(self._next, text.encode(), os.geteuid(), os.getegid(), 0o600)
+        later = "--on-active=%d" % (timeout + NEXT_SECONDS)
+        _run("systemd-run", "--quiet", "--collect", "--unit=" + self._timer, later, "/bin/mv", self._next, self.path)
+        try:
+            self._end(timeout)
+        finally:
+            # Whatever the kubelet is at: it must not be left without the manifest.
+            self.place(text)
+            self.disinherit()
+
     def withdraw(self, timeout: float) -> None:
         """Take the manifest away, and wait until the kubelet has ended the pod."""
+        self.disinherit()
+        self._end(timeout)
+
+    def disinherit(self) -> None:
+        """Nothing is put in place any more for a run that ended too early."""
+        if os.path.exists(self._next):
+            # It may have gone off.
+            subprocess.run(
+                ["systemctl", "--quiet", "stop", self._timer + ".timer"], stderr=subprocess.DEVNULL, check=False
+            )
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._next)
+
+    @property
+    def _next(self) -> str:
+        # The kubelet does not read what begins with a dot (pkg/kubelet/config/file.go).
+        return os.path.join(os.path.dirname(self.path), ".%s.next" % self.name)
+
+    @property
+    def _timer(self) -> str:
+        return "kubeproof-next-" + self.name
+
+    def _end(self, timeout: float) -> None:
         uid = self.uid()
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.path)
@@ -138,6 +181,12 @@ class StaticPod:
         places = [top + pods for top in ("", "*/") for pods in ("kubepods*/", "kubepods*/*/")]
         root = os.path.join(self.root, "sys/fs/cgroup")
         return [path for place in places for path in glob.glob("%s/%s*pod%s*" % (root, place, uid))]
+
+
+def _run(*command: str) -> None:
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    if done.returncode != 0:
+        raise PodError("%s: %s" % (" ".join(command), done.stdout.decode(errors="replace").strip()))
 
 
 def static_pods(patterns: List[str], manifests: str = MANIFESTS) -> List[StaticPod]:

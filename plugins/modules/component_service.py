@@ -452,13 +452,10 @@ def converge_pod(module: AnsibleModule) -> Dict[str, Any]:
         if plan.unit:
             remove_unit(systemd)
         if pod.text() is not None:
-            try:
-                pod.withdraw(timeout)
-            finally:
-                # Whatever the kubelet is at: it must not be left without the manifest.
-                pod.place(plan.text)
+            pod.replace(plan.text, timeout)
         else:
             pod.place(plan.text)
+            pod.disinherit()
     started = time.monotonic()
     wait_for_pod(pod, Health(module.params["health"]), timeout)
     result["waited"] = round(time.monotonic() - started, 2)
@@ -499,6 +496,7 @@ def remove(module: AnsibleModule) -> Dict[str, Any]:
     result = {"changed": there, "done": ["removed"] if there else [], "unit": unit, "restart_needed": ""}
     if module.check_mode:
         return result
+    pod.disinherit()
     if unit_there:
         remove_unit(systemd)
     if pod_there:

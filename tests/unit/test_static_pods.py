@@ -5,6 +5,8 @@ from __future__ import annotations
 import getpass
 import json
 import pwd
+import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +126,70 @@ def test_it_is_withdrawn_when_its_control_groups_are_gone(pod: StaticPod, tmp_pa
     Path(pod.path).write_text(json.dumps({"metadata": {"uid": "abc"}}))
     group.rmdir()
     pod.withdraw(0.2)
+
+
+class Systemd:
+    """What systemd was asked to do; ``fails``: it does not."""
+
+    def __init__(self, pod: StaticPod) -> None:
+        self.asked: list[list[str]] = []
+        self.pod = pod
+        self.fails = False
+        self.next: dict[str, Any] = {}
+
+    def run(self, command: Sequence[str], **_: Any) -> subprocess.CompletedProcess[bytes]:
+        self.asked.append(list(command))
+        if command[0] == "systemd-run":
+            # It is there, whole, before systemd is to put it in place.
+            self.next = json.loads(Path(command[-2]).read_text())
+            assert command[-1] == self.pod.path
+            assert Path(self.pod.path).exists()
+        return subprocess.CompletedProcess(command, int(self.fails), b"no systemd")
+
+
+@pytest.fixture
+def systemd(pod: StaticPod, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Systemd:
+    fake = Systemd(pod)
+    monkeypatch.setattr(subprocess, "run", fake.run)
+    monkeypatch.setattr(static_pod.Manifest, "add", lambda *_, **__: None)
+    monkeypatch.setattr(static_pod, "AFTERWARDS_SECONDS", 0)
+    Path(pod.path).parent.mkdir()
+    Path(pod.path).write_text(json.dumps({"metadata": {"uid": "old"}}))
+    (tmp_path / "proc").mkdir()
+    return fake
+
+
+def test_while_there_is_no_manifest_systemd_has_the_next(pod: StaticPod, systemd: Systemd) -> None:
+    pod.replace(json.dumps({"metadata": {"uid": "new"}}), 5)
+    assert systemd.next == {"metadata": {"uid": "new"}}
+    assert pod.uid() == "new"
+    started, ended = systemd.asked
+    assert "--on-active=35" in started
+    assert ended[-1] == "kubeproof-next-kube-scheduler-batch.timer"
+    assert [path.name for path in Path(pod.path).parent.iterdir()] == ["kube-scheduler-batch.json"]
+
+
+def test_a_pod_that_does_not_end_has_its_manifest_again(pod: StaticPod, systemd: Systemd, tmp_path: Path) -> None:
+    (tmp_path / "sys/fs/cgroup/cpu/kubepods/burstable/podold").mkdir(parents=True)
+    with pytest.raises(PodError, match="still runs"):
+        pod.replace(json.dumps({"metadata": {"uid": "new"}}), 0.2)
+    assert pod.uid() == "new"
+    assert systemd.asked[-1][-2:] == ["stop", "kubeproof-next-kube-scheduler-batch.timer"]
+
+
+def test_a_pod_is_not_ended_if_systemd_would_not_bring_the_next(pod: StaticPod, systemd: Systemd) -> None:
+    systemd.fails = True
+    with pytest.raises(PodError, match="no systemd"):
+        pod.replace(json.dumps({"metadata": {"uid": "new"}}), 5)
+    assert pod.uid() == "old"
+
+
+def test_what_was_to_come_does_not_come_to_a_pod_that_is_withdrawn(pod: StaticPod, systemd: Systemd) -> None:
+    left = Path(pod.path).parent / ".kube-scheduler-batch.next"
+    left.touch()
+    pod.withdraw(0.2)
+    assert not left.exists()
+    assert systemd.asked == [["systemctl", "--quiet", "stop", "kubeproof-next-kube-scheduler-batch.timer"]]
 
 
 def test_static_pods_are_found_by_the_patterns_of_units(tmp_path: Path) -> None:
