@@ -51,6 +51,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             leaders=leaders,
             holders=holders,
             seconds=seconds,
+            present=self._variables["ansible_play_hosts"],
             forks=int(self._variables["ansible_forks"]),
         )
         try:

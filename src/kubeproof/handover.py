@@ -9,7 +9,7 @@ held, for as long as the handover takes, and never longer than they are told at 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -74,11 +74,12 @@ class Handover:
         leaders: Sequence[str],
         holders: Sequence[str],
         seconds: float,
+        present: Collection[str],
         forks: int,
     ) -> None:
         """``leaders``: whose member is to lead no more. ``holders``: whose API servers are held, at most ``seconds``.
 
-        ``forks``: how many hosts work on this side by side.
+        ``present``: the hosts that this run works on, ``forks`` of them side by side.
         """
         self._host = host
         self._hands = hands
@@ -86,6 +87,7 @@ class Handover:
         self._leaders = leaders
         self._holders = holders
         self._seconds = seconds
+        self._absent = [host for host in holders if host not in present]
         self._forks = forks
 
     def carry_out(self) -> Outcome:
@@ -105,13 +107,15 @@ class Handover:
 
     def _gather(self, why: str) -> tuple[bool, str]:
         """Whether API servers are to be held; if not though they should be, why."""
-        present = sorted({*self._leaders, *self._holders})
+        together = sorted({*self._leaders, *self._holders})
         if not self._seconds:
             return False, ""
-        if len(present) > self._forks:
-            return False, f"it takes {len(present)} hosts side by side, and there are {self._forks} forks"
+        if self._absent:
+            return False, f"this run leaves {', '.join(self._absent)} out, whose API servers it can't hold still"
+        if len(together) > self._forks:
+            return False, f"it takes {len(together)} hosts side by side, and there are {self._forks} forks"
         self._meeting.say(self._host, "ready", why)
-        missing = self._meeting.await_all("ready", present, _READY_SECONDS)
+        missing = self._meeting.await_all("ready", together, _READY_SECONDS)
         if missing:
             return False, f"{', '.join(missing)} did not come in time"
         return bool(self._leading()), ""

@@ -76,6 +76,7 @@ def run(
     leaders: Sequence[str] = ("cp2",),
     holders: Sequence[str] = HOSTS,
     present: Sequence[str] = HOSTS,
+    called: Sequence[str] = (),
     seconds: float = 3.0,
     forks: int = 20,
 ) -> dict[str, Outcome]:
@@ -84,7 +85,14 @@ def run(
     def work(host: str) -> None:
         meeting = Meeting(directory, "handover", "run")
         part = Handover(
-            host, Hands(cluster, host), meeting, leaders=leaders, holders=holders, seconds=seconds, forks=forks
+            host,
+            Hands(cluster, host),
+            meeting,
+            leaders=leaders,
+            holders=holders,
+            seconds=seconds,
+            present=[*present, *called],
+            forks=forks,
         )
         outcomes[host] = part.carry_out()
 
@@ -143,10 +151,17 @@ def test_too_few_forks_are_told(tmp_path: Path) -> None:
     assert "takes 3 hosts side by side, and there are 2 forks" in outcomes["cp2"].warnings[0]
 
 
+def test_hosts_that_a_run_leaves_out_are_told_and_not_waited_for(tmp_path: Path) -> None:
+    cluster = Cluster()
+    outcomes = run(tmp_path, cluster, present=["cp2"])
+    assert cluster.events == ["moved"]
+    assert "this run leaves cp1, cp3 out" in outcomes["cp2"].warnings[0]
+
+
 def test_a_host_that_does_not_come_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(handover, "_READY_SECONDS", 0.1)
     cluster = Cluster()
-    outcomes = run(tmp_path, cluster, present=["cp1", "cp2"])
+    outcomes = run(tmp_path, cluster, present=["cp1", "cp2"], called=["cp3"])
     assert cluster.events == ["moved"]
     assert "cp3 did not come in time" in outcomes["cp2"].warnings[0]
 
