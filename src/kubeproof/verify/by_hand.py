@@ -57,7 +57,8 @@ def container(host: Host, namespace: str, image: str, name: str, command: Sequen
         remove += f"{ctr} images rm --sync {shlex.quote(image)}\n{_CTR} namespaces rm {namespace}\n"
     with undone(host, f"({remove}) >/dev/null 2>&1; true"):
         if namespace != KUBERNETES:
-            exported = f"{_CTR} --namespace {KUBERNETES} images export - %s"
+            # By ctr itself: what it has from containerd's transfer service it may not have written when it ends.
+            exported = f"{_CTR} --namespace {KUBERNETES} images export --local - %s"
             host.run(f"{exported} | {ctr} images import --local - >/dev/null", image)
         host.run(f"{ctr} run --detach %s %s {shlex.join(command)}", image, name)
         started = Started(host, namespace, name, 0)

@@ -6,9 +6,11 @@ verification that is killed, or cut off from the host, leaves nothing stopped fo
 
 from __future__ import annotations
 
+import json
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 from kubeproof.verify import forms
 from kubeproof.verify.api import Api, NotObserved
@@ -73,6 +75,20 @@ def restarted_with(host: Host, unit: str, *flags: str) -> Iterator[None]:
         host.run("mkdir -p %s && printf %%s %s > %s", directory, lines, path)
         host.run(restart)
         yield
+
+
+@contextmanager
+def configured(host: Host, unit: str, settings: Mapping[str, Any], *flags: str) -> Iterator[None]:
+    """Restart a unit with other settings over those of its configuration, and afterwards without them.
+
+    ``settings``: with their apiVersion and kind. The unit's program merges what is in the directory that its flag
+    ``--config-dir`` names.
+    """
+    directory = f"/run/{_PREFIX}-{unit}.d"
+    with undone(host, f"rm -rf {directory}"):
+        host.run("mkdir -p %s && printf %%s %s > %s", directory, json.dumps(settings), f"{directory}/10.conf")
+        with restarted_with(host, unit, *flags, f"--config-dir={directory}"):
+            yield
 
 
 @contextmanager
