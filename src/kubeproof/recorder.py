@@ -78,9 +78,12 @@ class Phase:
         return any(outcome in _FATAL for task in self.tasks for outcome in task.outcomes.values())
 
     @property
-    def formal(self) -> bool:
-        """Whether all it did was check its arguments: nothing to tell, unless they are wrong."""
-        return all(task.action.endswith("validate_argument_spec") for task in self.tasks)
+    def idle(self) -> bool:
+        """Whether no host had anything to do but check arguments: nothing to tell, unless those are wrong."""
+        return all(
+            task.action.endswith("validate_argument_spec") or {*task.outcomes.values()} == {"skipped"}
+            for task in self.tasks
+        )
 
     @property
     def seconds(self) -> float:
@@ -116,6 +119,8 @@ class Recorder:
         self.started = clock()
         self.phases: list[Phase] = []
         self.failures: list[Failure] = []
+        # By host, what it was warned of.
+        self.warnings: list[tuple[str, str]] = []
         self.hosts: dict[str, Counter[str]] = {}
 
     def play(self, name: str) -> None:
@@ -143,6 +148,7 @@ class Recorder:
         task.ended = self.phases[-1].ended = self._clock()
         self.hosts.setdefault(host, Counter())[outcome] += 1
         self._log(f"  {host}: {outcome} {_as_json(result)}")
+        self.warnings += [(host, str(warning)) for warning in result.get("warnings") or ()]
         if outcome in _FATAL:
             self.failures.append(Failure(host, task.name, task.role, message(result), hint(result), task.path))
         self._audience.task(self.phases[-1], task)

@@ -32,7 +32,7 @@ class Storyteller:
         """Show a phase's line."""
         if self._console.is_terminal:
             self._overwrite("")
-        if phase.formal and not phase.failed:
+        if phase.idle and not phase.failed:
             return
         mark = Text("✘", style="bold red") if phase.failed else Text("✔", style="green")
         line = Table.grid(padding=(0, 1), expand=True)
@@ -45,7 +45,11 @@ class Storyteller:
         self._console.print(Padding(line, (0, 0, 0, _INDENT)))
 
     def end(self, recorder: Recorder) -> None:
-        """Show why the run failed, if it did."""
+        """Show what the run warned of, and why it failed, if it did."""
+        for warning in dict.fromkeys(text for _, text in recorder.warnings):
+            hosts = ", ".join(sorted({host for host, text in recorder.warnings if text == warning}))
+            told = Text.assemble(("! ", "bold yellow"), (hosts, "bold"), f" · {warning}")
+            self._console.print(Padding(told, (0, 0, 0, _INDENT)))
         for alike in _grouped(recorder.failures):
             self._console.print(_failure(alike))
         if recorder.failures:

@@ -52,6 +52,30 @@ def test_a_role_is_told_in_one_line(recorder: Recorder, output: io.StringIO) -> 
     assert "unchanged" in lines[1]
 
 
+def test_a_phase_in_which_nobody_had_anything_to_do_is_not_told(recorder: Recorder, output: io.StringIO) -> None:
+    recorder.play("Store, where it leads")
+    install(recorder, "etcd", "skipped", "skipped")
+    recorder.play("Nodes")
+    install(recorder, "kubelet", "skipped", "ok")
+    recorder.end()
+    assert "etcd" not in output.getvalue()
+    assert "kubelet" in output.getvalue()
+
+
+def test_warnings_are_told_at_the_end_each_once(recorder: Recorder, output: io.StringIO, log: list[str]) -> None:
+    recorder.play("Store")
+    recorder.task("1", "Hand over", "etcd", "x")
+    for host in ("cp2", "cp1"):
+        recorder.outcome("1", host, "ok", {"warnings": ["a write may fail"]})
+    recorder.outcome("1", "cp3", "ok", {"warnings": ["it stays"]})
+    recorder.end()
+    assert [line.strip() for line in output.getvalue().splitlines()[-2:]] == [
+        "! cp1, cp2 · a write may fail",
+        "! cp3 · it stays",
+    ]
+    assert any("a write may fail" in line for line in log)
+
+
 def test_one_role_in_two_plays_is_two_phases(recorder: Recorder) -> None:
     for play in ("First", "Second"):
         recorder.play(play)
