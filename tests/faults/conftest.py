@@ -53,9 +53,9 @@ def tell(pytestconfig: pytest.Config) -> Callable[[str], None]:
     return show
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def campaign(lab: Cluster, tell: Callable[[str], None]) -> Iterator[Campaign]:
-    """Faults into this cluster; what they need there is removed at the end."""
+    """Faults into this cluster; what they need there is each test's own, and removed at its end."""
     with Workspace(lab.api) as work:
         image = cluster.recorded_image(lab.inventory, lab.nodes)
         setting = Setting(work.namespace(), image, nodes=tuple(node.name for node in lab.nodes))

@@ -274,8 +274,9 @@ class Campaign:
         )
 
     def observe(self, happen: Callable[[], None]) -> Observed:
-        """Let something happen to a cluster that is whole, while clients record."""
-        self._prepare()
+        """Let something happen to a cluster that is whole, while clients record. Once: the registers are used up."""
+        self._service = self._application()
+        self._registers()
         self.await_whole("before anything has happened")
         recording = Recording(self.field.client, self._settings(), self._token())
         started, begun = time.time() + self._offset(), time.monotonic()
@@ -287,12 +288,6 @@ class Campaign:
         seconds = time.monotonic() - begun
         final = {number: self._value(number) for number in range(REGISTERS)}
         return Observed(history, violations(history, final), started, seconds, self._diverged())
-
-    def _prepare(self) -> None:
-        """Make the application and the registers, once."""
-        if not self._service:
-            self._service = self._application()
-            self._registers()
 
     def _diverged(self) -> str:
         """How members' data differ; empty if they don't."""
