@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 
 _POLL_SECONDS = 0.01
@@ -38,15 +38,13 @@ class Meeting:
             return None
         return str(known["what"]) if known["run"] == self._run else None
 
-    def await_all(
-        self, step: str, hosts: Collection[str], timeout: float, sleep: Callable[[float], None] = time.sleep
-    ) -> list[str]:
+    def await_all(self, step: str, hosts: Collection[str], timeout: float) -> list[str]:
         """Wait until all of these have come so far. Who has not after ``timeout`` seconds."""
         deadline = time.monotonic() + timeout
         while missing := [host for host in hosts if self.said(host, step) is None]:
             if time.monotonic() > deadline:
                 return missing
-            sleep(_POLL_SECONDS)
+            time.sleep(_POLL_SECONDS)
         return []
 
     def _path(self, host: str, step: str) -> Path:
