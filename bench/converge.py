@@ -97,7 +97,7 @@ def _measure(console: Console, cluster: Inventory, hosts: Plan) -> None:
 
 def _inventory(directory: Path) -> Inventory:
     document = yaml.safe_load((paths.PROJECT / "inventory" / "test" / "hosts.yml").read_text())
-    document["all"]["vars"]["container_host_network"] = NETWORK
+    document["all"]["vars"]["local_host_network"] = NETWORK
     groups = {"control_plane": ["cp1"], "etcd": ["cp1"], "workers": ["w1", "w2"]}
     document["all"]["children"] = {
         group: {"hosts": {name: {"ansible_host": ADDRESSES[name]} for name in names}} for group, names in groups.items()
@@ -109,7 +109,7 @@ def _inventory(directory: Path) -> Inventory:
 
 def _fresh_hosts(hosts: Plan) -> None:
     lifecycle.destroy(hosts, _silent)
-    lifecycle.create(hosts, paths.cache_directory(), _silent)
+    lifecycle.create(hosts, _silent)
 
 
 def _silent(_message: str) -> None:

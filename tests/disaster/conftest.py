@@ -60,7 +60,7 @@ def lab(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -
 
 def _described() -> str:
     document = yaml.safe_load((paths.PROJECT / "inventory" / "ha" / "hosts.yml").read_text())
-    subnet = str(document["all"]["vars"]["container_host_network"]["subnet"])
-    document["all"]["vars"] |= {"container_host_network": _NETWORK, "backup_targets": [_TARGET]}
+    subnet = str(document["all"]["vars"]["local_host_network"]["subnet"])
+    document["all"]["vars"] |= {"local_host_network": _NETWORK, "backup_targets": [_TARGET]}
     text: str = yaml.safe_dump(document)
     return text.replace(subnet.rsplit(".", 1)[0] + ".", _NETWORK["subnet"].rsplit(".", 1)[0] + ".")

@@ -46,7 +46,7 @@ class Lab:
 
     def make_hosts(self) -> None:
         """Have all hosts that the inventory describes."""
-        lifecycle.create(plan(self.inventory), paths.cache_directory(), print)
+        lifecycle.create(plan(self.inventory), print)
 
     def install(self) -> None:
         """Have the cluster; nothing changes if it is there."""

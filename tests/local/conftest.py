@@ -47,14 +47,14 @@ def connected(tmp_path: Path, machine: Machine) -> Iterator[Plan]:
     """A plan of two hosts with a way out, and a published port."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    yield from _planned(tmp_path, _OPEN, {"container_host_ports": [{"port": 22, "published": port}]})
+    yield from _planned(tmp_path, _OPEN, {"local_host_ports": [{"port": 22, "published": port}]})
 
 
 def _planned(directory: Path, network: Mapping[str, object], first: Mapping[str, object]) -> Iterator[Plan]:
     prefix = str(network["subnet"]).removesuffix("0/24")
     hosts = {"a": {"ansible_host": f"{prefix}11", **first}, "b": {"ansible_host": f"{prefix}12"}}
     path = directory / "hosts.yml"
-    path.write_text(yaml.safe_dump({"all": {"vars": {"container_host_network": dict(network)}, "hosts": hosts}}))
+    path.write_text(yaml.safe_dump({"all": {"vars": {"local_host_network": dict(network)}, "hosts": hosts}}))
     made = plan(inventory.load(path))
     yield made
     lifecycle.destroy(made, print)

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from tests.local.machine import Machine
 
-from kubeproof import paths
 from kubeproof.errors import KubeproofError
 from kubeproof.hosts import lifecycle, network, podman, ssh
 from kubeproof.hosts.plan import Plan
@@ -23,7 +22,7 @@ pytestmark = pytest.mark.local
 
 def create(wanted: Plan) -> bool:
     """Make the hosts of a plan; whether that changed anything."""
-    return lifecycle.create(wanted, paths.cache_directory(), print)
+    return lifecycle.create(wanted, print)
 
 
 def inside(plan: Plan, host: str, script: str) -> str:
@@ -31,6 +30,12 @@ def inside(plan: Plan, host: str, script: str) -> str:
     result = podman.execute(f"{plan.network.name}-{host}", "bash", "-c", script)
     assert result.ok, result.stderr
     return result.stdout.strip()
+
+
+def started(plan: Plan) -> list[str]:
+    """When the hosts were started."""
+    ask = ["podman", "inspect", "--format", "{{.State.StartedAt}}"]
+    return [run([*ask, host.unique_name]) for host in plan.hosts]
 
 
 def greeting(address: str, port: int) -> bytes:
@@ -58,9 +63,9 @@ def test_an_isolated_segment_needs_neither_firewall_nor_forwarding(isolated: Pla
 
 def test_making_hosts_that_run_changes_nothing(isolated: Plan) -> None:
     assert create(isolated)
-    before = [run(["podman", "inspect", "--format", "{{.State.StartedAt}}", host.container]) for host in isolated.hosts]
+    before = started(isolated)
     assert not create(isolated)
-    after = [run(["podman", "inspect", "--format", "{{.State.StartedAt}}", host.container]) for host in isolated.hosts]
+    after = started(isolated)
     assert before == after
 
 
@@ -114,7 +119,7 @@ def test_a_published_port_is_reached_on_loopback(connected: Plan) -> None:
 def test_a_host_that_was_stopped_comes_back_as_itself(isolated: Plan) -> None:
     create(isolated)
     before = inside(isolated, "a", "cat /etc/machine-id /etc/ssh/ssh_host_*.pub")
-    podman.stop(isolated.hosts[0].container)
+    podman.stop(isolated.hosts[0].unique_name)
     assert create(isolated)
     assert inside(isolated, "a", "cat /etc/machine-id /etc/ssh/ssh_host_*.pub") == before
 
@@ -162,10 +167,10 @@ def test_hosts_that_were_made_otherwise_are_replaced_only_when_asked(isolated: P
     )
     before = inside(isolated, "a", "cat /etc/machine-id")
     said: list[str] = []
-    lifecycle.create(other, Path("/nowhere"), said.append)
+    lifecycle.create(other, said.append)
     assert "--replace" in said[0]
     assert inside(isolated, "a", "cat /etc/machine-id") == before
-    lifecycle.create(other, Path("/nowhere"), said.append, replace=True)
+    lifecycle.create(other, said.append, replace=True)
     assert inside(isolated, "a", "cat /etc/machine-id") != before
 
 

@@ -38,7 +38,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The inventory of two hosts with nothing on them."""
     path = tmp_path_factory.mktemp("interrupted") / "hosts.yml"
     document = yaml.safe_load((paths.PROJECT / "inventory" / "test" / "hosts.yml").read_text())
-    document["all"]["vars"]["container_host_network"] = {"name": "kubeproof-killed", "subnet": "10.213.250.0/24"}
+    document["all"]["vars"]["local_host_network"] = {"name": "kubeproof-killed", "subnet": "10.213.250.0/24"}
     document["all"]["children"] = {
         "control_plane": {"hosts": {"cp1": {"ansible_host": "10.213.250.11"}}},
         "etcd": {"hosts": {"cp1": {}}},
@@ -46,7 +46,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     }
     path.write_text(yaml.safe_dump(document))
     made = plan(inventory.load(path))
-    lifecycle.create(made, paths.cache_directory(), print)
+    lifecycle.create(made, print)
     yield path
     lifecycle.destroy(made, print)
 

@@ -165,7 +165,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Two hosts, one of them as somebody has used it, and nothing of ours on them."""
     path = tmp_path_factory.mktemp("reset") / "hosts.yml"
     document = yaml.safe_load((paths.PROJECT / "inventory" / "test" / "hosts.yml").read_text())
-    document["all"]["vars"]["container_host_network"] = {"name": "kubeproof-undone", "subnet": "10.213.249.0/24"}
+    document["all"]["vars"]["local_host_network"] = {"name": "kubeproof-undone", "subnet": "10.213.249.0/24"}
     document["all"]["children"] = {
         "control_plane": {"hosts": {"cp1": {"ansible_host": "10.213.249.11"}}},
         "etcd": {"hosts": {"cp1": {}}},
@@ -175,7 +175,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     made = plan(inventory.load(path))
     found = Cluster(path)
     try:
-        lifecycle.create(made, paths.cache_directory(), print)
+        lifecycle.create(made, print)
         found.on("w1", LIVED_IN)
         yield found
     finally:

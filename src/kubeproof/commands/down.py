@@ -10,7 +10,7 @@ from kubeproof import inventory, locking
 from kubeproof.commands.common import SubParsers, add_inventory
 from kubeproof.errors import KubeproofError
 from kubeproof.hosts import lifecycle
-from kubeproof.hosts.plan import plan, uses_containers
+from kubeproof.hosts.plan import has_local_hosts, plan
 
 # What is still worth something without the cluster: what happened, what was found, and which bytes were used.
 _KEPT = {".lock", "logs", "reports", "components.lock.json"}
@@ -31,7 +31,7 @@ def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
     cluster = inventory.load(arguments.inventory)
-    if not uses_containers(cluster):
+    if not has_local_hosts(cluster):
         raise KubeproofError(
             "`down` removes local hosts, and these are your own",
             hint=f"to take kubeproof off them: ansible-playbook -i {arguments.inventory} playbooks/reset.yml",

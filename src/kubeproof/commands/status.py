@@ -12,7 +12,7 @@ from kubeproof.commands import kubectl, summary
 from kubeproof.commands.common import FAILED, SubParsers, add_inventory
 from kubeproof.errors import KubeproofError
 from kubeproof.hosts import lifecycle
-from kubeproof.hosts.plan import plan, uses_containers
+from kubeproof.hosts.plan import has_local_hosts, plan
 from kubeproof.inventory import Inventory
 from kubeproof.process import attempt
 
@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _hosts(console: Console, cluster: Inventory) -> bool:
     """The local hosts; hosts of the user's own are not this machine's to look into."""
-    if not uses_containers(cluster):
+    if not has_local_hosts(cluster):
         return True
     states = lifecycle.status(plan(cluster))
     table = Table.grid(padding=(0, 3))

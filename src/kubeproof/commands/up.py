@@ -9,12 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 from rich.console import Console
 
-from kubeproof import fetching, inventory, locking, paths, playbook, requirements, ui
+from kubeproof import fetching, inventory, locking, playbook, requirements, ui
 from kubeproof.commands import summary
 from kubeproof.commands.common import FAILED, NOT_VERIFIED, SubParsers, add_inventory
 from kubeproof.errors import KubeproofError
 from kubeproof.hosts import lifecycle, machine
-from kubeproof.hosts.plan import Plan, plan, uses_containers
+from kubeproof.hosts.plan import Plan, has_local_hosts, plan
 from kubeproof.inventory import Inventory
 from kubeproof.verify import run as verify
 
@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     started = time.monotonic()
     cluster = inventory.load(arguments.inventory)
     # Checked before anything is made: a wrong address should not cost a build.
-    local = plan(cluster) if uses_containers(cluster) else None
+    local = plan(cluster) if has_local_hosts(cluster) else None
     with locking.locked(cluster.state / ".lock"):
         prepare(console, cluster, local, replace_hosts=arguments.replace_hosts)
         console.print("\n[bold]Cluster[/bold]")
@@ -85,7 +85,7 @@ def _fetch(board: ui.Board, cluster: Inventory) -> None:
 
 def _make_hosts(board: ui.Board, local: Plan, *, replace: bool) -> None:
     with board.step("Hosts") as tell:
-        lifecycle.create(local, paths.cache_directory(), tell, replace=replace)
+        lifecycle.create(local, tell, replace=replace)
         tell(", ".join(f"{host.name} {host.address}" for host in local.hosts))
 
 

@@ -9,10 +9,9 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from kubeproof import paths
-from kubeproof.hosts import lifecycle
-from kubeproof.hosts.plan import Plan, plan, uses_containers
-from kubeproof.process import run as run_program
+from kubeproof.hosts import lifecycle, podman
+from kubeproof.hosts.instances import maker
+from kubeproof.hosts.plan import HostKind, Plan, has_local_hosts, plan
 from kubeproof.verify import forms
 from kubeproof.verify.cluster import Cluster, NotObservable
 from kubeproof.verify.disruption import cut_off, frozen, stopped
@@ -129,14 +128,12 @@ def _cut(_field: Field, host: Host) -> AbstractContextManager[None]:
 def _power_off(field: Field, host: Host) -> Iterator[None]:
     """Pull a local host's plug, and switch it on again."""
     local = _local(field)
-    container = next(each.container for each in local.hosts if each.name == host.name)
-    run_program(["podman", "kill", "--signal", "KILL", container])
+    victim = next(each for each in local.hosts if each.name == host.name)
+    maker(victim).kill(victim.unique_name)
     try:
         yield
     finally:
-        # One that is ending can't be started.
-        run_program(["podman", "wait", container])
-        lifecycle.create(local, paths.cache_directory(), lambda _: None)
+        lifecycle.create(local, lambda _: None)
         field.lab.hosts.forget(host)
 
 
@@ -161,9 +158,10 @@ def _full_disk(field: Field, host: Host) -> AbstractContextManager[None]:
 
 
 def _etcd_process(field: Field, host: Host) -> int:
-    container = next(each.container for each in _local(field).hosts if each.name == host.name)
-    first = run_program(["podman", "inspect", "--format", "{{.State.Pid}}", container]).strip()
-    namespace = Path(f"/proc/{first}/ns/pid").readlink()
+    local = next(each for each in _local(field).hosts if each.name == host.name)
+    if local.kind is not HostKind.CONTAINER:
+        raise NotObservable(f"{host} is a virtual machine, whose processes are not this machine's")
+    namespace = Path(f"/proc/{podman.first_process(local.unique_name)}/ns/pid").readlink()
     for directory in Path("/proc").glob("[0-9]*"):
         try:
             if (directory / "ns" / "pid").readlink() == namespace and _program(directory) == "etcd":
@@ -179,10 +177,8 @@ def _program(process: Path) -> str:
 
 
 def _local(field: Field) -> Plan:
-    if not uses_containers(field.lab.inventory):
-        raise NotObservable(
-            "only hosts that are containers of this machine can be switched off and slowed down from here"
-        )
+    if not has_local_hosts(field.lab.inventory):
+        raise NotObservable("only hosts that are made on this machine can be switched off and slowed down from here")
     return plan(field.lab.inventory)
 
 

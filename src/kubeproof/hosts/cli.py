@@ -8,12 +8,14 @@ from pathlib import Path
 from kubeproof import inventory, paths
 from kubeproof.errors import KubeproofError
 from kubeproof.hosts import lifecycle, machine
-from kubeproof.hosts.plan import Plan, plan, uses_containers
+from kubeproof.hosts.plan import Plan, has_local_hosts, plan
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command to kubeproof's."""
-    parser = subparsers.add_parser("hosts", help="make, show or remove the containers that serve as local hosts")
+    parser = subparsers.add_parser(
+        "hosts", help="make, show or remove the containers and virtual machines that serve as local hosts"
+    )
     parser.add_argument("action", choices=("create", "destroy", "status"))
     parser.add_argument("--inventory", "-i", type=Path, default=paths.DEFAULT_INVENTORY, help="default: %(default)s")
     parser.add_argument("--replace", action="store_true", help="create: make hosts anew that were made otherwise")
@@ -25,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     wanted = _plan(arguments.inventory)
     if arguments.action == "create":
         machine.require(print)
-        if not lifecycle.create(wanted, paths.cache_directory(), print, replace=arguments.replace):
+        if not lifecycle.create(wanted, print, replace=arguments.replace):
             print("nothing changed")
     elif arguments.action == "destroy":
         if not lifecycle.destroy(wanted, print):
@@ -38,9 +40,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _plan(path: Path) -> Plan:
     described = inventory.load(path)
-    if not uses_containers(described):
+    if not has_local_hosts(described):
         raise KubeproofError(
-            f"the hosts of {path} are not containers of this machine",
-            hint="an inventory for local hosts sets container_host_network; see inventory/local/hosts.yml",
+            f"the hosts of {path} are not made on this machine",
+            hint="an inventory for local hosts sets local_host_network; see inventory/local/hosts.yml",
         )
     return plan(described)

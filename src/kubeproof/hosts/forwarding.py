@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 
 from kubeproof.hosts import machine
-from kubeproof.hosts.plan import ContainerHost, Network, Plan, PublishedPort
+from kubeproof.hosts.plan import LocalHost, Network, Plan, PublishedPort
 from kubeproof.process import attempt, run
 
 # The priorities of address translation; their names are not known for every hook.
@@ -56,7 +56,7 @@ def _chain(hook: str, priority: int, rules: list[str]) -> list[str]:
     return [head, *(f"        {rule}" for rule in rules), "    }"]
 
 
-def _publish(host: ContainerHost, port: PublishedPort) -> str:
+def _publish(host: LocalHost, port: PublishedPort) -> str:
     """The rule that sends what is for a published port to its host."""
     anywhere = ipaddress.IPv4Address(port.address).is_unspecified
     where = "fib daddr type local" if anywhere else f"ip daddr {port.address}"

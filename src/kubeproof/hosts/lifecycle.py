@@ -9,94 +9,83 @@ from pathlib import Path
 from typing import TypeVar
 
 from kubeproof.errors import KubeproofError
-from kubeproof.hosts import forwarding, image, machine, network, podman, ssh
-from kubeproof.hosts.plan import ContainerHost, Plan
-from kubeproof.locking import locked
-
-Report = Callable[[str], None]
+from kubeproof.hosts import forwarding, instances, machine, network, repository, ssh
+from kubeproof.hosts.instance import UNFINISHED, Instance
+from kubeproof.hosts.instances import MAKERS, Report, maker
+from kubeproof.hosts.plan import LocalHost, Plan
 
 _UNTOUCHED = "runs already"
 _ABSENT = "absent"
-# What podman calls a container that has never run.
-_UNFINISHED = {"created", "initialized"}
 
 T = TypeVar("T")
 
 
-def create(plan: Plan, cache: Path, report: Report, *, replace: bool = False) -> bool:
+def create(plan: Plan, report: Report, *, replace: bool = False) -> bool:
     """Make, or start, what is missing of the hosts; returns whether anything changed."""
     _refuse_foreign(plan)
     network.refuse_taken(plan.network)
     if replace or not _all_there(plan):
-        _ensure_image(cache, report)
+        for kind in sorted({host.kind for host in plan.hosts}):
+            MAKERS[kind].ensure_images(plan, report)
     with machine.turn():
         present = _clear_away(plan, report, replace=replace)
         machine.claim(plan.network.name)
         connected = network.ensure(plan)
         forwarding.ensure(plan)
+        repository.ensure(plan)
         key, fresh_key = ssh.ensure_key(plan)
         outcomes = _each(plan, lambda host: _bring_up(plan, host, present.get(host.name), connected, key))
         if fresh_key:
-            _each(plan, lambda host: podman.put(host.container, _authorized_keys(key)))
-        new_to_ssh = ssh.write_known_hosts(plan, _each(plan, _await))
+            _each(plan, lambda host: maker(host).authorize(plan, host, key) if host.name in present else None)
+    # Others may take their turn while these start.
+    new_to_ssh = ssh.write_known_hosts(plan, _each(plan, _await))
     for host in plan.hosts:
         report(f"{host.name} at {host.address}: {outcomes[host.name]}")
     return new_to_ssh or fresh_key or set(outcomes.values()) != {_UNTOUCHED}
 
 
-def _each(plan: Plan, do: Callable[[ContainerHost], T]) -> dict[str, T]:
+def _each(plan: Plan, do: Callable[[LocalHost], T]) -> dict[str, T]:
     """Do something to all hosts side by side; returns the results by host."""
     with ThreadPoolExecutor() as pool:
         return dict(zip((host.name for host in plan.hosts), pool.map(do, plan.hosts), strict=True))
 
 
 def _all_there(plan: Plan) -> bool:
-    return not {_ABSENT, *_UNFINISHED} & set(status(plan).values())
+    return not {_ABSENT, *UNFINISHED} & set(status(plan).values())
 
 
-def _clear_away(plan: Plan, report: Report, *, replace: bool) -> dict[str, podman.Container]:
+def _clear_away(plan: Plan, report: Report, *, replace: bool) -> dict[str, Instance]:
     """Remove the hosts that can't stay as they are; returns those that do, by name."""
-    present = {each.host: each for each in podman.containers(plan.network.name)}
+    present = {each.host: each for each in instances.present(plan.network.name)}
     for name in sorted(_useless(plan, present) | _outdated(plan, present, report, replace=replace)):
-        podman.remove(present.pop(name).name)
+        _remove(present.pop(name))
         network.forget(plan.network, name)
     return present
 
 
-def _useless(plan: Plan, present: Mapping[str, podman.Container]) -> set[str]:
+def _useless(plan: Plan, present: Mapping[str, Instance]) -> set[str]:
     """Hosts that a killed run made but never started, and those of an inventory that is gone."""
     return {
         name
-        for name, container in present.items()
-        if container.state in _UNFINISHED or container.inventory != str(plan.inventory)
+        for name, instance in present.items()
+        if instance.state in UNFINISHED or instance.inventory != str(plan.inventory)
     }
 
 
 def _refuse_foreign(plan: Plan) -> None:
     """Another inventory's hosts under the same network name are not ours to change, as long as there is one."""
-    others = {each.inventory for each in podman.containers(plan.network.name)} - {str(plan.inventory)}
+    others = {each.inventory for each in instances.present(plan.network.name)} - {str(plan.inventory)}
     if any(Path(other).exists() for other in others):
         raise KubeproofError(
             f"the hosts of the network {plan.network.name} belong to another inventory: {', '.join(sorted(others))}",
-            hint="give this inventory another container_host_network.name and subnet, or take the others down first",
+            hint="give this inventory another local_host_network.name and subnet, or take the others down first",
         )
 
 
-def _ensure_image(cache: Path, report: Report) -> None:
-    if image.present():
-        return
-    with locked(cache / "host-image.lock"):
-        if image.present():
-            return
-        report("making the hosts' image from Debian packages, once; this takes a minute or two")
-        image.remove_old(cache)
-        image.build(cache)
-
-
-def _outdated(plan: Plan, present: Mapping[str, podman.Container], report: Report, *, replace: bool) -> set[str]:
+def _outdated(plan: Plan, present: Mapping[str, Instance], report: Report, *, replace: bool) -> set[str]:
     """Hosts that are not what the inventory asks for now, and that go if the user said so."""
-    wanted = {host.name: podman.recipe(plan, host) for host in plan.hosts}
-    differ = {name for name, container in present.items() if wanted.get(name) != container.recipe}
+    wanted = {host.name: (host.kind, maker(host).recipe(plan, host)) for host in plan.hosts}
+    differ = {name for name, instance in present.items() if wanted.get(name) != (instance.kind, instance.recipe)}
     found = differ - _useless(plan, present)
     if found and not replace:
         names = ", ".join(sorted(found))
@@ -105,55 +94,44 @@ def _outdated(plan: Plan, present: Mapping[str, podman.Container], report: Repor
     return found
 
 
-def _bring_up(plan: Plan, host: ContainerHost, present: podman.Container | None, connected: set[str], key: str) -> str:
+def _bring_up(plan: Plan, host: LocalHost, present: Instance | None, connected: set[str], key: str) -> str:
     """Bring one host to where its systemd runs; returns what that took, in words."""
+    made_by = maker(host)
     if present is None:
-        podman.create(plan, host)
-        podman.put(host.container, {**_identity(plan, host), **_authorized_keys(key)})
-        podman.start(host.container)
+        made_by.create(plan, host, key)
+        made_by.start(plan, host)
         return "made and started"
     if present.running and host.name not in connected:
         return _UNTOUCHED
     if present.running:
         # Its network was taken from under it; it gets the new one at its next start.
-        podman.stop(host.container)
-    podman.start(host.container)
+        made_by.stop(host.unique_name)
+    made_by.start(plan, host)
     return "started again"
 
 
-def _identity(plan: Plan, host: ContainerHost) -> dict[str, str]:
-    """What makes a host itself."""
-    # An isolated host's resolver is its own address, where nothing listens: names fail at once.
-    resolvers = [str(host.address)] if plan.network.isolated else machine.resolvers()
-    return {
-        "etc/hosts": f"127.0.0.1 localhost\n::1 localhost ip6-localhost\n{host.address} {host.name}\n",
-        "etc/resolv.conf": "".join(f"nameserver {address}\n" for address in resolvers),
-    }
-
-
-def _authorized_keys(key: str) -> dict[str, str]:
-    return {"root/.ssh/authorized_keys": key}
-
-
-def _await(host: ContainerHost) -> str:
+def _await(host: LocalHost) -> str:
     """Wait until a host is up; returns its public SSH key."""
-    ssh.wait_until_reachable(host)
-    shown = podman.execute(host.container, "cat", "/etc/ssh/ssh_host_ed25519_key.pub")
-    if not shown.ok:
-        raise KubeproofError(f"host {host.name} has no SSH host key: {shown.stderr.strip()}")
-    return shown.stdout
+    made_by = maker(host)
+    ssh.wait_until_reachable(host, timeout=made_by.BOOT_SECONDS, look=made_by.console(host.unique_name))
+    return made_by.host_key(host)
+
+
+def _remove(instance: Instance) -> None:
+    MAKERS[instance.kind].remove(instance.unique_name)
 
 
 def destroy(plan: Plan, report: Report) -> bool:
     """Remove the hosts and their network, of an earlier form of the inventory too; returns whether there were any."""
     _refuse_foreign(plan)
     with machine.turn():
-        present = podman.containers(plan.network.name)
+        present = instances.present(plan.network.name)
         with ThreadPoolExecutor() as pool:
-            list(pool.map(podman.remove, [each.name for each in present]))
+            list(pool.map(_remove, present))
         for each in present:
             report(f"{each.host}: removed")
         had_network = network.exists(plan.network)
+        repository.stop(plan.network)
         forwarding.remove(plan.network)
         network.remove(plan.network)
         machine.release(plan.network.name)
@@ -161,7 +139,7 @@ def destroy(plan: Plan, report: Report) -> bool:
     return bool(present) or had_network
 
 
-def status(plan: Plan) -> dict[ContainerHost, str]:
+def status(plan: Plan) -> dict[LocalHost, str]:
     """What became of each host of the inventory, in a word."""
-    present = {each.host: each.state for each in podman.containers(plan.network.name)}
+    present = {each.host: each.state for each in instances.present(plan.network.name)}
     return {host: present.get(host.name, _ABSENT) for host in plan.hosts}

@@ -3,8 +3,10 @@
 ::
 
     this machine             namespace NETWORK ("the switch")          namespace NETWORK.HOST, one per host
-    kp0123456789  --veth--   uplink ── br0 ── HOST            --veth--  eth0
+    kp0123456789  --veth--   uplink ── br0 ── portN           --veth--  eth0
     .1                                 .254, the hosts' gateway         ansible_host
+
+A virtual machine needs no namespace: its portN is a tap device.
 
 The switch lives in a namespace of its own so that the machine's firewall, its bridge settings and other container
 tools neither see nor disturb what the hosts say to each other, and so that removing it is removing two kinds of
@@ -23,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from kubeproof.errors import KubeproofError
-from kubeproof.hosts.plan import ContainerHost, Network, Plan
+from kubeproof.hosts.plan import HostKind, LocalHost, Network, Plan
 from kubeproof.process import attempt, run
 
 NAMESPACES = Path("/run/netns")
@@ -59,13 +61,18 @@ def forget(network: Network, host: str) -> None:
     _remove_namespaces([host_namespace(network, host)])
 
 
+def port(network: Network, host: LocalHost) -> str:
+    """The switch's end of a host's cable: 15 characters at most, and a host's name may be longer."""
+    return f"port{int(host.address) - int(network.subnet[0])}"
+
+
 def refuse_taken(network: Network) -> None:
     """Raise an error if the machine uses the network's addresses for something else."""
     taken = _overlaps_route(network.subnet, except_interface=network.interface)
     if taken:
         raise KubeproofError(
             f"the network {network.subnet} is in use on this machine: {taken}",
-            hint="give the inventory another container_host_network.subnet, and its hosts addresses in it",
+            hint="give the inventory another local_host_network.subnet, and its hosts addresses in it",
         )
 
 
@@ -123,24 +130,43 @@ def _bridge_past_the_firewall(switch: str) -> dict[str, str]:
     return {name: "0" for name in names if attempt(["ip", "netns", "exec", switch, "sysctl", "--values", name]).ok}
 
 
-def _connect(network: Network, host: ContainerHost) -> bool:
-    """Make a host's namespace and its cable to the switch; returns whether there was none."""
+def _connect(network: Network, host: LocalHost) -> bool:
+    """Make a host's cable to the switch; returns whether there was none."""
+    return _connect_container(network, host) if host.kind is HostKind.CONTAINER else _connect_vm(network, host)
+
+
+def _connect_container(network: Network, host: LocalHost) -> bool:
+    """Make a host's namespace and its cable."""
     namespace = host_namespace(network, host.name)
     if _has_address(["ip", "-netns", namespace], "eth0", host.address):
         return False
-    # The switch's end of the cable: 15 characters at most, and a host's name may be longer.
-    port = f"port{int(host.address) - int(network.subnet[0])}"
+    own = port(network, host)
     _remove_namespaces([namespace])
     # As long as a host runs, the namespace that it runs in lives on without a name, and the old cable with it.
-    attempt(["ip", "-netns", network.name, "link", "delete", port])
+    attempt(["ip", "-netns", network.name, "link", "delete", own])
     run(["ip", "netns", "add", namespace])
-    _batch(namespace, "link set lo up", f"link add eth0 type veth peer name {port} netns {network.name}")
-    _batch(network.name, f"link set {port} master {_BRIDGE} alias {host.name} up")
+    _batch(namespace, "link set lo up", f"link add eth0 type veth peer name {own} netns {network.name}")
+    _batch(network.name, f"link set {own} master {_BRIDGE} alias {host.name} up")
     _batch(
         namespace,
         "link set eth0 up",
         f"route add default via {network.gateway} dev eth0 onlink",
         f"address add {host.address}/{network.subnet.prefixlen} dev eth0",
+    )
+    return True
+
+
+def _connect_vm(network: Network, host: LocalHost) -> bool:
+    """Make the device that QEMU plugs a virtual machine into."""
+    own = port(network, host)
+    shown = attempt(["ip", "-netns", network.name, "-json", "link", "show", "dev", own, "type", "tun"])
+    if shown.ok and any(link for link in json.loads(shown.stdout or "[]") if link):
+        return False
+    attempt(["ip", "-netns", network.name, "link", "delete", own])
+    _batch(
+        network.name,
+        f"tuntap add dev {own} mode tap",
+        f"link set {own} master {_BRIDGE} alias {host.name} up",
     )
     return True
 

@@ -1,4 +1,4 @@
-"""What an inventory asks for when its hosts are containers on this machine."""
+"""What an inventory asks for when its hosts are containers or virtual machines on this machine."""
 
 from __future__ import annotations
 
@@ -7,20 +7,26 @@ import hashlib
 import ipaddress
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
 from kubeproof import paths
 from kubeproof.errors import KubeproofError
-from kubeproof.inventory import Host, Inventory
+from kubeproof.inventory import Host, Inventory, rendered
+
+_PREFIX = "local_host_"
+# What the settings were called when containers were the only local hosts.
+_FORMER_PREFIX = "container_host_"
 
 _NETWORK_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
-_MEMORY = re.compile(r"[1-9][0-9]*[kmg]?")
+_SIZE = re.compile(r"[1-9][0-9]*[kmg]?")
 _NETWORK_SETTINGS = {"name", "subnet", "isolated"}
-_HOST_SETTINGS = {"container_host_network", "container_host_ports", "container_host_memory"}
+_HOST_SETTINGS = {f"{_PREFIX}{name}" for name in ("network", "ports", "memory", "kind")}
+_VM_SETTINGS = {f"{_PREFIX}{name}" for name in ("cpus", "disk", "system", "preinstalled", "image")}
 _PORT_SETTINGS = {"port", "published", "address", "protocol"}
 
 
@@ -63,15 +69,57 @@ class PublishedPort:
         return ipaddress.IPv4Address(self.address).is_loopback
 
 
+class HostKind(StrEnum):
+    """What a local host is made of."""
+
+    CONTAINER = "container"
+    VM = "vm"
+
+
+class System(StrEnum):
+    """Systems that virtual machines can be made with, by Debian's release."""
+
+    DEBIAN_12 = "debian-12"
+    DEBIAN_13 = "debian-13"
+
+
 @dataclass(frozen=True)
-class ContainerHost:
-    """One host: a container with systemd, sshd and an address on the segment."""
+class VmSettings:
+    """What only a virtual machine has.
+
+    ``preinstalled``: whether the programs that components call (haproxy, nftables, …) are in its image; otherwise it
+    is a bare Debian, to which the installation brings them from a repository on the segment. ``image``: a disk image of
+    the user's own, which has cloud-init and boots by itself; it takes the place of ``system`` and ``preinstalled``.
+    """
+
+    cpus: int = 2
+    disk: str = "10g"
+    system: System = System.DEBIAN_12
+    preinstalled: bool = True
+    image: Path | None = None
+
+
+@dataclass(frozen=True)
+class LocalHost:
+    """One host: a container or a virtual machine with systemd, sshd and an address on the segment.
+
+    ``unique_name`` is its name among all that run on this machine. ``user`` is whom Ansible logs in as; anybody but
+    root is made with sudo, which asks for ``sudo_password`` unless that is empty.
+    """
 
     name: str
-    container: str
+    unique_name: str
     address: ipaddress.IPv4Address
     ports: tuple[PublishedPort, ...] = ()
     memory: str = ""
+    vm: VmSettings | None = None
+    user: str = "root"
+    sudo_password: str = field(default="", repr=False)
+
+    @property
+    def kind(self) -> HostKind:
+        """What it is made of."""
+        return HostKind.VM if self.vm else HostKind.CONTAINER
 
 
 @dataclass(frozen=True)
@@ -81,17 +129,28 @@ class Plan:
     inventory: Path
     state: Path
     network: Network
-    hosts: tuple[ContainerHost, ...]
+    hosts: tuple[LocalHost, ...]
     virtual_networks: tuple[ipaddress.IPv4Network, ...] = ()
 
 
-def uses_containers(inventory: Inventory) -> bool:
-    """Whether the inventory's hosts are containers of this machine rather than hosts of the user's own."""
-    return any("container_host_network" in host.variables for host in inventory.hosts.values())
+def has_local_hosts(inventory: Inventory) -> bool:
+    """Whether the inventory's hosts are made on this machine rather than hosts of the user's own."""
+    _refuse_former_names(inventory)
+    return any("local_host_network" in host.variables for host in inventory.hosts.values())
+
+
+def _refuse_former_names(inventory: Inventory) -> None:
+    for host in inventory.hosts.values():
+        for name in host.variables:
+            if name.startswith(_FORMER_PREFIX):
+                raise KubeproofError(
+                    f"host {host.name}: {name} is now called {name.replace(_FORMER_PREFIX, _PREFIX, 1)}",
+                    hint=f"rename it in {inventory.path} and in the variable files beside it",
+                )
 
 
 def plan(inventory: Inventory) -> Plan:
-    """Read and check the ``container_host_`` settings of an inventory."""
+    """Read and check the ``local_host_`` settings of an inventory."""
     network = _network(inventory)
     hosts = tuple(_host(host, network) for host in inventory.hosts.values())
     _refuse_doubles("address", [(host.name, str(host.address)) for host in hosts])
@@ -122,19 +181,19 @@ def _virtual_networks(inventory: Inventory) -> tuple[ipaddress.IPv4Network, ...]
 
 def _network(inventory: Inventory) -> Network:
     """The one network that every host of the inventory names."""
-    settings = [host.variables.get("container_host_network") for host in inventory.hosts.values()]
+    settings = [host.variables.get("local_host_network") for host in inventory.hosts.values()]
     if any(each != settings[0] for each in settings) or not isinstance(settings[0], Mapping):
         raise KubeproofError(
-            f"{inventory.path}: container_host_network must be the same for all hosts",
+            f"{inventory.path}: local_host_network must be the same for all hosts",
             hint="set it once, under all.vars, as inventory/local/hosts.yml does",
         )
     given = settings[0]
-    _refuse_unknown("container_host_network", given, _NETWORK_SETTINGS)
+    _refuse_unknown("local_host_network", given, _NETWORK_SETTINGS)
     name, isolated = given.get("name"), given.get("isolated", True)
     if not isinstance(name, str) or not _NETWORK_NAME.fullmatch(name):
-        raise KubeproofError(f"container_host_network.name: {name!r} is not up to 40 lower-case letters, digits and -")
+        raise KubeproofError(f"local_host_network.name: {name!r} is not up to 40 lower-case letters, digits and -")
     if not isinstance(isolated, bool):
-        raise KubeproofError(f"container_host_network.isolated: {isolated!r} is neither true nor false")
+        raise KubeproofError(f"local_host_network.isolated: {isolated!r} is neither true nor false")
     return Network(name=str(name), subnet=_subnet(given.get("subnet")), isolated=isolated)
 
 
@@ -142,28 +201,97 @@ def _subnet(value: Any) -> ipaddress.IPv4Network:
     try:
         subnet = ipaddress.IPv4Network(value)
     except ValueError as error:
-        raise KubeproofError(f"container_host_network.subnet: {value!r} is not an IPv4 network: {error}") from error
+        raise KubeproofError(f"local_host_network.subnet: {value!r} is not an IPv4 network: {error}") from error
     if not subnet.is_private or not 16 <= subnet.prefixlen <= 28:
         raise KubeproofError(
-            f"container_host_network.subnet: {subnet} is not a private network between /16 and /28",
+            f"local_host_network.subnet: {subnet} is not a private network between /16 and /28",
             hint="for example 10.213.7.0/24; it must not be in use around this machine",
         )
     return subnet
 
 
-def _host(host: Host, network: Network) -> ContainerHost:
-    settings = {key: value for key, value in host.variables.items() if key.startswith("container_host_")}
-    _refuse_unknown(f"host {host.name}", settings, _HOST_SETTINGS)
-    memory = str(settings.get("container_host_memory", ""))
-    if memory and not _MEMORY.fullmatch(memory):
-        raise KubeproofError(f"host {host.name}: container_host_memory {memory!r} is not a size such as 2g or 512m")
-    return ContainerHost(
+def _host(host: Host, network: Network) -> LocalHost:
+    settings = {key: value for key, value in host.variables.items() if key.startswith(_PREFIX)}
+    _refuse_unknown(f"host {host.name}", settings, _HOST_SETTINGS | _VM_SETTINGS)
+    kind = _choice(host, settings, "local_host_kind", HostKind, HostKind.CONTAINER)
+    user, sudo_password = _login(host)
+    if kind is HostKind.CONTAINER:
+        given = sorted(settings.keys() & _VM_SETTINGS)
+        if given:
+            raise KubeproofError(
+                f"host {host.name}: {given[0]} is a setting of virtual machines, and this host is a container",
+                hint="set local_host_kind: vm for it, or remove the setting",
+            )
+        if user != "root":
+            raise KubeproofError(
+                f"host {host.name}: ansible_user is {user}, and a local host that is a container has no user but root",
+                hint="set local_host_kind: vm for it, or ansible_user: root",
+            )
+    return LocalHost(
         name=host.name,
-        container=f"{network.name}-{host.name}",
+        unique_name=f"{network.name}-{host.name}",
         address=_address(host, network),
-        ports=tuple(_port(host.name, each) for each in settings.get("container_host_ports", [])),
-        memory=memory,
+        ports=tuple(_port(host.name, each) for each in settings.get("local_host_ports", [])),
+        memory=_size(host, settings, "local_host_memory", "" if kind is HostKind.CONTAINER else "2g"),
+        vm=_vm(host, settings) if kind is HostKind.VM else None,
+        user=user,
+        sudo_password=sudo_password,
     )
+
+
+def _vm(host: Host, settings: Mapping[str, Any]) -> VmSettings:
+    usual = VmSettings()
+    cpus = settings.get("local_host_cpus", usual.cpus)
+    if isinstance(cpus, bool) or not isinstance(cpus, int) or not 1 <= cpus <= 64:
+        raise KubeproofError(f"host {host.name}: local_host_cpus {cpus!r} is not a number of processors, 1 to 64")
+    preinstalled = settings.get("local_host_preinstalled", usual.preinstalled)
+    if not isinstance(preinstalled, bool):
+        raise KubeproofError(f"host {host.name}: local_host_preinstalled {preinstalled!r} is neither true nor false")
+    return VmSettings(
+        cpus=cpus,
+        disk=_size(host, settings, "local_host_disk", usual.disk),
+        system=_choice(host, settings, "local_host_system", System, usual.system),
+        preinstalled=preinstalled,
+        image=_image(host, settings.get("local_host_image")),
+    )
+
+
+def _image(host: Host, given: Any) -> Path | None:
+    if not given:
+        return None
+    path = Path(str(given)).expanduser()
+    if not path.is_absolute() or not path.is_file():
+        raise KubeproofError(
+            f"host {host.name}: local_host_image {path} is not the absolute path of a disk image",
+            hint="for example a cloud image of Ubuntu or Rocky Linux (qcow2 or raw) that has cloud-init",
+        )
+    return path
+
+
+_Choice = TypeVar("_Choice", bound=StrEnum)
+
+
+def _choice(host: Host, settings: Mapping[str, Any], name: str, kinds: type[_Choice], usual: _Choice) -> _Choice:
+    given = settings.get(name, usual)
+    try:
+        return kinds(given)
+    except ValueError:
+        known = ", ".join(kinds)
+        raise KubeproofError(f"host {host.name}: {name} {given!r} is none of {known}") from None
+
+
+def _size(host: Host, settings: Mapping[str, Any], name: str, usual: str) -> str:
+    size = str(settings.get(name, usual))
+    if size and not _SIZE.fullmatch(size):
+        raise KubeproofError(f"host {host.name}: {name} {size!r} is not a size such as 2g or 512m")
+    return size
+
+
+def _login(host: Host) -> tuple[str, str]:
+    """Whom Ansible logs in as, and the password that sudo asks that user for."""
+    given = rendered(host, ("ansible_user", "ansible_become_password", "ansible_become_pass"))
+    password = given.get("ansible_become_password", given.get("ansible_become_pass", ""))
+    return str(given.get("ansible_user", "root")), str(password or "")
 
 
 def _address(host: Host, network: Network) -> ipaddress.IPv4Address:
@@ -183,20 +311,20 @@ def _address(host: Host, network: Network) -> ipaddress.IPv4Address:
 
 def _port(host: str, value: Any) -> PublishedPort:
     if not isinstance(value, Mapping) or "port" not in value:
-        raise KubeproofError(f"host {host}: container_host_ports: {value!r} is not like {{port: 80, published: 8080}}")
-    _refuse_unknown(f"host {host}: container_host_ports", value, _PORT_SETTINGS)
+        raise KubeproofError(f"host {host}: local_host_ports: {value!r} is not like {{port: 80, published: 8080}}")
+    _refuse_unknown(f"host {host}: local_host_ports", value, _PORT_SETTINGS)
     numbers = {key: value.get(key, value["port"]) for key in ("port", "published")}
     for key, number in numbers.items():
         if not isinstance(number, int) or not 0 < number < 65536:
-            raise KubeproofError(f"host {host}: container_host_ports: {key} {number!r} is not a port number")
+            raise KubeproofError(f"host {host}: local_host_ports: {key} {number!r} is not a port number")
     protocol = value.get("protocol", "tcp")
     if protocol not in ("tcp", "udp"):
-        raise KubeproofError(f"host {host}: container_host_ports: protocol {protocol!r} is neither tcp nor udp")
+        raise KubeproofError(f"host {host}: local_host_ports: protocol {protocol!r} is neither tcp nor udp")
     address = str(value.get("address", "127.0.0.1"))
     try:
         ipaddress.IPv4Address(address)
     except ValueError as error:
-        raise KubeproofError(f"host {host}: container_host_ports: {address!r} is not an IPv4 address") from error
+        raise KubeproofError(f"host {host}: local_host_ports: {address!r} is not an IPv4 address") from error
     return PublishedPort(address=address, protocol=protocol, **numbers)
 
 

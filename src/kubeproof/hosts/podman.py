@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import resource
-import tarfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from kubeproof.hosts import image, network
-from kubeproof.hosts.plan import ContainerHost, Plan
+from kubeproof import paths
+from kubeproof.errors import KubeproofError
+from kubeproof.hosts import identity, image, network
+from kubeproof.hosts.instance import Instance
+from kubeproof.hosts.plan import HostKind, LocalHost, Plan
+from kubeproof.locking import locked
 from kubeproof.process import Result, attempt, run
+
+BOOT_SECONDS = 60.0
 
 _LABEL = "kubeproof"
 
@@ -22,33 +25,18 @@ _LABEL = "kubeproof"
 _VOLUMES = ("/var/lib/containerd", "/var/lib/etcd", "/var/lib/kubelet")
 
 
-@dataclass(frozen=True)
-class Container:
-    """A container as podman knows it."""
-
-    name: str
-    host: str
-    state: str
-    recipe: str
-    inventory: str
-
-    @property
-    def running(self) -> bool:
-        """Whether its processes run."""
-        return self.state == "running"
-
-
-def containers(network_name: str) -> list[Container]:
+def instances(network_name: str) -> list[Instance]:
     """All containers of a network, by label, whatever became of the inventory that they were made from."""
     wanted = f"label={_LABEL}.network={network_name}"
     listed = json.loads(run(["podman", "ps", "--all", "--filter", wanted, "--format", "json"]))
-    return [_container(each) for each in listed]
+    return [_instance(each) for each in listed]
 
 
-def _container(shown: Mapping[str, Any]) -> Container:
+def _instance(shown: Mapping[str, Any]) -> Instance:
     labels = shown["Labels"]
-    return Container(
-        name=shown["Names"][0],
+    return Instance(
+        kind=HostKind.CONTAINER,
+        unique_name=shown["Names"][0],
         host=labels[f"{_LABEL}.host"],
         state=shown["State"],
         recipe=labels[f"{_LABEL}.recipe"],
@@ -56,7 +44,20 @@ def _container(shown: Mapping[str, Any]) -> Container:
     )
 
 
-def create(plan: Plan, host: ContainerHost) -> None:
+def ensure_images(_plan: Plan, report: Callable[[str], None]) -> None:
+    """Have the image that containers start from."""
+    if image.present():
+        return
+    cache = paths.cache_directory()
+    with locked(cache / "host-image.lock"):
+        if image.present():
+            return
+        report("making the hosts' image from Debian packages, once; this takes a minute or two")
+        image.remove_old()
+        image.build(cache)
+
+
+def create(plan: Plan, host: LocalHost, key: str) -> None:
     """Make a host's container without starting it."""
     labels = {
         "network": plan.network.name,
@@ -65,15 +66,16 @@ def create(plan: Plan, host: ContainerHost) -> None:
         "recipe": recipe(plan, host),
     }
     named = [f"--label={_LABEL}.{key}={value}" for key, value in labels.items()]
-    run(["podman", "--runtime", "runc", "create", "--name", host.container, *named, *_arguments(plan, host)])
+    run(["podman", "--runtime", "runc", "create", "--name", host.unique_name, *named, *_arguments(plan, host)])
+    _put(host, {**identity.files(plan, host), **identity.authorized_keys(host, key)})
 
 
-def recipe(plan: Plan, host: ContainerHost) -> str:
+def recipe(plan: Plan, host: LocalHost) -> str:
     """What a container is made from; one with another recipe is not what the inventory asks for."""
     return hashlib.sha256(repr(_arguments(plan, host)).encode()).hexdigest()[:12]
 
 
-def _arguments(plan: Plan, host: ContainerHost) -> list[str]:
+def _arguments(plan: Plan, host: LocalHost) -> list[str]:
     """How podman makes a container in which systemd, containerd and kubelet run as they do on a machine."""
     return [
         f"--hostname={host.name}",
@@ -112,9 +114,19 @@ def _hard_limit(which: int, wanted: int) -> str:
     return f"{granted}:{granted}"
 
 
-def start(name: str) -> None:
+def authorize(_plan: Plan, host: LocalHost, key: str) -> None:
+    """Let another public key into a container."""
+    _put(host, identity.authorized_keys(host, key))
+
+
+def _put(host: LocalHost, files: Mapping[str, identity.File]) -> None:
+    """Write files into a container: paths from the root, and contents."""
+    run(["podman", "cp", "-", f"{host.unique_name}:/"], stdin=identity.archive(files))
+
+
+def start(_plan: Plan, host: LocalHost) -> None:
     """Start a container that is stopped."""
-    run(["podman", "start", name])
+    run(["podman", "start", host.unique_name])
 
 
 def stop(name: str) -> None:
@@ -122,27 +134,36 @@ def stop(name: str) -> None:
     run(["podman", "stop", "--time", "20", name])
 
 
+def kill(name: str) -> None:
+    """End all of a container's processes at once."""
+    run(["podman", "kill", "--signal", "KILL", name])
+    # One that is ending can't be started.
+    run(["podman", "wait", name])
+
+
 def remove(name: str) -> None:
     """Remove a container, running or not, with the volumes that only it uses."""
     run(["podman", "rm", "--force", "--time", "3", "--volumes", name])
 
 
-def put(name: str, files: Mapping[str, str]) -> None:
-    """Write files into a container: paths from the root, and contents."""
-    run(["podman", "cp", "-", f"{name}:/"], stdin=_archive(files))
-
-
-def _archive(files: Mapping[str, str]) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for path, content in files.items():
-            member = tarfile.TarInfo(path)
-            member.size = len(content.encode())
-            member.mode = 0o644
-            tar.addfile(member, io.BytesIO(content.encode()))
-    return buffer.getvalue()
+def host_key(host: LocalHost) -> str:
+    """A running container's public SSH key."""
+    shown = execute(host.unique_name, "cat", "/etc/ssh/ssh_host_ed25519_key.pub")
+    if not shown.ok:
+        raise KubeproofError(f"host {host.name} has no SSH host key: {shown.stderr.strip()}")
+    return shown.stdout
 
 
 def execute(name: str, *command: str) -> Result:
-    """Run a program in a host."""
+    """Run a program in a container."""
     return attempt(["podman", "exec", name, *command])
+
+
+def console(name: str) -> str:
+    """How an operator looks into a container that SSH does not reach."""
+    return f"podman exec -it {name} journalctl -b"
+
+
+def first_process(name: str) -> int:
+    """The process of this machine that is a container's first."""
+    return int(run(["podman", "inspect", "--format", "{{.State.Pid}}", name]))

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kubeproof.errors import KubeproofError
-from kubeproof.hosts.plan import ContainerHost, Plan
+from kubeproof.hosts.plan import LocalHost, Plan
 from kubeproof.process import run
 
 
@@ -33,7 +33,7 @@ def ensure_key(plan: Plan) -> tuple[str, bool]:
 def write_known_hosts(plan: Plan, keys: Mapping[str, str]) -> bool:
     """Record the hosts' keys, by host name; returns whether that changed anything.
 
-    The keys were read through podman, so that nothing is taken on trust at the first connection.
+    The keys were not learned through SSH, so that nothing is taken on trust at the first connection.
     """
     addresses = {host.name: host.address for host in plan.hosts}
     lines = [f"{addresses[name]} {' '.join(key.split()[:2])}\n" for name, key in sorted(keys.items())]
@@ -47,19 +47,19 @@ def write_known_hosts(plan: Plan, keys: Mapping[str, str]) -> bool:
     return True
 
 
-def wait_until_reachable(host: ContainerHost, *, timeout: float = 60.0) -> None:
-    """Wait until a host's sshd greets."""
+def wait_until_reachable(host: LocalHost, *, timeout: float, look: str) -> None:
+    """Wait until a host's sshd greets. ``look``: a command that shows why it does not."""
     deadline = time.monotonic() + timeout
     while not _greets(host):
         if time.monotonic() > deadline:
             raise KubeproofError(
                 f"host {host.name} does not answer on SSH at {host.address} after {timeout:.0f} s",
-                hint=f"look into it with `podman exec -it {host.container} journalctl -b`",
+                hint=f"look into it with `{look}`",
             )
         time.sleep(0.05)
 
 
-def _greets(host: ContainerHost) -> bool:
+def _greets(host: LocalHost) -> bool:
     try:
         with socket.create_connection((str(host.address), 22), timeout=1.0) as connection:
             connection.settimeout(1.0)

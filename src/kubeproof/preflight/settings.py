@@ -22,8 +22,8 @@ from kubeproof.preflight.specs import Option, Specs
 # How alike (difflib's ratio) a name must be to a setting's to be taken for a slip: `clustr_domain` is 0.96 like
 # `cluster_domain`. A name that begins like a role's variables is one for certain, and only the best guess is wanted.
 ALIKE, GUESS = 0.87, 0.7
-# Not settings of roles: Ansible's, internals, and those of hosts in containers, which are checked where they are read.
-OTHERS = ("ansible_", "__", "container_host_")
+# Not settings of roles: Ansible's, internals, and those of local hosts, which are checked where they are read.
+OTHERS = ("ansible_", "__", "local_host_")
 # What hosts of one cluster may set each for itself.
 OF_ONE_HOST = {"cluster_host_address", "cluster_bin_directory", "cluster_balancer_port"}
 PORT_NUMBERS = range(1, 65536)

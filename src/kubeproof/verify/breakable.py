@@ -8,7 +8,7 @@ from pathlib import Path
 
 from kubeproof import inventory
 from kubeproof.errors import KubeproofError
-from kubeproof.hosts.plan import plan, uses_containers
+from kubeproof.hosts.plan import has_local_hosts, plan
 from kubeproof.inventory import Inventory
 from kubeproof.verify import kubeconfig, workspace
 from kubeproof.verify.api import connect
@@ -19,7 +19,7 @@ from kubeproof.verify.hosts import Hosts
 def load(path: Path, *, regardless: bool) -> Inventory:
     """An inventory all of whose hosts are containers of this machine; with ``regardless``, any."""
     cluster = inventory.load(path)
-    local = {host.name for host in plan(cluster).hosts} if uses_containers(cluster) else set()
+    local = {host.name for host in plan(cluster).hosts} if has_local_hosts(cluster) else set()
     if not regardless and local != set(cluster.hosts):
         raise KubeproofError(
             f"{cluster.path} is not made of local container hosts only, and what is asked for breaks clusters",

@@ -56,6 +56,53 @@ def test_a_package_without_what_was_promised_is_an_error(
         requirements.ensure([Requirement("no-such-program", "one")], print)
 
 
+@pytest.fixture
+def qemu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """What would be installed as root on a Debian 12 that has no QEMU, with apt-get's options before it."""
+    calls: list[list[str]] = []
+    found = [(), (10, 0)]
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr(requirements, "_is_debian", lambda: True)
+    monkeypatch.setattr(requirements, "VIRTUAL_MACHINES", ())
+    monkeypatch.setattr(requirements, "_qemu_version", lambda: found.pop(0))
+    monkeypatch.setattr(requirements, "_candidate", lambda _: (7, 2))
+    monkeypatch.setattr(requirements, "_codename", lambda: "bookworm")
+    monkeypatch.setattr(requirements, "_install", lambda packages, options=(): calls.append([*options, *packages]))
+    monkeypatch.setattr("kubeproof.hosts.debian.mirror", lambda: "http://mirror.example/debian")
+    return calls
+
+
+def test_an_old_releases_qemu_comes_from_its_backports_and_nothing_else_does(qemu: list[list[str]]) -> None:
+    requirements.ensure_qemu(print)
+    (call,) = qemu
+    assert call[-2:] == ["--target-release=bookworm-backports", "qemu-system-x86"]
+    sources = next(option.partition("SourceParts=")[2] for option in call if "SourceParts" in option)
+    assert not Path(sources).exists(), "the list of sources is for one call"
+
+
+def test_a_release_that_has_a_new_qemu_gives_its_own(qemu: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requirements, "_candidate", lambda _: (10, 0))
+    requirements.ensure_qemu(print)
+    assert qemu == [["qemu-system-x86"]]
+
+
+def test_a_qemu_that_is_too_old_is_named_with_what_to_do(
+    qemu: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    with pytest.raises(KubeproofError, match=r"lacks QEMU 8\.0 or newer"):
+        requirements.ensure_qemu(print)
+    assert qemu == []
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [("  Candidate: 1:10.0.2+ds-2", (10, 0)), ("QEMU emulator version 7.2.22 (Debian 1:7.2)", (7, 2)), ("(none)", ())],
+)
+def test_versions_are_read(text: str, version: tuple[int, ...]) -> None:
+    assert requirements._version(text) == version
+
+
 def test_administrators_programs_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/usr/bin:/usr/sbin")
     requirements.complete_path()

@@ -6,12 +6,12 @@ import ipaddress
 from pathlib import Path
 
 from kubeproof.hosts import forwarding
-from kubeproof.hosts.plan import ContainerHost, Network, Plan, PublishedPort
+from kubeproof.hosts.plan import LocalHost, Network, Plan, PublishedPort
 
 
 def planned(*ports: PublishedPort, isolated: bool = True) -> Plan:
     network = Network("lab", ipaddress.IPv4Network("10.213.99.0/24"), isolated=isolated)
-    host = ContainerHost("a", "lab-a", ipaddress.IPv4Address("10.213.99.11"), ports)
+    host = LocalHost("a", "lab-a", ipaddress.IPv4Address("10.213.99.11"), ports)
     return Plan(Path("/lab/hosts.yml"), Path("/lab/state"), network, (host,))
 
 

@@ -9,16 +9,17 @@ from typing import Any
 import pytest
 
 from kubeproof.errors import KubeproofError
-from kubeproof.hosts.plan import Network, PublishedPort, plan, uses_containers
+from kubeproof.hosts.plan import HostKind, Network, PublishedPort, VmSettings, has_local_hosts, plan
 from kubeproof.inventory import Host, Inventory
 
 NETWORK = {"name": "lab", "subnet": "10.213.99.0/24"}
+VM = {"ansible_host": "10.213.99.11", "local_host_kind": "vm"}
 
 
 def described(network: Any = NETWORK, **hosts: dict[str, Any]) -> Inventory:
     """An inventory of hosts, each with its own variables."""
     made = {
-        name: Host(name, frozenset({"all"}), {"container_host_network": network, **variables})
+        name: Host(name, frozenset({"all"}), {"local_host_network": network, **variables})
         for name, variables in (hosts or {"a": {"ansible_host": "10.213.99.11"}}).items()
     }
     return Inventory(Path("/inventories/lab/hosts.yml"), made)
@@ -27,12 +28,12 @@ def described(network: Any = NETWORK, **hosts: dict[str, Any]) -> Inventory:
 def test_a_host_is_planned_with_its_settings() -> None:
     settings = {
         "ansible_host": "10.213.99.11",
-        "container_host_memory": "2g",
-        "container_host_ports": [{"port": 80, "published": 8080}],
+        "local_host_memory": "2g",
+        "local_host_ports": [{"port": 80, "published": 8080}],
     }
     planned = plan(described(a=settings))
     (host,) = planned.hosts
-    assert host.container == "lab-a"
+    assert host.unique_name == "lab-a"
     assert host.memory == "2g"
     assert host.ports == (PublishedPort(port=80, published=8080),)
     assert planned.state == Path("/inventories/lab/state")
@@ -84,12 +85,21 @@ def test_wrong_networks_are_refused(network: Any, complaint: str) -> None:
         ({"ansible_host": "10.213.98.11"}, "not an address for a host"),
         ({"ansible_host": "10.213.99.1"}, "not an address for a host"),
         ({"ansible_host": "10.213.99.254"}, "not an address for a host"),
-        ({"ansible_host": "10.213.99.11", "container_host_memory": "2 GB"}, "is not a size"),
-        ({"ansible_host": "10.213.99.11", "container_host_port": 80}, "unknown setting container_host_port"),
-        ({"ansible_host": "10.213.99.11", "container_host_ports": [80]}, "is not like"),
-        ({"ansible_host": "10.213.99.11", "container_host_ports": [{"port": 0}]}, "not a port number"),
-        ({"ansible_host": "10.213.99.11", "container_host_ports": [{"port": 1, "protocol": "sctp"}]}, "neither tcp"),
-        ({"ansible_host": "10.213.99.11", "container_host_ports": [{"port": 1, "address": "x"}]}, "not an IPv4"),
+        ({"ansible_host": "10.213.99.11", "local_host_memory": "2 GB"}, "is not a size"),
+        ({"ansible_host": "10.213.99.11", "local_host_port": 80}, "unknown setting local_host_port"),
+        ({"ansible_host": "10.213.99.11", "local_host_ports": [80]}, "is not like"),
+        ({"ansible_host": "10.213.99.11", "local_host_ports": [{"port": 0}]}, "not a port number"),
+        ({"ansible_host": "10.213.99.11", "local_host_ports": [{"port": 1, "protocol": "sctp"}]}, "neither tcp"),
+        ({"ansible_host": "10.213.99.11", "local_host_ports": [{"port": 1, "address": "x"}]}, "not an IPv4"),
+        ({"ansible_host": "10.213.99.11", "local_host_kind": "jail"}, "'jail' is none of container, vm"),
+        ({"ansible_host": "10.213.99.11", "local_host_cpus": 1}, "local_host_cpus is a setting of virtual machines"),
+        ({"ansible_host": "10.213.99.11", "ansible_user": "ubuntu"}, "has no user but root"),
+        ({**VM, "local_host_cpus": 0}, "not a number of processors"),
+        ({**VM, "local_host_cpus": True}, "not a number of processors"),
+        ({**VM, "local_host_disk": "10 GB"}, "is not a size"),
+        ({**VM, "local_host_system": "debian-11"}, "none of debian-12, debian-13"),
+        ({**VM, "local_host_preinstalled": "yes"}, "neither true nor false"),
+        ({**VM, "local_host_image": "/no/such.qcow2"}, "not the absolute path of a disk image"),
     ],
 )
 def test_wrong_hosts_are_refused(settings: dict[str, Any], complaint: str) -> None:
@@ -106,8 +116,8 @@ def test_two_hosts_cannot_have_one_address() -> None:
 def test_two_hosts_cannot_publish_one_port() -> None:
     ports = [{"port": 80, "published": 8080}]
     hosts = {
-        "a": {"ansible_host": "10.213.99.11", "container_host_ports": ports},
-        "b": {"ansible_host": "10.213.99.12", "container_host_ports": ports},
+        "a": {"ansible_host": "10.213.99.11", "local_host_ports": ports},
+        "b": {"ansible_host": "10.213.99.12", "local_host_ports": ports},
     }
     with pytest.raises(KubeproofError, match="hosts a and b have the same published port"):
         plan(described(**hosts))
@@ -116,7 +126,7 @@ def test_two_hosts_cannot_publish_one_port() -> None:
 def test_hosts_that_name_different_networks_are_refused() -> None:
     hosts: dict[str, dict[str, Any]] = {
         "a": {"ansible_host": "10.213.99.11"},
-        "b": {"ansible_host": "10.213.99.12", "container_host_network": {"name": "x", "subnet": "10.1.0.0/24"}},
+        "b": {"ansible_host": "10.213.99.12", "local_host_network": {"name": "x", "subnet": "10.1.0.0/24"}},
     }
     with pytest.raises(KubeproofError, match="must be the same for all hosts"):
         plan(described(**hosts))
@@ -124,5 +134,20 @@ def test_hosts_that_name_different_networks_are_refused() -> None:
 
 def test_hosts_of_the_users_own_are_no_containers() -> None:
     own = Inventory(Path("hosts.yml"), {"a": Host("a", frozenset(), {"ansible_host": "192.0.2.1"})})
-    assert not uses_containers(own)
-    assert uses_containers(described())
+    assert not has_local_hosts(own)
+    assert has_local_hosts(described())
+
+
+def test_a_virtual_machine_is_planned_with_its_login() -> None:
+    own = {**VM, "ansible_user": "operator", "ansible_become_password": "secret", "local_host_cpus": 1}
+    (host,) = plan(described(a=own)).hosts
+    assert host.kind is HostKind.VM
+    assert host.vm == VmSettings(cpus=1)
+    assert (host.user, host.sudo_password, host.memory) == ("operator", "secret", "2g")
+    assert "secret" not in repr(host)
+
+
+def test_a_setting_under_its_former_name_is_refused_with_the_new_one() -> None:
+    former = Host("a", frozenset(), {"container_host_network": NETWORK})
+    with pytest.raises(KubeproofError, match="container_host_network is now called local_host_network"):
+        has_local_hosts(Inventory(Path("hosts.yml"), {"a": former}))

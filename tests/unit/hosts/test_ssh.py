@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from kubeproof.errors import KubeproofError
-from kubeproof.hosts import ssh
-from kubeproof.hosts.plan import ContainerHost, Network, Plan
+from kubeproof.hosts import podman, ssh
+from kubeproof.hosts.plan import LocalHost, Network, Plan
 
 
 @pytest.fixture
 def plan(tmp_path: Path) -> Plan:
     hosts = tuple(
-        ContainerHost(name, f"lab-{name}", ipaddress.IPv4Address(address))
+        LocalHost(name, f"lab-{name}", ipaddress.IPv4Address(address))
         for name, address in (("a", "10.213.99.11"), ("b", "10.213.99.12"))
     )
     made = Plan(tmp_path / "hosts.yml", tmp_path, Network("lab", ipaddress.IPv4Network("10.213.99.0/24")), hosts)
@@ -68,7 +68,7 @@ def test_waiting_ends_when_sshd_greets_not_when_something_listens(monkeypatch: p
     port = greeting([b"", b"", b"SSH-2.0-test\r\n"])
     connect = socket.create_connection
     monkeypatch.setattr(socket, "create_connection", lambda address, timeout: connect((address[0], port), timeout))
-    ssh.wait_until_reachable(ContainerHost("a", "lab-a", ipaddress.IPv4Address("127.0.0.1")), timeout=10)
+    ssh.wait_until_reachable(LocalHost("a", "lab-a", ipaddress.IPv4Address("127.0.0.1")), timeout=10, look="look")
 
 
 def test_waiting_gives_up_with_advice(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,5 +76,6 @@ def test_waiting_gives_up_with_advice(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ConnectionRefusedError
 
     monkeypatch.setattr(socket, "create_connection", refuse)
+    look = podman.console("lab-a")
     with pytest.raises(KubeproofError, match="podman exec -it lab-a journalctl"):
-        ssh.wait_until_reachable(ContainerHost("a", "lab-a", ipaddress.IPv4Address("10.213.99.11")), timeout=0)
+        ssh.wait_until_reachable(LocalHost("a", "lab-a", ipaddress.IPv4Address("10.213.99.11")), timeout=0, look=look)

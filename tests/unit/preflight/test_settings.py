@@ -92,7 +92,7 @@ class TestUnknown:
         assert "unknown-setting:component_flavour" in finding.mend
 
     @pytest.mark.parametrize(
-        "name", ["ansible_host", "__kubelet_flags", "container_host_network", "motd_text", "ntp_servers", "clusters"]
+        "name", ["ansible_host", "__kubelet_flags", "local_host_network", "motd_text", "ntp_servers", "clusters"]
     )
     def test_others_variables_are_none_of_our_business(self, name: str) -> None:
         assert found(variables(given={name: "hosts.yml:1"})) == []

@@ -27,7 +27,7 @@ def test_hosts_of_somebodys_own_are_broken_only_if_that_is_said(tmp_path: Path) 
 
 def test_one_host_of_somebodys_own_among_local_ones_is_enough(tmp_path: Path) -> None:
     path = tmp_path / "hosts.yml"
-    local = "{ansible_host: 10.213.99.11, container_host_network: {name: mixed, subnet: 10.213.99.0/24}}"
+    local = "{ansible_host: 10.213.99.11, local_host_network: {name: mixed, subnet: 10.213.99.0/24}}"
     path.write_text(FOREIGN.replace("{a: }", f"{{a: , b: {local}}}"))
     with pytest.raises(KubeproofError):
         breakable.load(path, regardless=False)
