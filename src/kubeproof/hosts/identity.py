@@ -73,7 +73,9 @@ def _setup(host: LocalHost) -> str:
     lines = ["#!/bin/sh", "set -eu", "hostname --file /etc/hostname"]
     if host.user != "root":
         lines += [
-            f"id {host.user} >/dev/null 2>&1 || useradd --create-home --shell /bin/bash {host.user}",
+            # Debian has groups, such as "operator", that have no user of their name.
+            f"getent group {host.user} >/dev/null || groupadd {host.user}",
+            f"id {host.user} >/dev/null 2>&1 || useradd --create-home --gid {host.user} --shell /bin/bash {host.user}",
             f"cp --no-clobber --recursive /etc/skel/. /home/{host.user}/",
             f"chown --recursive {host.user}: /home/{host.user}",
         ]

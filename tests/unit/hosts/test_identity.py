@@ -49,7 +49,7 @@ def test_a_user_has_sudo(password: str, rule: str) -> None:
     assert rule in made["etc/sudoers.d/50-operator"].content
     assert made["etc/sudoers.d/50-operator"].mode == 0o440
     setup = made["run/local-host/setup"].content
-    assert "useradd --create-home --shell /bin/bash operator" in setup
+    assert "useradd --create-home --gid operator --shell /bin/bash operator" in setup
     assert ("usermod --password" in setup) == bool(password)
     assert password == "" or password not in setup
     subprocess.run(["sh", "-n"], input=setup.encode(), check=True)
