@@ -1,4 +1,7 @@
-"""``ansible_facts['kubeproof_host'] | host_settings`` is a ``kubeproof.host_settings.HostSettings``."""
+"""``ansible_facts['kubeproof_host'] | host_settings`` is a ``kubeproof.host_settings.HostSettings``.
+
+``__cluster_host.conntrack | conntrack_sysctls(limit, established, close_wait)`` are sysctls by name.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +23,15 @@ def host_settings(report: object) -> settings.HostSettings:
     return settings.derive(cast(HostReport, report))
 
 
+def conntrack_sysctls(
+    host: settings.ConntrackSettings, limit: Any, established: Any, close_wait: Any
+) -> dict[str, str]:
+    """Sysctls for connection tracking on a host."""
+    return settings.conntrack_sysctls(host, int(limit), int(established), int(close_wait))
+
+
 class FilterModule:
-    """Registers the filter."""
+    """Registers the filters."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        return {"host_settings": host_settings}
+        return {"host_settings": host_settings, "conntrack_sysctls": conntrack_sysctls}

@@ -55,6 +55,8 @@ PACKAGE_MANAGERS = ("apt-get", "dnf", "yum", "zypper", "pacman", "apk")
 COMMANDS = (
     "conntrack", "gzip", "haproxy", "ip", "iptables", "keepalived", "modprobe", "mount", "nft", "nsenter", "openssl",
     "rsync", "sha256sum", "ssh", "systemctl", "tar", "umount", "useradd", "zstd",
+    # A file that programs need, as a package brings it.
+    "/etc/protocols",
 )  # fmt: skip
 # Programs of which another copy would fight with ours, and a firewall that drops what we send; fifteen characters.
 PROCESSES = {
@@ -591,7 +593,9 @@ def report(machine: Machine, paths: Sequence[str]) -> Report:
 
 
 def command(name: str) -> Optional[str]:
-    """Where a command is; the directories of the administrator's commands are searched too."""
+    """Where a command is; the directories of the administrator's commands are searched too. A file is where it is."""
+    if os.path.isabs(name):
+        return name if os.path.exists(name) else None
     return shutil.which(name, path=os.environ.get("PATH", os.defpath) + ":/usr/local/sbin:/usr/sbin:/sbin")
 
 

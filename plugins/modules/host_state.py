@@ -257,7 +257,10 @@ def firewall_chains() -> Dict[str, List[str]]:
 
 def module_present(name: str) -> bool:
     """Whether the kernel offers a module's function, however it came there."""
-    effects = {"br_netfilter": "/proc/sys/net/bridge/bridge-nf-call-iptables"}
+    effects = {
+        "br_netfilter": "/proc/sys/net/bridge/bridge-nf-call-iptables",
+        "nf_conntrack": "/proc/sys/net/netfilter/nf_conntrack_max",
+    }
     if os.path.exists("/sys/module/" + name) or os.path.exists(effects.get(name, "/nonexistent")):
         return True
     filesystems = (read("/proc/filesystems") or b"").decode().split()

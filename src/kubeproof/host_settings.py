@@ -13,6 +13,9 @@ from kubeproof.host_report import HostReport
 # What kubelet asks for by itself (maxOpenFiles), rounded up. Not "infinity": with systemd's fs.nr_open that is a
 # billion, and programs that walk or allocate by it take minutes; containerd 2 dropped it from its unit for that.
 OPEN_FILES = 1048576
+CONNECTIONS_PER_CPU, CONNECTIONS_AT_LEAST, CONNECTIONS_AT_MOST = 32768, 131072, 1048576
+# The kernel rounds the size of its hash table up to whole pages; this many fill one of the largest, 64 KiB.
+BUCKETS = 8192
 
 
 class KubeletSettings(TypedDict):
@@ -32,10 +35,11 @@ class ContainerdSettings(TypedDict):
     restrict_oom_score_adj: bool
 
 
-class KubeProxySettings(TypedDict):
-    """``conntrack`` of ``KubeProxyConfiguration``, or ``None`` where kube-proxy's defaults can be applied."""
+class ConntrackSettings(TypedDict):
+    """``writable``: whether the kernel takes limits from here. ``max``: what kube-proxy would set for so many CPUs."""
 
-    conntrack: dict[str, int | str] | None
+    writable: bool
+    max: int
 
 
 class UnitLimits(TypedDict):
@@ -50,7 +54,7 @@ class HostSettings(TypedDict):
 
     kubelet: KubeletSettings
     containerd: ContainerdSettings
-    kube_proxy: KubeProxySettings
+    conntrack: ConntrackSettings
     limits: UnitLimits
     reasons: list[str]
 
@@ -77,7 +81,7 @@ def derive(report: HostReport) -> HostSettings:
             "resolvConf": _resolver(report, reasons),
         },
         "containerd": {"systemd_cgroup": unified, "restrict_oom_score_adj": not resource},
-        "kube_proxy": {"conntrack": _conntrack(report, reasons)},
+        "conntrack": {"writable": _conntrack_writable(report, reasons), "max": _connections(report["cpus"])},
         "limits": {"nofile": _open_files(report, resource, reasons), "negative_oom_score": resource},
         "reasons": reasons,
     }
@@ -102,14 +106,36 @@ def _resolver(report: HostReport, reasons: list[str]) -> str:
     return "/etc/resolv.conf"
 
 
-def _conntrack(report: HostReport, reasons: list[str]) -> dict[str, int | str] | None:
-    """kube-proxy stops if it cannot write a conntrack limit that it was told to set; zero tells it to leave it."""
+def _conntrack_writable(report: HostReport, reasons: list[str]) -> bool:
+    """The limit is the kernel's, one for all network namespaces, and can be written in the initial one only."""
     table = report["sysctls"].get("net.netfilter.nf_conntrack_max")
     # It does not exist until nf_conntrack is loaded. A container's network namespace will not be the initial one then.
     if table["writable"] if table else not report["container"]:
-        return None
-    reasons.append("net.netfilter.nf_conntrack_max cannot be written here: kube-proxy leaves conntrack as it is")
-    return {"maxPerCore": 0, "min": 0, "tcpCloseWaitTimeout": "0s", "tcpEstablishedTimeout": "0s"}
+        return True
+    reasons.append("net.netfilter.nf_conntrack_max cannot be written here: connection tracking is left as it is")
+    return False
+
+
+def _connections(cpus: int) -> int:
+    """As kube-proxy's defaults have it (pkg/proxy/conntrack/sysctls.go, ``getConntrackMax``)."""
+    return min(max(CONNECTIONS_PER_CPU * cpus, CONNECTIONS_AT_LEAST), CONNECTIONS_AT_MOST)
+
+
+def conntrack_sysctls(host: ConntrackSettings, limit: int, established: int, close_wait: int) -> dict[str, str]:
+    """Sysctls for connection tracking; of what is zero, and of hosts that can't write them, none.
+
+    The hash table has as many buckets as there may be connections, which is the kernel's own ratio. kube-proxy is
+    content with a quarter of that, and lets a larger one be.
+    """
+    if not host["writable"]:
+        return {}
+    wanted = {
+        "nf_conntrack_buckets": -(-limit // BUCKETS) * BUCKETS,
+        "nf_conntrack_max": limit,
+        "nf_conntrack_tcp_timeout_established": established,
+        "nf_conntrack_tcp_timeout_close_wait": close_wait,
+    }
+    return {f"net.netfilter.{name}": str(value) for name, value in wanted.items() if value}
 
 
 def _open_files(report: HostReport, resource: bool, reasons: list[str]) -> int:

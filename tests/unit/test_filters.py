@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from plugins.filter import networks
+from plugins.filter import networks, packages
 
 
 def test_the_others_are_asked() -> None:
@@ -23,3 +23,9 @@ def test_the_interface_that_has_an_address() -> None:
     report = {"interfaces": interfaces, "default_route": {"interface": "eth0"}}
     assert networks.interface_of(report, "192.0.2.1") == "eth1"
     assert networks.interface_of(report, "203.0.113.9") == "eth0", "one behind address translation"
+
+
+def test_packages_are_missing_by_the_commands_and_files_that_they_bring() -> None:
+    wanted = {"nft": "nftables", "/etc/protocols": "netbase", "ssh": "openssh-client"}
+    found = {"nft": "/usr/sbin/nft", "/etc/protocols": None, "ssh": None}
+    assert packages.missing_packages(wanted, {"commands": found}, ["nft", "/etc/protocols"]) == ["netbase"]

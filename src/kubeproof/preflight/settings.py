@@ -91,6 +91,7 @@ def _meanings(variables: Variables, values: Mapping[str, Any]) -> Iterator[Findi
     wrong += backup_settings.problems(values)
     if not 1 <= values.get("keepalived_router_id", 1) <= 255:
         wrong.append(("keepalived_router_id", f"{values['keepalived_router_id']} is not from 1 to 255"))
+    wrong += _connection_tracking(values)
     more, port = values.get("scheduler_more", {}), values.get("scheduler_port", 0)
     wrong += [("scheduler_more", problem) for problem in schedulers.problems(more, port)]
     api_port = values.get("cluster_api_port", PRIVILEGED_PORTS)
@@ -100,6 +101,19 @@ def _meanings(variables: Variables, values: Mapping[str, Any]) -> Iterator[Findi
     for name, problem in wrong:
         said = f"`{name}`{_at(variables.given.get(name, ''))}: {problem}"
         yield Finding("invalid-setting", said, "What it takes is in README.md, Settings.", name, variables.host.name)
+
+
+def _connection_tracking(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name in (name for name in values if name.startswith("host_conntrack_")):
+        if int(values[name]) < 0:
+            yield name, f"{values[name]} is below 0"
+    tracking = values.get("kube_proxy_extra_config", {}).get("conntrack")
+    if isinstance(tracking, Mapping) and tracking.get("maxPerCore"):
+        # It would end at its start: it may not read how large the kernel's table is.
+        problem = (
+            "kube-proxy is not root, and cannot set conntrack.maxPerCore; set host_conntrack_max, which the host has"
+        )
+        yield "kube_proxy_extra_config", problem
 
 
 def _unknown(hosts: Sequence[Variables], specs: Specs) -> Iterator[Finding]:

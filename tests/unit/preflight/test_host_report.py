@@ -377,6 +377,14 @@ def test_a_command_that_is_not_there_says_nothing() -> None:
     assert host_report.run(["sh", "-c", "echo out; exit 3"]) == "out\n"
 
 
+def test_a_command_may_be_a_file_with_its_path(tmp_path: Path) -> None:
+    path = tmp_path / "protocols"
+    assert host_report.command(str(path)) is None
+    path.write_text("tcp 6 TCP\n")
+    assert host_report.command(str(path)) == str(path)
+    assert "/etc/protocols" in host_report.COMMANDS
+
+
 def test_the_report_of_this_very_host_has_the_documented_shape() -> None:
     found = host_report.report(host_report.Machine(), ["/", "/var/lib/kubeproof-test/none"])
     # When it was asked is the action plugin's to say.

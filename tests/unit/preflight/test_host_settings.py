@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kubeproof.host_settings import OPEN_FILES, derive
+from kubeproof.host_settings import OPEN_FILES, conntrack_sysctls, derive
 
 from .builders import report
 
@@ -30,7 +30,7 @@ def test_a_usual_host_gets_the_usual_settings() -> None:
             "resolvConf": "/etc/resolv.conf",
         },
         "containerd": {"systemd_cgroup": True, "restrict_oom_score_adj": False},
-        "kube_proxy": {"conntrack": None},
+        "conntrack": {"writable": True, "max": 131072},
         "limits": {"nofile": OPEN_FILES, "negative_oom_score": True},
         "reasons": [],
     }
@@ -46,14 +46,12 @@ def test_a_container_with_less_gets_what_works_there() -> None:
             "resolvConf": "/etc/resolv.conf",
         },
         "containerd": {"systemd_cgroup": False, "restrict_oom_score_adj": True},
-        "kube_proxy": {
-            "conntrack": {"maxPerCore": 0, "min": 0, "tcpCloseWaitTimeout": "0s", "tcpEstablishedTimeout": "0s"}
-        },
+        "conntrack": {"writable": False, "max": 131072},
         "limits": {"nofile": 20000, "negative_oom_score": False},
         "reasons": [
             "cgroup version 1: kubelet's cgroupDriver is cgroupfs, and failCgroupV1 is off",
             "CAP_SYS_RESOURCE is missing: KubeletInUserNamespace is on, and containerd's restrict_oom_score_adj",
-            "net.netfilter.nf_conntrack_max cannot be written here: kube-proxy leaves conntrack as it is",
+            "net.netfilter.nf_conntrack_max cannot be written here: connection tracking is left as it is",
             "open files are limited to 20000, and CAP_SYS_RESOURCE to raise that is missing",
         ],
     }
@@ -82,9 +80,46 @@ def test_a_limit_that_may_be_raised_does_not_matter() -> None:
 
 def test_conntrack_before_its_module_is_loaded() -> None:
     unloaded = {**report(), "sysctls": {}}
-    assert derive(unloaded)["kube_proxy"]["conntrack"] is None  # type: ignore[arg-type]
+    assert derive(unloaded)["conntrack"]["writable"]  # type: ignore[arg-type]
     within = {**unloaded, "container": "lxc"}
-    assert derive(within)["kube_proxy"]["conntrack"] is not None  # type: ignore[arg-type]
+    assert not derive(within)["conntrack"]["writable"]  # type: ignore[arg-type]
+
+
+# k8s.io/kubernetes pkg/proxy/conntrack/sysctls.go, getConntrackMax, with the defaults of KubeProxyConfiguration.
+@pytest.mark.parametrize(
+    ("cpus", "limit"), [(1, 131072), (4, 131072), (5, 163840), (32, 1048576), (33, 1048576), (256, 1048576)]
+)
+def test_connections_are_counted_as_kube_proxy_would(cpus: int, limit: int) -> None:
+    assert derive(report(cpus=cpus))["conntrack"]["max"] == limit
+
+
+def test_what_connection_tracking_is_given() -> None:
+    host = derive(report())["conntrack"]
+    assert conntrack_sysctls(host, 131072, 86400, 3600) == {
+        "net.netfilter.nf_conntrack_buckets": "131072",
+        "net.netfilter.nf_conntrack_max": "131072",
+        "net.netfilter.nf_conntrack_tcp_timeout_established": "86400",
+        "net.netfilter.nf_conntrack_tcp_timeout_close_wait": "3600",
+    }
+
+
+def test_zero_leaves_a_setting_of_connection_tracking_as_it_is() -> None:
+    host = derive(report())["conntrack"]
+    assert conntrack_sysctls(host, 0, 0, 60) == {"net.netfilter.nf_conntrack_tcp_timeout_close_wait": "60"}
+    assert conntrack_sysctls(host, 0, 0, 0) == {}
+
+
+@pytest.mark.parametrize(("limit", "buckets"), [(1000, "8192"), (8192, "8192"), (100000, "106496")])
+def test_the_kernel_takes_the_size_of_the_table_as_it_is_given(limit: int, buckets: str) -> None:
+    """It rounds up to whole pages, of up to 64 KiB; a value that it changes would be set again by each run."""
+    assert conntrack_sysctls({"writable": True, "max": 0}, limit, 0, 0) == {
+        "net.netfilter.nf_conntrack_buckets": buckets,
+        "net.netfilter.nf_conntrack_max": str(limit),
+    }
+
+
+def test_nothing_is_attempted_where_limits_cannot_be_written() -> None:
+    assert conntrack_sysctls(derive(report(**CONTAINER))["conntrack"], 131072, 86400, 3600) == {}
 
 
 def test_swap_is_borne_where_pods_can_be_kept_out_of_it() -> None:

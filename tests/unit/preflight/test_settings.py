@@ -24,6 +24,9 @@ SPECS = specs.Specs(
         "cluster_service_network": {"type": "str"},
         "kubelet_max_pods": {"type": "int", "description": ["Largest number of pods", "(kubelet's C(maxPods))."]},
         "cluster_control_plane_form": {"type": "str"},
+        "host_conntrack_max": {"type": "int"},
+        "host_conntrack_tcp_close_wait_seconds": {"type": "int"},
+        "kube_proxy_extra_config": {"type": "dict"},
         "kube_proxy_form": {"type": "str"},
         "kube_proxy_mode": {"type": "str", "choices": ["nftables", "iptables"]},
         "scheduler_port": {"type": "int"},
@@ -265,6 +268,23 @@ def test_an_api_server_in_a_pod_takes_no_privileged_port() -> None:
     [finding] = check(variables(cluster_api_port=443, cluster_control_plane_form="static-pods"))
     assert (finding.id, finding.subject) == ("invalid-setting", "cluster_api_port")
     assert check(variables(cluster_api_port=443, cluster_control_plane_form="services")) == []
+
+
+@pytest.mark.parametrize("form", ["service", "daemonset"])
+def test_kube_proxy_is_not_asked_to_set_the_limits_of_connection_tracking(form: str) -> None:
+    wanted = {"conntrack": {"maxPerCore": 65536}}
+    [finding] = check(variables(kube_proxy_form=form, kube_proxy_extra_config=wanted))
+    assert (finding.id, finding.subject) == ("invalid-setting", "kube_proxy_extra_config")
+    assert "host_conntrack_max" in finding.wrong
+    for harmless in ({"maxPerCore": 0}, {"min": 131072}, {"udpTimeout": "30s"}, None):
+        assert check(variables(kube_proxy_form=form, kube_proxy_extra_config={"conntrack": harmless})) == []
+
+
+def test_a_limit_of_connection_tracking_is_not_below_zero() -> None:
+    below = check(variables(host_conntrack_max=-1, host_conntrack_tcp_close_wait_seconds="-5"))
+    subjects = ["host_conntrack_max", "host_conntrack_tcp_close_wait_seconds"]
+    assert [(finding.id, finding.subject) for finding in below] == [("invalid-setting", name) for name in subjects]
+    assert check(variables(host_conntrack_max="0")) == []
 
 
 def test_kube_proxy_has_one_form_and_as_a_daemonset_one_configuration() -> None:
