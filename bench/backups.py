@@ -29,7 +29,7 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
-from kubeproof import playbook, requirements
+from kubeproof import inventory, playbook, requirements
 from kubeproof.verify import backups, breakable, drills, kubeconfig
 from kubeproof.verify.api import MERGE_PATCH, Api, ApiError, connect
 from kubeproof.verify.hosts import Host, Hosts
@@ -82,7 +82,7 @@ def main() -> None:
             _backups(table, api, host, arguments.rounds)
             _drill(table, host)
             if arguments.restore:
-                _restore(table, api, host, lambda source: _play(described.path, described.state, source))
+                _restore(table, api, host, lambda source: _play(described.sources, described.state, source))
         finally:
             console.print(table)
             if not arguments.keep:
@@ -195,9 +195,9 @@ def _restore(table: Table, api: Api, host: Host, play: Callable[[str], playbook.
     table.add_row("objects with the UID that they had", f"{same} of {len(before)}")
 
 
-def _play(path: Path, state: Path, source: str) -> playbook.Run:
+def _play(sources: inventory.Sources, state: Path, source: str) -> playbook.Run:
     given = {"restore_from": source, "restore_confirmed": True, "restore_verify": "none"}
-    ended = playbook.run("restore", path, state, ["--extra-vars", json.dumps(given)])
+    ended = playbook.run("restore", sources, state, ["--extra-vars", json.dumps(given)])
     if not ended.ok:
         raise SystemExit(f"the restore failed: {ended.log}")
     return ended

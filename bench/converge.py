@@ -78,8 +78,8 @@ def main() -> None:
 
 def _measure(console: Console, cluster: Inventory, hosts: Plan) -> None:
     made = _timed(lambda: _fresh_hosts(hosts))
-    first = playbook.run("cluster", cluster.path, cluster.state)
-    second = playbook.run("cluster", cluster.path, cluster.state)
+    first = playbook.run("cluster", cluster.sources, cluster.state)
+    second = playbook.run("cluster", cluster.sources, cluster.state)
     console.print(_by_role(first.profile))
     console.print(_by_task(first.profile))
     snapshots = {name: _snapshot(cluster, name) for name in cluster.hosts}

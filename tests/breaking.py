@@ -9,6 +9,7 @@ from types import FrameType
 
 import pytest
 
+from kubeproof.commands.common import AppendSource
 from kubeproof.errors import KubeproofError
 from kubeproof.inventory import Inventory
 from kubeproof.verify import breakable
@@ -17,7 +18,13 @@ from kubeproof.verify.cluster import Cluster
 
 def add_options(group: pytest.OptionGroup, default: Path, described_as: str) -> None:
     """Options that say which cluster is broken."""
-    group.addoption("--inventory", type=Path, default=default, help=f"whose cluster (default: {described_as})")
+    group.addoption(
+        "--inventory",
+        action=AppendSource,
+        type=Path,
+        default=(default,),
+        help=f"whose cluster (default: {described_as})",
+    )
     group.addoption(
         "--i-can-lose-this-cluster", action="store_true", help="its hosts are not the local ones; break it anyway"
     )

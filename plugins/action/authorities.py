@@ -14,6 +14,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from kubeproof import admin, pki
+from kubeproof import state as states
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -32,7 +33,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             made = [] if (state / "pki").is_dir() else ["authorities"]
             return {**result, "changed": bool(made), "made": made}
         try:
-            made = pki.ensure_authorities(state / "pki", cluster, lifetime)
+            made = pki.ensure_authorities(states.prepare(state) / "pki", cluster, lifetime)
             if admin.ensure_kubeconfig(state, cluster, server):
                 made.append("admin.kubeconfig")
         except pki.PkiError as error:

@@ -1,5 +1,8 @@
 """Judge settings (``stage: settings``) or hosts (``stage: hosts``), list all findings at once, fail if one is an error.
 
+``inventory`` comes before both, on hosts of our groups only: it fails if Ansible has read the cluster's state as
+inventories, so that names of hosts are keys. Nothing may have printed or looked up these names before.
+
 ``settings`` touches no host. ``hosts`` needs ``host_report`` to have run on all hosts of the play, those that cannot be
 reached included. Both run on the controller alone, once for all hosts: ``run_once: true``.
 
@@ -21,10 +24,11 @@ from typing import Any, cast
 
 from ansible import constants
 from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.inventory import manager as managing
 from ansible.plugins.action import ActionBase
 from ansible.template import Templar
 
-from kubeproof import host_settings, preflight
+from kubeproof import host_settings, preflight, state
 from kubeproof.components import pins
 from kubeproof.errors import KubeproofError
 from kubeproof.host_report import HostReport
@@ -35,6 +39,7 @@ try:
 except ImportError:  # It is private: without it findings do not name file and line, and all else works.
     Origin = None
 
+_STATE_SETTING = "cluster_state_directory"
 # What a setting's template names if it can only be rendered once hosts were asked.
 _FACTS = ("ansible_facts", "hostvars", "__cluster_host")
 
@@ -54,13 +59,41 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         result: dict[str, Any] = super().run(tmp, task_vars)
         stages: dict[str, Stage] = {"settings": self._settings, "hosts": self._hosts}
         stage = str(self._task.args.get("stage"))
+        if stage == "inventory":
+            self._refuse_keys(task_vars or {})
+            return result | {"changed": False}
         if stage not in stages:
-            raise AnsibleActionFail(f"preflight: stage is {stage!r}; it must be one of {', '.join(stages)}")
+            raise AnsibleActionFail(f"preflight: stage is {stage!r}; it must be one of inventory, {', '.join(stages)}")
         hosts, found = stages[stage](task_vars or {})
         findings = preflight.relevant(found, _ignored(hosts))
         _write_report(stage, findings, hosts)
         self._tell_adaptations(hosts)
         return result | self._outcome(findings)
+
+    def _refuse_keys(self, task_vars: Mapping[str, Any]) -> None:
+        """Raises AnsibleActionFail if the state of the cluster is among what was read as inventories."""
+        sources = [Path(str(source)).absolute() for source in task_vars["ansible_inventory_sources"]]
+        try:
+            for place in self._state_directories(_members(task_vars)):
+                state.refuse_within(place, sources, managing.IGNORED)
+                state.refuse_elsewhere(place, sources)
+        except KubeproofError as error:
+            raise AnsibleActionFail(str(error)) from error
+
+    def _state_directories(self, names: Iterable[str]) -> set[Path]:
+        """Where hosts have the state of their cluster; that it is one place is for the settings' stage."""
+        manager, places = self._task.get_variable_manager(), {}
+        for name in names:
+            own = manager.get_vars(host=manager._inventory.get_host(name), include_hostvars=False)  # noqa: SLF001
+            key = str(own.get(_STATE_SETTING)), str(own.get("inventory_dir"))
+            if key not in places:
+                variables = self._defaults | own
+                try:
+                    found = Templar(loader=self._loader, variables=variables).template(variables[_STATE_SETTING])
+                except AnsibleError as error:
+                    raise AnsibleActionFail(f"{_STATE_SETTING} cannot be rendered: {error}") from error
+                places[key] = Path(str(found)).absolute()
+        return set(places.values())
 
     def _settings(
         self, task_vars: Mapping[str, Any]
@@ -164,8 +197,8 @@ def _write_report(stage: str, findings: Sequence[preflight.Finding], hosts: Sequ
     """Leave the findings where other programs find them, if it is known where."""
     directory = hosts[0].values.get("cluster_state_directory") if hosts else None
     if directory:
-        path = Path(str(directory), "reports", f"preflight-{stage}.json")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path = state.prepare(Path(str(directory))) / "reports" / f"preflight-{stage}.json"
+        path.parent.mkdir(exist_ok=True)
         document = {"stage": stage, "findings": preflight.as_data(findings), "adaptations": _adaptations(hosts)}
         path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 

@@ -34,10 +34,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         """Raises AnsibleActionFail unless every claim that was looked at is proven."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         arguments = self._task.args
-        path = Path(arguments["inventory"])
+        sources = _sources(arguments["inventory"])
         options = run.Options.of(arguments)
         with subprocess.Popen(
-            run.command(path, options),
+            run.command(sources, options),
             cwd=paths.PROJECT,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
             stdin=subprocess.DEVNULL,
@@ -47,7 +47,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         ) as process:
             for line in process.stdout or ():
                 Display().display(line.rstrip("\n"))
-        report = Path(options.report) if options.report else inventory.state_directory(path) / DEFAULT_PATH
+        report = Path(options.report) if options.report else inventory.find_state(sources) / DEFAULT_PATH
         verdict = json.loads(report.read_text())["verdict"] if process.returncode in {0, 1} else "not verified"
         if process.returncode != 0:
             raise AnsibleActionFail(f"the cluster is {verdict}: see above, or {page_path(report)}")
@@ -59,3 +59,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             junit=str(junit_path(report)),
         )
         return result
+
+
+def _sources(given: Any) -> tuple[Path, ...]:
+    """The inventory's files and directories; of hosts in a list on the command line there are none to be read again."""
+    found = tuple(Path(str(each)) for each in (given if isinstance(given, (list, tuple)) else [given]))
+    missing = [str(path) for path in found if not path.exists()]
+    if missing or not found:
+        raise AnsibleActionFail(f"the verification reads inventories from files and directories, not {missing}")
+    return found

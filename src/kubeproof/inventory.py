@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import re
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from kubeproof import state
 from kubeproof.errors import KubeproofError
 
-STATE_DIRECTORY = "state"
+Sources = Path | Sequence[Path]
+"""An inventory as it is given: a file or a directory, or several."""
+CLUSTER_GROUPS = ("etcd", "control_plane", "workers")
+_STATE_SETTING = "cluster_state_directory"
 # Ansible loads its plugins when they are first wanted, and takes half-loaded ones of another thread for broken.
 _RENDERING = threading.Lock()
+# What in a file may set a variable that its text does not name: another's secret, or a program.
+_OPAQUE = re.compile(rb"\A\$ANSIBLE_VAULT|\A#!|^plugin\s*:|" + _STATE_SETTING.encode(), re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -26,15 +35,31 @@ class Host:
 
 @dataclass(frozen=True)
 class Inventory:
-    """The hosts of an inventory, in its order."""
+    """The hosts of an inventory, in its order. ``path`` is its file or directory, ``more`` are others of it."""
 
     path: Path
     hosts: Mapping[str, Host]
+    more: tuple[Path, ...] = ()
 
     @property
+    def sources(self) -> tuple[Path, ...]:
+        """All files and directories, in the order in which Ansible reads them."""
+        return (self.path, *self.more)
+
+    @cached_property
     def state(self) -> Path:
-        """Where an install leaves what it produces on the controller: beside the inventory's file."""
-        return state_directory(self.path)
+        """Where an install leaves what it produces on the controller. Raises KubeproofError if hosts differ in that."""
+        members = [host for host in self.hosts.values() if not host.groups.isdisjoint(CLUSTER_GROUPS)]
+        found: dict[Path, str] = {}
+        for host in _of_different_settings(members or list(self.hosts.values())):
+            found.setdefault(_state_of(host), host.name)
+        if len(found) > 1:
+            said = ", ".join(f"{path} for {name}" for path, name in found.items())
+            raise KubeproofError(
+                f"the hosts of this inventory do not have one state directory: {said}",
+                hint=f"set {_STATE_SETTING} for the group all; without it, it is beside the file that names a host",
+            )
+        return next(iter(found))
 
     def group(self, name: str) -> tuple[Host, ...]:
         """The members of a group in the inventory's order; none if there is no such group."""
@@ -47,29 +72,86 @@ class Inventory:
         return self.hosts[name]
 
 
-def state_directory(path: Path) -> Path:
-    """The state directory of the inventory at this path, which may be a file or a directory."""
-    base = path if path.is_dir() else path.parent
-    return base.resolve() / STATE_DIRECTORY
+def _of_different_settings(hosts: Sequence[Host]) -> Iterator[Host]:
+    """Of hosts that have the same setting, and are of the same directory, the first."""
+    seen = set()
+    for host in hosts:
+        key = (str(host.variables.get(_STATE_SETTING)), host.variables.get("inventory_dir"))
+        if key not in seen:
+            seen.add(key)
+            yield host
 
 
-def load(path: Path) -> Inventory:
-    """Read an inventory file or directory, with the group_vars and host_vars that lie beside it."""
-    if not path.exists():
+def _state_of(host: Host) -> Path:
+    if _STATE_SETTING in host.variables:
+        return Path(str(rendered(host, [_STATE_SETTING])[_STATE_SETTING])).absolute()
+    base = host.variables.get("inventory_dir")
+    if not base:
         raise KubeproofError(
-            f"there is no inventory at {path}",
-            hint="give one with --inventory; inventory/local/hosts.yml describes hosts on this machine",
+            f"host {host.name} is in no file, so that there is no place for the state of its cluster",
+            hint=f"give a file or a directory as inventory, or set {_STATE_SETTING}",
         )
+    return state.directory(Path(str(base)))
+
+
+def sources_of(given: Sources) -> tuple[Path, ...]:
+    """The files and directories of an inventory."""
+    return (given,) if isinstance(given, Path) else tuple(given)
+
+
+def _existing(given: Sources) -> tuple[Path, ...]:
+    for path in sources_of(given):
+        if not path.exists():
+            raise KubeproofError(
+                f"there is no inventory at {path}",
+                hint="give one with --inventory; inventory/local/hosts.yml describes hosts on this machine",
+            )
+    return sources_of(given)
+
+
+def options(given: Sources) -> list[str]:
+    """The options that give an inventory to a program of Ansible's, or to pytest, wherever that runs."""
+    return [f"--inventory={path.absolute()}" for path in sources_of(given)]
+
+
+def find_state(given: Sources) -> Path:
+    """An inventory's state directory, for who needs nothing else of it: read only if its files may say where that is.
+
+    Reading takes half a second, which `kubectl` need not wait for.
+    """
+    sources = _existing(given)
+    bases = {path if path.is_dir() else path.parent for path in (each.absolute() for each in sources)}
+    if len(bases) > 1 or any(_OPAQUE.search(path.read_bytes()) for path in _files(sources)):
+        return load(sources).state
+    return state.directory(bases.pop())
+
+
+def _files(sources: Iterable[Path]) -> Iterator[Path]:
+    """The files of inventories, and those beside them with variables."""
+    for source in sources:
+        base = source if source.is_dir() else source.parent
+        if source.is_file():
+            yield source
+        for directory in (base,) if source.is_dir() else (base / "group_vars", base / "host_vars"):
+            for place, names, files in os.walk(directory, followlinks=True):
+                names[:] = [name for name in names if not name.startswith(".") and name != state.FORMER]
+                yield from (Path(place, name) for name in files)
+
+
+def load(given: Sources) -> Inventory:
+    """Read inventory files or directories, with the group_vars and host_vars that lie beside them."""
+    sources = _existing(given)
     # Importing Ansible takes half a second, which the commands that need no inventory should not pay.
     from ansible.errors import AnsibleError
-    from ansible.inventory.manager import InventoryManager
+    from ansible.inventory import manager as managing
     from ansible.parsing.dataloader import DataLoader
     from ansible.vars.manager import VariableManager
 
     _find_plugins()
+    _ignore_state(managing)
     loader = DataLoader()
     try:
-        manager = InventoryManager(loader=loader, sources=[str(path)])
+        manager = managing.InventoryManager(loader=loader, sources=[str(path) for path in sources])
         variables = VariableManager(loader=loader, inventory=manager)
         hosts = {
             host.name: Host(
@@ -80,10 +162,26 @@ def load(path: Path) -> Inventory:
             for host in manager.get_hosts()
         }
     except AnsibleError as error:
-        raise KubeproofError(f"the inventory {path} cannot be read: {error}") from error
+        raise KubeproofError(f"the inventory {_named(sources)} cannot be read: {error}") from error
     if not hosts:
-        raise KubeproofError(f"the inventory {path} has no hosts")
-    return Inventory(path=path.resolve(), hosts=hosts)
+        raise KubeproofError(f"the inventory {_named(sources)} has no hosts")
+    # Not resolved: what Ansible takes for the directory of a link to a file is the link's.
+    first, *more = (path.absolute() for path in sources)
+    found = Inventory(path=first, hosts=hosts, more=tuple(more))
+    state.refuse_within(found.state, sources, managing.IGNORED)
+    state.refuse_elsewhere(found.state, sources)
+    return found
+
+
+def _named(sources: Iterable[Path]) -> str:
+    return ", ".join(str(path) for path in sources)
+
+
+def _ignore_state(managing: Any) -> None:
+    """Have Ansible do what the project's ansible.cfg says, whichever configuration this process has come by."""
+    wanted = state.IGNORED.encode()
+    if wanted not in managing.IGNORED.pattern.split(b"|"):
+        managing.IGNORED = re.compile(b"|".join((managing.IGNORED.pattern, wanted)))
 
 
 def _find_plugins() -> None:

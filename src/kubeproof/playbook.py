@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kubeproof import paths
+from kubeproof import inventory, paths
+from kubeproof import state as states
 from kubeproof.commands.common import environment, tool
 from kubeproof.process import attend
 
@@ -35,7 +36,7 @@ class Run:
         return sum(int(counts[outcome]) for counts in self.profile.get("hosts", {}).values())
 
 
-def run(name: str, inventory: Path, state: Path, arguments: Sequence[str] = ()) -> Run:
+def run(name: str, sources: inventory.Sources, state: Path, arguments: Sequence[str] = ()) -> Run:
     """Run ``playbooks/NAME.yml``; its output goes where this process's goes."""
     log = new_log(state, name)
     profile = state / "reports" / f"{name}-profile.json"
@@ -44,7 +45,7 @@ def run(name: str, inventory: Path, state: Path, arguments: Sequence[str] = ()) 
     profile.unlink(missing_ok=True)
     playbook = paths.PROJECT / "playbooks" / f"{name}.yml"
     status = attend(
-        [tool("ansible-playbook"), "--inventory", str(inventory.resolve()), *arguments, str(playbook)],
+        [tool("ansible-playbook"), *inventory.options(sources), *arguments, str(playbook)],
         env=environment(ANSIBLE_STDOUT_CALLBACK="kubeproof", KUBEPROOF_LOG=str(log), KUBEPROOF_PROFILE=str(profile)),
     )
     return Run(status, log, json.loads(profile.read_text()) if profile.is_file() else {})
@@ -52,8 +53,8 @@ def run(name: str, inventory: Path, state: Path, arguments: Sequence[str] = ()) 
 
 def new_log(state: Path, name: str) -> Path:
     """A file for the log of a run that begins now. Results of tasks are for whoever may read the state only."""
-    directory = state / "logs"
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    directory = states.prepare(state) / "logs"
+    directory.mkdir(mode=0o700, exist_ok=True)
     for old in sorted(directory.glob("*.log"))[: -_KEPT_LOGS + 1]:
         old.unlink()
     now = datetime.datetime.now(tz=datetime.UTC)

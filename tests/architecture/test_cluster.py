@@ -76,7 +76,7 @@ def test_control_plane_hosts_take_no_workloads_unless_told_to(
 @pytest.mark.claim("kubectl")
 def test_a_users_first_commands(lab: Cluster, kubeconfig_path: Path, setting: Setting, evidence: Evidence) -> None:
     try:
-        binary = kubectl.binary(lab.inventory.path)
+        binary = kubectl.binary(lab.inventory.state)
     except KubeproofError as error:
         raise NotObservable(str(error)) from None
 

@@ -62,6 +62,6 @@ def _require_records(lab: Cluster) -> None:
 
 def _kubectl(lab: Cluster) -> Path:
     try:
-        return kubectl.binary(lab.inventory.path)
+        return kubectl.binary(lab.inventory.state)
     except KubeproofError as error:
         raise NotObservable(str(error)) from None

@@ -22,7 +22,7 @@ _TARGET = {
     "host": "10.213.24.21",
     "user": "copies",
     "path": "/srv/copies",
-    "known_hosts": "{{ lookup('ansible.builtin.file', inventory_dir ~ '/state/ssh/known_hosts') }}",
+    "known_hosts": "{{ lookup('ansible.builtin.file', inventory_dir ~ '/.kubeproof/ssh/known_hosts') }}",
 }
 
 

@@ -39,7 +39,7 @@ def test_a_change_rolls_over_all_hosts_without_a_failed_request(
 
     def change_and_change_back() -> None:
         for settings in (CHANGE, {}):
-            run = playbook.run("cluster", described.path, described.state, ["--extra-vars", json.dumps(settings)])
+            run = playbook.run("cluster", described.sources, described.state, ["--extra-vars", json.dumps(settings)])
             assert run.ok, f"the converge failed; {run.log} tells how"
             campaign.await_whole("after a converge")
             generations.append(_processes(lab))

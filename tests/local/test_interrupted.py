@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kubeproof import inventory, paths, playbook
+from kubeproof import inventory, paths, playbook, state
 from kubeproof.commands.common import environment, tool
 from kubeproof.hosts import lifecycle
 from kubeproof.hosts.plan import plan
@@ -76,9 +76,9 @@ def test_a_killed_installation_is_finished_by_the_next(cluster: Path) -> None:
     for task, seconds in POINTS:
         assert kill_in(cluster, task, seconds), f"the run ended before {task!r}"
 
-    finished = playbook.run("cluster", cluster, cluster.parent / "state")
+    finished = playbook.run("cluster", cluster, cluster.parent / state.NAME)
     assert finished.ok
-    again = playbook.run("cluster", cluster, cluster.parent / "state")
+    again = playbook.run("cluster", cluster, cluster.parent / state.NAME)
     assert again.ok
     assert again.count("changed") == 0
-    assert playbook.run("verify", cluster, cluster.parent / "state").ok
+    assert playbook.run("verify", cluster, cluster.parent / state.NAME).ok

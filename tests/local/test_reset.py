@@ -13,7 +13,7 @@ import yaml
 from tests.local.session import Session
 from tests.local.snapshots import Snapshot
 
-from kubeproof import inventory, paths, playbook, process
+from kubeproof import inventory, paths, playbook, process, state
 from kubeproof.commands.common import environment, ssh_command, tool
 from kubeproof.hosts import lifecycle
 from kubeproof.hosts.plan import plan
@@ -128,7 +128,7 @@ class Cluster:
         return process.run([*ssh_command(self.hosts[name]), "bash", "-s"], stdin=script, timeout=120)
 
     def play(self, name: str, *arguments: str) -> playbook.Run:
-        return playbook.run(name, self.path, self.path.parent / "state", arguments)
+        return playbook.run(name, self.path, self.path.parent / state.NAME, arguments)
 
     def reset(self, *arguments: str) -> playbook.Run:
         return self.play("reset", "--extra-vars", "reset_confirmed=true", *arguments)
@@ -144,7 +144,7 @@ class Cluster:
     def install_packages(self) -> None:
         """Have packages installed on w1 the way the role host does, but without a package server."""
         arguments = json.dumps({"remember": {"packages": ["kubeproof-test-tool"]}})
-        settings = f"cluster_state_directory={self.path.parent / 'state'}"
+        settings = f"cluster_state_directory={self.path.parent / state.NAME}"
         process.run(
             [tool("ansible"), "-i", str(self.path), "w1", "-m", "install_component", "-a", arguments, "-e", settings],
             env=environment(),
@@ -252,20 +252,20 @@ def test_hosts_that_are_down_do_not_hold_up_the_others(cluster: Cluster, before:
     reset = more.reset("--extra-vars", "reset_state=true")
     assert not reset.ok
     assert "Not reset: w9." in reset.log.read_text()
-    assert (cluster.path.parent / "state" / "pki").is_dir(), "a host still has certificates of these authorities"
+    assert (cluster.path.parent / state.NAME / "pki").is_dir(), "a host still has certificates of these authorities"
     assert cluster.changes(before) == []
 
 
 def test_the_controller_forgets_the_cluster_only_if_told_to(cluster: Cluster) -> None:
-    state = cluster.path.parent / "state"
+    kept = cluster.path.parent / state.NAME
     assert cluster.reset().ok
-    assert (state / "pki").is_dir()
-    assert (state / "admin.kubeconfig").is_file()
+    assert (kept / "pki").is_dir()
+    assert (kept / "admin.kubeconfig").is_file()
     assert cluster.reset("--extra-vars", "reset_state=true").ok
-    left = {path.name for path in state.iterdir()}
+    left = {path.name for path in kept.iterdir()}
     assert "backup-identity.txt" in left, "backups that are kept elsewhere can't be opened any more"
     # Else that of the local hosts themselves, and of this very run.
-    assert left <= {"backup-identity.txt", "ssh", "logs", "reports"}
+    assert left <= {".gitignore", "backup-identity.txt", "ssh", "logs", "reports"}
 
 
 def kill_reset(cluster: Cluster, point: str) -> None:

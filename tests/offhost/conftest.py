@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from kubeproof import paths
+from kubeproof.commands.common import AppendSource
 from kubeproof.inventory import Inventory
 from kubeproof.verify import breakable
 from kubeproof.verify.hosts import Hosts
@@ -17,7 +18,13 @@ DEFAULT = paths.PROJECT / "molecule" / "backup" / "hosts.yml"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("kubeproof", "copies of backups")
-    group.addoption("--inventory", type=Path, default=DEFAULT, help="whose hosts (default: the scenario's)")
+    group.addoption(
+        "--inventory",
+        action=AppendSource,
+        type=Path,
+        default=(DEFAULT,),
+        help="whose hosts (default: the scenario's)",
+    )
     group.addoption("--prepare", action="store_true", help="only make the place where copies go")
 
 

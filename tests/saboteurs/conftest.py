@@ -126,7 +126,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     if not trials:
         return
     document = _document(config, trials)
-    path = inventory.state_directory(config.getoption("inventory")) / REPORT
+    path = inventory.find_state(config.getoption("inventory")) / REPORT
     report.write(document, path)
     counts = document["counts"]
     terminalreporter.write_line("")

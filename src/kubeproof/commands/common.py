@@ -8,6 +8,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from kubeproof import inventory, paths
 from kubeproof.inventory import Host
@@ -19,6 +20,7 @@ FAILED = 1
 NOT_VERIFIED = 3
 INTERRUPTED = 130
 
+_DEFAULT = (paths.DEFAULT_INVENTORY,)
 LOCAL_TOPOLOGIES = {"single": "local", "ha": "ha"}
 """Shapes of local clusters, and the directories of their inventories."""
 
@@ -34,19 +36,46 @@ _SSH_VARIABLES = (
 
 def add_inventory(parser: argparse.ArgumentParser) -> None:
     """Add the option that nearly every command has."""
-    shown = paths.DEFAULT_INVENTORY.relative_to(paths.PROJECT)
+    default = paths.DEFAULT_INVENTORY.relative_to(paths.PROJECT)
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
-        "-i", "--inventory", type=Path, default=paths.DEFAULT_INVENTORY, help=f"whose cluster (default: {shown})"
+        "-i",
+        "--inventory",
+        action=AppendSource,
+        type=Path,
+        default=_DEFAULT,
+        help=f"whose cluster: a file or a directory; may be given several times (default: {default})",
     )
     which.add_argument(
         "--topology",
         dest="inventory",
+        default=_DEFAULT,
         # Names for people, paths for the commands.
+        action=AppendSource,
         type=local_inventory,
         metavar="|".join(LOCAL_TOPOLOGIES),
         help="a local cluster: one control-plane host, two workers (inventory/local), or three and two (inventory/ha)",
     )
+
+
+class AppendSource(argparse.Action):
+    """Collects the files and directories that an inventory is made of."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,  # noqa: ARG002
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,  # noqa: ARG002
+    ) -> None:
+        """Put one more behind those that were given; the default goes."""
+        given = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, (*(() if given is self.default else given), values))
+
+
+def shown(sources: inventory.Sources) -> str:
+    """An inventory as whoever gave it writes it on a command line."""
+    return " ".join(f"-i {shlex.quote(os.path.relpath(path))}" for path in inventory.sources_of(sources))
 
 
 def local_inventory(topology: str) -> Path:

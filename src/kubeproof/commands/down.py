@@ -6,14 +6,14 @@ import argparse
 import shutil
 from pathlib import Path
 
-from kubeproof import inventory, locking
-from kubeproof.commands.common import SubParsers, add_inventory
+from kubeproof import inventory, locking, state
+from kubeproof.commands.common import SubParsers, add_inventory, shown
 from kubeproof.errors import KubeproofError
 from kubeproof.hosts import lifecycle
 from kubeproof.hosts.plan import has_local_hosts, plan
 
 # What is still worth something without the cluster: what happened, what was found, and which bytes were used.
-_KEPT = {".lock", "logs", "reports", "components.lock.json"}
+_KEPT = {".gitignore", ".lock", "logs", "reports", "components.lock.json"}
 
 
 def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
@@ -34,18 +34,18 @@ def run(arguments: argparse.Namespace) -> int:
     if not has_local_hosts(cluster):
         raise KubeproofError(
             "`down` removes local hosts, and these are your own",
-            hint=f"to take kubeproof off them: ansible-playbook -i {arguments.inventory} playbooks/reset.yml",
+            hint=f"to take kubeproof off them: ansible-playbook {shown(arguments.inventory)} playbooks/reset.yml",
         )
-    with locking.locked(cluster.state / ".lock"):
+    with locking.locked(state.prepare(cluster.state) / ".lock"):
         removed = lifecycle.destroy(plan(cluster), print)
         forget(cluster.state)
     print("the cluster is gone" if removed else "there was no cluster")
     return 0
 
 
-def forget(state: Path) -> None:
+def forget(directory: Path) -> None:
     """Remove what belongs to the cluster that is gone: a new one makes its own."""
-    for path in state.iterdir():
+    for path in directory.iterdir():
         if path.name in _KEPT:
             continue
         if path.is_dir() and not path.is_symlink():

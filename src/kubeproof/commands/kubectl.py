@@ -27,38 +27,48 @@ def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Become kubectl: it gets this process's terminal, input and signals."""
-    path, rest = split(arguments)
-    program = binary(path)
-    os.execve(program, ["kubectl", *rest], {**os.environ, "KUBECONFIG": str(kubeconfig(path))})
+    sources, rest = split(arguments)
+    state = inventory.find_state(sources)
+    program = binary(state)
+    os.execve(program, ["kubectl", *rest], {**os.environ, "KUBECONFIG": str(kubeconfig(state))})
 
 
-def split(arguments: Sequence[str]) -> tuple[Path, list[str]]:
+def split(arguments: Sequence[str]) -> tuple[tuple[Path, ...], list[str]]:
     """The inventory, and what is for kubectl, whose own options none of these are in first place."""
-    path, rest = paths.DEFAULT_INVENTORY, list(arguments)
-    if len(rest) > 1 and rest[0] in ("-i", "--inventory"):
-        path, rest = Path(rest[1]), rest[2:]
-    elif len(rest) > 1 and rest[0] == "--topology":
-        try:
-            path, rest = common.local_inventory(rest[1]), rest[2:]
-        except argparse.ArgumentTypeError as error:
-            raise KubeproofError(f"--topology: {error}") from error
+    sources: list[Path] = []
+    rest = list(arguments)
+    while rest and (taken := _source(rest)):
+        source, rest = taken
+        sources.append(source)
     # What some put between a program's options and what it is to run.
-    return path, rest[1:] if rest[:1] == ["--"] else rest
+    return tuple(sources) or (paths.DEFAULT_INVENTORY,), rest[1:] if rest[:1] == ["--"] else rest
 
 
-def kubeconfig(inventory_path: Path) -> Path:
-    """The admin's kubeconfig of an inventory's cluster."""
-    path = inventory.state_directory(inventory_path) / "admin.kubeconfig"
+def _source(arguments: list[str]) -> tuple[Path, list[str]] | None:
+    """What of an inventory is in first place, and what follows it; None if something else is."""
+    option, given, value = arguments[0].partition("=")
+    if option not in ("-i", "--inventory", "--topology") or not (given or arguments[1:]):
+        return None
+    value, rest = (value, arguments[1:]) if given else (arguments[1], arguments[2:])
+    try:
+        return common.local_inventory(value) if option == "--topology" else Path(value), rest
+    except argparse.ArgumentTypeError as error:
+        raise KubeproofError(f"--topology: {error}") from error
+
+
+def kubeconfig(state: Path) -> Path:
+    """The admin's kubeconfig in a state directory."""
+    path = state / "admin.kubeconfig"
     if not path.is_file():
         raise KubeproofError(
-            f"there is no cluster of {inventory_path} yet", hint="`kubeproof up` or playbooks/cluster.yml makes it"
+            f"there is no cluster yet: {path}", hint="`kubeproof up` or playbooks/cluster.yml makes it"
         )
     return path
 
 
-def binary(inventory_path: Path) -> Path:
-    """The kubectl that belongs to an inventory's cluster."""
-    lock = Lock(inventory.state_directory(inventory_path))
+def binary(state: Path) -> Path:
+    """The kubectl that belongs to the cluster of a state directory."""
+    lock = Lock(state)
     arch = MACHINES.get(platform.machine(), platform.machine())
     entry = lock.component(arch, "kubernetes") or {}
     recorded = entry.get("binaries", {}).get("kubectl")
@@ -66,14 +76,14 @@ def binary(inventory_path: Path) -> Path:
         blob = cache.blob(recorded["sha256"]) if recorded else None
     if blob is None:
         raise KubeproofError(
-            f"the kubectl of {inventory_path}'s cluster is not in this machine's cache",
-            hint="`kubeproof up` fetches it; any kubectl works with the kubeconfig in the inventory's state directory",
+            "the kubectl of this cluster is not in this machine's cache",
+            hint=f"`kubeproof up` fetches it; any kubectl works with {state / 'admin.kubeconfig'}",
         )
     return blob.path
 
 
-def query(inventory_path: Path, *arguments: str, timeout: float = 20) -> Any:
+def query(state: Path, *arguments: str, timeout: float = 20) -> Any:
     """What kubectl says, as data: for kubeproof's own use. None if the cluster can't be asked."""
-    command = [str(binary(inventory_path)), "--kubeconfig", str(kubeconfig(inventory_path)), *arguments, "-o", "json"]
+    command = [str(binary(state)), "--kubeconfig", str(kubeconfig(state)), *arguments, "-o", "json"]
     result = attempt(command, timeout=timeout)
     return json.loads(result.stdout) if result.ok else None

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kubeproof import inventory, ui
-from kubeproof.commands.common import SubParsers, add_inventory
+from kubeproof.commands.common import SubParsers, add_inventory, shown
 from kubeproof.errors import KubeproofError
 from kubeproof.verify import report as verification
 from kubeproof.verify.page import FAMILY
@@ -37,11 +37,11 @@ def run(arguments: argparse.Namespace) -> int:
     console = ui.console()
     if arguments.file or arguments.html or arguments.junit:
         return _one(console, arguments)
-    reports = inventory.state_directory(arguments.inventory) / "reports"
+    reports = inventory.find_state(arguments.inventory) / "reports"
     parts = {reports / "verification.json": show_verification, reports / "cluster-profile.json": show_installation}
     present = [path for path in parts if path.is_file()]
     if not present:
-        raise KubeproofError(f"nothing was installed with {arguments.inventory} yet", hint="`kubeproof up` does")
+        raise KubeproofError(f"nothing was installed with {shown(arguments.inventory)} yet", hint="`kubeproof up` does")
     for path in present:
         parts[path](console, json.loads(path.read_text()))
     return 0
@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _one(console: Console, arguments: argparse.Namespace) -> int:
     """Show one verification, or write it in other forms."""
-    path = arguments.file or inventory.state_directory(arguments.inventory) / verification.DEFAULT_PATH
+    path = arguments.file or inventory.find_state(arguments.inventory) / verification.DEFAULT_PATH
     try:
         report = json.loads(path.read_text())
     except (OSError, ValueError) as error:

@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from kubeproof import inventory, locking, playbook
+from kubeproof import inventory, locking, playbook, state
 from kubeproof.commands.common import FAILED, SubParsers, add_inventory
 
 
@@ -35,6 +35,6 @@ def run(arguments: argparse.Namespace) -> int:
     # Ansible need not run in this directory.
     source = str(Path(arguments.source).resolve()) if Path(arguments.source).is_dir() else arguments.source
     settings = {"restore_from": source, "restore_confirmed": arguments.yes}
-    with locking.locked(cluster.state / ".lock"):
-        ended = playbook.run("restore", cluster.path, cluster.state, ["--extra-vars", json.dumps(settings)])
+    with locking.locked(state.prepare(cluster.state) / ".lock"):
+        ended = playbook.run("restore", cluster.sources, cluster.state, ["--extra-vars", json.dumps(settings)])
     return 0 if ended.ok else FAILED

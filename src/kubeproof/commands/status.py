@@ -52,7 +52,7 @@ def _hosts(console: Console, cluster: Inventory) -> bool:
 def _nodes(console: Console, cluster: Inventory) -> bool:
     console.print("[bold]Nodes[/bold]")
     try:
-        listed = kubectl.query(cluster.path, "get", "nodes")
+        listed = kubectl.query(cluster.state, "get", "nodes")
     except KubeproofError as error:
         console.print(f"  {error}")
         return False
@@ -67,8 +67,8 @@ def _nodes(console: Console, cluster: Inventory) -> bool:
 def _health(console: Console, cluster: Inventory) -> bool:
     """What the API server says of itself and of etcd behind it."""
     try:
-        config = str(kubectl.kubeconfig(cluster.path))
-        command = [str(kubectl.binary(cluster.path)), "--kubeconfig", config, "get", "--raw", "/readyz?verbose"]
+        config = str(kubectl.kubeconfig(cluster.state))
+        command = [str(kubectl.binary(cluster.state)), "--kubeconfig", config, "get", "--raw", "/readyz?verbose"]
     except KubeproofError:
         return False  # Said with the nodes.
     result = attempt(command, timeout=20)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import Any
 
 from rich.console import Console
@@ -11,6 +10,7 @@ from rich.table import Table
 
 from kubeproof import paths
 from kubeproof.commands import kubectl
+from kubeproof.commands.common import shown
 from kubeproof.inventory import Inventory
 from kubeproof.ui import duration
 
@@ -20,7 +20,7 @@ _ROLE_LABEL = "node-role.kubernetes.io/"
 def show(console: Console, cluster: Inventory, seconds: float) -> None:
     """Show how long all of it took, the nodes, and the commands that are next."""
     console.print(f"\nAll of it took {duration(seconds)}; `./kubeproof report` tells where the time went.")
-    listed = kubectl.query(cluster.path, "get", "nodes")
+    listed = kubectl.query(cluster.state, "get", "nodes")
     if listed:
         console.print("\n[bold]Nodes[/bold]")
         console.print(nodes(listed["items"]))
@@ -29,7 +29,7 @@ def show(console: Console, cluster: Inventory, seconds: float) -> None:
         console.print("\n[bold]Adapted to the hosts[/bold]")
         for reason, hosts in adapted.items():
             console.print(f"  {', '.join(hosts)}: {reason}", markup=False, soft_wrap=True)
-    selected = "" if cluster.path == paths.DEFAULT_INVENTORY else f" -i {os.path.relpath(cluster.path)}"
+    selected = "" if cluster.sources == (paths.DEFAULT_INVENTORY,) else f" {shown(cluster.sources)}"
     console.print("\n[bold]Next[/bold]")
     for command in ("kubectl{} get pods --all-namespaces", "status{}", "verify{}", "down{}"):
         console.print(f"  ./kubeproof {command.format(selected)}", soft_wrap=True)

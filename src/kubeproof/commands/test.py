@@ -139,7 +139,7 @@ def _second_run(console: Console) -> bool:
     """Whether installing what is installed changes nothing and restarts nothing."""
     cluster = inventory.load(INVENTORY)
     before = _processes(cluster)
-    again = playbook.run("cluster", cluster.path, cluster.state)
+    again = playbook.run("cluster", cluster.sources, cluster.state)
     after = _processes(cluster)
     restarted = sorted(unit for unit, process in before.items() if after.get(unit) != process)
     changed = _changing_tasks(again)

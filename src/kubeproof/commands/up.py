@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from rich.console import Console
 
-from kubeproof import fetching, inventory, locking, playbook, requirements, ui
+from kubeproof import fetching, inventory, locking, playbook, requirements, state, ui
 from kubeproof.commands import summary
 from kubeproof.commands.common import FAILED, NOT_VERIFIED, SubParsers, add_inventory
 from kubeproof.errors import KubeproofError
@@ -40,17 +40,17 @@ def run(arguments: argparse.Namespace) -> int:
     cluster = inventory.load(arguments.inventory)
     # Checked before anything is made: a wrong address should not cost a build.
     local = plan(cluster) if has_local_hosts(cluster) else None
-    with locking.locked(cluster.state / ".lock"):
+    with locking.locked(state.prepare(cluster.state) / ".lock"):
         prepare(console, cluster, local, replace_hosts=arguments.replace_hosts)
         console.print("\n[bold]Cluster[/bold]")
-        installed = playbook.run("cluster", cluster.path, cluster.state)
+        installed = playbook.run("cluster", cluster.sources, cluster.state)
         if not installed.ok:
             console.print("`kubeproof up` again goes on where this stopped.")
             return FAILED
         verified = True
         if arguments.verify:
             console.print("\n[bold]Verification[/bold]")
-            verified = verify.verify(cluster.path)
+            verified = verify.verify(cluster.sources)
     summary.show(console, cluster, time.monotonic() - started)
     return 0 if verified else NOT_VERIFIED
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from kubeproof import inventory, paths
+from kubeproof import inventory
+from kubeproof.commands.common import add_inventory
 from kubeproof.errors import KubeproofError
 from kubeproof.hosts import lifecycle, machine
 from kubeproof.hosts.plan import Plan, has_local_hosts, plan
@@ -17,7 +17,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "hosts", help="make, show or remove the containers and virtual machines that serve as local hosts"
     )
     parser.add_argument("action", choices=("create", "destroy", "status"))
-    parser.add_argument("--inventory", "-i", type=Path, default=paths.DEFAULT_INVENTORY, help="default: %(default)s")
+    add_inventory(parser)
     parser.add_argument("--replace", action="store_true", help="create: make hosts anew that were made otherwise")
     parser.set_defaults(run=run)
 
@@ -38,11 +38,11 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _plan(path: Path) -> Plan:
-    described = inventory.load(path)
+def _plan(sources: inventory.Sources) -> Plan:
+    described = inventory.load(sources)
     if not has_local_hosts(described):
         raise KubeproofError(
-            f"the hosts of {path} are not made on this machine",
+            f"the hosts of {described.path} are not made on this machine",
             hint="an inventory for local hosts sets local_host_network; see inventory/local/hosts.yml",
         )
     return plan(described)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -135,7 +134,7 @@ def destroy(plan: Plan, report: Report) -> bool:
         forwarding.remove(plan.network)
         network.remove(plan.network)
         machine.release(plan.network.name)
-        shutil.rmtree(ssh.directory(plan), ignore_errors=True)
+        ssh.forget(plan)
     return bool(present) or had_network
 
 

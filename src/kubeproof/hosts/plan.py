@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from kubeproof import paths
+from kubeproof import paths, state
 from kubeproof.errors import KubeproofError
 from kubeproof.inventory import Host, Inventory, rendered
 
@@ -27,6 +27,7 @@ _SIZE = re.compile(r"[1-9][0-9]*[kmg]?")
 _NETWORK_SETTINGS = {"name", "subnet", "isolated"}
 _HOST_SETTINGS = {f"{_PREFIX}{name}" for name in ("network", "ports", "memory", "kind")}
 _VM_SETTINGS = {f"{_PREFIX}{name}" for name in ("cpus", "disk", "system", "preinstalled", "image")}
+_KEY_SETTING = "ansible_ssh_private_key_file"
 _PORT_SETTINGS = {"port", "published", "address", "protocol"}
 
 
@@ -131,6 +132,8 @@ class Plan:
     network: Network
     hosts: tuple[LocalHost, ...]
     virtual_networks: tuple[ipaddress.IPv4Network, ...] = ()
+    keys: Path | None = None
+    """Where the inventory has Ansible look for the SSH key, if that is not below ``state``."""
 
 
 def has_local_hosts(inventory: Inventory) -> bool:
@@ -159,12 +162,27 @@ def plan(inventory: Inventory) -> Plan:
         [(host.name, f"{port.address}:{port.published}/{port.protocol}") for host in hosts for port in host.ports],
     )
     return Plan(
-        inventory=inventory.path,
+        inventory=inventory.path.resolve(),
         state=inventory.state,
         network=network,
         hosts=hosts,
         virtual_networks=_virtual_networks(inventory),
+        keys=_keys(inventory),
     )
+
+
+def _keys(inventory: Inventory) -> Path | None:
+    """Where the inventory names the SSH key, as far as that is a directory that kubeproof may make and remove.
+
+    Inventories name a place that their state directory may not have: they are copied, and it was called otherwise.
+    """
+    host = next(iter(inventory.hosts.values()))
+    named = rendered(host, [_KEY_SETTING]).get(_KEY_SETTING)
+    if not named:
+        return None
+    found = Path(str(named)).absolute().parent
+    base = Path(str(host.variables.get("inventory_dir") or inventory.path.parent))
+    return found if found in {base / name / "ssh" for name in (state.NAME, state.FORMER)} else None
 
 
 def _virtual_networks(inventory: Inventory) -> tuple[ipaddress.IPv4Network, ...]:

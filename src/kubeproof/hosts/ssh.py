@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from kubeproof import state
 from kubeproof.errors import KubeproofError
 from kubeproof.hosts.plan import LocalHost, Plan
 from kubeproof.process import run
@@ -14,20 +16,38 @@ from kubeproof.process import run
 
 def directory(plan: Plan) -> Path:
     """Where an inventory's SSH key and known hosts are."""
-    return plan.state / "ssh"
+    return plan.keys or plan.state / "ssh"
 
 
 def ensure_key(plan: Plan) -> tuple[str, bool]:
     """The public key that all hosts accept, and whether it had to be made."""
     private = directory(plan) / "id_ed25519"
+    _bring_along(plan)
     public = private.with_suffix(".pub")
     if private.is_file() and public.is_file():
         return public.read_text(), False
-    private.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    state.prepare(private.parent.parent)
+    private.parent.mkdir(exist_ok=True, mode=0o700)
     private.unlink(missing_ok=True)
     comment = f"kubeproof {plan.network.name}"
     run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(private)])
     return public.read_text(), True
+
+
+def _bring_along(plan: Plan) -> None:
+    """Take what there is of keys to where the inventory has them now."""
+    there, here = plan.state / "ssh", directory(plan)
+    if there != here and there.is_dir() and not here.exists():
+        state.prepare(here.parent)
+        there.rename(here)
+
+
+def forget(plan: Plan) -> None:
+    """Remove the keys, and the directory that was only theirs."""
+    shutil.rmtree(directory(plan), ignore_errors=True)
+    parent = directory(plan).parent
+    if parent != plan.state and {path.name for path in parent.glob("*")} <= {".gitignore"}:
+        shutil.rmtree(parent, ignore_errors=True)
 
 
 def write_known_hosts(plan: Plan, keys: Mapping[str, str]) -> bool:

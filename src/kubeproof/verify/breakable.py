@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from kubeproof import inventory
 from kubeproof.errors import KubeproofError
@@ -16,9 +15,9 @@ from kubeproof.verify.cluster import Cluster
 from kubeproof.verify.hosts import Hosts
 
 
-def load(path: Path, *, regardless: bool) -> Inventory:
+def load(sources: inventory.Sources, *, regardless: bool) -> Inventory:
     """An inventory all of whose hosts are containers of this machine; with ``regardless``, any."""
-    cluster = inventory.load(path)
+    cluster = inventory.load(sources)
     local = {host.name for host in plan(cluster).hosts} if has_local_hosts(cluster) else set()
     if not regardless and local != set(cluster.hosts):
         raise KubeproofError(

@@ -16,7 +16,8 @@ from typing import Any
 import httpx
 import pytest
 
-from kubeproof import inventory, paths
+from kubeproof import inventory, paths, state
+from kubeproof.commands.common import AppendSource
 from kubeproof.errors import KubeproofError
 from kubeproof.inventory import Inventory
 from kubeproof.verify import backup_history, claims, cluster, kubeconfig, report, workspace
@@ -48,9 +49,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("kubeproof", "verification of a cluster")
     group.addoption(
         "--inventory",
+        action=AppendSource,
         type=Path,
-        default=paths.DEFAULT_INVENTORY,
-        help="whose cluster (default: inventory/local/hosts.yml); --connection: ssh (default) or paramiko",
+        default=(paths.DEFAULT_INVENTORY,),
+        help="whose cluster, a file or a directory, may be repeated (default: inventory/local/hosts.yml); "
+        "--connection: ssh (default) or paramiko",
     )
     group.addoption("--kubeconfig", type=Path, help="how to reach its API (default: what the installation wrote)")
     group.addoption(
@@ -94,7 +97,7 @@ class Recorder:
         self.results = Results(catalogue)
         self.cluster: dict[str, Any] = {}
         self.latencies: dict[str, Any] = {"api": [], "pod_start": []}
-        self._inventory: Path = config.getoption("inventory")
+        self._inventory: inventory.Sources = config.getoption("inventory")
         self._report: Path | None = config.getoption("report")
         if self._report and self._report.suffix in {".html", ".xml"}:
             raise KubeproofError(
@@ -191,10 +194,10 @@ class Recorder:
             seconds=time.monotonic() - self._clock,
             level=str(self.level),
             only=self.only,
-            inventory=str(self._inventory),
+            inventory=", ".join(map(str, inventory.sources_of(self._inventory))),
             cluster=self.cluster,
         )
-        path = self._report or inventory.state_directory(self._inventory) / report.DEFAULT_PATH
+        path = self._report or state.prepare(inventory.find_state(self._inventory)) / report.DEFAULT_PATH
         written = _write(report.document(self.results, circumstances), path)
         if self._board:
             self._board.finish(circumstances, written)

@@ -6,10 +6,9 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from kubeproof import paths
+from kubeproof import inventory, paths
 from kubeproof.commands.common import NOT_VERIFIED, SubParsers, add_inventory, environment
 from kubeproof.process import attend
 from kubeproof.verify.claims import Level
@@ -71,12 +70,12 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if verify(arguments.inventory, Options.of(vars(arguments))) else NOT_VERIFIED
 
 
-def verify(inventory: Path, options: Options = DEFAULTS) -> bool:
+def verify(sources: inventory.Sources, options: Options = DEFAULTS) -> bool:
     """Verify a cluster, with the progress on the terminal. Returns whether every claim that was looked at is proven."""
-    return attend(command(inventory, options), cwd=paths.PROJECT, env=environment()) == 0
+    return attend(command(sources, options), cwd=paths.PROJECT, env=environment()) == 0
 
 
-def command(inventory: Path, options: Options) -> list[str]:
+def command(sources: inventory.Sources, options: Options) -> list[str]:
     """The command that verifies a cluster. It ends with 0 if every claim that was looked at is proven."""
     given = {
         "--level": options.level,
@@ -86,7 +85,7 @@ def command(inventory: Path, options: Options) -> list[str]:
         "--report": options.report,
     }
     # The board says what is wrong in a user's words: tracebacks and pytest's list of failures are for developers.
-    call = [sys.executable, "-m", "pytest", str(TESTS), f"--inventory={inventory.resolve()}", "--tb=no", "-rN"]
+    call = [sys.executable, "-m", "pytest", str(TESTS), *inventory.options(sources), "--tb=no", "-rN"]
     call += [f"--only={name}" for name in options.only]
     call += [f"{option}={value}" for option, value in given.items() if value]
     return [*call, *options.more]

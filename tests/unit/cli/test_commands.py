@@ -45,18 +45,19 @@ def test_an_interrupted_command_says_so(monkeypatch: pytest.MonkeyPatch, capsys:
 @pytest.mark.parametrize(
     ("given", "inventory", "rest"),
     [
-        ([], paths.DEFAULT_INVENTORY, []),
-        (["-n", "kube-system", "get", "pods"], paths.DEFAULT_INVENTORY, ["-n", "kube-system", "get", "pods"]),
-        (["-i", "mine.yml", "get", "pods"], Path("mine.yml"), ["get", "pods"]),
-        (["--inventory", "mine.yml"], Path("mine.yml"), []),
-        (["exec", "-i", "pod", "--", "sh"], paths.DEFAULT_INVENTORY, ["exec", "-i", "pod", "--", "sh"]),
-        (["-i"], paths.DEFAULT_INVENTORY, ["-i"]),
-        (["--topology", "ha", "get", "pods"], paths.PROJECT / "inventory" / "ha" / "hosts.yml", ["get", "pods"]),
-        (["-i", "mine.yml", "--", "get", "pods"], Path("mine.yml"), ["get", "pods"]),
+        ([], [paths.DEFAULT_INVENTORY], []),
+        (["-n", "kube-system", "get", "pods"], [paths.DEFAULT_INVENTORY], ["-n", "kube-system", "get", "pods"]),
+        (["-i", "mine.yml", "get", "pods"], [Path("mine.yml")], ["get", "pods"]),
+        (["--inventory", "mine.yml"], [Path("mine.yml")], []),
+        (["--inventory=mine.yml", "-i", "more", "get", "-i"], [Path("mine.yml"), Path("more")], ["get", "-i"]),
+        (["exec", "-i", "pod", "--", "sh"], [paths.DEFAULT_INVENTORY], ["exec", "-i", "pod", "--", "sh"]),
+        (["-i"], [paths.DEFAULT_INVENTORY], ["-i"]),
+        (["--topology", "ha", "get", "pods"], [paths.PROJECT / "inventory" / "ha" / "hosts.yml"], ["get", "pods"]),
+        (["-i", "mine.yml", "--", "get", "pods"], [Path("mine.yml")], ["get", "pods"]),
     ],
 )
-def test_kubectl_gets_its_arguments_untouched(given: list[str], inventory: Path, rest: list[str]) -> None:
-    assert kubectl.split(given) == (inventory, rest)
+def test_kubectl_gets_its_arguments_untouched(given: list[str], inventory: list[Path], rest: list[str]) -> None:
+    assert kubectl.split(given) == (tuple(inventory), rest)
 
 
 def test_kubectl_of_a_topology_that_there_is_not() -> None:

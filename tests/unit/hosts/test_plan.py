@@ -19,7 +19,11 @@ VM = {"ansible_host": "10.213.99.11", "local_host_kind": "vm"}
 def described(network: Any = NETWORK, **hosts: dict[str, Any]) -> Inventory:
     """An inventory of hosts, each with its own variables."""
     made = {
-        name: Host(name, frozenset({"all"}), {"local_host_network": network, **variables})
+        name: Host(
+            name,
+            frozenset({"all"}),
+            {"local_host_network": network, "inventory_dir": "/inventories/lab", **variables},
+        )
         for name, variables in (hosts or {"a": {"ansible_host": "10.213.99.11"}}).items()
     }
     return Inventory(Path("/inventories/lab/hosts.yml"), made)
@@ -36,7 +40,7 @@ def test_a_host_is_planned_with_its_settings() -> None:
     assert host.unique_name == "lab-a"
     assert host.memory == "2g"
     assert host.ports == (PublishedPort(port=80, published=8080),)
-    assert planned.state == Path("/inventories/lab/state")
+    assert planned.state == Path("/inventories/lab/.kubeproof")
 
 
 def test_cluster_networks_come_from_the_role_where_the_inventory_is_silent() -> None:

@@ -53,7 +53,7 @@ class Play:
 
     def findings(self, stage: str) -> set[tuple[str, str, str]]:
         """What the report says: id, subject and host of each finding."""
-        document = json.loads((self.directory / "state" / "reports" / f"preflight-{stage}.json").read_text())
+        document = json.loads((self.directory / ".kubeproof" / "reports" / f"preflight-{stage}.json").read_text())
         return {(entry["id"], entry["subject"], entry["host"]) for entry in document["findings"]}
 
 
@@ -112,7 +112,7 @@ def test_misuse_is_explained(play: Play) -> None:
     derive = {"name": "Derive", "ansible.builtin.debug": {"msg": "{{ {} | host_settings }}"}}
     done = play.run(*(task | {"run_once": True, "ignore_errors": True} for task in (wrong, HOSTS, derive)))
     shown = done.stdout + done.stderr
-    assert "stage is 'all'; it must be one of settings, hosts" in shown
+    assert "stage is 'all'; it must be one of inventory, settings, hosts" in shown
     assert "there is no report of h1; run host_report on all hosts first" in shown
     assert "this is no report of a host that could be examined; run host_report first" in shown
 
