@@ -18,6 +18,7 @@ Sources = Path | Sequence[Path]
 """An inventory as it is given: a file or a directory, or several."""
 CLUSTER_GROUPS = ("etcd", "control_plane", "workers")
 _STATE_SETTING = "cluster_state_directory"
+_VAULT_HINT = "name the file that has the password in ANSIBLE_VAULT_PASSWORD_FILE"
 # Ansible loads its plugins when they are first wanted, and takes half-loaded ones of another thread for broken.
 _RENDERING = threading.Lock()
 # What in a file may set a variable that its text does not name: another's secret, or a program.
@@ -144,13 +145,12 @@ def load(given: Sources) -> Inventory:
     # Importing Ansible takes half a second, which the commands that need no inventory should not pay.
     from ansible.errors import AnsibleError
     from ansible.inventory import manager as managing
-    from ansible.parsing.dataloader import DataLoader
     from ansible.vars.manager import VariableManager
 
     _find_plugins()
     _ignore_state(managing)
-    loader = DataLoader()
     try:
+        loader = _loader()
         manager = managing.InventoryManager(loader=loader, sources=[str(path) for path in sources])
         variables = VariableManager(loader=loader, inventory=manager)
         hosts = {
@@ -162,7 +162,8 @@ def load(given: Sources) -> Inventory:
             for host in manager.get_hosts()
         }
     except AnsibleError as error:
-        raise KubeproofError(f"the inventory {_named(sources)} cannot be read: {error}") from error
+        hint = _VAULT_HINT if "vault" in str(error).lower() else ""
+        raise KubeproofError(f"the inventory {_named(sources)} cannot be read: {error}", hint=hint) from error
     if not hosts:
         raise KubeproofError(f"the inventory {_named(sources)} has no hosts")
     # Not resolved: what Ansible takes for the directory of a link to a file is the link's.
@@ -184,6 +185,32 @@ def _ignore_state(managing: Any) -> None:
         managing.IGNORED = re.compile(b"|".join((managing.IGNORED.pattern, wanted)))
 
 
+def _loader() -> Any:
+    """What reads files for Ansible, with the passwords that Ansible's own programs would find for them."""
+    from ansible.constants import config
+    from ansible.parsing.dataloader import DataLoader
+    from ansible.parsing.vault import VaultSecretsContext, get_file_vault_secret
+
+    loader = DataLoader()
+    # In a playbook's own process they are known already.
+    if VaultSecretsContext.current(optional=True) is None:
+        secrets: list[tuple[str, Any]] = []
+        file = config.get_config_value("DEFAULT_VAULT_PASSWORD_FILE")
+        for entry in (*config.get_config_value("DEFAULT_VAULT_IDENTITY_LIST"), *([file] if file else [])):
+            identity, _, place = str(entry).rpartition("@")
+            if place.startswith("prompt"):
+                raise KubeproofError(f"vault identity {entry}: kubeproof does not ask for passwords", hint=_VAULT_HINT)
+            identity = identity or str(config.get_config_value("DEFAULT_VAULT_IDENTITY"))
+            secret = get_file_vault_secret(filename=place, vault_id=identity, loader=loader)
+            secret.load()
+            secrets.append((identity, secret))
+            # The next file may itself be encrypted.
+            loader.set_vault_secrets(secrets)
+        VaultSecretsContext.initialize(VaultSecretsContext(secrets))
+    loader.set_vault_secrets(VaultSecretsContext.current().secrets)
+    return loader
+
+
 def _find_plugins() -> None:
     """Have Ansible find plugins by their full names, as in templates (``lookup('ansible.builtin.file', …)``)."""
     from ansible.plugins.loader import init_plugin_loader
@@ -197,12 +224,11 @@ def _find_plugins() -> None:
 def rendered(host: Host, names: Iterable[str]) -> dict[str, Any]:
     """Those of the named variables that the host has, with their templates rendered."""
     from ansible.errors import AnsibleError
-    from ansible.parsing.dataloader import DataLoader
     from ansible.template import Templar
 
     values = {}
     with _RENDERING:
-        templar = Templar(loader=DataLoader(), variables=dict(host.variables))
+        templar = Templar(loader=_loader(), variables=dict(host.variables))
         for name in names:
             if name in host.variables:
                 try:
