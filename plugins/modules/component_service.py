@@ -15,10 +15,10 @@ import subprocess
 import tempfile
 import time
 import urllib.error
-import urllib.request
 from typing import Any, Dict, List, Optional, Sequence
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.direct import opener
 from ansible.module_utils.static_pod import PodError, StaticPod
 
 DOCUMENTATION = r"""
@@ -251,7 +251,7 @@ class Health:
     def _url(self) -> bool:
         url = self.spec["url"]
         try:
-            with urllib.request.urlopen(url, timeout=5, context=self._context(url)) as answer:  # noqa: S310 - the role's own URL
+            with opener(self._context(url)).open(url, timeout=5) as answer:
                 body = answer.read(LARGE).decode(errors="replace")
         except urllib.error.HTTPError as error:
             self.problem = "%s answers %d: %s" % (url, error.code, error.read(1000).decode(errors="replace"))

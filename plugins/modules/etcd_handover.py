@@ -13,6 +13,7 @@ import urllib.request
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.direct import opener
 
 DOCUMENTATION = r"""
 module: etcd_handover
@@ -61,7 +62,7 @@ def over_tls(parameters: Dict[str, Any]) -> Ask:
 
     def ask(url: str, path: str, body: Dict[str, Any]) -> Dict[str, Any]:
         request = urllib.request.Request(url + path, json.dumps(body).encode())  # noqa: S310 - etcd's own URL
-        with urllib.request.urlopen(request, timeout=ANSWER_SECONDS, context=context) as answer:  # noqa: S310
+        with opener(context).open(request, timeout=ANSWER_SECONDS) as answer:
             content: Dict[str, Any] = json.load(answer)
         return content
 

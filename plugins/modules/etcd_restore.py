@@ -295,7 +295,7 @@ def from_copy(host: Host, scratch: str, target: str) -> Answer:
         "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
     ]  # fmt: skip
     with open(os.path.join(scratch, "log"), "w+b") as log:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=running.ENVIRONMENT)
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=running.environment())
         try:
             await_scratch(host, client, process, log)
             return saved(host, target, client)

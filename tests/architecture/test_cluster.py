@@ -81,7 +81,8 @@ def test_a_users_first_commands(lab: Cluster, kubeconfig_path: Path, setting: Se
         raise NotObservable(str(error)) from None
 
     def run(*arguments: str) -> str:
-        return process.run([str(binary), "--kubeconfig", str(kubeconfig_path), *arguments], timeout=_COMMAND_SECONDS)
+        command = [str(binary), "--kubeconfig", str(kubeconfig_path), *arguments]
+        return process.run(command, env=kubectl.environment(kubeconfig_path), timeout=_COMMAND_SECONDS)
 
     namespace = f"--namespace={setting.namespace}"
     overrides = setting.pod("hello-minikube", [])["spec"]

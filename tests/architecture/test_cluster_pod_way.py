@@ -32,8 +32,9 @@ def test_each_component_does_its_part_in_order(
         program = Path(directory) / "kubectl"
         program.symlink_to(_kubectl(lab))
         command = [str(program), "--kubeconfig", str(kubeconfig_path), "create", "--filename=-"]
+        env = kubectl.environment(kubeconfig_path)
         recording = pod_records.record(
-            lab, manifest, lambda: process.run(command, stdin=json.dumps(manifest), timeout=_COMMAND_SECONDS)
+            lab, manifest, lambda: process.run(command, stdin=json.dumps(manifest), env=env, timeout=_COMMAND_SECONDS)
         )
     way = pod_way.trace(recording)
     shown = way.document()

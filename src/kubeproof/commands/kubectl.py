@@ -9,6 +9,9 @@ import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
 
 from kubeproof import inventory, paths
 from kubeproof.commands import common
@@ -30,7 +33,17 @@ def run(arguments: Sequence[str]) -> int:
     sources, rest = split(arguments)
     state = inventory.find_state(sources)
     program = binary(state)
-    os.execve(program, ["kubectl", *rest], {**os.environ, "KUBECONFIG": str(kubeconfig(state))})
+    config = kubeconfig(state)
+    os.execve(program, ["kubectl", *rest], {**environment(config), "KUBECONFIG": str(config)})
+
+
+def environment(config: Path) -> dict[str, str]:
+    """The environment for a kubectl: a proxy that it names is not asked for the cluster of a kubeconfig."""
+    clusters = yaml.safe_load(config.read_text(encoding="utf-8"))["clusters"]
+    servers = [urlsplit(entry["cluster"]["server"]).hostname or "" for entry in clusters]
+    excepted = os.environ.get("NO_PROXY") or os.environ.get("no_proxy", "")
+    together = ",".join(filter(None, [excepted, *servers]))
+    return {**os.environ, "NO_PROXY": together, "no_proxy": together}
 
 
 def split(arguments: Sequence[str]) -> tuple[tuple[Path, ...], list[str]]:
@@ -84,6 +97,7 @@ def binary(state: Path) -> Path:
 
 def query(state: Path, *arguments: str, timeout: float = 20) -> Any:
     """What kubectl says, as data: for kubeproof's own use. None if the cluster can't be asked."""
-    command = [str(binary(state)), "--kubeconfig", str(kubeconfig(state)), *arguments, "-o", "json"]
-    result = attempt(command, timeout=timeout)
+    config = kubeconfig(state)
+    command = [str(binary(state)), "--kubeconfig", str(config), *arguments, "-o", "json"]
+    result = attempt(command, timeout=timeout, env=environment(config))
     return json.loads(result.stdout) if result.ok else None

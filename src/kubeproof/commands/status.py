@@ -67,11 +67,11 @@ def _nodes(console: Console, cluster: Inventory) -> bool:
 def _health(console: Console, cluster: Inventory) -> bool:
     """What the API server says of itself and of etcd behind it."""
     try:
-        config = str(kubectl.kubeconfig(cluster.state))
-        command = [str(kubectl.binary(cluster.state)), "--kubeconfig", config, "get", "--raw", "/readyz?verbose"]
+        config = kubectl.kubeconfig(cluster.state)
+        command = [str(kubectl.binary(cluster.state)), "--kubeconfig", str(config), "get", "--raw", "/readyz?verbose"]
     except KubeproofError:
         return False  # Said with the nodes.
-    result = attempt(command, timeout=20)
+    result = attempt(command, timeout=20, env=kubectl.environment(config))
     lines = (result.stdout + result.stderr).splitlines()
     bad = [line for line in lines if line.startswith("[-]")]
     console.print("[bold]API server[/bold]")

@@ -18,7 +18,9 @@ from kubeproof.verify.hosts import Host, packed
 # Where kubeproof's role etcd puts them on its hosts.
 PKI = "/etc/etcd/pki"
 _IDENTITY = f"--cacert {PKI}/ca.crt --cert {PKI}/operator.crt --key {PKI}/operator.key"
-_ETCDCTL = f"etcdctl {_IDENTITY} --dial-timeout 3s --command-timeout 5s --write-out json"
+# Not by a proxy that the host's environment names: it has no way to members.
+_DIRECTLY = "env --unset=https_proxy --unset=HTTPS_PROXY"
+_ETCDCTL = f"{_DIRECTLY} etcdctl {_IDENTITY} --dial-timeout 3s --command-timeout 5s --write-out json"
 _WATCH_SECONDS = 10.0
 # A watch whose verification was killed is ended by the host itself.
 _WATCH_LIMIT_SECONDS = 120

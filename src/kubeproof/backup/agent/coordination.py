@@ -14,7 +14,7 @@ from typing import Any, Iterator, Mapping
 from kubeproof.backup.agent.errors import BackupError
 from kubeproof.backup.agent.programs import Ctl, ProgramFailed
 from kubeproof.backup.agent.records import epoch
-from kubeproof.backup.agent.running import last_words
+from kubeproof.backup.agent.running import environment, last_words
 
 LOCK = "/kubeproof/backup/lock"
 LAST = "/kubeproof/backup/last"
@@ -64,6 +64,7 @@ def lock(ctl: Ctl, patience: float) -> Iterator[None]:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        env=environment(),
         preexec_fn=_die_with_parent,  # noqa: PLW1509 - this program has one thread
     )
     try:

@@ -10,11 +10,22 @@ import json
 import os
 import subprocess
 from pathlib import Path
-from typing import Callable, Sequence
+from typing import Callable, Dict, Sequence
 
-# What etcdctl would take from the environment is nobody's to set from there.
-ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("ETCD")}
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 _LONGEST = 500
+
+
+def environment() -> Dict[str, str]:
+    """Without what etcd's programs would take from it, which is nobody's to set from there.
+
+    That is their own settings, and proxies: none has anything to do between the cluster's own addresses.
+    """
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("ETCD") and name.lower() not in _PROXIES
+    }
 
 
 def run(command: Sequence[str], timeout: float, failure: Callable[[str], Exception]) -> str:
@@ -26,7 +37,7 @@ def run(command: Sequence[str], timeout: float, failure: Callable[[str], Excepti
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=ENVIRONMENT,
+            env=environment(),
             timeout=timeout,
             check=False,
         )

@@ -29,8 +29,6 @@ _END_SECONDS = 10.0
 _POLL_SECONDS = 0.05
 _PAGE = 1000
 _PR_SET_PDEATHSIG = 1
-# What etcd would take from the environment is nobody's to set from there.
-_ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("ETCD")}
 # etcd's key after all that begin with "/".
 _EVERYTHING = {"key": base64.b64encode(b"\0").decode(), "range_end": base64.b64encode(b"\0").decode()}
 
@@ -70,7 +68,7 @@ def process(command: Sequence[str], log: Path, kept: Sequence[int] = ()) -> Iter
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=_ENVIRONMENT,
+                env=running.environment(),
                 pass_fds=kept,
                 preexec_fn=_die_with_parent,  # noqa: PLW1509 - this program has one thread
             )
