@@ -17,8 +17,8 @@ One round trip, two when certificates are to be issued. Arguments, all lists opt
   one executable file) with ``dest``; ``cluster_keys`` (``{how, recipients}``: the cluster's keys for its backups) with
   ``dest``.
 ``modules``: kernel modules to load. ``sysctls``: ``{name: value}``. ``absent``: paths to remove.
-``remember``: ``{sysctls: [name], firewall: false, packages: [name]}``, what components change on
-  their own, and what a package manager is about to install: kept as it is now, so that a reset can put it back.
+``remember``: ``{sysctls: [name], firewall: false}``, what components change on their own: kept as it is now, so that a
+  reset can put it back.
 
 Returns ``changes`` (``{path, what}`` each) and honours check mode and ``--diff``.
 """

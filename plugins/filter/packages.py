@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import Any, cast
+
+from ansible.errors import AnsibleFilterError
+
+from kubeproof import host_packages
+from kubeproof.errors import KubeproofError
+from kubeproof.host_report import HostReport
 
 
 def missing_packages(
-    packages: Mapping[str, str], report: Mapping[str, Any], needed: Collection[str] | None = None
+    packages: host_packages.Packages, report: Mapping[str, Any], groups: Collection[str], **settings: Any
 ) -> list[str]:
-    """Packages to install: those whose command the host's report lacks.
-
-    ``packages`` is command to package; ``needed`` are the commands that this host calls, all of them if not given.
-    """
-    found = report["commands"]
-    wanted = packages if needed is None else {name: packages[name] for name in needed if name in packages}
-    return sorted({package for command, package in wanted.items() if not found.get(command)})
+    """Packages that a host of these groups lacks; see ``kubeproof.host_packages``, which decides by ``settings``."""
+    try:
+        found = host_packages.missing(packages, cast(HostReport, report), groups, settings)
+    except KubeproofError as error:
+        raise AnsibleFilterError(str(error)) from error
+    return sorted(set(found.values()))
 
 
 class FilterModule:

@@ -20,7 +20,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.manifest import Manifest, write_atomically
-from ansible.module_utils.undo.packages import database
+from ansible.module_utils.transaction import finish_interrupted
 
 DOCUMENTATION = r"""
 module: host_state
@@ -189,10 +189,9 @@ class Host:
             stream.write(value)
 
     def remember(self, wanted: Dict[str, Any]) -> None:
-        """Keep how it is now what others will change for us: components on their own, the package manager."""
+        """Keep how it is now what components will change on their own."""
         if self.check_mode:
             return
-        self._remember_packages(wanted.get("packages", []))
         # A container shares all other settings with its machine, whose they are.
         own = "net." if os.path.exists("/run/systemd/container") else ""
         for name in wanted.get("sysctls", []):
@@ -201,23 +200,6 @@ class Host:
                 self.manifest.add("sysctl", name, before=before.decode().strip())
         if wanted.get("firewall") and not self.manifest.knows("firewall", "nft"):
             self.manifest.add("firewall", "nft", before=firewall_chains())
-
-    def _remember_packages(self, coming: List[str]) -> None:
-        """Before packages are installed: those that are missing. At the next call: those that came along with them."""
-        path = os.path.join(self.manifest.directory, "packages.json")
-        before = read(path)
-        packages = database() if coming or before else None
-        if packages is None:
-            return
-        installed = packages.installed()
-        came = installed.difference(json.loads(before)) if before else set()
-        for name in sorted(came | (set(coming) - installed)):
-            self.manifest.add("package", name)
-        if coming:
-            os.makedirs(self.manifest.directory, mode=0o755, exist_ok=True)
-            write_atomically(path, json.dumps(sorted(installed)).encode(), 0, 0, 0o644)
-        else:
-            os.unlink(path)
 
     def absent(self, path: str) -> None:
         """Remove a file."""
@@ -330,6 +312,8 @@ def main() -> None:
     payload = json.loads(base64.b64decode(module.params["payload"]))
     changes: List[Change] = []
     try:
+        if not module.check_mode:
+            finish_interrupted()
         host = Host(module.check_mode, Manifest(), changes)
         certificates = converge(host, payload)
     except (OSError, RuntimeError, KeyError) as error:

@@ -9,6 +9,7 @@ import os
 from typing import Any, Dict, List
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.transaction import PackagesError, finish_interrupted
 from ansible.module_utils.undo.account import Account, CommandFailed, Unfinished
 from ansible.module_utils.undo.files import Files, remove_all
 from ansible.module_utils.undo.firewall import Firewall
@@ -114,9 +115,11 @@ def forget(account: Account, directory: str) -> None:
 def reset(account: Account, directory: str = STATE_DIRECTORY) -> None:
     """Reset the host as far as possible."""
     try:
+        if not account.check_mode:
+            finish_interrupted(directory)
         undo(account, read_manifest(directory))
         forget(account, directory)
-    except (Unfinished, CommandFailed, OSError) as error:
+    except (Unfinished, CommandFailed, PackagesError, OSError) as error:
         account.problems.append(str(error))
 
 

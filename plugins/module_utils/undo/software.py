@@ -8,8 +8,9 @@ import os
 import pwd
 from typing import Any, Dict, List
 
+from ansible.module_utils.transaction import switched_on, units
 from ansible.module_utils.undo.account import Account, run
-from ansible.module_utils.undo.packages import database
+from ansible.module_utils.undo.packages import Database, database
 
 Entry = Dict[str, Any]
 
@@ -50,11 +51,18 @@ class Software:
             self.account.undo("user " + name, "removed", lambda: remove_user(name))
 
     def _packages(self) -> None:
-        """Remove packages that came with us, but for those that something else has come to need."""
+        """Remove packages that came with us, but for those that somebody has come to use."""
+        brought = {str(entry["name"]): entry for entry in self.entries if entry["kind"] == "package"}
         packages = database()
-        if packages is None or not self.names("package"):
+        if packages is None or not brought:
             return
-        going = sorted(set(self.names("package")) & packages.installed())
+        going = sorted(set(brought) & packages.installed())
+        why = {name: self._used(packages, name, brought[name]) for name in going}
+        for name, paths in packages.beside(going).items():
+            why[name] = why[name] or "somebody has put files into its directories: " + ", ".join(paths[:3])
+        for name in filter(why.get, going):
+            self.account.keep("package " + name, why[name])
+        going = [name for name in going if not why[name]]
         while going:
             needed = packages.needed(going)
             if not needed:
@@ -62,7 +70,21 @@ class Software:
             for name in needed:
                 self.account.keep("package " + name, "other packages have come to need it")
             going = [name for name in going if name not in needed]
-        self.account.undo_all(["package " + name for name in going], "removed", lambda: packages.remove(going))
+        residue = [name for name in going if brought[name].get("residue")]
+        paths = ["package " + name for name in going]
+        self.account.undo_all(paths, "removed", lambda: packages.remove(going, residue))
+
+    @staticmethod
+    def _used(packages: Database, name: str, entry: Entry) -> str:
+        """By what it shows that somebody uses a package; empty if nothing does."""
+        if "version" not in entry:
+            # Earlier, what came between two runs was all taken for ours.
+            return "it is not known whether kubeproof installed it"
+        changed = packages.changed(name)
+        if changed:
+            return "its configuration was changed: " + ", ".join(changed[:3])
+        on = sorted(set(switched_on(units(packages.files(name)))) - set(entry.get("units", ())))
+        return "%s has been switched on" % ", ".join(on) if on else ""
 
 
 def read(path: str) -> str:

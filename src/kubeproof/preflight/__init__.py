@@ -11,6 +11,7 @@ from kubeproof.preflight import fleet, networks, versions
 from kubeproof.preflight.findings import Finding, as_data, count, errors, relevant, render
 from kubeproof.preflight.hosts import check_host
 from kubeproof.preflight.model import GROUPS, Host, Rules
+from kubeproof.preflight.packages import check_packages
 from kubeproof.preflight.settings import Variables, check_settings, check_templates
 
 __all__ = [
@@ -41,6 +42,7 @@ def check_hosts(hosts: Sequence[Variables], wanted: Mapping[str, str]) -> Iterat
         return
     for entry in sound:
         yield from check_host(entry.host, Rules.parse(entry.values))
+        yield from check_packages(entry.host, entry.values)
     everyone = [entry.host for entry in sound]
     cluster = networks.cluster_networks(sound[0].values)
     yield from fleet.check_fleet(everyone, Rules.parse(sound[0].values))

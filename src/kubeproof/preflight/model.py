@@ -89,6 +89,7 @@ def reads(name: str) -> bool:
     return name.startswith(("backup_", "cluster_", "preflight_")) or name in {
         *PORTS,
         *DISKS,
+        "host_packages",
         "kube_proxy_form",
         "kube_proxy_mode",
         "kubelet_max_pods",

@@ -34,6 +34,7 @@ VALUES: dict[str, Any] = {
     "controller_manager_port": 10257,
     "etcd_data_directory": "/var/lib/etcd",
     "etcd_peer_port": 2380,
+    "host_packages": {},
     "kube_proxy_health_port": 10256,
     "kube_proxy_metrics_port": 10249,
     "kube_proxy_mode": "nftables",

@@ -83,28 +83,7 @@ def test_settings_that_components_change(host: host_state.Host, monkeypatch: pyt
     assert host.manifest.entries[0]["before"] == "0"
 
 
-class Database:
-    def __init__(self, *names: str) -> None:
-        self.names = set(names)
-
-    def installed(self) -> set[str]:
-        return self.names
-
-
-def test_packages_and_what_came_with_them(host: host_state.Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    installed = Database("libc6")
-    monkeypatch.setattr(host_state, "database", lambda: installed)
-    monkeypatch.setattr("os.fchown", lambda *_: None)
-    host.remember({"packages": ["haproxy", "libc6"]})
-    assert [entry["name"] for entry in remembered(host)] == ["haproxy"], "in case the run is killed while it installs"
-    installed.names |= {"haproxy", "liblua"}
-    host.remember({})
-    installed.names |= {"theirs"}
-    host.remember({})
-    assert [entry["name"] for entry in remembered(host)] == ["haproxy", "liblua"]
-
-
 def test_check_mode_remembers_nothing(tmp_path: Path) -> None:
     host = host_state.Host(check_mode=True, manifest=Manifest(str(tmp_path / "state")))
-    host.remember({"packages": ["haproxy"], "firewall": True, "sysctls": ["net.ipv4.ip_forward"]})
+    host.remember({"firewall": True, "sysctls": ["net.ipv4.ip_forward"]})
     assert not (tmp_path / "state").exists()

@@ -1,0 +1,26 @@
+"""Whether a host can be given the packages that it lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from kubeproof.errors import KubeproofError
+from kubeproof.host_packages import MANAGERS, missing
+from kubeproof.preflight.findings import Finding
+from kubeproof.preflight.model import Host
+
+
+def check_packages(host: Host, values: Mapping[str, Any]) -> Iterator[Finding]:
+    """What would be in the way of the role `host`."""
+    if host.report is None:
+        return
+    try:
+        lacking = missing(values["host_packages"], host.report, host.groups, values)
+    except KubeproofError as error:
+        yield Finding("packages", str(error.args[0]), f"{error.hint[:1].upper()}{error.hint[1:]}.", host=host.name)
+        return
+    if lacking and host.report["package_manager"] not in MANAGERS:
+        commands, packages = ", ".join(lacking), " ".join(sorted(set(lacking.values())))
+        wrong = f"it lacks {commands}, and kubeproof installs packages with {' or '.join(MANAGERS)} only"
+        yield Finding("packages", wrong, f"Install by hand what brings them: {packages}.", host=host.name)
