@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import shlex
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from tests.local.session import Session
 from tests.local.snapshots import Snapshot
 
 from kubeproof import inventory, paths, playbook, process, state
-from kubeproof.commands.common import environment, ssh_command, tool
-from kubeproof.hosts import lifecycle
+from kubeproof.commands.common import ssh_command
+from kubeproof.hosts import debian, image, lifecycle
 from kubeproof.hosts.plan import plan
 
 pytestmark = [pytest.mark.local, pytest.mark.cluster]
@@ -53,18 +53,30 @@ END
 iptables -A INPUT -p tcp --dport 9 -j ACCEPT
 """
 
-# A package with one that it needs, as a package manager would bring them.
-PACKAGES = r"""
+# On w1 these are missing, and come from a repository on the host itself: with a service of its own that nobody wants.
+MISSING = ("haproxy", "liblua5.3-0", "conntrack")
+REPOSITORY = r"""
+set -eu
+cd /srv/repository
+for package in *.deb; do
+  dpkg-deb --field "$package"
+  printf 'Filename: ./%s\nSize: %s\nSHA256: %s\n\n' \
+    "$package" "$(stat --format=%s "$package")" "$(sha256sum "$package" | cut -d' ' -f1)"
+done > Packages
+rm -f /etc/apt/sources.list
+echo 'deb [trusted=yes] file:/srv/repository ./' > /etc/apt/sources.list.d/repository.list
+# The image switches this off by preset; other systems do not.
+rm /etc/systemd/system-preset/10-kubeproof.preset
+dpkg --purge MISSING > /dev/null
+"""
+
+# What an operator installs by himself, between two runs.
+BY_HAND = r"""
 set -eu
 cd "$(mktemp -d)"
-package() {
-  mkdir -p $1/DEBIAN $1/usr/lib/$1 && touch $1/usr/lib/$1/file
-  printf 'Package: %s\nVersion: 1\nArchitecture: all\nMaintainer: x\nDescription: x\n%s' $1 "$2" > $1/DEBIAN/control
-  dpkg-deb --build $1 > /dev/null && dpkg --install $1.deb > /dev/null
-}
-package kubeproof-test-library ''
-package kubeproof-test-tool 'Depends: kubeproof-test-library
-'
+mkdir -p mine/DEBIAN mine/usr/lib/mine && touch mine/usr/lib/mine/file
+printf 'Package: mine\nVersion: 1\nArchitecture: all\nMaintainer: x\nDescription: x\n' > mine/DEBIAN/control
+dpkg-deb --build mine > /dev/null && dpkg --install mine.deb > /dev/null
 cd / && rm -r "$OLDPWD"
 """
 
@@ -141,16 +153,18 @@ class Cluster:
         after = self.snapshots()
         return [f"{name}: {change}" for name in before for change in before[name].changes(after[name])]
 
-    def install_packages(self) -> None:
-        """Have packages installed on w1 the way the role host does, but without a package server."""
-        arguments = json.dumps({"remember": {"packages": ["kubeproof-test-tool"]}})
-        settings = f"cluster_state_directory={self.path.parent / state.NAME}"
-        process.run(
-            [tool("ansible"), "-i", str(self.path), "w1", "-m", "install_component", "-a", arguments, "-e", settings],
-            env=environment(),
-            timeout=120,
-        )
-        self.on("w1", PACKAGES)
+    def take_packages(self) -> None:
+        """Have packages missing on w1, and a repository that has them, without a server."""
+        layout = "${Package}_${Version}_${Architecture}.deb\n"
+        names = self.on("w1", f"dpkg-query --show --showformat '{layout}' {' '.join(MISSING)}").split()
+        debs_directory = debian.packages_directory(paths.cache_directory(), image.RECIPE.suite)
+        debs = [debs_directory / name.replace(":", "%3a") for name in names]
+        self.on("w1", "mkdir -p /srv/repository")
+        for deb in debs:
+            with deb.open("rb") as stream:
+                target = f"cat > /srv/repository/{shlex.quote(deb.name)}"
+                subprocess.run([*ssh_command(self.hosts["w1"]), target], stdin=stream, check=True)
+        self.on("w1", REPOSITORY.replace("MISSING", " ".join(MISSING)))
 
     def run_workload(self) -> None:
         """Have a pod on w1 with all that reaches out of a pod: a port of the host, directories of it, memory."""
@@ -177,6 +191,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     try:
         lifecycle.create(made, print)
         found.on("w1", LIVED_IN)
+        found.take_packages()
         yield found
     finally:
         lifecycle.destroy(made, print)
@@ -201,8 +216,10 @@ def test_nothing_happens_without_confirmation(cluster: Cluster, before: dict[str
 
 
 def test_hosts_are_left_as_they_were_found(cluster: Cluster, before: dict[str, Snapshot]) -> None:
-    cluster.install_packages()
     assert cluster.play("cluster").ok
+    assert cluster.on("w1", "systemctl is-enabled haproxy; systemctl is-active haproxy; :").split() == [
+        "disabled", "inactive"
+    ], "a second haproxy"  # fmt: skip
     cluster.run_workload()
     assert cluster.changes(before), "the snapshots do not even see a cluster"
 
@@ -239,6 +256,24 @@ def test_a_killed_reset_is_finished_by_the_next_and_others_things_stay(
         )
     }  # fmt: skip
     cluster.on("w1", "rm -r /etc/kubernetes /opt/cni /var/lib/cni")
+    assert cluster.changes(before) == []
+
+
+def test_what_somebody_installs_or_comes_to_use_is_theirs(cluster: Cluster, before: dict[str, Snapshot]) -> None:
+    assert cluster.play("cluster").ok
+    cluster.on("w1", BY_HAND + "echo '# mine' >> /etc/haproxy/haproxy.cfg")
+    assert cluster.play("cluster").ok
+
+    reset = cluster.reset()
+    assert reset.ok
+    told = reset.log.read_text()
+    assert "its configuration was changed: /etc/haproxy/haproxy.cfg" in told
+    states = cluster.on(
+        "w1", "dpkg-query --show --showformat '${Package} ${db:Status-Status}\n' mine haproxy conntrack; :"
+    )
+    assert states.split() == ["haproxy", "installed", "mine", "installed"]
+
+    cluster.on("w1", "dpkg --purge mine haproxy liblua5.3-0")
     assert cluster.changes(before) == []
 
 
