@@ -19,6 +19,7 @@ import subprocess
 import time
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
+from ansible.module_utils import etcd_member
 from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
@@ -34,6 +35,10 @@ options:
     type: list
     elements: str
     default: [/, /var/lib/etcd, /var/lib/containerd, /var/lib/kubelet, /usr/local/bin]
+  etcd_data_directory:
+    description: Where etcd's data is to be. What is there that is not ours is named among C(leftovers).
+    type: path
+    default: /var/lib/etcd
 author: [The kubeproof authors]
 """
 
@@ -66,17 +71,20 @@ PROCESSES = {
 # Of these the version decides what may be installed next.
 VERSIONED = ("etcd", "kube-apiserver", "kubelet")
 STATIC_PODS = "/etc/kubernetes/manifests"
+ETCD = "etcd.service"
 # What other installers leave, with the unit of ours that puts things there too. A directory counts if it has anything.
 LEFTOVERS = {
     "/etc/cni/net.d": "kube-pod-network.service",
     "/etc/kubernetes": "kubelet.service",
     "/etc/rancher": "",
-    "/var/lib/etcd": "etcd.service",
+    "/var/lib/etcd": ETCD,
     "/var/lib/k0s": "",
     "/var/lib/kubelet": "kubelet.service",
     "/var/lib/rancher": "",
     "/var/snap/microk8s": "",
 }
+# What a file system has by itself.
+NOTHING = {"lost+found"}
 MEMORY = {"total": "MemTotal", "available": "MemAvailable"}
 SYSCTLS = (
     "fs.inotify.max_user_instances", "fs.inotify.max_user_watches", "fs.nr_open", "kernel.panic",
@@ -506,15 +514,26 @@ def installed(entries: List[Dict[str, Any]]) -> Report:
     return {"manifest": bool(entries), "units": sorted(units | pods)}
 
 
-def leftovers(machine: Machine, entries: List[Dict[str, Any]]) -> List[str]:
-    """Paths of other installers that hold something, and where we made nothing and run nothing that would."""
+def leftovers(machine: Machine, entries: List[Dict[str, Any]], etcd_data: str) -> List[str]:
+    """Paths of other installers that hold something, and where we made nothing and run nothing that would.
+
+    ``etcd_data``, where etcd's data is to be, is looked at like those.
+    """
     units = {entry["name"] for entry in entries if entry["kind"] == "unit"}
     paths = [entry["path"] for entry in entries if "path" in entry]
+    looked_at = {**LEFTOVERS, etcd_member.normal(etcd_data): ETCD}
 
     def ours(path: str) -> bool:
-        return LEFTOVERS[path] in units or any(made == path or made.startswith(path + "/") for made in paths)
+        return looked_at[path] in units or any(made == path or made.startswith(path + "/") for made in paths)
 
-    return [path for path in LEFTOVERS if machine.names(path) and not ours(path)]
+    return sorted(path for path in looked_at if set(machine.names(path)) - NOTHING and not ours(path))
+
+
+def etcd(machine: Machine, entries: List[Dict[str, Any]], wanted: str) -> Report:
+    """What there is of etcd. ``wanted``: its data directory by the settings."""
+    files = {entry["path"] for entry in entries if entry["kind"] == "file"}
+    found: Report = etcd_member.report(wanted, etcd_member.CONFIGURATION in files, machine.root)
+    return found
 
 
 class Versions:
@@ -550,7 +569,7 @@ class Versions:
         return match.group() if match else ""
 
 
-def report(machine: Machine, paths: Sequence[str]) -> Report:
+def report(machine: Machine, paths: Sequence[str], etcd_data: str) -> Report:
     """The whole report, in the shape of ``kubeproof.host_report.HostReport``."""
     started = time.time()
     entries = manifest(machine)
@@ -586,7 +605,8 @@ def report(machine: Machine, paths: Sequence[str]) -> Report:
         "modules": kernel_modules(machine),
         "sysctls": sysctls(machine),
         "selinux": {"1": "enforcing", "0": "permissive"}.get(machine.word("/sys/fs/selinux/enforce"), "disabled"),
-        "leftovers": leftovers(machine, entries),
+        "leftovers": leftovers(machine, entries, etcd_data),
+        "etcd": etcd(machine, entries, etcd_data),
         "installed": dict(installed(entries), versions=asked.answers()),
         "clock": {"synchronised": clock_synchronised(), "start": started, "end": time.time()},
     }
@@ -602,9 +622,14 @@ def command(name: str) -> Optional[str]:
 def main() -> None:
     """Report on this host."""
     module = AnsibleModule(
-        argument_spec={"paths": {"type": "list", "elements": "str", "default": PATHS}}, supports_check_mode=True
+        argument_spec={
+            "paths": {"type": "list", "elements": "str", "default": PATHS},
+            "etcd_data_directory": {"type": "path", "default": "/var/lib/etcd"},
+        },
+        supports_check_mode=True,
     )
-    module.exit_json(changed=False, ansible_facts={"kubeproof_host": report(Machine(), module.params["paths"])})
+    found = report(Machine(), module.params["paths"], module.params["etcd_data_directory"])
+    module.exit_json(changed=False, ansible_facts={"kubeproof_host": found})
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ class Host:
     def data_directory(self, path: str) -> None:
         """Remember that a component keeps its data here, so that a reset empties it; not if others' data is in it."""
         known = self.manifest.knows("data", path)
-        if self.check_mode or known or (os.path.isdir(path) and os.listdir(path)):
+        if self.check_mode or known or (os.path.isdir(path) and set(os.listdir(path)) - {"lost+found"}):
             return
         self.manifest.add("data", path)
 

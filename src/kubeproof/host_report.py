@@ -138,6 +138,44 @@ class Installed(TypedDict):
     versions: dict[str, str]
 
 
+class EtcdData(TypedDict):
+    """``there``: etcd would go on with it. ``restore``: which restore put it there, empty if none did."""
+
+    there: bool
+    restore: str
+
+
+class EtcdMember(TypedDict):
+    """As etcd lists it; ``started`` once it was ready for the first time."""
+
+    id: str
+    name: str
+    peer_urls: list[str]
+    started: bool
+
+
+class EtcdSays(TypedDict):
+    """What the running member knows of its cluster."""
+
+    cluster: str
+    members: list[EtcdMember]
+
+
+class Etcd(TypedDict):
+    """What there is of etcd.
+
+    ``directory`` and ``peers`` (URLs by name) are of the configuration that was installed, ``lived`` is where a
+    member's data was when it was ready; empty if there was none. ``data`` has these two directories, and the one that
+    the settings want. ``says`` is ``None`` if no member answers.
+    """
+
+    directory: str
+    lived: str
+    data: dict[str, EtcdData]
+    peers: dict[str, str]
+    says: EtcdSays | None
+
+
 class Clock(TypedDict):
     """The host's time when the examination began and ended. ``synchronised`` is ``None`` if it could not be told."""
 
@@ -187,6 +225,7 @@ class HostReport(TypedDict):
     selinux: Literal["enforcing", "permissive", "disabled"]
     installed: Installed
     leftovers: list[str]
+    etcd: Etcd
     clock: Clock
     asked: Asked
 

@@ -88,6 +88,12 @@ def test_a_data_directory_with_others_data_is_not_claimed(host: host_state.Host,
     assert remembered(host.manifest) == [{"kind": "data", "path": str(tmp_path / "ours")}]
 
 
+def test_a_data_directory_that_is_a_new_file_system_is_claimed(host: host_state.Host, tmp_path: Path) -> None:
+    (tmp_path / "disk" / "lost+found").mkdir(parents=True)
+    host.data_directory(str(tmp_path / "disk"))
+    assert remembered(host.manifest) == [{"kind": "data", "path": str(tmp_path / "disk")}]
+
+
 def test_secrets_are_not_in_the_diff(host: host_state.Host, tmp_path: Path) -> None:
     host.file(file(tmp_path / "x.key", "secret", secret=True))
     host.file(file(tmp_path / "x.conf", "public"))

@@ -14,6 +14,8 @@ from ansible.module_utils.undo.account import Account, CommandFailed
 UNITS = "/etc/systemd/system/"
 # What an install that was killed was just writing.
 UNFINISHED = ".kubeproof-"
+# At the top of a disk of one's own.
+FILE_SYSTEM_OWN = "lost+found"
 Entry = Dict[str, Any]
 
 
@@ -48,12 +50,13 @@ class Files:
 
     def _empty(self, path: str) -> None:
         """Remove a component's data. Its directory goes only if the manifest has that too: it may be a disk's."""
-        if not os.path.isdir(path) or not os.listdir(path):
+        names = [name for name in os.listdir(path) if name != FILE_SYSTEM_OWN] if os.path.isdir(path) else []
+        if not names:
             return
         if self.busy(path) and not self.account.check_mode:
             self.account.problems.append("%s was not emptied: something is still mounted in it" % path)
             return
-        children = [os.path.join(path, name) for name in os.listdir(path)]
+        children = [os.path.join(path, name) for name in names]
         self.gone.update(children)
         self.account.undo(path, "emptied", lambda: remove_all(children))
 

@@ -235,7 +235,7 @@ class Examination:
 
     def _leftovers(self) -> Iterator[Finding]:
         for path in self.report["leftovers"]:
-            if path == "/var/lib/etcd" and ETCD in self.host.groups:
+            if path == self.rules.etcd_data_directory and ETCD in self.host.groups:
                 wrong = f"{path} holds data that is not of kubeproof's installation"
                 yield Finding("foreign-data", wrong, "Save it if anyone needs it, then remove it.", path)
             else:

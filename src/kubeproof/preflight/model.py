@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import posixpath
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -106,6 +107,7 @@ class Rules:
     ports: tuple[PortRule, ...] = ()
     modules: tuple[str, ...] = ()
     nftables: bool = True
+    etcd_data_directory: str = "/var/lib/etcd"
     clock_skew_warning: float = 1.0
     clock_skew_error: float = 5.0
     controller_clock_skew_error: float = 60.0
@@ -124,6 +126,7 @@ class Rules:
             ports=port_rules(values),
             modules=(*_MODULES, "nf_tables") if nftables else _MODULES,
             nftables=nftables,
+            etcd_data_directory=posixpath.normpath(str(values["etcd_data_directory"])),
             clock_skew_warning=float(values["preflight_clock_skew_warning"]),
             clock_skew_error=float(values["preflight_clock_skew_error"]),
             controller_clock_skew_error=float(values["preflight_controller_clock_skew_error"]),

@@ -93,6 +93,7 @@ def report(number: int = 1, **changes: Any) -> HostReport:
         "selinux": "disabled",
         "installed": {"manifest": False, "units": [], "versions": {}},
         "leftovers": [],
+        "etcd": {"directory": "", "lived": "", "data": {"/var/lib/etcd": etcd_data(False)}, "peers": {}, "says": None},
         "clock": {"synchronised": True, "start": 1000.4, "end": 1000.5},
         "asked": {"before": 1000.0, "after": 1000.6},
     }
@@ -109,6 +110,11 @@ def _merged(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
 def host(number: int = 1, groups: tuple[str, ...] = GROUPS, **changes: Any) -> Host:
     """The ``number``-th host, ``10.0.0.<number>``, in all groups, with changes to its report."""
     return Host(f"host{number}", frozenset(groups), f"10.0.0.{number}", report(number, **changes))
+
+
+def etcd_data(there: bool, restore: str = "") -> dict[str, Any]:
+    """Whether there is data of etcd's, and of which restore."""
+    return {"there": there, "restore": restore}
 
 
 def interface(*addresses: str, mac: str = "52:54:00:00:01:00", mtu: int = 1500, kind: str = "") -> dict[str, Any]:

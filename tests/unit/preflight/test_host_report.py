@@ -331,25 +331,34 @@ class TestInstalled:
 class TestLeftovers:
     def test_nothing_in_them(self, fake: Fake) -> None:
         (fake.root / "etc/kubernetes").mkdir(parents=True)
-        assert host_report.leftovers(fake.machine, []) == []
+        assert host_report.leftovers(fake.machine, [], "/var/lib/etcd") == []
 
     def test_of_others(self, fake: Fake) -> None:
         fake.file("/etc/kubernetes/admin.conf")
         fake.file("/var/lib/etcd/member/wal/0.wal")
-        assert host_report.leftovers(fake.machine, []) == ["/etc/kubernetes", "/var/lib/etcd"]
+        assert host_report.leftovers(fake.machine, [], "/var/lib/etcd") == ["/etc/kubernetes", "/var/lib/etcd"]
 
     def test_where_we_made_something_it_is_ours(self, fake: Fake) -> None:
         fake.file("/etc/kubernetes/pki/ca.crt")
         fake.file("/etc/kubernetesque")
         made = [{"kind": "file", "path": "/etc/kubernetes/pki/ca.crt"}]
-        assert host_report.leftovers(fake.machine, made) == []
-        assert host_report.leftovers(fake.machine, [{"kind": "file", "path": "/etc/kubernetesque"}]) == [
-            "/etc/kubernetes"
-        ]
+        assert host_report.leftovers(fake.machine, made, "/var/lib/etcd") == []
+        others = [{"kind": "file", "path": "/etc/kubernetesque"}]
+        assert host_report.leftovers(fake.machine, others, "/var/lib/etcd") == ["/etc/kubernetes"]
 
     def test_what_our_unit_wrote_is_ours(self, fake: Fake) -> None:
         fake.file("/var/lib/etcd/member/wal/0.wal")
-        assert host_report.leftovers(fake.machine, [{"kind": "unit", "name": "etcd.service"}]) == []
+        assert host_report.leftovers(fake.machine, [{"kind": "unit", "name": "etcd.service"}], "/var/lib/etcd") == []
+
+    @pytest.mark.parametrize("wanted", ["/data/etcd", "/data/etcd/"])
+    def test_where_etcd_s_data_is_to_be_is_looked_at(self, fake: Fake, wanted: str) -> None:
+        fake.file("/data/etcd/member/wal/0.wal")
+        assert host_report.leftovers(fake.machine, [], wanted) == ["/data/etcd"]
+        assert host_report.leftovers(fake.machine, [{"kind": "unit", "name": "etcd.service"}], wanted) == []
+
+    def test_a_new_file_system_is_empty(self, fake: Fake) -> None:
+        (fake.root / "data/etcd/lost+found").mkdir(parents=True)
+        assert host_report.leftovers(fake.machine, [], "/data/etcd") == []
 
 
 class TestVersions:
@@ -386,7 +395,7 @@ def test_a_command_may_be_a_file_with_its_path(tmp_path: Path) -> None:
 
 
 def test_the_report_of_this_very_host_has_the_documented_shape() -> None:
-    found = host_report.report(host_report.Machine(), ["/", "/var/lib/kubeproof-test/none"])
+    found = host_report.report(host_report.Machine(), ["/", "/var/lib/kubeproof-test/none"], "/var/lib/etcd")
     # When it was asked is the action plugin's to say.
     assert found.keys() == get_type_hints(HostReport).keys() - {"asked"}
     json.dumps(found)

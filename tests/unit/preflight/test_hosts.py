@@ -9,9 +9,9 @@ import pytest
 
 from kubeproof.preflight.findings import Finding
 from kubeproof.preflight.hosts import check_host
-from kubeproof.preflight.model import Host
+from kubeproof.preflight.model import Host, Rules
 
-from .builders import MEBIBYTE, RULES, host, port
+from .builders import MEBIBYTE, RULES, VALUES, host, port
 
 OURS = {"manifest": True, "units": ["etcd.service", "kubelet.service"]}
 
@@ -236,6 +236,13 @@ class TestProcesses:
 
 def test_data_of_another_etcd_matters_where_etcd_goes() -> None:
     assert found(host(groups=("workers",), leftovers=["/var/lib/etcd"])) == [("leftover", "/var/lib/etcd", "warning")]
+
+
+def test_etcd_s_data_goes_where_the_settings_say() -> None:
+    entry = host(leftovers=["/data/etcd", "/var/lib/etcd"])
+    elsewhere = Rules.parse({**VALUES, "etcd_data_directory": "/data/etcd/"})
+    found = [(finding.id, finding.subject, finding.severity) for finding in check_host(entry, elsewhere)]
+    assert found == [("foreign-data", "/data/etcd", "error"), ("leftover", "/var/lib/etcd", "warning")]
 
 
 def test_the_address_must_be_on_an_interface() -> None:

@@ -100,6 +100,14 @@ def test_data_goes_and_its_directory_only_if_we_made_it(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.rglob("*")] == ["theirs"]
 
 
+def test_what_a_file_system_has_by_itself_stays(tmp_path: Path) -> None:
+    made(tmp_path / "disk/file")
+    (tmp_path / "disk/lost+found").mkdir()
+    undo(entry("data", tmp_path / "disk"))
+    assert [path.name for path in (tmp_path / "disk").iterdir()] == ["lost+found"]
+    assert undo(entry("data", tmp_path / "disk")).changes == []
+
+
 def test_data_in_which_something_is_mounted_is_not_touched(tmp_path: Path) -> None:
     made(tmp_path / "data/users-disk/file")
     account = undo(entry("data", tmp_path / "data"), entry("directory", tmp_path / "data"), busy=True)
