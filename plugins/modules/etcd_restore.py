@@ -20,7 +20,7 @@ import tempfile
 import time
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
-from ansible.module_utils import running
+from ansible.module_utils import etcd_member, running
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.static_pod import PodError, static_pods
 
@@ -63,7 +63,7 @@ options:
 author: [The kubeproof authors]
 """
 
-MARK = "kubeproof-restore"
+MARK = etcd_member.RESTORED
 STAGING = "restoring-"
 PROGRAM = "kubeproof-backup"
 USER = "etcd"
@@ -419,10 +419,12 @@ def place(host: Host) -> Answer:
 
 
 def aside(host: Host) -> Answer:
-    """Only move the data away."""
+    """Only move the data away. The host knows of no member any more: the next one begins from nothing."""
     host.require_stopped()
     there = os.path.isdir(host.member)
     set_aside(host)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(etcd_member.LIVED)
     return {"changed": there, "kept": kept(host)}
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils import etcd_member
 
 import etcd_restore
 from etcd_restore import Failed, Host
@@ -46,6 +47,17 @@ def test_old_data_is_moved_and_never_over_what_is_there(host: Host, tmp_path: Pa
     assert data(host) == ["kept-20261121T200000Z", "kept-20261121T200000Z.2"]
     assert (tmp_path / "data" / "kept-20261121T200000Z" / "member" / "snap" / "db").read_bytes() == b"old"
     assert etcd_restore.kept(host) == [str(tmp_path / "data" / name) for name in data(host)]
+
+
+def test_a_host_whose_data_is_moved_away_knows_of_no_member(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(etcd_restore.Systemd, "state", staticmethod(lambda _unit: "inactive"))
+    monkeypatch.setattr(etcd_member, "LIVED", str(tmp_path / "lived"))
+    (tmp_path / "lived").write_text("/var/lib/etcd\n")
+    assert etcd_restore.aside(host)["changed"]
+    assert not (tmp_path / "lived").exists()
+    assert not etcd_restore.aside(host)["changed"]
 
 
 def test_data_of_this_restore_is_not_replaced(host: Host, tmp_path: Path) -> None:
