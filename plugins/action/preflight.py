@@ -4,7 +4,8 @@
 inventories, so that names of hosts are keys. Nothing may have printed or looked up these names before.
 
 ``settings`` touches no host. ``hosts`` needs ``host_report`` to have run on all hosts of the play, those that cannot be
-reached included. Both run on the controller alone, once for all hosts: ``run_once: true``.
+reached included. ``purpose`` (``converge``, the default; ``restore``, ``replace-member``) says what the run is about to
+do. Both run on the controller alone, once for all hosts: ``run_once: true``.
 
 The list goes to the terminal, and as JSON to ``reports/preflight-STAGE.json`` in ``cluster_state_directory``, where
 ``findings`` have ``id``, ``subject``, ``host``, ``wrong``, ``mend`` and ``severity``, and ``adaptations`` are reasons
@@ -52,7 +53,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     _requires_connection = False
     _supports_check_mode = True
     _supports_async = False
-    _VALID_ARGS = frozenset(("stage",))
+    _VALID_ARGS = frozenset(("stage", "purpose"))
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Raises AnsibleActionFail if ``stage`` is none, or before ``host_report`` has run."""
@@ -106,7 +107,16 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         asked = set(task_vars["ansible_play_hosts_all"])
         hosts = [self._variables(name, facts=True) for name in _members(task_vars) if name in asked]
         reported = [replace(entry, host=_reported(entry.host, task_vars)) for entry in hosts]
-        return reported, preflight.check_hosts(reported, _wanted(reported))
+        return reported, preflight.check_hosts(
+            reported, _wanted(reported), _plain(task_vars["groups"]), self._purpose()
+        )
+
+    def _purpose(self) -> preflight.Purpose:
+        given = self._task.args.get("purpose", "converge")
+        for purpose in preflight.PURPOSES:
+            if given == purpose:
+                return purpose
+        raise AnsibleActionFail(f"preflight: purpose is {given!r}; it must be one of {', '.join(preflight.PURPOSES)}")
 
     def _outcome(self, findings: Sequence[preflight.Finding]) -> dict[str, Any]:
         failed = bool(preflight.errors(findings))

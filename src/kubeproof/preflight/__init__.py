@@ -7,17 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from kubeproof.preflight import fleet, networks, versions
+from kubeproof.preflight import fleet, members, networks, versions
 from kubeproof.preflight.findings import Finding, as_data, count, errors, relevant, render
 from kubeproof.preflight.hosts import check_host
-from kubeproof.preflight.model import GROUPS, Host, Rules
+from kubeproof.preflight.model import ETCD, GROUPS, PURPOSES, Host, Purpose, Rules
 from kubeproof.preflight.packages import check_packages
 from kubeproof.preflight.settings import Variables, check_settings, check_templates
 
 __all__ = [
     "GROUPS",
+    "PURPOSES",
     "Finding",
     "Host",
+    "Purpose",
     "Rules",
     "Variables",
     "as_data",
@@ -30,9 +32,15 @@ __all__ = [
 ]
 
 
-def check_hosts(hosts: Sequence[Variables], wanted: Mapping[str, str]) -> Iterator[Finding]:
+def check_hosts(
+    hosts: Sequence[Variables],
+    wanted: Mapping[str, str],
+    groups: Mapping[str, Sequence[str]],
+    purpose: Purpose = "converge",
+) -> Iterator[Finding]:
     """All that reports tell, once settings are right. ``wanted``: versions by program, as pinned.
 
+    ``groups``: the inventory's by name, each with all its hosts. ``purpose``: what the run is about to do.
     Each host is judged by the settings that hold for it, and hosts are compared by the first one's.
     """
     broken = list(check_templates(hosts))
@@ -49,3 +57,6 @@ def check_hosts(hosts: Sequence[Variables], wanted: Mapping[str, str]) -> Iterat
     yield from networks.check_addresses(everyone, cluster)
     yield from networks.check_interfaces(everyone, cluster)
     yield from versions.check_versions(everyone, wanted)
+    # A restore and a replacement are what mends these, and judge by themselves what they may do.
+    if purpose == "converge":
+        yield from members.check_members(hosts, groups.get(ETCD, ()))

@@ -14,6 +14,10 @@ ETCD, CONTROL_PLANE, WORKERS = GROUPS = ("etcd", "control_plane", "workers")
 # Hosts in these run runtime, kubelet, kube-proxy and balancer.
 NODES = (CONTROL_PLANE, WORKERS)
 
+# What a run is about to do to the cluster: what must not happen in one is what another is for.
+Purpose = Literal["converge", "restore", "replace-member"]
+PURPOSES: tuple[Purpose, ...] = ("converge", "restore", "replace-member")
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 MEBIBYTE = 1024 * 1024
 

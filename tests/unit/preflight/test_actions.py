@@ -110,10 +110,13 @@ def test_a_finding_can_be_ignored(play: Play) -> None:
 def test_misuse_is_explained(play: Play) -> None:
     wrong = {"name": "Wrong", "preflight": {"stage": "all"}}
     derive = {"name": "Derive", "ansible.builtin.debug": {"msg": "{{ {} | host_settings }}"}}
-    done = play.run(*(task | {"run_once": True, "ignore_errors": True} for task in (wrong, HOSTS, derive)))
+    aimless = {"name": "Aimless", "preflight": {"stage": "hosts", "purpose": "fun"}}
+    tasks = (wrong, HOSTS, derive, ASK, aimless)
+    done = play.run(*(task | {"run_once": True, "ignore_errors": True} for task in tasks), options=("--limit", "h1"))
     shown = done.stdout + done.stderr
     assert "stage is 'all'; it must be one of inventory, settings, hosts" in shown
     assert "there is no report of h1; run host_report on all hosts first" in shown
+    assert "purpose is 'fun'; it must be one of converge, restore, replace-member" in shown
     assert "this is no report of a host that could be examined; run host_report first" in shown
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from kubeproof import preflight
 from kubeproof.preflight import Host, Variables
 
@@ -18,8 +20,9 @@ def entry(found: Host, broken: dict[str, str] | None = None, **values: Any) -> V
     return Variables(found, {}, {**VALUES, **CLUSTER, **values}, broken or {})
 
 
-def ids(*hosts: Variables) -> list[tuple[str, str]]:
-    return [(finding.id, finding.host) for finding in preflight.check_hosts(hosts, WANTED)]
+def ids(*hosts: Variables, purpose: preflight.Purpose = "converge") -> list[tuple[str, str]]:
+    groups = {"etcd": [entry.host.name for entry in hosts if "etcd" in entry.host.groups]}
+    return [(finding.id, finding.host) for finding in preflight.check_hosts(hosts, WANTED, groups, purpose)]
 
 
 def test_good_hosts() -> None:
@@ -37,6 +40,7 @@ def test_every_kind_of_check_takes_part() -> None:
         selinux="enforcing",
         interfaces={"tun0": interface("10.96.0.1/24")},
         installed={"versions": {"kube-apiserver": "1.34.0"}},
+        etcd={"lived": "/var/lib/etcd"},
     )
     assert ids(entry(host(1)), entry(replace(spoilt, address="10.0.0.1"))) == [
         ("address", "host2"),
@@ -45,7 +49,15 @@ def test_every_kind_of_check_takes_part() -> None:
         ("duplicate-address", "host2"),
         ("network-overlap", "host2"),
         ("version-step", "host2"),
+        ("etcd-data-lost", "host2"),
     ]
+
+
+@pytest.mark.parametrize("purpose", ["restore", "replace-member"])
+def test_what_mends_a_lost_member_is_not_refused_for_it(purpose: preflight.Purpose) -> None:
+    lost = entry(host(2, etcd={"lived": "/var/lib/etcd"}))
+    assert ids(entry(host(1)), lost) == [("etcd-data-lost", "host2")]
+    assert ids(entry(host(1)), lost, purpose=purpose) == []
 
 
 def test_each_host_is_judged_by_its_own_settings() -> None:
