@@ -59,13 +59,12 @@ VIRTUAL_MACHINES = (
 # The seed for an image's own cloud-init is a CD.
 CLOUD_IMAGES = (Requirement("genisoimage", "genisoimage"),)
 # runc is the one component with C code; libseccomp is found through pkg-config.
-BUILDS = (
-    Requirement("go", "golang-go"),
-    Requirement("gcc", "gcc"),
+C_LIBRARIES = (
     Requirement("/usr/include/errno.h", "libc6-dev"),
     Requirement("pkg-config", "pkg-config"),
     Requirement("/usr/include/seccomp.h", "libseccomp-dev"),
 )
+BUILDS = (Requirement("go", "golang-go"), Requirement("gcc", "gcc"), *C_LIBRARIES)
 
 
 def complete_path() -> None:
@@ -74,20 +73,31 @@ def complete_path() -> None:
     os.environ["PATH"] = os.pathsep.join([*present, *(path for path in _ADMIN_PATH if path not in present)])
 
 
+def demand(needed: Iterable[Requirement]) -> None:
+    """Raise an error that names all that is missing at once, if anything is."""
+    missing = [each for each in needed if not each.met]
+    if missing:
+        names = ", ".join(each.what for each in missing)
+        raise KubeproofError(f"this machine lacks {names}", hint=_how_to_install(_packages(missing)))
+
+
 def ensure(needed: Iterable[Requirement], report: Callable[[str], None]) -> None:
     """Install what is missing if that is ours to do, else raise an error that names all of it at once."""
     missing = [each for each in needed if not each.met]
     if not missing:
         return
-    packages = sorted({each.package for each in missing})
+    packages = _packages(missing)
     if not (os.geteuid() == 0 and _is_debian()):
-        names = ", ".join(each.what for each in missing)
-        raise KubeproofError(f"this machine lacks {names}", hint=_how_to_install(packages))
+        demand(missing)
     report(f"installing {', '.join(packages)} with apt-get")
     _install(packages)
     still = [each.what for each in missing if not each.met]
     if still:
         raise KubeproofError(f"{', '.join(still)} did not come with the packages {', '.join(packages)}")
+
+
+def _packages(missing: Iterable[Requirement]) -> list[str]:
+    return sorted({each.package for each in missing})
 
 
 def _install(packages: list[str], *, options: Sequence[str] = ()) -> None:

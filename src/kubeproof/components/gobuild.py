@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kubeproof import requirements
 from kubeproof.components import cache as caching
 from kubeproof.components.pins import MACHINES, Component, Pins
 from kubeproof.components.progress import Event, Phase, Progress
@@ -71,12 +72,13 @@ def check(pins: Pins, component: Component, arch: str, tools: Toolchain) -> None
         )
     if component.go.cgo:
         compiler(arch)
+        requirements.demand(requirements.C_LIBRARIES)
 
 
 def compiler(arch: str) -> str:
     """The C compiler for ``arch``: this machine's own, or a cross compiler. Raises KubeproofError if there is none."""
     if arch == MACHINES.get(platform.machine()):
-        name, package = os.environ.get("CC", "cc"), "gcc libc6-dev libseccomp-dev"
+        name, package = os.environ.get("CC", "cc"), "gcc libc6-dev libseccomp-dev pkg-config"
     else:
         triple = {"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}[arch]
         name, package = f"{triple}-gcc", f"gcc-{triple.replace('_', '-')} libc6-dev-{arch}-cross"

@@ -191,6 +191,17 @@ def test_no_compiler_is_said_with_its_package(monkeypatch: pytest.MonkeyPatch, t
         gobuild.compiler("arm64")
 
 
+def test_what_c_code_takes_is_said_before_anything_is_built(
+    pins: Pins, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "cc").symlink_to("/bin/true")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    hello = changed(pins, cgo=True).components["hello"]
+    with pytest.raises(KubeproofError, match=r"lacks .*pkg-config.*\n.* pkg-config"):
+        gobuild.check(pins, hello, "amd64", Toolchain("1.26.8", "amd64"))
+
+
 @pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler here")
 def test_a_c_program(cache: Cache, tools: Toolchain, tmp_path: Path) -> None:
     program = tmp_path / "program.c"
