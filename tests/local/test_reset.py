@@ -15,7 +15,7 @@ from tests.local.snapshots import Snapshot
 
 from kubeproof import inventory, paths, playbook, process, state
 from kubeproof.commands.common import ssh_command
-from kubeproof.hosts import debian, image, lifecycle
+from kubeproof.hosts import debian, lifecycle
 from kubeproof.hosts.plan import plan
 
 pytestmark = [pytest.mark.local, pytest.mark.cluster]
@@ -157,7 +157,9 @@ class Cluster:
         """Have packages missing on w1, and a repository that has them, without a server."""
         layout = "${Package}_${Version}_${Architecture}.deb\n"
         names = self.on("w1", f"dpkg-query --show --showformat '{layout}' {' '.join(MISSING)}").split()
-        debs_directory = debian.packages_directory(paths.cache_directory(), image.RECIPE.suite)
+        debs_directory = debian.packages_directory(
+            paths.cache_directory(), plan(inventory.load(self.path)).hosts[0].system.suite
+        )
         debs = [debs_directory / name.replace(":", "%3a") for name in names]
         self.on("w1", "mkdir -p /srv/repository")
         for deb in debs:

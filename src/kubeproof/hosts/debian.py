@@ -243,10 +243,15 @@ def _last_words(root: Path, result: Result) -> str:
 
 
 def mirror() -> str:
-    """The Debian mirror that this machine itself uses, if it is a Debian and uses one; otherwise empty."""
+    """The Debian mirror that this machine itself uses, if it is a Debian and uses one; otherwise empty.
+
+    That of the main archive, which has all releases: the one of security updates has nothing else.
+    """
     if shutil.which("apt-get") is None:
         return ""
-    sites = attempt(["apt-get", "indextargets", "--format", "$(SITE)", "Created-By: Packages", "Origin: Debian"])
+    sites = attempt(
+        ["apt-get", "indextargets", "--format", "$(SITE)", "Created-By: Packages", "Origin: Debian", "Label: Debian"]
+    )
     return next(iter(sites.stdout.split()), "")
 
 

@@ -94,8 +94,6 @@ _LINKS = {
     )
 }  # fmt: skip
 
-_SUITES = {System.DEBIAN_12: "bookworm", System.DEBIAN_13: "trixie"}
-
 # Debian 13 resolves names by systemd-resolved, whose stub on loopback is of no use to pods; Debian 12 by a plain file.
 _RESOLVED = {System.DEBIAN_13}
 
@@ -113,7 +111,7 @@ def recipe(system: System, *, preinstalled: bool) -> debian.Recipe:
     """What the disk of a system is made of. Unless ``preinstalled`` it lacks what components call."""
     resolved = system in _RESOLVED
     return debian.Recipe(
-        suite=_SUITES[system],
+        suite=system.suite,
         packages=(
             debian.SERVER
             + _MACHINE
@@ -143,7 +141,7 @@ def ensure(system: System, cache: Path, *, preinstalled: bool) -> Base:
             _build(recipe(system, preinstalled=preinstalled), directory, cache)
         if not preinstalled:
             # What the installation will ask the package manager for: on an isolated segment it comes from the cache.
-            debian.download(_SUITES[system], debian.SERVER + debian.CALLED, cache)
+            debian.download(system.suite, debian.SERVER + debian.CALLED, cache)
     return wanted
 
 
@@ -158,7 +156,7 @@ def remove_unused(cache: Path, used: Collection[str]) -> None:
 
 def packages(system: System, cache: Path) -> Path:
     """Where the packages that a bare host may want are."""
-    return debian.packages_directory(cache, _SUITES[system])
+    return debian.packages_directory(cache, system.suite)
 
 
 def _build(wanted: debian.Recipe, directory: Path, cache: Path) -> None:

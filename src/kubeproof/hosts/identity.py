@@ -46,7 +46,7 @@ def machine_files(plan: Plan, host: LocalHost, *, mac: str, repository: str) -> 
     ``repository`` is the line of the package manager's sources, empty without one.
     """
     found = files(plan, host)
-    if host.vm is not None and host.vm.system is System.DEBIAN_13:
+    if host.system is System.DEBIAN_13:
         # There it is a link to what systemd-resolved writes.
         del found["etc/resolv.conf"]
     servers = "".join(f"DNS={address}\n" for address in resolvers(plan, host))

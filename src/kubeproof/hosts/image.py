@@ -7,50 +7,59 @@ from pathlib import Path
 
 from kubeproof.errors import KubeproofError
 from kubeproof.hosts import debian
+from kubeproof.hosts.plan import System
 from kubeproof.process import attempt, run
 
 REPOSITORY = "localhost/kubeproof-host"
 
-# Debian 12: the systemd of later releases refuses to start on cgroup v1. There is no udev: a container has no hardware,
-# and udev would give every host's network interface the same MAC address.
-RECIPE = debian.Recipe(
-    suite="bookworm",
-    packages=debian.SERVER + debian.CALLED,
-    off=debian.OFF + debian.CALLED_OFF,
-    links={
-        # Were udev installed later, this keeps it from deriving MAC addresses.
-        "etc/systemd/network/99-default.link": "/dev/null",
-        # A container has no terminal: a getty would fail, and the host would count as degraded.
-        "etc/systemd/system/getty.target": "/dev/null",
-        "etc/systemd/system/console-getty.service": "/dev/null",
-    },
-)
+_LINKS = {
+    # Were udev installed later, this keeps it from deriving MAC addresses.
+    "etc/systemd/network/99-default.link": "/dev/null",
+    # A container has no terminal: a getty would fail, and the host would count as degraded.
+    "etc/systemd/system/getty.target": "/dev/null",
+    "etc/systemd/system/console-getty.service": "/dev/null",
+}
 
 
-def reference() -> str:
+def recipe(system: System) -> debian.Recipe:
+    """What the image of a system is made of.
+
+    All of them start on cgroup version 1 too: systemd 257, of Debian 13, insists on version 2 on a machine, and takes
+    what there is in a container. There is no udev: a container has no hardware, and udev would give all hosts' network
+    interfaces the same MAC address.
+    """
+    return debian.Recipe(
+        suite=system.suite,
+        packages=debian.SERVER + debian.CALLED,
+        off=debian.OFF + debian.CALLED_OFF,
+        links=_LINKS,
+    )
+
+
+def reference(system: System) -> str:
     """The image's name in podman's storage."""
-    return f"{REPOSITORY}:{RECIPE.digest}"
+    return f"{REPOSITORY}:{recipe(system).digest}"
 
 
-def present() -> bool:
+def present(system: System) -> bool:
     """Whether podman has the image."""
-    return attempt(["podman", "image", "exists", reference()]).ok
+    return attempt(["podman", "image", "exists", reference(system)]).ok
 
 
-def build(cache: Path) -> None:
+def build(system: System, cache: Path) -> None:
     """Make the image and give it to podman."""
-    with debian.tree(RECIPE, cache) as root:
-        _import(root)
+    with debian.tree(recipe(system), cache) as root:
+        _import(root, reference(system))
 
 
-def _import(root: Path) -> None:
+def _import(root: Path, name: str) -> None:
     """Give a directory to podman as an image."""
     tar = subprocess.Popen(
         ["tar", "--create", "--numeric-owner", "--directory", str(root), "."], stdout=subprocess.PIPE
     )
     with tar:
         imported = subprocess.run(
-            ["podman", "import", "--quiet", "-", reference()],
+            ["podman", "import", "--quiet", "-", name],
             stdin=tar.stdout, capture_output=True, text=True, check=False,
         )  # fmt: skip
     if tar.returncode != 0 or imported.returncode != 0:
@@ -60,7 +69,8 @@ def _import(root: Path) -> None:
 def remove_old() -> None:
     """Remove images of earlier recipes that no host uses any more."""
     names = run(["podman", "images", "--format", "{{.Repository}}:{{.Tag}}", REPOSITORY]).split()
+    current = {reference(system) for system in System}
     for name in names:
-        if name != reference():
+        if name not in current:
             # Refused while a host still uses it: then it goes at a later time.
             attempt(["podman", "rmi", name])

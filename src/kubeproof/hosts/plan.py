@@ -25,8 +25,8 @@ _FORMER_PREFIX = "container_host_"
 _NETWORK_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 _SIZE = re.compile(r"[1-9][0-9]*[kmg]?")
 _NETWORK_SETTINGS = {"name", "subnet", "isolated"}
-_HOST_SETTINGS = {f"{_PREFIX}{name}" for name in ("network", "ports", "memory", "kind")}
-_VM_SETTINGS = {f"{_PREFIX}{name}" for name in ("cpus", "disk", "system", "preinstalled", "image")}
+_HOST_SETTINGS = {f"{_PREFIX}{name}" for name in ("network", "ports", "memory", "kind", "system")}
+_VM_SETTINGS = {f"{_PREFIX}{name}" for name in ("cpus", "disk", "preinstalled", "image")}
 _KEY_SETTING = "ansible_ssh_private_key_file"
 _PORT_SETTINGS = {"port", "published", "address", "protocol"}
 
@@ -78,10 +78,15 @@ class HostKind(StrEnum):
 
 
 class System(StrEnum):
-    """Systems that virtual machines can be made with, by Debian's release."""
+    """Systems that local hosts can be made with."""
 
     DEBIAN_12 = "debian-12"
     DEBIAN_13 = "debian-13"
+
+    @property
+    def suite(self) -> str:
+        """The release's name in Debian's archive."""
+        return {System.DEBIAN_12: "bookworm", System.DEBIAN_13: "trixie"}[self]
 
 
 @dataclass(frozen=True)
@@ -90,12 +95,11 @@ class VmSettings:
 
     ``preinstalled``: whether the programs that components call (haproxy, nftables, …) are in its image; otherwise it
     is a bare Debian, to which the installation brings them from a repository on the segment. ``image``: a disk image of
-    the user's own, which has cloud-init and boots by itself; it takes the place of ``system`` and ``preinstalled``.
+    the user's own, which has cloud-init and boots by itself; it takes the place of the host's system.
     """
 
     cpus: int = 2
     disk: str = "10g"
-    system: System = System.DEBIAN_12
     preinstalled: bool = True
     image: Path | None = None
 
@@ -113,6 +117,7 @@ class LocalHost:
     address: ipaddress.IPv4Address
     ports: tuple[PublishedPort, ...] = ()
     memory: str = ""
+    system: System = System.DEBIAN_12
     vm: VmSettings | None = None
     user: str = "root"
     sudo_password: str = field(default="", repr=False)
@@ -251,6 +256,7 @@ def _host(host: Host, network: Network) -> LocalHost:
         address=_address(host, network),
         ports=tuple(_port(host.name, each) for each in settings.get("local_host_ports", [])),
         memory=_size(host, settings, "local_host_memory", "" if kind is HostKind.CONTAINER else "2g"),
+        system=_choice(host, settings, "local_host_system", System, System.DEBIAN_12),
         vm=_vm(host, settings) if kind is HostKind.VM else None,
         user=user,
         sudo_password=sudo_password,
@@ -268,7 +274,6 @@ def _vm(host: Host, settings: Mapping[str, Any]) -> VmSettings:
     return VmSettings(
         cpus=cpus,
         disk=_size(host, settings, "local_host_disk", usual.disk),
-        system=_choice(host, settings, "local_host_system", System, usual.system),
         preinstalled=preinstalled,
         image=_image(host, settings.get("local_host_image")),
     )

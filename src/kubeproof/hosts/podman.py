@@ -44,17 +44,18 @@ def _instance(shown: Mapping[str, Any]) -> Instance:
     )
 
 
-def ensure_images(_plan: Plan, report: Callable[[str], None]) -> None:
-    """Have the image that containers start from."""
-    if image.present():
-        return
+def ensure_images(plan: Plan, report: Callable[[str], None]) -> None:
+    """Have the images that the plan's containers start from."""
     cache = paths.cache_directory()
-    with locked(cache / "host-image.lock"):
-        if image.present():
-            return
-        report("making the hosts' image from Debian packages, once; this takes a minute or two")
-        image.remove_old()
-        image.build(cache)
+    for system in sorted({host.system for host in plan.hosts if host.kind is HostKind.CONTAINER}):
+        if image.present(system):
+            continue
+        with locked(cache / "host-image.lock"):
+            if image.present(system):
+                continue
+            report(f"making the image of {system} hosts from Debian packages, once; this takes a minute or two")
+            image.remove_old()
+            image.build(system, cache)
 
 
 def create(plan: Plan, host: LocalHost, key: str) -> None:
@@ -102,7 +103,7 @@ def _arguments(plan: Plan, host: LocalHost) -> list[str]:
         # Where there are modules to load, hosts find them as the machine does.
         *(["--volume=/lib/modules:/lib/modules:ro"] if Path("/lib/modules").is_dir() else []),
         *([f"--memory={host.memory}"] if host.memory else []),
-        image.reference(),
+        image.reference(host.system),
         "/sbin/init",
     ]
 

@@ -67,7 +67,7 @@ def ensure_images(plan: Plan, report: Callable[[str], None]) -> None:
     if any(host.vm and host.vm.image for host in plan.hosts):
         requirements.ensure(requirements.CLOUD_IMAGES, report)
     cache = paths.cache_directory()
-    wanted = {(host.vm.system, host.vm.preinstalled) for host in plan.hosts if host.vm and not host.vm.image}
+    wanted = {(host.system, host.vm.preinstalled) for host in plan.hosts if host.vm and not host.vm.image}
     for system, preinstalled in sorted(wanted):
         if not disk.base(system, cache, preinstalled=preinstalled).disk.exists():
             report(f"making the disk of {system} hosts from Debian packages, once; this takes two or three minutes")
@@ -79,7 +79,7 @@ def recipe(plan: Plan, host: LocalHost) -> str:
     """What a virtual machine is made from; one with another recipe is not what the inventory asks for."""
     files = sorted(identity.machine_files(plan, host, mac=_mac(host), repository=_repository(plan, host)).items())
     base = _vm(host).image or _base(host).disk.parent.name
-    parts = (files, str(base), _vm(host), host.memory, _hardware(plan, host))
+    parts = (files, str(base), host.system, _vm(host), host.memory, _hardware(plan, host))
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
 
 
@@ -285,13 +285,13 @@ def _vm(host: LocalHost) -> VmSettings:
 
 def _base(host: LocalHost) -> disk.Base:
     settings = _vm(host)
-    return disk.base(settings.system, paths.cache_directory(), preinstalled=settings.preinstalled)
+    return disk.base(host.system, paths.cache_directory(), preinstalled=settings.preinstalled)
 
 
 def _repository(plan: Plan, host: LocalHost) -> str:
     """The package manager's source: a bare host has one on the segment, others need none."""
     settings = _vm(host)
-    return repository.source(plan.network, settings.system) if not (settings.preinstalled or settings.image) else ""
+    return repository.source(plan.network, host.system) if not (settings.preinstalled or settings.image) else ""
 
 
 def _mac(host: LocalHost) -> str:

@@ -28,7 +28,7 @@ def source(network: Network, system: System) -> str:
 
 def ensure(plan: Plan) -> None:
     """Serve the packages that the plan's bare hosts may want, if it has any."""
-    bare = {host.vm.system for host in plan.hosts if host.vm and not host.vm.preinstalled and not host.vm.image}
+    bare = {host.system for host in plan.hosts if host.vm and not host.vm.preinstalled and not host.vm.image}
     if not bare:
         stop(plan.network)
         return

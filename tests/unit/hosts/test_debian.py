@@ -10,6 +10,9 @@ import pytest
 
 from kubeproof.hosts import debian as recipes
 from kubeproof.hosts import image
+from kubeproof.hosts.plan import System
+
+RECIPE = image.recipe(System.DEBIAN_12)
 
 
 @pytest.fixture
@@ -27,7 +30,7 @@ def debian(tmp_path: Path) -> Path:
 
 
 def test_hosts_do_not_share_an_identity(debian: Path) -> None:
-    image.RECIPE.finish(debian)
+    RECIPE.finish(debian)
     assert (debian / "etc/machine-id").read_text() == ""
     assert (debian / "etc/hostname").read_text() == ""
     assert not os.path.lexists(debian / "var/lib/dbus/machine-id")
@@ -40,14 +43,14 @@ def test_what_packages_switch_on_is_off(debian: Path) -> None:
     wants.mkdir()
     for unit in ("haproxy.service", "ssh.service"):
         (wants / unit).symlink_to(f"/only/in/the/image/{unit}")
-    image.RECIPE.finish(debian)
+    RECIPE.finish(debian)
     assert [path.name for path in wants.iterdir()] == ["ssh.service"]
     assert "disable haproxy.service\n" in (debian / "etc/systemd/system-preset/10-kubeproof.preset").read_text()
 
 
 def test_finishing_twice_is_finishing_once(debian: Path) -> None:
-    image.RECIPE.finish(debian)
-    image.RECIPE.finish(debian)
+    RECIPE.finish(debian)
+    RECIPE.finish(debian)
     assert (debian / "etc/systemd/system/getty.target").readlink() == Path("/dev/null")
 
 
@@ -55,7 +58,7 @@ def test_a_link_does_not_lead_out_of_the_tree(debian: Path, tmp_path: Path) -> N
     outside = tmp_path / "outside"
     outside.write_text("kept")
     (debian / "etc/resolv.conf").symlink_to(outside)
-    image.RECIPE.finish(debian)
+    RECIPE.finish(debian)
     assert outside.read_text() == "kept"
     assert (debian / "etc/resolv.conf").read_text() == ""
 
@@ -68,11 +71,11 @@ def test_programs_are_executable(debian: Path) -> None:
 
 
 def test_another_recipe_is_another_image() -> None:
-    with_nano = dataclasses.replace(image.RECIPE, packages=(*image.RECIPE.packages, "nano"))
-    assert with_nano.digest != image.RECIPE.digest
+    with_nano = dataclasses.replace(RECIPE, packages=(*RECIPE.packages, "nano"))
+    assert with_nano.digest != RECIPE.digest
 
 
 def test_the_order_of_packages_is_no_other_recipe() -> None:
-    turned = dataclasses.replace(image.RECIPE, packages=image.RECIPE.packages[::-1])
-    assert turned.digest == image.RECIPE.digest
+    turned = dataclasses.replace(RECIPE, packages=RECIPE.packages[::-1])
+    assert turned.digest == RECIPE.digest
     assert len(turned.digest) == 12

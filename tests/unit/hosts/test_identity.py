@@ -27,7 +27,7 @@ def test_an_isolated_host_resolves_by_itself_so_that_names_fail_at_once() -> Non
 
 
 def test_debian_13_has_its_servers_from_resolved() -> None:
-    made = files(machine(VmSettings(system=System.DEBIAN_13)))
+    made = files(machine(system=System.DEBIAN_13))
     assert "etc/resolv.conf" not in made
     assert "DNS=10.213.99.11\n" in made["etc/systemd/network/10-segment.network"].content
 

@@ -99,7 +99,7 @@ def test_another_setting_is_another_machine() -> None:
         dataclasses.replace(first, memory="1g"),
         dataclasses.replace(first, user="operator"),
         dataclasses.replace(first, vm=VmSettings(cpus=1)),
-        dataclasses.replace(first, vm=VmSettings(system=System.DEBIAN_13)),
+        dataclasses.replace(first, system=System.DEBIAN_13),
         dataclasses.replace(first, vm=VmSettings(preinstalled=False)),
         dataclasses.replace(first, vm=VmSettings(disk="20g")),
     ]
@@ -144,6 +144,6 @@ def test_disks_that_a_machine_builds_on_stay(places: Path) -> None:
 
 
 def test_only_bare_machines_have_the_repository_on_the_segment() -> None:
-    bare = machine(VmSettings(preinstalled=False, system=System.DEBIAN_13))
+    bare = machine(VmSettings(preinstalled=False), system=System.DEBIAN_13)
     assert qemu._repository(planned(bare), bare) == f"deb [trusted=yes] http://10.213.99.1:{repository.PORT}/trixie ./"
     assert qemu._repository(planned(machine()), machine()) == ""
