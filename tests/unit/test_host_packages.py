@@ -41,10 +41,10 @@ def test_families(system: tuple[str, ...], name: str) -> None:
 
 def test_each_host_is_given_what_it_calls() -> None:
     debian, redhat = report("debian"), report("rocky", "rhel", "centos", "fedora")
-    node = ["conntrack", "haproxy", "iptables", "nftables", "openssl"]
+    node = ["conntrack", "haproxy", "iptables", "netbase", "nftables", "openssl"]
     assert sorted(missing(PACKAGES, debian, ["workers"], {}).values()) == node
     assert sorted(missing(PACKAGES, redhat, ["workers"], {}).values()) == [
-        "conntrack-tools", "haproxy", "iptables-nft", "nftables", "openssl"
+        "conntrack-tools", "haproxy", "iptables-nft", "nftables", "openssl", "setup"
     ]  # fmt: skip
     assert missing(PACKAGES, debian, ["etcd"], {}) == {"openssl": "openssl"}
     assert missing(PACKAGES, report("debian", present=("openssl",)), ["etcd"], {}) == {}
@@ -60,7 +60,7 @@ def test_what_only_some_settings_take() -> None:
 
 
 def test_a_family_without_a_name_is_refused() -> None:
-    with pytest.raises(KubeproofError, match=r"no package of `arch` that brings the command conntrack"):
+    with pytest.raises(KubeproofError, match=r"no package of `arch` that brings /etc/protocols"):
         missing(PACKAGES, report("arch"), ["workers"], {})
 
 
@@ -69,7 +69,7 @@ def test_the_preflight_tells_before_anything_is_touched() -> None:
     other = host(os={"id": "arch", "like": []}, package_manager="pacman")
     (found,) = check_packages(other, DEFAULTS)
     assert (found.id, found.severity, found.host) == ("packages", "error", "host1")
-    assert "conntrack: {arch: PACKAGE}" in found.mend
+    assert "/etc/protocols: {arch: PACKAGE}" in found.mend
     suse = host(os={"id": "sles", "like": ["suse"]}, package_manager="zypper")
     (found,) = check_packages(suse, {"host_packages": {"haproxy": "haproxy", "nft": "nftables"}})
     assert found.wrong == "it lacks haproxy, nft, and kubeproof installs packages with apt-get or dnf only"
