@@ -28,4 +28,5 @@ def test_the_interface_that_has_an_address() -> None:
 def test_packages_are_missing_by_the_commands_and_files_that_they_bring() -> None:
     wanted = {"nft": "nftables", "/etc/protocols": "netbase", "ssh": "openssh-client"}
     found = {"nft": "/usr/sbin/nft", "/etc/protocols": None, "ssh": None}
-    assert packages.missing_packages(wanted, {"commands": found}, ["nft", "/etc/protocols"]) == ["netbase"]
+    report = {"commands": found, "os": {"id": "debian", "like": []}}
+    assert packages.missing_packages(wanted, report, ["workers"]) == ["netbase"]
