@@ -90,6 +90,8 @@ class Api:
         """Prepare a client; nothing is sent yet."""
         self.access = access
         self.stopwatch = stopwatch or Stopwatch()
+        # What time limits are multiplied by: hosts may be slow (patience.py).
+        self.patience = 1.0
         self._headers = {"Accept": "application/json"}
         if isinstance(access.credentials, Token):
             self._headers["Authorization"] = f"Bearer {access.credentials.value}"
@@ -120,7 +122,13 @@ class Api:
 
     def using(self, credentials: Credentials) -> Api:
         """The same API for another caller."""
-        return Api(dataclasses.replace(self.access, credentials=credentials), self.stopwatch)
+        other = Api(dataclasses.replace(self.access, credentials=credentials), self.stopwatch)
+        other.patience = self.patience
+        return other
+
+    def patient(self, seconds: float) -> float:
+        """A time limit as it is on these hosts."""
+        return seconds * self.patience
 
     def request(
         self,
@@ -196,7 +204,8 @@ class Api:
 
         ``params`` may select: ``fieldSelector``, ``labelSelector``.
         """
-        deadline = time.monotonic() + timeout
+        limit = self.patient(timeout)
+        deadline = time.monotonic() + limit
         seen: list[Object] = []
         refusal: ApiError | None = None
         while time.monotonic() < deadline:
@@ -215,7 +224,7 @@ class Api:
         if refusal:
             raise refusal
         last = "; ".join(describe(item) for item in seen) or "nothing"
-        raise NotObserved(f"{what}: not within {timeout:.0f} s; last seen: {last}")
+        raise NotObserved(f"{what}: not within {limit:.0f} s; last seen: {last}")
 
     def _states(self, path: str, deadline: float, params: Mapping[str, Any]) -> Generator[list[Object], None, None]:
         """A collection as it is, and after every change, as long as its watch lasts."""

@@ -21,6 +21,7 @@ from kubeproof.commands.common import AppendSource
 from kubeproof.errors import KubeproofError
 from kubeproof.inventory import Inventory
 from kubeproof.verify import backup_history, claims, cluster, kubeconfig, report, workspace
+from kubeproof.verify import patience as patiently
 from kubeproof.verify.api import Api, ApiError, NotObserved, connect
 from kubeproof.verify.claims import Claim, Level
 from kubeproof.verify.cluster import Cluster, NotObservable
@@ -60,6 +61,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--only", action="append", default=[], metavar="COMPONENT|CLAIM", help="only these; may be repeated"
     )
     group.addoption("--level", default=str(Level.STANDARD), help="quick, standard (default) or disruptive")
+    group.addoption(
+        "--patience", metavar="FACTOR", help="how many times longer than usual to wait (default: by how slow hosts are)"
+    )
     group.addoption("--test-image", help="the agnhost image for test pods (default: the one that was installed)")
     group.addoption(
         "--report", type=Path, help="where the JSON goes, page and JUnit XML beside it (default: reports/ in the state)"
@@ -282,6 +286,9 @@ def lab(described: Inventory, kubeconfig_path: Path, pytestconfig: pytest.Config
     try:
         with connect(kubeconfig.load(kubeconfig_path)) as api, Hosts(described, connection) as hosts:
             hosts.check()
+            asked = pytestconfig.getoption("patience")
+            patience = patiently.given(asked) if asked else patiently.measure(hosts.all)
+            api.patience = patience.factor
             found = Cluster(described, hosts, api)
             recorder = pytestconfig.stash[_RECORDER]
             recorder.cluster = _describe(found)
@@ -290,7 +297,7 @@ def lab(described: Inventory, kubeconfig_path: Path, pytestconfig: pytest.Config
             yield found
             certificates, warnings = expiry.told(datetime.datetime.now(datetime.UTC))
             history, more = backup_history.told(found)
-            recorder.results.sections |= {"certificates": certificates, "warnings": [*warnings, *more]}
+            recorder.results.sections |= {"certificates": certificates, "warnings": [*patience.told, *warnings, *more]}
             if history:
                 recorder.results.sections["backups"] = history
             recorder.latencies["api"] = api.stopwatch.told()

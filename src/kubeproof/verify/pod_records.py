@@ -71,8 +71,9 @@ class _Watch:
     def follow(self, since: str) -> list[Told]:
         """What it is told, with times, until the pod runs."""
         told: list[Told] = []
-        deadline = time.monotonic() + _RUNNING_SECONDS
-        with self._api.watching(self._path, since=since, timeout=_RUNNING_SECONDS, fieldSelector=self._all) as events:
+        limit = self._api.patient(_RUNNING_SECONDS)
+        deadline = time.monotonic() + limit
+        with self._api.watching(self._path, since=since, timeout=limit, fieldSelector=self._all) as events:
             self._open.set()
             for event in events:
                 if event.kind in {"ERROR", "DELETED"}:
@@ -96,7 +97,7 @@ class _Watch:
 
 def _read_until_complete(lab: Cluster, made: Recording, changes: Callable[[], list[Change]]) -> None:
     """Read the logs until they leave nothing to be asked for, for a while: a request is in them once it is answered."""
-    deadline = time.monotonic() + _WRITTEN_SECONDS
+    deadline = time.monotonic() + lab.api.patient(_WRITTEN_SECONDS)
     while True:
         made.changes = changes()
         made.audit = each(lab.control_plane, lambda host: _audited(host, made))

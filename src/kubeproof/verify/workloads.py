@@ -92,9 +92,9 @@ class Workloads:
         """Submitted pods, once they are as they should be."""
         submitted = self._submitted[fixture_name]
         # All were submitted together: what keeps one from starting is not waited for again with the next.
-        left = self._submitted_at + READY_SECONDS - time.monotonic()
+        passed = (time.monotonic() - self._submitted_at) / self.api.patience
         until = _PREPARATIONS[fixture_name].until
-        return self.await_all(submitted, until, max(left, _LEAST_SECONDS)) if submitted else []
+        return self.await_all(submitted, until, max(READY_SECONDS - passed, _LEAST_SECONDS)) if submitted else []
 
     def run(self, manifest: Object, until: Until = is_ready) -> Pod:
         """Create a pod, and wait until it is as it should be. Raises Blocked if it does not get there."""
