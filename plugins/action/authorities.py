@@ -1,12 +1,14 @@
 """Make the cluster's certificate authorities and the admin's kubeconfig in the state directory on the controller.
 
 Arguments: ``directory`` (the state directory), ``cluster`` (its name), ``days`` (the authorities' validity), ``server``
-(the URL for the kubeconfig). What is there and right stays as it is. Touches no host.
+(the URL for the kubeconfig). What is there and right stays as it is. Touches no host, and makes nothing if one of the
+cluster's was installed under other authorities or keys (``host_report`` has asked them), so that no last copy is lost.
 """
 
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,10 @@ from ansible.plugins.action import ActionBase
 
 from kubeproof import admin, pki
 from kubeproof import state as states
+from kubeproof.preflight import identity
+from kubeproof.preflight.findings import render
+from kubeproof.preflight.identity import Kept
+from kubeproof.preflight.model import CONTROL_PLANE, ETCD, GROUPS
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -29,6 +35,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         state = Path(str(arguments["directory"]))
         cluster, server = str(arguments["cluster"]), str(arguments["server"])
         lifetime = datetime.timedelta(days=int(arguments["days"]))
+        self._refuse_others(state, task_vars or {})
         if self._task.check_mode:
             made = [] if (state / "pki").is_dir() else ["authorities"]
             return {**result, "changed": bool(made), "made": made}
@@ -39,3 +46,16 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         except pki.PkiError as error:
             raise AnsibleActionFail(str(error)) from error
         return {**result, "changed": bool(made), "made": made}
+
+    def _refuse_others(self, state: Path, task_vars: Mapping[str, Any]) -> None:
+        """The preflight has said this already, unless what it judged has changed since: in a restore it has."""
+        groups, known = task_vars["groups"], task_vars["hostvars"]
+        hosts = {str(host): known[host] for group in GROUPS for host in groups.get(group, ())}
+        reports = {host: each.get("ansible_facts", {}).get("kubeproof_host", {}) for host, each in hosts.items()}
+        # A host that could not be examined has a report without.
+        carried = {host: report["identity"] for host, report in reports.items() if "identity" in report}
+        kept = Kept.of(state, " -i ".join(str(source) for source in task_vars["ansible_inventory_sources"]))
+        holders = [str(host) for group in (ETCD, CONTROL_PLANE) for host in groups.get(group, ())]
+        found = [*identity.check_identity(carried, kept), *identity.check_beginning(holders, list(carried), kept)]
+        if found:
+            raise AnsibleActionFail("No authorities were made, and no host was touched.\n" + render(found))

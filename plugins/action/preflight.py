@@ -107,9 +107,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         asked = set(task_vars["ansible_play_hosts_all"])
         hosts = [self._variables(name, facts=True) for name in _members(task_vars) if name in asked]
         reported = [replace(entry, host=_reported(entry.host, task_vars)) for entry in hosts]
-        return reported, preflight.check_hosts(
-            reported, _wanted(reported), _plain(task_vars["groups"]), self._purpose()
-        )
+        run = preflight.Run(_plain(task_vars["groups"]), self._purpose(), _kept(reported, task_vars))
+        return reported, preflight.check_hosts(reported, _wanted(reported), run)
 
     def _purpose(self) -> preflight.Purpose:
         given = self._task.args.get("purpose", "converge")
@@ -177,6 +176,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 def _members(task_vars: Mapping[str, Any]) -> list[str]:
     """The cluster's hosts: those in a group of ours, each once, in the inventory's order."""
     return list(dict.fromkeys(str(host) for group in preflight.GROUPS for host in task_vars["groups"].get(group, ())))
+
+
+def _kept(hosts: Sequence[preflight.Variables], task_vars: Mapping[str, Any]) -> preflight.Kept:
+    """What the controller keeps, of the cluster of the inventory that was given."""
+    state = Path(str(hosts[0].values["cluster_state_directory"])) if hosts else Path()
+    return preflight.Kept.of(state, " -i ".join(str(source) for source in task_vars["ansible_inventory_sources"]))
 
 
 def _ignored(hosts: Iterable[preflight.Variables]) -> set[str]:

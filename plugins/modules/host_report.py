@@ -19,7 +19,7 @@ import subprocess
 import time
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
-from ansible.module_utils import etcd_member
+from ansible.module_utils import etcd_member, identity
 from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
@@ -529,10 +529,15 @@ def leftovers(machine: Machine, entries: List[Dict[str, Any]], etcd_data: str) -
     return sorted(path for path in looked_at if set(machine.names(path)) - NOTHING and not ours(path))
 
 
+def made_files(entries: List[Dict[str, Any]]) -> Set[str]:
+    """Files that we made, or put in the place of others."""
+    return {entry["path"] for entry in entries if entry["kind"] == "file"}
+
+
 def etcd(machine: Machine, entries: List[Dict[str, Any]], wanted: str) -> Report:
     """What there is of etcd. ``wanted``: its data directory by the settings."""
-    files = {entry["path"] for entry in entries if entry["kind"] == "file"}
-    found: Report = etcd_member.report(wanted, etcd_member.CONFIGURATION in files, machine.root)
+    ours = etcd_member.CONFIGURATION in made_files(entries)
+    found: Report = etcd_member.report(wanted, ours, machine.root)
     return found
 
 
@@ -607,6 +612,7 @@ def report(machine: Machine, paths: Sequence[str], etcd_data: str) -> Report:
         "selinux": {"1": "enforcing", "0": "permissive"}.get(machine.word("/sys/fs/selinux/enforce"), "disabled"),
         "leftovers": leftovers(machine, entries, etcd_data),
         "etcd": etcd(machine, entries, etcd_data),
+        "identity": identity.report(made_files(entries), machine.root),
         "installed": dict(installed(entries), versions=asked.answers()),
         "clock": {"synchronised": clock_synchronised(), "start": started, "end": time.time()},
     }

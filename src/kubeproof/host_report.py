@@ -226,6 +226,9 @@ class HostReport(TypedDict):
     installed: Installed
     leftovers: list[str]
     etcd: Etcd
+    # SHA-256 (hex) of the authorities and keys that it was installed with, by the names that the controller has for
+    # them.
+    identity: dict[str, list[str]]
     clock: Clock
     asked: Asked
 

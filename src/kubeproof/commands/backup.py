@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kubeproof import amounts, inventory, ui
-from kubeproof.commands import restore
+from kubeproof.commands import keys, restore
 from kubeproof.commands.common import FAILED, SubParsers, add_inventory, ssh_command
 from kubeproof.errors import KubeproofError
 from kubeproof.inventory import Host, Inventory
@@ -41,11 +41,11 @@ def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
     """Add the command to kubeproof's."""
     parser = subparsers.add_parser(
         "backup",
-        help="the backups of etcd: list, now, drill, status, restore",
-        description="Lists the backups of etcd on its hosts, makes one, proves one, says how the schedule is kept, or "
-        "brings the cluster back from one.",
+        help="the backups of etcd: list, now, drill, status, restore, keys",
+        description="Lists the backups of etcd on its hosts, makes one, proves one, says how the schedule is kept, "
+        "brings the cluster back from one, or its keys.",
     )
-    parts = parser.add_subparsers(title="what", metavar="list|now|drill|status|restore", required=True)
+    parts = parser.add_subparsers(title="what", metavar="list|now|drill|status|restore|keys", required=True)
 
     listing = _add(parts, "list", "all backups on all hosts, newest first", _list)
     listing.add_argument("--read", action="store_true", help="read each of them whole, which finds every flipped bit")
@@ -54,6 +54,7 @@ def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
     proof.add_argument("name", nargs="?", help="which one (default: the newest)")
     _add(parts, "status", "what failed or is overdue; exits with 1 if anything is", _status)
     restore.add_parser(parts)
+    keys.add_parser(parts)
 
 
 def _add(

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from kubeproof.preflight import fleet, members, networks, versions
+from kubeproof.preflight import fleet, identity, members, networks, versions
 from kubeproof.preflight.findings import Finding, as_data, count, errors, relevant, render
 from kubeproof.preflight.hosts import check_host
-from kubeproof.preflight.model import ETCD, GROUPS, PURPOSES, Host, Purpose, Rules
+from kubeproof.preflight.identity import Kept
+from kubeproof.preflight.model import CONTROL_PLANE, ETCD, GROUPS, PURPOSES, Host, Purpose, Rules, Run
 from kubeproof.preflight.packages import check_packages
 from kubeproof.preflight.settings import Variables, check_settings, check_templates
 
@@ -19,8 +20,10 @@ __all__ = [
     "PURPOSES",
     "Finding",
     "Host",
+    "Kept",
     "Purpose",
     "Rules",
+    "Run",
     "Variables",
     "as_data",
     "check_hosts",
@@ -32,15 +35,9 @@ __all__ = [
 ]
 
 
-def check_hosts(
-    hosts: Sequence[Variables],
-    wanted: Mapping[str, str],
-    groups: Mapping[str, Sequence[str]],
-    purpose: Purpose = "converge",
-) -> Iterator[Finding]:
+def check_hosts(hosts: Sequence[Variables], wanted: Mapping[str, str], run: Run) -> Iterator[Finding]:
     """All that reports tell, once settings are right. ``wanted``: versions by program, as pinned.
 
-    ``groups``: the inventory's by name, each with all its hosts. ``purpose``: what the run is about to do.
     Each host is judged by the settings that hold for it, and hosts are compared by the first one's.
     """
     broken = list(check_templates(hosts))
@@ -57,6 +54,18 @@ def check_hosts(
     yield from networks.check_addresses(everyone, cluster)
     yield from networks.check_interfaces(everyone, cluster)
     yield from versions.check_versions(everyone, wanted)
+    yield from _check_installed(hosts, run)
+
+
+def _check_installed(hosts: Sequence[Variables], run: Run) -> Iterator[Finding]:
+    """The settings and what the controller keeps against what is installed."""
+    carried = {entry.host.name: entry.host.report["identity"] for entry in hosts if entry.host.report is not None}
+    restoring = run.purpose == "restore"
+    # A restore brings what the controller has lost, before anything is made.
+    yield from identity.check_identity(carried, run.kept, may_lack=restoring)
+    if not restoring:
+        asked = [entry.host.name for entry in hosts]
+        yield from identity.check_beginning(run.hosts(ETCD, CONTROL_PLANE), asked, run.kept)
     # A restore and a replacement are what mends these, and judge by themselves what they may do.
-    if purpose == "converge":
-        yield from members.check_members(hosts, groups.get(ETCD, ()))
+    if run.purpose == "converge":
+        yield from members.check_members(hosts, run.hosts(ETCD))

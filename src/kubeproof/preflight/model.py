@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from kubeproof.host_report import HostReport, Interface
+from kubeproof.preflight.identity import Kept
 
 ETCD, CONTROL_PLANE, WORKERS = GROUPS = ("etcd", "control_plane", "workers")
 # Hosts in these run runtime, kubelet, kube-proxy and balancer.
@@ -44,6 +45,22 @@ class Host:
     def within(self, groups: Collection[str]) -> bool:
         """Whether it is in one of these groups."""
         return not self.groups.isdisjoint(groups)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is known besides hosts: what the run is about to do, and what the controller keeps.
+
+    ``groups``: the inventory's by name, each with all its hosts.
+    """
+
+    groups: Mapping[str, Sequence[str]]
+    purpose: Purpose
+    kept: Kept
+
+    def hosts(self, *groups: str) -> list[str]:
+        """The hosts in any of these groups, whether or not they are in the run."""
+        return list(dict.fromkeys(host for group in groups for host in self.groups.get(group, ())))
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,10 @@ from kubeproof.backup.agent import check, files
 from kubeproof.backup.agent.errors import Damaged
 from kubeproof.backup.agent.manifest import SNAPSHOT, Manifest
 from kubeproof.errors import KubeproofError
-from kubeproof.pki import AUTHORITIES, ENCRYPTION_KEY, SERVICE_ACCOUNT
+from kubeproof.preflight.identity import Kept
 
+# The cluster's keys, in a backup and on the hosts that make backups: encrypted, or plain.
+ARCHIVES = ("keys.tar.age", "keys.tar")
 _MEBIBYTE = 1 << 20
 # Besides the database: two write-ahead log files of 64 MB that etcd makes in advance, and room to begin with.
 _ROOM = 256 * _MEBIBYTE
@@ -76,22 +78,29 @@ def keys_for(state: Path, directory: Path, identity: Path) -> list[str]:
     Raises KubeproofError, and changes nothing, if they are not of the cluster whose backup it is.
     """
     pki = state / "pki"
-    if all((pki / f"{name}.key").is_file() for name in (*AUTHORITIES, SERVICE_ACCOUNT, ENCRYPTION_KEY)):
+    if not Kept.of(state).missing:
         return []
-    encrypted, plain = directory / "keys.tar.age", directory / "keys.tar"
-    if encrypted.is_file():
-        archive = keys.decrypt(encrypted.read_bytes(), identity)
-    elif plain.is_file():
-        archive = plain.read_bytes()
-    else:
+    names = [name for name in ARCHIVES if (directory / name).is_file()]
+    if not names:
         raise KubeproofError(
             f"{pki} lacks keys of the cluster, and {directory.name} has none: without them no Secret can be read, and "
             "nobody is let in",
             hint="Put that directory back from a copy, or choose a backup that has keys.tar.age.",
         )
+    archive = (directory / names[0]).read_bytes()
+    authority = check.glance(directory).authority
+    opened = keys.decrypt(archive, identity) if names[0].endswith(".age") else archive
+    return take(opened, state, authority, f"the keys in {directory.name} are another cluster's than its snapshot")
+
+
+def take(archive: bytes, state: Path, authority: str, otherwise: str) -> list[str]:
+    """Put the keys in an archive back into a state directory; returns the names of the files that were missing.
+
+    Raises KubeproofError with ``otherwise``, and changes nothing, if etcd's CA there has another SHA-256.
+    """
     found = keys.unpack(archive)
-    if _authority(found["etcd.crt"]) != check.glance(directory).authority:
-        raise KubeproofError(f"the keys in {directory.name} are another cluster's than its snapshot")
+    if _authority(found["etcd.crt"]) != authority:
+        raise KubeproofError(otherwise)
     return keys.restore(found, state)
 
 

@@ -94,6 +94,7 @@ def report(number: int = 1, **changes: Any) -> HostReport:
         "installed": {"manifest": False, "units": [], "versions": {}},
         "leftovers": [],
         "etcd": {"directory": "", "lived": "", "data": {"/var/lib/etcd": etcd_data(False)}, "peers": {}, "says": None},
+        "identity": {},
         "clock": {"synchronised": True, "start": 1000.4, "end": 1000.5},
         "asked": {"before": 1000.0, "after": 1000.6},
     }

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import yaml
@@ -133,6 +133,48 @@ def test_hosts_that_cannot_be_asked_are_findings_among_the_others(play: Play) ->
     assert ("same-machine", "h1", "h2") in found
     assert "Connection refused" in done.stdout
     assert "/nonexistent/python3" in done.stdout
+
+
+def carries(host: str, **identity: list[str]) -> dict[str, Any]:
+    """A host tells under what it was installed; the others that they are new."""
+    told = f"{{{{ {json.dumps(identity)} if inventory_hostname == '{host}' else {{}} }}}}"
+    return {
+        "name": "Tell",
+        "ansible.builtin.set_fact": {"kubeproof_host": {"identity": told}, "cacheable": True},
+    }
+
+
+class TestAuthorities:
+    MAKE: ClassVar[dict[str, Any]] = {
+        "name": "Make",
+        "authorities": {
+            "directory": "{{ inventory_dir }}/state",
+            "cluster": "test",
+            "days": 1,
+            "server": "https://192.0.2.1:6443",
+        },
+        "run_once": True,
+    }
+
+    def test_are_made_for_new_hosts(self, play: Play) -> None:
+        done = play.run(carries("nobody"), self.MAKE)
+        assert done.returncode == 0, done.stdout
+        assert (play.directory / "state" / "pki" / "etcd.key").exists()
+
+    @pytest.mark.parametrize("options", [(), ("--check",)])
+    def test_are_not_made_where_one_has_others(self, play: Play, options: tuple[str, ...]) -> None:
+        done = play.run(carries("h2", kubernetes=["abc"]), self.MAKE, options=options)
+        assert done.returncode != 0
+        assert "No authorities were made, and no host was touched." in done.stdout
+        assert "it was installed with the authority kubernetes, which" in done.stdout
+        assert "./kubeproof backup keys -i" in done.stdout
+        assert not (play.directory / "state" / "pki").exists()
+
+    def test_are_not_made_while_nobody_looks(self, play: Play) -> None:
+        done = play.run(carries("nobody"), self.MAKE, options=("--limit", "h2"))
+        assert done.returncode != 0
+        assert "[authorities-left-out]" in done.stdout
+        assert not (play.directory / "state" / "pki").exists()
 
 
 def test_a_report_changes_nothing_and_settings_follow_from_it(play: Play) -> None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kubeproof import preflight
-from kubeproof.preflight import Host, Variables
+from kubeproof.preflight import Host, Variables, identity
 
 from .builders import VALUES, host, interface
 
 CLUSTER = {"cluster_pod_network": "10.244.0.0/16", "cluster_service_network": "10.96.0.0/16"}
+KEPT = dict.fromkeys(identity.NAMES, "ours")
 WANTED = {"kube-apiserver": "1.36.3"}
 
 
@@ -20,9 +22,14 @@ def entry(found: Host, broken: dict[str, str] | None = None, **values: Any) -> V
     return Variables(found, {}, {**VALUES, **CLUSTER, **values}, broken or {})
 
 
-def ids(*hosts: Variables, purpose: preflight.Purpose = "converge") -> list[tuple[str, str]]:
+def ids(
+    *hosts: Variables, purpose: preflight.Purpose = "converge", left_out: str = "", kept: bool = True
+) -> list[tuple[str, str]]:
+    """Findings of a run for hosts, one of which may be left out, while the controller keeps something, or nothing."""
     groups = {"etcd": [entry.host.name for entry in hosts if "etcd" in entry.host.groups]}
-    return [(finding.id, finding.host) for finding in preflight.check_hosts(hosts, WANTED, groups, purpose)]
+    run = preflight.Run(groups, purpose, preflight.Kept(Path("state"), "hosts.yml", KEPT if kept else {}))
+    asked = [entry for entry in hosts if entry.host.name != left_out]
+    return [(finding.id, finding.host) for finding in preflight.check_hosts(asked, WANTED, run)]
 
 
 def test_good_hosts() -> None:
@@ -41,6 +48,7 @@ def test_every_kind_of_check_takes_part() -> None:
         interfaces={"tun0": interface("10.96.0.1/24")},
         installed={"versions": {"kube-apiserver": "1.34.0"}},
         etcd={"lived": "/var/lib/etcd"},
+        identity={"kubernetes": ["theirs"]},
     )
     assert ids(entry(host(1)), entry(replace(spoilt, address="10.0.0.1"))) == [
         ("address", "host2"),
@@ -49,6 +57,7 @@ def test_every_kind_of_check_takes_part() -> None:
         ("duplicate-address", "host2"),
         ("network-overlap", "host2"),
         ("version-step", "host2"),
+        ("authorities-other", "host2"),
         ("etcd-data-lost", "host2"),
     ]
 
@@ -73,3 +82,24 @@ def test_a_host_whose_settings_cannot_be_rendered_is_left_out_of_the_rest() -> N
         ("selinux", "host2"),
     ]
     assert ids(entry(host(1), broken)) == [("invalid-setting", "host1")]
+
+
+class TestWhatTheControllerHasLost:
+    def test_is_refused_where_hosts_have_it(self) -> None:
+        carrier = entry(host(1, identity={"etcd": ["ours"]}))
+        assert ids(carrier, entry(host(2)), kept=False) == [("authorities-lost", "host1")]
+        assert ids(carrier, purpose="replace-member", kept=False) == [("authorities-lost", "host1")]
+
+    def test_is_made_where_nobody_has(self) -> None:
+        assert ids(entry(host(1)), entry(host(2)), kept=False) == []
+
+    def test_is_refused_where_nobody_looks(self) -> None:
+        assert ids(entry(host(1)), entry(host(2, groups=("workers",))), left_out="host1", kept=False) == [
+            ("authorities-left-out", "settings")
+        ]
+
+    def test_comes_with_a_restore(self) -> None:
+        carrier = entry(host(1, identity={"etcd": ["ours"]}))
+        assert ids(carrier, entry(host(2)), purpose="restore", left_out="host2", kept=False) == []
+        other = entry(host(1, identity={"etcd": ["theirs"]}))
+        assert ids(other, purpose="restore") == [("authorities-other", "host1")]

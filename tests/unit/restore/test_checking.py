@@ -112,6 +112,15 @@ def test_keys_that_the_controller_has_lost_come_from_the_backup(tmp_path: Path) 
     assert {name: (state / "pki" / name).read_bytes() for name in before} == before
 
 
+@pytest.mark.parametrize("name", ["etcd.crt", "service-account.pub", "encryption.key"])
+def test_so_does_half_a_pair(tmp_path: Path, name: str) -> None:
+    state, path = with_keys(tmp_path)
+    before = (state / "pki" / name).read_bytes()
+    (state / "pki" / name).unlink()
+    assert checking.keys_for(state, path, state / keys.IDENTITY) == [name]
+    assert (state / "pki" / name).read_bytes() == before
+
+
 def test_keys_are_missed_in_words(tmp_path: Path) -> None:
     state, path = with_keys(tmp_path)
     shutil.rmtree(state / "pki")

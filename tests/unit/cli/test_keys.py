@@ -1,0 +1,80 @@
+"""``kubeproof backup keys``: what hosts have for their backups, put back into a state directory that has lost it."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import shutil
+from pathlib import Path
+
+import pytest
+
+from kubeproof import pki
+from kubeproof.backup import keys
+from kubeproof.commands.keys import from_hosts
+from kubeproof.errors import KubeproofError
+from kubeproof.inventory import Host, Inventory
+from kubeproof.process import Result
+
+DAY = datetime.timedelta(days=1)
+HOSTS = {name: Host(name, frozenset(["etcd"]), {}) for name in ("cp1", "cp2")}
+
+
+def answer(state: Path, how: keys.How = "encrypted", authority: Path | None = None) -> Result:
+    """What a host of a cluster says."""
+    bundle = keys.ensure(state, how, [])
+    assert bundle is not None
+    encoded = base64.b64encode(bundle.content).decode()
+    pem = ((authority or state) / "pki" / "etcd.crt").read_text()
+    return Result(0, f"/etc/kubeproof/{bundle.name}\n{encoded}\n{pem}", "")
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Inventory:
+    pki.ensure_authorities(tmp_path / "state" / "pki", "test", DAY)
+    return Inventory(tmp_path / "hosts.yml", HOSTS)
+
+
+def contents(cluster: Inventory) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (cluster.state / "pki").iterdir() if not path.name.startswith(".")}
+
+
+@pytest.mark.parametrize("how", ["encrypted", "plain"])
+def test_the_first_host_that_has_them_gives_them(cluster: Inventory, how: keys.How) -> None:
+    good, before = answer(cluster.state, how), contents(cluster)
+    shutil.rmtree(cluster.state / "pki")
+    answers = {"cp1": Result(255, "", "no route to host\n"), "cp2": good}
+    taken = from_hosts(cluster, cluster.state / keys.IDENTITY, lambda host: answers[host.name])
+    assert sorted(taken) == sorted(before)
+    assert contents(cluster) == before
+    assert from_hosts(cluster, cluster.state / keys.IDENTITY, lambda _: good) == []
+
+
+def test_what_is_there_stays(cluster: Inventory) -> None:
+    good, before = answer(cluster.state), contents(cluster)
+    (cluster.state / "pki" / "etcd.crt").unlink()
+    assert from_hosts(cluster, cluster.state / keys.IDENTITY, lambda _: good) == ["etcd.crt"]
+    assert contents(cluster) == before
+    (cluster.state / "pki" / "etcd.crt").write_text("another")
+    with pytest.raises(KubeproofError, match=r"has other keys than the backup \(etcd\.crt\)"):
+        from_hosts(cluster, cluster.state / keys.IDENTITY, lambda _: good)
+
+
+def test_keys_of_another_cluster_are_refused(cluster: Inventory, tmp_path: Path) -> None:
+    pki.ensure_authorities(tmp_path / "other" / "pki", "other", DAY)
+    theirs = answer(cluster.state, authority=tmp_path / "other")
+    shutil.rmtree(cluster.state / "pki")
+    with pytest.raises(KubeproofError, match="the keys that cp1 has for its backups are another cluster's"):
+        from_hosts(cluster, cluster.state / keys.IDENTITY, lambda _: theirs)
+    assert not (cluster.state / "pki").exists()
+
+
+def test_nobody_has_them(cluster: Inventory) -> None:
+    pem = (cluster.state / "pki" / "etcd.crt").read_text()
+    answers = {"cp1": Result(0, pem, ""), "cp2": Result(0, "/etc/kubeproof/keys.tar\n?\n?\n", "")}
+    with pytest.raises(KubeproofError) as raised:
+        from_hosts(cluster, cluster.state / keys.IDENTITY, lambda host: answers[host.name])
+    said = str(raised.value)
+    assert "cp1: it has none of /etc/kubeproof/keys.tar.age, /etc/kubeproof/keys.tar" in said
+    assert "cp2: its answer cannot be read" in said
+    assert "give a directory with a backup" in said
