@@ -54,6 +54,12 @@ options:
         enough.
     type: dict
     default: {}
+  registers:
+    description:
+      - An object of the API, like the C(url) of O(health), that the process makes at its start and never again. Where
+        the API says that it is not there, or gives it without C(expect), a running process is restarted.
+    type: dict
+    default: {}
   timeout:
     description: How long to wait for health, in seconds.
     type: int
@@ -109,6 +115,9 @@ LOG_LINES = 15
 MANY_CRASHES = 5
 ENABLED = ("enabled", "static")
 POLL_SECONDS = 0.1
+# A kubelet that could not reach the API tries again after seven seconds at most.
+REGISTER_SECONDS = 8
+OK, NOT_FOUND = 200, 404
 PROPERTIES = (
     "LoadState,ActiveState,SubState,UnitFileState,FragmentPath,NeedDaemonReload,InvocationID,MainPID,NRestarts,"
     "ActiveEnterTimestamp"
@@ -239,6 +248,8 @@ class Health:
     def __init__(self, spec: Dict[str, Any]) -> None:
         self.spec = spec
         self.problem = "not asked yet"
+        # HTTP's, of the last answer; 0 if there was none.
+        self.code = 0
 
     def good(self) -> bool:
         """Ask once; what was answered stays in ``problem``."""
@@ -250,10 +261,13 @@ class Health:
 
     def _url(self) -> bool:
         url = self.spec["url"]
+        self.code = 0
         try:
             with opener(self._context(url)).open(url, timeout=5) as answer:
                 body = answer.read(LARGE).decode(errors="replace")
+                self.code = answer.status
         except urllib.error.HTTPError as error:
+            self.code = error.code
             self.problem = "%s answers %d: %s" % (url, error.code, error.read(1000).decode(errors="replace"))
             return False
         except (OSError, ValueError) as error:
@@ -274,6 +288,23 @@ class Health:
         done = subprocess.run(self.spec["command"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
         self.problem = "%s: %s" % (" ".join(self.spec["command"]), done.stdout.decode(errors="replace").strip())
         return done.returncode == 0
+
+
+def reason_to_register(spec: Dict[str, Any]) -> str:
+    """Why a running process has to register anew, in words; empty if it needn't, or nobody can tell.
+
+    One that is about to is given the time for it.
+    """
+    if not spec:
+        return ""
+    health, deadline = Health(spec), time.monotonic() + REGISTER_SECONDS
+    while not health.good():
+        if health.code not in (OK, NOT_FOUND):
+            return ""
+        if time.monotonic() > deadline:
+            return "%s is not there as it makes it at its start" % spec["url"]
+        time.sleep(POLL_SECONDS)
+    return ""
 
 
 def wait_for_health(systemd: Systemd, health: Health, timeout: float, replaced: str) -> None:
@@ -377,9 +408,10 @@ def converge(module: AnsibleModule) -> Dict[str, Any]:
     inputs = fingerprints([UNITS + unit, *module.params["inputs"]])
     was_pod = pod.text() is not None
     reloads = fingerprints(module.params["reload_inputs"])
+    reason = "it was a static pod" if was_pod else reason_to_restart(state, record.data, inputs)
     plan = Plan(
         state,
-        restart="it was a static pod" if was_pod else reason_to_restart(state, record.data, inputs),
+        restart=reason or reason_to_register(module.params["registers"]),
         reload=", ".join(changed_inputs(record.data.get("reload_inputs", {}), reloads)),
         may_restart=module.params["restart"] or module.check_mode,
         instead=was_pod,
@@ -514,6 +546,7 @@ def main() -> None:
             "inputs": {"type": "list", "elements": "path", "default": []},
             "reload_inputs": {"type": "list", "elements": "path", "default": []},
             "health": {"type": "dict", "default": {}},
+            "registers": {"type": "dict", "default": {}},
             "timeout": {"type": "int", "default": 60},
             "restart": {"type": "bool", "default": True},
             "pod": {"type": "dict"},

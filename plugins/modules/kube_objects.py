@@ -37,6 +37,10 @@ options:
     type: list
     elements: dict
     required: true
+  create:
+    description: Whether objects that are not there are made. If not, they are passed over.
+    type: bool
+    default: true
   absent:
     description: Objects that must not be there; C(apiVersion), C(kind) and C(metadata) are enough.
     type: list
@@ -61,13 +65,15 @@ def title(document: Dict[str, Any]) -> str:
     return "%s %s" % (document["kind"], "/".join(filter(None, [metadata.get("namespace"), metadata["name"]])))
 
 
-def apply(client: Client, document: Dict[str, Any], dry_run: bool) -> str:
+def apply(client: Client, document: Dict[str, Any], dry_run: bool, create: bool = True) -> str:
     """Apply one object; returns what happened to it, empty if nothing."""
     try:
         before = client.get(client.path(document))
     except ApiError as error:
         if error.code != 404:
             raise
+        if not create:
+            return ""
         client.apply(document, MANAGER, dry_run)
         return "created"
     after = client.apply(document, MANAGER, dry_run)
@@ -117,6 +123,7 @@ def main() -> None:
         argument_spec={
             **ARGUMENTS,
             "objects": {"type": "list", "elements": "dict", "required": True},
+            "create": {"type": "bool", "default": True},
             "absent": {"type": "list", "elements": "dict", "default": []},
             "prune": {"type": "list", "elements": "str", "default": []},
         },
@@ -126,7 +133,7 @@ def main() -> None:
     try:
         client = Client(module.params)
         for document in module.params["objects"]:
-            what = apply(client, document, module.check_mode)
+            what = apply(client, document, module.check_mode, module.params["create"])
             if what:
                 changes.append({"path": title(document), "what": what})
         for path, name in unwanted(client, module.params).items():

@@ -153,6 +153,74 @@ def test_health_by_url(url: str) -> None:
     assert "refused" in away.problem
 
 
+class Registry:
+    """An API with one object, which is made after some questions; ``code`` and ``body`` are the answer then."""
+
+    def __init__(self) -> None:
+        self.code, self.body, self.made_after = 200, '{"labels":{"kubernetes.io/hostname":"w1"}}', 0
+        self.asked = 0
+        registry = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                registry.asked += 1
+                there = registry.asked > registry.made_after
+                self.send_response(registry.code if there else 404)
+                self.end_headers()
+                self.wfile.write(registry.body.encode() if there else b"not found")
+
+            def log_message(self, *_arguments: Any) -> None:
+                """Quiet."""
+
+        self.server = HTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    @property
+    def wanted(self) -> dict[str, str]:
+        """The object as its maker makes it."""
+        url = f"http://127.0.0.1:{self.server.server_port}/api/v1/nodes/w1"
+        return {"url": url, "expect": '"kubernetes.io/hostname":"w1"'}
+
+
+@pytest.fixture
+def registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
+    monkeypatch.setattr(service, "REGISTER_SECONDS", 0.2)
+    found = Registry()
+    yield found
+    found.server.shutdown()
+
+
+class TestRegistering:
+    def test_is_no_matter_for_those_that_do_not(self) -> None:
+        assert service.reason_to_register({}) == ""
+
+    def test_what_is_there_is_no_reason(self, registry: Registry) -> None:
+        assert service.reason_to_register(registry.wanted) == ""
+        assert registry.asked == 1
+
+    def test_what_is_about_to_be_made_is_no_reason(self, registry: Registry) -> None:
+        registry.made_after = 3
+        assert service.reason_to_register(registry.wanted) == ""
+
+    def test_what_is_gone_is_one(self, registry: Registry) -> None:
+        registry.made_after = 10**6
+        reason = service.reason_to_register(registry.wanted)
+        assert reason == f"{registry.wanted['url']} is not there as it makes it at its start"
+
+    def test_so_is_what_another_made(self, registry: Registry) -> None:
+        registry.body = '{"labels":{"node-role.kubernetes.io/control-plane":""}}'
+        assert "is not there as it makes it" in service.reason_to_register(registry.wanted)
+
+    @pytest.mark.parametrize("code", [401, 403, 500, 503])
+    def test_an_api_that_does_not_say_is_none(self, registry: Registry, code: int) -> None:
+        registry.code = code
+        assert service.reason_to_register(registry.wanted) == ""
+        assert registry.asked == 1
+
+    def test_nor_is_one_that_is_away(self) -> None:
+        assert service.reason_to_register({"url": "http://127.0.0.1:1/", "expect": "x"}) == ""
+
+
 class _Module:
     """As much of an AnsibleModule as converge needs."""
 
@@ -161,6 +229,7 @@ class _Module:
             "inputs": [],
             "reload_inputs": [],
             "health": {},
+            "registers": {},
             "timeout": 1,
             "restart": True,
             "gate": [],
@@ -214,3 +283,14 @@ def test_a_restart_goes_through_an_open_gate(running: list[str]) -> None:
     assert running == ["restart"]
     assert result["changed"]
     assert result["restart_needed"] == ""
+
+
+def test_a_process_whose_object_is_gone_is_restarted(
+    running: list[str], registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "reason_to_restart", lambda *_: "")
+    assert not service.converge(_Module(unit="x.service", registers=registry.wanted))["changed"]
+    assert running == []
+    registry.made_after = 10**6
+    assert service.converge(_Module(unit="x.service", registers=registry.wanted))["changed"]
+    assert running == ["restart"]
