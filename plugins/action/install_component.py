@@ -17,6 +17,8 @@ One round trip, two when certificates are to be issued. Arguments, all lists opt
   one executable file) with ``dest``; ``cluster_keys`` (``{how, recipients}``: the cluster's keys for its backups) with
   ``dest``.
 ``modules``: kernel modules to load. ``sysctls``: ``{name: value}``. ``absent``: paths to remove.
+``settings``: ``{name: value}`` of the component's settings that a cluster keeps for its life: the host remembers them,
+  and the preflight refuses others (``kubeproof.fixed``).
 ``remember``: ``{sysctls: [name], firewall: false}``, what components change on their own: kept as it is now, so that a
   reset can put it back.
 

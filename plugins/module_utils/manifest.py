@@ -11,7 +11,7 @@ from typing import Any, Dict, List
 
 STATE_DIRECTORY = "/var/lib/kubeproof"
 # Kinds of things that have a name rather than a path.
-NAMED = ("user", "unit", "module", "sysctl", "package", "firewall")
+NAMED = ("user", "unit", "module", "sysctl", "package", "firewall", "setting")
 
 
 class ManifestError(RuntimeError):
@@ -48,6 +48,19 @@ class Manifest:
             return
         self.entries.append({"kind": kind, "name" if kind in NAMED else "path": identity, **details})
         self._known.add((kind, identity))
+        self._save()
+
+    def settle(self, name: str, value: str) -> None:
+        """Remember a setting that the host is installed with from now on, whatever it was before."""
+        entry = {"kind": "setting", "name": name, "value": value}
+        if entry in self.entries:
+            return
+        self.entries = [other for other in self.entries if (other["kind"], other.get("name")) != ("setting", name)]
+        self.entries.append(entry)
+        self._known.add(("setting", name))
+        self._save()
+
+    def _save(self) -> None:
         os.makedirs(self.directory, mode=0o755, exist_ok=True)
         document = json.dumps({"version": 1, "entries": self.entries}, indent=1).encode()
         write_atomically(self.path, document, os.geteuid(), os.getegid(), 0o644)

@@ -506,12 +506,14 @@ def manifest(machine: Machine) -> List[Dict[str, Any]]:
 def installed(entries: List[Dict[str, Any]]) -> Report:
     """What there is of kubeproof's; ``manifest`` is false on a host that is new to it.
 
+    ``settings``: what a host was installed with, of those that a cluster keeps.
     Static pods are among the units, under the name that they have as services.
     """
     units = {entry["name"] for entry in entries if entry["kind"] == "unit"}
     files = [os.path.split(entry["path"]) for entry in entries if entry["kind"] == "file"]
     pods = {os.path.splitext(name)[0] + ".service" for directory, name in files if directory == STATIC_PODS}
-    return {"manifest": bool(entries), "units": sorted(units | pods)}
+    settings = {entry["name"]: entry["value"] for entry in entries if entry["kind"] == "setting"}
+    return {"manifest": bool(entries), "units": sorted(units | pods), "settings": settings}
 
 
 def leftovers(machine: Machine, entries: List[Dict[str, Any]], etcd_data: str) -> List[str]:

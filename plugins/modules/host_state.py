@@ -27,7 +27,7 @@ module: host_state
 short_description: Users, directories, files and keys of one component, in one call
 description:
   - Takes one JSON document (base64) with the lists C(users), C(directories), C(files), C(keys), C(modules),
-    C(sysctls), C(remember) and C(absent), and changes only what differs.
+    C(sysctls), C(settings), C(remember) and C(absent), and changes only what differs.
   - Remembers what it made in C(/var/lib/kubeproof/manifest.json), so that a reset can undo exactly that.
 options:
   payload:
@@ -201,6 +201,12 @@ class Host:
         if wanted.get("firewall") and not self.manifest.knows("firewall", "nft"):
             self.manifest.add("firewall", "nft", before=firewall_chains())
 
+    def settings(self, values: Dict[str, str]) -> None:
+        """Keep what the component is installed with, as far as that can't be changed later."""
+        if not self.check_mode:
+            for name, value in values.items():
+                self.manifest.settle(name, value)
+
     def absent(self, path: str) -> None:
         """Remove a file."""
         if os.path.lexists(path):
@@ -286,6 +292,7 @@ def converge(host: Host, payload: Dict[str, Any]) -> Dict[str, Dict[str, str]]:
     """Apply a whole payload in an order in which each part finds what it needs; returns the keys' certificates."""
     for user in payload.get("users", []):
         host.user(user)
+    host.settings(payload.get("settings", {}))
     for name in payload.get("modules", []):
         host.module(name)
     for wanted in payload.get("directories", []):

@@ -12,9 +12,9 @@ from typing import Any
 
 import yaml
 
-from kubeproof import pki, zipped
+from kubeproof import fixed, pki, zipped
 
-ARGUMENTS = ("users", "directories", "certificates", "files", "modules", "sysctls", "remember", "absent")
+ARGUMENTS = ("users", "directories", "certificates", "files", "modules", "sysctls", "settings", "remember", "absent")
 _FILE_SOURCES = (
     "template", "content", "authority", "authority_key", "service_account", "kubeconfig", "program", "cluster_keys",
 )  # fmt: skip
@@ -47,6 +47,7 @@ class Request:
     files: Sequence[Mapping[str, Any]]
     modules: Sequence[str]
     sysctls: Mapping[str, Any]
+    settings: Mapping[str, Any]
     remember: Mapping[str, Any]
     absent: Sequence[str]
     pki_directory: Path
@@ -70,6 +71,7 @@ class Request:
             files=arguments.get("files") or (),
             modules=arguments.get("modules") or (),
             sysctls=arguments.get("sysctls") or {},
+            settings=_settings(arguments.get("settings") or {}),
             remember=arguments.get("remember") or {},
             absent=arguments.get("absent") or (),
             pki_directory=Path(state_directory) / "pki",
@@ -84,6 +86,7 @@ class Request:
             "keys": [_owned({"path": str(item["path"])}, item) for item in self.certificates],
             "modules": [str(name) for name in self.modules],
             "sysctls": {str(name): str(value) for name, value in self.sysctls.items()},
+            "settings": {name: fixed.recorded(value) for name, value in self.settings.items()},
             "remember": dict(self.remember),
             "absent": [str(path) for path in self.absent],
         }
@@ -185,6 +188,14 @@ def kubeconfig(access: Mapping[str, Any]) -> str:
         "current-context": cluster,
     }
     return yaml.safe_dump(document, sort_keys=False)
+
+
+def _settings(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Raises RequestError for a setting that nobody compares: it would be recorded for nothing."""
+    unknown = sorted(given.keys() - fixed.REASONS.keys())
+    if unknown:
+        raise RequestError(f"settings: {unknown} are none of those that stay, {sorted(fixed.REASONS)}")
+    return given
 
 
 def _wanted(item: Mapping[str, Any]) -> pki.Wanted:

@@ -147,3 +147,21 @@ def test_a_damaged_manifest_is_an_error_and_stays(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="is damaged"):
         Manifest(str(tmp_path))
     assert path.read_text() == "{"
+
+
+def test_what_a_host_is_installed_with_is_remembered_as_it_is_now(host: host_state.Host) -> None:
+    host.settings({"cluster_name": "mine", "cluster_domain": "cluster.local"})
+    host.settings({"cluster_name": "mine"})
+    host.settings({"cluster_domain": "example.org"})
+    assert {entry["name"]: entry["value"] for entry in remembered(host.manifest)} == {
+        "cluster_name": "mine",
+        "cluster_domain": "example.org",
+    }
+    assert {entry["kind"] for entry in remembered(host.manifest)} == {"setting"}
+    assert host.changes == []
+
+
+def test_check_mode_remembers_nothing(tmp_path: Path) -> None:
+    manifest = Manifest(str(tmp_path))
+    host_state.Host(check_mode=True, manifest=manifest).settings({"cluster_name": "mine"})
+    assert not Path(manifest.path).exists()

@@ -55,6 +55,14 @@ def test_files_of_the_authorities_come_from_the_state_directory(state: Path) -> 
     assert [file["secret"] for file in files] == [False, True, False, True]
 
 
+def test_settings_are_remembered_as_text(state: Path) -> None:
+    settings = {"cluster_pod_network_prefix": 24, "containerd_root_directory": "/data/containerd/"}
+    assert payload(state, settings=settings)["settings"] == {
+        "cluster_pod_network_prefix": "24",
+        "containerd_root_directory": "/data/containerd",
+    }
+
+
 def test_a_kubeconfig_refers_to_its_certificates_by_path(state: Path) -> None:
     access = {
         "cluster": "c",
@@ -75,6 +83,7 @@ def test_a_kubeconfig_refers_to_its_certificates_by_path(state: Path) -> None:
     [
         ({"file": []}, "does not know"),
         ({"files": [{"dest": "/x"}]}, "exactly one of"),
+        ({"settings": {"etcd_quota_backend_bytes": 1}}, "are none of those that stay"),
         ({"files": [{"content": "", "template": "x"}]}, "exactly one of"),
         ({"files": [{"content": "x"}]}, "needs 'dest'"),
         ({"files": [{"content": "x", "dest": "/x", "owned": "me"}]}, "unknown keys"),

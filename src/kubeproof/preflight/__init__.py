@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from kubeproof.preflight import fleet, identity, members, networks, versions
+from kubeproof.preflight import fleet, identity, installed, members, networks, versions
 from kubeproof.preflight.findings import Finding, as_data, count, errors, relevant, render
 from kubeproof.preflight.hosts import check_host
 from kubeproof.preflight.identity import Kept
@@ -59,6 +59,7 @@ def check_hosts(hosts: Sequence[Variables], wanted: Mapping[str, str], run: Run)
 
 def _check_installed(hosts: Sequence[Variables], run: Run) -> Iterator[Finding]:
     """The settings and what the controller keeps against what is installed."""
+    yield from installed.check_installed(hosts)
     carried = {entry.host.name: entry.host.report["identity"] for entry in hosts if entry.host.report is not None}
     restoring = run.purpose == "restore"
     # A restore brings what the controller has lost, before anything is made.

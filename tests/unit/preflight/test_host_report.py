@@ -312,15 +312,23 @@ def test_resolver(fake: Fake, upstream: str, expected: str) -> None:
 
 
 class TestInstalled:
-    ENTRIES = ({"kind": "user", "name": "etcd"}, {"kind": "unit", "name": "etcd.service"})
+    ENTRIES = (
+        {"kind": "user", "name": "etcd"},
+        {"kind": "unit", "name": "etcd.service"},
+        {"kind": "setting", "name": "cluster_name", "value": "mine"},
+    )
 
     def test_new(self, fake: Fake) -> None:
-        assert host_report.installed(host_report.manifest(fake.machine)) == {"manifest": False, "units": []}
+        assert host_report.installed(host_report.manifest(fake.machine)) == {
+            "manifest": False,
+            "units": [],
+            "settings": {},
+        }
 
     def test_units(self, fake: Fake) -> None:
         fake.file("/var/lib/kubeproof/manifest.json", json.dumps({"version": 1, "entries": self.ENTRIES}))
         found = host_report.installed(host_report.manifest(fake.machine))
-        assert found == {"manifest": True, "units": ["etcd.service"]}
+        assert found == {"manifest": True, "units": ["etcd.service"], "settings": {"cluster_name": "mine"}}
 
     @pytest.mark.parametrize("content", ["", "{", "[]", '{"version": 1}'])
     def test_a_broken_manifest_is_none(self, fake: Fake, content: str) -> None:

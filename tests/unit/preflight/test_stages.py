@@ -46,7 +46,7 @@ def test_every_kind_of_check_takes_part() -> None:
         hostname="host1",
         selinux="enforcing",
         interfaces={"tun0": interface("10.96.0.1/24")},
-        installed={"versions": {"kube-apiserver": "1.34.0"}},
+        installed={"versions": {"kube-apiserver": "1.34.0"}, "settings": {"cluster_pod_network": "10.0.0.0/16"}},
         etcd={"lived": "/var/lib/etcd"},
         identity={"kubernetes": ["theirs"]},
     )
@@ -57,6 +57,7 @@ def test_every_kind_of_check_takes_part() -> None:
         ("duplicate-address", "host2"),
         ("network-overlap", "host2"),
         ("version-step", "host2"),
+        ("installed-setting", "host2"),
         ("authorities-other", "host2"),
         ("etcd-data-lost", "host2"),
     ]
