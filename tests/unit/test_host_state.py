@@ -157,7 +157,7 @@ def test_what_a_host_is_installed_with_is_remembered_as_it_is_now(host: host_sta
         "cluster_name": "mine",
         "cluster_domain": "example.org",
     }
-    assert {entry["kind"] for entry in remembered(host.manifest)} == {"setting"}
+    assert [entry["kind"] for entry in remembered(host.manifest)] == ["setting", "setting"]
     assert host.changes == []
 
 
