@@ -6,8 +6,10 @@ import contextlib
 import json
 import os
 import shutil
-import tempfile
+import stat
 from typing import Any, Dict, List
+
+from ansible.module_utils import places
 
 STATE_DIRECTORY = "/var/lib/kubeproof"
 # Kinds of things that have a name rather than a path.
@@ -61,7 +63,7 @@ class Manifest:
         self._save()
 
     def _save(self) -> None:
-        os.makedirs(self.directory, mode=0o755, exist_ok=True)
+        places.make_directories(self.directory)
         document = json.dumps({"version": 1, "entries": self.entries}, indent=1).encode()
         write_atomically(self.path, document, os.geteuid(), os.getegid(), 0o644)
 
@@ -72,26 +74,22 @@ class Manifest:
     def backup(self, path: str) -> str:
         """Keep a file that was here before us, as it is; returns where."""
         target = self.directory + "/backup" + path
-        os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
-        shutil.copy2(path, target, follow_symlinks=False)
+        places.make_directories(os.path.dirname(target), 0o700)
+        found = places.status(path)
+        if found is None:
+            raise FileNotFoundError(path)
+        with contextlib.suppress(FileNotFoundError):
+            places.unlink(target)
+        if stat.S_ISLNK(found.st_mode):
+            with places.parent(path) as there:
+                os.symlink(os.readlink(places.name_of(path), dir_fd=there), target)
+        else:
+            with places.opened(path) as descriptor:
+                # By what is open: nothing is exchanged for it meanwhile.
+                shutil.copy2("/proc/self/fd/%d" % descriptor, target)
         with contextlib.suppress(PermissionError):
-            status = os.lstat(path)
-            os.chown(target, status.st_uid, status.st_gid, follow_symlinks=False)
+            os.chown(target, found.st_uid, found.st_gid, follow_symlinks=False)
         return target
 
 
-def write_atomically(path: str, content: bytes, uid: int, gid: int, mode: int) -> None:
-    """Replace ``path`` in one step, so that a reader or a crash never sees half a file."""
-    descriptor, temporary = tempfile.mkstemp(prefix=".kubeproof-", dir=os.path.dirname(path))
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
-            os.fchown(stream.fileno(), uid, gid)
-            os.fchmod(stream.fileno(), mode)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
+write_atomically = places.write

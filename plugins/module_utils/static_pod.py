@@ -16,6 +16,7 @@ import subprocess
 import time
 from typing import Any, Dict, List, Optional
 
+from ansible.module_utils import places
 from ansible.module_utils.manifest import Manifest, write_atomically
 
 MANIFESTS = "/etc/kubernetes/manifests"
@@ -81,7 +82,7 @@ class StaticPod:
 
     def place(self, text: str) -> None:
         """Put the manifest where the kubelet finds it, remembered for a reset."""
-        os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
+        places.make_directories(os.path.dirname(self.path), 0o700)
         Manifest().add("file", self.path, backup=None)
         write_atomically(self.path, text.encode(), os.geteuid(), os.getegid(), 0o600)
 

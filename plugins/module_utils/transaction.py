@@ -15,6 +15,7 @@ import subprocess
 import time
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
+from ansible.module_utils import places
 from ansible.module_utils.manifest import STATE_DIRECTORY, Manifest, write_atomically
 
 PENDING = "packages.pending.json"
@@ -317,7 +318,7 @@ class Transaction:
         order = Order(wanted, patience, self._plan)
         warnings: List[str] = self.packages.refresh(order)
         pending = {"wanted": list(wanted), "before": self.packages.before()}
-        os.makedirs(self.directory, mode=0o755, exist_ok=True)
+        places.make_directories(self.directory)
         write_atomically(self._pending, json.dumps(pending).encode(), os.geteuid(), os.getegid(), 0o600)
         try:
             self.packages.forbid_starts(wanted)

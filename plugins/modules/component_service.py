@@ -12,11 +12,11 @@ import json
 import os
 import ssl
 import subprocess
-import tempfile
 import time
 import urllib.error
 from typing import Any, Dict, List, Optional, Sequence
 
+from ansible.module_utils import places
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.direct import opener
 from ansible.module_utils.static_pod import PodError, StaticPod
@@ -195,12 +195,8 @@ class Record:
         """Replace the record, if it is another one."""
         if data == self.data:
             return
-        os.makedirs(os.path.dirname(self.path), mode=0o755, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=os.path.dirname(self.path), delete=False) as stream:
-            json.dump(data, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(stream.name, self.path)
+        places.make_directories(os.path.dirname(self.path))
+        places.write(self.path, json.dumps(data).encode(), os.geteuid(), os.getegid(), 0o600)
         self.data = data
 
 

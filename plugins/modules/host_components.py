@@ -15,6 +15,7 @@ import stat
 import tempfile
 from typing import IO, Any, Dict, List
 
+from ansible.module_utils import places
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.manifest import Manifest, ManifestError
 
@@ -79,8 +80,9 @@ class Files:
 
     def attributes(self, wanted: Entry) -> None:
         """Right owner and mode of a file whose content is right."""
-        os.chown(wanted["path"], *OWNER)
-        os.chmod(wanted["path"], int(wanted["mode"], 8))
+        with places.opened(wanted["path"]) as descriptor:
+            os.fchown(descriptor, *OWNER)
+            os.fchmod(descriptor, int(wanted["mode"], 8))
         self._remember(wanted["path"], wanted["sha256"])
 
     def install(self, wanted: Entry, staging: str) -> None:
@@ -116,10 +118,11 @@ class Files:
         self._dirty = True
 
     def _make_directory(self, path: str) -> None:
-        if not os.path.isdir(path):
+        if not places.is_directory(path):
             self._make_directory(os.path.dirname(path))
             self.manifest.add("directory", path)
-            os.mkdir(path, 0o755)
+            # Whatever the umask: programs that are not root's are started from there.
+            places.make_directory(path, 0o755)
 
 
 def fingerprint(status: os.stat_result) -> List[int]:
@@ -183,14 +186,8 @@ def read_json(path: str) -> Dict[str, Any]:
 
 def write_json(path: str, document: Dict[str, Any]) -> None:
     """Replace a file in one step."""
-    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=".kubeproof-", dir=os.path.dirname(path))
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        json.dump(document, stream, indent=1)
-        os.fchmod(stream.fileno(), 0o644)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(temporary, path)
+    places.make_directories(os.path.dirname(path))
+    places.write(path, json.dumps(document, indent=1).encode(), os.geteuid(), os.getegid(), 0o644)
 
 
 def compare(files: Files, wanted: List[Entry]) -> List[Entry]:
@@ -221,7 +218,8 @@ def prepare_staging(needed: bool, directory: str = STATE_DIRECTORY) -> str:
     shutil.rmtree(parent, ignore_errors=True)
     if not needed:
         return ""
-    os.makedirs(parent, mode=0o700, exist_ok=True)
+    places.make_directories(os.path.dirname(parent))
+    places.make_directory(parent, 0o700)
     return tempfile.mkdtemp(dir=parent)
 
 

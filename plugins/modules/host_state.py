@@ -18,6 +18,7 @@ import subprocess
 import tempfile
 from typing import Any, Dict, List, Optional, Tuple
 
+from ansible.module_utils import places
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.manifest import Manifest, write_atomically
 from ansible.module_utils.transaction import finish_interrupted
@@ -78,38 +79,42 @@ class Host:
     def data_directory(self, path: str) -> None:
         """Remember that a component keeps its data here, so that a reset empties it; not if others' data is in it."""
         known = self.manifest.knows("data", path)
-        if self.check_mode or known or (os.path.isdir(path) and set(os.listdir(path)) - {"lost+found"}):
+        if self.check_mode or known:
             return
+        if places.is_directory(path):
+            with places.directory(path) as there:
+                # What a file system of its own has from the start is nobody's data.
+                if set(os.listdir(there)) - {"lost+found"}:
+                    return
         self.manifest.add("data", path)
 
     def directory(self, path: str, uid: int, gid: int, mode: int, ours: bool = True) -> None:
         """Make ``path`` and its parents. Parents are root's; only the last is given owner and mode."""
-        if not os.path.isdir(path):
+        if not places.is_directory(path):
             parent = os.path.dirname(path)
-            if not os.path.isdir(parent) and parent != path:
+            if not places.is_directory(parent) and parent != path:
                 self.directory(parent, 0, 0, 0o755)
             self.changed(path, "created")
-            if self.check_mode:
-                return
-            self.manifest.add("directory", path)
-            os.mkdir(path, mode)
-        elif not ours:
-            return
-        self.attributes(path, uid, gid, mode)
+            if not self.check_mode:
+                self.manifest.add("directory", path)
+                places.make_directory(path, mode, uid, gid)
+        elif ours:
+            self.attributes(path, uid, gid, mode)
 
     def attributes(self, path: str, uid: int, gid: int, mode: int) -> None:
         """Set owner and mode."""
-        status = os.stat(path)
-        if (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) != (uid, gid, mode):
-            self._remember_attributes(path, status)
-        if (status.st_uid, status.st_gid) != (uid, gid):
-            self.changed(path, "owner")
-            if not self.check_mode:
-                os.chown(path, uid, gid)
-        if status.st_mode & 0o7777 != mode:
-            self.changed(path, "mode")
-            if not self.check_mode:
-                os.chmod(path, mode)
+        with places.opened(path) as descriptor:
+            status = os.fstat(descriptor)
+            if (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) != (uid, gid, mode):
+                self._remember_attributes(path, status)
+            if (status.st_uid, status.st_gid) != (uid, gid):
+                self.changed(path, "owner")
+                if not self.check_mode:
+                    os.fchown(descriptor, uid, gid)
+            if status.st_mode & 0o7777 != mode:
+                self.changed(path, "mode")
+                if not self.check_mode:
+                    os.fchmod(descriptor, mode)
 
     def file(self, wanted: Dict[str, Any]) -> None:
         """Write a file if its content differs; set owner and mode."""
@@ -117,11 +122,12 @@ class Host:
         uid, gid = self.owner(wanted["owner"], wanted.get("group", ""))
         mode = int(wanted["mode"], 8)
         self.directory(os.path.dirname(path), 0, 0, 0o755, ours=False)
-        before = read(path)
+        # A link is none of the wanted files, whatever it points to: it is replaced.
+        there, before = places.status(path) is not None, places.read(path)
         if before == content:
             self.attributes(path, uid, gid, mode)
             return
-        self.changed(path, "created" if before is None else "content")
+        self.changed(path, "content" if there else "created")
         if not wanted.get("secret"):
             self.diffs.append({"before_header": path, "after_header": path,
                                "before": (before or b"").decode(errors="replace"),
@@ -130,7 +136,7 @@ class Host:
             validate(path, content, wanted["validate"])
         if self.check_mode:
             return
-        self._remember_file(path, before)
+        self._remember_file(path, there)
         write_atomically(path, content, uid, gid, mode)
 
     def _remember_attributes(self, path: str, status: os.stat_result) -> None:
@@ -140,10 +146,10 @@ class Host:
             mode = stat.S_IMODE(status.st_mode)
             self.manifest.add("attributes", path, uid=status.st_uid, gid=status.st_gid, mode=mode)
 
-    def _remember_file(self, path: str, before: Optional[bytes]) -> None:
+    def _remember_file(self, path: str, there: bool) -> None:
         kind, identity = identify(path)
         if not self.manifest.knows(kind, identity):
-            backup = self.manifest.backup(path) if before is not None else None
+            backup = self.manifest.backup(path) if there else None
             details = unit_before(identity) if kind == "unit" else {}
             self.manifest.add(kind, identity, backup=backup, **details)
 
@@ -152,16 +158,16 @@ class Host:
         path = wanted["path"] + ".key"
         uid, gid = self.owner(wanted["owner"], wanted.get("group", ""))
         self.directory(os.path.dirname(path), 0, 0, 0o755, ours=False)
-        if not os.path.exists(path):
+        if places.status(path) is None:
             self.changed(path, "created")
             if self.check_mode:
                 return {"certificate": "", "public_key": ""}
-            self._remember_file(path, None)
+            self._remember_file(path, there=False)
             # P-256: what upstream's own tools use by default since kubeadm 1.31 offers it; small and fast to sign with.
             key = run(["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"])
             write_atomically(path, key, uid, gid, 0o600)
         self.attributes(path, uid, gid, 0o600)
-        certificate = read(wanted["path"] + ".crt") or b""
+        certificate = places.read(wanted["path"] + ".crt") or b""
         public_key = run(["openssl", "pkey", "-in", path, "-pubout"])
         return {"certificate": certificate.decode(), "public_key": public_key.decode()}
 
@@ -209,11 +215,11 @@ class Host:
 
     def absent(self, path: str) -> None:
         """Remove a file."""
-        if os.path.lexists(path):
+        if places.status(path) is not None:
             self.changed(path, "removed")
             if not self.check_mode:
-                self._remember_file(path, read(path))
-                os.unlink(path)
+                self._remember_file(path, there=True)
+                places.unlink(path)
 
 
 def identify(path: str) -> Tuple[str, str]:

@@ -137,7 +137,7 @@ def test_a_file_is_never_half_there(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_units_are_remembered_as_units(host: host_state.Host) -> None:
-    host._remember_file("/etc/systemd/system/x.service", None)
+    host._remember_file("/etc/systemd/system/x.service", there=False)
     assert remembered(host.manifest) == [{"kind": "unit", "name": "x.service", "backup": None}]
 
 

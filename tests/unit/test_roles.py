@@ -67,3 +67,29 @@ def test_no_injected_facts(role: Path) -> None:
     injected = re.compile(r"\{\{ *ansible_(?!facts|host|connection|check_mode|play|user|managed)\w+")
     for path in filter(Path.is_file, role.rglob("*")):
         assert not injected.search(path.read_text()), f"{path} uses an injected fact"
+
+
+# All that components write to. Root has to work in them, too, and takes the more care there.
+WRITABLE = {
+    "/var/log/kubernetes/apiserver",
+    "{{ __backup_state }}",
+    "{{ __backup_state }}/metrics",
+    "{{ backup_directory }}",
+    "{{ etcd_data_directory }}",
+}
+
+
+def directories(found: Any) -> list[dict[str, Any]]:
+    """Directories that a role's tasks make."""
+    if isinstance(found, dict):
+        mine = found.get("directories")
+        listed = [entry for entry in mine if isinstance(entry, dict)] if isinstance(mine, list) else []
+        return listed + [entry for value in found.values() for entry in directories(value)]
+    return [entry for value in found for entry in directories(value)] if isinstance(found, list) else []
+
+
+def test_directories_are_roots_but_for_those_that_a_component_writes_to(role: Path) -> None:
+    for path in role.glob("tasks/*.yml"):
+        for entry in directories(yaml.safe_load(path.read_text())):
+            assert "owner" not in entry or entry["path"] in WRITABLE, f"{path}: {entry}: give its group access instead"
+            assert "group" not in entry or entry["mode"] == "0750", f"{path}: {entry}"

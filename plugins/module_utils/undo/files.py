@@ -9,7 +9,8 @@ import stat
 import tempfile
 from typing import Any, Callable, Dict, List, Optional, Set
 
-from ansible.module_utils.undo.account import Account, CommandFailed
+from ansible.module_utils import places
+from ansible.module_utils.undo.account import Account
 
 UNITS = "/etc/systemd/system/"
 # What an install that was killed was just writing.
@@ -32,25 +33,32 @@ class Files:
     def undo(self) -> None:
         """All of it, each part after what keeps it from going."""
         for path in self._paths("data"):
-            self._empty(path)
+            self._each(self._empty, path)
         for entry in self.entries:
             if entry["kind"] in ("file", "unit"):
-                self._file(entry.get("path") or UNITS + entry["name"], entry.get("backup"))
+                self._each(self._file, entry.get("path") or UNITS + entry["name"], entry.get("backup"))
         directories = self._paths("directory")
         for path in directories:
-            self._unfinished(path)
+            self._each(self._unfinished, path)
         for path in sorted(directories, key=len, reverse=True):
-            self._directory(path)
+            self._each(self._directory, path)
         for entry in self.entries:
             if entry["kind"] == "attributes":
-                self._attributes(entry)
+                self._each(self._attributes, entry)
+
+    def _each(self, undo: Callable[..., None], *arguments: Any) -> None:
+        """One thing. That somebody has put a link in its way keeps nothing else from being undone."""
+        try:
+            undo(*arguments)
+        except OSError as error:
+            self.account.problems.append(str(error))
 
     def _paths(self, kind: str) -> List[str]:
         return [str(entry["path"]) for entry in self.entries if entry["kind"] == kind]
 
     def _empty(self, path: str) -> None:
         """Remove a component's data. Its directory goes only if the manifest has that too: it may be a disk's."""
-        names = [name for name in os.listdir(path) if name != FILE_SYSTEM_OWN] if os.path.isdir(path) else []
+        names = [name for name in listed(path) if name != FILE_SYSTEM_OWN]
         if not names:
             return
         if self.busy(path) and not self.account.check_mode:
@@ -69,35 +77,44 @@ class Files:
             self.account.keep(path, "it was a file, and is a directory now")
         elif os.path.lexists(path):
             self.gone.add(path)
-            self.account.undo(path, "removed", lambda: os.unlink(path))
+            self.account.undo(path, "removed", lambda: places.unlink(path))
 
     def _unfinished(self, directory: str) -> None:
-        names = os.listdir(directory) if os.path.isdir(directory) else []
-        paths = {os.path.join(directory, name) for name in names if name.startswith(UNFINISHED)} - self.gone
+        names = [name for name in listed(directory) if name.startswith(UNFINISHED)]
+        paths = {os.path.join(directory, name) for name in names} - self.gone
         self.gone |= paths
         self.account.undo_all(sorted(paths), "removed", lambda: remove_all(sorted(paths)))
 
     def _directory(self, path: str) -> None:
         if not os.path.isdir(path) or os.path.islink(path):
             return
-        left = sorted(name for name in os.listdir(path) if os.path.join(path, name) not in self.gone)
+        left = sorted(name for name in listed(path) if os.path.join(path, name) not in self.gone)
         if left:
             self.account.keep(path, "others put something in it: " + ", ".join(left))
         elif os.path.ismount(path):
             self.account.keep(path, "something is mounted there")
         else:
             self.gone.add(path)
-            self.account.undo(path, "removed", lambda: os.rmdir(path))
+            self.account.undo(path, "removed", lambda: places.remove_directory(path))
 
     def _attributes(self, entry: Entry) -> None:
         """Give back its owner and mode to what was here before us."""
-        path = entry["path"]
-        with contextlib.suppress(FileNotFoundError):
-            status = os.stat(path)
-            if (status.st_uid, status.st_gid) != (entry["uid"], entry["gid"]):
-                self.account.undo(path, "owner put back", lambda: os.chown(path, entry["uid"], entry["gid"]))
-            if stat.S_IMODE(status.st_mode) != entry["mode"]:
-                self.account.undo(path, "mode put back", lambda: os.chmod(path, entry["mode"]))
+        path, uid, gid, mode = entry["path"], entry["uid"], entry["gid"], entry["mode"]
+        with contextlib.suppress(FileNotFoundError), places.opened(path) as descriptor:
+            status = os.fstat(descriptor)
+            if (status.st_uid, status.st_gid) != (uid, gid):
+                self.account.undo(path, "owner put back", lambda: os.fchown(descriptor, uid, gid))
+            if stat.S_IMODE(status.st_mode) != mode:
+                self.account.undo(path, "mode put back", lambda: os.fchmod(descriptor, mode))
+
+
+def listed(path: str) -> List[str]:
+    """Names in a directory; none if there is no such directory."""
+    try:
+        with places.directory(path) as there:
+            return os.listdir(there)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def same(path: str, other: str) -> bool:
@@ -117,31 +134,17 @@ def same(path: str, other: str) -> bool:
 
 def put_back(backup: str, path: str) -> None:
     """Replace a file by its backup in one step."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)
+    places.make_directories(os.path.dirname(path))
     with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=os.path.dirname(path)) as scratch:
         copy = os.path.join(scratch, "copy")
         shutil.copy2(backup, copy, follow_symlinks=False)
         status = os.lstat(backup)
         os.chown(copy, status.st_uid, status.st_gid, follow_symlinks=False)
-        os.replace(copy, path)
+        with places.parent(path) as there:
+            os.replace(copy, places.name_of(path), dst_dir_fd=there)
 
 
 def remove_all(paths: List[str]) -> None:
     """Remove files and directories with all that is in them, and nothing on another file system."""
     for path in paths:
-        remove(path, os.lstat(os.path.dirname(path)).st_dev)
-
-
-def remove(path: str, device: int) -> None:
-    """Remove one path and what is below it, as long as it is on this device."""
-    status = os.lstat(path)
-    if status.st_dev != device:
-        raise CommandFailed("%s is on another file system" % path)
-    if not stat.S_ISDIR(status.st_mode):
-        os.unlink(path)
-        return
-    with os.scandir(path) as entries:
-        names = [entry.name for entry in entries]
-    for name in names:
-        remove(os.path.join(path, name), device)
-    os.rmdir(path)
+        places.remove_tree(path)

@@ -8,6 +8,7 @@ import os
 import time
 from typing import Any, Dict, List
 
+from ansible.module_utils import places
 from ansible.module_utils.undo.account import Account, CommandFailed, Unfinished, run
 
 PROPERTIES = ("Id", "LoadState", "ActiveState", "UnitFileState", "ControlGroup")
@@ -43,8 +44,7 @@ def disable(names: List[str], directory: str = UNITS) -> None:
     run(["systemctl", "disable", "--quiet", "--no-reload", *names])
     for path, mode in before.items():
         if not os.path.exists(path):
-            os.mkdir(path)
-            os.chmod(path, mode & 0o777)
+            places.make_directory(path, mode & 0o777)
 
 
 class Units:

@@ -139,10 +139,10 @@ def test_one_failure_does_not_keep_the_rest(tmp_path: Path, monkeypatch: pytest.
     one, other = made(tmp_path / "one"), made(tmp_path / "other")
     unlink = os.unlink
 
-    def refuse(path: str) -> None:
-        if path == str(one):
+    def refuse(name: str, *, dir_fd: int) -> None:
+        if name == one.name:
             raise PermissionError("read-only file system")
-        unlink(path)
+        unlink(name, dir_fd=dir_fd)
 
     monkeypatch.setattr("os.unlink", refuse)
     account = undo(entry("file", one, backup=None), entry("file", other, backup=None))
