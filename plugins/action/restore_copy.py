@@ -1,10 +1,10 @@
 """Bring a backup from an etcd host to the controller, or its snapshot from the controller to an etcd host.
 
-``pull``: ``{source: DIRECTORY, dest: DIRECTORY}``, all files in it. ``push``: ``{source: FILE, dest: FILE}``, with
-which nothing is done if ``dest`` is empty.
+``pull``: ``{source: DIRECTORY, dest: DIRECTORY}``, all files in it. ``push``: ``{source: FILE, dest: FILE, user}``, with
+which nothing is done if ``dest`` is empty; the user is the one whose directory the file goes to, and writes it.
 
-In slices through the standard streams of commands, as root on the host, so that no file need be readable for whoever
-logs in, and none is in memory as a whole.
+In slices through the standard streams of commands, so that no file need be readable for whoever logs in, and none is in
+memory as a whole.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 for name in self._command(f"ls -1A -- {shlex.quote(str(wanted['source']))}", None).splitlines():
                     self._pull(f"{wanted['source']}/{name}", Path(str(wanted["dest"])) / Path(name).name)
             elif arguments["push"]["dest"]:
-                self._push(Path(str(arguments["push"]["source"])), str(arguments["push"]["dest"]))
+                wanted = arguments["push"]
+                self._push(Path(str(wanted["source"])), str(wanted["dest"]), str(wanted["user"]))
         except KubeproofError as error:
             raise AnsibleActionFail(str(error)) from error
         return {**result, "changed": False}
@@ -62,13 +63,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         said = self._command(f"dd if={shlex.quote(source)} {count} status=none | base64 --wrap=0", None)
         return base64.b64decode(said.strip())
 
-    def _push(self, source: Path, dest: str) -> None:
-        target = shlex.quote(dest)
+    def _push(self, source: Path, dest: str, user: str) -> None:
+        # As root it would write through a link that somebody has put there.
+        writer = f"setpriv --reuid={user} --regid={user} --clear-groups dd of={shlex.quote(dest)}"
         with source.open("rb") as stream:
             while data := stream.read(_SLICE_BLOCKS * _BLOCK):
                 # At its place rather than appended: a connection plugin may send a slice again after it was cut off.
                 seek = (stream.tell() - len(data)) // _BLOCK
-                self._command(f"umask 077; dd of={target} bs={_BLOCK} seek={seek} conv=notrunc status=none", data)
+                self._command(f"umask 077; {writer} bs={_BLOCK} seek={seek} conv=notrunc status=none", data)
 
     def _command(self, command: str, data: bytes | None) -> str:
         done = self._low_level_execute_command(command, in_data=data)

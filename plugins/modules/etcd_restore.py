@@ -18,9 +18,9 @@ import shutil
 import subprocess
 import tempfile
 import time
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
-from ansible.module_utils import etcd_member, running
+from ansible.module_utils import etcd_member, places, running
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.static_pod import PodError, static_pods
 
@@ -84,6 +84,48 @@ def run(command: List[str], timeout: float) -> str:
     return said
 
 
+def run_as_etcd(command: List[str], timeout: float) -> str:
+    """The same by etcd's user: what the program reads is not to be trusted, and where it writes is that user's."""
+    said: str = running.run(command, timeout, Failed, become(*account()))
+    return said
+
+
+def account() -> Tuple[int, int]:
+    """User and group of etcd."""
+    entry = pwd.getpwnam(USER)
+    return entry.pw_uid, entry.pw_gid
+
+
+def become(uid: int, gid: int) -> Callable[[], None]:
+    """For a new process: be that user for good. It can't be anybody else than who runs this, if that is not root."""
+
+    def drop() -> None:
+        if os.geteuid() == 0:
+            os.setgroups([])
+            os.setgid(gid)
+            os.setuid(uid)
+
+    return drop
+
+
+@contextlib.contextmanager
+def etcds_rights() -> Iterator[None]:
+    """Work in etcd's directory with the rights of its user, so that a link there leads nowhere that it may not go."""
+    if os.geteuid() != 0:
+        yield
+        return
+    (uid, gid), groups = account(), os.getgroups()
+    os.setgroups([])
+    os.setegid(gid)
+    os.seteuid(uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+        os.setgroups(groups)
+
+
 class Systemd:
     """The few calls to systemctl that are needed."""
 
@@ -117,15 +159,18 @@ class Host:
         command = [*self.client(endpoints), "--dial-timeout", "3s", "--command-timeout", "%ds" % timeout, *arguments]
         return json.loads(run(command, timeout + 10))
 
-    def client(self, endpoints: str = "") -> List[str]:
-        """The beginning of a command to etcdctl, which answers in JSON; our own sockets want no certificate."""
+    def client(self, endpoints: str = "", who: str = "operator") -> List[str]:
+        """The beginning of a command to etcdctl, which answers in JSON; our own sockets want no certificate.
+
+        ``who``: whose certificate is shown. The operator's key is root's, the V(server)'s is etcd's own.
+        """
         command = [self.program("etcdctl"), "--write-out", "json"]
         if endpoints.startswith("unix:"):
             return [*command, "--endpoints", endpoints]
         pki = self.parameters["pki"]
         return [
             *command, "--endpoints", endpoints or "https://127.0.0.1:%d" % self.parameters["port"],
-            "--cacert", pki + "/ca.crt", "--cert", pki + "/operator.crt", "--key", pki + "/operator.key",
+            "--cacert", pki + "/ca.crt", "--cert", "%s/%s.crt" % (pki, who), "--key", "%s/%s.key" % (pki, who),
         ]  # fmt: skip
 
     def version(self, program: str) -> str:
@@ -144,7 +189,9 @@ class Host:
 
     def placed(self) -> str:
         """The restore that this host's data is of; empty if of none."""
-        with contextlib.suppress(OSError), open(os.path.join(self.member, MARK), encoding="ascii") as stream:
+        with contextlib.suppress(OSError), etcds_rights(), open(
+            os.path.join(self.member, MARK), encoding="ascii"
+        ) as stream:
             return stream.read().strip()
         return ""
 
@@ -265,7 +312,8 @@ def snapshot(host: Host) -> Answer:
                 raise
     if not os.path.isdir(host.member):
         raise Failed("there is no data in %s" % host.data)
-    scratch = tempfile.mkdtemp(prefix="scratch-", dir=host.staging)
+    with etcds_rights():
+        scratch = tempfile.mkdtemp(prefix="scratch-", dir=host.staging)
     try:
         copy(host, os.path.join(scratch, "data", "member"))
         return from_copy(host, scratch, target)
@@ -280,22 +328,31 @@ def copy(host: Host, target: str) -> None:
     if waits:
         run(["systemctl", "stop", "etcd.service"], 120)
     try:
-        shutil.copytree(host.member, target)
+        with etcds_rights():
+            shutil.copytree(host.member, target, symlinks=True)
     finally:
         if waits:
             run(["systemctl", "start", "--no-block", "etcd.service"], 30)
 
 
 def from_copy(host: Host, scratch: str, target: str) -> Answer:
-    """Start an etcd on a copy of the data, alone and on sockets that nobody else reaches, and ask that one."""
+    """Start an etcd on a copy of the data, alone and on sockets that nobody else reaches, and ask that one.
+
+    As etcd's user, like the one whose data it is: nobody knows what is in it.
+    """
     client, peer = ("unix://%s/%s.sock" % (scratch, name) for name in ("client", "peer"))
     command = [
         host.program("etcd"), "--name", "restore", "--data-dir", os.path.join(scratch, "data"), "--force-new-cluster",
         "--listen-client-urls", client, "--advertise-client-urls", client,
         "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
     ]  # fmt: skip
-    with open(os.path.join(scratch, "log"), "w+b") as log:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=running.environment())
+    with etcds_rights():
+        log = open(os.path.join(scratch, "log"), "w+b")  # noqa: SIM115 - closed below
+    with log:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=running.environment(),
+            preexec_fn=become(*account()),  # noqa: PLW1509 - this program has one thread
+        )  # fmt: skip
         try:
             await_scratch(host, client, process, log)
             return saved(host, target, client)
@@ -330,9 +387,12 @@ def saved(host: Host, target: str, endpoint: str) -> Answer:
     """Save a snapshot from the member on this host, or from another endpoint, and say what a manifest says of it."""
     begun, timeout = now(), host.parameters["timeout"]
     status = host.ctl("endpoint", "status", endpoints=endpoint, timeout=30)[0]["Status"]
-    run([*host.client(endpoint), "--command-timeout", "%ds" % timeout, "snapshot", "save", target], timeout + 10)
-    fsync(target)
-    read = json.loads(run([host.program("etcdutl"), "snapshot", "status", target, "--write-out", "json"], timeout))
+    client = host.client(endpoint, who="server")
+    run_as_etcd([*client, "--command-timeout", "%ds" % timeout, "snapshot", "save", target], timeout + 10)
+    with etcds_rights():
+        fsync(target)
+    command = [host.program("etcdutl"), "snapshot", "status", target, "--write-out", "json"]
+    read = json.loads(run_as_etcd(command, timeout))
     return {
         "path": target,
         "file": {"bytes": os.path.getsize(target), "sha256": sha256(target)},
@@ -359,8 +419,9 @@ def fresh_staging(host: Host) -> str:
         raise Failed("no restore's ID was given")
     for name in os.listdir(host.data):
         if name.startswith(STAGING):
-            shutil.rmtree(os.path.join(host.data, name))
-    os.mkdir(host.staging, 0o700)
+            places.remove_tree(os.path.join(host.data, name))
+    with etcds_rights():
+        os.mkdir(host.staging, 0o700)
     return host.staging
 
 
@@ -380,9 +441,8 @@ def check(host: Host) -> Answer:
     manifest = host.parameters["manifest"]
     if sha256(path) != manifest["files"]["snapshot.db"]["sha256"]:
         raise Failed("the snapshot that arrived in %s has another SHA-256 than the backup's: run this again" % path)
-    status = json.loads(
-        run([host.program("etcdutl"), "snapshot", "status", path, "--write-out", "json"], host.parameters["timeout"])
-    )
+    command = [host.program("etcdutl"), "snapshot", "status", path, "--write-out", "json"]
+    status = json.loads(run_as_etcd(command, host.parameters["timeout"]))
     said = {"revision": "revision", "hash": "hash", "keys": "totalKey", "size": "totalSize"}
     for name, theirs in said.items():
         if int(status[theirs]) != int(manifest[name]):
@@ -405,15 +465,15 @@ def place(host: Host) -> Answer:
         "--initial-cluster-token", parameters["token"], "--initial-advertise-peer-urls", parameters["peer_url"],
         "--bump-revision", str(parameters["bump"]), "--mark-compacted",
     ]  # fmt: skip
-    run(command, parameters["timeout"])
+    run_as_etcd(command, parameters["timeout"])
     made = os.path.join(fresh, "member")
-    with open(os.path.join(made, MARK), "w", encoding="ascii") as stream:
-        stream.write(host.id + "\n")
-    own(fresh)
-    sync_tree(fresh)
-    set_aside(host)
-    os.rename(made, host.member)
-    fsync(host.data)
+    with etcds_rights():
+        with open(os.path.join(made, MARK), "w", encoding="ascii") as stream:
+            stream.write(host.id + "\n")
+        sync_tree(fresh)
+        set_aside(host)
+        os.rename(made, host.member)
+        fsync(host.data)
     shutil.rmtree(host.staging, ignore_errors=True)
     return {"changed": True, "kept": kept(host)}
 
@@ -422,7 +482,8 @@ def aside(host: Host) -> Answer:
     """Only move the data away. The host knows of no member any more: the next one begins from nothing."""
     host.require_stopped()
     there = os.path.isdir(host.member)
-    set_aside(host)
+    with etcds_rights():
+        set_aside(host)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(etcd_member.LIVED)
     return {"changed": there, "kept": kept(host)}
@@ -441,7 +502,6 @@ def set_aside(host: Host) -> None:
         except FileExistsError:
             number += 1
     os.rename(host.member, os.path.join(target, "member"))
-    own(target)
     fsync(target)
     fsync(host.data)
 
@@ -571,13 +631,6 @@ def require_room(host: Host, needed: int) -> None:
 def tree_size(path: str) -> int:
     """Bytes in a directory and below."""
     return sum(os.path.getsize(os.path.join(parent, name)) for parent, _, names in os.walk(path) for name in names)
-
-
-def own(path: str) -> None:
-    """Give a tree to etcd's user."""
-    account = pwd.getpwnam(USER)
-    for each in walk(path):
-        os.chown(each, account.pw_uid, account.pw_gid, follow_symlinks=False)
 
 
 def walk(path: str) -> Iterator[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import getpass
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -164,3 +166,70 @@ def test_a_member_that_was_added_already_is_no_change(
         "changed": not there,
         "initial_cluster": "cp1=https://10.0.0.1:2380,cp2=https://10.0.0.2:2380",
     }
+
+
+SOMEBODY = "nobody"
+ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+
+
+@pytest.fixture
+def taken_over(tmp_path: Path, host: Host, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A host whose etcd has been taken over, and something precious that its user may neither read nor write."""
+    monkeypatch.setattr(etcd_restore, "USER", SOMEBODY)
+    monkeypatch.setattr(etcd_restore.Systemd, "state", staticmethod(lambda _unit: "inactive"))
+    for path in tmp_path.parents[:3]:
+        if path.stat().st_mode & 0o077 == 0:
+            path.chmod(0o711)
+    tmp_path.chmod(0o711)
+    for path in (tmp_path / "data", *(tmp_path / "data").rglob("*")):
+        shutil.chown(path, SOMEBODY, "nogroup")
+    precious = tmp_path / "precious"
+    precious.mkdir(mode=0o700)
+    (precious / "key").write_text("secret")
+    (precious / "key").chmod(0o600)
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name, does in (("etcdutl", 'mkdir -p "$5/member"; echo "$(id -un)" > "$5/member/by"'), ("etcd", "id -un >&2")):
+        (programs / name).write_text(f"#!/bin/sh\n{does}\n")
+        (programs / name).chmod(0o755)
+    return precious
+
+
+@ROOT
+def test_a_copy_takes_links_as_links(taken_over: Path, host: Host, tmp_path: Path) -> None:
+    (tmp_path / "data/member/snap/key").symlink_to(taken_over / "key")
+    os.lchown(tmp_path / "data/member/snap/key", 65534, 65534)
+    target = Path(etcd_restore.fresh_staging(host)) / "copy"
+    etcd_restore.copy(host, str(target))
+    assert (target / "snap/key").is_symlink()
+    assert (target / "snap/db").read_bytes() == b"old"
+    assert (target / "snap/db").owner() == SOMEBODY
+
+
+@ROOT
+def test_programs_that_read_untrusted_data_are_not_root(taken_over: Path, host: Host, tmp_path: Path) -> None:
+    names = ("name", "initial_cluster", "token", "peer_url")
+    host.parameters |= {**dict.fromkeys(names, "x"), "bump": 0}
+    etcd_restore.fresh_staging(host)
+    assert etcd_restore.place(host)["changed"]
+    assert (tmp_path / "data/member/by").read_text() == f"{SOMEBODY}\n"
+    assert (tmp_path / "data/member" / etcd_restore.MARK).owner() == SOMEBODY
+    scratch = tmp_path / "data" / "scratch"
+    scratch.mkdir()
+    shutil.chown(scratch, SOMEBODY, "nogroup")
+    with pytest.raises(Failed, match=f"ended. Its last words: {SOMEBODY}"):
+        etcd_restore.from_copy(host, str(scratch), str(scratch / "snapshot.db"))
+    assert os.geteuid() == 0
+
+
+@ROOT
+def test_nothing_is_written_where_a_link_of_etcds_leads(taken_over: Path, host: Host, tmp_path: Path) -> None:
+    host.parameters |= {**dict.fromkeys(("name", "initial_cluster", "token", "peer_url"), "x"), "bump": 0}
+    (tmp_path / "data" / f"restoring-{host.id}").symlink_to(taken_over)
+    with pytest.raises(Failed):
+        etcd_restore.place(host)
+    assert etcd_restore.stage(host)["path"].startswith(str(tmp_path / "data"))
+    assert not (tmp_path / "data" / f"restoring-{host.id}").is_symlink()
+    assert [path.name for path in taken_over.iterdir()] == ["key"]
+    (tmp_path / "data/member" / etcd_restore.MARK).symlink_to(taken_over / "key")
+    assert host.placed() == ""

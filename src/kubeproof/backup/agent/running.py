@@ -28,8 +28,16 @@ def environment() -> Dict[str, str]:
     }
 
 
-def run(command: Sequence[str], timeout: float, failure: Callable[[str], Exception]) -> str:
-    """A program's standard output. If it can't be had, ``failure`` of what was in the way is raised."""
+def run(
+    command: Sequence[str],
+    timeout: float,
+    failure: Callable[[str], Exception],
+    before: Callable[[], None] | None = None,
+) -> str:
+    """A program's standard output. If it can't be had, ``failure`` of what was in the way is raised.
+
+    ``before`` is called in the new process, before it becomes the program.
+    """
     name = Path(command[0]).name
     try:
         done = subprocess.run(
@@ -40,6 +48,7 @@ def run(command: Sequence[str], timeout: float, failure: Callable[[str], Excepti
             env=environment(),
             timeout=timeout,
             check=False,
+            preexec_fn=before,
         )
     except subprocess.TimeoutExpired:
         raise failure("%s did not end within %.0f s" % (name, timeout)) from None
