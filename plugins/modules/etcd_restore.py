@@ -147,7 +147,7 @@ class Host:
 
     def __init__(self, parameters: Dict[str, Any]) -> None:
         self.parameters = parameters
-        self.data: str = parameters["data_directory"]
+        self.data = os.path.normpath(parameters["data_directory"])
         self.id: str = parameters["id"]
 
     def program(self, name: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from kubeproof import fixed, pki, zipped
+from kubeproof import directories, fixed, pki, zipped
 
 ARGUMENTS = ("users", "directories", "certificates", "files", "modules", "sysctls", "settings", "remember", "absent")
 _FILE_SOURCES = (
@@ -83,12 +83,12 @@ class Request:
             "users": [str(user) for user in self.users],
             "directories": [_directory(item) for item in self.directories],
             "files": [self._file(item, render) for item in self.files],
-            "keys": [_owned({"path": str(item["path"])}, item) for item in self.certificates],
+            "keys": [_owned({"path": _path(item["path"])}, item) for item in self.certificates],
             "modules": [str(name) for name in self.modules],
             "sysctls": {str(name): str(value) for name, value in self.sysctls.items()},
             "settings": {name: fixed.recorded(value) for name, value in self.settings.items()},
             "remember": dict(self.remember),
-            "absent": [str(path) for path in self.absent],
+            "absent": [_path(path) for path in self.absent],
         }
 
     def issue(self, found: Mapping[str, Mapping[str, str]], *, pretend: bool) -> Issued:
@@ -101,7 +101,7 @@ class Request:
         files: list[dict[str, Any]] = []
         changes: list[dict[str, str]] = []
         for item in self.certificates:
-            path, wanted = str(item["path"]), _wanted(item)
+            path, wanted = _path(item["path"]), _wanted(item)
             authority = pki.Authority.load(self.pki_directory, wanted.authority)
             have = found[path]
             reason = authority.reason_to_issue(wanted, have["certificate"], have["public_key"], now)
@@ -135,7 +135,7 @@ class Request:
         if not dest:
             raise RequestError(f"a file from {source!r} needs 'dest': {dict(item)}")
         mode = str(item.get("mode", "0644"))
-        file = _owned({"path": str(dest), "mode": mode, "validate": item.get("validate")}, item)
+        file = _owned({"path": _path(dest), "mode": mode, "validate": item.get("validate")}, item)
         # What not everybody may read is not shown in a diff either; nor is what nobody can read.
         file["secret"] = isinstance(content, bytes) or not int(mode, 8) & 0o004
         return _encode(file, content)
@@ -214,8 +214,16 @@ def _strings(values: Sequence[Any] | None) -> tuple[str, ...]:
 
 
 def _directory(item: Mapping[str, Any]) -> dict[str, Any]:
-    entry = {"path": str(item["path"]), "mode": str(item.get("mode", "0755")), "data": bool(item.get("data", False))}
+    entry = {"path": _path(item["path"]), "mode": str(item.get("mode", "0755")), "data": bool(item.get("data", False))}
     return _owned(entry, item)
+
+
+def _path(given: Any) -> str:
+    """As a host is told it: the same whether or not somebody wrote a slash at the end of a setting."""
+    path = str(given)
+    if directories.absolute(path):
+        raise RequestError(directories.absolute(path))
+    return directories.normal(path)
 
 
 def _owned(entry: dict[str, Any], item: Mapping[str, Any]) -> dict[str, Any]:

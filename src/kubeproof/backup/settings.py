@@ -80,9 +80,7 @@ def _recipients(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _paths(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     directory = PurePosixPath(str(values.get("backup_directory", "/var/backups/etcd")))
     data = PurePosixPath(str(values.get("etcd_data_directory", "/var/lib/etcd")))
-    if not directory.is_absolute():
-        yield "backup_directory", f"{directory} is no absolute path"
-    elif directory == data or data in directory.parents:
+    if directory == data or data in directory.parents:
         yield "backup_directory", f"{directory} is in etcd's own data directory, and goes when that goes"
     hook = values.get("backup_on_failure") or ()
     if hook and not str(hook[0]).startswith("/"):

@@ -10,6 +10,7 @@ from kubeproof.components import cache as caching
 from kubeproof.components import selection
 from kubeproof.components.lock import Lock
 from kubeproof.components.pins import Pins
+from kubeproof.directories import normal
 from kubeproof.errors import KubeproofError
 
 # Archives stay on the host: a kubelet that runs short of disk removes images, and these no registry could give back.
@@ -64,7 +65,7 @@ def plan(
         versions[component.name] = entry["version"]
         for binary in needed:
             record = entry["binaries"][binary.name]
-            path = f"{directories[component.directory]}/{binary.name}"
+            path = normal(f"{directories[component.directory]}/{binary.name}")
             binaries[binary.name] = {"path": path, "sha256": record["sha256"]}
             files.append(HostFile(path, record["sha256"], record["size"], "0755"))
     references: dict[str, str] = {}

@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from kubeproof import rolling, schedulers
+from kubeproof import directories, rolling, schedulers
 from kubeproof.backup import settings as backup_settings
 from kubeproof.errors import KubeproofError
 from kubeproof.preflight import networks, topology
@@ -89,6 +89,7 @@ def _meanings(variables: Variables, values: Mapping[str, Any]) -> Iterator[Findi
         except KubeproofError as error:
             wrong.append(("cluster_nodes_at_once", str(error)))
     wrong += backup_settings.problems(values)
+    wrong += directories.problems(values)
     if not 1 <= values.get("keepalived_router_id", 1) <= 255:
         wrong.append(("keepalived_router_id", f"{values['keepalived_router_id']} is not from 1 to 255"))
     wrong += _connection_tracking(values)
@@ -169,6 +170,8 @@ def _problems(name: str, value: Any, option: Option) -> list[str]:
         return [f"{'it' if name in SECRET else repr(value)} is no {wrong_type[1]}"]
     if not problems and name.endswith("_port") and int(value) not in PORT_NUMBERS:
         return [f"{value} is no TCP port"]
+    if not problems and option.get("type") == "path" and directories.absolute(str(value)):
+        return [directories.absolute(str(value))]
     return [problem.removeprefix(f"value of {name} ") for problem in problems]
 
 

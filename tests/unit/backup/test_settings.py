@@ -31,7 +31,6 @@ def test_the_defaults_are_right() -> None:
         ("backup_timeout", 0, "no number of seconds"),
         ("backup_recipients", ["age1no"], "no public key of age"),
         ("backup_recipients", [str(pyrage.x25519.Identity.generate())], "no public key of age"),
-        ("backup_directory", "backups", "no absolute path"),
         ("backup_directory", "/var/lib/etcd/member/backups", "etcd's own data directory"),
         ("backup_on_failure", ["mail", "ops"], "no absolute path"),
     ],
