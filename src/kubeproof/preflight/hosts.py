@@ -13,6 +13,8 @@ from kubeproof.preflight.model import ETCD, MEBIBYTE, DiskRule, Host, PortRule, 
 
 # https://kubernetes.io/docs/reference/node/kernel-version-requirements/
 KERNEL, KERNEL_FOR_NFTABLES = "4.19", "5.13"
+# `systemctl show --timestamp=us+utc` came with 248, `OnSuccess=` with 249 (systemd's NEWS).
+SYSTEMD = 249
 # Programs that every host must have, and the packages that bring them: what the role `host` needs to install others.
 COMMANDS = {"ip": "iproute2", "mount": "mount", "tar": "tar", "useradd": "passwd"}
 # With less than this left (MiB), nothing can be written safely, installed already or not.
@@ -92,6 +94,12 @@ class Examination:
             yield Finding("architecture", f"components are not to be had for its architecture {arch}", mend, arch)
         if not self.report["systemd"]["init"]:
             yield Finding("systemd", "systemd is not its init", "Use a system with it: kubeproof installs units.")
+        version = self.report["systemd"]["version"]
+        if version is not None and version < SYSTEMD:
+            wrong = f"its systemd {version} is older than {SYSTEMD}, of which units and their checks make use"
+            yield Finding(
+                "systemd", wrong, "Use a newer system: Debian 12, Ubuntu 22.04, RHEL 9 have it.", str(version)
+            )
 
     def _operating_system(self) -> Iterator[Finding]:
         system, tested = self.report["os"], self.rules.operating_systems
@@ -258,9 +266,15 @@ class Examination:
 
     def _selinux(self) -> Iterator[Finding]:
         if self.report["selinux"] == "enforcing":
-            wrong = "SELinux is enforcing, for which kubeproof brings no policy"
-            mend = "Install container-selinux, or set SELinux to permissive."
-            yield Finding("selinux", wrong, mend, severity="warning")
+            wrong = (
+                "SELinux is enforcing, and kubeproof brings no policy: a packaged haproxy, for one, may neither listen "
+                "on the balancer's port nor connect to API servers"
+            )
+            mend = (
+                "Set it to permissive: setenforce 0, and SELINUX=permissive in /etc/selinux/config. With a policy of "
+                "your own, add selinux to preflight_ignore."
+            )
+            yield Finding("selinux", wrong, mend)
 
 
 def _numbers(version: str) -> list[int]:
