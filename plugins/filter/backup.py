@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from kubeproof import flags
 from kubeproof.backup import calendar, target_settings
 
 # The API server's flags on which it depends how and where objects are in etcd, and which there are.
@@ -20,8 +21,8 @@ _STORAGE_FLAGS = (
 
 def storage_flags(extra: Mapping[str, Any], service_network: str) -> list[str]:
     """What an API server has to be started with to read what the cluster's has stored; ``extra`` as the user set it."""
-    chosen = [f"--{name}={extra[name]}" for name in _STORAGE_FLAGS if name in extra]
-    return [f"--service-cluster-ip-range={service_network}", *chosen]
+    chosen = {name: extra[name] for name in _STORAGE_FLAGS if name in extra}
+    return [f"--service-cluster-ip-range={service_network}", *flags.render(chosen)]
 
 
 def unit_templates(units: Sequence[str]) -> list[dict[str, str]]:

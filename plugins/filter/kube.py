@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from kubeproof import schedulers
+from kubeproof import flags, schedulers
 
 
 def api_questions(names: Iterable[str], prefix: str, **wanted: Any) -> list[dict[str, Any]]:
@@ -22,20 +22,16 @@ def node_role_objects(names: Iterable[str], role: str) -> list[dict[str, Any]]:
     return [{"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": label}} for name in names]
 
 
-def flags(given: Mapping[str, Any]) -> list[str]:
-    """Flags of a command line from their names, without dashes, and values."""
-    return [f"--{name}={value}" for name, value in sorted(given.items())]
-
-
 class FilterModule:
     """Registers the filters."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
             "api_questions": api_questions,
-            "flags": flags,
             "node_role_objects": node_role_objects,
             "scheduler_instances": schedulers.instances,
             "scheduler_directory": schedulers.directory,
             "scheduler_units": schedulers.units,
+            "unit_command": flags.unit_command,
+            "with_flags": flags.together,
         }

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 from urllib.parse import urlsplit
 
+from kubeproof import flags
 from kubeproof.errors import KubeproofError
 
 FORMS = ("services", "static-pods")
@@ -114,7 +115,7 @@ def _container(name: str, program: Program, image: str, health_url: str, timeout
         "image": image,
         # No registry has it.
         "imagePullPolicy": "Never",
-        "command": [f"/{program.component}", *map(str, program.arguments)],
+        "command": [f"/{program.component}", *flags.pod_words(program.arguments)],
         "resources": {"requests": {"cpu": program.cpu}},
         "securityContext": {
             "allowPrivilegeEscalation": False,

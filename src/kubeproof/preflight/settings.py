@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from kubeproof import directories, rolling, schedulers
+from kubeproof import authentication, directories, flags, rolling, schedulers
 from kubeproof.backup import settings as backup_settings
 from kubeproof.errors import KubeproofError
 from kubeproof.preflight import networks, topology
@@ -90,6 +90,10 @@ def _meanings(variables: Variables, values: Mapping[str, Any]) -> Iterator[Findi
             wrong.append(("cluster_nodes_at_once", str(error)))
     wrong += backup_settings.problems(values)
     wrong += directories.problems(values)
+    wrong += flags.problems(values)
+    issuer = f"https://kubernetes.default.svc.{values.get('cluster_domain', '')}"
+    given = values.get("apiserver_authentication") or {}
+    wrong += [("apiserver_authentication", problem) for problem in authentication.problems(given, issuer)]
     if not 1 <= values.get("keepalived_router_id", 1) <= 255:
         wrong.append(("keepalived_router_id", f"{values['keepalived_router_id']} is not from 1 to 255"))
     wrong += _connection_tracking(values)
