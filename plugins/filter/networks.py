@@ -8,6 +8,8 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
+from kubeproof import proxies
+
 
 def nth_address(network: str, number: int) -> str:
     """Of a network, one address by its number: the 10th of ``10.96.0.0/16`` is ``10.96.0.10``."""
@@ -77,4 +79,6 @@ class FilterModule:
             "interface_of": interface_of,
             "ip_addresses": ip_addresses,
             "dns_names": dns_names,
+            "environment_file": proxies.environment_file,
+            "proxy_environment": proxies.environment,
         }

@@ -131,7 +131,7 @@ def _pulled(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if "AlwaysPullImages" not in _items(given.get("enable-admission-plugins") or ""):
         return
     if values.get("component_source", "auto") not in ("release", "mirror"):
-        told = "their images may be made on the controller and be in no registry; set component_source to release or mirror"
+        told = "their images may be made on the controller, for no registry; set component_source to release or mirror"
     elif values.get("kube_proxy_form") == "daemonset":
         told = "kube-proxy's image is made on the controller and in no registry; set kube_proxy_form to service"
     else:

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 import component_service
 import etcd_handover
-from kubeproof import paths, pki
+from kubeproof import paths, pki, proxies
 from kubeproof.backup.agent import running
 from kubeproof.commands import kubectl
 from kubeproof.verify import api
@@ -156,6 +156,46 @@ def test_every_client_is_told_to_ask_directly() -> None:
             assert "trust_env=False" in call, f"{path}: {call}"
         for call in re.findall(r"build_opener\((?:[^()]|\([^()]*\))*\)", text):
             assert "ProxyHandler({})" in text, f"{path}: {call}"
+
+
+OWN = {
+    "cluster_domain": "cluster.local",
+    "cluster_pod_network": "10.244.0.0/16",
+    "cluster_service_network": "10.96.0.0/16",
+    "cluster_virtual_address": "10.0.0.9",
+}
+
+
+def test_images_and_packages_come_by_a_proxy_that_is_told_the_clusters_own_addresses() -> None:
+    assert proxies.environment({**OWN, "cluster_http_proxy": "", "cluster_https_proxy": ""}, {"a": "10.0.0.1"}) == {}
+    settings = {**OWN, "cluster_https_proxy": "http://proxy:3128", "cluster_no_proxy": ["registry.example", ".corp"]}
+    told = proxies.environment(settings, {"a": "10.0.0.1", "b": "10.0.0.2"})
+    assert told["https_proxy"] == told["HTTPS_PROXY"] == "http://proxy:3128"
+    assert "http_proxy" not in told
+    assert (
+        told["no_proxy"]
+        == told["NO_PROXY"]
+        == (
+            "localhost,127.0.0.0/8,10.0.0.1,10.0.0.2,10.0.0.9,10.244.0.0/16,10.96.0.0/16,.svc,.cluster.local,"
+            "registry.example,.corp"
+        )
+    )
+
+
+def test_a_password_is_not_read_as_something_else_by_systemd() -> None:
+    text = proxies.environment_file({"https_proxy": 'http://u:p$"\\%@proxy'})
+    assert text == 'https_proxy="http://u:p\\$\\"\\\\%@proxy"\n'
+
+
+@pytest.mark.parametrize(
+    "value", ["proxy:3128", "socks5://proxy", "https://", "http://proxy:port", "http://pro xy:1", "http://proxy:99999"]
+)
+def test_a_proxy_that_is_none_is_refused_and_not_repeated(value: str) -> None:
+    [(name, problem)] = proxies.problems({"cluster_https_proxy": value})
+    assert name == "cluster_https_proxy"
+    assert value not in problem
+    assert list(proxies.problems({"cluster_http_proxy": "http://u:p@proxy.corp:3128/"})) == []
+    assert [name for name, _ in proxies.problems({"cluster_no_proxy": ["a,b", "10.0.0.0/8"]})] == ["cluster_no_proxy"]
 
 
 def test_units_that_speak_to_other_hosts_are_given_no_proxy() -> None:

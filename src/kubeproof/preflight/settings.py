@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from kubeproof import authentication, directories, flags, rolling, schedulers
+from kubeproof import authentication, directories, flags, proxies, rolling, schedulers
 from kubeproof.backup import settings as backup_settings
 from kubeproof.errors import KubeproofError
 from kubeproof.preflight import networks, topology
@@ -30,7 +30,7 @@ PORT_NUMBERS = range(1, 65536)
 # Below this, a port takes a capability, which Kubernetes gives to root's processes only.
 PRIVILEGED_PORTS = 1024
 # What is not repeated where it is wrong.
-SECRET = {"backup_targets"}
+SECRET = {"backup_targets", "cluster_http_proxy", "cluster_https_proxy"}
 # Ansible's words for a wrong type, and its markup.
 WRONG_TYPE = re.compile(r"argument '.*' is of type \w+ and we were unable to convert to (\w+)")
 MARKUP = re.compile(r"\b[A-Z]\(([^)]*)\)")
@@ -91,6 +91,7 @@ def _meanings(variables: Variables, values: Mapping[str, Any]) -> Iterator[Findi
     wrong += backup_settings.problems(values)
     wrong += directories.problems(values)
     wrong += flags.problems(values)
+    wrong += proxies.problems(values)
     issuer = f"https://kubernetes.default.svc.{values.get('cluster_domain', '')}"
     given = values.get("apiserver_authentication") or {}
     wrong += [("apiserver_authentication", problem) for problem in authentication.problems(given, issuer)]
@@ -194,7 +195,8 @@ def _differences(hosts: Sequence[Variables]) -> Iterator[Finding]:
             if name in variables.values:
                 holders.setdefault(repr(variables.values[name]), []).append(variables.host.name)
         if len(holders) > 1:
-            seen = "; ".join(f"{value} on {_some(names)}" for value, names in holders.items())
+            told = [("one value" if name in SECRET else value, names) for value, names in holders.items()]
+            seen = "; ".join(f"{value} on {_some(names)}" for value, names in told)
             wrong = f"`{name}` differs between hosts: {seen}"
             yield Finding("setting-differs", wrong, "Set it once, for the group `all`.", name)
 
