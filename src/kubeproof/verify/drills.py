@@ -33,7 +33,8 @@ from kubeproof.backup.agent import manifest
 settings, source, where = json.loads(Path(configuration).read_text()), Path(backup), Path(where)
 copy = where / "backups" / source.name
 (where / "state").mkdir(parents=True)
-shutil.copytree(source, copy)
+# Links as links: the backups' user could have put some there, to what root alone may read.
+shutil.copytree(source, copy, symlinks=True)
 found = manifest.read(copy)
 (copy / manifest.NAME).write_bytes(dataclasses.replace(found, revision=found.revision - 1).render())
 settings.update(directory=str(where / "backups"), state=str(where / "state"), on_failure=[], targets=[], drill={})
@@ -42,7 +43,7 @@ settings["keep"]["free"] = 0
 owner = pwd.getpwnam(settings["user"])
 for parent, directories, files in os.walk(where):
     for name in (parent, *(os.path.join(parent, each) for each in files)):
-        os.chown(name, owner.pw_uid, owner.pw_gid)
+        os.chown(name, owner.pw_uid, owner.pw_gid, follow_symlinks=False)
 """
 
 
