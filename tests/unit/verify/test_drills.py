@@ -8,10 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.unit.backup.test_manifest import MADE
+
 from kubeproof import paths
 from kubeproof.backup.agent import manifest
 from kubeproof.verify import drills
-from tests.unit.backup.test_manifest import MADE
 
 
 def test_a_forgery_takes_links_in_a_backup_for_links(tmp_path: Path) -> None:
