@@ -31,6 +31,11 @@ def _host_address(host: str, variables: Any) -> str:
     return str(variables.get("cluster_host_address") or variables.get("ansible_host") or host)
 
 
+def pod_routes(addresses: Mapping[str, str], networks: Mapping[str, str], host: str) -> dict[str, str]:
+    """The gateway to each pod network but a host's own. ``networks`` is by the nodes' API paths."""
+    return {networks[f"/api/v1/nodes/{name}"]: addresses[name] for name in sorted(addresses) if name != host}
+
+
 def other_addresses(addresses: Mapping[str, str], host: str) -> list[str]:
     """The addresses of all hosts but one, in the order of names."""
     return [address for name, address in sorted(addresses.items()) if name != host]
@@ -74,6 +79,7 @@ class FilterModule:
         return {
             "nth_address": nth_address,
             "host_addresses": host_addresses,
+            "pod_routes": pod_routes,
             "other_addresses": other_addresses,
             "health_checks": health_checks,
             "interface_of": interface_of,

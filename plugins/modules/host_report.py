@@ -63,10 +63,11 @@ COMMANDS = (
     # A file that programs need, as a package brings it.
     "/etc/protocols",
 )  # fmt: skip
-# Programs of which another copy would fight with ours, and a firewall that drops what we send; fifteen characters.
+# Programs of which another copy would fight with ours, a firewall that drops what we send, and what manages the network
+# and must leave ours alone; fifteen characters.
 PROCESSES = {
-    "containerd", "firewalld", "k0s", "k3s", "k3s-agent", "k3s-server", "kube-apiserver", "kube-controller",
-    "kube-proxy", "kube-scheduler", "kubelet", "microk8s", "rke2",
+    "NetworkManager", "containerd", "firewalld", "k0s", "k3s", "k3s-agent", "k3s-server", "kube-apiserver",
+    "kube-controller", "kube-proxy", "kube-scheduler", "kubelet", "microk8s", "rke2", "systemd-network",
 }  # fmt: skip
 # Of these the version decides what may be installed next.
 VERSIONED = ("etcd", "kube-apiserver", "kubelet")

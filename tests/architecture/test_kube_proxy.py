@@ -45,6 +45,19 @@ def test_every_node_reaches_the_api_through_its_service(lab: Cluster, evidence: 
     evidence.headline = f"service {address} answers on {len(lab.nodes)} of {len(lab.nodes)} nodes"
 
 
+@pytest.mark.claim("proxy-every-node")
+def test_every_node_has_the_rules_of_the_apis_service(lab: Cluster, evidence: Evidence) -> None:
+    # A connection that was there before its rules went is passed on still.
+    address = lab.service_address("default", "kubernetes")
+    pattern = re.compile(rf"{re.escape(address)}\b")
+    answers = each((node.host for node in lab.nodes), lambda host: host.run("sh -c %s", _LIST_RULES[-1]))
+    for node in lab.nodes:
+        found = [line.strip() for line in answers[node.host.name].splitlines() if pattern.search(line)]
+        evidence[node.name] = found
+        assert found, f"{node.name} has no rule for service {address}, the API's"
+    evidence.headline = f"{len(lab.nodes)} nodes have rules for {address}"
+
+
 @pytest.mark.claim("proxy-rules")
 def test_a_service_gets_its_rules_on_every_node_and_loses_them(
     lab: Cluster, api: Api, agents: list[Pod], setting: Setting, evidence: Evidence

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import ipaddress
+import json
+import re
+import time
+from dataclasses import dataclass
 
 import pytest
 
-from kubeproof.verify.cluster import Cluster
+from kubeproof.verify import disruption
+from kubeproof.verify.cluster import Cluster, NotObservable
 from kubeproof.verify.evidence import Evidence
-from kubeproof.verify.hosts import each
+from kubeproof.verify.hosts import Host, each
 from kubeproof.verify.objects import Object
 from kubeproof.verify.pods import HTTP_PORT, UDP_PORT, Pod, Setting
 from kubeproof.verify.workloads import prepared
@@ -16,6 +21,23 @@ from kubeproof.verify.workloads import prepared
 # Many packets at any MTU, so that one that is too large for the way is found out.
 _LARGE = 20_000
 _SECOND_PORT = 8090
+CNI_CONFIG = "/etc/cni/net.d/10-kubeproof.conflist"
+UNIT = "kube-pod-network"
+# What the node's own program promises is a few seconds; kube-proxy has to start anew.
+_HEALED_SECONDS = 15.0
+# What a node has that could be taken from it, a line each; of kube-proxy's the first rule, whose place has no number.
+_OWN = """
+ip -o route show proto 86
+nft list table ip kubeproof
+nft list chain ip kube-proxy nat-prerouting 2>/dev/null
+nft --stateless list chain ip nat PREROUTING 2>/dev/null | grep KUBE-SERVICES
+true"""
+_TAKE_AWAY = """
+ip route flush proto 86
+nft delete table ip kubeproof
+nft delete table ip kube-proxy 2>/dev/null ||
+  eval "iptables -t nat $(iptables -t nat -S PREROUTING | grep -- '-j KUBE-SERVICES' | sed s/^-A/-D/)"
+"""
 
 
 def _is_settled(item: Object) -> bool:
@@ -95,6 +117,95 @@ def test_every_node_reaches_every_pod_under_its_own_address(
             seen = answer["body"].rpartition(":")[0].strip("[]")
             assert seen == answer["from"], f"{pod.name} sees {seen}, node {host} has sent from {answer['from']}"
     evidence.headline = f"{len(answers)} nodes reach all pods"
+
+
+@pytest.mark.claim("pod-routes")
+def test_every_node_has_a_route_to_every_other_nodes_pods(lab: Cluster, evidence: Evidence) -> None:
+    answers = each((node.host for node in lab.nodes), lambda host: _ways(lab, host))
+    for node in lab.nodes:
+        ways = answers[node.host.name]
+        evidence[node.name] = {str(network): f"{way.matched} via {way.gateway}" for network, way in ways.items()}
+        for other in lab.nodes:
+            for network in () if other is node else other.networks:
+                way = ways[network]
+                assert way.leads_to(network), (
+                    f"{node.name} has no route to the pods of {other.name}, {network}: {way.matched or 'none at all'}"
+                )
+                # Of networks that make a tunnel of it the next hop is no node.
+                wrong = next((each.name for each in lab.nodes if each.address == way.gateway), other.name)
+                assert wrong == other.name, f"{node.name} sends what is for pods of {other.name}, {network}, to {wrong}"
+    evidence.headline = f"{len(lab.nodes)} nodes have a route to each other's pods"
+
+
+@pytest.mark.claim("pod-routes")
+def test_every_node_translates_what_its_pods_send_outside(lab: Cluster, evidence: Evidence) -> None:
+    answers = each((node.host for node in lab.nodes), _translated)
+    for node in lab.nodes:
+        networks = answers[node.host.name]
+        evidence[node.name] = sorted(map(str, networks))
+        for network in node.networks:
+            covered = any(network.version == each.version and network.subnet_of(each) for each in networks)  # type: ignore[arg-type]
+            if not covered and node.host.attempt("test -e %s", CNI_CONFIG)[0] != 0:
+                raise NotObservable(f"{node.name} has another pod network than kubeproof's, and ways of its own")
+            assert covered, f"{node.name} has no rule that translates what its pods, {network}, send outside"
+    evidence.headline = f"{len(lab.nodes)} nodes give their address to what pods send outside"
+
+
+@pytest.mark.claim("pod-network-heals")
+def test_routes_and_rules_that_are_taken_away_come_back(lab: Cluster, evidence: Evidence) -> None:
+    node = lab.workers[-1]
+    if node.host.attempt("test -e %s", f"/etc/systemd/system/{UNIT}.service")[0] != 0:
+        raise NotObservable(f"{node.name} has no unit {UNIT}: its pod network is none of kubeproof's")
+    before = node.host.run(_OWN)
+    assert "proto 86" in before, f"{node.name} has no routes that could be taken away: {before!r}"
+    with disruption.undone(node.host, f"systemctl restart {UNIT}"):
+        start = time.monotonic()
+        node.host.run(_TAKE_AWAY)
+        request = {"do": "poll", "command": ["sh", "-c", _OWN], "pattern": re.escape(before), "present": True}
+        [answer] = node.host.probe({**request, "timeout": _HEALED_SECONDS})
+        took = time.monotonic() - start
+    evidence["before"] = before.splitlines()
+    evidence["after"] = answer["output"].splitlines()
+    evidence["seconds"] = round(took, 1)
+    missing = sorted(set(before.splitlines()) - set(answer["output"].splitlines()))
+    assert answer["met"], (
+        f"{_HEALED_SECONDS:.0f} s after they were taken away {node.name} does not have again: {missing}"
+    )
+    evidence.headline = f"{node.name} had its routes and rules again after {took:.1f} s"
+
+
+@dataclass(frozen=True)
+class _Way:
+    """The route by which a node would send a packet: the network that it is for, as the kernel has it, and next hop."""
+
+    matched: str = ""
+    gateway: str = ""
+
+    def leads_to(self, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> bool:
+        """Whether it is there for this network, and not for whatever there is no other route to."""
+        if self.matched in {"", "default"}:
+            return False
+        matched = ipaddress.ip_network(self.matched)
+        return matched.version == network.version and matched.prefixlen > 0 and network.subnet_of(matched)  # type: ignore[arg-type]
+
+
+def _ways(lab: Cluster, host: Host) -> dict[ipaddress.IPv4Network | ipaddress.IPv6Network, _Way]:
+    """How a host would send packets to each node's pods: the kernel's own decision."""
+    networks = [network for node in lab.nodes for network in node.networks]
+    asked = "; ".join(f"ip -json route get fibmatch {network[1]} 2>/dev/null || echo '[{{}}]'" for network in networks)
+    answers = [json.loads(line) for line in host.run(asked).splitlines() if line.strip()]
+    found = [answer[0] if answer else {} for answer in answers]
+    return {
+        network: _Way(str(way.get("dst", "")), str(way.get("gateway", "")))
+        for network, way in zip(networks, found, strict=True)
+    }
+
+
+def _translated(host: Host) -> set[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    """The networks whose senders a host gives its own address."""
+    listed = host.run("{ nft list ruleset; iptables-legacy-save -t nat; } 2>/dev/null | grep -i masquerade || true")
+    rows = re.findall(r"(?:saddr|-s) ([0-9a-f.:]+/[0-9]+)", listed)
+    return {ipaddress.ip_network(row) for row in rows}
 
 
 @pytest.mark.claim("pod-shared-net")

@@ -6,9 +6,19 @@ from collections.abc import Iterator
 
 from kubeproof.verify.cluster import Cluster
 from kubeproof.verify.sabotage import saboteur
-from kubeproof.verify.tampering import admission, rules, stopped
+from kubeproof.verify.tampering import admission, done, rules, stopped
 
 _DELETE_RULES = "nft delete table ip kube-proxy; nft delete table ip6 kube-proxy"
+
+_START_AND_WAIT = """
+systemctl start kube-pod-network
+for _ in $(seq 150); do
+  nft list chain ip kube-proxy nat-prerouting 2>/dev/null | grep -q jump && exit
+  sleep 0.2
+done
+echo "kube-proxy has not written its rules again" >&2
+exit 1
+"""
 
 
 @saboteur(
@@ -23,6 +33,17 @@ def node_without_proxy(lab: Cluster) -> Iterator[None]:
     host = lab.workers[-1].host
     with stopped(host, "kube-proxy"):
         host.run(_DELETE_RULES)
+        yield
+
+
+@saboteur(
+    "proxy-every-node",
+    breaks="A node's kube-proxy runs, has lost its rules, and nothing makes it write them again",
+    says="has no rule for service",
+)
+def rules_lost(lab: Cluster) -> Iterator[None]:
+    # kube-proxy is started anew by the unit that is stopped here, as soon as that runs again.
+    with done(lab.workers[-1].host, f"systemctl stop kube-pod-network; {_DELETE_RULES}", _START_AND_WAIT):
         yield
 
 

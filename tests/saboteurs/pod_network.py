@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from kubeproof.verify.cluster import Cluster
 from kubeproof.verify.disruption import undone
 from kubeproof.verify.sabotage import saboteur
-from kubeproof.verify.tampering import changed_file, done, rules, running
+from kubeproof.verify.tampering import changed_file, done, rules, running, stopped
 
 _CNI_CONFIG = "/etc/cni/net.d/10-kubeproof.conflist"
+_UNIT = "kube-pod-network"
 _OTHER_BRIDGE = "kubeproof-other"
 _OTHER_NETWORK = "10.244.99.0/24"
 # What a pod sends to itself is dropped from the moment on that its network is there, until this is told to end.
@@ -50,7 +51,46 @@ def route_missing(lab: Cluster) -> Iterator[None]:
     here, there = lab.workers[0], lab.workers[-1]
     network = str(there.networks[0])
     route = here.host.run("ip route show exact %s", network).strip()
-    with done(here.host, f"ip route delete {network}", f"ip route replace {route}"):
+    # Who would put it back is not there.
+    with (
+        stopped(here.host, _UNIT),
+        done(here.host, f"ip route delete {network}", f"ip route replace {route}"),
+    ):
+        yield
+
+
+@saboteur(
+    "pod-routes",
+    breaks="A node has lost its routes, and nothing puts them back",
+    says="has no route to the pods of",
+)
+def routes_lost(lab: Cluster) -> Iterator[None]:
+    host = lab.workers[0].host
+    # What is started again puts back what is missing before it says that it is ready.
+    with stopped(host, _UNIT):
+        host.run("ip route flush proto 86")
+        yield
+
+
+@saboteur(
+    "pod-routes",
+    breaks="A node has lost the rules that translate its pods' addresses, and nothing puts them back",
+    says="has no rule that translates what its pods",
+)
+def translation_lost(lab: Cluster) -> Iterator[None]:
+    host = lab.workers[-1].host
+    with stopped(host, _UNIT):
+        host.run("nft delete table ip kubeproof")
+        yield
+
+
+@saboteur(
+    "pod-network-heals",
+    breaks="What puts back routes and rules is stopped",
+    says="does not have again",
+)
+def nobody_heals(lab: Cluster) -> Iterator[None]:
+    with stopped(lab.workers[-1].host, _UNIT):
         yield
 
 
