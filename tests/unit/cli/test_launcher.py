@@ -14,22 +14,33 @@ from kubeproof import paths
 
 _HANDED_OVER = """\
 import os, sys
-print(os.getcwd(), *sys.argv[1:])
+print(os.getcwd(), *sys.argv[1:], *(name for name in os.environ if name.startswith("KUBEPROOF_")))
+"""
+
+# A Python that the one that made an environment was not.
+_OTHER_PYTHON = """\
+#!/bin/sh
+case $* in
+    *base_prefix*) echo another ;;
+    *) exec python3 "$@" ;;
+esac
 """
 
 # As far as the launcher uses it, and quick: `uv venv` makes an environment, `uv pip sync` fails if told to.
 _UV = """\
 #!/bin/sh
 case $1 in
-    venv) exec python3 -m venv --without-pip "$5" ;;
+    venv) exec "$4" -m venv --without-pip "$5" ;;
     pip) echo sync >>"$UV_CALLS"; exit "${UV_STATUS:-0}" ;;
 esac
 """
 
 
 @pytest.fixture
-def clone(tmp_path: Path) -> Path:
+def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A clone of the project, as far as the launcher can tell."""
+    for name in ("KUBEPROOF_PYTHON", "KUBEPROOF_VENV"):
+        monkeypatch.delenv(name, raising=False)
     project = tmp_path / "clone"
     (project / "src" / "kubeproof").mkdir(parents=True)
     (project / "src" / "kubeproof" / "__main__.py").write_text(_HANDED_OVER)
@@ -86,6 +97,42 @@ def test_an_installation_that_failed_is_done_again(clone: Path, uv: Path, monkey
     monkeypatch.delenv("UV_STATUS")
     assert launch(clone / "kubeproof").returncode == 0
     assert installations(uv) == 2
+
+
+def test_another_python_makes_another_environment(
+    clone: Path, uv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launch(clone / "kubeproof")
+    monkeypatch.setenv("KUBEPROOF_PYTHON", "python3")
+    launch(clone / "kubeproof")
+    assert installations(uv) == 1, "it is the same Python"
+    other = tmp_path / "python-of-ours"
+    other.write_text(_OTHER_PYTHON)
+    other.chmod(0o755)
+    monkeypatch.setenv("KUBEPROOF_PYTHON", str(other))
+    assert launch(clone / "kubeproof").returncode == 0
+    assert installations(uv) == 2
+
+
+def test_environments_can_be_side_by_side(
+    clone: Path, uv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launch(clone / "kubeproof")
+    monkeypatch.setenv("KUBEPROOF_VENV", str(tmp_path / "new" / "venv"))
+    done = launch(clone / "kubeproof")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "new" / "venv" / "requirements.lock").is_file()
+    assert "KUBEPROOF_VENV" not in done.stdout
+    monkeypatch.delenv("KUBEPROOF_VENV")
+    assert launch(clone / "kubeproof").stderr == ""
+    assert installations(uv) == 2
+
+
+def test_a_python_that_is_none_is_named(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBEPROOF_PYTHON", "/bin/false")
+    done = launch(clone / "kubeproof")
+    assert done.returncode == 1
+    assert "KUBEPROOF_PYTHON: /bin/false is no Python 3.11 or newer" in done.stderr
 
 
 def test_it_finds_its_project_through_links(clone: Path, uv: Path, tmp_path: Path) -> None:
