@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
+import platform
 import shlex
 import sys
 import time
@@ -12,7 +14,7 @@ from dataclasses import dataclass, field
 from rich.console import Console
 from rich.table import Table
 
-from kubeproof import inventory, paths, playbook, requirements, ui
+from kubeproof import inventory, paths, playbook, pythons, requirements, ui
 from kubeproof.commands.common import FAILED, SubParsers, environment, ssh_command, tool
 from kubeproof.inventory import Inventory
 from kubeproof.process import attend
@@ -30,6 +32,13 @@ class Suite:
 
     console: Console
     results: list[tuple[str, bool, float]] = field(default_factory=list)
+    left_out: list[tuple[str, str]] = field(default_factory=list)
+
+    def leave_out(self, name: str, why: str) -> None:
+        """Say of a check that it can't be run here, and why, now and in the summary."""
+        self.console.rule(f"[bold]{name}", align="left")
+        self.console.print(f"not run: {why}", markup=False)
+        self.left_out.append((name, why))
 
     def check(self, name: str, passes: Callable[[], bool]) -> bool:
         """Run one check and remember its result."""
@@ -55,6 +64,8 @@ class Suite:
         for name, passed, seconds in self.results:
             mark = "[green]passed[/green]" if passed else "[bold red]FAILED[/bold red]"
             table.add_row(f"  {name}", mark, ui.duration(seconds))
+        for name, why in self.left_out:
+            table.add_row(f"  {name}", "[yellow]not run[/yellow]", why)
         return table
 
     @property
@@ -75,6 +86,9 @@ def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--fast", action="store_true", help="linters and unit tests only")
     what.add_argument(
+        "--unit", action="store_true", help="unit tests only, and under the Python only that the launcher was given"
+    )
+    what.add_argument(
         "--saboteurs", action="store_true", help="the cluster only, broken in every way (docs/saboteurs.md)"
     )
     parser.add_argument("--keep", action="store_true", help="leave the cluster for a look")
@@ -84,17 +98,20 @@ def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
     suite = Suite(ui.console())
-    if not arguments.saboteurs:
+    if arguments.unit:
+        _unit(suite)
+    elif not arguments.saboteurs:
         requirements.ensure(_LINTERS, suite.console.print)
         _static(suite)
-    if not arguments.fast:
+    if not (arguments.fast or arguments.unit):
         if not arguments.saboteurs:
             _local_hosts(suite)
         _cluster(suite, keep=arguments.keep, every_saboteur=arguments.saboteurs)
     suite.console.rule("[bold]Summary", align="left")
     suite.console.print(suite.summary())
-    if arguments.fast:
-        suite.console.print("  No cluster was installed: --fast was given.")
+    if arguments.fast or arguments.unit:
+        given = "--fast" if arguments.fast else "--unit"
+        suite.console.print(f"  No cluster was installed: {given} was given.")
     return 0 if suite.passed else FAILED
 
 
@@ -106,7 +123,36 @@ def _static(suite: Suite) -> None:
     suite.program("ruff format", tool("ruff"), "format", "--check")
     suite.program("ruff check", tool("ruff"), "check")
     suite.program("mypy", tool("mypy"))
-    suite.program("unit tests", tool("pytest"), "tests/unit", "--numprocesses", "auto")
+    _unit(suite)
+    _other_cores(suite)
+
+
+def _unit(suite: Suite) -> None:
+    """The unit tests, which play all playbooks, under this Python."""
+    name = _unit_tests(platform.python_version(), importlib.metadata.version("ansible-core"))
+    suite.program(name, tool("pytest"), "tests/unit", "--numprocesses", "auto")
+
+
+def _other_cores(suite: Suite) -> None:
+    """The unit tests under each version of ansible-core that the lock has for other Pythons, if there is one here."""
+    lock = (paths.PROJECT / "requirements.lock").read_text()
+    here = pythons.find()
+    for core in pythons.other_cores(lock, here):
+        if core.python is None:
+            takes = ", ".join(f"python{version}" for version in core.takes)
+            why = f"it takes one of {takes} with the module venv, on the PATH or among pyenv's"
+            suite.leave_out(f"unit tests, ansible-core {core.version}", why)
+            continue
+        version = next(version for version, path in here.items() if path == core.python)
+        # The launcher makes it once, as it does this one's.
+        environment = paths.PROJECT / ".venvs" / version
+        chosen = [f"KUBEPROOF_PYTHON={core.python}", f"KUBEPROOF_VENV={environment}"]
+        launcher = str(paths.PROJECT / "kubeproof")
+        suite.program(_unit_tests(version, core.version), "env", *chosen, launcher, "test", "--unit")
+
+
+def _unit_tests(python: str, core: str) -> str:
+    return f"unit tests, Python {python}, ansible-core {core}"
 
 
 def _shell_scripts() -> list[str]:

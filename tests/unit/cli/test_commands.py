@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
-from kubeproof import cli, paths
+from kubeproof import cli, paths, pythons
 from kubeproof.commands import down, kubectl, test
 from kubeproof.commands.common import ssh_command
 from kubeproof.errors import KubeproofError
@@ -102,6 +105,38 @@ def test_tasks_that_changed_something_are_named() -> None:
         {"name": "Start", "path": "a.yml:9", "outcomes": {"ok": 3}},
     ]
     assert test._changing_tasks(Run(0, Path("log"), {"phases": [{"tasks": tasks}]})) == ["Install (a.yml:1)"]
+
+
+@pytest.fixture
+def suite(monkeypatch: pytest.MonkeyPatch) -> test.Suite:
+    """A suite that runs nothing, and whose own Python is 3.11."""
+    monkeypatch.setattr("kubeproof.commands.test.attend", lambda *_, **__: 0)
+    monkeypatch.setattr("platform.python_version", lambda: "3.11.2")
+    return test.Suite(Console(file=io.StringIO(), width=200))
+
+
+def shown(suite: test.Suite) -> str:
+    suite.console.print(suite.summary())
+    assert isinstance(suite.console.file, io.StringIO)
+    return suite.console.file.getvalue()
+
+
+def test_unit_tests_run_under_the_other_core_too(suite: test.Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pythons, "find", lambda: {"3.13": Path("/of/pyenv/python3.13")})
+    test._other_cores(suite)
+    assert suite.passed
+    assert "KUBEPROOF_PYTHON=/of/pyenv/python3.13" in shown(suite)
+    assert "kubeproof test --unit" in shown(suite)
+    assert re.search(r"unit tests, Python 3\.13, ansible-core \S+ +passed", shown(suite))
+
+
+def test_a_core_that_no_python_here_has_is_said_to_be_left_out(
+    suite: test.Suite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pythons, "find", dict)
+    test._other_cores(suite)
+    assert suite.results == []
+    assert re.search(r"unit tests, ansible-core \S+ +not run +it takes one of python3\.14, python3\.13", shown(suite))
 
 
 def test_a_report_that_was_kept_becomes_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
