@@ -148,7 +148,7 @@ class Recorder:
         task.ended = self.phases[-1].ended = self._clock()
         self.hosts.setdefault(host, Counter())[outcome] += 1
         self._log(f"  {host}: {outcome} {_as_json(result)}")
-        self.warnings += [(host, str(warning)) for warning in result.get("warnings") or ()]
+        self.warnings += [(host, text) for text in warned_of(result)]
         if outcome in _FATAL:
             self.failures.append(Failure(host, task.name, task.role, message(result), hint(result), task.path))
         self._audience.task(self.phases[-1], task)
@@ -205,6 +205,12 @@ def message(result: Mapping[str, Any]) -> str:
 def hint(result: Mapping[str, Any]) -> str:
     """What to do about it, where a module of ours says so."""
     return str(result.get("hint") or "")
+
+
+def warned_of(result: Mapping[str, Any]) -> list[str]:
+    """What a result warns of: its warnings, and what a later version of Ansible will not take any more."""
+    deprecated = [f"deprecated: {entry['msg']}" for entry in result.get("deprecations") or ()]
+    return [*map(str, result.get("warnings") or ()), *deprecated]
 
 
 def _as_json(result: Mapping[str, Any]) -> str:

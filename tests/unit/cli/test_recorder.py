@@ -67,11 +67,12 @@ def test_warnings_are_told_at_the_end_each_once(recorder: Recorder, output: io.S
     recorder.task("1", "Hand over", "etcd", "x")
     for host in ("cp2", "cp1"):
         recorder.outcome("1", host, "ok", {"warnings": ["a write may fail"]})
-    recorder.outcome("1", "cp3", "ok", {"warnings": ["it stays"]})
+    recorder.outcome("1", "cp3", "ok", {"warnings": ["it stays"], "deprecations": [{"msg": "old", "version": "2.23"}]})
     recorder.end()
-    assert [line.strip() for line in output.getvalue().splitlines()[-2:]] == [
+    assert [line.strip() for line in output.getvalue().splitlines()[-3:]] == [
         "! cp1, cp2 · a write may fail",
         "! cp3 · it stays",
+        "! cp3 · deprecated: old",
     ]
     assert any("a write may fail" in line for line in log)
 
