@@ -54,7 +54,7 @@ def _unexamined(host: Host) -> Finding:
     if host.unreachable:
         mend = f"Start it, or correct its ansible_ connection settings, or leave it out: --limit '!{host.name}'."
         return Finding("unreachable", f"it cannot be reached: {host.problem}", mend, host=host.name)
-    mend = "It must let Ansible become root, and have Python 3.8 or newer."
+    mend = "It must let Ansible become root, and have Python 3.8 or newer; 3.9 for ansible-core 2.20 and later."
     return Finding("unexamined", f"it cannot be examined: {host.problem}", mend, host=host.name)
 
 
@@ -106,8 +106,11 @@ class Examination:
         if system["version"] not in tested.get(system["id"], ()):
             name = system["pretty"] or system["id"] or "of an unknown kind"
             known = "; ".join(f"{key} {', '.join(versions)}" for key, versions in tested.items())
-            mend = f"Tested are {known}. To accept others, add them to preflight_operating_systems."
-            wrong = f"its system, {name}, is not one that kubeproof is tested on"
+            mend = (
+                f"Tried were {known}; one of the same family and age is expected to work. "
+                "To accept it, add it to preflight_operating_systems."
+            )
+            wrong = f"its system, {name}, is not one that kubeproof was tried on"
             yield Finding("operating-system", wrong, mend, system["id"], severity="warning")
 
     def _kernel(self) -> Iterator[Finding]:

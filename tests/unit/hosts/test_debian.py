@@ -7,7 +7,9 @@ import os
 from pathlib import Path
 
 import pytest
+import yaml
 
+from kubeproof import paths
 from kubeproof.hosts import debian as recipes
 from kubeproof.hosts import image
 from kubeproof.hosts.plan import System
@@ -79,3 +81,9 @@ def test_the_order_of_packages_is_no_other_recipe() -> None:
     turned = dataclasses.replace(RECIPE, packages=RECIPE.packages[::-1])
     assert turned.digest == RECIPE.digest
     assert len(turned.digest) == 12
+
+
+def test_no_other_system_is_said_to_have_been_tried() -> None:
+    defaults = yaml.safe_load((paths.PROJECT / "roles" / "preflight" / "defaults" / "main.yml").read_text())
+    tried = {"debian": [system.removeprefix("debian-") for system in System]}
+    assert defaults["preflight_operating_systems"] == tried

@@ -35,6 +35,7 @@ def test_nothing_is_found_on_a_good_host() -> None:
         ({"arch": "s390x"}, ("architecture", "s390x", "error")),
         ({"systemd": {"init": False}}, ("systemd", "", "error")),
         ({"os": {"id": "debian", "version": "10"}}, ("operating-system", "debian", "warning")),
+        ({"os": {"id": "ubuntu", "version": "24.04", "like": ["debian"]}}, ("operating-system", "ubuntu", "warning")),
         ({"os": {"id": "arch", "version": "", "pretty": ""}}, ("operating-system", "arch", "warning")),
         ({"kernel": "5.10.0-28-amd64"}, ("kernel", "", "error")),
         ({"memory": {"total": 1699 * MEBIBYTE}}, ("memory", "control_plane", "error")),
