@@ -39,11 +39,11 @@ def cluster(directory: Path, controller: Controller) -> Iterator[Path]:
     """The inventory of hosts with nothing on them."""
     path = directory / "hosts.yml"
     document = yaml.safe_load((paths.PROJECT / "inventory" / "test" / "hosts.yml").read_text())
-    subnet = str(document["all"]["vars"]["container_host_network"]["subnet"])
-    document["all"]["vars"] |= {"container_host_network": _NETWORK, "container_host_debian": 13}
+    subnet = str(document["all"]["vars"]["local_host_network"]["subnet"])
+    document["all"]["vars"] |= {"local_host_network": _NETWORK, "local_host_system": "debian-13"}
     theirs, ours = (text.removesuffix("0/24") for text in (subnet, _NETWORK["subnet"]))
     path.write_text(yaml.safe_dump(document).replace(theirs, ours))
     made = plan(inventory.load(path))
-    lifecycle.create(made, paths.cache_directory(), print)
+    lifecycle.create(made, print)
     yield path
     lifecycle.destroy(made, print)

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from kubeproof import paths
-from kubeproof.hosts import image
+from kubeproof.hosts import debian
+from kubeproof.hosts.plan import System
 from kubeproof.process import attempt
 
 # What a controller takes, with source `go`, and what unit tests are left out without.
@@ -121,7 +122,7 @@ def make(shared: Sequence[Path]) -> Controller:
     if not (root / LOCKED.lstrip("/")).parent.is_dir():
         shutil.rmtree(root, ignore_errors=True)
         root.mkdir(parents=True)
-        image.bootstrap(root, image.SUITES["13"], _PACKAGES, paths.cache_directory())
+        debian.bootstrap(System.DEBIAN_13.suite, _PACKAGES, root, paths.cache_directory())
         (root / LOCKED.lstrip("/")).parent.mkdir()
     controller = Controller(root, shared)
     for environment in (LOCKED, BETWEEN):

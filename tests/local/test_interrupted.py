@@ -34,11 +34,12 @@ POINTS = [
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def cluster(tmp_path_factory: pytest.TempPathFactory, system: str) -> Iterator[Path]:
     """The inventory of two hosts with nothing on them."""
     path = tmp_path_factory.mktemp("interrupted") / "hosts.yml"
     document = yaml.safe_load((paths.PROJECT / "inventory" / "test" / "hosts.yml").read_text())
-    document["all"]["vars"]["local_host_network"] = {"name": "kubeproof-killed", "subnet": "10.213.250.0/24"}
+    network = {"name": "kubeproof-killed", "subnet": "10.213.250.0/24"}
+    document["all"]["vars"] |= {"local_host_network": network, "local_host_system": system}
     document["all"]["children"] = {
         "control_plane": {"hosts": {"cp1": {"ansible_host": "10.213.250.11"}}},
         "etcd": {"hosts": {"cp1": {}}},

@@ -177,11 +177,12 @@ class Cluster:
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster(tmp_path_factory: pytest.TempPathFactory, system: str) -> Iterator[Cluster]:
     """Two hosts, one of them as somebody has used it, and nothing of ours on them."""
     path = tmp_path_factory.mktemp("reset") / "hosts.yml"
     document = yaml.safe_load((paths.PROJECT / "inventory" / "test" / "hosts.yml").read_text())
-    document["all"]["vars"]["local_host_network"] = {"name": "kubeproof-undone", "subnet": "10.213.249.0/24"}
+    network = {"name": "kubeproof-undone", "subnet": "10.213.249.0/24"}
+    document["all"]["vars"] |= {"local_host_network": network, "local_host_system": system}
     document["all"]["children"] = {
         "control_plane": {"hosts": {"cp1": {"ansible_host": "10.213.249.11"}}},
         "etcd": {"hosts": {"cp1": {}}},

@@ -107,6 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
         _unit(suite)
     elif arguments.debian13:
         suite.program("Debian 13", tool("pytest"), "tests/debian13")
+        suite.program("local hosts of Debian 13", tool("pytest"), "tests/local", "--system", "debian-13")
     else:
         if not arguments.saboteurs:
             requirements.ensure(_LINTERS, suite.console.print)

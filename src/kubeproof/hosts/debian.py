@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -183,7 +183,7 @@ def tree(recipe: Recipe, cache: Path) -> Iterator[Path]:
     Whoever makes the same recipe's tree at the same time is to be kept out by the caller.
     """
     with _scratch(cache, recipe.digest) as root:
-        _debootstrap(recipe.suite, recipe.packages, root, cache)
+        bootstrap(recipe.suite, recipe.packages, root, cache)
         recipe.finish(root)
         yield root
 
@@ -195,7 +195,7 @@ def download(suite: str, packages: tuple[str, ...], cache: Path) -> None:
     if done.exists():
         return
     with _scratch(cache, f"download-{suite}") as root:
-        _debootstrap(suite, packages, root, cache, "--download-only")
+        bootstrap(suite, packages, root, cache, "--download-only")
     done.touch()
 
 
@@ -213,8 +213,8 @@ def _scratch(cache: Path, name: str) -> Iterator[Path]:
         shutil.rmtree(root, ignore_errors=True)
 
 
-def _debootstrap(suite: str, packages: tuple[str, ...], root: Path, cache: Path, *options: str) -> None:
-    """Unpack and configure Debian into a directory."""
+def bootstrap(suite: str, packages: Iterable[str], root: Path, cache: Path, *options: str) -> None:
+    """Unpack and configure a release of Debian into a directory; what was downloaded stays in the cache."""
     debs = packages_directory(cache, suite)
     debs.mkdir(parents=True, exist_ok=True)
     debootstrap = [
@@ -232,7 +232,7 @@ def _debootstrap(suite: str, packages: tuple[str, ...], root: Path, cache: Path,
     # the directory of a killed run would reach into the machine's /proc.
     result = attempt(["unshare", "--mount", "--propagation", "private", *debootstrap])
     if not result.ok:
-        raise KubeproofError(f"debootstrap could not make the hosts' image:\n    {_last_words(root, result)}")
+        raise KubeproofError(f"debootstrap could not make a Debian {suite}:\n    {_last_words(root, result)}")
 
 
 def _last_words(root: Path, result: Result) -> str:
