@@ -92,8 +92,8 @@ def _other(host: str, names: Sequence[str], carried: Digests, kept: Kept) -> Fin
     )
     wrong = f"it was installed with others than those in {kept.pki} (SHA-256: {told})"
     mend = (
-        f"If {kept.state} is not this cluster's: move {kept.pki} away. {_mend(kept)} If it is the host that another "
-        f"cluster has left: ansible-playbook -i {kept.inventory} playbooks/reset.yml --limit {host}."
+        f"If {kept.state} is another cluster's, move {kept.pki} away. {_mend(kept)} If it is the host that another "
+        "cluster has left: the same with --limit HOST."
     )
     return Finding("authorities-other", wrong, mend, host=host)
 
