@@ -188,7 +188,7 @@ class Beginning:
                 if any(member.name in holder.etcd["peers"] for holder in self.holders)
                 else "Take it out of the group `etcd`. The number of members is changed by a restore onto all of them: "
                 "playbooks/backup.yml with the members as they are, then playbooks/restore.yml with all that are to be "
-                "(docs/backups.md, Restore)."
+                "(docs/backups.md, Restore). If nobody wants what is there: playbooks/reset.yml."
             )
         return Finding("etcd-stranger", wrong, mend, host=member.name)
 

@@ -1,0 +1,143 @@
+"""A run goes on with the cluster that is there, or is refused before it touches a host. One cluster, in this order."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tests.disaster.lab import Lab, eventually
+
+from kubeproof import inventory, paths
+from kubeproof.cli import main
+from kubeproof.hosts import lifecycle
+from kubeproof.hosts.plan import plan
+
+pytestmark = [pytest.mark.local, pytest.mark.cluster]
+
+HOSTS = ("cp1", "w1")
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A cluster of one control-plane host and a worker."""
+    path = tmp_path_factory.mktemp("installed") / "hosts.yml"
+    document = yaml.safe_load((paths.PROJECT / "inventory" / "test" / "hosts.yml").read_text())
+    document["all"]["vars"]["container_host_network"] = {"name": "kubeproof-there", "subnet": "10.213.249.0/24"}
+    document["all"]["children"] = {
+        "control_plane": {"hosts": {"cp1": {"ansible_host": "10.213.249.11"}}},
+        "etcd": {"hosts": {"cp1": {}}},
+        "workers": {"hosts": {"w1": {"ansible_host": "10.213.249.21"}}},
+    }
+    path.write_text(yaml.safe_dump(document))
+    made = Lab(path)
+    try:
+        made.make_hosts()
+        made.play("cluster")
+        yield made
+    finally:
+        lifecycle.destroy(plan(inventory.load(path)), print)
+
+
+def refused(lab: Lab, reason: str, **variables: Any) -> None:
+    """A run is refused for a reason, and nothing is touched."""
+    before = lab.processes(HOSTS), contents(lab)
+    lab.refused("cluster", **variables)
+    found = findings(lab)
+    assert reason in found, found
+    assert (lab.processes(HOSTS), contents(lab)) == before
+
+
+def findings(lab: Lab) -> set[str]:
+    """What the preflight had against the hosts."""
+    document = json.loads((lab.inventory.state / "reports" / "preflight-hosts.json").read_text())
+    return {f"{entry['id']} {entry['host']}" for entry in document["findings"] if entry["severity"] == "error"}
+
+
+def contents(lab: Lab) -> dict[str, bytes]:
+    """The cluster's keys on the controller."""
+    directory = lab.inventory.state / "pki"
+    return {path.name: path.read_bytes() for path in directory.glob("[!.]*")}
+
+
+def test_another_host_of_etcd_makes_no_second_one(lab: Lab) -> None:
+    document = yaml.safe_load(lab.path.read_text())
+    etcd = document["all"]["children"]["etcd"]["hosts"]
+    try:
+        # One, so that there is no third host to make; an even number of members is a finding of its own.
+        etcd["w1"] = {}
+        lab.path.write_text(yaml.safe_dump(document))
+        refused(lab, "etcd-stranger w1", preflight_ignore=["etcd-members"])
+    finally:
+        del etcd["w1"]
+        lab.path.write_text(yaml.safe_dump(document))
+    assert lab.on("w1", "ls -d /etc/etcd /var/lib/etcd/member 2> /dev/null || true") == b""
+
+
+def test_another_directory_makes_no_empty_one(lab: Lab) -> None:
+    refused(lab, "etcd-data-directory cp1", etcd_data_directory="/data/etcd")
+    assert lab.on("cp1", "ls -d /data 2> /dev/null || true") == b""
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "host"),
+    [
+        ("cluster_name", "other", "cp1"),
+        ("cluster_pod_network", "10.245.0.0/16", "cp1"),
+        ("cluster_service_network", "10.97.0.0/16", "cp1"),
+        ("cluster_domain", "example.org", "w1"),
+        ("containerd_root_directory", "/srv/containerd", "w1"),
+    ],
+)
+def test_what_a_cluster_keeps_is_not_changed(lab: Lab, name: str, value: str, host: str) -> None:
+    refused(lab, f"installed-setting {host}", **{name: value})
+
+
+def test_keys_that_the_controller_has_lost_are_not_made_again_and_come_back(lab: Lab, tmp_path: Path) -> None:
+    before = contents(lab)
+    shutil.move(lab.inventory.state / "pki", tmp_path / "pki")
+    refused(lab, "authorities-lost w1")
+    assert not (lab.inventory.state / "pki").exists()
+
+    assert main(["backup", "keys", "--inventory", str(lab.path)]) == 0
+    assert contents(lab) == before
+    assert lab.play("cluster").count("changed") == 0
+
+
+def test_a_member_whose_disk_is_not_mounted_begins_nothing(lab: Lab) -> None:
+    before = lab.uids()
+    lab.on(
+        "cp1",
+        "systemctl stop etcd; mkdir /srv/disk; mv /var/lib/etcd/member /srv/disk; systemctl start --no-block etcd",
+    )
+    said = (
+        "journalctl --quiet --unit etcd --since -1min --output cat --grep 'its data is not there: is its disk mounted'"
+    )
+    assert eventually(lambda: bool(lab.on("cp1", f"{said} || true")), 20)
+    assert lab.on("cp1", "ls /var/lib/etcd") == b""
+    refused(lab, "etcd-data-lost cp1")
+    assert lab.on("cp1", "ls /var/lib/etcd") == b""
+
+    # It goes on by itself as soon as the disk is there.
+    lab.on("cp1", "mv /srv/disk/member /var/lib/etcd; rmdir /srv/disk")
+    assert eventually(lambda: lab.on("cp1", "systemctl is-active etcd || true") == b"active\n", 30)
+    assert lab.play("cluster").count("changed") == 0
+    assert before.items() <= lab.uids().items()
+
+
+def test_a_node_that_is_gone_comes_back(lab: Lab) -> None:
+    before = lab.processes(HOSTS)
+    lab.kubectl("delete", "node", "w1")
+
+    lab.play("cluster")
+
+    after = lab.processes(HOSTS)
+    kubelet = 4
+    assert after["cp1"] == before["cp1"]
+    assert [number for number, pid in enumerate(after["w1"]) if pid != before["w1"][number]] == [kubelet]
+    lab.fill()
+    assert lab.play("cluster").count("changed") == 0
