@@ -8,7 +8,7 @@ from kubeproof.verify.cluster import Cluster
 from kubeproof.verify.sabotage import saboteur
 from kubeproof.verify.tampering import admission, done, rules, stopped
 
-_DELETE_RULES = "nft delete table ip kube-proxy; nft delete table ip6 kube-proxy"
+_DELETE_RULES = "nft delete table ip kube-proxy; nft delete table ip6 kube-proxy 2>/dev/null || true"
 
 _START_AND_WAIT = """
 systemctl start kube-pod-network

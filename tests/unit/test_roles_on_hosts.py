@@ -5,6 +5,7 @@ Above all who sets the limits of connection tracking: the role `host`, where the
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import os
 import subprocess
@@ -25,6 +26,12 @@ CONTAINER = report(
     capabilities={"init": ["CAP_SYS_ADMIN", "CAP_NET_ADMIN"]},
     sysctls={"net.netfilter.nf_conntrack_max": {"value": "262144", "writable": False}},
 )
+MANAGED = report(
+    processes=[
+        {"pid": 1, "name": "systemd-network", "unit": "systemd-networkd.service"},
+        {"pid": 2, "name": "NetworkManager", "unit": "NetworkManager.service"},
+    ]
+)
 POD = {"kube_proxy_form": "daemonset"}
 HOSTS: dict[str, tuple[Any, dict[str, Any]]] = {
     "machine": (MACHINE, {}),
@@ -37,6 +44,7 @@ HOSTS: dict[str, tuple[Any, dict[str, Any]]] = {
             "host_conntrack_tcp_close_wait_seconds": 60,
         },
     ),
+    "machine-managed": (MANAGED, {}),
     "machine-pod": (MACHINE, POD),
     "container-pod": (CONTAINER, POD),
     "pod-iptables": (MACHINE, {**POD, "kube_proxy_mode": "iptables"}),
@@ -57,6 +65,8 @@ RENDERED = {
     "unit": _template("kube-proxy", "etc/systemd/system/kube-proxy.service"),
     "config": "{{ __kube_proxy_config }}",
     "objects": _template("kube-proxy", "daemonset.yaml"),
+    "managers": "{{ __pod_network_manager_files | map(attribute='template') | join(' ') }}",
+    "devices": _template("pod_network", "etc/systemd/network/00-kubeproof.network"),
 }
 
 
@@ -87,7 +97,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, st
         "gather_facts": False,
         "vars_files": [
             str(ROLES / role / kind / "main.yml")
-            for role in ("cluster", "host", "kube-proxy")
+            for role in ("cluster", "host", "pod_network", "kube-proxy")
             for kind in ("defaults", "vars")
         ],
         "vars": {"rendered": RENDERED},
@@ -159,3 +169,16 @@ def test_it_is_for_sysctls_that_only_kube_proxy_sets(rendered: dict[str, dict[st
 def test_the_service_has_the_oom_score_that_it_may_not_give_itself(rendered: dict[str, dict[str, str]]) -> None:
     assert "OOMScoreAdjust=-999\n" in rendered["machine"]["unit"]
     assert "OOMScoreAdjust" not in rendered["container"]["unit"]
+
+
+def test_what_manages_a_hosts_network_is_told_what_is_ours(rendered: dict[str, dict[str, str]]) -> None:
+    assert rendered["machine"]["managers"] == ""
+    assert rendered["machine-managed"]["managers"].split() == [
+        "etc/systemd/networkd.conf.d/90-kubeproof.conf.j2",
+        "etc/systemd/network/00-kubeproof.network.j2",
+        "etc/NetworkManager/conf.d/99-kubeproof.conf.j2",
+    ]
+    names = next(line for line in rendered["machine"]["devices"].splitlines() if line.startswith("Name="))
+    patterns = names.removeprefix("Name=").split()
+    for name, ours in {"cni0": True, "veth0a1b2c3d": True, "eth0": False, "veth0": False, "vethernet0": False}.items():
+        assert any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns) == ours, name
