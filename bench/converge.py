@@ -27,10 +27,10 @@ from rich.console import Console
 from rich.table import Table
 
 from kubeproof import inventory, paths, playbook
-from kubeproof.commands.common import ssh_command
 from kubeproof.hosts import lifecycle
 from kubeproof.hosts.plan import Plan, plan
 from kubeproof.inventory import Inventory
+from kubeproof.remote import ssh_command
 
 NETWORK = {"name": "kubeproof-bench", "subnet": "10.213.249.0/24"}
 ADDRESSES = {"cp1": "10.213.249.11", "w1": "10.213.249.21", "w2": "10.213.249.22"}

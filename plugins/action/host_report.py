@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from ansible.errors import AnsibleConnectionFailure
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 
 
@@ -26,6 +26,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             answer: dict[str, Any] = self._execute_module(task_vars=task_vars)
         except AnsibleConnectionFailure as error:
             return result | _unexamined(unreachable=True, problem=str(error))
+        except AnsibleError as error:
+            # sudo's password is missing or wrong.
+            return result | _unexamined(unreachable=False, problem=str(error))
         after = time.time()
         if answer.get("unreachable") or answer.get("failed"):
             return result | _unexamined(unreachable=bool(answer.get("unreachable")), problem=_complaint(answer))

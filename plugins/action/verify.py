@@ -9,17 +9,28 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ansible import context
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from kubeproof import inventory, paths
+from kubeproof import inventory, paths, remote
 from kubeproof.verify import run
 from kubeproof.verify.report import DEFAULT_PATH, junit_path, page_path
 
+# Options of ansible-playbook, and the variables of the environment that say the same.
+_TOLD = {
+    "become": "ANSIBLE_BECOME",
+    "become_method": "ANSIBLE_BECOME_METHOD",
+    "become_password_file": remote.PASSWORD_FILE,
+    "private_key_file": "ANSIBLE_PRIVATE_KEY_FILE",
+    "remote_user": "ANSIBLE_REMOTE_USER",
+}
 _OPTIONS = ("only", "level", "kubeconfig", "connection", "test_image", "report")
 
 
@@ -36,15 +47,18 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         arguments = self._task.args
         sources = _sources(arguments["inventory"])
         options = run.Options.of(arguments)
-        with subprocess.Popen(
-            run.command(sources, options),
-            cwd=paths.PROJECT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        ) as process:
+        with (
+            self._as_told() as environment,
+            subprocess.Popen(
+                run.command(sources, options),
+                cwd=paths.PROJECT,
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            ) as process,
+        ):
             for line in process.stdout or ():
                 Display().display(line.rstrip("\n"))
         report = Path(options.report) if options.report else inventory.find_state(sources) / DEFAULT_PATH
@@ -59,6 +73,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             junit=str(junit_path(report)),
         )
         return result
+
+    @contextmanager
+    def _as_told(self) -> Iterator[dict[str, str]]:
+        """What ansible-playbook's command line says of how hosts are reached, for a process that cannot read it."""
+        told = {name: str(context.CLIARGS[option]) for option, name in _TOLD.items() if context.CLIARGS.get(option)}
+        asked = str(self._play_context.become_pass or "") if context.CLIARGS.get("become_ask_pass") else ""
+        with remote.password_file(asked) as path:
+            yield told | ({remote.PASSWORD_FILE: path} if asked else {})
 
 
 def _sources(given: Any) -> tuple[Path, ...]:

@@ -11,6 +11,7 @@ import gzip
 import json
 import os
 import platform
+import pwd
 import re
 import shutil
 import socket
@@ -587,6 +588,7 @@ def report(machine: Machine, paths: Sequence[str], etcd_data: str) -> Report:
     mounted = mounts(machine)
     swaps = swap_devices(machine)
     return {
+        "user": {"id": os.geteuid(), "name": user_name(os.geteuid())},
         "hostname": platform.node(),
         "machine_id": machine.word("/etc/machine-id"),
         "os": operating_system(machine),
@@ -619,6 +621,14 @@ def report(machine: Machine, paths: Sequence[str], etcd_data: str) -> Report:
         "installed": dict(installed(entries), versions=asked.answers()),
         "clock": {"synchronised": clock_synchronised(), "start": started, "end": time.time()},
     }
+
+
+def user_name(number: int) -> str:
+    """A user by number; the number itself where it has no name."""
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
 
 
 def command(name: str) -> Optional[str]:

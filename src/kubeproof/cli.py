@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Iterable, Sequence
 
-from kubeproof import requirements
+from kubeproof import paths, requirements
 from kubeproof.commands import common, kubectl
 from kubeproof.errors import KubeproofError
 
@@ -66,13 +67,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run kubeproof; returns the process's exit status."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     requirements.complete_path()
+    # What is read of inventories here follows the same settings as the playbooks that are run.
+    os.environ["ANSIBLE_CONFIG"] = str(paths.PROJECT / "ansible.cfg")
     try:
         if given[:1] == ["kubectl"]:
             # Past argparse, which would take options for its own and drop a lone --.
             return kubectl.run(given[1:])
         commands = given[:1] if given and given[0] in _COMMANDS else _COMMANDS
         parsed = parser(commands).parse_args(given)
-        outcome: int = parsed.run(parsed)
+        with common.become_password(parsed):
+            outcome: int = parsed.run(parsed)
     except KubeproofError as error:
         print(f"kubeproof: {error}", file=sys.stderr)
         return common.FAILED

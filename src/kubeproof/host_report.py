@@ -5,6 +5,13 @@ from __future__ import annotations
 from typing import Literal, TypedDict
 
 
+class User(TypedDict):
+    """Who the report was made by: the user that playbooks work as."""
+
+    id: int
+    name: str
+
+
 class OperatingSystem(TypedDict):
     """From os-release(5): ``debian``, ``12``, ``Debian GNU/Linux 12 (bookworm)``, and what it is like."""
 
@@ -201,6 +208,7 @@ ModuleState = Literal["loaded", "builtin", "loadable", "missing"]
 class HostReport(TypedDict):
     """The fact ``kubeproof_host`` of a host that could be examined."""
 
+    user: User
     hostname: str
     machine_id: str
     os: OperatingSystem

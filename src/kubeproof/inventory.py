@@ -20,7 +20,7 @@ CLUSTER_GROUPS = ("etcd", "control_plane", "workers")
 _STATE_SETTING = "cluster_state_directory"
 _VAULT_HINT = "name the file that has the password in ANSIBLE_VAULT_PASSWORD_FILE"
 # Ansible loads its plugins when they are first wanted, and takes half-loaded ones of another thread for broken.
-_RENDERING = threading.Lock()
+LOADING = threading.Lock()
 # What in a file may set a variable that its text does not name: another's secret, or a program.
 _OPAQUE = re.compile(rb"\A\$ANSIBLE_VAULT|\A#!|^plugin\s*:|" + _STATE_SETTING.encode(), re.MULTILINE)
 
@@ -227,7 +227,7 @@ def rendered(host: Host, names: Iterable[str]) -> dict[str, Any]:
     from ansible.template import Templar
 
     values = {}
-    with _RENDERING:
+    with LOADING:
         templar = Templar(loader=_loader(), variables=dict(host.variables))
         for name in names:
             if name in host.variables:

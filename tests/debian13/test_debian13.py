@@ -8,8 +8,8 @@ import pytest
 from tests.debian13.controller import BETWEEN, BETWEEN_CORE, LOCKED, Controller
 
 from kubeproof import inventory
-from kubeproof.commands.common import ssh_command
 from kubeproof.process import run
+from kubeproof.remote import ssh_command
 
 pytestmark = [pytest.mark.local, pytest.mark.cluster]
 

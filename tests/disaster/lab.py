@@ -18,11 +18,12 @@ import yaml
 from kubeproof import inventory, paths, playbook
 from kubeproof.backup import keys
 from kubeproof.commands import kubectl
-from kubeproof.commands.common import environment, ssh_command, tool
+from kubeproof.commands.common import environment, tool
 from kubeproof.hosts import lifecycle, network, podman
 from kubeproof.hosts.plan import plan
 from kubeproof.inventory import Inventory
 from kubeproof.process import run
+from kubeproof.remote import ssh_command
 
 _UNITS = "etcd kube-apiserver kube-controller-manager kube-scheduler kubelet containerd"
 # Written anew all the time, by whoever runs.

@@ -8,8 +8,8 @@ import time
 from types import TracebackType
 from typing import Self
 
-from kubeproof.commands.common import ssh_command
 from kubeproof.inventory import Host
+from kubeproof.remote import ssh_command
 
 _PAUSE = 0.1
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kubeproof import process
-from kubeproof.commands.common import ssh_command
 from kubeproof.inventory import Host
+from kubeproof.remote import ssh_command
 
 _SCRIPT = Path(__file__).with_name("host_snapshot.py")
 

@@ -14,9 +14,9 @@ from tests.local.session import Session
 from tests.local.snapshots import Snapshot
 
 from kubeproof import inventory, paths, playbook, process, state
-from kubeproof.commands.common import ssh_command
 from kubeproof.hosts import debian, lifecycle
 from kubeproof.hosts.plan import plan
+from kubeproof.remote import ssh_command
 
 pytestmark = [pytest.mark.local, pytest.mark.cluster]
 

@@ -10,11 +10,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from kubeproof.commands.common import ssh_command
 from kubeproof.components import gobuild, pins
 from kubeproof.components.cache import Cache
 from kubeproof.components.progress import silent
 from kubeproof.inventory import Inventory
+from kubeproof.remote import ssh_command
 from kubeproof.verify.hosts import Host, Hosts
 
 _LAST = "/kubeproof/backup/last"

@@ -14,12 +14,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from kubeproof import amounts, inventory, ui
+from kubeproof import amounts, inventory, remote, ui
 from kubeproof.commands import keys, restore
-from kubeproof.commands.common import FAILED, SubParsers, add_inventory, ssh_command
+from kubeproof.commands.common import FAILED, SubParsers, add_become, add_inventory
 from kubeproof.errors import KubeproofError
 from kubeproof.inventory import Host, Inventory
-from kubeproof.process import Result, attempt
+from kubeproof.process import Result
 
 # A backup, or a drill, of a large etcd on a slow disk.
 _LONGEST_SECONDS = 7200.0
@@ -62,6 +62,7 @@ def _add(
 ) -> argparse.ArgumentParser:
     parser = parts.add_parser(name, help=about)
     add_inventory(parser)
+    add_become(parser)
     parser.set_defaults(run=run)
     return parser
 
@@ -169,7 +170,7 @@ def _drill(arguments: argparse.Namespace) -> int:
     chosen = wanted[0]
     # Its unit has what a drill needs, bounds of memory among it, and the key that Secrets are encrypted with.
     drill = _DRILL.format(name=shlex.quote(chosen.name))
-    result = _reach(cluster.host(chosen.host), [f"sh -c {shlex.quote(drill)}"], _LONGEST_SECONDS)
+    result = _reach(cluster.host(chosen.host), f"sh -c {shlex.quote(drill)}", _LONGEST_SECONDS)
     console.print(result.stdout.strip() or _said(result), markup=False, soft_wrap=True)
     return 0 if result.ok else FAILED
 
@@ -213,12 +214,12 @@ def _ask_all(cluster: Inventory, command: Sequence[str], timeout: float) -> dict
 
 def _ask(host: Host, command: Sequence[str], timeout: float) -> Result:
     directory = inventory.rendered(host, ["cluster_bin_directory"]).get("cluster_bin_directory", "/usr/local/bin")
-    return _reach(host, [f"{directory}/kubeproof-backup", *command], timeout)
+    return _reach(host, shlex.join([f"{directory}/kubeproof-backup", *command]), timeout)
 
 
-def _reach(host: Host, command: Sequence[str], timeout: float) -> Result:
+def _reach(host: Host, command: str, timeout: float) -> Result:
     try:
-        return attempt([*ssh_command(host, ["-o", "BatchMode=yes"]), *command], timeout=timeout)
+        return remote.login(host).run(command, timeout=timeout)
     except KubeproofError as error:
         return Result(255, "", str(error))
 
@@ -235,4 +236,6 @@ def _said(result: Result) -> str:
     if result.returncode == 127:
         return "there is no kubeproof-backup: playbooks/cluster.yml puts it there, unless backup_enabled is false"
     lines = (result.stderr.strip() or result.stdout.strip()).splitlines()
-    return lines[-1] if lines else f"it ended with {result.returncode}, and said nothing"
+    advice = remote.advice(result.stderr)
+    said = lines[-1] if lines else f"it ended with {result.returncode}, and said nothing"
+    return f"{said}\n  {advice}" if advice else said

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import getpass
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from kubeproof import inventory, paths
-from kubeproof.inventory import Host
+from kubeproof import inventory, paths, remote
 
 SubParsers = argparse._SubParsersAction  # noqa: SLF001 - argparse has no public name for it
 
@@ -24,14 +25,26 @@ _DEFAULT = (paths.DEFAULT_INVENTORY,)
 LOCAL_TOPOLOGIES = {"single": "local", "ha": "ha"}
 """Shapes of local clusters, and the directories of their inventories."""
 
-_SSH_VARIABLES = (
-    "ansible_host",
-    "ansible_port",
-    "ansible_user",
-    "ansible_ssh_private_key_file",
-    "ansible_ssh_common_args",
-    "ansible_ssh_extra_args",
-)
+
+def add_become(parser: argparse.ArgumentParser) -> None:
+    """Add the option of commands that do something on hosts as root."""
+    parser.add_argument(
+        "-K",
+        "--ask-become-pass",
+        action="store_true",
+        help="ask for the password of sudo, for hosts without ansible_become_password",
+    )
+
+
+@contextmanager
+def become_password(arguments: argparse.Namespace) -> Iterator[None]:
+    """Ask for the password of sudo if that is wanted, for this process and all that it starts."""
+    if not getattr(arguments, "ask_become_pass", False):
+        yield
+        return
+    with remote.password_file(getpass.getpass("BECOME password: ")) as path:
+        os.environ[remote.PASSWORD_FILE] = path
+        yield
 
 
 def add_inventory(parser: argparse.ArgumentParser) -> None:
@@ -95,18 +108,3 @@ def environment(**more: str) -> dict[str, str]:
     """The environment for Ansible and the checks: the project's settings, whatever directory the user is in."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     return {**os.environ, "PATH": path, "ANSIBLE_CONFIG": str(paths.PROJECT / "ansible.cfg"), **more}
-
-
-def ssh_command(host: Host, options: Sequence[str] = ()) -> list[str]:
-    """The ssh command that reaches a host the way Ansible does."""
-    settings = inventory.rendered(host, _SSH_VARIABLES)
-    command = ["ssh", *options]
-    if "ansible_ssh_private_key_file" in settings:
-        command += ["-i", settings["ansible_ssh_private_key_file"]]
-    if "ansible_port" in settings:
-        command += ["-p", str(settings["ansible_port"])]
-    if "ansible_user" in settings:
-        command += ["-l", settings["ansible_user"]]
-    for name in ("ansible_ssh_common_args", "ansible_ssh_extra_args"):
-        command += shlex.split(settings.get(name, ""))
-    return [*command, settings.get("ansible_host", host.name)]

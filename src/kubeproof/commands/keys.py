@@ -11,12 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from kubeproof import inventory, locking, ui
+from kubeproof import inventory, locking, remote, ui
 from kubeproof.backup import keys
-from kubeproof.commands.common import SubParsers, add_inventory, ssh_command
+from kubeproof.commands.common import SubParsers, add_become, add_inventory
 from kubeproof.errors import KubeproofError
 from kubeproof.inventory import Host, Inventory
-from kubeproof.process import Result, attempt
+from kubeproof.process import Result
 from kubeproof.restore import checking
 
 _SECONDS = 60.0
@@ -41,6 +41,7 @@ def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
         "backup", nargs="?", type=Path, help="directory with a backup (default: what the hosts of etcd have)"
     )
     add_inventory(parser)
+    add_become(parser)
     parser.add_argument(
         "--identity",
         type=Path,
@@ -96,7 +97,7 @@ def from_hosts(cluster: Inventory, identity: Path, read: Read) -> list[str]:
 
 def _read(host: Host) -> Result:
     script = f"{_READ}; cat {_AUTHORITY}"
-    return attempt([*ssh_command(host, ["-o", "BatchMode=yes"]), script], timeout=_SECONDS)
+    return remote.login(host).run(script, timeout=_SECONDS)
 
 
 def _ask(host: Host, read: Read) -> Held:

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from kubeproof import inventory, locking, playbook, state
-from kubeproof.commands.common import FAILED, SubParsers, add_inventory
+from kubeproof.commands.common import FAILED, SubParsers, add_become, add_inventory
 
 
 def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
@@ -25,6 +25,7 @@ def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
         help="latest (default), HOST:NAME, a directory, TARGET/NAME, or member:HOST, whose data is all that is left",
     )
     add_inventory(parser)
+    add_become(parser)
     parser.add_argument("--yes", action="store_true", help="do not ask")
     parser.set_defaults(run=run)
 

@@ -6,7 +6,8 @@ import argparse
 import os
 
 from kubeproof import inventory
-from kubeproof.commands.common import SubParsers, add_inventory, ssh_command
+from kubeproof.commands.common import SubParsers, add_inventory
+from kubeproof.remote import ssh_command
 
 
 def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:

@@ -15,10 +15,11 @@ from rich.console import Console
 from rich.table import Table
 
 from kubeproof import inventory, paths, playbook, pythons, requirements, ui
-from kubeproof.commands.common import FAILED, SubParsers, environment, ssh_command, tool
+from kubeproof.commands.common import FAILED, SubParsers, environment, tool
 from kubeproof.inventory import Inventory
 from kubeproof.process import attend
 from kubeproof.process import run as run_program
+from kubeproof.remote import ssh_command
 
 # A network and names of their own: a cluster of the user's on this machine is left alone.
 INVENTORY = paths.PROJECT / "inventory" / "test" / "hosts.yml"

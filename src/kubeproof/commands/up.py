@@ -11,7 +11,7 @@ from rich.console import Console
 
 from kubeproof import fetching, inventory, locking, playbook, requirements, state, ui
 from kubeproof.commands import summary
-from kubeproof.commands.common import FAILED, NOT_VERIFIED, SubParsers, add_inventory
+from kubeproof.commands.common import FAILED, NOT_VERIFIED, SubParsers, add_become, add_inventory
 from kubeproof.errors import KubeproofError
 from kubeproof.hosts import lifecycle, machine
 from kubeproof.hosts.plan import Plan, has_local_hosts, plan
@@ -28,6 +28,7 @@ def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
         "cluster and verifies it. Safe to run again: what is there and right stays as it is.",
     )
     add_inventory(parser)
+    add_become(parser)
     parser.add_argument("--replace-hosts", action="store_true", help="make local hosts anew that were made otherwise")
     parser.add_argument("--no-verify", dest="verify", action="store_false", help="leave the verification out")
     parser.set_defaults(run=run)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from kubeproof import remote
 from kubeproof.components.pins import ARCHITECTURES
 from kubeproof.host_report import Disk, HostReport, Port, Process
 from kubeproof.preflight.findings import Finding
@@ -22,6 +23,7 @@ FULL = 64
 FEW_INODES = 1000
 # Without these kubelet does not start (k8s.io/kubernetes pkg/kubelet/cm); in version 2 cpuacct is a part of cpu.
 CONTROLLERS = {1: ("cpu", "cpuacct", "cpuset", "memory", "pids"), 2: ("cpu", "cpuset", "memory", "pids")}
+_EXAMINABLE = "It must let Ansible become root, and have Python 3.8 or newer; 3.9 for ansible-core 2.20 and later."
 WILDCARDS = ("0.0.0.0", "::")  # noqa: S104  (compared with, not bound to)
 # Processes of a Kubernetes, by their names as the kernel cuts them: fifteen characters.
 KUBERNETES = frozenset(
@@ -54,7 +56,8 @@ def _unexamined(host: Host) -> Finding:
     if host.unreachable:
         mend = f"Start it, or correct its ansible_ connection settings, or leave it out: --limit '!{host.name}'."
         return Finding("unreachable", f"it cannot be reached: {host.problem}", mend, host=host.name)
-    mend = "It must let Ansible become root, and have Python 3.8 or newer; 3.9 for ansible-core 2.20 and later."
+    mend = remote.advice(host.problem)
+    mend = f"{mend[0].upper()}{mend[1:]}." if mend else _EXAMINABLE
     return Finding("unexamined", f"it cannot be examined: {host.problem}", mend, host=host.name)
 
 
@@ -67,7 +70,10 @@ class Examination:
     rules: Rules
 
     def findings(self) -> Iterator[Finding]:
-        """What all checks find."""
+        """What all checks find. Of what is not root's to see nothing is said."""
+        if self.report["user"]["id"] != 0:
+            yield self._no_root()
+            return
         yield from self._platform()
         yield from self._operating_system()
         yield from self._memory()
@@ -86,6 +92,11 @@ class Examination:
             yield from self._route()
             yield from self._resolver()
             yield from self._selinux()
+
+    def _no_root(self) -> Finding:
+        user = self.report["user"]["name"]
+        mend = f"{remote.MEND[0].upper()}{remote.MEND[1:]}. Or log in as root: ansible_user: root."
+        return Finding("become", f"commands run as {user} there, and everything needs root", mend, user)
 
     def _platform(self) -> Iterator[Finding]:
         arch = self.report["arch"]

@@ -17,23 +17,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-import testinfra
+from testinfra.backend.paramiko import ParamikoBackend
+from testinfra.backend.ssh import SshBackend
 
-from kubeproof import inventory
+from kubeproof import inventory, remote
 from kubeproof.errors import KubeproofError
 from kubeproof.inventory import Inventory
+from kubeproof.remote import Login
 
 CONNECTIONS = ("ssh", "paramiko")
-_VARIABLES = (
-    "ansible_become",
-    "ansible_host",
-    "ansible_port",
-    "ansible_ssh_common_args",
-    "ansible_ssh_extra_args",
-    "ansible_ssh_private_key_file",
-    "ansible_user",
-    "cluster_host_address",
-)
+_BACKENDS: Mapping[str, type] = {}
 _PROBE = Path(__file__).parent / "probe.py"
 _CONNECT_SECONDS = 10
 _SHOWN_COMMAND = 80
@@ -105,11 +98,10 @@ class Hosts:
             raise KubeproofError(f"hosts are reached by {' or '.join(CONNECTIONS)}, not by {connection!r}")
         self._directory = Path(tempfile.mkdtemp(prefix="kubeproof-"))
         self._config = self._directory / "ssh_config"
-        settings = {host.name: inventory.rendered(host, _VARIABLES) for host in cluster.hosts.values()}
-        stanzas = [_stanza(name, values, self._directory) for name, values in settings.items()]
-        self._config.write_text("\n".join(stanzas))
+        logins = {host.name: remote.login(host) for host in cluster.hosts.values()}
+        self._config.write_text("\n".join(_stanza(login, self._directory) for login in logins.values()))
         self._connection = connection
-        self.all = tuple(self._host(host, settings[host.name]) for host in cluster.hosts.values())
+        self.all = tuple(self._host(host, logins[host.name]) for host in cluster.hosts.values())
 
     def __enter__(self) -> Self:
         return self
@@ -137,15 +129,49 @@ class Hosts:
         if problems:
             raise HostUnreachable("\n".join(problems), hint="the verification looks into the hosts over SSH, as root")
 
-    def _host(self, host: inventory.Host, settings: Mapping[str, Any]) -> Host:
-        backend = testinfra.get_host(
-            f"{self._connection}://{host.name}",
-            ssh_config=str(self._config),
-            timeout=_CONNECT_SECONDS,
-            sudo=settings.get("ansible_user", "root") != "root" or bool(settings.get("ansible_become", False)),
-        )
-        address = settings.get("cluster_host_address") or settings.get("ansible_host") or host.name
+    def _host(self, host: inventory.Host, login: Login) -> Host:
+        make = _Paramiko if self._connection == "paramiko" else _Ssh
+        backend = make(login, ssh_config=str(self._config), timeout=_CONNECT_SECONDS)
+        address = inventory.rendered(host, ["cluster_host_address"]).get("cluster_host_address") or login.address
         return Host(host.name, host.groups, str(address), backend)
+
+
+class _Ssh(SshBackend):  # type: ignore[misc]
+    """testinfra's, with commands as root by whatever way the host has."""
+
+    def __init__(self, login: Login, **options: Any) -> None:
+        super().__init__(login.name, **options)
+        self._login = login
+
+    def get_command(self, command: str, *args: str) -> str:
+        """What the host's shell is given."""
+        return self._login.rooted(self.quote(command, *args))
+
+    def run_local(self, command: str, *args: str) -> Any:
+        """Run ssh, with what its command reads first."""
+        call = shlex.split(self.quote(command, *args))
+        done = subprocess.run(call, input=self._login.stdin, capture_output=True, check=False)
+        return self.result(done.returncode, self.encode(command), done.stdout, done.stderr)
+
+
+class _Paramiko(ParamikoBackend):  # type: ignore[misc]
+    """testinfra's other one, likewise."""
+
+    def __init__(self, login: Login, **options: Any) -> None:
+        super().__init__(login.name, **options)
+        self._login = login
+
+    def get_command(self, command: str, *args: str) -> str:
+        """What the host's shell is given."""
+        return self._login.rooted(self.quote(command, *args))
+
+    def _exec_command(self, command: bytes) -> tuple[int, bytes, bytes]:
+        channel = self.client.get_transport().open_session()
+        channel.exec_command(command)
+        channel.sendall(self._login.stdin)
+        channel.shutdown_write()
+        stdout, stderr = (b"".join(made("rb")) for made in (channel.makefile, channel.makefile_stderr))
+        return channel.recv_exit_status(), stdout, stderr
 
 
 def each(hosts: Iterable[Host], function: Callable[[Host], Result]) -> dict[str, Result]:
@@ -161,7 +187,8 @@ def _problem(host: Host) -> str:
     except Exception as error:  # noqa: BLE001 - testinfra and paramiko raise what they like
         return f"host {host.name} cannot be reached: {_last_line(str(getattr(error, 'args', error)))}"
     if status != 0 or stdout.strip() != "0":
-        return f"host {host.name}: commands do not run as root: {_last_line(stderr or stdout)}"
+        said = _last_line(stderr) or f"the user's number is {stdout.strip()}"
+        return f"host {host.name}: commands do not run as root: {said}\n  {remote.MEND}"
     return ""
 
 
@@ -170,18 +197,17 @@ def _last_line(text: str) -> str:
     return lines[-1] if lines else ""
 
 
-def _stanza(name: str, settings: Mapping[str, Any], directory: Path) -> str:
+def _stanza(login: Login, directory: Path) -> str:
     """A host's part of an ssh_config, which both of testinfra's connections understand."""
-    options = {"HostName": str(settings.get("ansible_host", name)), "ControlPath": f"{directory}/%C"}
-    if "ansible_port" in settings:
-        options["Port"] = str(settings["ansible_port"])
-    if "ansible_user" in settings:
-        options["User"] = str(settings["ansible_user"])
-    if "ansible_ssh_private_key_file" in settings:
-        options["IdentityFile"] = str(settings["ansible_ssh_private_key_file"])
-    for variable in ("ansible_ssh_common_args", "ansible_ssh_extra_args"):
-        options |= _options(shlex.split(str(settings.get(variable, ""))), f"{name}: {variable}")
-    return "\n".join([f"Host {name}", *(f"  {key} {value}" for key, value in options.items())]) + "\n"
+    options = {"HostName": login.address, "ControlPath": f"{directory}/%C"}
+    if login.port:
+        options["Port"] = str(login.port)
+    if login.user:
+        options["User"] = login.user
+    if login.key:
+        options["IdentityFile"] = login.key
+    options |= _options(login.arguments, f"{login.name}: arguments of ssh")
+    return "\n".join([f"Host {login.name}", *(f"  {key} {value}" for key, value in options.items())]) + "\n"
 
 
 def _options(arguments: Sequence[str], where: str) -> dict[str, str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kubeproof import inventory, paths
-from kubeproof.commands.common import NOT_VERIFIED, SubParsers, add_inventory, environment
+from kubeproof.commands.common import NOT_VERIFIED, SubParsers, add_become, add_inventory, environment
 from kubeproof.process import attend
 from kubeproof.verify.claims import Level
 
@@ -48,6 +48,7 @@ def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
         "every claim that was looked at is proven.",
     )
     add_inventory(parser)
+    add_become(parser)
     parser.add_argument(
         "--only", action="append", metavar="COMPONENT|CLAIM", help="only these claims; may be given several times"
     )

@@ -12,10 +12,10 @@ from rich.console import Console
 
 from kubeproof import cli, paths, pythons
 from kubeproof.commands import down, kubectl, test
-from kubeproof.commands.common import ssh_command
 from kubeproof.errors import KubeproofError
 from kubeproof.inventory import Host
 from kubeproof.playbook import Run
+from kubeproof.remote import ssh_command
 
 RECORDED = paths.PROJECT / "tests" / "unit" / "verify" / "recorded"
 

@@ -58,6 +58,7 @@ RULES = Rules.parse(VALUES)
 def report(number: int = 1, **changes: Any) -> HostReport:
     """The report of the ``number``-th host. Changed mappings are merged into what is there."""
     found: dict[str, Any] = {
+        "user": {"id": 0, "name": "root"},
         "hostname": f"host{number}",
         "machine_id": f"{number:032x}",
         "os": {"id": "debian", "version": "12", "pretty": "Debian GNU/Linux 12 (bookworm)", "like": []},

@@ -137,6 +137,24 @@ class TestUnexamined:
         assert finding.id == "unexamined"
         assert "sudo: a password is required" in finding.wrong
 
+    @pytest.mark.parametrize(
+        ("problem", "mend"),
+        [
+            ("Missing sudo password", "give --ask-become-pass"),
+            ("Incorrect sudo password", "is not the right one"),
+            ("/bin/sh: python3: not found", "have Python 3.8"),
+        ],
+    )
+    def test_what_to_do_follows_from_what_was_said(self, problem: str, mend: str) -> None:
+        assert mend in only(Host("w9", frozenset(["workers"]), "10.0.0.9", problem=problem)).mend
+
+
+def test_root_is_missing_and_nothing_else_is_said() -> None:
+    finding = only(host(user={"id": 1000, "name": "ubuntu"}, commands={"ip": None}, systemd={"init": False}))
+    assert (finding.id, finding.subject, finding.host, finding.severity) == ("become", "ubuntu", "host1", "error")
+    assert "commands run as ubuntu there" in finding.wrong
+    assert "Set ansible_become: true" in finding.mend
+
 
 class TestDisks:
     def test_what_shares_a_file_system_adds_up(self) -> None:
