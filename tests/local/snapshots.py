@@ -8,7 +8,7 @@ from pathlib import Path
 
 from kubeproof import process
 from kubeproof.inventory import Host
-from kubeproof.remote import ssh_command
+from kubeproof.remote import login
 
 _SCRIPT = Path(__file__).with_name("host_snapshot.py")
 
@@ -22,8 +22,9 @@ class Snapshot:
     @classmethod
     def take(cls, host: Host) -> Snapshot:
         """Look at a host."""
-        command = [*ssh_command(host), "python3", "-"]
-        return cls(json.loads(process.run(command, stdin=_SCRIPT.read_bytes(), timeout=120)))
+        reached = login(host)
+        command = [*reached.ssh(), reached.rooted("python3 -")]
+        return cls(json.loads(process.run(command, stdin=reached.stdin + _SCRIPT.read_bytes(), timeout=120)))
 
     def changes(self, after: Snapshot) -> list[str]:
         """What is different in a later one, a line each."""

@@ -93,6 +93,11 @@ def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
         "--saboteurs", action="store_true", help="the cluster only, broken in every way (docs/saboteurs.md)"
     )
     what.add_argument(
+        "--vm",
+        action="store_true",
+        help="a cluster with virtual machines: installed, again, verified, workers restarted, reset",
+    )
+    what.add_argument(
         "--debian13",
         action="store_true",
         help="Debian 13 as controller and hosts, with the versions of ansible-core that there are for its Python",
@@ -106,6 +111,8 @@ def run(arguments: argparse.Namespace) -> int:
     suite = Suite(ui.console())
     if arguments.unit:
         _unit(suite)
+    elif arguments.vm:
+        suite.program("virtual machines", tool("pytest"), "tests/vm", "-v", "-s")
     elif arguments.debian13:
         suite.program("Debian 13", tool("pytest"), "tests/debian13")
         suite.program("local hosts of Debian 13", tool("pytest"), "tests/local", "--system", "debian-13")

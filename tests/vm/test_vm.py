@@ -1,0 +1,174 @@
+"""A mixed cluster on real kernels: installed, installed again, verified, a worker restarted, taken away.
+
+In this order, each test on what the ones before it left: on two cores with emulated machines the whole takes the better
+part of an hour.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from tests.local.snapshots import Snapshot
+
+from kubeproof import inventory, paths, playbook
+from kubeproof.commands import kubectl
+from kubeproof.hosts import lifecycle
+from kubeproof.hosts.plan import HostKind, plan
+from kubeproof.inventory import Inventory
+from kubeproof.remote import login
+from kubeproof.verify import run as verify
+from kubeproof.verify.run import Options
+
+pytestmark = [pytest.mark.local, pytest.mark.cluster]
+
+INVENTORY = paths.PROJECT / "inventory" / "vm" / "hosts.yml"
+
+# Of units of ours, by their files.
+_UNITS = "$(cd /etc/systemd/system && ls *.service)"
+_BACK_SECONDS = 600.0
+_SETTLED_SECONDS = 30.0
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Inventory]:
+    """The hosts, new ones, with nothing on them."""
+    found = inventory.load((INVENTORY,))
+    made = plan(found)
+    lifecycle.destroy(made, print)
+    try:
+        lifecycle.create(made, print)
+        yield found
+    finally:
+        lifecycle.destroy(made, print)
+
+
+@pytest.fixture(scope="module")
+def before(cluster: Inventory) -> dict[str, Snapshot]:
+    """The hosts as they were made."""
+    return snapshots(cluster)
+
+
+def test_it_is_installed(cluster: Inventory, before: dict[str, Snapshot]) -> None:
+    assert play(cluster).ok
+
+
+def test_real_kernels_take_no_fallback(cluster: Inventory) -> None:
+    """What is derived from facts is what a machine gets, which containers never show."""
+    for name in machines(cluster):
+        assert on(cluster, name, "stat --file-system --format=%T /sys/fs/cgroup") == "cgroup2fs"
+        kubelet = on(cluster, name, "cat /etc/kubernetes/kubelet/config.yaml")
+        assert "cgroupDriver: systemd" in kubelet
+        assert "KubeletInUserNamespace" not in kubelet
+        assert "SystemdCgroup = true" in on(cluster, name, "cat /etc/containerd/config.toml")
+        # kube-proxy's own default for one or two processors, set by the host's role: kube-proxy may not.
+        assert int(on(cluster, name, "cat /proc/sys/net/netfilter/nf_conntrack_max")) == 131072
+        score = "cat /proc/$(systemctl show --value --property=MainPID containerd)/oom_score_adj"
+        assert int(on(cluster, name, score)) < 0
+
+
+def test_packages_came_from_the_repository(cluster: Inventory, before: dict[str, Snapshot]) -> None:
+    assert "haproxy" not in before["w2"].sections["packages"]
+    assert on(cluster, "w2", "dpkg-query --show --showformat '${db:Status-Status}' haproxy") == "installed"
+    assert on(cluster, "w2", "systemctl is-active haproxy.service || true") != "active", "a second load balancer runs"
+
+
+def test_a_second_run_changes_nothing(cluster: Inventory) -> None:
+    processes = {name: starts(cluster, name) for name in cluster.hosts}
+    again = play(cluster)
+    assert again.ok
+    assert again.count("changed") == 0
+    assert {name: starts(cluster, name) for name in cluster.hosts} == processes
+
+
+def test_it_is_proven(cluster: Inventory) -> None:
+    assert verify.verify((INVENTORY,), Options(level="standard"))
+
+
+@pytest.mark.parametrize("name", ["w1", "w2"])
+def test_a_worker_comes_back_by_itself(cluster: Inventory, name: str) -> None:
+    boot = on(cluster, name, "cat /proc/sys/kernel/random/boot_id")
+    running = pods(cluster, name)
+    login(cluster.host(name)).run("systemctl reboot")
+    await_that(
+        lambda: attempt_on(cluster, name, "cat /proc/sys/kernel/random/boot_id") not in ("", boot), "it restarts"
+    )
+    await_that(lambda: ready(cluster, name), "its node is ready")
+    await_that(lambda: pods(cluster, name) >= running, "its pods run again")
+    # A unit that fails a while after its start is no unit that came back.
+    time.sleep(_SETTLED_SECONDS)
+    assert on(cluster, name, "systemctl list-units --failed --plain --no-legend") == ""
+    assert restarts(cluster, name) == {}
+    assert verify.verify((INVENTORY,), Options(level="quick"))
+
+
+def test_a_reset_leaves_the_hosts_as_they_were_made(cluster: Inventory, before: dict[str, Snapshot]) -> None:
+    assert playbook.run("reset", (INVENTORY,), cluster.state, ("--extra-vars", "reset_confirmed=true")).ok
+    after = snapshots(cluster)
+    assert [f"{name}: {change}" for name in before for change in before[name].changes(after[name])] == []
+
+
+def play(cluster: Inventory) -> playbook.Run:
+    return playbook.run("cluster", cluster.sources, cluster.state)
+
+
+def machines(cluster: Inventory) -> list[str]:
+    """The hosts that have a kernel of their own."""
+    return [host.name for host in plan(cluster).hosts if host.kind is HostKind.VM]
+
+
+def on(cluster: Inventory, name: str, command: str) -> str:
+    """What a command prints as root on a host."""
+    result = login(cluster.host(name)).run(command, timeout=120)
+    assert result.ok, result.stderr
+    return result.stdout.strip()
+
+
+def attempt_on(cluster: Inventory, name: str, command: str) -> str:
+    """The same, or nothing if it fails."""
+    result = login(cluster.host(name)).run(command, timeout=120)
+    return result.stdout.strip() if result.ok else ""
+
+
+def snapshots(cluster: Inventory) -> dict[str, Snapshot]:
+    return {name: Snapshot.take(host) for name, host in cluster.hosts.items()}
+
+
+def starts(cluster: Inventory, name: str) -> str:
+    """When each of our units was started, by systemd's own number for that."""
+    return on(cluster, name, f"systemctl show --property=Id,InvocationID {_UNITS}")
+
+
+def restarts(cluster: Inventory, name: str) -> dict[str, int]:
+    """Units of ours that systemd has had to start again."""
+    shown = on(cluster, name, f"systemctl show --property=Id,NRestarts {_UNITS}")
+    found = re.findall(r"NRestarts=(\d+)\nId=(\S+)|Id=(\S+)\nNRestarts=(\d+)", shown)
+    counts = {one or other: int(first or last) for first, one, other, last in found}
+    return {unit: count for unit, count in counts.items() if count}
+
+
+def pods(cluster: Inventory, node: str) -> set[str]:
+    """The pods that are ready on a node."""
+    asked = kubectl.query(cluster.state, "get", "pods", "--all-namespaces", f"--field-selector=spec.nodeName={node}")
+    items = (asked or {}).get("items", [])
+    return {
+        item["metadata"]["name"]
+        for item in items
+        if {"type": "Ready", "status": "True"}.items()
+        <= next((each for each in item["status"].get("conditions", []) if each["type"] == "Ready"), {}).items()
+    }
+
+
+def ready(cluster: Inventory, node: str) -> bool:
+    asked = kubectl.query(cluster.state, "get", "node", node)
+    conditions = (asked or {}).get("status", {}).get("conditions", [])
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+
+
+def await_that(happens: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + _BACK_SECONDS
+    while not happens():
+        assert time.monotonic() < deadline, f"not within {_BACK_SECONDS:.0f} s: {what}"
+        time.sleep(2.0)
