@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import subprocess
+import uuid
 from pathlib import Path
 
 import pytest
@@ -110,7 +111,7 @@ def test_another_architecture(pins: Pins, cache: Cache, tools: Toolchain) -> Non
 @needs_go
 def test_progress_counts_packages(pins: Pins, cache: Cache, tools: Toolchain) -> None:
     # Packages that Go has compiled before are not built again, so this one must be new to its cache.
-    source(pins, "hello/client/main.go").write_text(PROGRAM + f"// {pins.root}\n")
+    source(pins, "hello/client/main.go").write_text(PROGRAM + f"// {uuid.uuid4()}\n")
     events: list[Event] = []
     gobuild.build(pins, pins.components["hello"], tools.arch, tools, cache, events.append)
     assert {(event.component, event.phase, event.unit) for event in events} == {("hello", Phase.BUILD, "packages")}
