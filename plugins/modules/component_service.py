@@ -117,7 +117,8 @@ ENABLED = ("enabled", "static")
 POLL_SECONDS = 0.1
 # A kubelet that could not reach the API tries again after seven seconds at most.
 REGISTER_SECONDS = 8
-OK, NOT_FOUND = 200, 404
+OK = 200
+NOT_FOUND = 404
 PROPERTIES = (
     "LoadState,ActiveState,SubState,UnitFileState,FragmentPath,NeedDaemonReload,InvocationID,MainPID,NRestarts,"
     "ActiveEnterTimestamp"

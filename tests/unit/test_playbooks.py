@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from kubeproof import paths
+from kubeproof import paths, state
 
 PLAYBOOKS = sorted((paths.PROJECT / "playbooks").glob("*.yml"))
 MODULES = sorted(path.stem for path in (paths.PROJECT / "plugins" / "modules").glob("*.py"))
@@ -88,7 +88,7 @@ def test_a_run_that_reaches_no_host_ends_with_a_list_of_them(nowhere: Path) -> N
     # With results, which the callback shows in its own way.
     assert re.findall(r'"(?:warnings|deprecations)": \[[^]]+', log.read_text()) == []
     assert "Traceback" not in done.stdout + done.stderr + log.read_text()
-    reports = nowhere.parent / "state" / "reports"
+    reports = nowhere.parent / state.NAME / "reports"
     assert json.loads((reports / "preflight-settings.json").read_text())["findings"] == []
     findings = json.loads((reports / "preflight-hosts.json").read_text())["findings"]
     described = yaml.safe_load(nowhere.read_text())["all"]["children"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kubeproof import pki
+from kubeproof import pki, state
 from kubeproof.backup import keys
 from kubeproof.commands.keys import from_hosts
 from kubeproof.errors import KubeproofError
@@ -17,22 +17,24 @@ from kubeproof.inventory import Host, Inventory
 from kubeproof.process import Result
 
 DAY = datetime.timedelta(days=1)
-HOSTS = {name: Host(name, frozenset(["etcd"]), {}) for name in ("cp1", "cp2")}
 
 
-def answer(state: Path, how: keys.How = "encrypted", authority: Path | None = None) -> Result:
+def answer(kept: Path, how: keys.How = "encrypted", authority: Path | None = None) -> Result:
     """What a host of a cluster says."""
-    bundle = keys.ensure(state, how, [])
+    bundle = keys.ensure(kept, how, [])
     assert bundle is not None
     encoded = base64.b64encode(bundle.content).decode()
-    pem = ((authority or state) / "pki" / "etcd.crt").read_text()
+    pem = ((authority or kept) / "pki" / "etcd.crt").read_text()
     return Result(0, f"/etc/kubeproof/{bundle.name}\n{encoded}\n{pem}", "")
 
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Inventory:
-    pki.ensure_authorities(tmp_path / "state" / "pki", "test", DAY)
-    return Inventory(tmp_path / "hosts.yml", HOSTS)
+    kept = tmp_path / state.NAME
+    pki.ensure_authorities(kept / "pki", "test", DAY)
+    where = {"cluster_state_directory": str(kept)}
+    hosts = {name: Host(name, frozenset(["etcd"]), where) for name in ("cp1", "cp2")}
+    return Inventory(tmp_path / "hosts.yml", hosts)
 
 
 def contents(cluster: Inventory) -> dict[str, bytes]:
