@@ -27,7 +27,7 @@ UNIT = "kube-pod-network"
 _HEALED_SECONDS = 15.0
 # What a node has that could be taken from it, a line each; of kube-proxy's the first rule, whose place has no number.
 _OWN = """
-ip -o route show proto 86
+ip -o route show | grep ' proto 86 '
 nft list table ip kubeproof
 nft list chain ip kube-proxy nat-prerouting 2>/dev/null
 nft --stateless list chain ip nat PREROUTING 2>/dev/null | grep KUBE-SERVICES
@@ -157,7 +157,7 @@ def test_routes_and_rules_that_are_taken_away_come_back(lab: Cluster, evidence: 
     if node.host.attempt("test -e %s", f"/etc/systemd/system/{UNIT}.service")[0] != 0:
         raise NotObservable(f"{node.name} has no unit {UNIT}: its pod network is none of kubeproof's")
     before = node.host.run(_OWN)
-    assert "proto 86" in before, f"{node.name} has no routes that could be taken away: {before!r}"
+    assert "table ip kubeproof" in before, f"{node.name} has no rules that could be taken away: {before!r}"
     with disruption.undone(node.host, f"systemctl restart {UNIT}"):
         start = time.monotonic()
         node.host.run(_TAKE_AWAY)
