@@ -26,7 +26,10 @@ _JUMPS = (
     ("nat", "POSTROUTING", "KUBE-POSTROUTING"),
     ("filter", "FORWARD", "KUBE-FORWARD"),
 )
-_SYNCED = re.compile(rb"^kubeproxy_sync_proxy_rules_last_timestamp_seconds(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
+# Of each family by itself: that IPv6's rules are written says nothing of the others.
+_SYNCED = re.compile(
+    rb'^kubeproxy_sync_proxy_rules_last_timestamp_seconds(?:\{ip_family="IPv4"\})? (\S+)$', re.MULTILINE
+)
 _SECONDS = 1.0
 _LARGEST = 1 << 24
 

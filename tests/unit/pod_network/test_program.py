@@ -166,8 +166,9 @@ class Proxy:
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 proxy.asked.append(self.path)
-                synced = f'kubeproxy_sync_proxy_rules_last_timestamp_seconds{{ip_family="IPv4"}} {proxy.synced}\n'
-                body = {"/proxyMode": proxy.mode, "/metrics": f"# HELP x\n{synced}other 1\n"}[self.path].encode()
+                name = "kubeproxy_sync_proxy_rules_last_timestamp_seconds"
+                metrics = f'# HELP x\n{name}{{ip_family="IPv4"}} {proxy.synced}\n{name}{{ip_family="IPv6"}} 1.7e+09\n'
+                body = {"/proxyMode": proxy.mode, "/metrics": f"{metrics}other 1\n"}[self.path].encode()
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
