@@ -71,9 +71,9 @@ def main() -> None:
     requirements.complete_path()
     console = Console()
     described = breakable.load(arguments.inventory, regardless=False)
-    access = kubeconfig.load(described.state / "admin.kubeconfig")
+    accesses = kubeconfig.load_all(described.state / "admin.kubeconfig")
     table = Table("what", "measured", title=f"{arguments.objects} objects; {_machine()}")
-    with connect(access) as api, Hosts(described) as hosts:
+    with connect(*accesses) as api, Hosts(described) as hosts:
         hosts.check()
         host = hosts.group("etcd")[0]
         try:

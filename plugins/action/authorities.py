@@ -1,8 +1,10 @@
 """Make the cluster's certificate authorities and the admin's kubeconfig in the state directory on the controller.
 
 Arguments: ``directory`` (the state directory), ``cluster`` (its name), ``days`` (the authorities' validity), ``server``
-(the URL for the kubeconfig). What is there and right stays as it is. Touches no host, and makes nothing if one of the
-cluster's was installed under other authorities or keys (``host_report`` has asked them), so that no last copy is lost.
+(the URL that the kubeconfig has by default), ``hosts`` and ``port`` (addresses of the control-plane hosts by name, and
+their API servers' port, for the kubeconfig's other contexts). What is there and right stays as it is. Touches no host,
+and makes nothing if one of the cluster's was installed under other authorities or keys (``host_report`` has asked
+them), so that no last copy is lost.
 """
 
 from __future__ import annotations
@@ -27,13 +29,15 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     """Thin: all of it is in ``kubeproof.pki`` and ``kubeproof.admin``."""
 
     _supports_check_mode = True
-    _VALID_ARGS = frozenset(("directory", "cluster", "days", "server"))
+    _VALID_ARGS = frozenset(("directory", "cluster", "days", "server", "hosts", "port"))
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
         arguments = self._task.args
         state = Path(str(arguments["directory"]))
-        cluster, server = str(arguments["cluster"]), str(arguments["server"])
+        cluster = str(arguments["cluster"])
+        servers = {str(host): f"https://{address}:{arguments['port']}" for host, address in arguments["hosts"].items()}
+        target = admin.Target(cluster, str(arguments["server"]), servers)
         lifetime = datetime.timedelta(days=int(arguments["days"]))
         self._refuse_others(state, task_vars or {})
         if self._task.check_mode:
@@ -41,7 +45,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             return {**result, "changed": bool(made), "made": made}
         try:
             made = pki.ensure_authorities(states.prepare(state) / "pki", cluster, lifetime)
-            if admin.ensure_kubeconfig(state, cluster, server):
+            if admin.ensure_kubeconfig(state, target):
                 made.append("admin.kubeconfig")
         except pki.PkiError as error:
             raise AnsibleActionFail(str(error)) from error

@@ -81,8 +81,10 @@ def test_a_users_first_commands(lab: Cluster, kubeconfig_path: Path, setting: Se
         raise NotObservable(str(error)) from None
 
     def run(*arguments: str) -> str:
-        command = [str(binary), "--kubeconfig", str(kubeconfig_path), *arguments]
-        return process.run(command, env=kubectl.environment(kubeconfig_path), timeout=_COMMAND_SECONDS)
+        # By the server that this verification has found to be ready.
+        command = [str(binary), "--kubeconfig", str(kubeconfig_path), "--server", lab.api.access.server]
+        environment = kubectl.environment(kubeconfig_path)
+        return process.run([*command, *arguments], env=environment, timeout=_COMMAND_SECONDS)
 
     namespace = f"--namespace={setting.namespace}"
     overrides = setting.pod("hello-minikube", [])["spec"]

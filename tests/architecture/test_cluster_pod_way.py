@@ -31,7 +31,8 @@ def test_each_component_does_its_part_in_order(
         # Under its own name, which it tells the API server.
         program = Path(directory) / "kubectl"
         program.symlink_to(_kubectl(lab))
-        command = [str(program), "--kubeconfig", str(kubeconfig_path), "create", "--filename=-"]
+        command = [str(program), "--kubeconfig", str(kubeconfig_path), "--server", lab.api.access.server]
+        command += ["create", "--filename=-"]
         env = kubectl.environment(kubeconfig_path)
         recording = pod_records.record(
             lab, manifest, lambda: process.run(command, stdin=json.dumps(manifest), env=env, timeout=_COMMAND_SECONDS)

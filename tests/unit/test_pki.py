@@ -5,8 +5,10 @@ from __future__ import annotations
 import datetime
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -137,9 +139,68 @@ def test_a_host_offering_another_kind_of_key_is_refused(authority: pki.Authority
         authority.issue(WANTED, key, NOW)
 
 
+def kubeconfig(state: Path) -> Any:
+    return yaml.safe_load((state / "admin.kubeconfig").read_text())
+
+
+def target(server: str, **servers: str) -> admin.Target:
+    return admin.Target(
+        "test", f"https://{server}:6443", {host: f"https://{each}:6443" for host, each in servers.items()}
+    )
+
+
 def test_the_admin_kubeconfig_is_written_once_and_again_when_the_server_changes(directory: Path) -> None:
     state = directory.parent
-    assert admin.ensure_kubeconfig(state, "test", "https://10.0.0.1:6443")
-    assert not admin.ensure_kubeconfig(state, "test", "https://10.0.0.1:6443")
+    assert admin.ensure_kubeconfig(state, target("10.0.0.1"))
+    assert not admin.ensure_kubeconfig(state, target("10.0.0.1"))
     assert (state / "admin.kubeconfig").stat().st_mode & 0o777 == 0o600
-    assert admin.ensure_kubeconfig(state, "test", "https://10.0.0.2:6443")
+    first = kubeconfig(state)
+    assert admin.ensure_kubeconfig(state, target("10.0.0.2"))
+    second = kubeconfig(state)
+    assert second["clusters"][0]["cluster"]["server"] == "https://10.0.0.2:6443"
+    assert second["users"] == first["users"], "copies of it elsewhere have the same certificate"
+    (state / "admin.kubeconfig").chmod(0o644)
+    assert admin.ensure_kubeconfig(state, target("10.0.0.2"))
+    assert (state / "admin.kubeconfig").stat().st_mode & 0o777 == 0o600
+
+
+def test_each_control_plane_host_has_a_context_where_there_are_several(directory: Path) -> None:
+    state = directory.parent
+    admin.ensure_kubeconfig(state, target("10.0.0.1", cp1="10.0.0.1"))
+    assert [each["name"] for each in kubeconfig(state)["contexts"]] == ["test"]
+    assert admin.ensure_kubeconfig(state, target("10.0.0.9", cp1="10.0.0.1", cp2="10.0.0.2"))
+    found = kubeconfig(state)
+    assert {each["name"]: each["cluster"]["server"] for each in found["clusters"]} == {
+        "test": "https://10.0.0.9:6443",
+        "test-cp1": "https://10.0.0.1:6443",
+        "test-cp2": "https://10.0.0.2:6443",
+    }
+    assert {each["name"]: each["context"]["cluster"] for each in found["contexts"]} == {
+        name: name for name in ("test", "test-cp1", "test-cp2")
+    }
+    assert found["current-context"] == "test"
+
+
+def test_what_a_person_has_chosen_in_the_kubeconfig_stays(directory: Path) -> None:
+    state = directory.parent
+    both = {"cp1": "10.0.0.1", "cp2": "10.0.0.2"}
+    admin.ensure_kubeconfig(state, target("10.0.0.1", **both))
+    chosen = kubeconfig(state)
+    chosen["current-context"] = "test-cp2"
+    chosen["contexts"][2]["context"]["namespace"] = "shop"
+    (state / "admin.kubeconfig").write_text(yaml.safe_dump(chosen))
+    assert not admin.ensure_kubeconfig(state, target("10.0.0.1", **both))
+    assert admin.ensure_kubeconfig(state, target("10.0.0.9", **both))
+    found = kubeconfig(state)
+    assert found["current-context"] == "test-cp2"
+    assert found["contexts"][2]["context"]["namespace"] == "shop"
+    assert admin.ensure_kubeconfig(state, target("10.0.0.9", cp1="10.0.0.1"))
+    assert kubeconfig(state)["current-context"] == "test"
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", "users: [{user: {client-key-data: x}}]", "contexts: 3"])
+def test_a_kubeconfig_that_is_none_is_made_anew(directory: Path, text: str) -> None:
+    state = directory.parent
+    (state / "admin.kubeconfig").write_text(text)
+    assert admin.ensure_kubeconfig(state, target("10.0.0.1"))
+    assert not admin.ensure_kubeconfig(state, target("10.0.0.1"))

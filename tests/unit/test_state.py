@@ -31,7 +31,7 @@ def fill(directory: Path) -> str:
     """What an installation leaves in a state directory; returns the encryption key."""
     state.prepare(directory)
     pki.ensure_authorities(directory / "pki", "test", datetime.timedelta(days=2))
-    admin.ensure_kubeconfig(directory, "test", "https://192.0.2.1:6443")
+    admin.ensure_kubeconfig(directory, admin.Target("test", "https://192.0.2.1:6443", {}))
     for name in ("logs", "reports", "ssh", "rolling"):
         (directory / name).mkdir()
     (directory / "components.lock.json").write_text('{"components": {"amd64": {"etcd": {}}}}')

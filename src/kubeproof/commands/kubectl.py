@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from kubeproof import inventory, paths
+from kubeproof import api_proxy, api_servers, inventory, paths
 from kubeproof.commands import common
 from kubeproof.commands.common import SubParsers
 from kubeproof.components.cache import Cache
@@ -21,6 +21,7 @@ from kubeproof.components.lock import Lock
 from kubeproof.components.pins import MACHINES
 from kubeproof.errors import KubeproofError
 from kubeproof.process import attempt
+from kubeproof.verify import kubeconfig as kubeconfigs
 
 
 def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
@@ -32,9 +33,28 @@ def run(arguments: Sequence[str]) -> int:
     """Become kubectl: it gets this process's terminal, input and signals."""
     sources, rest = split(arguments)
     state = inventory.find_state(sources)
-    program = binary(state)
-    config = kubeconfig(state)
-    os.execve(program, ["kubectl", *rest], {**environment(config), "KUBECONFIG": str(config)})
+    program, config = binary(state), kubeconfig(state)
+    files = str(config)
+    # What changes the kubeconfig is to change nothing else.
+    if rest[:1] != ["config"] and hasattr(os, "pidfd_open"):
+        files = _with_proxy(config)
+    os.execve(program, ["kubectl", *rest], {**environment(config), "KUBECONFIG": files})
+
+
+def _with_proxy(config: Path) -> str:
+    """The kubeconfigs for a kubectl that is to find whichever API server is ready, while there are several."""
+    accesses = kubeconfigs.load_all(config)
+    if len(accesses) == 1:
+        return str(config)
+    proxy = api_proxy.Proxy([access.server for access in accesses], accesses[0].authority)
+    api_proxy.serve_beside(proxy)
+    name, cluster = kubeconfigs.current_cluster(config)
+    # Of a cluster that is in two files the first one's counts.
+    through = {"name": name, "cluster": {**cluster, "proxy-url": proxy.url}}
+    # In memory, for as long as kubectl lasts.
+    descriptor = os.memfd_create("kubeconfig", flags=0)
+    os.write(descriptor, json.dumps({"apiVersion": "v1", "kind": "Config", "clusters": [through]}).encode())
+    return os.pathsep.join((f"/proc/self/fd/{descriptor}", str(config)))
 
 
 def environment(config: Path) -> dict[str, str]:
@@ -95,9 +115,17 @@ def binary(state: Path) -> Path:
     return blob.path
 
 
+def command(state: Path) -> list[str]:
+    """Kubectl as the admin, for kubeproof's own use: with the API server that is ready, if not all are."""
+    program, config = binary(state), kubeconfig(state)
+    accesses = kubeconfigs.load_all(config)
+    chosen = accesses[0].server
+    if accesses[1:]:
+        chosen = api_servers.choose([each.server for each in accesses], accesses[0].authority)[0] or chosen
+    return [str(program), "--kubeconfig", str(config), "--server", chosen]
+
+
 def query(state: Path, *arguments: str, timeout: float = 20) -> Any:
     """What kubectl says, as data: for kubeproof's own use. None if the cluster can't be asked."""
-    config = kubeconfig(state)
-    command = [str(binary(state)), "--kubeconfig", str(config), *arguments, "-o", "json"]
-    result = attempt(command, timeout=timeout, env=environment(config))
+    result = attempt([*command(state), *arguments, "-o", "json"], timeout=timeout, env=environment(kubeconfig(state)))
     return json.loads(result.stdout) if result.ok else None

@@ -7,7 +7,7 @@ import argparse
 from rich.console import Console
 from rich.table import Table
 
-from kubeproof import inventory, ui
+from kubeproof import api_servers, inventory, ui
 from kubeproof.commands import kubectl, summary
 from kubeproof.commands.common import FAILED, SubParsers, add_inventory
 from kubeproof.errors import KubeproofError
@@ -15,6 +15,7 @@ from kubeproof.hosts import lifecycle
 from kubeproof.hosts.plan import has_local_hosts, plan
 from kubeproof.inventory import Inventory
 from kubeproof.process import attempt
+from kubeproof.verify import kubeconfig
 
 
 def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
@@ -65,10 +66,13 @@ def _nodes(console: Console, cluster: Inventory) -> bool:
 
 
 def _health(console: Console, cluster: Inventory) -> bool:
-    """What the API server says of itself and of etcd behind it."""
+    """What API servers say of themselves and of etcd behind them."""
     try:
         config = kubectl.kubeconfig(cluster.state)
-        command = [str(kubectl.binary(cluster.state)), "--kubeconfig", str(config), "get", "--raw", "/readyz?verbose"]
+        accesses = kubeconfig.load_all(config)
+        if accesses[1:]:
+            return _servers(console, [each.server for each in accesses], accesses[0].authority)
+        command = [*kubectl.command(cluster.state), "get", "--raw", "/readyz?verbose"]
     except KubeproofError:
         return False  # Said with the nodes.
     result = attempt(command, timeout=20, env=kubectl.environment(config))
@@ -78,3 +82,12 @@ def _health(console: Console, cluster: Inventory) -> bool:
     for line in bad or ["ready" if result.ok else "not ready"]:
         console.print(f"  {line}", markup=False)
     return result.ok
+
+
+def _servers(console: Console, servers: list[str], authority: str) -> bool:
+    """Each of several; the virtual address or balancer before them, if the kubeconfig names one, among them."""
+    answers = api_servers.survey(servers, authority)
+    console.print("[bold]API servers[/bold]")
+    for answer in answers:
+        console.print(f"  {answer.server}: {answer.said or 'ready'}", markup=False, soft_wrap=True)
+    return all(answer.health is api_servers.Health.READY for answer in answers)

@@ -16,6 +16,7 @@ from typing import Any, Self
 
 import httpx
 
+from kubeproof import api_servers
 from kubeproof.errors import KubeproofError
 from kubeproof.verify import objects
 from kubeproof.verify.kubeconfig import Access, Certificate, Credentials, Token
@@ -267,14 +268,18 @@ class Api:
         )
 
 
-def connect(access: Access) -> Api:
-    """A client of an API that must be reachable from here and accept us."""
+def connect(*accesses: Access) -> Api:
+    """A client of an API that must be reachable from here and accept us; by the first of several ways that is ready."""
+    access = accesses[0]
+    if accesses[1:]:
+        server, _ = api_servers.choose([each.server for each in accesses], access.authority)
+        access = next((each for each in accesses if each.server == server), access)
     api = Api(access)
     try:
         answer = api.request("GET", "/version")
     except httpx.HTTPError as error:
         raise KubeproofError(
-            f"the API at {access.server} cannot be reached from here: {error}",
+            f"the API at {', '.join(each.server for each in accesses)} cannot be reached from here: {error}",
             hint="the verification asks it directly; is an API server running, and is there a route to it?",
         ) from error
     if not answer.ok:

@@ -30,8 +30,8 @@ def load(sources: inventory.Sources, *, regardless: bool) -> Inventory:
 @contextmanager
 def opened(described: Inventory) -> Iterator[Cluster]:
     """The cluster, reachable in all its parts, without what killed verifications left there."""
-    access = kubeconfig.load(described.state / "admin.kubeconfig")
-    with connect(access) as api, Hosts(described) as hosts:
+    accesses = kubeconfig.load_all(described.state / "admin.kubeconfig")
+    with connect(*accesses) as api, Hosts(described) as hosts:
         hosts.check()
         workspace.remove_leftovers(api)
         yield Cluster(described, hosts, api)

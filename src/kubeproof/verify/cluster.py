@@ -109,10 +109,11 @@ class Cluster:
 
     @functools.cached_property
     def nodes(self) -> tuple[Node, ...]:
-        """All nodes, in the inventory's order."""
+        """All nodes whose hosts can be reached, in the inventory's order."""
         found = {node.name: node for node in map(self._node, self.api.items("/api/v1/nodes"))}
         order = [host.name for host in self.hosts.all]
-        return tuple(sorted(found.values(), key=lambda node: order.index(node.host.name)))
+        here = [node for node in found.values() if node.host.name in order]
+        return tuple(sorted(here, key=lambda node: order.index(node.host.name)))
 
     @property
     def workers(self) -> tuple[Node, ...]:
@@ -166,7 +167,7 @@ class Cluster:
 
     def _node(self, item: Object) -> Node:
         address = next(each["address"] for each in item["status"]["addresses"] if each["type"] == "InternalIP")
-        for host in self.hosts.all:
+        for host in (*self.hosts.all, *self.hosts.away):
             if host.name == name(item) or host.address == address:
                 spec = item["spec"]
                 return Node(

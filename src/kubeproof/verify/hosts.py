@@ -13,6 +13,7 @@ import textwrap
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -29,6 +30,7 @@ CONNECTIONS = ("ssh", "paramiko")
 _BACKENDS: Mapping[str, type] = {}
 _PROBE = Path(__file__).parent / "probe.py"
 _CONNECT_SECONDS = 10
+_ACCESS = "the verification looks into the hosts over SSH, as root"
 _SHOWN_COMMAND = 80
 # Of a file in one command: Linux takes 128 KiB for one argument (MAX_ARG_STRLEN), of which base64 makes four thirds.
 _PIECE_BYTES = 60_000
@@ -102,6 +104,7 @@ class Hosts:
         self._config.write_text("\n".join(_stanza(login, self._directory) for login in logins.values()))
         self._connection = connection
         self.all = tuple(self._host(host, logins[host.name]) for host in cluster.hosts.values())
+        self.away: tuple[Host, ...] = ()
 
     def __enter__(self) -> Self:
         return self
@@ -125,9 +128,22 @@ class Hosts:
 
     def check(self) -> None:
         """Connect to every host. Raises HostUnreachable with all that cannot be reached."""
-        problems = [problem for problem in each(self.all, _problem).values() if problem]
+        problems = [problem.told for problem in each(self.all, _problem).values() if problem]
         if problems:
-            raise HostUnreachable("\n".join(problems), hint="the verification looks into the hosts over SSH, as root")
+            raise HostUnreachable("\n".join(problems), hint=_ACCESS)
+
+    def leave_out_unreachable(self) -> list[str]:
+        """Connect to every host, and go on without those that cannot be reached; why they cannot.
+
+        Raises HostUnreachable if none can, or if who logs in to one is not root there: that is a matter of settings.
+        """
+        problems = {name: problem for name, problem in each(self.all, _problem).items() if problem}
+        away = [problem for problem in problems.values() if problem.unreachable]
+        if len(away) < len(problems) or len(away) == len(self.all):
+            raise HostUnreachable("\n".join(problem.told for problem in problems.values()), hint=_ACCESS)
+        self.away = tuple(host for host in self.all if host.name in problems)
+        self.all = tuple(host for host in self.all if host.name not in problems)
+        return [problem.told for problem in away]
 
     def _host(self, host: inventory.Host, login: Login) -> Host:
         make = _Paramiko if self._connection == "paramiko" else _Ssh
@@ -181,15 +197,30 @@ def each(hosts: Iterable[Host], function: Callable[[Host], Result]) -> dict[str,
         return dict(zip([host.name for host in chosen], pool.map(function, chosen), strict=True))
 
 
-def _problem(host: Host) -> str:
+@dataclass(frozen=True)
+class _Problem:
+    """Why nothing can be done on a host."""
+
+    told: str
+    unreachable: bool = False
+
+
+def _problem(host: Host) -> _Problem | None:
     try:
         status, stdout, stderr = host.attempt("id -u")
     except Exception as error:  # noqa: BLE001 - testinfra and paramiko raise what they like
-        return f"host {host.name} cannot be reached: {_last_line(str(getattr(error, 'args', error)))}"
+        return _Problem(f"host {host.name} cannot be reached: {_reason(error)}", unreachable=True)
     if status != 0 or stdout.strip() != "0":
         said = _last_line(stderr) or f"the user's number is {stdout.strip()}"
-        return f"host {host.name}: commands do not run as root: {said}\n  {remote.MEND}"
-    return ""
+        mend = remote.advice(stderr) or remote.MEND
+        return _Problem(f"host {host.name}: commands do not run as root: {said}\n  {mend}")
+    return None
+
+
+def _reason(error: Exception) -> str:
+    """What ssh said, in testinfra's exception, or the exception's own words."""
+    result = error.args[0] if error.args else error
+    return _last_line(str(getattr(result, "stderr", "") or result))
 
 
 def _last_line(text: str) -> str:

@@ -48,6 +48,37 @@ class Access:
 
 def load(path: Path) -> Access:
     """Read the current context of a kubeconfig."""
+    return load_all(path)[0]
+
+
+def load_all(path: Path) -> tuple[Access, ...]:
+    """Read the current context of a kubeconfig, and those that lead the same caller to other servers of the cluster."""
+    document = _read(path)
+    try:
+        current = _named(document, "contexts", document["current-context"])["context"]
+        first = _access(document, current, path)
+        found = {first.server: first}
+        for entry in document["contexts"]:
+            if entry["context"]["user"] == current["user"] and entry["context"]["cluster"] != current["cluster"]:
+                other = _access(document, entry["context"], path)
+                if other.authority == first.authority:
+                    found.setdefault(other.server, other)
+        return tuple(found.values())
+    except (KeyError, TypeError, binascii.Error, OSError) as error:
+        raise KubeproofError(f"the kubeconfig {path} cannot be used: {error!r}") from error
+
+
+def current_cluster(path: Path) -> tuple[str, Mapping[str, Any]]:
+    """The cluster of a kubeconfig's current context, and its name, as they are written there."""
+    document = _read(path)
+    try:
+        name = str(_named(document, "contexts", document["current-context"])["context"]["cluster"])
+        return name, _named(document, "clusters", name)["cluster"]
+    except (KeyError, TypeError) as error:
+        raise KubeproofError(f"the kubeconfig {path} cannot be used: {error!r}") from error
+
+
+def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise KubeproofError(
             f"there is no kubeconfig at {path}",
@@ -55,16 +86,20 @@ def load(path: Path) -> Access:
         )
     try:
         document = yaml.safe_load(path.read_text())
-        context = _named(document, "contexts", document["current-context"])["context"]
-        cluster = _named(document, "clusters", context["cluster"])["cluster"]
-        user = _named(document, "users", context["user"])["user"]
-        return Access(
-            server=str(cluster["server"]).rstrip("/"),
-            authority=_material(cluster, "certificate-authority", path),
-            credentials=_credentials(user, path),
-        )
-    except (KeyError, TypeError, yaml.YAMLError, binascii.Error, OSError) as error:
+    except (OSError, yaml.YAMLError) as error:
         raise KubeproofError(f"the kubeconfig {path} cannot be used: {error!r}") from error
+    if not isinstance(document, dict):
+        raise KubeproofError(f"the kubeconfig {path} cannot be used: it is no dictionary")
+    return document
+
+
+def _access(document: Mapping[str, Any], context: Mapping[str, Any], path: Path) -> Access:
+    cluster = _named(document, "clusters", context["cluster"])["cluster"]
+    return Access(
+        server=str(cluster["server"]).rstrip("/"),
+        authority=_material(cluster, "certificate-authority", path),
+        credentials=_credentials(_named(document, "users", context["user"])["user"], path),
+    )
 
 
 def _credentials(user: Mapping[str, Any], path: Path) -> Credentials:

@@ -284,13 +284,14 @@ def lab(described: Inventory, kubeconfig_path: Path, pytestconfig: pytest.Config
     """The cluster, reachable in all its parts; without that there is nothing to verify."""
     connection = pytestconfig.getoption("connection") or CONNECTIONS[0]
     try:
-        with connect(kubeconfig.load(kubeconfig_path)) as api, Hosts(described, connection) as hosts:
-            hosts.check()
+        with connect(*kubeconfig.load_all(kubeconfig_path)) as api, Hosts(described, connection) as hosts:
+            recorder = pytestconfig.stash[_RECORDER]
+            away = hosts.leave_out_unreachable()
+            recorder.results.problems += [f"{why}; nothing on it was looked at" for why in away]
             asked = pytestconfig.getoption("patience")
             patience = patiently.given(asked) if asked else patiently.measure(hosts.all)
             api.patience = patience.factor
             found = Cluster(described, hosts, api)
-            recorder = pytestconfig.stash[_RECORDER]
             recorder.cluster = _describe(found)
             workspace.remove_leftovers(api)
             expiry = Expiry(found)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import shlex
+import socket
 import struct
 import subprocess
 import threading
@@ -12,17 +14,19 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from kubeproof import inventory
 from kubeproof.errors import KubeproofError
+from kubeproof.inventory import Inventory
 from kubeproof.verify import audit, dns, objects, runtime, sockets, workspace
-from kubeproof.verify.api import NotObserved
+from kubeproof.verify.api import Api, NotObserved
+from kubeproof.verify.cluster import Cluster
 from kubeproof.verify.etcd import Etcd, KeyValue
 from kubeproof.verify.evidence import Evidence
-from kubeproof.verify.hosts import CommandFailed, Host, Hosts, _options
+from kubeproof.verify.hosts import CommandFailed, Host, Hosts, HostUnreachable, _options
 
 
 class Fake:
@@ -137,6 +141,54 @@ all:
     told = dict(line.split(" ", 1) for line in command.stdout.splitlines() if " " in line)
     assert (told["hostname"], told["port"], told["user"]) == ("192.0.2.1", "2222", "admin")
     assert not hosts._directory.exists()
+
+
+@pytest.fixture
+def two_hosts(tmp_path: Path) -> Iterator[Hosts]:
+    """One that runs commands as root, and one that refuses connections."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    (tmp_path / "hosts").write_text(f"[etcd]\nhere\ngone ansible_host=127.0.0.1 ansible_port={port}\n")
+    with Hosts(inventory.load(tmp_path / "hosts")) as hosts:
+        hosts.all = (Host("here", frozenset(["etcd"]), "192.0.2.1", Fake("0\n")), hosts.all[1])
+        yield hosts
+
+
+def test_a_verification_goes_on_without_a_host_that_cannot_be_reached(two_hosts: Hosts) -> None:
+    with pytest.raises(HostUnreachable, match="host gone cannot be reached"):
+        two_hosts.check()
+    (told,) = two_hosts.leave_out_unreachable()
+    assert re.fullmatch(
+        r"host gone cannot be reached: ssh: connect to host 127.0.0.1 port \d+: Connection refused", told
+    )
+    assert [host.name for host in two_hosts.group("etcd")] == ["here"]
+    assert [host.name for host in two_hosts.away] == ["gone"]
+    nodes = [
+        {
+            "metadata": {"name": name},
+            "spec": {"podCIDRs": []},
+            "status": {
+                "addresses": [{"type": "InternalIP", "address": address}],
+                "daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}},
+            },
+        }
+        for name, address in (("gone", "127.0.0.1"), ("here", "192.0.2.1"))
+    ]
+    found = Cluster(Inventory(Path("hosts"), {}), two_hosts, cast(Api, SimpleNamespace(items=lambda _path: nodes)))
+    assert [node.name for node in found.nodes] == ["here"]
+
+
+@pytest.mark.parametrize(("stdout", "rc"), [("1000\n", 0), ("", 1)])
+def test_that_nobody_is_root_is_no_host_that_is_away(two_hosts: Hosts, stdout: str, rc: int) -> None:
+    two_hosts.all = (Host("here", frozenset(), "", Fake(stdout, rc)), two_hosts.all[1])
+    with pytest.raises(HostUnreachable, match=r"commands do not run as root: .*\n  set ansible_become: true"):
+        two_hosts.leave_out_unreachable()
+
+
+def test_a_verification_without_any_host_is_none(two_hosts: Hosts) -> None:
+    two_hosts.all = two_hosts.all[1:]
+    with pytest.raises(HostUnreachable, match="host gone cannot be reached"):
+        two_hosts.leave_out_unreachable()
 
 
 def test_sockets_of_a_listener_and_of_connections_are_understood() -> None:
