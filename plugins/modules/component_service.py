@@ -216,8 +216,9 @@ def started_at(state: Dict[str, str]) -> float:
     """When the unit became active, epoch seconds; 0 if unknown."""
     from datetime import datetime, timezone
 
-    text = state.get("ActiveEnterTimestamp", "")
-    for pattern in ("%a %Y-%m-%d %H:%M:%S.%f UTC", "%a %Y-%m-%d %H:%M:%S UTC"):
+    # Without the day of the week, which Python reads in the host's language, and systemd writes in its own.
+    text = state.get("ActiveEnterTimestamp", "").partition(" ")[2]
+    for pattern in ("%Y-%m-%d %H:%M:%S.%f UTC", "%Y-%m-%d %H:%M:%S UTC"):
         with contextlib.suppress(ValueError):
             return datetime.strptime(text, pattern).replace(tzinfo=timezone.utc).timestamp()
     return 0.0

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -32,6 +36,29 @@ def test_an_unchanged_unit_is_left_alone() -> None:
 def test_a_changed_missing_or_new_input_is_named(inputs: dict[str, str]) -> None:
     record = {"inputs": {"/x": "a"}, "invocation": "1"}
     assert "changed since its start: /" in service.reason_to_restart(RUNNING, record, inputs)
+
+
+GERMAN = """
+import locale, sys
+import ansible.module_utils
+locale.setlocale(locale.LC_ALL, "")
+sys.path.insert(0, sys.argv[1])
+ansible.module_utils.__path__.append(sys.argv[1] + "/../module_utils")
+import component_service
+print(component_service.started_at({"ActiveEnterTimestamp": "Tue 2026-12-01 10:00:00.500000 UTC"}))
+"""
+
+
+def test_a_hosts_language_does_not_matter(tmp_path: Path) -> None:
+    """Ansible's modules take the locale of their host, and Python reads days of the week in it."""
+    compiler = shutil.which("localedef")
+    if not compiler or not Path("/usr/share/i18n/locales/de_DE").exists():
+        pytest.skip("localedef and the sources of locales (package locales) are not here")
+    subprocess.run([compiler, "-i", "de_DE", "-f", "UTF-8", str(tmp_path / "de_DE.UTF-8")], check=True)
+    command = [sys.executable, "-c", GERMAN, str(Path(service.__file__).parent)]
+    environment = {**os.environ, "LOCPATH": str(tmp_path), "LC_ALL": "de_DE.UTF-8"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert float(done.stdout) == pytest.approx(1796119200.5, abs=0.001)
 
 
 def test_a_reboot_with_the_same_files_is_no_reason(tmp_path: Path) -> None:
