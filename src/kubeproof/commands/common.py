@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 import getpass
+import locale
 import os
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from kubeproof import inventory, paths, remote
+from kubeproof.errors import KubeproofError
 
 SubParsers = argparse._SubParsersAction  # noqa: SLF001 - argparse has no public name for it
 
@@ -21,6 +23,7 @@ FAILED = 1
 NOT_VERIFIED = 3
 INTERRUPTED = 130
 
+_LOCALES = ("C.UTF-8", "C.utf8", "en_US.UTF-8")
 _DEFAULT = (paths.DEFAULT_INVENTORY,)
 LOCAL_TOPOLOGIES = {"single": "local", "ha": "ha"}
 """Shapes of local clusters, and the directories of their inventories."""
@@ -107,4 +110,21 @@ def tool(name: str) -> str:
 def environment(**more: str) -> dict[str, str]:
     """The environment for Ansible and the checks: the project's settings, whatever directory the user is in."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    return {**os.environ, "PATH": path, "ANSIBLE_CONFIG": str(paths.PROJECT / "ansible.cfg"), **more}
+    return {**os.environ, "PATH": path, "ANSIBLE_CONFIG": str(paths.PROJECT / "ansible.cfg"), **_locale(), **more}
+
+
+def _locale() -> dict[str, str]:
+    """Another locale than the user's, if Ansible would not start in that: it needs one that is there, and is UTF-8."""
+    before = locale.setlocale(locale.LC_ALL)
+    try:
+        for name in ("", *_LOCALES):
+            with suppress(locale.Error, ValueError):
+                locale.setlocale(locale.LC_ALL, name)
+                if (locale.getlocale()[1] or "").lower() in {"utf-8", "utf8"}:
+                    return {"LC_ALL": name} if name else {}
+    finally:
+        locale.setlocale(locale.LC_ALL, before)
+    raise KubeproofError(
+        "this machine has no locale whose encoding is UTF-8, which Ansible needs",
+        hint=f"have one of {', '.join(_LOCALES)}",
+    )

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -161,3 +164,13 @@ def test_the_project_tests_use_hosts_of_their_own() -> None:
     assert "kubeproof-test" in own
     assert "10.213.8." in own
     assert own.split("children:")[1].replace("10.213.8.", "10.213.7.") == users.split("children:")[1]
+
+
+@pytest.mark.parametrize("locale", ["C", "POSIX", "xx_XX.UTF-8", "C.UTF-8"])
+def test_playbooks_start_in_whatever_locale_the_user_has(locale: str) -> None:
+    program = "import subprocess; from kubeproof.commands import common; "
+    program += "subprocess.run([common.tool('ansible-playbook'), '--version'], env=common.environment(), check=True)"
+    environment = {**os.environ, "LC_ALL": locale}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "ansible-playbook [core" in done.stdout
