@@ -50,9 +50,8 @@ class Inventory:
     @cached_property
     def state(self) -> Path:
         """Where an install leaves what it produces on the controller. Raises KubeproofError if hosts differ in that."""
-        members = [host for host in self.hosts.values() if not host.groups.isdisjoint(CLUSTER_GROUPS)]
         found: dict[Path, str] = {}
-        for host in _of_different_settings(members or list(self.hosts.values())):
+        for host in _of_different_settings(self.members or tuple(self.hosts.values())):
             found.setdefault(_state_of(host), host.name)
         if len(found) > 1:
             said = ", ".join(f"{path} for {name}" for path, name in found.items())
@@ -61,6 +60,11 @@ class Inventory:
                 hint=f"set {_STATE_SETTING} for the group all; without it, it is beside the file that names a host",
             )
         return next(iter(found))
+
+    @property
+    def members(self) -> tuple[Host, ...]:
+        """The hosts of the cluster. An inventory may have others, which are none of our business."""
+        return tuple(host for host in self.hosts.values() if not host.groups.isdisjoint(CLUSTER_GROUPS))
 
     def group(self, name: str) -> tuple[Host, ...]:
         """The members of a group in the inventory's order; none if there is no such group."""

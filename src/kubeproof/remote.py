@@ -198,10 +198,15 @@ def _common_password() -> str:
 
 
 @functools.cache
+def _said_by(program: str) -> str:
+    # Asked once, not for each host.
+    return run([program]).strip("\r\n")
+
+
 def _content(path: str) -> str:
     """A file's content, or, as with Ansible, what it says if it is a program."""
     if os.access(path, os.X_OK):
-        return run([path]).strip("\r\n")
+        return _said_by(path)
     try:
         return Path(path).read_text().strip()
     except OSError as error:

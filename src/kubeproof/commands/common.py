@@ -45,9 +45,14 @@ def become_password(arguments: argparse.Namespace) -> Iterator[None]:
     if not getattr(arguments, "ask_become_pass", False):
         yield
         return
+    before = os.environ.get(remote.PASSWORD_FILE)
     with remote.password_file(getpass.getpass("BECOME password: ")) as path:
         os.environ[remote.PASSWORD_FILE] = path
-        yield
+        try:
+            yield
+        finally:
+            os.environ.pop(remote.PASSWORD_FILE)
+            os.environ.update({remote.PASSWORD_FILE: before} if before else {})
 
 
 def add_inventory(parser: argparse.ArgumentParser) -> None:

@@ -92,7 +92,7 @@ class Host:
 
 
 class Hosts:
-    """All hosts of an inventory, by one of testinfra's connections."""
+    """All hosts of an inventory's cluster, by one of testinfra's connections."""
 
     def __init__(self, cluster: Inventory, connection: str = CONNECTIONS[0]) -> None:
         """Prepare the connections; they are made when they are first used."""
@@ -100,10 +100,10 @@ class Hosts:
             raise KubeproofError(f"hosts are reached by {' or '.join(CONNECTIONS)}, not by {connection!r}")
         self._directory = Path(tempfile.mkdtemp(prefix="kubeproof-"))
         self._config = self._directory / "ssh_config"
-        logins = {host.name: remote.login(host) for host in cluster.hosts.values()}
+        logins = {host.name: remote.login(host) for host in cluster.members}
         self._config.write_text("\n".join(_stanza(login, self._directory) for login in logins.values()))
         self._connection = connection
-        self.all = tuple(self._host(host, logins[host.name]) for host in cluster.hosts.values())
+        self.all = tuple(self._host(host, logins[host.name]) for host in cluster.members)
         self.away: tuple[Host, ...] = ()
 
     def __enter__(self) -> Self:

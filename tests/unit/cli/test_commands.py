@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import io
 import os
 import re
@@ -13,8 +14,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from kubeproof import cli, paths, pythons
-from kubeproof.commands import down, kubectl, test
+from kubeproof import cli, paths, pythons, remote
+from kubeproof.commands import common, down, kubectl, test
 from kubeproof.errors import KubeproofError
 from kubeproof.inventory import Host
 from kubeproof.playbook import Run
@@ -164,6 +165,19 @@ def test_the_project_tests_use_hosts_of_their_own() -> None:
     assert "kubeproof-test" in own
     assert "10.213.8." in own
     assert own.split("children:")[1].replace("10.213.8.", "10.213.7.") == users.split("children:")[1]
+
+
+def test_a_password_that_is_asked_for_is_that_of_all_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(remote.PASSWORD_FILE, raising=False)
+    monkeypatch.setattr(getpass, "getpass", lambda prompt: f"{prompt}answered")
+    host = Host("a", frozenset(), {"ansible_become": True})
+    for command in (["up"], ["verify"], ["backup", "list"], ["backup", "now"], ["backup", "restore"]):
+        given = cli.parser().parse_args([*command, "-K"])
+        with common.become_password(given):
+            sudo = remote.login(host).sudo
+        assert sudo
+        assert sudo.password == "BECOME password: answered"  # noqa: S105
+    assert "-k" not in remote.login(host).rooted("true"), "it is gone with the command"
 
 
 @pytest.mark.parametrize("locale", ["C", "POSIX", "xx_XX.UTF-8", "C.UTF-8"])

@@ -130,6 +130,7 @@ all:
   children:
     etcd: {hosts: {one: {ansible_host: 192.0.2.1, ansible_port: 2222}}}
     workers: {hosts: {one: {}, two: {cluster_host_address: 198.51.100.2}}}
+    others: {hosts: {bastion: {ansible_become_method: su, ansible_become: true}}}
 """
     )
     with Hosts(inventory.load(tmp_path / "hosts.yml")) as hosts:
