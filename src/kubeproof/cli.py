@@ -23,6 +23,7 @@ _COMMANDS = {
     "ssh": "kubeproof.commands.ssh",
     "components": "kubeproof.components.cli",
     "report": "kubeproof.commands.report",
+    "env": "kubeproof.commands.env",
     "hosts": "kubeproof.hosts.cli",
     "test": "kubeproof.commands.test",
 }

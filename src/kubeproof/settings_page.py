@@ -1,7 +1,6 @@
-"""The README's list of settings, written from the roles' ``meta/argument_specs.yml``.
+"""``docs/settings.md``, written from the roles' ``meta/argument_specs.yml``.
 
-``python -m kubeproof.settings_page`` rewrites the part of README.md between its two markers; a unit test fails when
-that part is not what this module would write.
+``python -m kubeproof.settings_page`` writes it; a unit test fails when it is not what this module would write.
 """
 
 from __future__ import annotations
@@ -15,20 +14,19 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-BEGIN, END = "<!-- settings: begin -->", "<!-- settings: end -->"
+PAGE = ROOT / "docs" / "settings.md"
+_HEAD = """\
+# Settings
+
+They go into the inventory. A name that no role knows is refused, with the nearest that one does. Generated from each
+role's `meta/argument_specs.yml` by `python -m kubeproof.settings_page`; `ansible-doc -t role NAME` shows them too.
+"""
 
 
 def page(roles: Path = ROOT / "roles") -> str:
-    """All roles' settings as Markdown: one folded table per role that has any."""
+    """All roles' settings as Markdown: one table per role that has any."""
     sections = [_section(role) for role in sorted(roles.iterdir()) if (role / "meta" / "argument_specs.yml").exists()]
-    return "\n".join(section for section in sections if section)
-
-
-def readme(text: str, settings: str) -> str:
-    """``text`` with ``settings`` between the markers."""
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
-    return f"{before}{BEGIN}\n{settings}\n{END}{after}"
+    return "\n".join([_HEAD, *(section for section in sections if section)])
 
 
 def _section(role: Path) -> str:
@@ -39,8 +37,7 @@ def _section(role: Path) -> str:
     summary = entries.get("main", next(iter(entries.values())))["short_description"]
     rows = [_row(name, option) for name, option in options.items()]
     head = ["| setting | type | default | what it is |", "| --- | --- | --- | --- |"]
-    title = f"<details><summary><code>roles/{role.name}</code>: {_html(summary)}</summary>"
-    return "\n".join([title, "", *head, *rows, "", "</details>", ""])
+    return "\n".join([f"## {role.name}", "", f"{summary} (`roles/{role.name}`).", "", *head, *rows, ""])
 
 
 def _row(name: str, option: Mapping[str, Any]) -> str:
@@ -67,14 +64,9 @@ def _description(description: str | Iterable[str]) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
-def _html(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;")
-
-
 def main() -> None:
-    """Rewrite README.md in place."""
-    path = ROOT / "README.md"
-    path.write_text(readme(path.read_text(), page()))
+    """Write the page."""
+    PAGE.write_text(page())
 
 
 if __name__ == "__main__":

@@ -106,7 +106,7 @@ def _meanings(variables: Variables, values: Mapping[str, Any]) -> Iterator[Findi
         wrong.append(("cluster_api_port", problem))
     for name, problem in wrong:
         said = f"`{name}`{_at(variables.given.get(name, ''))}: {problem}"
-        yield Finding("invalid-setting", said, "What it takes is in README.md, Settings.", name, variables.host.name)
+        yield Finding("invalid-setting", said, "What it takes is in docs/settings.md.", name, variables.host.name)
 
 
 def _connection_tracking(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

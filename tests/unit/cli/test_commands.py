@@ -188,3 +188,14 @@ def test_playbooks_start_in_whatever_locale_the_user_has(locale: str) -> None:
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "ansible-playbook [core" in done.stdout
+
+
+def test_a_shell_gets_the_locked_programs_and_its_own_configuration_if_it_has_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.main(["env"]) == 0
+    printed = capsys.readouterr().out
+    ask = f'{printed} echo "$PATH"; echo "$ANSIBLE_CONFIG"'
+    for given, config in (({}, str(paths.PROJECT / "ansible.cfg")), ({"ANSIBLE_CONFIG": "/mine.cfg"}, "/mine.cfg")):
+        done = subprocess.run(["sh", "-euc", ask], env={"PATH": "/bin", **given}, capture_output=True, check=True)
+        assert done.stdout.decode().splitlines() == [f"{Path(sys.executable).parent}:/bin", config]
