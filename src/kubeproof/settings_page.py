@@ -18,7 +18,7 @@ PAGE = ROOT / "docs" / "settings.md"
 _HEAD = """\
 # Settings
 
-They go into the inventory. A name that no role knows is refused, with the nearest that one does. Generated from each
+Settings go into the inventory. A name that no role knows is refused, with the nearest that one does. Generated from each
 role's `meta/argument_specs.yml` by `python -m kubeproof.settings_page`; `ansible-doc -t role NAME` shows them too.
 """
 
