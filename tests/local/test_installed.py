@@ -130,6 +130,7 @@ def test_a_member_whose_disk_is_not_mounted_begins_nothing(lab: Lab) -> None:
 
 
 def test_a_node_that_is_gone_comes_back(lab: Lab) -> None:
+    lab.fill()
     before = lab.processes(HOSTS)
     lab.kubectl("delete", "node", "w1")
 
@@ -139,5 +140,8 @@ def test_a_node_that_is_gone_comes_back(lab: Lab) -> None:
     kubelet = 4
     assert after["cp1"] == before["cp1"]
     assert [number for number, pid in enumerate(after["w1"]) if pid != before["w1"][number]] == [kubelet]
+    # It has been given another network, which its bridge has to follow.
     lab.fill()
+    network = lab.kubectl("get", "node", "w1", "--output=jsonpath={.spec.podCIDR}")
+    assert f" {network.removesuffix('.0/24')}.1/24 " in lab.on("w1", "ip -4 -oneline address show cni0").decode()
     assert lab.play("cluster").count("changed") == 0
