@@ -20,6 +20,7 @@ from ansible.module_utils.manifest import STATE_DIRECTORY, Manifest, write_atomi
 
 PENDING = "packages.pending.json"
 PLAN = "packages.plan"
+NOTHING = b"nothing to do"
 POLICY = "/usr/sbin/policy-rc.d"
 # Package lists that are older than this are refreshed first.
 FRESH_SECONDS = 24 * 3600
@@ -118,8 +119,6 @@ class Order(NamedTuple):
 
 class Apt:
     """Debian's, Ubuntu's. ``options`` and ``dpkg_options`` are for tests, which have a root of their own."""
-
-    name = "apt"
 
     def __init__(self, options: Sequence[str] = (), dpkg_options: Sequence[str] = (), policy: str = POLICY) -> None:
         self._options = list(options)
@@ -237,8 +236,6 @@ def newly(fields: List[str]) -> bool:
 class Dnf:
     """Fedora's, and of what is made of it."""
 
-    name = "dnf"
-
     def installed(self) -> Set[str]:
         """Names of installed packages."""
         return set(self._database())
@@ -268,16 +265,24 @@ class Dnf:
                 "dnf could not install %s: %s. Correct the package sources of this host, install it by hand, or name "
                 "another package in host_packages" % (", ".join(order.wanted), complaint(done.stdout))
             )
+        if "nothing to do" in done.stdout.lower():
+            # Somebody else's transaction was quicker.
+            write_atomically(order.plan, NOTHING, os.geteuid(), os.getegid(), 0o600)
 
     def unfinished(self) -> None:
         """Nothing that another transaction would not do."""
 
     def came(self, order: Order, before: Dict[str, Any]) -> List[Package]:
-        """What came in the transactions that brought what was wanted, and had not been there."""
+        """What came in the last transaction that brought something of what was wanted, and had not been there.
+
+        A transaction that came between is not the last one: both had the same lock.
+        """
         known = set(before["installed"])
         new = {name: row for name, row in self._database().items() if name not in known}
-        numbers = {new[name][1] for name in order.wanted if name in new}
-        return [Package(name, row[0]) for name, row in sorted(new.items()) if row[1] in numbers]
+        numbers = [int(new[name][1]) for name in order.wanted if name in new]
+        if not numbers or places.read(order.plan) == NOTHING:
+            return []
+        return [Package(name, row[0]) for name, row in sorted(new.items()) if int(row[1]) == max(numbers)]
 
     def files(self, name: str) -> List[str]:
         """What a package has put on the host."""
