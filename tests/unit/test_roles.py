@@ -93,3 +93,9 @@ def test_directories_are_roots_but_for_those_that_a_component_writes_to(role: Pa
         for entry in directories(yaml.safe_load(path.read_text())):
             assert "owner" not in entry or entry["path"] in WRITABLE, f"{path}: {entry}: give its group access instead"
             assert "group" not in entry or entry["mode"] == "0750", f"{path}: {entry}"
+
+
+def test_no_key_that_a_merge_brought_is_given_again(role: Path) -> None:
+    """Ansible warns of it at each run, as of a key that is there twice by mistake."""
+    for path in (*role.rglob("*.yml"), *role.rglob("*.yaml.j2")):
+        assert "<<:" not in path.read_text(), f"{path} merges"
