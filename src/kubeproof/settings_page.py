@@ -18,8 +18,8 @@ PAGE = ROOT / "docs" / "settings.md"
 _HEAD = """\
 # Settings
 
-Settings go into the inventory. A name that no role knows is refused, with the nearest that one does. Generated from each
-role's `meta/argument_specs.yml` by `python -m kubeproof.settings_page`; `ansible-doc -t role NAME` shows them too.
+Settings go into the inventory. A name that no role knows is refused, with the nearest that one does. Generated from
+each role's `meta/argument_specs.yml` by `python -m kubeproof.settings_page`; `ansible-doc -t role NAME` shows them too.
 """
 
 

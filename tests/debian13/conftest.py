@@ -40,7 +40,9 @@ def cluster(directory: Path, controller: Controller) -> Iterator[Path]:
     path = directory / "hosts.yml"
     document = yaml.safe_load((paths.PROJECT / "inventory" / "test" / "hosts.yml").read_text())
     subnet = str(document["all"]["vars"]["local_host_network"]["subnet"])
-    document["all"]["vars"] |= {"local_host_network": _NETWORK, "local_host_system": "debian-13"}
+    # A virtual address, so that keepalived's configuration is looked at by the version that Debian 13 has.
+    variables = {"local_host_system": "debian-13", "cluster_virtual_address": "10.213.13.100"}
+    document["all"]["vars"] |= {"local_host_network": _NETWORK, **variables}
     theirs, ours = (text.removesuffix("0/24") for text in (subnet, _NETWORK["subnet"]))
     path.write_text(yaml.safe_dump(document).replace(theirs, ours))
     made = plan(inventory.load(path))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -48,6 +49,8 @@ _PROGRAMS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # allows and the lock has for no Python.
 LOCKED, BETWEEN = "/var/lib/kubeproof/locked", "/var/lib/kubeproof/between"
 BETWEEN_CORE = "2.20"
+# What Ansible says of its own accord, and what results of tasks warn of.
+_COMPLAINT = re.compile(r'\[(?:DEPRECATION )?WARNING\].*|"(?:warnings|deprecations)": \[[^]]+')
 
 
 @dataclass(frozen=True)
@@ -85,11 +88,12 @@ class Controller:
         )
 
     def play(self, name: str, inventory: Path, *arguments: str, environment: str = LOCKED) -> dict[str, Any]:
-        """Run a playbook that must get to its end; returns its profile."""
-        profile = inventory.parent / "state" / "reports" / f"{name}-profile.json"
-        profile.parent.mkdir(parents=True, exist_ok=True)
+        """Run a playbook that must get to its end, of which Ansible may not complain; returns its profile."""
+        profile, log = inventory.parent / "profile.json", inventory.parent / "log"
+        for path in (profile, log):
+            path.unlink(missing_ok=True)
         playbook = str(paths.PROJECT / "playbooks" / f"{name}.yml")
-        self.run(
+        said = self.run(
             "ansible-playbook",
             "--inventory",
             str(inventory),
@@ -97,8 +101,10 @@ class Controller:
             playbook,
             environment=environment,
             ANSIBLE_STDOUT_CALLBACK="kubeproof",
+            KUBEPROOF_LOG=str(log),
             KUBEPROOF_PROFILE=str(profile),
         )
+        assert _COMPLAINT.findall(said + log.read_text()) == []
         told: dict[str, Any] = json.loads(profile.read_text())
         return told
 
