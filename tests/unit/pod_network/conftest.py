@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -37,6 +38,7 @@ table ip kubeproof {
 """
 # As long as anybody who waits for a network would bear it; a busy machine is slow.
 _SECONDS = 15.0
+_START_SECONDS = 60.0
 
 
 class Node:
@@ -97,12 +99,21 @@ class Node:
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[subprocess.Popen[bytes]]:
-        """With the program at work."""
+        """With the program at work, from the moment on in which it says that it is."""
+        path = str(self.directory / secrets.token_hex(4))
+        told = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        told.bind(path)
         with (
+            told,
             self.log.open("ab") as log,
-            subprocess.Popen(self.command("run"), env=self.environment, stdout=log, stderr=log) as process,
+            subprocess.Popen(
+                self.command("run"), env={**self.environment, "NOTIFY_SOCKET": path}, stdout=log, stderr=log
+            ) as process,
         ):
             try:
+                told.settimeout(_START_SECONDS)
+                while b"READY=1" not in told.recv(1 << 10):
+                    continue
                 yield process
             finally:
                 process.terminate()
