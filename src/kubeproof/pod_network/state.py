@@ -37,7 +37,7 @@ class Record:
         with contextlib.suppress(OSError, ValueError, AttributeError):
             found = json.loads(self._path.read_text(encoding="utf-8"))
             if found.get("script") == script:
-                return str(found["table"])
+                return str(found.get("table", ""))
         return ""
 
     def write(self, script: str, table: str) -> None:
