@@ -84,6 +84,8 @@ def test_nor_where_its_directory_is_gone(unit: Unit) -> None:
     unit.run("ExecStartPost")
     unit.data.rmdir()
     assert not unit.begins()
+    # Without the dash systemd can't make the sandbox, and says nothing that helps.
+    assert f"ReadWritePaths=-{unit.data}" in unit.lines
 
 
 def test_its_place_is_the_one_that_others_look_at() -> None:
