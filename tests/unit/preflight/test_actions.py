@@ -152,6 +152,8 @@ class TestAuthorities:
             "cluster": "test",
             "days": 1,
             "server": "https://192.0.2.1:6443",
+            "hosts": {"h1": "192.0.2.1"},
+            "port": 6443,
         },
         "run_once": True,
     }
