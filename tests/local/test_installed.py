@@ -27,11 +27,11 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A cluster of one control-plane host and a worker."""
     path = tmp_path_factory.mktemp("installed") / "hosts.yml"
     document = yaml.safe_load((paths.PROJECT / "inventory" / "test" / "hosts.yml").read_text())
-    document["all"]["vars"]["container_host_network"] = {"name": "kubeproof-there", "subnet": "10.213.249.0/24"}
+    document["all"]["vars"]["local_host_network"] = {"name": "kubeproof-there", "subnet": "10.213.248.0/24"}
     document["all"]["children"] = {
-        "control_plane": {"hosts": {"cp1": {"ansible_host": "10.213.249.11"}}},
+        "control_plane": {"hosts": {"cp1": {"ansible_host": "10.213.248.11"}}},
         "etcd": {"hosts": {"cp1": {}}},
-        "workers": {"hosts": {"w1": {"ansible_host": "10.213.249.21"}}},
+        "workers": {"hosts": {"w1": {"ansible_host": "10.213.248.21"}}},
     }
     path.write_text(yaml.safe_dump(document))
     made = Lab(path)
