@@ -28,7 +28,7 @@ POINTS = [
     ("Start the API server", 2.0),
     ("Import images", 0.5),
     ("Install the kubelet", 0.5),
-    ("Set the routes and rules", 0.2),
+    ("Keep the routes and rules", 0.2),
     ("Apply the cluster's DNS", 0.3),
 ]
 
