@@ -9,6 +9,7 @@ import http.server
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from pathlib import Path
 import pytest
 from tests.unit.pod_network.conftest import GATEWAYS, Node
 
+from kubeproof.pod_network import kube_proxy
 from kubeproof.pod_network.errors import PodNetworkError
 from kubeproof.pod_network.host_ports import HostPorts
 from kubeproof.pod_network.ruleset import Rule, Ruleset
@@ -264,6 +266,25 @@ def test_who_does_not_answer_says_nothing(proxy: Proxy) -> None:
     with proxy.node.watched():
         proxy.node.healed()
     assert _told(proxy.node) == []
+
+
+def test_a_process_that_only_has_the_name_is_none_of_its_pods(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "kube-proxy"
+    shutil.copy("/bin/sleep", program)
+    with subprocess.Popen([str(program), "60"]) as other:
+        while Path(f"/proc/{other.pid}/comm").read_text().strip() != "kube-proxy":
+            time.sleep(0.01)
+        assert not kube_proxy._is_pods(other.pid)
+        read = kube_proxy._read
+        # As the kubelet's control groups would have it.
+        pods = {f"/proc/{other.pid}/cgroup": "0::/kubepods.slice/kubepods-pod1.slice/cri-containerd-2.scope\n"}
+        monkeypatch.setattr(kube_proxy, "_read", lambda path: pods.get(str(path)) or read(path))
+        assert kube_proxy._is_pods(other.pid)
+        other.send_signal(signal.SIGSTOP)
+        os.waitpid(other.pid, os.WUNTRACED)
+        assert not kube_proxy._is_pods(other.pid), "who stopped it wants it so"
+        other.kill()
+    assert not kube_proxy._is_pods(other.pid)
 
 
 # As containerd writes it: the plugin takes either case.
