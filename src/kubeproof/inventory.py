@@ -89,7 +89,13 @@ def _of_different_settings(hosts: Sequence[Host]) -> Iterator[Host]:
 
 def _state_of(host: Host) -> Path:
     if _STATE_SETTING in host.variables:
-        return Path(str(rendered(host, [_STATE_SETTING])[_STATE_SETTING])).absolute()
+        found = Path(str(rendered(host, [_STATE_SETTING])[_STATE_SETTING]))
+        if not found.is_absolute():
+            raise KubeproofError(
+                f"{_STATE_SETTING}: {found} is not an absolute path, and means another place in each directory",
+                hint=f"for example {{{{ inventory_dir }}}}/{found.name}",
+            )
+        return found
     base = host.variables.get("inventory_dir")
     if not base:
         raise KubeproofError(

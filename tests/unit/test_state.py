@@ -178,6 +178,13 @@ def test_a_setting_is_followed_wherever_it_stands(tmp_path: Path, name: str) -> 
         assert inventory.find_state(given) == tmp_path / "kept"
 
 
+@pytest.mark.parametrize("place", ["kept", "./kept", "~/kept"])
+def test_a_place_that_depends_on_where_one_is_is_refused(tmp_path: Path, place: str) -> None:
+    (tmp_path / "hosts").write_text(f"[etcd]\ncp1 cluster_state_directory={place}\n")
+    with pytest.raises(KubeproofError, match=r"is not an absolute path.*\n.*\{\{ inventory_dir \}\}/kept"):
+        inventory.load(tmp_path / "hosts")
+
+
 def test_what_a_program_says_is_asked_for(tmp_path: Path) -> None:
     answer = {"etcd": {"hosts": ["a"]}, "_meta": {"hostvars": {"a": {"cluster_" + "state_directory": "/srv/kept"}}}}
     program = tmp_path / "hosts.py"
