@@ -144,8 +144,7 @@ class Lab:
 
     def kubectl(self, *arguments: str) -> str:
         """What kubectl prints."""
-        command = [str(kubectl.binary(self.path)), "--kubeconfig", str(kubectl.kubeconfig(self.path)), *arguments]
-        return run(command, timeout=120)
+        return run([*kubectl.command(self.inventory.state), *arguments], timeout=120)
 
     def fill(self) -> None:
         """Have something run on the workers."""
