@@ -117,6 +117,9 @@ def _wakeups() -> Iterator[socket.socket]:
         writer.close()
 
 
+NOTIFY_SECONDS = 1.0
+
+
 def notify(message: str) -> None:
     """Tell systemd (sd_notify(3)), if it has started us."""
     address = os.environ.get("NOTIFY_SOCKET", "")
@@ -124,6 +127,8 @@ def notify(message: str) -> None:
         if address.startswith("@"):
             address = "\0" + address[1:]
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as connection, contextlib.suppress(OSError):
+            # Routes matter more than words: whoever does not read them must not keep us from our work.
+            connection.settimeout(NOTIFY_SECONDS)
             connection.sendto(message.encode(), address)
 
 

@@ -117,7 +117,13 @@ class Node:
                 yield process
             finally:
                 process.terminate()
-                assert process.wait(timeout=10) == 0, self.log.read_text()
+                try:
+                    status = process.wait(timeout=10)
+                except subprocess.TimeoutExpired:
+                    # Or this would wait for it without an end.
+                    process.kill()
+                    raise
+                assert status == 0, self.log.read_text()
 
     def healed(self) -> float:
         """Seconds until nothing is wrong any more."""

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -22,7 +23,7 @@ from pathlib import Path
 import pytest
 from tests.unit.pod_network.conftest import GATEWAYS, Node
 
-from kubeproof.pod_network import kube_proxy
+from kubeproof.pod_network import kube_proxy, watch
 from kubeproof.pod_network.errors import PodNetworkError
 from kubeproof.pod_network.host_ports import HostPorts
 from kubeproof.pod_network.ruleset import Rule, Ruleset
@@ -381,3 +382,17 @@ def test_without_a_configuration_it_says_what_to_do(node: Node) -> None:
     done = subprocess.run(node.command("check"), env=node.environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "network.json cannot be read (No such file or directory): run playbooks/cluster.yml" in done.stderr
+
+
+def test_nobody_who_does_not_read_what_it_says_keeps_it_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = str(tmp_path / "notify")
+    monkeypatch.setenv("NOTIFY_SOCKET", address)
+    monkeypatch.setattr(watch, "NOTIFY_SECONDS", 0.01)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as deaf:
+        deaf.bind(address)
+        # More than the kernel keeps for it (net.unix.max_dgram_qlen).
+        for _ in range(600):
+            watch.notify("STATUS=well")
+        assert deaf.recv(1 << 10) == b"STATUS=well"
