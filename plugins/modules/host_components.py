@@ -219,7 +219,8 @@ def prepare_staging(needed: bool, directory: str = STATE_DIRECTORY) -> str:
     if not needed:
         return ""
     places.make_directories(os.path.dirname(parent))
-    places.make_directory(parent, 0o700)
+    # It is still there if a run that was killed goes on writing into it.
+    places.make_directories(parent, 0o700)
     return tempfile.mkdtemp(dir=parent)
 
 

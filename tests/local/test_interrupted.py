@@ -53,7 +53,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, system: str) -> Iterator[P
 
 
 def kill_in(path: Path, task: str, seconds: float) -> bool:
-    """Run the installation and kill all its processes in the middle of a task; whether it got that far."""
+    """Run the installation and kill all its processes in the middle of a task; whether it got that far.
+
+    What it printed is on the test's output: a run that ends before says why.
+    """
     command = [tool("ansible-playbook"), "--inventory", str(path), str(paths.PROJECT / "playbooks" / "cluster.yml")]
     process = subprocess.Popen(
         command,
@@ -64,13 +67,18 @@ def kill_in(path: Path, task: str, seconds: float) -> bool:
         start_new_session=True,
     )
     assert process.stdout
-    reached = any(line.startswith("TASK [") and task in line for line in process.stdout)
+    reached = any(line.startswith("TASK [") and task in line for line in map(_shown, process.stdout))
     if reached:
         time.sleep(seconds)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     process.stdout.close()
     return reached
+
+
+def _shown(line: str) -> str:
+    print(line, end="")
+    return line
 
 
 def test_a_killed_installation_is_finished_by_the_next(cluster: Path) -> None:

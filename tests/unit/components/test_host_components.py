@@ -187,3 +187,12 @@ def test_what_an_interrupted_run_staged_is_removed(state: Path) -> None:
 
 def test_two_runs_do_not_stage_in_one_place(state: Path) -> None:
     assert stage(state, b"half") != stage(state, b"half")
+
+
+def test_a_killed_run_that_goes_on_writing_holds_up_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = Path(host_components.prepare_staging(needed=True, directory=str(tmp_path)))
+    monkeypatch.setattr(host_components.shutil, "rmtree", lambda *_, **__: None)
+    second = Path(host_components.prepare_staging(needed=True, directory=str(tmp_path)))
+    assert second.parent == first.parent
+    assert second != first
+    assert second.parent.stat().st_mode & 0o777 == 0o700

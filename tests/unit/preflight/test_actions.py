@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -131,7 +132,8 @@ def test_hosts_that_cannot_be_asked_are_findings_among_the_others(play: Play) ->
     found = play.findings("hosts")
     assert {("unreachable", "", "h3"), ("unexamined", "", "h4"), ("address", "192.0.2.1", "h1")} <= found
     assert ("same-machine", "h1", "h2") in found
-    assert "Connection refused" in done.stdout
+    # With pipelining ssh may be gone before Ansible has written to it, which then says that instead.
+    assert re.search("Connection refused|Data could not be sent", done.stdout), done.stdout
     assert "/nonexistent/python3" in done.stdout
 
 
