@@ -191,7 +191,7 @@ def test_two_runs_do_not_stage_in_one_place(state: Path) -> None:
 
 def test_a_killed_run_that_goes_on_writing_holds_up_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = Path(host_components.prepare_staging(needed=True, directory=str(tmp_path)))
-    monkeypatch.setattr(host_components.shutil, "rmtree", lambda *_, **__: None)
+    monkeypatch.setattr("shutil.rmtree", lambda *_, **__: None)
     second = Path(host_components.prepare_staging(needed=True, directory=str(tmp_path)))
     assert second.parent == first.parent
     assert second != first
