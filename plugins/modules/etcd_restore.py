@@ -189,10 +189,8 @@ class Host:
 
     def placed(self) -> str:
         """The restore that this host's data is of; empty if of none."""
-        with contextlib.suppress(OSError), etcds_rights(), open(
-            os.path.join(self.member, MARK), encoding="ascii"
-        ) as stream:
-            return stream.read().strip()
+        with contextlib.suppress(OSError), etcds_rights(), open(os.path.join(self.member, MARK), "rb") as stream:
+            return stream.read().decode(errors="replace").strip()
         return ""
 
     def require_stopped(self) -> None:
@@ -468,8 +466,9 @@ def place(host: Host) -> Answer:
     run_as_etcd(command, parameters["timeout"])
     made = os.path.join(fresh, "member")
     with etcds_rights():
-        with open(os.path.join(made, MARK), "w", encoding="ascii") as stream:
-            stream.write(host.id + "\n")
+        # As bytes: a codec is imported when it is first wanted, which etcd's user may not be able to.
+        with open(os.path.join(made, MARK), "wb") as stream:
+            stream.write((host.id + "\n").encode())
         sync_tree(fresh)
         set_aside(host)
         os.rename(made, host.member)
