@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 from kubeproof.verify import objects
 from kubeproof.verify.api import Api, NotObserved
-from kubeproof.verify.cluster import Cluster, Node, NotObservable
+from kubeproof.verify.cluster import Cluster, Node
 from kubeproof.verify.disruption import await_recovery, cut_off
+from kubeproof.verify.hosts import NotObservable
 from kubeproof.verify.objects import Object
 from kubeproof.verify.pods import HTTP_PORT, READY_SECONDS, Blocked, Setting, is_ready
 from kubeproof.verify.traffic import Request, Traffic

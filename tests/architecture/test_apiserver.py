@@ -17,9 +17,9 @@ import pytest
 from kubeproof.verify import accounts, certificates, disruption, objects, redundancy, sockets
 from kubeproof.verify.accounts import Rule
 from kubeproof.verify.api import Api, ApiError, NotObserved
-from kubeproof.verify.cluster import AUTHORITY, CREDENTIALS, Cluster, ComponentCredentials, NotObservable
+from kubeproof.verify.cluster import AUTHORITY, CREDENTIALS, Cluster, ComponentCredentials
 from kubeproof.verify.evidence import Evidence
-from kubeproof.verify.hosts import Host, each
+from kubeproof.verify.hosts import Host, NotObservable, each
 from kubeproof.verify.kubeconfig import Access, Anonymous, Credentials, Token
 from kubeproof.verify.objects import Object
 from kubeproof.verify.operators import Operator

@@ -16,9 +16,9 @@ from kubeproof.commands import kubectl
 from kubeproof.errors import KubeproofError
 from kubeproof.verify import disruption, objects, redundancy
 from kubeproof.verify.api import Api, ApiError
-from kubeproof.verify.cluster import Cluster, NotObservable
+from kubeproof.verify.cluster import Cluster
 from kubeproof.verify.evidence import Evidence
-from kubeproof.verify.hosts import Host
+from kubeproof.verify.hosts import Host, NotObservable
 from kubeproof.verify.objects import Object
 from kubeproof.verify.pods import Pod, Setting, is_ready
 from kubeproof.verify.traffic import Traffic
@@ -101,7 +101,9 @@ def test_a_users_first_commands(lab: Cluster, kubeconfig_path: Path, setting: Se
     evidence["kubectl get nodes"] = {objects.name(node): objects.holds(node, "Ready") for node in nodes}
     assert lab.api.access.server in information, f"cluster-info does not show the API at {lab.api.access.server}"
     assert all(objects.holds(node, "Ready") for node in nodes), "not all nodes are ready"
-    assert {objects.name(node) for node in nodes} == {node.name for node in lab.nodes}, "kubectl shows other nodes"
+    expected = sorted(map(objects.name, lab.api.items("/api/v1/nodes")))
+    shown = sorted(map(objects.name, nodes))
+    assert shown == expected, f"kubectl shows the nodes {', '.join(shown)}, the API {', '.join(expected)}"
     evidence.headline = f"hello-minikube runs, cluster-info and {len(nodes)} nodes are shown"
 
 

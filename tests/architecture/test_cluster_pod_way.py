@@ -13,9 +13,9 @@ from kubeproof import process
 from kubeproof.commands import kubectl
 from kubeproof.errors import KubeproofError
 from kubeproof.verify import audit, pod_records, pod_way
-from kubeproof.verify.cluster import Cluster, NotObservable
+from kubeproof.verify.cluster import Cluster
 from kubeproof.verify.evidence import Evidence
-from kubeproof.verify.hosts import each
+from kubeproof.verify.hosts import NotObservable, each
 from kubeproof.verify.pods import Setting
 
 _COMMAND_SECONDS = 60.0

@@ -15,9 +15,10 @@ from tests.architecture.outage import Outage
 
 from kubeproof.verify import objects, redundancy, runtime
 from kubeproof.verify.api import Api, NotObserved
-from kubeproof.verify.cluster import AUTHORITY, Cluster, NotObservable
+from kubeproof.verify.cluster import AUTHORITY, Cluster
 from kubeproof.verify.disruption import stopped_everywhere
 from kubeproof.verify.evidence import Evidence
+from kubeproof.verify.hosts import NotObservable
 from kubeproof.verify.objects import Object
 from kubeproof.verify.pods import HTTP_PORT, Blocked, Pod, Setting, is_ready, is_running
 from kubeproof.verify.traffic import Request, Traffic

@@ -11,9 +11,9 @@ import pytest
 
 from kubeproof.verify import certificates, disruption, objects, sockets
 from kubeproof.verify.api import MERGE_PATCH, Api, tls_context
-from kubeproof.verify.cluster import Cluster, NotObservable
+from kubeproof.verify.cluster import Cluster
 from kubeproof.verify.evidence import Evidence
-from kubeproof.verify.hosts import CommandFailed, Host, each
+from kubeproof.verify.hosts import CommandFailed, Host, NotObservable, each
 from kubeproof.verify.kubeconfig import Credentials
 
 _ROUNDS = 5

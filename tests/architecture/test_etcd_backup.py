@@ -8,9 +8,9 @@ import pytest
 
 from kubeproof.verify import backups
 from kubeproof.verify.backups import Survey
-from kubeproof.verify.cluster import Cluster, NotObservable
+from kubeproof.verify.cluster import Cluster
 from kubeproof.verify.evidence import Evidence
-from kubeproof.verify.hosts import Host, each
+from kubeproof.verify.hosts import Host, NotObservable, each
 
 _ETCD_PKI = "/etc/etcd/pki"
 

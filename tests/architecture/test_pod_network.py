@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import pytest
 
 from kubeproof.verify import disruption
-from kubeproof.verify.cluster import Cluster, NotObservable
+from kubeproof.verify.cluster import Cluster
 from kubeproof.verify.evidence import Evidence
-from kubeproof.verify.hosts import Host, each
+from kubeproof.verify.hosts import Host, NotObservable, each
 from kubeproof.verify.objects import Object
 from kubeproof.verify.pods import HTTP_PORT, UDP_PORT, Pod, Setting
 from kubeproof.verify.workloads import prepared

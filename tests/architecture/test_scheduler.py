@@ -13,10 +13,10 @@ import pytest
 from kubeproof.verify import accounts, audit, objects, redundancy, runtime
 from kubeproof.verify.accounts import Rule
 from kubeproof.verify.api import Api, NotObserved
-from kubeproof.verify.cluster import Cluster, Node, NotObservable
+from kubeproof.verify.cluster import Cluster, Node
 from kubeproof.verify.disruption import await_recovery, stopped, stopped_everywhere
 from kubeproof.verify.evidence import Evidence
-from kubeproof.verify.hosts import each
+from kubeproof.verify.hosts import NotObservable, each
 from kubeproof.verify.kubeconfig import Token
 from kubeproof.verify.objects import Object
 from kubeproof.verify.pods import Blocked, Pod, Setting, is_running

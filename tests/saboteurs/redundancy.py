@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from tests.saboteurs.apiserver import erased
 
 from kubeproof.verify import redundancy
-from kubeproof.verify.cluster import Cluster, NotObservable
+from kubeproof.verify.cluster import Cluster
 from kubeproof.verify.disruption import stopped_everywhere
-from kubeproof.verify.hosts import Host
+from kubeproof.verify.hosts import Host, NotObservable
 from kubeproof.verify.sabotage import saboteur
 from kubeproof.verify.tampering import rules, running, stopped
 

@@ -7,7 +7,8 @@ from contextlib import AbstractContextManager
 
 import yaml
 
-from kubeproof.verify.cluster import Cluster, NotObservable
+from kubeproof.verify.cluster import Cluster
+from kubeproof.verify.hosts import NotObservable
 from kubeproof.verify.objects import name
 from kubeproof.verify.sabotage import saboteur
 from kubeproof.verify.tampering import changed_file, everywhere, meddling, stopped, verifications_pods

@@ -23,8 +23,8 @@ from kubeproof.faults.kinds import Field, Kind
 from kubeproof.faults.timeline import timeline
 from kubeproof.verify import objects
 from kubeproof.verify.api import Api, ApiError
-from kubeproof.verify.cluster import AUTHORITY, Cluster, NotObservable
-from kubeproof.verify.hosts import CommandFailed, Host
+from kubeproof.verify.cluster import AUTHORITY, Cluster
+from kubeproof.verify.hosts import CommandFailed, Host, NotObservable
 from kubeproof.verify.objects import Object
 from kubeproof.verify.pods import Blocked, Setting, is_ready
 from kubeproof.verify.workspace import Workspace

@@ -13,9 +13,9 @@ from kubeproof.hosts import lifecycle, podman
 from kubeproof.hosts.instances import maker
 from kubeproof.hosts.plan import HostKind, Plan, has_local_hosts, plan
 from kubeproof.verify import forms
-from kubeproof.verify.cluster import Cluster, NotObservable
+from kubeproof.verify.cluster import Cluster
 from kubeproof.verify.disruption import cut_off, frozen, stopped
-from kubeproof.verify.hosts import Host
+from kubeproof.verify.hosts import Host, NotObservable
 
 Targets = Callable[["Field"], Sequence[Host]]
 Hit = Callable[["Field", Host], AbstractContextManager[None]]

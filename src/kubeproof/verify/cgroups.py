@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from kubeproof.verify.cluster import NotObservable
-from kubeproof.verify.hosts import Host
+from kubeproof.verify.hosts import Host, NotObservable
 
 _ROOT = "/sys/fs/cgroup"
 _UNLIMITED = float("inf")

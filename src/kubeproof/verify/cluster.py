@@ -18,7 +18,7 @@ from kubeproof.inventory import Inventory
 from kubeproof.verify import etcd
 from kubeproof.verify.api import Api
 from kubeproof.verify.etcd import Etcd
-from kubeproof.verify.hosts import Host, Hosts
+from kubeproof.verify.hosts import Host, Hosts, NotObservable
 from kubeproof.verify.objects import Object, name
 
 TEST_IMAGE = "agnhost"
@@ -37,10 +37,6 @@ _SETTINGS = {
     "scheduler_more": "scheduler",
     "scheduler_port": "scheduler",
 }
-
-
-class NotObservable(Exception):
-    """What a test would look at is not to be seen on this cluster; no verdict follows from that."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +58,13 @@ class Node:
     @property
     def schedulable(self) -> bool:
         """Whether pods come to it that tolerate nothing."""
+        return not self.repelled_by
+
+    @property
+    def repelled_by(self) -> list[str]:
+        """The keys of the taints that keep pods away that tolerate nothing."""
         taints = self.item["spec"].get("taints", [])
-        return not any(taint["effect"] in {"NoSchedule", "NoExecute"} for taint in taints)
+        return [taint["key"] for taint in taints if taint["effect"] in {"NoSchedule", "NoExecute"}]
 
 
 @dataclass(frozen=True)
@@ -108,17 +109,28 @@ class Cluster:
         return {setting: given.get(setting, _default(role, setting)) for setting, role in _SETTINGS.items()}
 
     @functools.cached_property
-    def nodes(self) -> tuple[Node, ...]:
-        """All nodes whose hosts can be reached, in the inventory's order."""
+    def nodes_found(self) -> tuple[Node, ...]:
+        """The nodes whose hosts can be reached, in the inventory's order; maybe none."""
         found = {node.name: node for node in map(self._node, self.api.items("/api/v1/nodes"))}
         order = [host.name for host in self.hosts.all]
         here = [node for node in found.values() if node.host.name in order]
         return tuple(sorted(here, key=lambda node: order.index(node.host.name)))
 
     @property
+    def nodes(self) -> tuple[Node, ...]:
+        """The same, of which there is one at least. Raises NotObservable if not."""
+        if not self.nodes_found:
+            raise NotObservable("no node of the cluster is on a host that can be reached")
+        return self.nodes_found
+
+    @property
     def workers(self) -> tuple[Node, ...]:
-        """The nodes that take workloads."""
-        return tuple(node for node in self.nodes if node.schedulable)
+        """The nodes that take workloads. Raises NotObservable if none does."""
+        found = tuple(node for node in self.nodes if node.schedulable)
+        if not found:
+            held = (f"{node.name} ({', '.join(node.repelled_by)})" for node in self.nodes)
+            raise NotObservable(f"no node takes workloads: {', '.join(held)}")
+        return found
 
     def node(self, wanted: str) -> Node:
         """The node of this name."""

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from kubeproof.verify.api import Api, ApiError
-from kubeproof.verify.cluster import Cluster, NotObservable
-from kubeproof.verify.hosts import Host
+from kubeproof.verify.cluster import Cluster
+from kubeproof.verify.hosts import Host, NotObservable
 from kubeproof.verify.objects import Object
 from kubeproof.verify.pods import Blocked
 

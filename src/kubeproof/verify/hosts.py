@@ -30,12 +30,19 @@ CONNECTIONS = ("ssh", "paramiko")
 _BACKENDS: Mapping[str, type] = {}
 _PROBE = Path(__file__).parent / "probe.py"
 _CONNECT_SECONDS = 10
+# A kernel that took the connection is no dead host, however late its sshd speaks: ssh's words for that, and paramiko's.
+_LATE = ("banner exchange", "SSH protocol banner")
+_TRIES = 6
 _ACCESS = "the verification looks into the hosts over SSH, as root"
 _SHOWN_COMMAND = 80
 # Of a file in one command: Linux takes 128 KiB for one argument (MAX_ARG_STRLEN), of which base64 makes four thirds.
 _PIECE_BYTES = 60_000
 
 Result = TypeVar("Result")
+
+
+class NotObservable(Exception):
+    """What a test would look at is not to be seen on this cluster; no verdict follows from that."""
 
 
 class CommandFailed(Exception):
@@ -123,8 +130,12 @@ class Hosts:
             subprocess.run(command, capture_output=True, check=False)
 
     def group(self, name: str) -> tuple[Host, ...]:
-        """The hosts of a group."""
-        return tuple(host for host in self.all if name in host.groups)
+        """The hosts of a group that can be reached. Raises NotObservable if it has some, and none of them can."""
+        found = tuple(host for host in self.all if name in host.groups)
+        lost = [host.name for host in self.away if name in host.groups]
+        if lost and not found:
+            raise NotObservable(f"no host of the group {name} can be reached: {', '.join(lost)}")
+        return found
 
     def check(self) -> None:
         """Connect to every host. Raises HostUnreachable with all that cannot be reached."""
@@ -206,10 +217,13 @@ class _Problem:
 
 
 def _problem(host: Host) -> _Problem | None:
-    try:
-        status, stdout, stderr = host.attempt("id -u")
-    except Exception as error:  # noqa: BLE001 - testinfra and paramiko raise what they like
-        return _Problem(f"host {host.name} cannot be reached: {_reason(error)}", unreachable=True)
+    for left in reversed(range(_TRIES)):
+        try:
+            status, stdout, stderr = host.attempt("id -u")
+            break
+        except Exception as error:  # noqa: BLE001 - testinfra and paramiko raise what they like
+            if not (left and _is_late(error)):
+                return _Problem(f"host {host.name} cannot be reached: {_reason(error)}", unreachable=True)
     if status != 0 or stdout.strip() != "0":
         said = _last_line(stderr) or f"the user's number is {stdout.strip()}"
         mend = remote.advice(stderr) or remote.MEND
@@ -217,10 +231,18 @@ def _problem(host: Host) -> _Problem | None:
     return None
 
 
+def _is_late(error: Exception) -> bool:
+    return any(words in _said(error) for words in _LATE)
+
+
 def _reason(error: Exception) -> str:
+    return _last_line(_said(error))
+
+
+def _said(error: Exception) -> str:
     """What ssh said, in testinfra's exception, or the exception's own words."""
     result = error.args[0] if error.args else error
-    return _last_line(str(getattr(result, "stderr", "") or result))
+    return str(getattr(result, "stderr", "") or result)
 
 
 def _last_line(text: str) -> str:

@@ -24,10 +24,10 @@ from kubeproof.verify import backup_history, claims, cluster, kubeconfig, report
 from kubeproof.verify import patience as patiently
 from kubeproof.verify.api import Api, ApiError, NotObserved, connect
 from kubeproof.verify.claims import Claim, Level
-from kubeproof.verify.cluster import Cluster, NotObservable
+from kubeproof.verify.cluster import Cluster
 from kubeproof.verify.evidence import Evidence
 from kubeproof.verify.expiry import Expiry
-from kubeproof.verify.hosts import CONNECTIONS, CommandFailed, Hosts
+from kubeproof.verify.hosts import CONNECTIONS, CommandFailed, Hosts, NotObservable
 from kubeproof.verify.latency import PodStarts, service_rules
 from kubeproof.verify.pods import Blocked, Setting
 from kubeproof.verify.report import Circumstances, Outcome, Results, TestResult
@@ -329,7 +329,7 @@ def namespace(work: Workspace) -> str:
 @pytest.fixture(scope="session")
 def setting(lab: Cluster, namespace: str, pytestconfig: pytest.Config) -> Setting:
     """What all test pods have in common."""
-    image = pytestconfig.getoption("test_image") or cluster.recorded_image(lab.inventory, lab.nodes)
+    image = pytestconfig.getoption("test_image") or cluster.recorded_image(lab.inventory, lab.nodes_found)
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": namespace}}
     try:
         lab.api.observe_one(
@@ -338,7 +338,7 @@ def setting(lab: Cluster, namespace: str, pytestconfig: pytest.Config) -> Settin
     except NotObserved as error:
         # Without it the API server admits no pod.
         raise Blocked("controller-manager", str(error)) from None
-    return Setting(namespace, image, nodes=tuple(node.name for node in lab.nodes))
+    return Setting(namespace, image, nodes=tuple(node.name for node in lab.nodes_found))
 
 
 @pytest.fixture(scope="session")
@@ -387,7 +387,7 @@ def _describe(found: Cluster) -> dict[str, Any]:
             "system": node.item["status"]["nodeInfo"]["osImage"],
             "kernel": node.item["status"]["nodeInfo"]["kernelVersion"],
         }
-        for node in found.nodes
+        for node in found.nodes_found
     ]
     return {
         "server": found.api.access.server,

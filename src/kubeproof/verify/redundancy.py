@@ -13,8 +13,8 @@ import httpx
 
 from kubeproof.verify import disruption
 from kubeproof.verify.api import Api, ApiError, NotObserved
-from kubeproof.verify.cluster import AUTHORITY, Cluster, NotObservable
-from kubeproof.verify.hosts import Host, each
+from kubeproof.verify.cluster import AUTHORITY, Cluster
+from kubeproof.verify.hosts import Host, NotObservable, each
 from kubeproof.verify.objects import Object
 
 # Client-go's identity of a candidate: the host's name, and a UUID of the process.

@@ -16,8 +16,9 @@ from kubeproof import paths
 from kubeproof.commands.common import environment
 from kubeproof.verify import run, sabotage, snapshot
 from kubeproof.verify.claims import Catalogue
-from kubeproof.verify.cluster import Cluster, NotObservable
+from kubeproof.verify.cluster import Cluster
 from kubeproof.verify.disruption import LIMIT_SECONDS
+from kubeproof.verify.hosts import NotObservable
 from kubeproof.verify.sabotage import Finding, Saboteur
 from kubeproof.verify.snapshot import Snapshot
 

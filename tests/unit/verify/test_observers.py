@@ -26,7 +26,7 @@ from kubeproof.verify.api import Api, NotObserved
 from kubeproof.verify.cluster import Cluster
 from kubeproof.verify.etcd import Etcd, KeyValue
 from kubeproof.verify.evidence import Evidence
-from kubeproof.verify.hosts import CommandFailed, Host, Hosts, HostUnreachable, _options
+from kubeproof.verify.hosts import CommandFailed, Host, Hosts, HostUnreachable, NotObservable, _options
 
 
 class Fake:
@@ -153,6 +153,61 @@ def two_hosts(tmp_path: Path) -> Iterator[Hosts]:
     with Hosts(inventory.load(tmp_path / "hosts")) as hosts:
         hosts.all = (Host("here", frozenset(["etcd"]), "192.0.2.1", Fake("0\n")), hosts.all[1])
         yield hosts
+
+
+class Late:
+    """A host whose sshd says nothing to those who come first, as an emulated machine under load."""
+
+    def __init__(self, times: int) -> None:
+        self.left = times
+
+    def run(self, *_: str) -> Any:
+        self.left -= 1
+        if self.left >= 0:
+            said = "Connection timed out during banner exchange\nConnection to 192.0.2.2 port 22 timed out\n"
+            raise RuntimeError(SimpleNamespace(stderr=said))
+        return SimpleNamespace(rc=0, stdout="0\n", stderr="")
+
+
+@pytest.mark.parametrize(("times", "away"), [(5, []), (6, ["gone"])])
+def test_a_host_that_is_late_is_not_away(two_hosts: Hosts, times: int, away: list[str]) -> None:
+    two_hosts.all = (two_hosts.all[0], Host("gone", frozenset(["etcd"]), "192.0.2.2", Late(times)))
+    told = two_hosts.leave_out_unreachable()
+    assert [host.name for host in two_hosts.away] == away
+    assert told == [f"host {name} cannot be reached: Connection to 192.0.2.2 port 22 timed out" for name in away]
+
+
+def test_a_group_of_which_nobody_is_reached_is_not_an_empty_one(two_hosts: Hosts) -> None:
+    two_hosts.all = (two_hosts.all[0], Host("gone", frozenset(["workers"]), "192.0.2.2", Late(6)))
+    two_hosts.leave_out_unreachable()
+    assert two_hosts.group("others") == ()
+    with pytest.raises(NotObservable, match="no host of the group workers can be reached: gone"):
+        two_hosts.group("workers")
+
+
+@pytest.mark.parametrize(
+    ("nodes", "told"),
+    [
+        ([], "no node of the cluster is on a host"),
+        ([{}], r"no node takes workloads: here \(node\.[a-z./-]*not-ready\)"),
+    ],
+)
+def test_no_node_is_told(nodes: list[Any], told: str) -> None:
+    found = [
+        {
+            "metadata": {"name": "here"},
+            "spec": {"taints": [{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}]},
+            "status": {
+                "addresses": [{"type": "InternalIP", "address": "192.0.2.1"}],
+                "daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}},
+            },
+        }
+        for _ in nodes
+    ]
+    hosts = SimpleNamespace(all=(Host("here", frozenset(), "192.0.2.1", None),), away=())
+    api = SimpleNamespace(items=lambda _: found)
+    with pytest.raises(NotObservable, match=told):
+        Cluster(cast(Inventory, None), cast(Hosts, hosts), cast(Api, api)).workers  # noqa: B018
 
 
 def test_a_verification_goes_on_without_a_host_that_cannot_be_reached(two_hosts: Hosts) -> None:

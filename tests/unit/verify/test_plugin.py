@@ -16,7 +16,7 @@ from kubeproof.verify.run import Options
 
 _TESTS = """
 import pytest
-from kubeproof.verify.cluster import NotObservable
+from kubeproof.verify.hosts import NotObservable
 from kubeproof.verify.pods import Blocked
 
 @pytest.mark.claim("etcd-private")
