@@ -3,6 +3,7 @@
 Takes the arguments of the module of the same name, and ``rolling``: ``hosts`` (those who share the duty), ``at_once``
 (how many of them may be away, a number or a share like ``25%``; default 1), ``gate`` (what must be healthy before one
 goes), ``waits`` (of whom this check holds is left running: the answer has ``waits``, and another task restarts it).
+``timeout`` is what an ordinary machine needs: a slow host is given longer, by what ``host_report`` has measured.
 ``form`` is ``services`` (default) or ``static-pods``; for the latter ``pod`` says what the pod runs, see
 ``kubeproof.static_pods.Program``. A task may give it in both forms.
 All hosts are looked at, and stopped units started, side by side; only running ones that have to be restarted wait for
@@ -22,6 +23,7 @@ from ansible.template import trust_as_template
 
 from kubeproof import static_pods
 from kubeproof.errors import KubeproofError
+from kubeproof.patience import factor
 from kubeproof.rolling import Rolling, Turns, this_run
 
 
@@ -37,6 +39,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         arguments = dict(self._task.args)
         try:
             arguments = _in_form(arguments, variables)
+            arguments = _patient(arguments, variables)
             rolling = Rolling.parse(arguments.pop("rolling", {"hosts": ()}))
             in_turns = rolling.needed and self._value("{{ cluster_rolling | bool }}")
             result.update(self._module({**arguments, "restart": not in_turns, "waits": rolling.waits}, variables))
@@ -64,6 +67,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             module_name="component_service", module_args=arguments, task_vars=variables
         )
         return answer
+
+
+def _patient(arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+    """With the time that the host needs."""
+    report = variables.get("ansible_facts", {}).get("kubeproof_host", {})
+    if "timeout" not in arguments or "work_seconds" not in report:
+        return arguments
+    return {**arguments, "timeout": round(int(arguments["timeout"]) * factor(report["work_seconds"]))}
 
 
 def _in_form(arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:

@@ -1,17 +1,19 @@
 """``ansible_facts['kubeproof_host'] | host_settings`` is a ``kubeproof.host_settings.HostSettings``.
 
 ``__cluster_host.conntrack | conntrack_sysctls(limit, established, close_wait)`` are sysctls by name.
+``names | patience(hostvars)`` is what limits of time are multiplied by for what all these hosts take part in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from ansible.errors import AnsibleFilterError
 
 from kubeproof import host_settings as settings
 from kubeproof.host_report import HostReport
+from kubeproof.patience import factor
 
 
 def host_settings(report: object) -> settings.HostSettings:
@@ -30,8 +32,14 @@ def conntrack_sysctls(
     return settings.conntrack_sysctls(host, int(limit), int(established), int(close_wait))
 
 
+def patience(names: list[str], hostvars: Mapping[str, Any]) -> float:
+    """The factor of the slowest of those hosts that were examined."""
+    found = (hostvars[name].get("ansible_facts", {}).get("kubeproof_host", {}) for name in names)
+    return max((factor(report["work_seconds"]) for report in found if "work_seconds" in report), default=1.0)
+
+
 class FilterModule:
     """Registers the filters."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        return {"host_settings": host_settings, "conntrack_sysctls": conntrack_sysctls}
+        return {"host_settings": host_settings, "conntrack_sysctls": conntrack_sysctls, "patience": patience}

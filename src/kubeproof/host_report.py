@@ -206,7 +206,10 @@ ModuleState = Literal["loaded", "builtin", "loadable", "missing"]
 
 
 class HostReport(TypedDict):
-    """The fact ``kubeproof_host`` of a host that could be examined."""
+    """The fact ``kubeproof_host`` of a host that could be examined.
+
+    ``work_seconds``: how long a fixed piece of work took, see ``kubeproof.patience``.
+    """
 
     user: User
     hostname: str
@@ -220,6 +223,7 @@ class HostReport(TypedDict):
     package_manager: str
     commands: dict[str, str | None]
     cpus: int
+    work_seconds: float
     memory: Memory
     swap: Swap
     disks: dict[str, Disk]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TypedDict
 
 from kubeproof.host_report import HostReport
+from kubeproof.patience import factor
 
 # What kubelet asks for by itself (maxOpenFiles), rounded up. Not "infinity": with systemd's fs.nr_open that is a
 # billion, and programs that walk or allocate by it take minutes; containerd 2 dropped it from its unit for that.
@@ -50,12 +51,16 @@ class UnitLimits(TypedDict):
 
 
 class HostSettings(TypedDict):
-    """All derived settings of one host. ``reasons`` tells why some are not the usual ones; empty on a usual host."""
+    """All derived settings of one host. ``reasons`` tells why some are not the usual ones; empty on a usual host.
+
+    ``patience``: what limits of time are multiplied by, 1 on a usual host.
+    """
 
     kubelet: KubeletSettings
     containerd: ContainerdSettings
     conntrack: ConntrackSettings
     limits: UnitLimits
+    patience: float
     reasons: list[str]
 
 
@@ -83,6 +88,7 @@ def derive(report: HostReport) -> HostSettings:
         "containerd": {"systemd_cgroup": unified, "restrict_oom_score_adj": not resource},
         "conntrack": {"writable": _conntrack_writable(report, reasons), "max": _connections(report["cpus"])},
         "limits": {"nofile": _open_files(report, resource, reasons), "negative_oom_score": resource},
+        "patience": factor(report["work_seconds"]),
         "reasons": reasons,
     }
 

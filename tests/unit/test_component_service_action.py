@@ -47,6 +47,15 @@ def test_a_host_alone_is_restarted_at_once(variables: dict[str, Any], monkeypatc
     assert [asked["restart"] for asked in harness.asked] == [True]
 
 
+@pytest.mark.parametrize(("facts", "timeout"), [({}, 60), ({"work_seconds": 0.01}, 60), ({"work_seconds": 0.2}, 240)])
+def test_a_slow_host_is_given_longer(
+    variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch, facts: dict[str, Any], timeout: int
+) -> None:
+    harness = Harness({**variables, "ansible_facts": {"kubeproof_host": facts}}, {"changed": True})
+    harness.run(monkeypatch, timeout=60)
+    assert [asked["timeout"] for asked in harness.asked] == [timeout]
+
+
 def test_a_restart_waits_for_its_turn_and_its_gate(
     variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -48,6 +48,25 @@ def test_every_variable_is_described_and_typed(role: Path) -> None:
         assert option.get("type"), f"{name} has no type"
 
 
+@pytest.fixture(scope="module")
+def readers() -> str:
+    """Everything that may read a setting, in one text: not where it is declared."""
+    root = ROLES[0].parents[1]
+    texts = (path for top in ("roles", "playbooks", "plugins", "src") for path in (root / top).rglob("*"))
+    kinds = (".py", ".yml", ".j2")
+    found = [
+        path.read_text() for path in texts if path.suffix in kinds and path.parent.name not in ("meta", "defaults")
+    ]
+    defaults = (load(role / "defaults" / "main.yml") for role in ROLES)
+    return "\n".join([*found, *(str(list(values.values())) for values in defaults)])
+
+
+def test_every_setting_is_read_somewhere(role: Path, readers: str) -> None:
+    # Of a single choice there is nothing to read yet: it is refused to be another.
+    wanted = [name for name, option in options(role).items() if len(option.get("choices", ())) != 1]
+    assert [name for name in wanted if not re.search(rf"\b{name}\b", readers)] == []
+
+
 def test_public_variables_carry_the_role_prefix(role: Path) -> None:
     wrong = [name for name in options(role) if not name.startswith(prefix(role) + "_")]
     assert not wrong

@@ -1,8 +1,6 @@
-"""How much longer than usual a verification waits: hosts may be slow, and that is no fault of the cluster's.
+"""How much longer than usual a verification waits: as long as its slowest host needs, see ``kubeproof.patience``.
 
-Time limits of tests are such that an ordinary machine meets them many times over. A host that takes longer for the same
-work, an emulated virtual machine for example, takes longer to start a pod as well. So each host is given a small piece
-of work first, and limits are stretched by how slow the slowest is. What must not happen is not looked for any longer.
+What must not happen is not looked for any longer.
 """
 
 from __future__ import annotations
@@ -11,9 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from kubeproof.errors import KubeproofError
+from kubeproof.patience import FAST_SECONDS, USUAL_SECONDS, factor
 from kubeproof.verify.hosts import CommandFailed, Host, each
 
-# The interpreter's own work, the best of three times: 7 ms on a server of 2024, 50 ms is a machine seven times as slow.
+# As host_report does it, which may have been on another day.
 _WORK = """
 import time
 def work():
@@ -23,8 +22,6 @@ def work():
     return time.perf_counter() - start
 print(min(work() for _ in range(3)))
 """
-_FAST_SECONDS = 0.007
-_USUAL_SECONDS = 0.05
 _MOST = 6.0
 
 
@@ -40,8 +37,8 @@ class Patience:
         """That limits are stretched, and for whose sake, as warnings of a report."""
         if self.factor == 1:
             return []
-        slow = {name: seconds for name, seconds in self.seconds.items() if seconds > _USUAL_SECONDS}
-        names = ", ".join(f"{name} ({seconds / _FAST_SECONDS:.0f} times)" for name, seconds in slow.items())
+        slow = {name: seconds for name, seconds in self.seconds.items() if seconds > USUAL_SECONDS}
+        names = ", ".join(f"{name} ({seconds / FAST_SECONDS:.0f} times)" for name, seconds in slow.items())
         why = f"hosts are slower than a server of today, {names}" if slow else "so asked for"
         return [f"time limits were {self.factor:.1f} times the usual ones: {why}"]
 
@@ -49,19 +46,18 @@ class Patience:
 def measure(hosts: Iterable[Host]) -> Patience:
     """Give each host the work, side by side."""
     seconds = each(hosts, _seconds)
-    factor = max(seconds.values(), default=0.0) / _USUAL_SECONDS
-    return Patience(min(max(factor, 1.0), _MOST), seconds)
+    return Patience(factor(max(seconds.values(), default=0.0), _MOST), seconds)
 
 
 def given(text: str) -> Patience:
     """What a user asks for instead. Raises KubeproofError if it is no number from 1 to 100."""
     try:
-        factor = float(text)
+        wanted = float(text)
     except ValueError:
-        factor = 0.0
-    if not 1 <= factor <= 100:
+        wanted = 0.0
+    if not 1 <= wanted <= 100:
         raise KubeproofError(f"--patience {text!r} is not a factor from 1 to 100")
-    return Patience(factor, {})
+    return Patience(wanted, {})
 
 
 def _seconds(host: Host) -> float:

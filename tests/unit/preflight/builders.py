@@ -82,6 +82,7 @@ def report(number: int = 1, **changes: Any) -> HostReport:
         "processes": [],
         "cgroup": {"version": 2, "hybrid": False, "controllers": ["cpuset", "cpu", "io", "memory", "pids"]},
         "capabilities": {"init": [*_CAPABILITIES], "self": [*_CAPABILITIES]},
+        "work_seconds": 0.01,
         "user_namespace": False,
         "limits": {"init": {**_LIMITS}, "self": {**_LIMITS}},
         "modules": {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from plugins.filter.host_settings import patience
 
 from kubeproof.host_settings import OPEN_FILES, conntrack_sysctls, derive
 
@@ -32,8 +33,21 @@ def test_a_usual_host_gets_the_usual_settings() -> None:
         "containerd": {"systemd_cgroup": True, "restrict_oom_score_adj": False},
         "conntrack": {"writable": True, "max": 131072},
         "limits": {"nofile": OPEN_FILES, "negative_oom_score": True},
+        "patience": 1.0,
         "reasons": [],
     }
+
+
+@pytest.mark.parametrize(("seconds", "factor"), [(0.05, 1.0), (0.25, 5.0), (3.0, 10.0)])
+def test_a_slow_host_is_given_time(seconds: float, factor: float) -> None:
+    assert derive(report(work_seconds=seconds))["patience"] == factor
+    hosts = {
+        "quick": {"ansible_facts": {"kubeproof_host": report()}},
+        "slow": {"ansible_facts": {"kubeproof_host": report(work_seconds=seconds)}},
+        "away": {"ansible_facts": {"kubeproof_host": {"unreachable": True}}},
+        "new": {},
+    }
+    assert patience(list(hosts), hosts) == factor
 
 
 def test_a_container_with_less_gets_what_works_there() -> None:
@@ -48,6 +62,7 @@ def test_a_container_with_less_gets_what_works_there() -> None:
         "containerd": {"systemd_cgroup": False, "restrict_oom_score_adj": True},
         "conntrack": {"writable": False, "max": 131072},
         "limits": {"nofile": 20000, "negative_oom_score": False},
+        "patience": 1.0,
         "reasons": [
             "cgroup version 1: kubelet's cgroupDriver is cgroupfs, and failCgroupV1 is off",
             "CAP_SYS_RESOURCE is missing: KubeletInUserNamespace is on, and containerd's restrict_oom_score_adj",
