@@ -9,7 +9,7 @@ from types import FrameType
 
 import pytest
 
-from kubeproof.commands.common import AppendSource
+from kubeproof.arguments import AppendSource
 from kubeproof.errors import KubeproofError
 from kubeproof.inventory import Inventory
 from kubeproof.verify import breakable

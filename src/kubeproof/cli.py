@@ -17,7 +17,7 @@ _COMMANDS = {
     "up": "kubeproof.commands.up",
     "down": "kubeproof.commands.down",
     "status": "kubeproof.commands.status",
-    "verify": "kubeproof.verify.run",
+    "verify": "kubeproof.commands.verify",
     "backup": "kubeproof.commands.backup",
     "kubectl": "kubeproof.commands.kubectl",
     "ssh": "kubeproof.commands.ssh",

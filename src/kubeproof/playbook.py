@@ -11,7 +11,7 @@ from typing import Any
 
 from kubeproof import inventory, paths
 from kubeproof import state as states
-from kubeproof.commands.common import environment, tool
+from kubeproof.environment import environment, tool
 from kubeproof.process import attend
 
 # Logs of this many runs are kept.

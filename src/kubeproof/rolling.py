@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import math
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from kubeproof.amounts import at_once
 from kubeproof.errors import KubeproofError
 
 _POLL_SECONDS = 0.1
@@ -54,15 +54,6 @@ class Rolling:
     def needed(self) -> bool:
         """Whether there is anybody to take turns with."""
         return len(self.hosts) > 1
-
-
-def at_once(told: int | str, hosts: int) -> int:
-    """How many of so many hosts may be away at a time."""
-    text = str(told).strip()
-    number = text.removesuffix("%")
-    if not number.isdigit() or int(number) < 1 or (text.endswith("%") and int(number) > 100):
-        raise KubeproofError(f"{told!r} is no number of hosts and no share of them like 25%")
-    return max(1, math.floor(hosts * int(number) / 100)) if text.endswith("%") else min(int(number), max(hosts, 1))
 
 
 class Turns:

@@ -11,8 +11,7 @@ import httpx
 import pytest
 from tests.architecture.outage import Outage
 
-from kubeproof import process
-from kubeproof.commands import kubectl
+from kubeproof import kubectl, process
 from kubeproof.errors import KubeproofError
 from kubeproof.verify import disruption, objects, redundancy
 from kubeproof.verify.api import Api, ApiError

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from kubeproof import process
-from kubeproof.commands import kubectl
+from kubeproof import kubectl, process
 from kubeproof.errors import KubeproofError
 from kubeproof.verify import audit, pod_records, pod_way
 from kubeproof.verify.cluster import Cluster

@@ -15,10 +15,9 @@ from typing import Any
 
 import yaml
 
-from kubeproof import inventory, paths, playbook
+from kubeproof import inventory, kubectl, paths, playbook
 from kubeproof.backup import keys
-from kubeproof.commands import kubectl
-from kubeproof.commands.common import environment, tool
+from kubeproof.environment import environment, tool
 from kubeproof.hosts import lifecycle, network, podman
 from kubeproof.hosts.plan import plan
 from kubeproof.inventory import Inventory

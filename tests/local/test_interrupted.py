@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from kubeproof import inventory, paths, playbook, state
-from kubeproof.commands.common import environment, tool
+from kubeproof.environment import environment, tool
 from kubeproof.hosts import lifecycle
 from kubeproof.hosts.plan import plan
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kubeproof import paths
-from kubeproof.commands.common import AppendSource
+from kubeproof.arguments import AppendSource
 from kubeproof.inventory import Inventory
 from kubeproof.verify import breakable
 from kubeproof.verify.hosts import Hosts

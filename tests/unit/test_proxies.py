@@ -20,9 +20,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 import component_service
 import etcd_handover
-from kubeproof import paths, pki, proxies
+from kubeproof import kubectl, paths, pki, proxies
 from kubeproof.backup.agent import running
-from kubeproof.commands import kubectl
 from kubeproof.verify import api
 from kubeproof.verify.kubeconfig import Access, Anonymous
 

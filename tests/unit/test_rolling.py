@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from kubeproof.amounts import at_once
 from kubeproof.errors import KubeproofError
-from kubeproof.rolling import Halted, Rolling, Turns, at_once, this_run
+from kubeproof.rolling import Halted, Rolling, Turns, this_run
 
 
 @pytest.mark.parametrize(

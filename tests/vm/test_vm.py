@@ -13,8 +13,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from tests.local.snapshots import Snapshot
 
-from kubeproof import inventory, paths, playbook
-from kubeproof.commands import kubectl
+from kubeproof import inventory, kubectl, paths, playbook
 from kubeproof.hosts import lifecycle
 from kubeproof.hosts.plan import HostKind, plan
 from kubeproof.inventory import Inventory

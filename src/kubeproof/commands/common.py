@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import argparse
 import getpass
-import locale
 import os
 import shlex
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from kubeproof import inventory, paths, remote
-from kubeproof.errors import KubeproofError
+from kubeproof.arguments import AppendSource
 
 SubParsers = argparse._SubParsersAction  # noqa: SLF001 - argparse has no public name for it
 
@@ -23,7 +20,6 @@ FAILED = 1
 NOT_VERIFIED = 3
 INTERRUPTED = 130
 
-_LOCALES = ("C.UTF-8", "C.utf8", "en_US.UTF-8")
 _DEFAULT = (paths.DEFAULT_INVENTORY,)
 LOCAL_TOPOLOGIES = {"single": "local", "ha": "ha"}
 """Shapes of local clusters, and the directories of their inventories."""
@@ -79,21 +75,6 @@ def add_inventory(parser: argparse.ArgumentParser) -> None:
     )
 
 
-class AppendSource(argparse.Action):
-    """Collects the files and directories that an inventory is made of."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,  # noqa: ARG002
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,  # noqa: ARG002
-    ) -> None:
-        """Put one more behind those that were given; the default goes."""
-        given = getattr(namespace, self.dest)
-        setattr(namespace, self.dest, (*(() if given is self.default else given), values))
-
-
 def shown(sources: inventory.Sources) -> str:
     """An inventory as whoever gave it writes it on a command line."""
     return " ".join(f"-i {shlex.quote(os.path.relpath(path))}" for path in inventory.sources_of(sources))
@@ -105,31 +86,3 @@ def local_inventory(topology: str) -> Path:
         return paths.PROJECT / "inventory" / LOCAL_TOPOLOGIES[topology] / "hosts.yml"
     except KeyError:
         raise argparse.ArgumentTypeError(f"{topology!r} is none of {', '.join(LOCAL_TOPOLOGIES)}") from None
-
-
-def tool(name: str) -> str:
-    """A program of the virtual environment that this runs in."""
-    return str(Path(sys.executable).parent / name)
-
-
-def environment(**more: str) -> dict[str, str]:
-    """The environment for Ansible and the checks: the project's settings, whatever directory the user is in."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    return {**os.environ, "PATH": path, "ANSIBLE_CONFIG": str(paths.PROJECT / "ansible.cfg"), **_locale(), **more}
-
-
-def _locale() -> dict[str, str]:
-    """Another locale than the user's, if Ansible would not start in that: it needs one that is there, and is UTF-8."""
-    before = locale.setlocale(locale.LC_ALL)
-    try:
-        for name in ("", *_LOCALES):
-            with suppress(locale.Error, ValueError):
-                locale.setlocale(locale.LC_ALL, name)
-                if (locale.getlocale()[1] or "").lower() in {"utf-8", "utf8"}:
-                    return {"LC_ALL": name} if name else {}
-    finally:
-        locale.setlocale(locale.LC_ALL, before)
-    raise KubeproofError(
-        "this machine has no locale whose encoding is UTF-8, which Ansible needs",
-        hint=f"have one of {', '.join(_LOCALES)}",
-    )

@@ -7,8 +7,8 @@ import argparse
 from rich.console import Console
 from rich.table import Table
 
-from kubeproof import api_servers, inventory, ui
-from kubeproof.commands import kubectl, summary
+from kubeproof import api_servers, inventory, kubectl, ui
+from kubeproof.commands import summary
 from kubeproof.commands.common import FAILED, SubParsers, add_inventory
 from kubeproof.errors import KubeproofError
 from kubeproof.hosts import lifecycle

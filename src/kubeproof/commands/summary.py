@@ -8,8 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from kubeproof import paths
-from kubeproof.commands import kubectl
+from kubeproof import kubectl, paths
 from kubeproof.commands.common import shown
 from kubeproof.inventory import Inventory
 from kubeproof.ui import duration

@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from kubeproof import inventory, paths, playbook, pythons, requirements, ui
-from kubeproof.commands.common import FAILED, SubParsers, environment, tool
+from kubeproof.commands.common import FAILED, SubParsers
+from kubeproof.environment import environment, tool
 from kubeproof.inventory import Inventory
 from kubeproof.process import attend
 from kubeproof.process import run as run_program

@@ -11,7 +11,8 @@ from typing import Any
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from kubeproof import authentication, directories, flags, proxies, rolling, schedulers
+from kubeproof import authentication, directories, flags, proxies, schedulers
+from kubeproof.amounts import at_once
 from kubeproof.backup import settings as backup_settings
 from kubeproof.errors import KubeproofError
 from kubeproof.preflight import networks, topology
@@ -85,7 +86,7 @@ def _meanings(variables: Variables, values: Mapping[str, Any]) -> Iterator[Findi
     wrong: list[tuple[str, str]] = []
     if "cluster_nodes_at_once" in values:
         try:
-            rolling.at_once(values["cluster_nodes_at_once"], hosts=1)
+            at_once(values["cluster_nodes_at_once"], hosts=1)
         except KubeproofError as error:
             wrong.append(("cluster_nodes_at_once", str(error)))
     wrong += backup_settings.problems(values)

@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from kubeproof import inventory, paths, state
-from kubeproof.commands.common import AppendSource
+from kubeproof.arguments import AppendSource
 from kubeproof.errors import KubeproofError
 from kubeproof.inventory import Inventory
 from kubeproof.verify import backup_history, claims, cluster, kubeconfig, report, workspace

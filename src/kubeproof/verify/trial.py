@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from kubeproof import paths
-from kubeproof.commands.common import environment
+from kubeproof.environment import environment
 from kubeproof.verify import run, sabotage, snapshot
 from kubeproof.verify.claims import Catalogue
 from kubeproof.verify.cluster import Cluster

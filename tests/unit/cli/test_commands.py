@@ -182,8 +182,8 @@ def test_a_password_that_is_asked_for_is_that_of_all_hosts(monkeypatch: pytest.M
 
 @pytest.mark.parametrize("locale", ["C", "POSIX", "xx_XX.UTF-8", "C.UTF-8"])
 def test_playbooks_start_in_whatever_locale_the_user_has(locale: str) -> None:
-    program = "import subprocess; from kubeproof.commands import common; "
-    program += "subprocess.run([common.tool('ansible-playbook'), '--version'], env=common.environment(), check=True)"
+    program = "import subprocess; from kubeproof import environment as ours; "
+    program += "subprocess.run([ours.tool('ansible-playbook'), '--version'], env=ours.environment(), check=True)"
     environment = {**os.environ, "LC_ALL": locale}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
