@@ -28,11 +28,15 @@ from typing import Any
 import httpx
 from rich.console import Console
 from rich.table import Table
+from tests import breakable
 
-from kubeproof import inventory, playbook, requirements
-from kubeproof.verify import backups, breakable, drills, kubeconfig
-from kubeproof.verify.api import MERGE_PATCH, Api, ApiError, connect
-from kubeproof.verify.hosts import Host, Hosts
+from kubeproof.api import kubeconfig
+from kubeproof.core import controller_packages
+from kubeproof.install import playbook
+from kubeproof.settings import inventory
+from kubeproof.verify.etcd_backups import drills, survey
+from kubeproof.verify.observe.api import MERGE_PATCH, Api, ApiError, connect
+from kubeproof.verify.observe.hosts import Host, Hosts
 
 NAMESPACE = "backup-bench"
 PATH = f"/api/v1/namespaces/{NAMESPACE}"
@@ -68,7 +72,7 @@ def main() -> None:
     parser.add_argument("--restore", action="store_true", help="bring the cluster back from a backup, too")
     parser.add_argument("--keep", action="store_true", help="leave the objects there, for another run")
     arguments = parser.parse_args()
-    requirements.complete_path()
+    controller_packages.complete_path()
     console = Console()
     described = breakable.load(arguments.inventory, regardless=False)
     accesses = kubeconfig.load_all(described.state / "admin.kubeconfig")
@@ -131,9 +135,9 @@ def _backups(table: Table, api: Api, host: Host, rounds: int) -> None:
     try:
         for _ in range(rounds):
             time.sleep(QUIET_SECONDS)
-            host.run(FORGET, backups.LAST)
+            host.run(FORGET, survey.LAST)
             at_work.set()
-            seconds.append(_timed(lambda: host.run("systemctl start %s", backups.SERVICE)))
+            seconds.append(_timed(lambda: host.run("systemctl start %s", survey.SERVICE)))
             at_work.clear()
     finally:
         over.set()

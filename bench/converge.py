@@ -26,11 +26,13 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from kubeproof import inventory, paths, playbook
-from kubeproof.hosts import lifecycle
-from kubeproof.hosts.plan import Plan, plan
-from kubeproof.inventory import Inventory
-from kubeproof.remote import ssh_command
+from kubeproof.core import paths
+from kubeproof.install import playbook
+from kubeproof.local_hosts import lifecycle
+from kubeproof.local_hosts.plan import Plan, plan
+from kubeproof.settings import inventory
+from kubeproof.settings.inventory import Inventory
+from kubeproof.settings.remote import ssh_command
 
 NETWORK = {"name": "kubeproof-bench", "subnet": "10.213.249.0/24"}
 ADDRESSES = {"cp1": "10.213.249.11", "w1": "10.213.249.21", "w2": "10.213.249.22"}

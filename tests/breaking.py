@@ -8,12 +8,12 @@ from pathlib import Path
 from types import FrameType
 
 import pytest
+from tests import breakable
 
-from kubeproof.arguments import AppendSource
-from kubeproof.errors import KubeproofError
-from kubeproof.inventory import Inventory
-from kubeproof.verify import breakable
-from kubeproof.verify.cluster import Cluster
+from kubeproof.core.arguments import AppendSource
+from kubeproof.core.errors import KubeproofError
+from kubeproof.settings.inventory import Inventory
+from kubeproof.verify.observe.cluster import Cluster
 
 
 def add_options(group: pytest.OptionGroup, default: Path, described_as: str) -> None:

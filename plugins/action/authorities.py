@@ -17,16 +17,16 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from kubeproof import admin, pki
-from kubeproof import state as states
+from kubeproof.pki import authorities, kubeconfig
 from kubeproof.preflight import identity
 from kubeproof.preflight.findings import render
 from kubeproof.preflight.identity import Kept
 from kubeproof.preflight.model import CONTROL_PLANE, ETCD, GROUPS
+from kubeproof.settings import state as states
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
-    """Thin: all of it is in ``kubeproof.pki`` and ``kubeproof.admin``."""
+    """Thin: all of it is in ``kubeproof.pki.authorities`` and ``kubeproof.pki.kubeconfig``."""
 
     _supports_check_mode = True
     _VALID_ARGS = frozenset(("directory", "cluster", "days", "server", "hosts", "port"))
@@ -37,17 +37,17 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         state = Path(str(arguments["directory"]))
         cluster = str(arguments["cluster"])
         servers = {str(host): f"https://{address}:{arguments['port']}" for host, address in arguments["hosts"].items()}
-        target = admin.Target(cluster, str(arguments["server"]), servers)
+        target = kubeconfig.Target(cluster, str(arguments["server"]), servers)
         lifetime = datetime.timedelta(days=int(arguments["days"]))
         self._refuse_others(state, task_vars or {})
         if self._task.check_mode:
             made = [] if (state / "pki").is_dir() else ["authorities"]
             return {**result, "changed": bool(made), "made": made}
         try:
-            made = pki.ensure_authorities(states.prepare(state) / "pki", cluster, lifetime)
-            if admin.ensure_kubeconfig(state, target):
+            made = authorities.ensure_authorities(states.prepare(state) / "pki", cluster, lifetime)
+            if kubeconfig.ensure_kubeconfig(state, target):
                 made.append("admin.kubeconfig")
-        except pki.PkiError as error:
+        except authorities.PkiError as error:
             raise AnsibleActionFail(str(error)) from error
         return {**result, "changed": bool(made), "made": made}
 

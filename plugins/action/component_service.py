@@ -5,7 +5,7 @@ Takes the arguments of the module of the same name, and ``rolling``: ``hosts`` (
 goes), ``waits`` (of whom this check holds is left running: the answer has ``waits``, and another task restarts it).
 ``timeout`` is what an ordinary machine needs: a slow host is given longer, by what ``host_report`` has measured.
 ``form`` is ``services`` (default) or ``static-pods``; for the latter ``pod`` says what the pod runs, see
-``kubeproof.static_pods.Program``. A task may give it in both forms.
+``kubeproof.install.static_pods.Program``. A task may give it in both forms.
 All hosts are looked at, and stopped units started, side by side; only running ones that have to be restarted wait for
 their turn. When one does not come back, those after it are left running as they are.
 
@@ -21,10 +21,10 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
 
-from kubeproof import static_pods
-from kubeproof.errors import KubeproofError
-from kubeproof.patience import factor
-from kubeproof.rolling import Rolling, Turns, this_run
+from kubeproof.core.errors import KubeproofError
+from kubeproof.core.patience import factor
+from kubeproof.install import static_pods
+from kubeproof.install.rolling import Rolling, Turns, this_run
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]

@@ -25,7 +25,7 @@ from ansible.plugins.action import ActionBase
 from kubeproof.components import cache as caching
 from kubeproof.components import distribution, pins, selection, transfer
 from kubeproof.components.lock import Lock
-from kubeproof.errors import KubeproofError
+from kubeproof.core.errors import KubeproofError
 
 _BLOCK = 1 << 20
 # What a command is given at once, in bytes: Ansible keeps it in memory, for as many hosts as it has forks.

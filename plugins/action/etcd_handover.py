@@ -3,7 +3,7 @@
 Arguments: ``leaders`` (hosts whose member is to lead no more), ``api_servers`` (hosts whose API servers are held),
 ``seconds`` (for how long at most; 0: not at all), and those of the module of the same name, which matter on leaders.
 All hosts of both lists have to work on this task side by side (``forks``); if they do not, or an API server can't be
-held, the lead is moved all the same, and a warning says so. Who does what when: ``kubeproof.handover``.
+held, the lead is moved all the same, and a warning says so. Who does what when: ``kubeproof.install.leadership``.
 
 API servers are held with SIGSTOP: their connections stay, and who asks them waits for the answer. A timer of systemd's
 that is there before lets them go on, whatever becomes of this run.
@@ -20,16 +20,16 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
 
-from kubeproof.errors import KubeproofError
-from kubeproof.handover import Handover, Moved
-from kubeproof.meeting import Meeting
-from kubeproof.rolling import this_run
+from kubeproof.core.errors import KubeproofError
+from kubeproof.install.barrier import Meeting
+from kubeproof.install.leadership import Handover, Moved
+from kubeproof.install.rolling import this_run
 
 _API_SERVER = "kube-apiserver.service"
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
-    """What ``kubeproof.handover`` asks for, done over this host's connection: its ``Hands``."""
+    """What ``kubeproof.install.leadership`` asks for, done over this host's connection: its ``Hands``."""
 
     _supports_check_mode = False
     _supports_async = False

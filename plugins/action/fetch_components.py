@@ -25,7 +25,7 @@ from ansible.utils.display import Display
 from kubeproof.components import fetch, pins, selection
 from kubeproof.components.progress import Event, Phase
 from kubeproof.components.source import Choice
-from kubeproof.errors import KubeproofError
+from kubeproof.core.errors import KubeproofError
 
 display = Display()
 

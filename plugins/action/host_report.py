@@ -19,7 +19,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     _supports_async = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Always succeeds; ``kubeproof_host`` is a ``HostReport`` or an ``Unexamined`` of ``kubeproof.host_report``."""
+        """Always succeeds; ``kubeproof_host`` has a shape of ``kubeproof.settings.host_report``."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         before = time.time()
         try:

@@ -18,7 +18,7 @@ One round trip, two when certificates are to be issued. Arguments, all lists opt
   ``dest``.
 ``modules``: kernel modules to load. ``sysctls``: ``{name: value}``. ``absent``: paths to remove.
 ``settings``: ``{name: value}`` of the component's settings that a cluster keeps for its life: the host remembers them,
-  and the preflight refuses others (``kubeproof.fixed``).
+  and the preflight refuses others (``kubeproof.settings.fixed``).
 ``remember``: ``{sysctls: [name], firewall: false}``, what components change on their own: kept as it is now, so that a
   reset can put it back.
 
@@ -35,9 +35,9 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
 
-from kubeproof import install
-from kubeproof.errors import KubeproofError
-from kubeproof.pki import PkiError
+from kubeproof.core.errors import KubeproofError
+from kubeproof.install import request as install
+from kubeproof.pki.authorities import PkiError
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]

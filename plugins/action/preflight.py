@@ -29,11 +29,12 @@ from ansible.inventory import manager as managing
 from ansible.plugins.action import ActionBase
 from ansible.template import Templar
 
-from kubeproof import host_settings, preflight, state
+from kubeproof import preflight
 from kubeproof.components import pins
-from kubeproof.errors import KubeproofError
-from kubeproof.host_report import HostReport
-from kubeproof.preflight import model, specs
+from kubeproof.core.errors import KubeproofError
+from kubeproof.preflight import model
+from kubeproof.settings import host_settings, specs, state
+from kubeproof.settings.host_report import HostReport
 
 try:
     from ansible._internal._datatag._tags import Origin

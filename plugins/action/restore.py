@@ -29,7 +29,7 @@ from ansible.plugins.action import ActionBase
 
 from kubeproof.backup.agent.manifest import File, Manifest
 from kubeproof.components import pins
-from kubeproof.errors import KubeproofError
+from kubeproof.core.errors import KubeproofError
 from kubeproof.restore import checking, losses, record
 from kubeproof.restore.source import Source, choose, kept
 

@@ -18,7 +18,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from kubeproof.errors import KubeproofError
+from kubeproof.core.errors import KubeproofError
 
 _BLOCK = 1 << 20
 _SLICE_BLOCKS = 32

@@ -19,9 +19,10 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from kubeproof import inventory, paths, remote
-from kubeproof.verify import run
-from kubeproof.verify.report import DEFAULT_PATH, junit_path, page_path
+from kubeproof.core import paths
+from kubeproof.settings import inventory, remote
+from kubeproof.verify.engine import run
+from kubeproof.verify.engine.results import DEFAULT_PATH, junit_path, page_path
 
 # Options of ansible-playbook, and the variables of the environment that say the same.
 _TOLD = {

@@ -1,4 +1,4 @@
-"""Standard output of the playbooks that ``kubeproof`` runs; all logic is in ``kubeproof.recorder``."""
+"""Standard output of the playbooks that ``kubeproof`` runs; all logic is in ``kubeproof.install.run_record``."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 from ansible.plugins.callback import CallbackBase
 
-from kubeproof import ui
-from kubeproof.recorder import Recorder, write_profile
-from kubeproof.storyteller import Storyteller
+from kubeproof.core import console
+from kubeproof.install.reporter import Storyteller
+from kubeproof.install.run_record import Recorder, write_profile
 
 DOCUMENTATION = """
 name: kubeproof
@@ -36,7 +36,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         # Line by line, so that a run that is killed leaves all that it did.
         self._file = Path(log).open("a", buffering=1, encoding="utf-8")  # noqa: SIM115 - open as long as the run is
         self._profile = os.environ.get("KUBEPROOF_PROFILE", "")
-        self._recorder = Recorder(Storyteller(ui.console(), log), lambda line: print(line, file=self._file))
+        self._recorder = Recorder(Storyteller(console.console(), log), lambda line: print(line, file=self._file))
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
         self._recorder.play(play.get_name())

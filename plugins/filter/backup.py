@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from kubeproof import flags
 from kubeproof.backup import calendar, target_settings
+from kubeproof.settings import flags
 
 # The API server's flags on which it depends how and where objects are in etcd, and which there are.
 _STORAGE_FLAGS = (

@@ -1,4 +1,4 @@
-"""``ansible_facts['kubeproof_host'] | host_settings`` is a ``kubeproof.host_settings.HostSettings``.
+"""``ansible_facts['kubeproof_host'] | host_settings`` is a ``kubeproof.settings.host_settings.HostSettings``.
 
 ``__cluster_host.conntrack | conntrack_sysctls(limit, established, close_wait)`` are sysctls by name.
 ``names | patience(hostvars)`` is what limits of time are multiplied by for what all these hosts take part in.
@@ -11,9 +11,9 @@ from typing import Any, cast
 
 from ansible.errors import AnsibleFilterError
 
-from kubeproof import host_settings as settings
-from kubeproof.host_report import HostReport
-from kubeproof.patience import factor
+from kubeproof.core.patience import factor
+from kubeproof.settings import host_settings as settings
+from kubeproof.settings.host_report import HostReport
 
 
 def host_settings(report: object) -> settings.HostSettings:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from kubeproof import flags, schedulers
+from kubeproof.settings import flags, schedulers
 
 
 def api_questions(names: Iterable[str], prefix: str, **wanted: Any) -> list[dict[str, Any]]:

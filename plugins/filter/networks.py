@@ -8,7 +8,7 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from kubeproof import proxies
+from kubeproof.settings import proxies
 
 
 def nth_address(network: str, number: int) -> str:

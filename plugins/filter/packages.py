@@ -7,15 +7,15 @@ from typing import Any, cast
 
 from ansible.errors import AnsibleFilterError
 
-from kubeproof import host_packages
-from kubeproof.errors import KubeproofError
-from kubeproof.host_report import HostReport
+from kubeproof.core.errors import KubeproofError
+from kubeproof.settings import host_packages
+from kubeproof.settings.host_report import HostReport
 
 
 def missing_packages(
     packages: host_packages.Packages, report: Mapping[str, Any], groups: Collection[str], **settings: Any
 ) -> list[str]:
-    """Packages that a host of these groups lacks; see ``kubeproof.host_packages``, which decides by ``settings``."""
+    """Packages that a host of these groups lacks; ``kubeproof.settings.host_packages`` decides."""
     try:
         found = host_packages.missing(packages, cast(HostReport, report), groups, settings)
     except KubeproofError as error:

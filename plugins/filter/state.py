@@ -8,8 +8,8 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from kubeproof import state
-from kubeproof.errors import KubeproofError
+from kubeproof.core.errors import KubeproofError
+from kubeproof.settings import state
 
 
 def state_directory(inventory_directory: str | None) -> str:

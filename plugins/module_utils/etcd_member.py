@@ -43,7 +43,7 @@ def restore_of(directory: str) -> str:
 
 
 def report(wanted: str, installed: bool, root: str = "", ask: Optional[Ask] = None) -> Answer:
-    """All of it, in the shape of ``kubeproof.host_report.Etcd``.
+    """All of it, in the shape of ``kubeproof.settings.host_report.Etcd``.
 
     ``wanted`` is the data directory by the settings, ``installed`` whether etcd's configuration is ours.
     """

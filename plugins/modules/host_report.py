@@ -46,8 +46,8 @@ author: [The kubeproof authors]
 RETURN = r"""
 ansible_facts:
   description:
-    - One fact, C(kubeproof_host), of the shape of C(kubeproof.host_report.HostReport). Sizes are bytes, times seconds
-      since 1970.
+    - One fact, C(kubeproof_host), of the shape of C(HostReport) in C(kubeproof.settings.host_report). Sizes are bytes,
+      times seconds since 1970.
   returned: always
   type: dict
 """
@@ -579,7 +579,7 @@ class Versions:
 
 
 def report(machine: Machine, paths: Sequence[str], etcd_data: str) -> Report:
-    """The whole report, in the shape of ``kubeproof.host_report.HostReport``."""
+    """The whole report, in the shape of ``kubeproof.settings.host_report.HostReport``."""
     started = time.time()
     entries = manifest(machine)
     processes = running(machine)

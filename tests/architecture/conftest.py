@@ -1,4 +1,4 @@
-"""What tests of several files share, besides the fixtures of kubeproof.verify.plugin."""
+"""What tests of several files share, besides the fixtures of kubeproof.verify.engine.plugin."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from tests.architecture.outage import Outage, observe
 
-from kubeproof.verify import objects
-from kubeproof.verify.api import Api
-from kubeproof.verify.cluster import Cluster
-from kubeproof.verify.objects import Object
-from kubeproof.verify.pods import HTTP_PORT, Pod, Setting
-from kubeproof.verify.workloads import early, prepared_together
-from kubeproof.verify.workspace import Departure, Workspace, departing
+from kubeproof.verify.act.pods import HTTP_PORT, Pod, Setting
+from kubeproof.verify.act.workspace import Departure, Workspace, departing
+from kubeproof.verify.engine.preparations import early, prepared_together
+from kubeproof.verify.observe import objects
+from kubeproof.verify.observe.api import Api
+from kubeproof.verify.observe.cluster import Cluster
+from kubeproof.verify.observe.objects import Object
 
-pytest_plugins = ["kubeproof.verify.plugin"]
+pytest_plugins = ["kubeproof.verify.engine.plugin"]
 
 # Enough nodes to tell a rule from an exception; on a large cluster not all of them are bothered.
 _MAX_AGENTS = 8

@@ -6,14 +6,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from kubeproof.verify import objects
-from kubeproof.verify.api import Api, NotObserved
-from kubeproof.verify.cluster import Cluster, Node
-from kubeproof.verify.disruption import await_recovery, cut_off
-from kubeproof.verify.hosts import NotObservable
-from kubeproof.verify.objects import Object
-from kubeproof.verify.pods import HTTP_PORT, READY_SECONDS, Blocked, Setting, is_ready
-from kubeproof.verify.traffic import Request, Traffic
+from kubeproof.verify.act.disruption import await_recovery, cut_off
+from kubeproof.verify.act.pods import HTTP_PORT, READY_SECONDS, Blocked, Setting, is_ready
+from kubeproof.verify.act.traffic import Request, Traffic
+from kubeproof.verify.observe import objects
+from kubeproof.verify.observe.api import Api, NotObserved
+from kubeproof.verify.observe.cluster import Cluster, Node
+from kubeproof.verify.observe.hosts import NotObservable
+from kubeproof.verify.observe.objects import Object
 
 # A node is given up after 40 seconds of silence where nothing else is configured.
 _NOT_READY_SECONDS = 90.0

@@ -14,18 +14,19 @@ from typing import Any
 
 import pytest
 
-from kubeproof.verify import accounts, certificates, disruption, objects, redundancy, sockets
-from kubeproof.verify.accounts import Rule
-from kubeproof.verify.api import Api, ApiError, NotObserved
-from kubeproof.verify.cluster import AUTHORITY, CREDENTIALS, Cluster, ComponentCredentials
-from kubeproof.verify.evidence import Evidence
-from kubeproof.verify.hosts import Host, NotObservable, each
-from kubeproof.verify.kubeconfig import Access, Anonymous, Credentials, Token
-from kubeproof.verify.objects import Object
-from kubeproof.verify.operators import Operator
-from kubeproof.verify.pods import Blocked, Pod, Setting
-from kubeproof.verify.workloads import early, prepared
-from kubeproof.verify.workspace import RESOURCE_DOMAIN, Workspace
+from kubeproof.api.kubeconfig import Access, Anonymous, Credentials, Token
+from kubeproof.verify.act import accounts, client_certificates, disruption, leader_election
+from kubeproof.verify.act.accounts import Rule
+from kubeproof.verify.act.pods import Blocked, Pod, Setting
+from kubeproof.verify.act.sample_operator import Operator
+from kubeproof.verify.act.workspace import RESOURCE_DOMAIN, Workspace
+from kubeproof.verify.engine.evidence import Evidence
+from kubeproof.verify.engine.preparations import early, prepared
+from kubeproof.verify.observe import objects, sockets
+from kubeproof.verify.observe.api import Api, ApiError, NotObserved
+from kubeproof.verify.observe.cluster import AUTHORITY, CREDENTIALS, Cluster, ComponentCredentials
+from kubeproof.verify.observe.hosts import Host, NotObservable, each
+from kubeproof.verify.observe.objects import Object
 
 # Kubelets renew their leases every ten seconds, and may have to find another server first.
 _MISSED_SECONDS = 60.0
@@ -124,7 +125,7 @@ def test_callers_who_cannot_show_who_they_are_are_turned_away(
     now = datetime.datetime.now(datetime.UTC)
     intruders: dict[str, Credentials] = {
         "nothing": Anonymous(),
-        "a certificate of a foreign authority": certificates.foreign(),
+        "a certificate of a foreign authority": client_certificates.foreign(),
         "a garbage token": Token("kubeproof-verify-garbage"),
         "a service account's token, altered": Token(_altered(token)),
     }
@@ -134,8 +135,10 @@ def test_callers_who_cannot_show_who_they_are_are_turned_away(
     }
     pki_directory = lab.inventory.state / "pki"
     if (pki_directory / "kubernetes.key").is_file():
-        intruders["an expired certificate"] = certificates.issued(pki_directory, now - datetime.timedelta(days=3650))
-        known["the same certificate, not expired"] = certificates.issued(pki_directory, now)
+        intruders["an expired certificate"] = client_certificates.issued(
+            pki_directory, now - datetime.timedelta(days=3650)
+        )
+        known["the same certificate, not expired"] = client_certificates.issued(pki_directory, now)
 
     for server in _each_server(lab):
         for shown, credentials in intruders.items():
@@ -332,16 +335,16 @@ def test_no_increment_of_concurrent_writers_is_lost(api: Api, namespace: str, ev
 
 @pytest.mark.claim("api-load-balanced")
 def test_any_one_api_server_can_be_missed(lab: Cluster, work: Workspace, evidence: Evidence) -> None:
-    servers = redundancy.several_control_plane_hosts(lab)
+    servers = leader_election.several_control_plane_hosts(lab)
     nodes = tuple(node.host for node in lab.nodes)
     evidence["connections through balancers"] = _all_reached(lab, nodes, "in normal times")
     evidence["virtual address"] = str(lab.settings["cluster_virtual_address"]) or "none is configured"
     _look_at_virtual_address(lab)
     for host in servers:
-        with redundancy.api_without(lab, host) as api:
+        with leader_election.api_without(lab, host) as api:
             start = time.monotonic()
             with disruption.stopped(host, "kube-apiserver"):
-                away = redundancy.servers_reached(lab, nodes)
+                away = leader_election.servers_reached(lab, nodes)
                 for name, reached in away.items():
                     strangers = set(reached) - {server.name for server in servers if server is not host}
                     assert not strangers, f"with the API server of {host} stopped, {name} gets {strangers} for answers"
@@ -350,7 +353,7 @@ def test_any_one_api_server_can_be_missed(lab: Cluster, work: Workspace, evidenc
                 account = _account(work.namespace(f"without-{host.name}", api))
                 what = f"controllers act while the API server of {host} is stopped"
                 api.observe_one(account, lambda _: True, what=what, timeout=_MISSED_SECONDS)
-            problem = redundancy.await_ready(lab, host, _MISSED_SECONDS)
+            problem = leader_election.await_ready(lab, host, _MISSED_SECONDS)
             assert not problem, f"the API server of {host} is not ready after it was started: {problem}"
         evidence[host.name] = {
             "answers without it": away,
@@ -366,15 +369,15 @@ def _look_at_virtual_address(lab: Cluster, stopped: Host | None = None) -> None:
     address = str(lab.settings["cluster_virtual_address"])
     if not address:
         return
-    redundancy.await_answer(lab, f"https://{address}:{lab.api_servers[0][1]}", _MOVED_SECONDS)
-    holders = redundancy.address_holders(lab, address)
+    leader_election.await_answer(lab, f"https://{address}:{lab.api_servers[0][1]}", _MOVED_SECONDS)
+    holders = leader_election.address_holders(lab, address)
     names = ", ".join(host.name for host in holders) or "nobody"
     assert len(holders) == 1, f"the virtual address {address} is held by {names}, not by one host"
     assert holders[0] is not stopped, f"{stopped} holds the virtual address {address}, and its API server is stopped"
 
 
 def _all_reached(lab: Cluster, nodes: tuple[Host, ...], when: str) -> dict[str, dict[str, int]]:
-    reached = redundancy.servers_reached(lab, nodes)
+    reached = leader_election.servers_reached(lab, nodes)
     for name, servers in reached.items():
         missing = {host.name for host in lab.control_plane} - set(servers)
         assert not missing, (

@@ -11,16 +11,18 @@ import httpx
 import pytest
 from tests.architecture.outage import Outage
 
-from kubeproof import kubectl, process
-from kubeproof.errors import KubeproofError
-from kubeproof.verify import disruption, objects, redundancy
-from kubeproof.verify.api import Api, ApiError
-from kubeproof.verify.cluster import Cluster
-from kubeproof.verify.evidence import Evidence
-from kubeproof.verify.hosts import Host, NotObservable
-from kubeproof.verify.objects import Object
-from kubeproof.verify.pods import Pod, Setting, is_ready
-from kubeproof.verify.traffic import Traffic
+from kubeproof.api import kubectl
+from kubeproof.core import process
+from kubeproof.core.errors import KubeproofError
+from kubeproof.verify.act import disruption, leader_election
+from kubeproof.verify.act.pods import Pod, Setting, is_ready
+from kubeproof.verify.act.traffic import Traffic
+from kubeproof.verify.engine.evidence import Evidence
+from kubeproof.verify.observe import objects
+from kubeproof.verify.observe.api import Api, ApiError
+from kubeproof.verify.observe.cluster import Cluster
+from kubeproof.verify.observe.hosts import Host, NotObservable
+from kubeproof.verify.observe.objects import Object
 
 _SCHEDULED_SECONDS = 15.0
 _COMMAND_SECONDS = 60.0
@@ -130,13 +132,13 @@ def test_an_application_outlives_a_node(outage: Outage, evidence: Evidence) -> N
 def test_the_control_plane_outlives_one_of_its_hosts(
     lab: Cluster, agents: list[Pod], setting: Setting, evidence: Evidence
 ) -> None:
-    hosts = redundancy.several_control_plane_hosts(lab)
+    hosts = leader_election.several_control_plane_hosts(lab)
     # The one that leads: the others have to take over all of its duties.
-    leader = redundancy.holder(redundancy.lease(lab.api, "kube-controller-manager"))
+    leader = leader_election.holder(leader_election.lease(lab.api, "kube-controller-manager"))
     lost = next((host for host in hosts if host.name == leader), hosts[0])
     others = [node for node in lab.nodes if node.host is not lost]
     manifest = setting.pod("after-the-loss", [setting.container("pause", ["pause"])])
-    with redundancy.api_without(lab, lost) as api:
+    with leader_election.api_without(lab, lost) as api:
         service = api.get(f"{objects.core(setting.namespace, 'services')}/agents-outside")
         port = service["spec"]["ports"][0]["nodePort"]
         with Traffic(others[0].address, port, "hostname", timeout=1) as traffic, disruption.cut_off(lost):
@@ -148,7 +150,7 @@ def test_the_control_plane_outlives_one_of_its_hosts(
             ran = time.monotonic() - start
             answered = traffic.await_answer(_ERROR_SECONDS)
         disruption.await_recovery(api, f"all nodes ready after {lost} is back")
-    problem = redundancy.await_ready(lab, lost, _TAKEN_OVER_SECONDS)
+    problem = leader_election.await_ready(lab, lost, _TAKEN_OVER_SECONDS)
     evidence["lost"] = lost.name
     evidence["API servers reached by the other nodes"] = reached
     evidence["seconds until"] = {"all balancers answer": round(written, 1), "a new pod runs": round(ran, 1)}
@@ -163,7 +165,7 @@ def _await_answers(lab: Cluster, hosts: tuple[Host, ...], lost: Host) -> dict[st
     deadline = time.monotonic() + _TAKEN_OVER_SECONDS
     expected = {host.name for host in lab.control_plane} - {lost.name}
     while True:
-        reached = redundancy.servers_reached(lab, hosts, without=lost)
+        reached = leader_election.servers_reached(lab, hosts, without=lost)
         if all(set(servers) <= expected for servers in reached.values()):
             return reached
         assert time.monotonic() < deadline, f"{_TAKEN_OVER_SECONDS:.0f} s after {lost} was lost, nodes get: {reached}"

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 import pytest
 
-from kubeproof import schedulers
-from kubeproof.verify import objects, sockets
-from kubeproof.verify.api import Api
-from kubeproof.verify.cluster import Cluster
-from kubeproof.verify.evidence import Evidence
-from kubeproof.verify.forms import Form
-from kubeproof.verify.hosts import Host, each
-from kubeproof.verify.objects import Object
+from kubeproof.settings import schedulers
+from kubeproof.verify.engine.evidence import Evidence
+from kubeproof.verify.observe import objects, sockets
+from kubeproof.verify.observe.api import Api
+from kubeproof.verify.observe.cluster import Cluster
+from kubeproof.verify.observe.component_control import Form
+from kubeproof.verify.observe.hosts import Host, each
+from kubeproof.verify.observe.objects import Object
 
 _CONTROL_PLANE = {"services": Form.SERVICE, "static-pods": Form.STATIC_POD}
 _PROXY = {"service": Form.SERVICE, "daemonset": Form.DAEMONSET}

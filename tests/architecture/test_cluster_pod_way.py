@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 
-from kubeproof import kubectl, process
-from kubeproof.errors import KubeproofError
-from kubeproof.verify import audit, pod_records, pod_way
-from kubeproof.verify.cluster import Cluster
-from kubeproof.verify.evidence import Evidence
-from kubeproof.verify.hosts import NotObservable, each
-from kubeproof.verify.pods import Setting
+from kubeproof.api import kubectl
+from kubeproof.core import process
+from kubeproof.core.errors import KubeproofError
+from kubeproof.verify.act.pods import Setting
+from kubeproof.verify.engine.evidence import Evidence
+from kubeproof.verify.observe import audit
+from kubeproof.verify.observe.cluster import Cluster
+from kubeproof.verify.observe.hosts import NotObservable, each
+from kubeproof.verify.pod_startup import records, trace
 
 _COMMAND_SECONDS = 60.0
 
@@ -33,10 +35,10 @@ def test_each_component_does_its_part_in_order(
         command = [str(program), "--kubeconfig", str(kubeconfig_path), "--server", lab.api.access.server]
         command += ["create", "--filename=-"]
         env = kubectl.environment(kubeconfig_path)
-        recording = pod_records.record(
+        recording = records.record(
             lab, manifest, lambda: process.run(command, stdin=json.dumps(manifest), env=env, timeout=_COMMAND_SECONDS)
         )
-    way = pod_way.trace(recording)
+    way = trace.trace(recording)
     shown = way.document()
     report_sections["pod_way"] = shown
     evidence["steps"] = [

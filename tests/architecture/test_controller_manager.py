@@ -13,17 +13,18 @@ from typing import Any
 import pytest
 from tests.architecture.outage import Outage
 
-from kubeproof.verify import objects, redundancy, runtime
-from kubeproof.verify.api import Api, NotObserved
-from kubeproof.verify.cluster import AUTHORITY, Cluster
-from kubeproof.verify.disruption import stopped_everywhere
-from kubeproof.verify.evidence import Evidence
-from kubeproof.verify.hosts import NotObservable
-from kubeproof.verify.objects import Object
-from kubeproof.verify.pods import HTTP_PORT, Blocked, Pod, Setting, is_ready, is_running
-from kubeproof.verify.traffic import Request, Traffic
-from kubeproof.verify.workloads import Workloads, early, prepared_together
-from kubeproof.verify.workspace import Departure, Workspace, keys_of, unlabel_node
+from kubeproof.verify.act import leader_election
+from kubeproof.verify.act.disruption import stopped_everywhere
+from kubeproof.verify.act.pods import HTTP_PORT, Blocked, Pod, Setting, is_ready, is_running
+from kubeproof.verify.act.traffic import Request, Traffic
+from kubeproof.verify.act.workspace import Departure, Workspace, keys_of, unlabel_node
+from kubeproof.verify.engine.evidence import Evidence
+from kubeproof.verify.engine.preparations import Workloads, early, prepared_together
+from kubeproof.verify.observe import objects, runtime
+from kubeproof.verify.observe.api import Api, NotObserved
+from kubeproof.verify.observe.cluster import AUTHORITY, Cluster
+from kubeproof.verify.observe.hosts import NotObservable
+from kubeproof.verify.observe.objects import Object
 
 _LOOP_SECONDS = 20.0
 # One that has just taken over fills its caches first.
@@ -197,7 +198,7 @@ def test_a_namespace_goes_with_all_that_is_in_it(lab: Cluster, going: Departure,
 def test_when_the_acting_controller_manager_is_killed_another_acts(
     lab: Cluster, api: Api, work: Workspace, evidence: Evidence
 ) -> None:
-    with redundancy.leader_killed(lab, "kube-controller-manager") as takeover:
+    with leader_election.leader_killed(lab, "kube-controller-manager") as takeover:
         namespace = work.namespace("inherited")
         account = {
             "apiVersion": "v1",

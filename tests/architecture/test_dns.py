@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from kubeproof.verify import dns, runtime
-from kubeproof.verify.cluster import Cluster
-from kubeproof.verify.evidence import Evidence
-from kubeproof.verify.pods import Pod, Setting
+from kubeproof.verify.act.pods import Pod, Setting
+from kubeproof.verify.engine.evidence import Evidence
+from kubeproof.verify.observe import dns, runtime
+from kubeproof.verify.observe.cluster import Cluster
 
 _DNS_PORT = 53
 # Longer than CoreDNS lets an answer about the cluster grow old.

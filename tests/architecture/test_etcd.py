@@ -9,12 +9,13 @@ import time
 import httpx
 import pytest
 
-from kubeproof.verify import certificates, disruption, objects, sockets
-from kubeproof.verify.api import MERGE_PATCH, Api, tls_context
-from kubeproof.verify.cluster import Cluster
-from kubeproof.verify.evidence import Evidence
-from kubeproof.verify.hosts import CommandFailed, Host, NotObservable, each
-from kubeproof.verify.kubeconfig import Credentials
+from kubeproof.api.kubeconfig import Credentials
+from kubeproof.verify.act import client_certificates, disruption
+from kubeproof.verify.engine.evidence import Evidence
+from kubeproof.verify.observe import objects, sockets
+from kubeproof.verify.observe.api import MERGE_PATCH, Api, tls_context
+from kubeproof.verify.observe.cluster import Cluster
+from kubeproof.verify.observe.hosts import CommandFailed, Host, NotObservable, each
 
 _ROUNDS = 5
 _FEWEST = 3
@@ -251,7 +252,7 @@ def _knock_from_inside(host: Host, address: str, port: int) -> dict[str, str]:
 
 
 def _knock_from_outside(address: str, port: int, administrator: Credentials) -> dict[str, str]:
-    callers = {"a foreign certificate": certificates.foreign(), "the Kubernetes administrator's": administrator}
+    callers = {"a foreign certificate": client_certificates.foreign(), "the Kubernetes administrator's": administrator}
     return {shown: _knock(f"https://{address}:{port}/v3/kv/range", who) for shown, who in callers.items()}
 
 

@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from kubeproof.verify import backups
-from kubeproof.verify.backups import Survey
-from kubeproof.verify.cluster import Cluster
-from kubeproof.verify.evidence import Evidence
-from kubeproof.verify.hosts import Host, NotObservable, each
+from kubeproof.verify.engine.evidence import Evidence
+from kubeproof.verify.etcd_backups import survey as backups
+from kubeproof.verify.etcd_backups.survey import Survey
+from kubeproof.verify.observe.cluster import Cluster
+from kubeproof.verify.observe.hosts import Host, NotObservable, each
 
 _ETCD_PKI = "/etc/etcd/pki"
 

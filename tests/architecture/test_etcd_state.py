@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from kubeproof.verify import drills
-from kubeproof.verify.api import Api
-from kubeproof.verify.cluster import Cluster
-from kubeproof.verify.evidence import Evidence
+from kubeproof.verify.engine.evidence import Evidence
+from kubeproof.verify.etcd_backups import drills
+from kubeproof.verify.observe.api import Api
+from kubeproof.verify.observe.cluster import Cluster
 
 _SHOWN = 5
 

@@ -10,12 +10,12 @@ from collections import Counter
 import httpx
 import pytest
 
-from kubeproof.verify import objects
-from kubeproof.verify.api import Api
-from kubeproof.verify.cluster import AUTHORITY, Cluster
-from kubeproof.verify.evidence import Evidence
-from kubeproof.verify.hosts import Host, each
-from kubeproof.verify.pods import Pod, Setting
+from kubeproof.verify.act.pods import Pod, Setting
+from kubeproof.verify.engine.evidence import Evidence
+from kubeproof.verify.observe import objects
+from kubeproof.verify.observe.api import Api
+from kubeproof.verify.observe.cluster import AUTHORITY, Cluster
+from kubeproof.verify.observe.hosts import Host, each
 
 _RULES_SECONDS = 15.0
 # Whatever mode kube-proxy is in, one of the two lists its rules.

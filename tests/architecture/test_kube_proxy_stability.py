@@ -11,13 +11,13 @@ from typing import Self
 
 import pytest
 
-from kubeproof.verify import objects
-from kubeproof.verify.api import Api
-from kubeproof.verify.cluster import Cluster
-from kubeproof.verify.evidence import Evidence
-from kubeproof.verify.objects import Object
-from kubeproof.verify.pods import HTTP_PORT, Blocked, Dialled, Pod, Setting, is_ready
-from kubeproof.verify.workloads import Workloads, prepared_together
+from kubeproof.verify.act.pods import HTTP_PORT, Blocked, Dialled, Pod, Setting, is_ready
+from kubeproof.verify.engine.evidence import Evidence
+from kubeproof.verify.engine.preparations import Workloads, prepared_together
+from kubeproof.verify.observe import objects
+from kubeproof.verify.observe.api import Api
+from kubeproof.verify.observe.cluster import Cluster
+from kubeproof.verify.observe.objects import Object
 
 _LABEL = {"app": "stable"}
 _PORT = 80

@@ -11,15 +11,16 @@ from pathlib import PurePosixPath
 import httpx
 import pytest
 
-from kubeproof.verify import certificates, objects, runtime
-from kubeproof.verify.api import Api, NotObserved, tls_context
-from kubeproof.verify.cluster import Cluster, Node
-from kubeproof.verify.evidence import Evidence
-from kubeproof.verify.hosts import Host, each
-from kubeproof.verify.kubeconfig import Anonymous, Credentials, Token
-from kubeproof.verify.objects import Object
-from kubeproof.verify.pods import HTTP_PORT, Pod, Setting, is_ready
-from kubeproof.verify.workloads import prepared, prepared_together
+from kubeproof.api.kubeconfig import Anonymous, Credentials, Token
+from kubeproof.verify.act import client_certificates
+from kubeproof.verify.act.pods import HTTP_PORT, Pod, Setting, is_ready
+from kubeproof.verify.engine.evidence import Evidence
+from kubeproof.verify.engine.preparations import prepared, prepared_together
+from kubeproof.verify.observe import objects, runtime
+from kubeproof.verify.observe.api import Api, NotObserved, tls_context
+from kubeproof.verify.observe.cluster import Cluster, Node
+from kubeproof.verify.observe.hosts import Host, each
+from kubeproof.verify.observe.objects import Object
 
 _GRPC_PORT = 5000
 _RESTART_SECONDS = 30.0
@@ -105,7 +106,7 @@ def test_only_the_known_and_allowed_get_an_answer(lab: Cluster, api: Api, namesp
     callers: dict[str, tuple[Credentials, set[int | str]]] = {
         "nothing": (Anonymous(), {401}),
         "a garbage token": (Token("kubeproof-verify-garbage"), {401}),
-        "a foreign certificate": (certificates.foreign(), {401, "refused"}),
+        "a foreign certificate": (client_certificates.foreign(), {401, "refused"}),
         "an account without rights": (Token(token), {403}),
         "the administrator": (api.access.credentials, {200}),
     }

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from kubeproof.verify import runtime
-from kubeproof.verify.api import Api
-from kubeproof.verify.cluster import Cluster
-from kubeproof.verify.disruption import await_recovery, stopped_everywhere
-from kubeproof.verify.evidence import Evidence
-from kubeproof.verify.hosts import Host, each
-from kubeproof.verify.objects import Object
-from kubeproof.verify.pods import HTTP_PORT, Blocked, Pod, Setting, is_ready
-from kubeproof.verify.workloads import prepared_together
+from kubeproof.verify.act.disruption import await_recovery, stopped_everywhere
+from kubeproof.verify.act.pods import HTTP_PORT, Blocked, Pod, Setting, is_ready
+from kubeproof.verify.engine.evidence import Evidence
+from kubeproof.verify.engine.preparations import prepared_together
+from kubeproof.verify.observe import runtime
+from kubeproof.verify.observe.api import Api
+from kubeproof.verify.observe.cluster import Cluster
+from kubeproof.verify.observe.hosts import Host, each
+from kubeproof.verify.observe.objects import Object
 
 _UNIT = "kube-apiserver"
 _RESTART_SECONDS = 40.0

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from kubeproof.verify import cgroups, runtime
-from kubeproof.verify.api import Api
-from kubeproof.verify.cluster import Cluster
-from kubeproof.verify.evidence import Evidence
-from kubeproof.verify.objects import Object
-from kubeproof.verify.pods import Pod, Setting
-from kubeproof.verify.workloads import prepared
+from kubeproof.verify.act.pods import Pod, Setting
+from kubeproof.verify.engine.evidence import Evidence
+from kubeproof.verify.engine.preparations import prepared
+from kubeproof.verify.observe import cgroups, runtime
+from kubeproof.verify.observe.api import Api
+from kubeproof.verify.observe.cluster import Cluster
+from kubeproof.verify.observe.objects import Object
 
 _OOM_SECONDS = 30.0
 _MEMORY = 48 << 20

@@ -7,14 +7,14 @@ import time
 
 import pytest
 
-from kubeproof.verify import runtime
-from kubeproof.verify.api import Api
-from kubeproof.verify.cluster import Cluster
-from kubeproof.verify.evidence import Evidence
-from kubeproof.verify.hosts import Host
-from kubeproof.verify.objects import Object
-from kubeproof.verify.pods import HTTP_PORT, Pod, Setting
-from kubeproof.verify.workloads import prepared
+from kubeproof.verify.act.pods import HTTP_PORT, Pod, Setting
+from kubeproof.verify.engine.evidence import Evidence
+from kubeproof.verify.engine.preparations import prepared
+from kubeproof.verify.observe import runtime
+from kubeproof.verify.observe.api import Api
+from kubeproof.verify.observe.cluster import Cluster
+from kubeproof.verify.observe.hosts import Host
+from kubeproof.verify.observe.objects import Object
 
 _SIDECAR_PORT = 8090
 _APP_PORT = 8091

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import pytest
 
-from kubeproof.verify import disruption
-from kubeproof.verify.cluster import Cluster
-from kubeproof.verify.evidence import Evidence
-from kubeproof.verify.hosts import Host, NotObservable, each
-from kubeproof.verify.objects import Object
-from kubeproof.verify.pods import HTTP_PORT, UDP_PORT, Pod, Setting
-from kubeproof.verify.workloads import prepared
+from kubeproof.verify.act import disruption
+from kubeproof.verify.act.pods import HTTP_PORT, UDP_PORT, Pod, Setting
+from kubeproof.verify.engine.evidence import Evidence
+from kubeproof.verify.engine.preparations import prepared
+from kubeproof.verify.observe.cluster import Cluster
+from kubeproof.verify.observe.hosts import Host, NotObservable, each
+from kubeproof.verify.observe.objects import Object
 
 # Many packets at any MTU, so that one that is too large for the way is found out.
 _LARGE = 20_000

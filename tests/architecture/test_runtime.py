@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from kubeproof.verify import runtime, sockets
-from kubeproof.verify.api import Api
-from kubeproof.verify.cluster import Cluster
-from kubeproof.verify.evidence import Evidence
-from kubeproof.verify.hosts import each
-from kubeproof.verify.pods import Pod
+from kubeproof.verify.act.pods import Pod
+from kubeproof.verify.engine.evidence import Evidence
+from kubeproof.verify.observe import runtime, sockets
+from kubeproof.verify.observe.api import Api
+from kubeproof.verify.observe.cluster import Cluster
+from kubeproof.verify.observe.hosts import each
 
 
 @pytest.mark.claim("runtime-cri")

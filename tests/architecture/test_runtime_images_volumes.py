@@ -7,14 +7,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from kubeproof.verify import by_hand, runtime
-from kubeproof.verify.api import Api
-from kubeproof.verify.cluster import Cluster
-from kubeproof.verify.evidence import Evidence
-from kubeproof.verify.hosts import Host
-from kubeproof.verify.objects import Object, core
-from kubeproof.verify.pods import Pod, Setting
-from kubeproof.verify.workloads import prepared
+from kubeproof.verify.act import ctr
+from kubeproof.verify.act.pods import Pod, Setting
+from kubeproof.verify.engine.evidence import Evidence
+from kubeproof.verify.engine.preparations import prepared
+from kubeproof.verify.observe import runtime
+from kubeproof.verify.observe.api import Api
+from kubeproof.verify.observe.cluster import Cluster
+from kubeproof.verify.observe.hosts import Host
+from kubeproof.verify.observe.objects import Object, core
 
 # Nobody listens there, on no host: what is to be fetched from there fails at once, and nothing leaves the node.
 _NOWHERE = "127.0.0.1:1"
@@ -58,8 +59,8 @@ def image_names(lab: Cluster, setting: Setting) -> Iterator[dict[str, str]]:
     names = {name: f"{_NOWHERE}/{setting.namespace}/{name}:1" for name in ("present", "fetched", "absent")}
     host = lab.node(setting.nodes[-1]).host
     with (
-        by_hand.tagged(host, setting.image, names["present"]),
-        by_hand.tagged(host, setting.image, names["fetched"]),
+        ctr.tagged(host, setting.image, names["present"]),
+        ctr.tagged(host, setting.image, names["fetched"]),
     ):
         yield names
 

@@ -9,16 +9,17 @@ from dataclasses import dataclass
 
 import pytest
 
-from kubeproof.verify import by_hand, runtime
-from kubeproof.verify.api import Api
-from kubeproof.verify.by_hand import Started
-from kubeproof.verify.cluster import Cluster, Node
-from kubeproof.verify.disruption import await_recovery, configured, stopped
-from kubeproof.verify.evidence import Evidence
-from kubeproof.verify.hosts import Host
-from kubeproof.verify.objects import Object
-from kubeproof.verify.pods import Blocked, Pod, Setting
-from kubeproof.verify.workloads import prepared_together
+from kubeproof.verify.act import ctr
+from kubeproof.verify.act.ctr import Started
+from kubeproof.verify.act.disruption import await_recovery, configured, stopped
+from kubeproof.verify.act.pods import Blocked, Pod, Setting
+from kubeproof.verify.engine.evidence import Evidence
+from kubeproof.verify.engine.preparations import prepared_together
+from kubeproof.verify.observe import runtime
+from kubeproof.verify.observe.api import Api
+from kubeproof.verify.observe.cluster import Cluster, Node
+from kubeproof.verify.observe.hosts import Host
+from kubeproof.verify.observe.objects import Object
 
 _UNIT = "kubelet"
 # These make the kubelet collect whatever image it may: any image is too old, and the disk too full. The age counts
@@ -72,11 +73,11 @@ def upkeep(lab: Cluster, api: Api, abandoned: list[Pod], setting: Setting) -> Up
     pid = runtime.process(host, kept.uid, "pause")
     with ExitStack() as undo:
         foreign = [
-            undo.enter_context(by_hand.container(host, namespace, setting.image, name, ["/agnhost", "pause"]))
-            for namespace in (by_hand.KUBERNETES, name)
+            undo.enter_context(ctr.container(host, namespace, setting.image, name, ["/agnhost", "pause"]))
+            for namespace in (ctr.KUBERNETES, name)
         ]
-        names = undo.enter_context(by_hand.unused_image(host, f"localhost/{name}/unused:1", machine))
-        protected = undo.enter_context(by_hand.pinned(host, *names))
+        names = undo.enter_context(ctr.unused_image(host, f"localhost/{name}/unused:1", machine))
+        protected = undo.enter_context(ctr.pinned(host, *names))
         with stopped(host, _UNIT):
             api.delete(pod.path, gracePeriodSeconds=0)
         undo.enter_context(configured(host, _UNIT, _TOO_OLD, *_COLLECT))
@@ -88,7 +89,7 @@ def upkeep(lab: Cluster, api: Api, abandoned: list[Pod], setting: Setting) -> Up
             pids={each.namespace: each.pid_now() for each in foreign},
             unused=names[0],
             protected=protected,
-            images=by_hand.images(host),
+            images=ctr.images(host),
             kept=(str(pid), str(runtime.process(host, kept.uid, "pause"))),
             pod_gone=pod_gone,
             image_gone=image_gone,
@@ -103,7 +104,7 @@ def _await_collection(host: Host, names: Sequence[str]) -> float:
     for number in range(_STARTS):
         if number:
             host.run("systemctl restart %s", _UNIT)
-        if _seconds_until(lambda: not {*names} & {*by_hand.images(host)}, _COLLECTED_SECONDS):
+        if _seconds_until(lambda: not {*names} & {*ctr.images(host)}, _COLLECTED_SECONDS):
             return time.monotonic() - start
     return 0.0
 

@@ -10,19 +10,20 @@ from typing import Any
 
 import pytest
 
-from kubeproof.verify import accounts, audit, objects, redundancy, runtime
-from kubeproof.verify.accounts import Rule
-from kubeproof.verify.api import Api, NotObserved
-from kubeproof.verify.cluster import Cluster, Node
-from kubeproof.verify.disruption import await_recovery, stopped, stopped_everywhere
-from kubeproof.verify.evidence import Evidence
-from kubeproof.verify.hosts import NotObservable, each
-from kubeproof.verify.kubeconfig import Token
-from kubeproof.verify.objects import Object
-from kubeproof.verify.pods import Blocked, Pod, Setting, is_running
-from kubeproof.verify.traffic import Traffic
-from kubeproof.verify.workloads import early, prepared_together
-from kubeproof.verify.workspace import Workspace, advertise, withdraw
+from kubeproof.api.kubeconfig import Token
+from kubeproof.verify.act import accounts, leader_election
+from kubeproof.verify.act.accounts import Rule
+from kubeproof.verify.act.disruption import await_recovery, stopped, stopped_everywhere
+from kubeproof.verify.act.pods import Blocked, Pod, Setting, is_running
+from kubeproof.verify.act.traffic import Traffic
+from kubeproof.verify.act.workspace import Workspace, advertise, withdraw
+from kubeproof.verify.engine.evidence import Evidence
+from kubeproof.verify.engine.preparations import early, prepared_together
+from kubeproof.verify.observe import audit, objects, runtime
+from kubeproof.verify.observe.api import Api, NotObserved
+from kubeproof.verify.observe.cluster import Cluster, Node
+from kubeproof.verify.observe.hosts import NotObservable, each
+from kubeproof.verify.observe.objects import Object
 
 _SCHEDULER = "system:kube-scheduler"
 # A pod that did not fit waits a second, then two, then four … before it is looked at again.
@@ -344,7 +345,7 @@ def test_when_the_acting_scheduler_is_killed_another_acts(
     lab: Cluster, api: Api, setting: Setting, evidence: Evidence
 ) -> None:
     manifest = setting.pod("inherited", [setting.container("pause", ["pause"])])
-    with redundancy.leader_killed(lab, "kube-scheduler") as takeover:
+    with leader_election.leader_killed(lab, "kube-scheduler") as takeover:
         api.create(manifest)
         placed = api.observe_one(
             manifest, _is_bound, what=f"the scheduler of {takeover.after} binds a pod", timeout=_BACK_SECONDS

@@ -19,13 +19,13 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from kubeproof import pki
 from kubeproof.backup.agent.configuration import Configuration
 from kubeproof.backup.agent.programs import Ctl
 from kubeproof.components import fetch, gobuild, pins
 from kubeproof.components.cache import Cache
 from kubeproof.components.lock import Lock
 from kubeproof.components.progress import silent
+from kubeproof.pki import authorities
 
 _STARTED_SECONDS = 60.0
 
@@ -143,12 +143,14 @@ class Store:
 
     def make_certificates(self) -> None:
         directory = self.directory / "pki"
-        pki.ensure_authorities(directory, "test", datetime.timedelta(days=1))
-        authority = pki.Authority.load(directory, "etcd")
-        self._issue(authority, pki.Wanted("etcd", self.name, ("server", "client"), addresses=("127.0.0.1",)), "server")
-        self._issue(authority, pki.Wanted("etcd", "etcd-backup", ("client",)), "client")
+        authorities.ensure_authorities(directory, "test", datetime.timedelta(days=1))
+        authority = authorities.Authority.load(directory, "etcd")
+        self._issue(
+            authority, authorities.Wanted("etcd", self.name, ("server", "client"), addresses=("127.0.0.1",)), "server"
+        )
+        self._issue(authority, authorities.Wanted("etcd", "etcd-backup", ("client",)), "client")
 
-    def _issue(self, authority: pki.Authority, wanted: pki.Wanted, name: str) -> None:
+    def _issue(self, authority: authorities.Authority, wanted: authorities.Wanted, name: str) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
         public = key.public_key().public_bytes(
             serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
@@ -156,7 +158,7 @@ class Store:
         now = datetime.datetime.now(datetime.UTC)
         path = self.directory / "pki" / name
         path.with_suffix(".crt").write_text(authority.issue(wanted, public.decode(), now))
-        pki.write_private(path.with_suffix(".key"), pki.private_pem(key))
+        authorities.write_private(path.with_suffix(".key"), authorities.private_pem(key))
 
     def _command(self) -> list[str]:
         directory, peer = self.directory / "pki", f"http://127.0.0.1:{self.peer_port}"

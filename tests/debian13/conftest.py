@@ -11,9 +11,10 @@ import yaml
 from tests.debian13 import controller as debian13
 from tests.debian13.controller import Controller
 
-from kubeproof import inventory, paths, requirements
-from kubeproof.hosts import lifecycle, machine
-from kubeproof.hosts.plan import plan
+from kubeproof.core import controller_packages, paths
+from kubeproof.local_hosts import lifecycle, machine
+from kubeproof.local_hosts.plan import plan
+from kubeproof.settings import inventory
 
 _NETWORK = {"name": "kubeproof-debian13", "subnet": "10.213.13.0/24"}
 
@@ -29,7 +30,7 @@ def controller(directory: Path) -> Controller:
     """The controller, with its virtual environments."""
     if os.geteuid() != 0:
         pytest.skip("a Debian in a directory, and local hosts, need root")
-    requirements.complete_path()
+    controller_packages.complete_path()
     machine.require(print)
     return debian13.make([directory])
 

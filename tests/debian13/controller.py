@@ -18,10 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kubeproof import paths
-from kubeproof.hosts import debian
-from kubeproof.hosts.plan import System
-from kubeproof.process import attempt
+from kubeproof.core import debian, paths
+from kubeproof.core.process import attempt
+from kubeproof.local_hosts.plan import System
 
 # What a controller takes, with source `go`, and what unit tests are left out without.
 _PACKAGES = (

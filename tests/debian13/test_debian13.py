@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from tests.debian13.controller import BETWEEN, BETWEEN_CORE, LOCKED, Controller
 
-from kubeproof import inventory
-from kubeproof.process import run
-from kubeproof.remote import ssh_command
+from kubeproof.core.process import run
+from kubeproof.settings import inventory
+from kubeproof.settings.remote import ssh_command
 
 pytestmark = [pytest.mark.local, pytest.mark.cluster]
 

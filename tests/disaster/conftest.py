@@ -10,9 +10,10 @@ import pytest
 import yaml
 from tests.disaster.lab import Lab
 
-from kubeproof import inventory, paths, requirements
-from kubeproof.hosts import lifecycle
-from kubeproof.hosts.plan import plan
+from kubeproof.core import controller_packages, paths
+from kubeproof.local_hosts import lifecycle
+from kubeproof.local_hosts.plan import plan
+from kubeproof.settings import inventory
 
 _NETWORK = {"name": "kubeproof-disaster", "subnet": "10.213.24.0/24"}
 # Copies of backups go to a worker, which no test loses.
@@ -41,7 +42,7 @@ def lab(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -
     """The cluster, installed, with something running in it."""
     if os.geteuid() != 0:
         pytest.skip("local hosts need root")
-    requirements.complete_path()
+    controller_packages.complete_path()
     given: Path | None = pytestconfig.getoption("directory")
     directory = given or tmp_path_factory.mktemp("disaster")
     path = directory / "hosts.yml"

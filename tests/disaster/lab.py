@@ -15,14 +15,17 @@ from typing import Any
 
 import yaml
 
-from kubeproof import inventory, kubectl, paths, playbook
+from kubeproof.api import kubectl
 from kubeproof.backup import keys
-from kubeproof.environment import environment, tool
-from kubeproof.hosts import lifecycle, network, podman
-from kubeproof.hosts.plan import plan
-from kubeproof.inventory import Inventory
-from kubeproof.process import run
-from kubeproof.remote import ssh_command
+from kubeproof.core import paths
+from kubeproof.core.environment import environment, tool
+from kubeproof.core.process import run
+from kubeproof.install import playbook
+from kubeproof.local_hosts import lifecycle, network, podman
+from kubeproof.local_hosts.plan import plan
+from kubeproof.settings import inventory
+from kubeproof.settings.inventory import Inventory
+from kubeproof.settings.remote import ssh_command
 
 _UNITS = "etcd kube-apiserver kube-controller-manager kube-scheduler kubelet containerd"
 # Written anew all the time, by whoever runs.

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from tests import breaking
 
-from kubeproof import paths
-from kubeproof.faults.campaign import Campaign
-from kubeproof.faults.kinds import KINDS, Kind
-from kubeproof.verify import cluster
-from kubeproof.verify.cluster import Cluster
-from kubeproof.verify.pods import Setting
-from kubeproof.verify.workspace import Workspace
+from kubeproof.core import paths
+from kubeproof.verify.act.pods import Setting
+from kubeproof.verify.act.workspace import Workspace
+from kubeproof.verify.faults.campaign import Campaign
+from kubeproof.verify.faults.kinds import KINDS, Kind
+from kubeproof.verify.observe import cluster
+from kubeproof.verify.observe.cluster import Cluster
 
 DEFAULT = paths.PROJECT / "inventory" / "ha" / "hosts.yml"
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from kubeproof import playbook
-from kubeproof.faults.campaign import Campaign, Observed
-from kubeproof.faults.history import Entry, longest_gap
-from kubeproof.inventory import Inventory
-from kubeproof.verify.cluster import Cluster
+from kubeproof.install import playbook
+from kubeproof.settings.inventory import Inventory
+from kubeproof.verify.faults.campaign import Campaign, Observed
+from kubeproof.verify.faults.history import Entry, longest_gap
+from kubeproof.verify.observe.cluster import Cluster
 
 # One setting of each component, to something as good as what it was.
 CHANGE: Mapping[str, Any] = {

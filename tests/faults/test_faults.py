@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from kubeproof.faults import page
-from kubeproof.faults.campaign import Campaign
-from kubeproof.faults.kinds import Kind
-from kubeproof.inventory import Inventory
-from kubeproof.verify import report
+from kubeproof.settings.inventory import Inventory
+from kubeproof.verify.engine import results
+from kubeproof.verify.faults import page
+from kubeproof.verify.faults.campaign import Campaign
+from kubeproof.verify.faults.kinds import Kind
 
 REPORT = Path("reports") / "faults.json"
 """In the inventory's state directory, with its page beside it."""
@@ -32,7 +32,7 @@ def test_faults(
     )
     document = outcome.document()
     path = described.state / REPORT
-    report.write(document, path)
+    results.write(document, path)
     page.write(document, path.with_suffix(".html"))
     tell("")
     tell(f"  {'kind':<28} {'times':>5} {'no write for':>13} {'no answer for':>14} {'whole after':>12}   governed by")

@@ -11,10 +11,11 @@ import pytest
 import yaml
 from tests.local.machine import Machine
 
-from kubeproof import inventory, requirements
-from kubeproof.hosts import lifecycle
-from kubeproof.hosts import machine as machine_requirements
-from kubeproof.hosts.plan import Plan, System, plan
+from kubeproof.core import controller_packages
+from kubeproof.local_hosts import lifecycle
+from kubeproof.local_hosts import machine as machine_requirements
+from kubeproof.local_hosts.plan import Plan, System, plan
+from kubeproof.settings import inventory
 
 # With a published port and a way out, so that what these change on the machine is put to the test too.
 _OPEN = {"name": "kubeproof-open", "subnet": "10.213.251.0/24", "isolated": False}
@@ -37,7 +38,7 @@ def machine_can_carry_hosts() -> None:
     """Root, and what local hosts need."""
     if os.geteuid() != 0:
         pytest.skip("local hosts need root")
-    requirements.complete_path()
+    controller_packages.complete_path()
     machine_requirements.require(print)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kubeproof.process import attempt, run
+from kubeproof.core.process import attempt, run
 
 # Lifetimes of addresses count down, and what an interface has sent counts up.
 _VOLATILE = ("valid_life_time", "preferred_life_time", "expires")

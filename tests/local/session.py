@@ -8,8 +8,8 @@ import time
 from types import TracebackType
 from typing import Self
 
-from kubeproof.inventory import Host
-from kubeproof.remote import ssh_command
+from kubeproof.settings.inventory import Host
+from kubeproof.settings.remote import ssh_command
 
 _PAUSE = 0.1
 

@@ -6,9 +6,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from kubeproof import process
-from kubeproof.inventory import Host
-from kubeproof.remote import login
+from kubeproof.core import process
+from kubeproof.settings.inventory import Host
+from kubeproof.settings.remote import login
 
 _SCRIPT = Path(__file__).with_name("host_snapshot.py")
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from tests.local.machine import Machine
 
-from kubeproof.errors import KubeproofError
-from kubeproof.hosts import lifecycle, network, podman, ssh
-from kubeproof.hosts.plan import Plan
-from kubeproof.process import run
+from kubeproof.core.errors import KubeproofError
+from kubeproof.core.process import run
+from kubeproof.local_hosts import lifecycle, network, podman, ssh
+from kubeproof.local_hosts.plan import Plan
 
 pytestmark = pytest.mark.local
 

@@ -12,10 +12,11 @@ import pytest
 import yaml
 from tests.disaster.lab import Lab, eventually
 
-from kubeproof import inventory, paths
-from kubeproof.cli import main
-from kubeproof.hosts import lifecycle
-from kubeproof.hosts.plan import plan
+from kubeproof.cli.main import main
+from kubeproof.core import paths
+from kubeproof.local_hosts import lifecycle
+from kubeproof.local_hosts.plan import plan
+from kubeproof.settings import inventory
 
 pytestmark = [pytest.mark.local, pytest.mark.cluster]
 

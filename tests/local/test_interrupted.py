@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kubeproof import inventory, paths, playbook, state
-from kubeproof.environment import environment, tool
-from kubeproof.hosts import lifecycle
-from kubeproof.hosts.plan import plan
+from kubeproof.core import paths
+from kubeproof.core.environment import environment, tool
+from kubeproof.install import playbook
+from kubeproof.local_hosts import lifecycle
+from kubeproof.local_hosts.plan import plan
+from kubeproof.settings import inventory, state
 
 pytestmark = [pytest.mark.local, pytest.mark.cluster]
 

@@ -13,10 +13,12 @@ import yaml
 from tests.local.session import Session
 from tests.local.snapshots import Snapshot
 
-from kubeproof import inventory, paths, playbook, process, state
-from kubeproof.hosts import debian, lifecycle
-from kubeproof.hosts.plan import plan
-from kubeproof.remote import ssh_command
+from kubeproof.core import debian, paths, process
+from kubeproof.install import playbook
+from kubeproof.local_hosts import lifecycle
+from kubeproof.local_hosts.plan import plan
+from kubeproof.settings import inventory, state
+from kubeproof.settings.remote import ssh_command
 
 pytestmark = [pytest.mark.local, pytest.mark.cluster]
 

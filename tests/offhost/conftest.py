@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests import breakable
 
-from kubeproof import paths
-from kubeproof.arguments import AppendSource
-from kubeproof.inventory import Inventory
-from kubeproof.verify import breakable
-from kubeproof.verify.hosts import Hosts
+from kubeproof.core import paths
+from kubeproof.core.arguments import AppendSource
+from kubeproof.settings.inventory import Inventory
+from kubeproof.verify.observe.hosts import Hosts
 
 DEFAULT = paths.PROJECT / "molecule" / "backup" / "hosts.yml"
 

@@ -13,9 +13,9 @@ from typing import Any
 from kubeproof.components import gobuild, pins
 from kubeproof.components.cache import Cache
 from kubeproof.components.progress import silent
-from kubeproof.inventory import Inventory
-from kubeproof.remote import ssh_command
-from kubeproof.verify.hosts import Host, Hosts
+from kubeproof.settings.inventory import Inventory
+from kubeproof.settings.remote import ssh_command
+from kubeproof.verify.observe.hosts import Host, Hosts
 
 _LAST = "/kubeproof/backup/last"
 _ETCDCTL = (

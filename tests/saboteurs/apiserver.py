@@ -6,10 +6,7 @@ import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from kubeproof.verify import etcd
-from kubeproof.verify.cluster import Cluster
-from kubeproof.verify.sabotage import saboteur
-from kubeproof.verify.tampering import (
+from tests.saboteurs.framework.mutations import (
     admission,
     bound_to_cluster_admin,
     changed_file,
@@ -18,6 +15,10 @@ from kubeproof.verify.tampering import (
     flags,
     running,
 )
+from tests.saboteurs.framework.registry import saboteur
+
+from kubeproof.verify.observe import etcd
+from kubeproof.verify.observe.cluster import Cluster
 
 _AUTHENTICATION = "/etc/kubernetes/apiserver/authentication.yaml"
 _WRITTEN_TO = ("persistent", "watched")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator
 
-from kubeproof.verify.cluster import Cluster
-from kubeproof.verify.objects import Object
-from kubeproof.verify.sabotage import saboteur
-from kubeproof.verify.tampering import changed_object, etcdctl, meddling
-from kubeproof.verify.workspace import PREFIX
+from tests.saboteurs.framework.mutations import changed_object, etcdctl, meddling
+from tests.saboteurs.framework.registry import saboteur
+
+from kubeproof.verify.act.workspace import PREFIX
+from kubeproof.verify.observe.cluster import Cluster
+from kubeproof.verify.observe.objects import Object
 
 
 @saboteur(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
-from kubeproof.verify import forms
-from kubeproof.verify.cluster import Cluster
-from kubeproof.verify.sabotage import saboteur
-from kubeproof.verify.tampering import await_health, running, stopped
+from tests.saboteurs.framework.mutations import await_health, running, stopped
+from tests.saboteurs.framework.registry import saboteur
+
+from kubeproof.verify.observe import component_control
+from kubeproof.verify.observe.cluster import Cluster
 
 _SCHEDULER = "kube-scheduler"
 
@@ -20,7 +21,7 @@ _SCHEDULER = "kube-scheduler"
 )
 def scheduler_by_hand(lab: Cluster) -> Iterator[None]:
     host = lab.control_plane[0]
-    pid = forms.processes(host, _SCHEDULER)[0]
+    pid = component_control.processes(host, _SCHEDULER)[0]
     flags = host.run("tr '\\0' '\\n' < %s", f"/proc/{pid}/cmdline").splitlines()[1:]
     with stopped(host, _SCHEDULER), running(host, f"exec {_SCHEDULER} {shlex.join(flags)}"):
         await_health(host, _SCHEDULER)

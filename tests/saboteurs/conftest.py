@@ -11,15 +11,17 @@ from typing import Any
 
 import pytest
 from tests import breaking
+from tests.saboteurs.framework import mutations, registry, snapshot
+from tests.saboteurs.framework.registry import Saboteur
+from tests.saboteurs.framework.snapshot import Snapshot
+from tests.saboteurs.framework.trial import Trial
 
-from kubeproof import inventory, paths
-from kubeproof.errors import KubeproofError
-from kubeproof.verify import claims, report, sabotage, snapshot, tampering
-from kubeproof.verify.claims import Catalogue
-from kubeproof.verify.cluster import Cluster
-from kubeproof.verify.sabotage import Saboteur
-from kubeproof.verify.snapshot import Snapshot
-from kubeproof.verify.trial import Trial
+from kubeproof.core import paths
+from kubeproof.core.errors import KubeproofError
+from kubeproof.settings import inventory
+from kubeproof.verify.engine import claims, results
+from kubeproof.verify.engine.claims import Catalogue
+from kubeproof.verify.observe.cluster import Cluster
 
 REPORT = Path("reports") / "saboteurs.json"
 """In the inventory's state directory."""
@@ -43,8 +45,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_STARTED] = datetime.datetime.now(datetime.UTC)
     config.stash[_TRIALS] = []
     try:
-        config.stash[_CHOSEN] = sabotage.select(
-            sabotage.load(), config.getoption("only"), quick=config.getoption("quick")
+        config.stash[_CHOSEN] = registry.select(
+            registry.load(), config.getoption("only"), quick=config.getoption("quick")
         )
     except KubeproofError as error:
         raise pytest.UsageError(str(error)) from None
@@ -61,7 +63,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(scope="session")
 def before(lab: Cluster) -> Snapshot:
     """The cluster as it has to be after each saboteur."""
-    tampering.remove_leftovers(lab)
+    mutations.remove_leftovers(lab)
     return snapshot.take(lab)
 
 
@@ -127,7 +129,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         return
     document = _document(config, trials)
     path = inventory.find_state(config.getoption("inventory")) / REPORT
-    report.write(document, path)
+    results.write(document, path)
     counts = document["counts"]
     terminalreporter.write_line("")
     terminalreporter.write_line(

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
-from kubeproof.verify.cluster import Cluster
-from kubeproof.verify.objects import Object, holds, name
-from kubeproof.verify.sabotage import saboteur
-from kubeproof.verify.tampering import admission, everywhere, flags, meddling, once_ready, verifications_pods
+from tests.saboteurs.framework.mutations import admission, everywhere, flags, meddling, once_ready, verifications_pods
+from tests.saboteurs.framework.registry import saboteur
+
+from kubeproof.verify.observe.cluster import Cluster
+from kubeproof.verify.observe.objects import Object, holds, name
 
 
 def _without_loops(lab: Cluster, *loops: str) -> AbstractContextManager[None]:

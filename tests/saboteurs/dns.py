@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kubeproof.verify.cluster import Cluster
-from kubeproof.verify.objects import Object
-from kubeproof.verify.sabotage import saboteur
-from kubeproof.verify.tampering import changed_object
+from tests.saboteurs.framework.mutations import changed_object
+from tests.saboteurs.framework.registry import saboteur
+
+from kubeproof.verify.observe.cluster import Cluster
+from kubeproof.verify.observe.objects import Object
 
 
 @saboteur("service-dns", breaks="CoreDNS is scaled to zero", says="the DNS at .* does not answer", quick=True)

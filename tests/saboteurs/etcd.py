@@ -7,11 +7,12 @@ import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from kubeproof.verify import backups
-from kubeproof.verify.cluster import Cluster
-from kubeproof.verify.hosts import Host
-from kubeproof.verify.sabotage import saboteur
-from kubeproof.verify.tampering import changed_file, done, etcdctl, everywhere, stopped
+from tests.saboteurs.framework.mutations import changed_file, done, etcdctl, everywhere, stopped
+from tests.saboteurs.framework.registry import saboteur
+
+from kubeproof.verify.etcd_backups import survey
+from kubeproof.verify.observe.cluster import Cluster
+from kubeproof.verify.observe.hosts import Host
 
 # In no network of a cluster: nothing is there, and nothing gets there.
 _GHOST = "https://192.0.2.1:2380"
@@ -49,7 +50,7 @@ def etcd_open_to_everybody(lab: Cluster) -> Iterator[None]:
     "etcd-backup", breaks="The timer of the backup is off on a host of etcd", says="etcd-backup.timer on .* is inactive"
 )
 def no_timer(lab: Cluster) -> Iterator[None]:
-    with stopped(lab.etcd_hosts[0], backups.TIMER):
+    with stopped(lab.etcd_hosts[0], survey.TIMER):
         yield
 
 

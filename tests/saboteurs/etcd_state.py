@@ -6,9 +6,10 @@ import shlex
 from collections.abc import Iterator
 from contextlib import ExitStack
 
-from kubeproof.verify.cluster import Cluster
-from kubeproof.verify.sabotage import saboteur
-from kubeproof.verify.tampering import done, flags, running
+from tests.saboteurs.framework.mutations import done, flags, running
+from tests.saboteurs.framework.registry import saboteur
+
+from kubeproof.verify.observe.cluster import Cluster
 
 
 @saboteur(

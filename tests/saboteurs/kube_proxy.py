@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kubeproof.verify.cluster import Cluster
-from kubeproof.verify.sabotage import saboteur
-from kubeproof.verify.tampering import admission, done, rules, stopped
+from tests.saboteurs.framework.mutations import admission, done, rules, stopped
+from tests.saboteurs.framework.registry import saboteur
+
+from kubeproof.verify.observe.cluster import Cluster
 
 _DELETE_RULES = "nft delete table ip kube-proxy; nft delete table ip6 kube-proxy 2>/dev/null || true"
 

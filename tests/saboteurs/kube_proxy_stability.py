@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kubeproof.verify import forms
-from kubeproof.verify.cluster import Cluster
-from kubeproof.verify.disruption import undone
-from kubeproof.verify.objects import name
-from kubeproof.verify.sabotage import saboteur
-from kubeproof.verify.tampering import admission, meddling, verifications_pods
+from tests.saboteurs.framework.mutations import admission, meddling, verifications_pods
+from tests.saboteurs.framework.registry import saboteur
+
+from kubeproof.verify.act.disruption import undone
+from kubeproof.verify.observe import component_control
+from kubeproof.verify.observe.cluster import Cluster
+from kubeproof.verify.observe.objects import name
 
 
 @saboteur(
@@ -19,7 +20,7 @@ from kubeproof.verify.tampering import admission, meddling, verifications_pods
 )
 def hanging_proxy(lab: Cluster) -> Iterator[None]:
     host = lab.nodes[0].host
-    proxy = forms.component(host, "kube-proxy")
+    proxy = component_control.component(host, "kube-proxy")
 
     def freeze() -> bool:
         if not any(name(pod).startswith("new-") for pod in verifications_pods(lab.api)):

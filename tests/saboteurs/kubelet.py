@@ -6,11 +6,12 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from kubeproof.verify.cluster import Cluster
-from kubeproof.verify.disruption import undone
-from kubeproof.verify.objects import Object, holds
-from kubeproof.verify.sabotage import saboteur
-from kubeproof.verify.tampering import changed_file, everywhere, once_ready, stopped
+from tests.saboteurs.framework.mutations import changed_file, everywhere, once_ready, stopped
+from tests.saboteurs.framework.registry import saboteur
+
+from kubeproof.verify.act.disruption import undone
+from kubeproof.verify.observe.cluster import Cluster
+from kubeproof.verify.observe.objects import Object, holds
 
 _CONFIG = "/etc/kubernetes/kubelet/config.yaml"
 _ENCRYPTION = "/etc/kubernetes/apiserver/encryption.yaml"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kubeproof.verify.cluster import Cluster
-from kubeproof.verify.disruption import undone
-from kubeproof.verify.sabotage import saboteur
-from kubeproof.verify.tampering import everywhere, running
+from tests.saboteurs.framework.mutations import everywhere, running
+from tests.saboteurs.framework.registry import saboteur
+
+from kubeproof.verify.act.disruption import undone
+from kubeproof.verify.observe.cluster import Cluster
 
 # Something to do on a host over and over while nothing listens at an API server, and something to do afterwards.
 _WHILE_AWAY = """

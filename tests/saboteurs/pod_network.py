@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from kubeproof.verify.cluster import Cluster
-from kubeproof.verify.disruption import undone
-from kubeproof.verify.sabotage import saboteur
-from kubeproof.verify.tampering import changed_file, done, rules, running, stopped
+from tests.saboteurs.framework.mutations import changed_file, done, rules, running, stopped
+from tests.saboteurs.framework.registry import saboteur
+
+from kubeproof.verify.act.disruption import undone
+from kubeproof.verify.observe.cluster import Cluster
 
 _CNI_CONFIG = "/etc/cni/net.d/10-kubeproof.conflist"
 _UNIT = "kube-pod-network"

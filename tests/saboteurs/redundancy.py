@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tests.saboteurs.apiserver import erased
+from tests.saboteurs.framework.mutations import rules, running, stopped
+from tests.saboteurs.framework.registry import saboteur
 
-from kubeproof.verify import redundancy
-from kubeproof.verify.cluster import Cluster
-from kubeproof.verify.disruption import stopped_everywhere
-from kubeproof.verify.hosts import Host, NotObservable
-from kubeproof.verify.sabotage import saboteur
-from kubeproof.verify.tampering import rules, running, stopped
+from kubeproof.verify.act import leader_election
+from kubeproof.verify.act.disruption import stopped_everywhere
+from kubeproof.verify.observe.cluster import Cluster
+from kubeproof.verify.observe.hosts import Host, NotObservable
 
 _SCRATCH_PORT = 12379
 
@@ -98,7 +98,7 @@ def a_stranger_at_etcd(lab: Cluster) -> Iterator[None]:
     says="do not reach the API server of",
 )
 def a_node_with_one_api_server(lab: Cluster) -> Iterator[None]:
-    others = ", ".join(host.address for host in redundancy.several_control_plane_hosts(lab)[1:])
+    others = ", ".join(host.address for host in leader_election.several_control_plane_hosts(lab)[1:])
     node = next(node.host for node in lab.nodes if not node.control_plane)
     port = lab.api_servers[0][1]
     chain = f"""
@@ -119,8 +119,8 @@ def an_address_without_a_successor(lab: Cluster) -> Iterator[None]:
     address = str(lab.settings["cluster_virtual_address"])
     if not address:
         raise NotObservable("the cluster has no virtual address")
-    holders = redundancy.address_holders(lab, address)
-    others = [host for host in redundancy.several_control_plane_hosts(lab) if host not in holders]
+    holders = leader_election.address_holders(lab, address)
+    others = [host for host in leader_election.several_control_plane_hosts(lab) if host not in holders]
     with stopped_everywhere(others, "kube-virtual-address"):
         yield
 
@@ -146,5 +146,5 @@ def controller_managers_that_do_not_stand_in(lab: Cluster) -> Iterator[None]:
 
 
 def _followers(lab: Cluster, component: str) -> list[Host]:
-    leader = redundancy.holder(redundancy.lease(lab.api, component))
-    return [host for host in redundancy.several_control_plane_hosts(lab) if host.name != leader]
+    leader = leader_election.holder(leader_election.lease(lab.api, component))
+    return [host for host in leader_election.several_control_plane_hosts(lab) if host.name != leader]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kubeproof.verify import runtime
-from kubeproof.verify.cluster import Cluster
-from kubeproof.verify.disruption import undone
-from kubeproof.verify.objects import Object
-from kubeproof.verify.sabotage import saboteur
-from kubeproof.verify.tampering import once_ready
+from tests.saboteurs.framework.mutations import once_ready
+from tests.saboteurs.framework.registry import saboteur
+
+from kubeproof.verify.act.disruption import undone
+from kubeproof.verify.observe import runtime
+from kubeproof.verify.observe.cluster import Cluster
+from kubeproof.verify.observe.objects import Object
 
 
 @saboteur(

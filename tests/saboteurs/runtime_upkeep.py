@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kubeproof.verify.cluster import Cluster
-from kubeproof.verify.disruption import undone
-from kubeproof.verify.sabotage import saboteur
-from kubeproof.verify.tampering import admission, meddling, running
-from kubeproof.verify.workspace import PREFIX
+from tests.saboteurs.framework.mutations import admission, meddling, running
+from tests.saboteurs.framework.registry import saboteur
+
+from kubeproof.verify.act.disruption import undone
+from kubeproof.verify.act.workspace import PREFIX
+from kubeproof.verify.observe.cluster import Cluster
 
 # Whoever sees to the kubelet's start ends what does not belong to Kubernetes.
 _END_FOREIGN = f"""

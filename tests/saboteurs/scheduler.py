@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
 import yaml
+from tests.saboteurs.framework.mutations import changed_file, everywhere, meddling, stopped, verifications_pods
+from tests.saboteurs.framework.registry import saboteur
 
-from kubeproof.verify.cluster import Cluster
-from kubeproof.verify.hosts import NotObservable
-from kubeproof.verify.objects import name
-from kubeproof.verify.sabotage import saboteur
-from kubeproof.verify.tampering import changed_file, everywhere, meddling, stopped, verifications_pods
+from kubeproof.verify.observe.cluster import Cluster
+from kubeproof.verify.observe.hosts import NotObservable
+from kubeproof.verify.observe.objects import name
 
 _CONFIG = "/etc/kubernetes/scheduler/config.yaml"
 _WITHOUT = """

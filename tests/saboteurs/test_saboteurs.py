@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from tests.saboteurs.framework import trial as trials
+from tests.saboteurs.framework.registry import Saboteur
+from tests.saboteurs.framework.snapshot import Snapshot
+from tests.saboteurs.framework.trial import NotAsItWas, Trial
 
-from kubeproof.verify import trial as trials
-from kubeproof.verify.claims import Catalogue
-from kubeproof.verify.cluster import Cluster
-from kubeproof.verify.sabotage import Saboteur
-from kubeproof.verify.snapshot import Snapshot
-from kubeproof.verify.trial import NotAsItWas, Trial
+from kubeproof.verify.engine.claims import Catalogue
+from kubeproof.verify.observe.cluster import Cluster
 
 
 def test_it_is_caught_and_repaired(

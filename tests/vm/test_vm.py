@@ -13,13 +13,16 @@ from collections.abc import Callable, Iterator
 import pytest
 from tests.local.snapshots import Snapshot
 
-from kubeproof import inventory, kubectl, paths, playbook
-from kubeproof.hosts import lifecycle
-from kubeproof.hosts.plan import HostKind, plan
-from kubeproof.inventory import Inventory
-from kubeproof.remote import login
-from kubeproof.verify import run as verify
-from kubeproof.verify.run import Options
+from kubeproof.api import kubectl
+from kubeproof.core import paths
+from kubeproof.install import playbook
+from kubeproof.local_hosts import lifecycle
+from kubeproof.local_hosts.plan import HostKind, plan
+from kubeproof.settings import inventory
+from kubeproof.settings.inventory import Inventory
+from kubeproof.settings.remote import login
+from kubeproof.verify.engine import run as verify
+from kubeproof.verify.engine.run import Options
 
 pytestmark = [pytest.mark.local, pytest.mark.cluster]
 

@@ -14,7 +14,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kubeproof.errors import KubeproofError
+from kubeproof.core.errors import KubeproofError
 
 _WORDS = {
     "minutely": "*-*-* *:*:00",

@@ -17,15 +17,16 @@ from typing import Literal
 
 import pyrage
 
-from kubeproof import locking, pki
-from kubeproof.errors import KubeproofError
+from kubeproof.core import locking
+from kubeproof.core.errors import KubeproofError
+from kubeproof.pki import authorities
 
 How = Literal["encrypted", "plain", "none"]
 IDENTITY = "backup-identity.txt"
 """The private key that is made where the settings name no recipients, in the inventory's state directory."""
 _NAMES = frozenset(
-    [f"{name}.{suffix}" for name in pki.AUTHORITIES for suffix in ("crt", "key")]
-    + [f"{pki.SERVICE_ACCOUNT}.pub", f"{pki.SERVICE_ACCOUNT}.key", f"{pki.ENCRYPTION_KEY}.key"]
+    [f"{name}.{suffix}" for name in authorities.AUTHORITIES for suffix in ("crt", "key")]
+    + [f"{authorities.SERVICE_ACCOUNT}.pub", f"{authorities.SERVICE_ACCOUNT}.key", f"{authorities.ENCRYPTION_KEY}.key"]
 )
 _DIRECTORY = "pki"
 # Each is a few kilobytes; a tar that claims more is none of ours.
@@ -60,8 +61,10 @@ def ensure(state: Path, how: How, recipients: Sequence[str]) -> Bundle | None:
         content, kept = directory / "keys.tar.age", directory / "made.json"
         if not _is_of(content, kept, made_of):
             encrypted = encrypt(plain, wanted)
-            pki.write_private(content, encrypted)
-            pki.write_private(kept, json.dumps({**made_of, "sha256": hashlib.sha256(encrypted).hexdigest()}).encode())
+            authorities.write_private(content, encrypted)
+            authorities.write_private(
+                kept, json.dumps({**made_of, "sha256": hashlib.sha256(encrypted).hexdigest()}).encode()
+            )
         return Bundle(content.name, content.read_bytes())
 
 
@@ -79,7 +82,7 @@ def own_recipient(state: Path) -> str:
     if not path.exists():
         identity = pyrage.x25519.Identity.generate()
         text = f"# Opens the keys in this cluster's backups. Keep a copy where the backups are not.\n{identity}\n"
-        pki.write_private(path, text.encode())
+        authorities.write_private(path, text.encode())
     (identity,) = identities(path.read_text(), str(path))
     return str(identity.to_public())
 
@@ -138,7 +141,7 @@ def restore(keys: dict[str, bytes], state: Path) -> list[str]:
     # Private halves first, as when they are made: half a pair is never taken for a whole one.
     missing = sorted(keys.keys() - there.keys(), key=lambda name: (not name.endswith(".key"), name))
     for name in missing:
-        pki.write_private(directory / name, keys[name])
+        authorities.write_private(directory / name, keys[name])
     return missing
 
 

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from kubeproof.backup import calendar, target_settings
-from kubeproof.errors import KubeproofError
+from kubeproof.core.errors import KubeproofError
 
 _NOT_NEGATIVE = (
     "backup_keep_hourly",

@@ -24,8 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Self
 
-from kubeproof.errors import KubeproofError
-from kubeproof.paths import cache_directory
+from kubeproof.core.errors import KubeproofError
+from kubeproof.core.paths import cache_directory
 
 
 @dataclass(frozen=True)

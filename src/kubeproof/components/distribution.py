@@ -10,8 +10,8 @@ from kubeproof.components import cache as caching
 from kubeproof.components import selection
 from kubeproof.components.lock import Lock
 from kubeproof.components.pins import Pins
-from kubeproof.directories import normal
-from kubeproof.errors import KubeproofError
+from kubeproof.core.errors import KubeproofError
+from kubeproof.settings.directories import normal
 
 # Archives stay on the host: a kubelet that runs short of disk removes images, and these no registry could give back.
 IMAGE_DIRECTORY = "/var/lib/kubeproof/images"

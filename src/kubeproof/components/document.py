@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from kubeproof.errors import KubeproofError
+from kubeproof.core.errors import KubeproofError
 
 
 class DocumentError(KubeproofError):

@@ -14,7 +14,7 @@ from typing import Self, TypeVar
 
 import httpx
 
-from kubeproof.errors import KubeproofError
+from kubeproof.core.errors import KubeproofError
 
 # Called with the bytes got so far and all bytes (0: not known).
 OnBytes = Callable[[int, int], None]

@@ -16,7 +16,7 @@ from kubeproof.components.download import Downloader
 from kubeproof.components.lock import Lock
 from kubeproof.components.pins import ARCHITECTURES, GROUPS, Component, Image, Pins
 from kubeproof.components.progress import Event, Phase, Progress, silent
-from kubeproof.errors import KubeproofError
+from kubeproof.core.errors import KubeproofError
 
 # Downloads wait for the network, not for this machine; the release hosts serve this many at once without slowing.
 _PARALLEL_DOWNLOADS = 6

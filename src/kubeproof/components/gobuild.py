@@ -18,12 +18,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kubeproof import requirements
 from kubeproof.components import cache as caching
 from kubeproof.components.pins import MACHINES, Component, Pins
 from kubeproof.components.progress import Event, Phase, Progress
-from kubeproof.errors import KubeproofError
-from kubeproof.process import ProgramFailed, Result, attempt, run
+from kubeproof.core import controller_packages
+from kubeproof.core.errors import KubeproofError
+from kubeproof.core.process import ProgramFailed, Result, attempt, run
 
 # Part of every key: raise it when the way of building changes, so that nothing built the old way is used.
 _RECIPE = "1"
@@ -72,7 +72,7 @@ def check(pins: Pins, component: Component, arch: str, tools: Toolchain) -> None
         )
     if component.go.cgo:
         compiler(arch)
-        requirements.demand(requirements.C_LIBRARIES)
+        controller_packages.demand(controller_packages.C_LIBRARIES)
 
 
 def compiler(arch: str) -> str:

@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from kubeproof.errors import KubeproofError
+from kubeproof.core.errors import KubeproofError
 
 NAME = "components.lock.json"
 _SCHEMA = 1

@@ -8,7 +8,7 @@ from pathlib import Path
 from kubeproof.components import cache as caching
 from kubeproof.components import gobuild, oci
 from kubeproof.components.pins import Image, ModuleFile, Pins, expand
-from kubeproof.errors import KubeproofError
+from kubeproof.core.errors import KubeproofError
 
 # Part of every image's key: raise it when the way of making images changes.
 _RECIPE = "1"

@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from kubeproof.components.document import DocumentError, Section
-from kubeproof.errors import KubeproofError
+from kubeproof.core.errors import KubeproofError
 
 ROOT = Path(__file__).resolve().parents[3] / "components"
 

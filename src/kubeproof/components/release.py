@@ -20,7 +20,7 @@ from kubeproof.components.download import Downloader
 from kubeproof.components.lock import LockError
 from kubeproof.components.pins import Binary, Component
 from kubeproof.components.progress import Event, Phase, Progress
-from kubeproof.errors import KubeproofError
+from kubeproof.core.errors import KubeproofError
 
 _LISTED = re.compile(r"^([0-9a-fA-F]{64})\s+\*?(\S+)\s*$", re.MULTILINE)
 _ALONE = re.compile(r"\s*([0-9a-fA-F]{64})\s*")

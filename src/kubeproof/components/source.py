@@ -12,7 +12,7 @@ from kubeproof.components.download import Downloader
 from kubeproof.components.lock import Lock
 from kubeproof.components.pins import Component
 from kubeproof.components.release import artifacts, mirrored
-from kubeproof.errors import KubeproofError
+from kubeproof.core.errors import KubeproofError
 
 SOURCES = ("auto", "release", "mirror", "go")
 

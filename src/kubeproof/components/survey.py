@@ -11,7 +11,7 @@ from kubeproof.components import cache as caching
 from kubeproof.components import fetch, gobuild, release, selection
 from kubeproof.components.lock import Lock
 from kubeproof.components.pins import Component, Image, Pins
-from kubeproof.errors import KubeproofError
+from kubeproof.core.errors import KubeproofError
 
 
 @dataclass(frozen=True)

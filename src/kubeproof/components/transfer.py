@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 
 from kubeproof.components import cache as caching
-from kubeproof.process import run
+from kubeproof.core.process import run
 
 _PROGRAM = "zstd"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from kubeproof.host_report import HostReport
 from kubeproof.preflight.findings import Finding, Severity
 from kubeproof.preflight.model import Host, Rules, main_interfaces
+from kubeproof.settings.host_report import HostReport
 
 # Where no hardware address is in use: tunnels, and interfaces that are not set up.
 NO_MAC = ("", "00:00:00:00:00:00")

@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from kubeproof import remote
 from kubeproof.components.pins import ARCHITECTURES
-from kubeproof.host_report import Disk, HostReport, Port, Process
 from kubeproof.preflight.findings import Finding
 from kubeproof.preflight.model import ETCD, MEBIBYTE, DiskRule, Host, PortRule, Rules, plain_addresses
+from kubeproof.settings import remote
+from kubeproof.settings.host_report import Disk, HostReport, Port, Process
 
 # https://kubernetes.io/docs/reference/node/kernel-version-requirements/
 KERNEL, KERNEL_FOR_NFTABLES = "4.19", "5.13"

@@ -15,7 +15,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from kubeproof.pki import AUTHORITIES, ENCRYPTION_KEY, SERVICE_ACCOUNT
+from kubeproof.pki.authorities import AUTHORITIES, ENCRYPTION_KEY, SERVICE_ACCOUNT
 from kubeproof.preflight.findings import Finding
 
 NAMES = (*AUTHORITIES, SERVICE_ACCOUNT, ENCRYPTION_KEY)

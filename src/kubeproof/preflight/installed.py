@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from kubeproof import fixed
 from kubeproof.preflight.findings import Finding
 from kubeproof.preflight.settings import Variables
+from kubeproof.settings import fixed
 
 
 def check_installed(hosts: Sequence[Variables]) -> Iterator[Finding]:

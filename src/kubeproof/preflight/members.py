@@ -9,9 +9,9 @@ import posixpath
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from kubeproof.host_report import Etcd, EtcdMember, EtcdSays
 from kubeproof.preflight.findings import Finding
 from kubeproof.preflight.settings import Variables
+from kubeproof.settings.host_report import Etcd, EtcdMember, EtcdSays
 
 RESTORE = "`kubeproof backup restore`"
 CTL = (

@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from kubeproof.host_report import HostReport, Interface
 from kubeproof.preflight.identity import Kept
+from kubeproof.settings.host_report import HostReport, Interface
 
 ETCD, CONTROL_PLANE, WORKERS = GROUPS = ("etcd", "control_plane", "workers")
 # Hosts in these run runtime, kubelet, kube-proxy and balancer.

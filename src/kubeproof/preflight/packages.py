@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from kubeproof.errors import KubeproofError
-from kubeproof.host_packages import MANAGERS, missing
+from kubeproof.core.errors import KubeproofError
 from kubeproof.preflight.findings import Finding
 from kubeproof.preflight.model import Host
+from kubeproof.settings.host_packages import MANAGERS, missing
 
 
 def check_packages(host: Host, values: Mapping[str, Any]) -> Iterator[Finding]:

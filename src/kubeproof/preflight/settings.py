@@ -11,14 +11,14 @@ from typing import Any
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from kubeproof import authentication, directories, flags, proxies, schedulers
-from kubeproof.amounts import at_once
 from kubeproof.backup import settings as backup_settings
-from kubeproof.errors import KubeproofError
+from kubeproof.core.amounts import at_once
+from kubeproof.core.errors import KubeproofError
 from kubeproof.preflight import networks, topology
 from kubeproof.preflight.findings import Finding
 from kubeproof.preflight.model import PORTS, Host, PortRule, port_rules
-from kubeproof.preflight.specs import Option, Specs
+from kubeproof.settings import authentication, directories, flags, proxies, schedulers
+from kubeproof.settings.specs import Option, Specs
 
 # How alike (difflib's ratio) a name must be to a setting's to be taken for a slip: `clustr_domain` is 0.96 like
 # `cluster_domain`. A name that begins like a role's variables is one for certain, and only the best guess is wanted.

@@ -16,7 +16,7 @@ from kubeproof.backup import keys
 from kubeproof.backup.agent import check, files
 from kubeproof.backup.agent.errors import Damaged
 from kubeproof.backup.agent.manifest import SNAPSHOT, Manifest
-from kubeproof.errors import KubeproofError
+from kubeproof.core.errors import KubeproofError
 from kubeproof.preflight.identity import Kept
 
 # The cluster's keys, in a backup and on the hosts that make backups: encrypted, or plain.

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kubeproof import amounts
 from kubeproof.backup.agent.manifest import Manifest
+from kubeproof.core import amounts
 from kubeproof.restore.checking import Look
 
 # Revisions are raised by at least this much: more than any cluster writes between a backup and its restore.

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from kubeproof.backup.agent.manifest import File, Manifest
-from kubeproof.pki import write_private
+from kubeproof.pki.authorities import write_private
 
 DIRECTORY = "restore"
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kubeproof.errors import KubeproofError
+from kubeproof.core.errors import KubeproofError
 from kubeproof.restore.checking import Look
 
 

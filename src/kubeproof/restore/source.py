@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from kubeproof.backup.agent.errors import Damaged
 from kubeproof.backup.agent.manifest import Manifest, is_name
-from kubeproof.errors import KubeproofError
+from kubeproof.core.errors import KubeproofError
 
 Kind = Literal["latest", "host", "directory", "member", "target"]
 

@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 
 from kubeproof.backup import calendar
-from kubeproof.errors import KubeproofError
+from kubeproof.core.errors import KubeproofError
 
 HOUR, DAY = 3600, 86400
 RIGHT = {

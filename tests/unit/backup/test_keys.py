@@ -10,9 +10,9 @@ from pathlib import Path
 import pyrage
 import pytest
 
-from kubeproof import pki
 from kubeproof.backup import keys
-from kubeproof.errors import KubeproofError
+from kubeproof.core.errors import KubeproofError
+from kubeproof.pki import authorities
 
 DAY = datetime.timedelta(days=1)
 
@@ -20,7 +20,7 @@ DAY = datetime.timedelta(days=1)
 @pytest.fixture
 def state(tmp_path: Path) -> Path:
     directory = tmp_path / "state"
-    pki.ensure_authorities(directory / "pki", "test", DAY)
+    authorities.ensure_authorities(directory / "pki", "test", DAY)
     return directory
 
 
@@ -39,7 +39,7 @@ def test_a_state_directory_is_rebuilt_from_a_backup(state: Path, tmp_path: Path)
     assert {path.stat().st_mode & 0o777 for path in (again / "pki").iterdir()} == {0o600}
     # What is there needs nothing, and is what a converge takes as it is.
     assert keys.restore(keys.unpack(keys.archive(again / "pki")), again) == []
-    assert pki.ensure_authorities(again / "pki", "test", DAY) == []
+    assert authorities.ensure_authorities(again / "pki", "test", DAY) == []
 
 
 def test_it_is_made_anew_only_when_keys_or_recipients_change(state: Path) -> None:
@@ -50,7 +50,7 @@ def test_it_is_made_anew_only_when_keys_or_recipients_change(state: Path) -> Non
     second = keys.ensure(state, "encrypted", [other])
     assert second != first
     assert keys.ensure(state, "encrypted", [other, other]) == second
-    pki.write_private(state / "pki" / "encryption.key", b"another")
+    authorities.write_private(state / "pki" / "encryption.key", b"another")
     third = keys.ensure(state, "encrypted", [other])
     assert third != second
     # A file that something else has changed is not brought to any host.
@@ -78,7 +78,7 @@ def test_ciphertext_says_nothing(state: Path) -> None:
 
 def test_another_clusters_keys_are_left_alone(state: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
-    pki.ensure_authorities(other / "pki", "other", DAY)
+    authorities.ensure_authorities(other / "pki", "other", DAY)
     before = contents(other)
     with pytest.raises(KubeproofError, match="has other keys than the backup"):
         keys.restore(keys.unpack(keys.archive(state / "pki")), other)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from kubeproof import paths
 from kubeproof.backup.agent import running
+from kubeproof.core import paths
 
 
 @pytest.mark.parametrize(

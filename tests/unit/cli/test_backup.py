@@ -7,8 +7,8 @@ from typing import Any
 
 from rich.console import Console
 
-from kubeproof.commands import backup
-from kubeproof.process import Result
+from kubeproof.cli import backup
+from kubeproof.core.process import Result
 
 GOOD: dict[str, Any] = {
     "name": "20261121T180000Z-cp1",

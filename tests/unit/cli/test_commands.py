@@ -14,19 +14,20 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from kubeproof import cli, paths, pythons, remote
-from kubeproof.commands import common, down, kubectl, test
-from kubeproof.errors import KubeproofError
-from kubeproof.inventory import Host
-from kubeproof.playbook import Run
-from kubeproof.remote import ssh_command
+from kubeproof.cli import down, kubectl, main, options, test
+from kubeproof.core import paths, pythons
+from kubeproof.core.errors import KubeproofError
+from kubeproof.install.playbook import Run
+from kubeproof.settings import remote
+from kubeproof.settings.inventory import Host
+from kubeproof.settings.remote import ssh_command
 
-RECORDED = paths.PROJECT / "tests" / "unit" / "verify" / "recorded"
+RECORDED = paths.PROJECT / "tests" / "unit" / "verify" / "report" / "recorded"
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        cli.main(["--help"])
+        main.main(["--help"])
     assert ended.value.code == 0
     shown = capsys.readouterr().out
     for command in ("up", "down", "test", "verify", "kubectl", "ssh", "status", "components", "report", "hosts"):
@@ -34,7 +35,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_what_the_operator_can_mend_is_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["status", "--inventory", "/nowhere/hosts.yml"]) == 1
+    assert main.main(["status", "--inventory", "/nowhere/hosts.yml"]) == 1
     shown = capsys.readouterr()
     assert "there is no inventory at /nowhere/hosts.yml" in shown.err
     assert "Traceback" not in shown.err
@@ -45,7 +46,7 @@ def test_an_interrupted_command_says_so(monkeypatch: pytest.MonkeyPatch, capsys:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(kubectl, "run", interrupt)
-    assert cli.main(["kubectl", "get", "pods"]) == 130
+    assert main.main(["kubectl", "get", "pods"]) == 130
     assert "interrupted" in capsys.readouterr().err
 
 
@@ -114,7 +115,7 @@ def test_tasks_that_changed_something_are_named() -> None:
 @pytest.fixture
 def suite(monkeypatch: pytest.MonkeyPatch) -> test.Suite:
     """A suite that runs nothing, and whose own Python is 3.11."""
-    monkeypatch.setattr("kubeproof.commands.test.attend", lambda *_, **__: 0)
+    monkeypatch.setattr("kubeproof.cli.test.attend", lambda *_, **__: 0)
     monkeypatch.setattr("platform.python_version", lambda: "3.11.2")
     return test.Suite(Console(file=io.StringIO(), width=200))
 
@@ -145,9 +146,9 @@ def test_a_core_that_no_python_here_has_is_said_to_be_left_out(
 
 def test_a_report_that_was_kept_becomes_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     kept = str(RECORDED / "refuted.json")
-    assert cli.main(["report", kept]) == 0
+    assert main.main(["report", kept]) == 0
     assert "refuted: Cluster, Hosts of the control plane take no workloads" in capsys.readouterr().out
-    assert cli.main(["report", kept, "--html", f"{tmp_path}/page.html", "--junit", f"{tmp_path}/junit.xml"]) == 0
+    assert main.main(["report", kept, "--html", f"{tmp_path}/page.html", "--junit", f"{tmp_path}/junit.xml"]) == 0
     assert (tmp_path / "page.html").read_text().startswith("<!DOCTYPE html>")
     assert (tmp_path / "junit.xml").read_text().startswith("<?xml")
 
@@ -155,7 +156,7 @@ def test_a_report_that_was_kept_becomes_a_page(tmp_path: Path, capsys: pytest.Ca
 @pytest.mark.parametrize("text", ["", "[]", '{"schema": "kubeproof.profile/1"}'])
 def test_what_is_no_report_does_not_become_one(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str) -> None:
     (tmp_path / "kept.json").write_text(text)
-    assert cli.main(["report", f"{tmp_path}/kept.json", "--html", f"{tmp_path}/page.html"]) != 0
+    assert main.main(["report", f"{tmp_path}/kept.json", "--html", f"{tmp_path}/page.html"]) != 0
     assert "report" in capsys.readouterr().err
     assert not (tmp_path / "page.html").exists()
 
@@ -172,8 +173,8 @@ def test_a_password_that_is_asked_for_is_that_of_all_hosts(monkeypatch: pytest.M
     monkeypatch.setattr(getpass, "getpass", lambda prompt: f"{prompt}answered")
     host = Host("a", frozenset(), {"ansible_become": True})
     for command in (["up"], ["verify"], ["backup", "list"], ["backup", "now"], ["backup", "restore"]):
-        given = cli.parser().parse_args([*command, "-K"])
-        with common.become_password(given):
+        given = main.parser().parse_args([*command, "-K"])
+        with options.become_password(given):
             sudo = remote.login(host).sudo
         assert sudo
         assert sudo.password == "BECOME password: answered"  # noqa: S105
@@ -182,7 +183,7 @@ def test_a_password_that_is_asked_for_is_that_of_all_hosts(monkeypatch: pytest.M
 
 @pytest.mark.parametrize("locale", ["C", "POSIX", "xx_XX.UTF-8", "C.UTF-8"])
 def test_playbooks_start_in_whatever_locale_the_user_has(locale: str) -> None:
-    program = "import subprocess; from kubeproof import environment as ours; "
+    program = "import subprocess; from kubeproof.core import environment as ours; "
     program += "subprocess.run([ours.tool('ansible-playbook'), '--version'], env=ours.environment(), check=True)"
     environment = {**os.environ, "LC_ALL": locale}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
@@ -193,7 +194,7 @@ def test_playbooks_start_in_whatever_locale_the_user_has(locale: str) -> None:
 def test_a_shell_gets_the_locked_programs_and_its_own_configuration_if_it_has_one(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert cli.main(["env"]) == 0
+    assert main.main(["env"]) == 0
     printed = capsys.readouterr().out
     ask = f'{printed} echo "$PATH"; echo "$ANSIBLE_CONFIG"'
     for given, config in (({}, str(paths.PROJECT / "ansible.cfg")), ({"ANSIBLE_CONFIG": "/mine.cfg"}, "/mine.cfg")):

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from kubeproof import pki, state
 from kubeproof.backup import keys
-from kubeproof.commands.keys import from_hosts
-from kubeproof.errors import KubeproofError
-from kubeproof.inventory import Host, Inventory
-from kubeproof.process import Result
+from kubeproof.cli.keys import from_hosts
+from kubeproof.core.errors import KubeproofError
+from kubeproof.core.process import Result
+from kubeproof.pki import authorities
+from kubeproof.settings import state
+from kubeproof.settings.inventory import Host, Inventory
 
 DAY = datetime.timedelta(days=1)
 
@@ -31,7 +32,7 @@ def answer(kept: Path, how: keys.How = "encrypted", authority: Path | None = Non
 @pytest.fixture
 def cluster(tmp_path: Path) -> Inventory:
     kept = tmp_path / state.NAME
-    pki.ensure_authorities(kept / "pki", "test", DAY)
+    authorities.ensure_authorities(kept / "pki", "test", DAY)
     where = {"cluster_state_directory": str(kept)}
     hosts = {name: Host(name, frozenset(["etcd"]), where) for name in ("cp1", "cp2")}
     return Inventory(tmp_path / "hosts.yml", hosts)
@@ -63,7 +64,7 @@ def test_what_is_there_stays(cluster: Inventory) -> None:
 
 
 def test_keys_of_another_cluster_are_refused(cluster: Inventory, tmp_path: Path) -> None:
-    pki.ensure_authorities(tmp_path / "other" / "pki", "other", DAY)
+    authorities.ensure_authorities(tmp_path / "other" / "pki", "other", DAY)
     theirs = answer(cluster.state, authority=tmp_path / "other")
     shutil.rmtree(cluster.state / "pki")
     with pytest.raises(KubeproofError, match="the keys that cp1 has for its backups are another cluster's"):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kubeproof import paths
+from kubeproof.core import paths
 
 _HANDED_OVER = """\
 import os, sys

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from kubeproof.components.cache import Cache, key_of
-from kubeproof.errors import KubeproofError
+from kubeproof.core.errors import KubeproofError
 
 KEY = key_of("test")
 

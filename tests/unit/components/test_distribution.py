@@ -11,7 +11,7 @@ from kubeproof.components import distribution, pins
 from kubeproof.components.cache import Cache
 from kubeproof.components.lock import Lock
 from kubeproof.components.pins import Pins
-from kubeproof.errors import KubeproofError
+from kubeproof.core.errors import KubeproofError
 
 DIRECTORIES = {"bin": "/usr/local/bin", "cni": "/opt/cni/bin"}
 

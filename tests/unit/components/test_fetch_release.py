@@ -33,7 +33,7 @@ from kubeproof.components.download import Downloader
 from kubeproof.components.fetch import Outcome, Request
 from kubeproof.components.pins import Pins, Release
 from kubeproof.components.progress import Event, Phase
-from kubeproof.errors import KubeproofError
+from kubeproof.core.errors import KubeproofError
 
 SUMS_PATH = "/etcd-io/v3.7.3/SHA256SUMS"
 

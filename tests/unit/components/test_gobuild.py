@@ -15,8 +15,8 @@ from kubeproof.components.cache import Cache
 from kubeproof.components.gobuild import NoToolchain, Toolchain
 from kubeproof.components.pins import Binary, Component, GoBuild, Pins
 from kubeproof.components.progress import Event, Phase, silent
-from kubeproof.errors import KubeproofError
-from kubeproof.process import ProgramFailed
+from kubeproof.core.errors import KubeproofError
+from kubeproof.core.process import ProgramFailed
 
 PROGRAM = """\
 package main

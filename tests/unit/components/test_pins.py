@@ -12,7 +12,7 @@ import yaml
 from kubeproof.components import gobuild, pins, release, selection
 from kubeproof.components.document import DocumentError
 from kubeproof.components.pins import ARCHITECTURES, GROUPS, ROOT, Pins
-from kubeproof.errors import KubeproofError
+from kubeproof.core.errors import KubeproofError
 
 REAL: dict[str, Any] = yaml.safe_load((ROOT / "components.yml").read_text())
 

@@ -12,7 +12,7 @@ from kubeproof.components import gobuild, selection, source
 from kubeproof.components.download import Downloader
 from kubeproof.components.lock import Lock
 from kubeproof.components.pins import GROUPS, Pins
-from kubeproof.errors import KubeproofError
+from kubeproof.core.errors import KubeproofError
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import copy
 from collections.abc import Mapping
 from typing import Any, cast
 
-from kubeproof.host_report import HostReport
 from kubeproof.preflight.model import GROUPS, Host, Rules
+from kubeproof.settings.host_report import HostReport
 
 MEBIBYTE = 1024 * 1024
 GIBIBYTE = 1024 * MEBIBYTE

@@ -7,12 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from tests.unit.preflight.builders import RULES, host, interface, report
 
 from kubeproof.preflight.findings import Finding
 from kubeproof.preflight.fleet import Offset, check_fleet
 from kubeproof.preflight.model import Host
-
-from .builders import RULES, host, interface, report
 
 
 def found(*hosts: Host) -> list[tuple[str, str, str]]:

@@ -6,12 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from tests.unit.preflight.builders import MEBIBYTE, RULES, VALUES, host, port
 
 from kubeproof.preflight.findings import Finding
 from kubeproof.preflight.hosts import check_host
 from kubeproof.preflight.model import Host, Rules
-
-from .builders import MEBIBYTE, RULES, VALUES, host, port
 
 OURS = {"manifest": True, "units": ["etcd.service", "kubelet.service"]}
 

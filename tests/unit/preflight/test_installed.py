@@ -8,14 +8,13 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.unit.preflight.builders import VALUES, host
 
-from kubeproof import fixed
 from kubeproof.preflight import Variables
 from kubeproof.preflight.findings import Finding
 from kubeproof.preflight.installed import check_installed
 from kubeproof.preflight.model import reads
-
-from .builders import VALUES, host
+from kubeproof.settings import fixed
 
 ROLES = Path(__file__).parents[3] / "roles"
 

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from tests.unit.preflight.builders import VALUES, etcd_data, host
 
 from kubeproof.preflight import Variables
 from kubeproof.preflight.findings import Finding
 from kubeproof.preflight.members import check_members
-
-from .builders import VALUES, etcd_data, host
 
 DIRECTORY = "/var/lib/etcd"
 RESTORED = {DIRECTORY: etcd_data(True, "20261121T200000Z")}

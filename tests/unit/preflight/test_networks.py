@@ -7,11 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from tests.unit.preflight.builders import host, interface
 
 from kubeproof.preflight import networks
 from kubeproof.preflight.model import Host
-
-from .builders import host, interface
 
 GOOD = {
     "cluster_domain": "cluster.local",

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from kubeproof.preflight import specs
 from kubeproof.preflight.findings import Finding
 from kubeproof.preflight.model import DISKS, PORTS, Host, Rules, reads
 from kubeproof.preflight.settings import Variables, check_settings, check_templates
+from kubeproof.settings import specs
 
 SPECS = specs.Specs(
     options={

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.unit.preflight.builders import VALUES, host, interface
 
 from kubeproof import preflight
 from kubeproof.preflight import Host, Variables, identity
-
-from .builders import VALUES, host, interface
 
 CLUSTER = {"cluster_pod_network": "10.244.0.0/16", "cluster_service_network": "10.96.0.0/16"}
 KEPT = dict.fromkeys(identity.NAMES, "ours")

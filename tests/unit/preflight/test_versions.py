@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from tests.unit.preflight.builders import host
 
 from kubeproof.preflight.versions import check_versions, parse
-
-from .builders import host
 
 PINNED = {
     "etcd": "3.7.3",

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from tests.unit.restore import made
 
-from kubeproof import pki
 from kubeproof.backup import keys
 from kubeproof.backup.agent import manifest
-from kubeproof.errors import KubeproofError
+from kubeproof.core.errors import KubeproofError
+from kubeproof.pki import authorities
 from kubeproof.restore import checking
 
 
@@ -90,7 +90,7 @@ def test_hosts_of_any_kind_are_fine() -> None:
 def with_keys(tmp_path: Path) -> tuple[Path, Path]:
     """A controller's state with keys, and a backup of its cluster that has them encrypted for its own identity."""
     state = tmp_path / "state"
-    pki.ensure_authorities(state / "pki", "example", datetime.timedelta(days=1))
+    authorities.ensure_authorities(state / "pki", "example", datetime.timedelta(days=1))
     bundle = keys.ensure(state, "encrypted", [])
     assert bundle is not None
     path = made.backup(tmp_path / "backups", authority=checking.authority_of(state))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.unit.restore import made
 
-from kubeproof.errors import KubeproofError
+from kubeproof.core.errors import KubeproofError
 from kubeproof.restore.replacing import plan
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.unit.restore import made
 
-from kubeproof.errors import KubeproofError
+from kubeproof.core.errors import KubeproofError
 from kubeproof.restore.source import Source, choose, kept
 
 HOSTS = ["cp1", "cp2"]

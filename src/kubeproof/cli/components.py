@@ -1,0 +1,78 @@
+"""``kubeproof components``: what a cluster is made of, and fetching it."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+
+from rich.table import Table
+
+from kubeproof.cli.options import SubParsers, add_inventory
+from kubeproof.components import fetch, pins, prefetch
+from kubeproof.components.source import SOURCES
+from kubeproof.components.survey import Row, survey
+from kubeproof.core import console as ui
+from kubeproof.settings import inventory
+from kubeproof.settings.inventory import Inventory
+
+_DESCRIPTION = """\
+Shows every component and image: which version, from where, what vouches for it, and whether it is in the cache. With
+`fetch`, downloads or builds what is missing. The versions are pinned in components/components.yml.
+"""
+
+
+def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
+    """Add the command to kubeproof's."""
+    parser = subparsers.add_parser(
+        "components", help="what is installed, from where, verified how; fetch it", description=_DESCRIPTION
+    )
+    parser.add_argument("action", nargs="?", choices=("list", "fetch"), default="list", help="default: list")
+    add_inventory(parser)
+    parser.add_argument("--source", choices=SOURCES, help="in place of the inventory's component_source")
+    parser.add_argument("--mirror", metavar="URL", help="in place of the inventory's component_mirror")
+    parser.add_argument(
+        "--accept-changed",
+        action="store_true",
+        help="fetch: take downloads that differ from those that the cluster was installed with",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carry out the command."""
+    cluster = inventory.load(arguments.inventory)
+    request = _request(cluster, arguments)
+    if arguments.action == "fetch":
+        board = ui.Board(ui.console())
+        with board.showing(), board.step("Components") as tell:
+            prefetch.fetch_all(cluster, tell, request)
+    else:
+        _list(request, cluster)
+    return 0
+
+
+def _request(cluster: Inventory, arguments: argparse.Namespace) -> fetch.Request:
+    request = prefetch.request_of(cluster)
+    return dataclasses.replace(
+        request,
+        source=arguments.source or request.source,
+        mirror=arguments.mirror or request.mirror,
+        accept_changed=arguments.accept_changed,
+    )
+
+
+def _list(request: fetch.Request, cluster: Inventory) -> None:
+    pinned = pins.load()
+    choice = fetch.choose(request, pinned, cluster.state)
+    console = ui.console()
+    console.print(f"Source [bold]{choice.source}[/bold]: {choice.reason}\n")
+    console.print(_table(survey(request, choice.source, pinned, cluster.state)))
+
+
+def _table(rows: list[Row]) -> Table:
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for heading in ("component", "version", "arch", "from", "verified by", "state"):
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*dataclasses.astuple(row))
+    return table

@@ -1,0 +1,48 @@
+"""``kubeproof hosts``: the local hosts alone, as ``up``, ``down`` and Molecule use them."""
+
+from __future__ import annotations
+
+import argparse
+
+from kubeproof.cli.options import add_inventory
+from kubeproof.core.errors import KubeproofError
+from kubeproof.local_hosts import lifecycle, machine
+from kubeproof.local_hosts.plan import Plan, has_local_hosts, plan
+from kubeproof.settings import inventory
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to kubeproof's."""
+    parser = subparsers.add_parser(
+        "hosts", help="make, show or remove the containers and virtual machines that serve as local hosts"
+    )
+    parser.add_argument("action", choices=("create", "destroy", "status"))
+    add_inventory(parser)
+    parser.add_argument("--replace", action="store_true", help="create: make hosts anew that were made otherwise")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carry out the command."""
+    wanted = _plan(arguments.inventory)
+    if arguments.action == "create":
+        machine.require(print)
+        if not lifecycle.create(wanted, print, replace=arguments.replace):
+            print("nothing changed")
+    elif arguments.action == "destroy":
+        if not lifecycle.destroy(wanted, print):
+            print("there are no hosts to remove")
+    else:
+        for host, state in lifecycle.status(wanted).items():
+            print(f"{host.name:<12} {host.address!s:<16} {state}")
+    return 0
+
+
+def _plan(sources: inventory.Sources) -> Plan:
+    described = inventory.load(sources)
+    if not has_local_hosts(described):
+        raise KubeproofError(
+            f"the hosts of {described.path} are not made on this machine",
+            hint="an inventory for local hosts sets local_host_network; see inventory/local/hosts.yml",
+        )
+    return plan(described)

@@ -1,0 +1,118 @@
+"""``kubeproof backup keys``: the cluster's keys, put back where the controller has lost them."""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import binascii
+import hashlib
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from kubeproof.backup import keys
+from kubeproof.cli.options import SubParsers, add_become, add_inventory
+from kubeproof.core import console as ui
+from kubeproof.core import locking
+from kubeproof.core.errors import KubeproofError
+from kubeproof.core.process import Result
+from kubeproof.restore import checking
+from kubeproof.settings import inventory, remote
+from kubeproof.settings.inventory import Host, Inventory
+
+_SECONDS = 60.0
+# What hosts that make backups have of the keys, for the next one; and whose they are.
+_ARCHIVES = tuple(f"/etc/kubeproof/{name}" for name in checking.ARCHIVES)
+_AUTHORITY = "/etc/etcd/pki/ca.crt"
+_READ = f"for file in {' '.join(_ARCHIVES)}; do test -e $file && echo $file && base64 -w0 $file && echo && break; done"
+
+Read = Callable[[Host], Result]
+
+
+def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
+    """Add the command to ``kubeproof backup``."""
+    parser = subparsers.add_parser(
+        "keys",
+        help="put back the cluster's keys that the controller has lost",
+        description="Takes the cluster's authorities, service-account key and encryption key from a host of etcd, "
+        "which has them encrypted for its backups, or from a backup, and puts those that are missing into the state "
+        "directory. Changes nothing on hosts, and nothing that is there.",
+    )
+    parser.add_argument(
+        "backup", nargs="?", type=Path, help="directory with a backup (default: what the hosts of etcd have)"
+    )
+    add_inventory(parser)
+    add_become(parser)
+    parser.add_argument(
+        "--identity",
+        type=Path,
+        help="file with the private key that opens them (default: backup-identity.txt in the state directory)",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carry out the command."""
+    cluster = inventory.load(arguments.inventory)
+    identity = arguments.identity or cluster.state / keys.IDENTITY
+    with locking.locked(cluster.state / ".lock"):
+        if arguments.backup:
+            taken = checking.keys_for(cluster.state, arguments.backup.resolve(), identity)
+        else:
+            taken = from_hosts(cluster, identity, _read)
+    console = ui.console()
+    if taken:
+        console.print(f"put back into {cluster.state / 'pki'}: {', '.join(taken)}", markup=False, soft_wrap=True)
+    else:
+        console.print(f"{cluster.state / 'pki'} lacks nothing", markup=False, soft_wrap=True)
+    return 0
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a host has of the cluster's keys; ``name`` is the archive's."""
+
+    name: str
+    archive: bytes
+    authority: str
+
+
+def from_hosts(cluster: Inventory, identity: Path, read: Read) -> list[str]:
+    """Take the keys from the first host of etcd that has them; returns the names of the files that were missing."""
+    problems = []
+    for host in cluster.group("etcd"):
+        try:
+            held = _ask(host, read)
+        except KubeproofError as error:
+            problems.append(f"{host.name}: {error}")
+            continue
+        opened = keys.decrypt(held.archive, identity) if held.name.endswith(".age") else held.archive
+        otherwise = f"the keys that {host.name} has for its backups are another cluster's than its etcd"
+        return checking.take(opened, cluster.state, held.authority, otherwise)
+    raise KubeproofError(
+        "\n    ".join(["no host of etcd has the cluster's keys", *problems]),
+        hint="give a directory with a backup, of which copies may be elsewhere; or put a copy of the state directory "
+        "back",
+    )
+
+
+def _read(host: Host) -> Result:
+    script = f"{_READ}; cat {_AUTHORITY}"
+    return remote.login(host).run(script, timeout=_SECONDS)
+
+
+def _ask(host: Host, read: Read) -> Held:
+    """Raises KubeproofError if there is nothing to be had."""
+    result = read(host)
+    name, _, rest = result.stdout.partition("\n")
+    encoded, _, authority = rest.partition("\n")
+    if not result.ok:
+        raise KubeproofError((result.stderr.strip().splitlines() or [f"it ended with {result.returncode}"])[-1])
+    if name not in _ARCHIVES:
+        raise KubeproofError(f"it has none of {', '.join(_ARCHIVES)}")
+    try:
+        der = ssl.PEM_cert_to_DER_cert(authority.strip())
+        return Held(name, base64.b64decode(encoded, validate=True), hashlib.sha256(der).hexdigest())
+    except (ValueError, binascii.Error):
+        raise KubeproofError("its answer cannot be read") from None

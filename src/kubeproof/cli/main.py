@@ -1,0 +1,87 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Iterable, Sequence
+
+from kubeproof.cli import kubectl, options
+from kubeproof.core import controller_packages, paths
+from kubeproof.core.errors import KubeproofError
+
+# The module of each command, imported when it is needed: `kubectl` should not wait for what `up` needs.
+_COMMANDS = {
+    "up": "kubeproof.cli.up",
+    "down": "kubeproof.cli.down",
+    "status": "kubeproof.cli.status",
+    "verify": "kubeproof.cli.verify",
+    "backup": "kubeproof.cli.backup",
+    "kubectl": "kubeproof.cli.kubectl",
+    "ssh": "kubeproof.cli.ssh",
+    "components": "kubeproof.cli.components",
+    "report": "kubeproof.cli.report",
+    "env": "kubeproof.cli.env",
+    "hosts": "kubeproof.cli.hosts",
+    "test": "kubeproof.cli.test",
+}
+
+_DESCRIPTION = """\
+Installs every Kubernetes component from its own binaries and proves that the cluster is what it should be:
+on hosts of your own, or on local ones, which are containers with systemd and sshd.
+"""
+
+_EPILOG = """\
+examples:
+  kubeproof up                                    a cluster of three local hosts, verified
+  kubeproof kubectl get pods --all-namespaces     as the cluster's admin
+  kubeproof ssh cp1                               a shell on a host
+  kubeproof status                                is everything well?
+  kubeproof down                                  as if nothing had been
+
+  kubeproof up --inventory inventory/mine/hosts.yml      the same on hosts of your own; inventory/local/hosts.yml
+                                                         is a good start for an inventory
+
+exit status: 0 all is well; 1 it could not be done, and what to do is said; 2 wrong usage;
+3 the cluster is installed, but its verification failed; 130 interrupted
+"""
+
+
+def parser(commands: Iterable[str] = tuple(_COMMANDS)) -> argparse.ArgumentParser:
+    """The parser of the command line, or of a part of it."""
+    whole = argparse.ArgumentParser(
+        prog="kubeproof",
+        usage="kubeproof COMMAND [ARGUMENTS]",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    subparsers = whole.add_subparsers(prog="kubeproof", title="commands", metavar="COMMAND [ARGUMENTS]", required=True)
+    for command in commands:
+        importlib.import_module(_COMMANDS[command]).add_parser(subparsers)
+    return whole
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run kubeproof; returns the process's exit status."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    controller_packages.complete_path()
+    # What is read of inventories here follows the same settings as the playbooks that are run.
+    os.environ["ANSIBLE_CONFIG"] = str(paths.PROJECT / "ansible.cfg")
+    try:
+        if given[:1] == ["kubectl"]:
+            # Past argparse, which would take options for its own and drop a lone --.
+            return kubectl.run(given[1:])
+        commands = given[:1] if given and given[0] in _COMMANDS else _COMMANDS
+        parsed = parser(commands).parse_args(given)
+        with options.become_password(parsed):
+            outcome: int = parsed.run(parsed)
+    except KubeproofError as error:
+        print(f"kubeproof: {error}", file=sys.stderr)
+        return options.FAILED
+    except KeyboardInterrupt:
+        print("\nkubeproof: interrupted; the same command goes on where this stopped", file=sys.stderr)
+        return options.INTERRUPTED
+    return outcome

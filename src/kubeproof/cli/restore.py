@@ -1,0 +1,43 @@
+"""``kubeproof backup restore``: the cluster's state, brought back."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from kubeproof.cli.options import FAILED, SubParsers, add_become, add_inventory
+from kubeproof.core import locking
+from kubeproof.install import playbook
+from kubeproof.settings import inventory, state
+
+
+def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
+    """Add the command to ``kubeproof backup``."""
+    parser = subparsers.add_parser(
+        "restore",
+        help="bring the cluster's state back",
+        description="Says what will be lost, asks, and restores (playbooks/restore.yml). Run it again if it was "
+        "interrupted.",
+    )
+    parser.add_argument(
+        "source",
+        nargs="?",
+        default="latest",
+        help="latest (default), HOST:NAME, a directory, TARGET/NAME, or member:HOST, whose data is all that is left",
+    )
+    add_inventory(parser)
+    add_become(parser)
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carry out the command."""
+    cluster = inventory.load(arguments.inventory)
+    # Ansible need not run in this directory.
+    source = str(Path(arguments.source).resolve()) if Path(arguments.source).is_dir() else arguments.source
+    settings = {"restore_from": source, "restore_confirmed": arguments.yes}
+    with locking.locked(state.prepare(cluster.state) / ".lock"):
+        ended = playbook.run("restore", cluster.sources, cluster.state, ["--extra-vars", json.dumps(settings)])
+    return 0 if ended.ok else FAILED

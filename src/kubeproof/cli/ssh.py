@@ -1,0 +1,26 @@
+"""``kubeproof ssh HOST``: a shell, or one command, on a host."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from kubeproof.cli.options import SubParsers, add_inventory
+from kubeproof.settings import inventory
+from kubeproof.settings.remote import ssh_command
+
+
+def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
+    """Add the command to kubeproof's."""
+    parser = subparsers.add_parser("ssh", help="a shell on a host, or one command")
+    add_inventory(parser)
+    parser.add_argument("host", help="its name in the inventory")
+    parser.add_argument("command", nargs=argparse.REMAINDER, help="what to run there instead of a shell")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Become ssh."""
+    host = inventory.load(arguments.inventory).host(arguments.host)
+    command = [*ssh_command(host), *arguments.command]
+    os.execvp(command[0], command)

@@ -1,0 +1,106 @@
+"""``kubeproof up``: from an inventory to a verified cluster."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from rich.console import Console
+
+from kubeproof.cli import summary
+from kubeproof.cli.options import FAILED, NOT_VERIFIED, SubParsers, add_become, add_inventory
+from kubeproof.components import prefetch
+from kubeproof.core import console as ui
+from kubeproof.core import controller_packages, locking
+from kubeproof.core.errors import KubeproofError
+from kubeproof.install import playbook
+from kubeproof.local_hosts import lifecycle, machine
+from kubeproof.local_hosts.plan import Plan, has_local_hosts, plan
+from kubeproof.settings import inventory, state
+from kubeproof.settings.inventory import Inventory
+from kubeproof.verify.engine import run as verify
+
+
+def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
+    """Add the command to kubeproof's."""
+    parser = subparsers.add_parser(
+        "up",
+        help="make the hosts, install the cluster, verify it",
+        description="Makes the local hosts if the inventory has any, fetches or builds the components, installs the "
+        "cluster and verifies it. Safe to run again: what is there and right stays as it is.",
+    )
+    add_inventory(parser)
+    add_become(parser)
+    parser.add_argument("--replace-hosts", action="store_true", help="make local hosts anew that were made otherwise")
+    parser.add_argument("--no-verify", dest="verify", action="store_false", help="leave the verification out")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carry out the command."""
+    console = ui.console()
+    started = time.monotonic()
+    cluster = inventory.load(arguments.inventory)
+    # Checked before anything is made: a wrong address should not cost a build.
+    local = plan(cluster) if has_local_hosts(cluster) else None
+    with locking.locked(state.prepare(cluster.state) / ".lock"):
+        prepare(console, cluster, local, replace_hosts=arguments.replace_hosts)
+        console.print("\n[bold]Cluster[/bold]")
+        installed = playbook.run("cluster", cluster.sources, cluster.state)
+        if not installed.ok:
+            console.print("`kubeproof up` again goes on where this stopped.")
+            return FAILED
+        verified = True
+        if arguments.verify:
+            console.print("\n[bold]Verification[/bold]")
+            verified = verify.verify(cluster.sources)
+    summary.show(console, cluster, time.monotonic() - started)
+    return 0 if verified else NOT_VERIFIED
+
+
+def prepare(console: Console, cluster: Inventory, local: Plan | None, *, replace_hosts: bool = False) -> None:
+    """Have what the installation needs: the machine's programs, and, side by side, components and hosts."""
+    board = ui.Board(console)
+    with board.showing():
+        with board.step("This machine") as tell:
+            _require(local, tell)
+        if local is None:
+            # What the hosts are is only known when they are asked: the playbook fetches for them.
+            return
+        _side_by_side(
+            lambda: _fetch(board, cluster),
+            lambda: _make_hosts(board, local, replace=replace_hosts),
+        )
+
+
+def _require(local: Plan | None, tell: Callable[[str], None]) -> None:
+    if local:
+        machine.require(tell)
+    else:
+        controller_packages.ensure(controller_packages.SSH, tell)
+    tell("has what is needed")
+
+
+def _fetch(board: ui.Board, cluster: Inventory) -> None:
+    with board.step("Components") as tell:
+        prefetch.fetch_all(cluster, tell)
+
+
+def _make_hosts(board: ui.Board, local: Plan, *, replace: bool) -> None:
+    with board.step("Hosts") as tell:
+        lifecycle.create(local, tell, replace=replace)
+        tell(", ".join(f"{host.name} {host.address}" for host in local.hosts))
+
+
+def _side_by_side(*jobs: Callable[[], None]) -> None:
+    """Run jobs at the same time, each to its end, and then raise what went wrong in all of them."""
+    with ThreadPoolExecutor() as pool:
+        futures = [pool.submit(job) for job in jobs]
+    errors = [error for future in futures if (error := future.exception())]
+    for error in errors:
+        if not isinstance(error, KubeproofError):
+            raise error
+    if errors:
+        raise KubeproofError("\n".join(str(error) for error in errors))

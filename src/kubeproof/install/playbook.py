@@ -1,0 +1,64 @@
+"""Running a playbook of the project, with its story on the terminal and all of it in the inventory's state."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kubeproof.core import paths
+from kubeproof.core.environment import environment, tool
+from kubeproof.core.process import attend
+from kubeproof.settings import inventory
+from kubeproof.settings import state as states
+
+# Logs of this many runs are kept.
+_KEPT_LOGS = 20
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that is over."""
+
+    returncode: int
+    log: Path
+    profile: dict[str, Any]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every host got to the end."""
+        return self.returncode == 0
+
+    def count(self, outcome: str) -> int:
+        """How many tasks had an outcome, on all hosts together."""
+        return sum(int(counts[outcome]) for counts in self.profile.get("hosts", {}).values())
+
+
+def run(name: str, sources: inventory.Sources, state: Path, arguments: Sequence[str] = ()) -> Run:
+    """Run ``playbooks/NAME.yml``; its output goes where this process's goes."""
+    log = new_log(state, name)
+    profile = state / "reports" / f"{name}-profile.json"
+    profile.parent.mkdir(parents=True, exist_ok=True)
+    # A run that dies writes no profile: it must not be taken for an earlier one.
+    profile.unlink(missing_ok=True)
+    playbook = paths.PROJECT / "playbooks" / f"{name}.yml"
+    status = attend(
+        [tool("ansible-playbook"), *inventory.options(sources), *arguments, str(playbook)],
+        env=environment(ANSIBLE_STDOUT_CALLBACK="kubeproof", KUBEPROOF_LOG=str(log), KUBEPROOF_PROFILE=str(profile)),
+    )
+    return Run(status, log, json.loads(profile.read_text()) if profile.is_file() else {})
+
+
+def new_log(state: Path, name: str) -> Path:
+    """A file for the log of a run that begins now. Results of tasks are for whoever may read the state only."""
+    directory = states.prepare(state) / "logs"
+    directory.mkdir(mode=0o700, exist_ok=True)
+    for old in sorted(directory.glob("*.log"))[: -_KEPT_LOGS + 1]:
+        old.unlink()
+    now = datetime.datetime.now(tz=datetime.UTC)
+    log = directory / f"{now:%Y%m%dT%H%M%SZ}-{name}.log"
+    log.touch(mode=0o600)
+    return log

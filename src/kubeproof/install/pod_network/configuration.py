@@ -1,0 +1,72 @@
+"""The program's configuration, as the roles ``pod_network`` and ``kube-proxy`` write it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Mapping
+
+from kubeproof.install.pod_network.errors import PodNetworkError
+
+PATH = Path("/etc/kubernetes/pod-network/network.json")
+KUBE_PROXY = Path("/etc/kubeproof/kube-proxy.json")
+HINT = "run playbooks/cluster.yml, it writes the configuration"
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What this node's kernel has to have.
+
+    ``routes``: the gateway to each network. ``protocol``: the number that marks routes as ours; all others are left
+    alone. ``rules``: a script for ``nft -f``, which makes all of the table ``table`` (of family ip) anew. ``sysctls``:
+    value by name. ``network`` and ``plugins``: the name of the CNI network, and the directory of its plugins.
+    ``kube_proxy``: where kube-proxy tells of itself, ADDRESS:PORT; empty if there is none.
+    """
+
+    routes: Mapping[str, str]
+    protocol: int
+    table: str
+    rules: Path
+    sysctls: Mapping[str, str]
+    network: str
+    plugins: Path
+    kube_proxy: str = ""
+
+    @classmethod
+    def load(cls, path: Path = PATH, kube_proxy: Path = KUBE_PROXY) -> Configuration:
+        """Read it. Raises PodNetworkError."""
+        given = _read(path)
+        try:
+            return cls(
+                routes=dict(given["routes"]),
+                protocol=int(given["protocol"]),
+                table=str(given["table"]),
+                rules=Path(given["rules"]),
+                sysctls=dict(given["sysctls"]),
+                network=str(given["network"]),
+                plugins=Path(given["plugins"]),
+                kube_proxy=str(_read(kube_proxy)["metrics"]) if kube_proxy.exists() else "",
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise PodNetworkError("%s is not what it should be (%r): %s" % (path, error, HINT)) from None
+
+    def wanted_rules(self) -> str:
+        """A digest of the script. Raises PodNetworkError."""
+        try:
+            return hashlib.sha256(self.rules.read_bytes()).hexdigest()
+        except OSError as error:
+            raise PodNetworkError("%s cannot be read (%s): %s" % (self.rules, error.strerror, HINT)) from None
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise PodNetworkError("%s cannot be read (%s): %s" % (path, error.strerror, HINT)) from None
+    except ValueError:
+        raise PodNetworkError("%s is no JSON: %s" % (path, HINT)) from None
+    if not isinstance(document, dict):
+        raise PodNetworkError("%s has no settings: %s" % (path, HINT))
+    return document

@@ -1,0 +1,130 @@
+"""Ports of this node that lead to pods (``hostPort``).
+
+The CNI plugin portmap writes their rules when a pod starts, and nobody does so again. libcni keeps what it gave the
+plugin, so that it can be given once more.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional
+
+from kubeproof.install.pod_network import iptables
+from kubeproof.install.pod_network.errors import PodNetworkError
+from kubeproof.install.pod_network.ruleset import Ruleset
+
+RESULTS = Path("/var/lib/cni/results")
+_PLUGIN, _CAPABILITY = "portmap", "portMappings"
+# What leads to portmap's rules: with iptables, which it prefers, and with nftables. It stays when the last pod goes.
+_JUMP = ("nat", "PREROUTING", "CNI-HOSTPORT-DNAT")
+_CHAIN = ("cni_hostport", "prerouting")
+_SECONDS = 30.0
+_WRITTEN_SECONDS = 5.0
+Attachment = Dict[str, Any]
+
+
+class HostPorts:
+    """The ports of pods in one network."""
+
+    def __init__(self, network: str, plugins: Path, ruleset: Ruleset, results: Path = RESULTS) -> None:
+        self._network = network
+        self._plugin = plugins / _PLUGIN
+        self._ruleset = ruleset
+        self._results = results
+        self._read: Optional[float] = None
+        self._attachments: List[Attachment] = []
+
+    def lost(self) -> List[Attachment]:
+        """Pods whose ports lead nowhere. Rules are lost all at once, or not by an accident."""
+        # After a reboot there are records still, of pods that are not.
+        found = [each for each in self._with_ports() if os.path.exists(each.get("netns") or "")]  # noqa: PTH110
+        if not found or self._ruleset.rules(*_CHAIN) or iptables.leads(self._ruleset, *_JUMP):
+            return []
+        return found
+
+    def put_back(self, attachment: Attachment) -> str:
+        """Have the plugin write a pod's rules again. Raises PodNetworkError."""
+        self._call("DEL", attachment)
+        self._call("ADD", attachment)
+        return "ports of pod %s" % named(attachment)
+
+    def _with_ports(self) -> List[Attachment]:
+        """What is attached to the network with ports. Read anew when files have come or gone."""
+        try:
+            changed = self._results.stat().st_mtime
+        except FileNotFoundError:
+            return []
+        if changed != self._read:
+            found = [_load(path) for path in sorted(self._results.iterdir())]
+            self._attachments = [
+                each
+                for each in found
+                if each.get("networkName") == self._network and (each.get("capabilityArgs") or {}).get(_CAPABILITY)
+            ]
+            # A file that has just come may not have been written to its end.
+            self._read = changed if time.time() - changed > _WRITTEN_SECONDS else None
+        return self._attachments
+
+    def _call(self, verb: str, attachment: Attachment) -> None:
+        """Call the plugin as libcni does (https://www.cni.dev/docs/spec/)."""
+        try:
+            document = request(attachment)
+            done = subprocess.run(
+                [str(self._plugin)],
+                input=json.dumps(document).encode(),
+                env={**os.environ, **environment(verb, attachment, self._plugin.parent)},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                timeout=_SECONDS,
+                check=False,
+            )
+        except (OSError, LookupError, ValueError, TypeError, StopIteration, subprocess.TimeoutExpired) as error:
+            raise PodNetworkError("ports of pod %s: %r" % (named(attachment), error)) from None
+        if done.returncode != 0:
+            said = done.stdout.decode(errors="replace").strip()
+            raise PodNetworkError("ports of pod %s: %s %s: %s" % (named(attachment), self._plugin, verb, said))
+
+
+def request(attachment: Attachment) -> Mapping[str, Any]:
+    """What the plugin reads: its own part of the network's configuration, and what it was given at first."""
+    configuration = json.loads(base64.b64decode(attachment["config"]))
+    plugin = next(each for each in configuration["plugins"] if each["type"] == _PLUGIN)
+    return {
+        **{key: value for key, value in plugin.items() if key != "capabilities"},
+        "name": configuration["name"],
+        "cniVersion": configuration["cniVersion"],
+        "prevResult": attachment["result"],
+        "runtimeConfig": {_CAPABILITY: attachment["capabilityArgs"][_CAPABILITY]},
+    }
+
+
+def environment(verb: str, attachment: Attachment, plugins: Path) -> Dict[str, str]:
+    """The parameters that a plugin reads from its environment."""
+    return {
+        "CNI_COMMAND": verb,
+        "CNI_CONTAINERID": attachment["containerId"],
+        "CNI_NETNS": attachment["netns"],
+        "CNI_IFNAME": attachment["ifName"],
+        "CNI_ARGS": ";".join("=".join(pair) for pair in attachment.get("cniArgs") or []),
+        "CNI_PATH": str(plugins),
+    }
+
+
+def named(attachment: Attachment) -> str:
+    """A pod by its namespace and name, as far as they were told."""
+    told = dict(pair for pair in attachment.get("cniArgs") or [] if len(pair) == 2)
+    names = [told[key] for key in ("K8S_POD_NAMESPACE", "K8S_POD_NAME") if key in told]
+    return "/".join(names) or str(attachment.get("containerId", ""))
+
+
+def _load(path: Path) -> Attachment:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}

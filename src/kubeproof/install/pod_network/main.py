@@ -1,0 +1,46 @@
+"""The command line of ``kubeproof-pod-network``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Optional, Sequence
+
+from kubeproof.install.pod_network.configuration import KUBE_PROXY, PATH, Configuration
+from kubeproof.install.pod_network.errors import PodNetworkError
+from kubeproof.install.pod_network.state import State, record
+from kubeproof.install.pod_network.watch import Watch
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    """Run the program; returns the process's exit status."""
+    given = parser().parse_args(arguments)
+    try:
+        if given.command == "check":
+            return _check(given.config, given.kube_proxy)
+        Watch(given.config, given.kube_proxy, record()).run()
+    except (PodNetworkError, OSError) as error:
+        print("kubeproof-pod-network: %s" % error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the command line."""
+    whole = argparse.ArgumentParser(
+        prog="kubeproof-pod-network", description="A node's routes and rules for the pod network."
+    )
+    whole.add_argument("--config", type=Path, default=PATH, help="default: %(default)s")
+    whole.add_argument("--kube-proxy", type=Path, default=KUBE_PROXY, help="default: %(default)s")
+    commands = whole.add_subparsers(dest="command", metavar="COMMAND")
+    commands.required = True
+    commands.add_parser("run", help="put back what is missing, and whatever goes missing, until it is told to end")
+    commands.add_parser("check", help="say what is missing; the exit status is 1 if anything is")
+    return whole
+
+
+def _check(configuration: Path, kube_proxy: Path) -> int:
+    problems = State(Configuration.load(configuration, kube_proxy), record()).problems()
+    print("\n".join(problems) or "all is there")
+    return 1 if problems else 0

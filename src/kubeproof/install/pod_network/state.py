@@ -1,0 +1,168 @@
+"""Looking at the kernel, and putting back what is missing."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import time
+from pathlib import Path
+from typing import Callable, Iterator, List, Tuple
+
+from kubeproof.install.pod_network import routes as routing
+from kubeproof.install.pod_network.commands import run
+from kubeproof.install.pod_network.configuration import Configuration
+from kubeproof.install.pod_network.errors import PodNetworkError
+from kubeproof.install.pod_network.host_ports import Attachment, HostPorts, named
+from kubeproof.install.pod_network.kube_proxy import KubeProxy
+from kubeproof.install.pod_network.netlink import NetlinkError
+from kubeproof.install.pod_network.routes import Routes
+from kubeproof.install.pod_network.ruleset import Ruleset
+
+# In the unit's RuntimeDirectory.
+RECORD = Path("/run/kube-pod-network/rules.json")
+# One that is started anew while it starts gets nowhere.
+_RESTART_SECONDS = 10.0
+
+
+class Record:
+    """What the kernel made of the script that was last applied: by that it is known whether it still has it."""
+
+    def __init__(self, path: Path = RECORD) -> None:
+        self._path = path
+
+    def expected(self, script: str) -> str:
+        """The table's fingerprint after that script; empty if that was never applied."""
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            found = json.loads(self._path.read_text(encoding="utf-8"))
+            if found.get("script") == script:
+                return str(found.get("table", ""))
+        return ""
+
+    def write(self, script: str, table: str) -> None:
+        """Keep it."""
+        temporary = self._path.with_suffix(".new")
+        temporary.write_text(json.dumps({"script": script, "table": table}), encoding="utf-8")
+        temporary.replace(self._path)
+
+
+class State:
+    """The kernel's state against the configuration."""
+
+    def __init__(self, configuration: Configuration, record: Record) -> None:
+        self.configuration = configuration
+        self._record = record
+        self._routes = Routes(configuration.protocol)
+        self._ruleset = Ruleset()
+        self._host_ports = HostPorts(configuration.network, configuration.plugins, self._ruleset)
+        self._kube_proxy = KubeProxy(configuration.kube_proxy, self._ruleset)
+        self._restarted = -_RESTART_SECONDS
+
+    def problems(self) -> List[str]:
+        """What is not as it should be."""
+        wanted, present = self.configuration.routes, self._routes.present()
+        found = ["there is no route to %s via %s" % each for each in routing.missing(wanted, present).items()]
+        found += ["there is a route to %s still" % each for each in routing.surplus(wanted, present)]
+        if self._rules_differ():
+            found.append("table ip %s is not as %s has it" % (self.configuration.table, self.configuration.rules))
+        found += ["%s is %s, and not %s" % each for each in self._sysctls()]
+        found += ["the ports of pod %s lead nowhere" % named(each) for each in self._host_ports.lost()]
+        if self._proxy_lost():
+            found.append("kube-proxy's rules are gone")
+        return found
+
+    def put_back(self) -> Tuple[List[str], List[str]]:
+        """Put back what is missing: what was done, and what could not be."""
+        done: List[str] = []
+        failed: List[str] = []
+        for repair in self._repairs():
+            told, problem = _attempt(repair)
+            done += told
+            failed += problem
+        return done, failed
+
+    def _repairs(self) -> Iterator[Callable[[], List[str]]]:
+        """Each by itself, so that one that fails keeps no other from being made."""
+        wanted, present = self.configuration.routes, self._routes.present()
+        for network, gateway in routing.missing(wanted, present).items():
+            yield functools.partial(self._put_back_route, network, gateway)
+        for network in routing.surplus(wanted, present):
+            yield functools.partial(self._remove_route, network)
+        yield from (self._put_back_rules, self._put_back_sysctls)
+        for attachment in self._host_ports.lost():
+            yield functools.partial(self._put_back_ports, attachment)
+        yield self._put_back_proxy
+
+    def _put_back_route(self, network: str, gateway: str) -> List[str]:
+        told = "route to %s via %s" % (network, gateway)
+        try:
+            self._routes.replace(network, gateway)
+        except NetlinkError as error:
+            raise PodNetworkError("no %s: %s" % (told, error.strerror)) from None
+        return [told]
+
+    def _remove_route(self, network: str) -> List[str]:
+        try:
+            self._routes.delete(network)
+        except NetlinkError as error:
+            raise PodNetworkError("a route to %s stays: %s" % (network, error.strerror)) from None
+        return ["no route to %s any more" % network]
+
+    def _rules_differ(self) -> bool:
+        expected = self._record.expected(self.configuration.wanted_rules())
+        return not expected or self._ruleset.fingerprint(self.configuration.table) != expected
+
+    def _put_back_rules(self) -> List[str]:
+        if not self._rules_differ():
+            return []
+        script = self.configuration.wanted_rules()
+        run("nft", "-f", str(self.configuration.rules))
+        self._record.write(script, self._ruleset.fingerprint(self.configuration.table))
+        return ["table ip %s" % self.configuration.table]
+
+    def _sysctls(self) -> List[Tuple[str, str, str]]:
+        found = []
+        for name, wanted in self.configuration.sysctls.items():
+            with contextlib.suppress(FileNotFoundError):
+                value = _sysctl(name).read_text(encoding="ascii").strip()
+                if value != wanted:
+                    found.append((name, value, wanted))
+        return found
+
+    def _put_back_sysctls(self) -> List[str]:
+        differ = self._sysctls()
+        for name, _, wanted in differ:
+            _sysctl(name).write_text(wanted, encoding="ascii")
+        return ["sysctl %s: %s -> %s" % each for each in differ]
+
+    def _put_back_ports(self, attachment: Attachment) -> List[str]:
+        return [self._host_ports.put_back(attachment)]
+
+    def _proxy_lost(self) -> bool:
+        return bool(self.configuration.kube_proxy) and self._kube_proxy.lost()
+
+    def _put_back_proxy(self) -> List[str]:
+        if time.monotonic() - self._restarted < _RESTART_SECONDS or not self._proxy_lost():
+            return []
+        self._restarted = time.monotonic()
+        self._kube_proxy.restart()
+        return ["kube-proxy's rules, by its restart"]
+
+
+def _attempt(repair: Callable[[], List[str]]) -> Tuple[List[str], List[str]]:
+    """What was done, and what was in the way."""
+    try:
+        return repair(), []
+    except (PodNetworkError, OSError) as error:
+        return [], [str(error)]
+
+
+def _sysctl(name: str) -> Path:
+    return Path("/proc/sys", *name.split("."))
+
+
+def record() -> Record:
+    """The record in the directory that systemd gives the unit."""
+    directory = os.environ.get("RUNTIME_DIRECTORY")
+    return Record(Path(directory) / RECORD.name if directory else RECORD)

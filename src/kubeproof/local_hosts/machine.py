@@ -1,0 +1,120 @@
+"""What local hosts need of the machine that carries them, remembered so that the last to leave puts it back.
+
+``/run/kubeproof`` holds, as long as there are hosts: ``networks/NAME`` for each network, ``modules/NAME`` for each
+kernel module that was loaded for them, and ``settings/NAME`` with the value of each kernel setting as it was found.
+Like what it describes, the directory does not survive a restart of the machine.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from kubeproof.core import controller_packages
+from kubeproof.core.errors import KubeproofError
+from kubeproof.core.locking import locked
+from kubeproof.core.process import attempt, run
+
+RUN = Path("/run/kubeproof")
+_TURN = Path("/run/lock/kubeproof.lock")
+_SETTINGS = Path("/proc/sys")
+
+# Kernel modules that components use, and what shows that one is there, built into the kernel or loaded. They are the
+# whole machine's: a container can't load its own.
+_MODULES = {
+    "br_netfilter": "/proc/sys/net/bridge",
+    "nf_conntrack": "/proc/sys/net/netfilter/nf_conntrack_max",
+    "overlay": "/sys/module/overlay",
+}
+
+# Limits for each user that all hosts share, since their roots are one user to the kernel. Every systemd, kubelet and
+# containerd watches files; the usual limit of 128 watchers is used up by the third host or so.
+_LIMITS = {"fs.inotify.max_user_instances": 8192, "fs.inotify.max_user_watches": 524288}
+
+# What br_netfilter switches on for the machine's own bridges when it is loaded, and what nobody had asked for.
+_BRIDGE_FILTERS = ("bridge-nf-call-arptables", "bridge-nf-call-ip6tables", "bridge-nf-call-iptables")
+
+
+def require(report: Callable[[str], None]) -> None:
+    """Have what local hosts need installed, or raise an error that names all of it."""
+    if os.geteuid() != 0:
+        raise KubeproofError(
+            "local hosts are containers with a systemd of their own, which need root",
+            hint="run the same command with sudo",
+        )
+    controller_packages.ensure([*controller_packages.SSH, *controller_packages.LOCAL_HOSTS], report)
+
+
+def turn() -> AbstractContextManager[None]:
+    """Hold what several runs must not change at once: networks, and what is remembered of the machine."""
+    return locked(_TURN)
+
+
+def claim(network_name: str) -> None:
+    """Prepare the machine for a network's hosts."""
+    (RUN / "networks").mkdir(parents=True, exist_ok=True)
+    (RUN / "networks" / network_name).touch()
+    for module, sign in _MODULES.items():
+        if not Path(sign).exists():
+            _load(module)
+    for setting, least in _LIMITS.items():
+        _raise(setting, least)
+
+
+def forward_packets() -> None:
+    """Let the machine forward packets, as hosts that are reached from or reach the outside need it to."""
+    _raise("net.ipv4.ip_forward", 1)
+
+
+def release(network_name: str) -> None:
+    """Put the machine back if no other network has hosts."""
+    (RUN / "networks" / network_name).unlink(missing_ok=True)
+    if not RUN.is_dir() or any((RUN / "networks").iterdir()):
+        return
+    for remembered in (RUN / "settings").glob("*"):
+        _path(remembered.name).write_text(remembered.read_text())
+    for mark in (RUN / "modules").glob("*"):
+        # Refused while something else has come to use it.
+        attempt(["modprobe", "--remove", mark.name])
+    shutil.rmtree(RUN)
+
+
+def _raise(setting: str, least: int) -> None:
+    """Set a kernel setting to a value, unless it is as high already, and remember what it was."""
+    found = _path(setting).read_text()
+    if int(found) >= least:
+        return
+    remembered = RUN / "settings" / setting
+    remembered.parent.mkdir(exist_ok=True)
+    if not remembered.exists():
+        remembered.write_text(found)
+    _path(setting).write_text(str(least))
+
+
+def _path(setting: str) -> Path:
+    return _SETTINGS / setting.replace(".", "/")
+
+
+def resolvers() -> list[str]:
+    """The name servers that this machine uses, in a form that works from elsewhere than the machine itself."""
+    # With systemd-resolved /etc/resolv.conf names its stub on loopback, and this file the real servers.
+    for path in (Path("/run/systemd/resolve/resolv.conf"), Path("/etc/resolv.conf")):
+        lines = path.read_text().splitlines() if path.is_file() else []
+        servers = [fields[1] for line in lines if (fields := line.split())[:1] == ["nameserver"] and len(fields) > 1]
+        usable = [server for server in servers if not server.startswith("127.")]
+        if usable:
+            return usable
+    return []
+
+
+def _load(module: str) -> None:
+    hint = f"install the kernel modules that belong to the running kernel, then try `modprobe {module}`"
+    if shutil.which("modprobe") is None or not attempt(["modprobe", module]).ok:
+        raise KubeproofError(f"this machine's kernel has no {module}, which Kubernetes needs", hint=hint)
+    (RUN / "modules").mkdir(exist_ok=True)
+    (RUN / "modules" / module).touch()
+    if module == "br_netfilter":
+        run(["sysctl", "--quiet", *(f"net.bridge.{name}=0" for name in _BRIDGE_FILTERS)])

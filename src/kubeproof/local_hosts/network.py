@@ -1,0 +1,217 @@
+"""The segment that local hosts share, made of network namespaces.
+
+::
+
+    this machine             namespace NETWORK ("the switch")          namespace NETWORK.HOST, one per host
+    kp0123456789  --veth--   uplink ── br0 ── portN           --veth--  eth0
+    .1                                 .254, the hosts' gateway         ansible_host
+
+A virtual machine needs no namespace: its portN is a tap device.
+
+The switch lives in a namespace of its own so that the machine's firewall, its bridge settings and other container
+tools neither see nor disturb what the hosts say to each other, and so that removing it is removing two kinds of
+namespaces. All that shows on the machine is one interface, with its address and routes.
+
+An isolated switch answers whatever is not for the segment with "unreachable": nothing leaves the machine, and what
+tries to fails at once instead of waiting.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from kubeproof.core.errors import KubeproofError
+from kubeproof.core.process import attempt, run
+from kubeproof.local_hosts.plan import HostKind, LocalHost, Network, Plan
+
+NAMESPACES = Path("/run/netns")
+
+_BRIDGE = "br0"
+_UPLINK = "uplink"
+
+
+def host_namespace(network: Network, host: str) -> str:
+    """The name of a host's network namespace."""
+    return f"{network.name}.{host}"
+
+
+def ensure(plan: Plan) -> set[str]:
+    """Make what is missing of the network; returns the names of the hosts that were connected anew."""
+    network = plan.network
+    if not _has_address(["ip"], network.interface, network.machine_address):
+        # Without this, its last touch, a switch is what a killed run left half made.
+        _remove_switch(network)
+        _make_switch(network)
+    _route(plan)
+    return {host.name for host in plan.hosts if _connect(network, host)}
+
+
+def remove(network: Network) -> None:
+    """Remove the switch and every host's connection to it."""
+    _remove_namespaces(_namespaces_of(network))
+    _remove_switch(network)
+
+
+def forget(network: Network, host: str) -> None:
+    """Take a host's end away, with the interfaces and rules that it made there: one that is made anew has none."""
+    _remove_namespaces([host_namespace(network, host)])
+
+
+def port(network: Network, host: LocalHost) -> str:
+    """The switch's end of a host's cable: 15 characters at most, and a host's name may be longer."""
+    return f"port{int(host.address) - int(network.subnet[0])}"
+
+
+def refuse_taken(network: Network) -> None:
+    """Raise an error if the machine uses the network's addresses for something else."""
+    taken = _overlaps_route(network.subnet, except_interface=network.interface)
+    if taken:
+        raise KubeproofError(
+            f"the network {network.subnet} is in use on this machine: {taken}",
+            hint="give the inventory another local_host_network.subnet, and its hosts addresses in it",
+        )
+
+
+def exists(network: Network) -> bool:
+    """Whether anything of the network is there."""
+    return Path("/sys/class/net", network.interface).exists() or bool(_namespaces_of(network))
+
+
+def _make_switch(network: Network) -> None:
+    """The namespace with the bridge, and this machine's link to it; its address comes last and so marks the end."""
+    switch = network.name
+    length = network.subnet.prefixlen
+    run(["ip", "netns", "add", switch])
+    _sysctl(switch, {"net.ipv4.ip_forward": "1", **_bridge_past_the_firewall(switch)})
+    _batch(
+        switch,
+        "link set lo up",
+        f"link add {_BRIDGE} type bridge",
+        f"address add {network.gateway}/{length} dev {_BRIDGE}",
+        f"link set {_BRIDGE} up",
+    )
+    run(["ip", "link", "add", network.interface, "type", "veth", "peer", "name", _UPLINK, "netns", switch])
+    _batch(switch, f"link set {_UPLINK} master {_BRIDGE} up")
+    run(["ip", "link", "set", network.interface, "alias", f"kubeproof {network.name}", "up"])
+    run(["ip", "address", "add", f"{network.machine_address}/{length}", "dev", network.interface])
+
+
+def _remove_switch(network: Network) -> None:
+    _remove_namespaces([network.name])
+    # With its peer in the switch the interface goes away by itself, but some milliseconds later.
+    attempt(["ip", "link", "delete", network.interface])
+
+
+def _route(plan: Plan) -> None:
+    """Where the switch sends what is not for the segment, and where this machine sends what is for the cluster.
+
+    Pods and services are not reachable from the machine. Without its routes to the switch, which refuses them, a test
+    that tries would send its packets to whoever the machine's own gateway is.
+    """
+    network = plan.network
+    way_out = "unreachable default" if network.isolated else f"default via {network.machine_address}"
+    _batch(network.name, *(f"route replace {route}" for route in (way_out, *_refused(plan.virtual_networks))))
+    for virtual in plan.virtual_networks:
+        if not _overlaps_route(virtual, except_interface=network.interface):
+            run(["ip", "route", "replace", str(virtual), "via", str(network.gateway), "dev", network.interface])
+
+
+def _refused(networks: Iterable[ipaddress.IPv4Network]) -> list[str]:
+    return [f"unreachable {network}" for network in networks]
+
+
+def _bridge_past_the_firewall(switch: str) -> dict[str, str]:
+    """Settings that keep bridged frames out of iptables; there are none where br_netfilter is not loaded."""
+    names = ("net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6tables")
+    return {name: "0" for name in names if attempt(["ip", "netns", "exec", switch, "sysctl", "--values", name]).ok}
+
+
+def _connect(network: Network, host: LocalHost) -> bool:
+    """Make a host's cable to the switch; returns whether there was none."""
+    return _connect_container(network, host) if host.kind is HostKind.CONTAINER else _connect_vm(network, host)
+
+
+def _connect_container(network: Network, host: LocalHost) -> bool:
+    """Make a host's namespace and its cable."""
+    namespace = host_namespace(network, host.name)
+    if _has_address(["ip", "-netns", namespace], "eth0", host.address):
+        return False
+    own = port(network, host)
+    _remove_namespaces([namespace])
+    # As long as a host runs, the namespace that it runs in lives on without a name, and the old cable with it.
+    attempt(["ip", "-netns", network.name, "link", "delete", own])
+    run(["ip", "netns", "add", namespace])
+    _batch(namespace, "link set lo up", f"link add eth0 type veth peer name {own} netns {network.name}")
+    _batch(network.name, f"link set {own} master {_BRIDGE} alias {host.name} up")
+    _batch(
+        namespace,
+        "link set eth0 up",
+        f"route add default via {network.gateway} dev eth0 onlink",
+        f"address add {host.address}/{network.subnet.prefixlen} dev eth0",
+    )
+    return True
+
+
+def _connect_vm(network: Network, host: LocalHost) -> bool:
+    """Make the device that QEMU plugs a virtual machine into."""
+    own = port(network, host)
+    shown = attempt(["ip", "-netns", network.name, "-json", "link", "show", "dev", own, "type", "tun"])
+    if shown.ok and any(link for link in json.loads(shown.stdout or "[]") if link):
+        return False
+    attempt(["ip", "-netns", network.name, "link", "delete", own])
+    _batch(
+        network.name,
+        f"tuntap add dev {own} mode tap",
+        f"link set {own} master {_BRIDGE} alias {host.name} up",
+    )
+    return True
+
+
+def _has_address(ip: Sequence[str], interface: str, address: ipaddress.IPv4Address) -> bool:
+    """Whether an interface is up and has an address. ``ip`` is the command that looks where the interface is."""
+    shown = attempt([*ip, "-json", "address", "show", "dev", interface, "up"])
+    links = [link for link in json.loads(shown.stdout or "[]") if link] if shown.ok else []
+    return str(address) in (entry["local"] for link in links for entry in link["addr_info"])
+
+
+def _overlaps_route(wanted: ipaddress.IPv4Network, *, except_interface: str) -> str:
+    """The route of this machine, if there is one, that a network collides with, the default route aside."""
+    for route in _routes():
+        if route["dst"] == "default" or route.get("dev") == except_interface:
+            continue
+        if wanted.overlaps(ipaddress.IPv4Network(route["dst"])):
+            return f"{route['dst']} on {route.get('dev', route.get('type', '?'))}"
+    return ""
+
+
+def _routes() -> list[dict[str, Any]]:
+    routes: list[dict[str, Any]] = json.loads(run(["ip", "-json", "-4", "route", "show"]))
+    return routes
+
+
+def _namespaces_of(network: Network) -> list[str]:
+    """The switch's and the hosts' namespaces that exist, hosts that are no longer in the inventory included."""
+    if not NAMESPACES.is_dir():
+        return []
+    switch = network.name
+    return sorted(
+        path.name for path in NAMESPACES.iterdir() if path.name == switch or path.name.startswith(f"{switch}.")
+    )
+
+
+def _remove_namespaces(names: Iterable[str]) -> None:
+    for name in names:
+        attempt(["ip", "netns", "delete", name])
+
+
+def _sysctl(namespace: str, settings: dict[str, str]) -> None:
+    run(["ip", "netns", "exec", namespace, "sysctl", "--quiet", *(f"{key}={value}" for key, value in settings.items())])
+
+
+def _batch(namespace: str, *commands: str) -> None:
+    """Run several ``ip`` commands in a namespace."""
+    run(["ip", "-netns", namespace, "-batch", "-"], stdin="".join(f"{command}\n" for command in commands))

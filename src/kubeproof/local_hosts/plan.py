@@ -1,0 +1,366 @@
+"""What an inventory asks for when its hosts are containers or virtual machines on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import ipaddress
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from kubeproof.core import paths
+from kubeproof.core.errors import KubeproofError
+from kubeproof.settings import state
+from kubeproof.settings.inventory import Host, Inventory, rendered
+
+_PREFIX = "local_host_"
+# What the settings were called when containers were the only local hosts.
+_FORMER_PREFIX = "container_host_"
+
+_NETWORK_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
+_SIZE = re.compile(r"[1-9][0-9]*[kmg]?")
+_NETWORK_SETTINGS = {"name", "subnet", "isolated"}
+_HOST_SETTINGS = {f"{_PREFIX}{name}" for name in ("network", "ports", "memory", "kind", "system")}
+_VM_SETTINGS = {f"{_PREFIX}{name}" for name in ("cpus", "disk", "preinstalled", "image")}
+_KEY_SETTING = "ansible_ssh_private_key_file"
+_PORT_SETTINGS = {"port", "published", "address", "protocol"}
+
+
+@dataclass(frozen=True)
+class Network:
+    """The segment that the hosts of an inventory share."""
+
+    name: str
+    subnet: ipaddress.IPv4Network
+    isolated: bool = True
+
+    @property
+    def machine_address(self) -> ipaddress.IPv4Address:
+        """This machine's address on the segment: the first one."""
+        return self.subnet[1]
+
+    @property
+    def gateway(self) -> ipaddress.IPv4Address:
+        """The hosts' default gateway: the last address."""
+        return self.subnet[-2]
+
+    @property
+    def interface(self) -> str:
+        """The machine's interface on the segment. Linux allows 15 characters, so the name is a digest."""
+        return "kp" + hashlib.sha256(self.name.encode()).hexdigest()[:10]
+
+
+@dataclass(frozen=True)
+class PublishedPort:
+    """A port of a host that is reached at an address of this machine."""
+
+    port: int
+    published: int
+    address: str = "127.0.0.1"
+    protocol: str = "tcp"
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine itself reaches it."""
+        return ipaddress.IPv4Address(self.address).is_loopback
+
+
+class HostKind(StrEnum):
+    """What a local host is made of."""
+
+    CONTAINER = "container"
+    VM = "vm"
+
+
+class System(StrEnum):
+    """Systems that local hosts can be made with."""
+
+    DEBIAN_12 = "debian-12"
+    DEBIAN_13 = "debian-13"
+
+    @property
+    def suite(self) -> str:
+        """The release's name in Debian's archive."""
+        return {System.DEBIAN_12: "bookworm", System.DEBIAN_13: "trixie"}[self]
+
+
+@dataclass(frozen=True)
+class VmSettings:
+    """What only a virtual machine has.
+
+    ``preinstalled``: whether the programs that components call (haproxy, nftables, …) are in its image; otherwise it
+    is a bare Debian, to which the installation brings them from a repository on the segment. ``image``: a disk image of
+    the user's own, which has cloud-init and boots by itself; it takes the place of the host's system.
+    """
+
+    cpus: int = 2
+    disk: str = "10g"
+    preinstalled: bool = True
+    image: Path | None = None
+
+
+@dataclass(frozen=True)
+class LocalHost:
+    """One host: a container or a virtual machine with systemd, sshd and an address on the segment.
+
+    ``unique_name`` is its name among all that run on this machine. ``user`` is whom Ansible logs in as; anybody but
+    root is made with sudo, which asks for ``sudo_password`` unless that is empty.
+    """
+
+    name: str
+    unique_name: str
+    address: ipaddress.IPv4Address
+    ports: tuple[PublishedPort, ...] = ()
+    memory: str = ""
+    system: System = System.DEBIAN_12
+    vm: VmSettings | None = None
+    user: str = "root"
+    sudo_password: str = field(default="", repr=False)
+
+    @property
+    def kind(self) -> HostKind:
+        """What it is made of."""
+        return HostKind.VM if self.vm else HostKind.CONTAINER
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All hosts of an inventory, and the network between them."""
+
+    inventory: Path
+    state: Path
+    network: Network
+    hosts: tuple[LocalHost, ...]
+    virtual_networks: tuple[ipaddress.IPv4Network, ...] = ()
+    keys: Path | None = None
+    """Where the inventory has Ansible look for the SSH key, if that is not below ``state``."""
+
+
+def has_local_hosts(inventory: Inventory) -> bool:
+    """Whether the inventory's hosts are made on this machine rather than hosts of the user's own."""
+    _refuse_former_names(inventory)
+    return any("local_host_network" in host.variables for host in inventory.hosts.values())
+
+
+def _refuse_former_names(inventory: Inventory) -> None:
+    for host in inventory.hosts.values():
+        for name in host.variables:
+            if name.startswith(_FORMER_PREFIX):
+                raise KubeproofError(
+                    f"host {host.name}: {name} is now called {name.replace(_FORMER_PREFIX, _PREFIX, 1)}",
+                    hint=f"rename it in {inventory.path} and in the variable files beside it",
+                )
+
+
+def plan(inventory: Inventory) -> Plan:
+    """Read and check the ``local_host_`` settings of an inventory."""
+    network = _network(inventory)
+    hosts = tuple(_host(host, network) for host in inventory.hosts.values())
+    _refuse_doubles("address", [(host.name, str(host.address)) for host in hosts])
+    _refuse_doubles(
+        "published port",
+        [(host.name, f"{port.address}:{port.published}/{port.protocol}") for host in hosts for port in host.ports],
+    )
+    return Plan(
+        inventory=inventory.path.resolve(),
+        state=inventory.state,
+        network=network,
+        hosts=hosts,
+        virtual_networks=_virtual_networks(inventory),
+        keys=_keys(inventory),
+    )
+
+
+def _keys(inventory: Inventory) -> Path | None:
+    """Where the inventory names the SSH key, as far as that is a directory that kubeproof may make and remove.
+
+    Inventories name a place that their state directory may not have: they are copied, and it was called otherwise.
+    """
+    host = next(iter(inventory.hosts.values()))
+    named = rendered(host, [_KEY_SETTING]).get(_KEY_SETTING)
+    if not named:
+        return None
+    found = Path(str(named)).absolute().parent
+    base = Path(str(host.variables.get("inventory_dir") or inventory.path.parent))
+    return found if found in {base / name / "ssh" for name in (state.NAME, state.FORMER)} else None
+
+
+def _virtual_networks(inventory: Inventory) -> tuple[ipaddress.IPv4Network, ...]:
+    """The cluster's own networks, as far as they can be told before anything is checked or rendered."""
+    defaults = yaml.safe_load((paths.PROJECT / "roles" / "cluster" / "defaults" / "main.yml").read_text())
+    found = set()
+    for host in inventory.hosts.values():
+        for name in ("cluster_pod_network", "cluster_service_network"):
+            # What is not a network is for the preflight to name.
+            with contextlib.suppress(ValueError):
+                found.add(ipaddress.IPv4Network(host.variables.get(name, defaults[name])))
+    return tuple(sorted(found))
+
+
+def _network(inventory: Inventory) -> Network:
+    """The one network that every host of the inventory names."""
+    settings = [host.variables.get("local_host_network") for host in inventory.hosts.values()]
+    if any(each != settings[0] for each in settings) or not isinstance(settings[0], Mapping):
+        raise KubeproofError(
+            f"{inventory.path}: local_host_network must be the same for all hosts",
+            hint="set it once, under all.vars, as inventory/local/hosts.yml does",
+        )
+    given = settings[0]
+    _refuse_unknown("local_host_network", given, _NETWORK_SETTINGS)
+    name, isolated = given.get("name"), given.get("isolated", True)
+    if not isinstance(name, str) or not _NETWORK_NAME.fullmatch(name):
+        raise KubeproofError(f"local_host_network.name: {name!r} is not up to 40 lower-case letters, digits and -")
+    if not isinstance(isolated, bool):
+        raise KubeproofError(f"local_host_network.isolated: {isolated!r} is neither true nor false")
+    return Network(name=str(name), subnet=_subnet(given.get("subnet")), isolated=isolated)
+
+
+def _subnet(value: Any) -> ipaddress.IPv4Network:
+    try:
+        subnet = ipaddress.IPv4Network(value)
+    except ValueError as error:
+        raise KubeproofError(f"local_host_network.subnet: {value!r} is not an IPv4 network: {error}") from error
+    if not subnet.is_private or not 16 <= subnet.prefixlen <= 28:
+        raise KubeproofError(
+            f"local_host_network.subnet: {subnet} is not a private network between /16 and /28",
+            hint="for example 10.213.7.0/24; it must not be in use around this machine",
+        )
+    return subnet
+
+
+def _host(host: Host, network: Network) -> LocalHost:
+    settings = {key: value for key, value in host.variables.items() if key.startswith(_PREFIX)}
+    _refuse_unknown(f"host {host.name}", settings, _HOST_SETTINGS | _VM_SETTINGS)
+    kind = _choice(host, settings, "local_host_kind", HostKind, HostKind.CONTAINER)
+    user, sudo_password = _login(host)
+    if kind is HostKind.CONTAINER:
+        given = sorted(settings.keys() & _VM_SETTINGS)
+        if given:
+            raise KubeproofError(
+                f"host {host.name}: {given[0]} is a setting of virtual machines, and this host is a container",
+                hint="set local_host_kind: vm for it, or remove the setting",
+            )
+        if user != "root":
+            raise KubeproofError(
+                f"host {host.name}: ansible_user is {user}, and a local host that is a container has no user but root",
+                hint="set local_host_kind: vm for it, or ansible_user: root",
+            )
+    return LocalHost(
+        name=host.name,
+        unique_name=f"{network.name}-{host.name}",
+        address=_address(host, network),
+        ports=tuple(_port(host.name, each) for each in settings.get("local_host_ports", [])),
+        memory=_size(host, settings, "local_host_memory", "" if kind is HostKind.CONTAINER else "2g"),
+        system=_choice(host, settings, "local_host_system", System, System.DEBIAN_12),
+        vm=_vm(host, settings) if kind is HostKind.VM else None,
+        user=user,
+        sudo_password=sudo_password,
+    )
+
+
+def _vm(host: Host, settings: Mapping[str, Any]) -> VmSettings:
+    usual = VmSettings()
+    cpus = settings.get("local_host_cpus", usual.cpus)
+    if isinstance(cpus, bool) or not isinstance(cpus, int) or not 1 <= cpus <= 64:
+        raise KubeproofError(f"host {host.name}: local_host_cpus {cpus!r} is not a number of processors, 1 to 64")
+    preinstalled = settings.get("local_host_preinstalled", usual.preinstalled)
+    if not isinstance(preinstalled, bool):
+        raise KubeproofError(f"host {host.name}: local_host_preinstalled {preinstalled!r} is neither true nor false")
+    return VmSettings(
+        cpus=cpus,
+        disk=_size(host, settings, "local_host_disk", usual.disk),
+        preinstalled=preinstalled,
+        image=_image(host, settings.get("local_host_image")),
+    )
+
+
+def _image(host: Host, given: Any) -> Path | None:
+    if not given:
+        return None
+    path = Path(str(given)).expanduser()
+    if not path.is_absolute() or not path.is_file():
+        raise KubeproofError(
+            f"host {host.name}: local_host_image {path} is not the absolute path of a disk image",
+            hint="for example a cloud image of Ubuntu or Rocky Linux (qcow2 or raw) that has cloud-init",
+        )
+    return path
+
+
+_Choice = TypeVar("_Choice", bound=StrEnum)
+
+
+def _choice(host: Host, settings: Mapping[str, Any], name: str, kinds: type[_Choice], usual: _Choice) -> _Choice:
+    given = settings.get(name, usual)
+    try:
+        return kinds(given)
+    except ValueError:
+        known = ", ".join(kinds)
+        raise KubeproofError(f"host {host.name}: {name} {given!r} is none of {known}") from None
+
+
+def _size(host: Host, settings: Mapping[str, Any], name: str, usual: str) -> str:
+    size = str(settings.get(name, usual))
+    if size and not _SIZE.fullmatch(size):
+        raise KubeproofError(f"host {host.name}: {name} {size!r} is not a size such as 2g or 512m")
+    return size
+
+
+def _login(host: Host) -> tuple[str, str]:
+    """Whom Ansible logs in as, and the password that sudo asks that user for."""
+    given = rendered(host, ("ansible_user", "ansible_become_password", "ansible_become_pass"))
+    password = given.get("ansible_become_password", given.get("ansible_become_pass", ""))
+    return str(given.get("ansible_user", "root")), str(password or "")
+
+
+def _address(host: Host, network: Network) -> ipaddress.IPv4Address:
+    value = host.variables.get("ansible_host")
+    try:
+        address = ipaddress.IPv4Address(value)
+    except ValueError as error:
+        raise KubeproofError(f"host {host.name}: ansible_host {value!r} is not an IPv4 address") from error
+    taken = {network.machine_address, network.gateway, network.subnet[0], network.subnet[-1]}
+    if address not in network.subnet or address in taken:
+        raise KubeproofError(
+            f"host {host.name}: ansible_host {address} is not an address for a host in {network.subnet}",
+            hint=f"use {network.subnet[2]} to {network.subnet[-3]}",
+        )
+    return address
+
+
+def _port(host: str, value: Any) -> PublishedPort:
+    if not isinstance(value, Mapping) or "port" not in value:
+        raise KubeproofError(f"host {host}: local_host_ports: {value!r} is not like {{port: 80, published: 8080}}")
+    _refuse_unknown(f"host {host}: local_host_ports", value, _PORT_SETTINGS)
+    numbers = {key: value.get(key, value["port"]) for key in ("port", "published")}
+    for key, number in numbers.items():
+        if not isinstance(number, int) or not 0 < number < 65536:
+            raise KubeproofError(f"host {host}: local_host_ports: {key} {number!r} is not a port number")
+    protocol = value.get("protocol", "tcp")
+    if protocol not in ("tcp", "udp"):
+        raise KubeproofError(f"host {host}: local_host_ports: protocol {protocol!r} is neither tcp nor udp")
+    address = str(value.get("address", "127.0.0.1"))
+    try:
+        ipaddress.IPv4Address(address)
+    except ValueError as error:
+        raise KubeproofError(f"host {host}: local_host_ports: {address!r} is not an IPv4 address") from error
+    return PublishedPort(address=address, protocol=protocol, **numbers)
+
+
+def _refuse_unknown(where: str, given: Mapping[str, Any], known: set[str]) -> None:
+    unknown = sorted(set(given) - known)
+    if unknown:
+        raise KubeproofError(f"{where}: unknown setting {unknown[0]}", hint=f"known are {', '.join(sorted(known))}")
+
+
+def _refuse_doubles(what: str, pairs: Sequence[tuple[str, str]]) -> None:
+    seen: dict[str, str] = {}
+    for host, value in pairs:
+        if value in seen:
+            raise KubeproofError(f"hosts {seen[value]} and {host} have the same {what}, {value}")
+        seen[value] = host

@@ -1,0 +1,1 @@
+"""Certificate authorities, and the credentials that are issued by them on the controller."""

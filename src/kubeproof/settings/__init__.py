@@ -1,0 +1,1 @@
+"""What users say and what hosts are: inventories, logins, specifications, facts, and what follows from them."""

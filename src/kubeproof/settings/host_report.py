@@ -1,0 +1,256 @@
+"""The shape of what ``plugins/modules/host_report.py`` finds on a host. Sizes in bytes, times in seconds since 1970."""
+
+from __future__ import annotations
+
+from typing import Literal, TypedDict
+
+
+class User(TypedDict):
+    """Who the report was made by: the user that playbooks work as."""
+
+    id: int
+    name: str
+
+
+class OperatingSystem(TypedDict):
+    """From os-release(5): ``debian``, ``12``, ``Debian GNU/Linux 12 (bookworm)``, and what it is like."""
+
+    id: str
+    version: str
+    pretty: str
+    like: list[str]
+
+
+class Systemd(TypedDict):
+    """``init``: systemd is PID 1. ``state``: as ``systemctl is-system-running`` says."""
+
+    init: bool
+    version: int | None
+    state: str
+    virtualization: str
+
+
+class Memory(TypedDict):
+    """Of the kernel, whatever the limits of a container."""
+
+    total: int
+    available: int
+
+
+class Swap(TypedDict):
+    """Devices and files in use as swap; a container sees its machine's."""
+
+    on: bool
+    devices: list[str]
+
+
+class Disk(TypedDict):
+    """The file system under a path.
+
+    ``on`` is the path or its nearest parent that exists; ``device`` tells file systems apart; what is kept for root
+    is not free.
+    """
+
+    on: str
+    device: int
+    type: str
+    total: int
+    free: int
+    inodes_total: int
+    inodes_free: int
+    read_only: bool
+
+
+class Interface(TypedDict):
+    """A network interface, its addresses with prefix. ``kind``: ``veth``, ``bridge`` …, empty for hardware."""
+
+    mac: str
+    mtu: int
+    up: bool
+    kind: str
+    addresses: list[str]
+
+
+class Route(TypedDict):
+    """The default route."""
+
+    interface: str
+    gateway: str
+
+
+class Resolver(TypedDict):
+    """Name servers of /etc/resolv.conf, and where systemd-resolved lists those behind its stub (or empty)."""
+
+    nameservers: list[str]
+    upstream: str
+
+
+class Process(TypedDict):
+    """``name`` is the kernel's (15 characters), ``unit`` the systemd service or scope, if any."""
+
+    pid: int
+    name: str
+    unit: str
+
+
+class Port(TypedDict):
+    """A listening TCP port; ``process`` is ``None`` where it could not be told."""
+
+    port: int
+    address: str
+    process: Process | None
+
+
+class Cgroup(TypedDict):
+    """``hybrid``: version 1 with an empty unified hierarchy beside it."""
+
+    version: Literal[1, 2]
+    hybrid: bool
+    controllers: list[str]
+
+
+class Limits(TypedDict):
+    """Hard limits; ``None`` is unlimited."""
+
+    nofile: int | None
+    nproc: int | None
+
+
+class LimitsOf(TypedDict):
+    """Of PID 1, which units inherit, and of the process that looked."""
+
+    init: Limits
+    self: Limits
+
+
+class CapabilitiesOf(TypedDict):
+    """Effective capabilities that matter, as in capabilities(7), of PID 1 and of the process that looked."""
+
+    init: list[str]
+    self: list[str]
+
+
+class Sysctl(TypedDict):
+    """``writable``: the kernel would let root write it from here."""
+
+    value: str
+    writable: bool
+
+
+class Installed(TypedDict):
+    """What there is of kubeproof's: whether anything, units with their suffix, versions by program (``1.36.3``).
+
+    ``settings``: those that a cluster keeps for its life, as the host was installed with them.
+    """
+
+    manifest: bool
+    units: list[str]
+    settings: dict[str, str]
+    versions: dict[str, str]
+
+
+class EtcdData(TypedDict):
+    """``there``: etcd would go on with it. ``restore``: which restore put it there, empty if none did."""
+
+    there: bool
+    restore: str
+
+
+class EtcdMember(TypedDict):
+    """As etcd lists it; ``started`` once it was ready for the first time."""
+
+    id: str
+    name: str
+    peer_urls: list[str]
+    started: bool
+
+
+class EtcdSays(TypedDict):
+    """What the running member knows of its cluster."""
+
+    cluster: str
+    members: list[EtcdMember]
+
+
+class Etcd(TypedDict):
+    """What there is of etcd.
+
+    ``directory`` and ``peers`` (URLs by name) are of the configuration that was installed, ``lived`` is where a
+    member's data was when it was ready; empty if there was none. ``data`` has these two directories, and the one that
+    the settings want. ``says`` is ``None`` if no member answers.
+    """
+
+    directory: str
+    lived: str
+    data: dict[str, EtcdData]
+    peers: dict[str, str]
+    says: EtcdSays | None
+
+
+class Clock(TypedDict):
+    """The host's time when the examination began and ended. ``synchronised`` is ``None`` if it could not be told."""
+
+    synchronised: bool | None
+    start: float
+    end: float
+
+
+class Asked(TypedDict):
+    """The controller's time before it asked and after it had the answer; added by the action plugin."""
+
+    before: float
+    after: float
+
+
+ModuleState = Literal["loaded", "builtin", "loadable", "missing"]
+
+
+class HostReport(TypedDict):
+    """The fact ``kubeproof_host`` of a host that could be examined.
+
+    ``work_seconds``: how long a fixed piece of work took, see ``kubeproof.core.patience``.
+    """
+
+    user: User
+    hostname: str
+    machine_id: str
+    os: OperatingSystem
+    arch: str
+    kernel: str
+    python: str
+    systemd: Systemd
+    container: str
+    package_manager: str
+    commands: dict[str, str | None]
+    cpus: int
+    work_seconds: float
+    memory: Memory
+    swap: Swap
+    disks: dict[str, Disk]
+    interfaces: dict[str, Interface]
+    default_route: Route | None
+    resolver: Resolver
+    ports: list[Port]
+    processes: list[Process]
+    cgroup: Cgroup
+    capabilities: CapabilitiesOf
+    user_namespace: bool
+    limits: LimitsOf
+    modules: dict[str, ModuleState]
+    sysctls: dict[str, Sysctl]
+    selinux: Literal["enforcing", "permissive", "disabled"]
+    installed: Installed
+    leftovers: list[str]
+    etcd: Etcd
+    # SHA-256 (hex) of the authorities and keys that it was installed with, by the names that the controller has for
+    # them.
+    identity: dict[str, list[str]]
+    clock: Clock
+    asked: Asked
+
+
+class Unexamined(TypedDict):
+    """The fact ``kubeproof_host`` of a host that could not: ``unreachable`` if no connection was had, and why."""
+
+    unreachable: bool
+    problem: str

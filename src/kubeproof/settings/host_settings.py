@@ -1,0 +1,153 @@
+"""Facts decide: settings that follow from what a host can and cannot do, each with its reason.
+
+Nothing here knows of tests or of containers as such: a host that lacks a capability is given what works without it,
+wherever it runs.
+"""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from kubeproof.core.patience import factor
+from kubeproof.settings.host_report import HostReport
+
+# What kubelet asks for by itself (maxOpenFiles), rounded up. Not "infinity": with systemd's fs.nr_open that is a
+# billion, and programs that walk or allocate by it take minutes; containerd 2 dropped it from its unit for that.
+OPEN_FILES = 1048576
+CONNECTIONS_PER_CPU, CONNECTIONS_AT_LEAST, CONNECTIONS_AT_MOST = 32768, 131072, 1048576
+# The kernel rounds the size of its hash table up to whole pages; this many fill one of the largest, 64 KiB.
+BUCKETS = 8192
+
+
+class KubeletSettings(TypedDict):
+    """Fields of ``KubeletConfiguration``, ready to be merged into it."""
+
+    cgroupDriver: str
+    failCgroupV1: bool
+    failSwapOn: bool
+    featureGates: dict[str, bool]
+    resolvConf: str
+
+
+class ContainerdSettings(TypedDict):
+    """``systemd_cgroup`` is runc's ``SystemdCgroup``, ``restrict_oom_score_adj`` the CRI plugin's."""
+
+    systemd_cgroup: bool
+    restrict_oom_score_adj: bool
+
+
+class ConntrackSettings(TypedDict):
+    """``writable``: whether the kernel takes limits from here. ``max``: what kube-proxy would set for so many CPUs."""
+
+    writable: bool
+    max: int
+
+
+class UnitLimits(TypedDict):
+    """For unit files: ``LimitNOFILE``, and whether ``OOMScoreAdjust`` may be negative."""
+
+    nofile: int
+    negative_oom_score: bool
+
+
+class HostSettings(TypedDict):
+    """All derived settings of one host. ``reasons`` tells why some are not the usual ones; empty on a usual host.
+
+    ``patience``: what limits of time are multiplied by, 1 on a usual host.
+    """
+
+    kubelet: KubeletSettings
+    containerd: ContainerdSettings
+    conntrack: ConntrackSettings
+    limits: UnitLimits
+    patience: float
+    reasons: list[str]
+
+
+def derive(report: HostReport) -> HostSettings:
+    """Settings from a host's report."""
+    reasons: list[str] = []
+    unified = report["cgroup"]["version"] == 2
+    # The kernel asks for it, in the initial user namespace, wherever a limit is raised or an OOM score lowered. Units
+    # inherit PID 1's.
+    resource = "CAP_SYS_RESOURCE" in report["capabilities"]["init"] and not report["user_namespace"]
+    if not unified:
+        reasons.append("cgroup version 1: kubelet's cgroupDriver is cgroupfs, and failCgroupV1 is off")
+    if not resource:
+        reasons.append(
+            "CAP_SYS_RESOURCE is missing: KubeletInUserNamespace is on, and containerd's restrict_oom_score_adj"
+        )
+    return {
+        "kubelet": {
+            "cgroupDriver": "systemd" if unified else "cgroupfs",
+            "failCgroupV1": unified,
+            "failSwapOn": not _tolerates_swap(report, reasons),
+            "featureGates": {} if resource else {"KubeletInUserNamespace": True},
+            "resolvConf": _resolver(report, reasons),
+        },
+        "containerd": {"systemd_cgroup": unified, "restrict_oom_score_adj": not resource},
+        "conntrack": {"writable": _conntrack_writable(report, reasons), "max": _connections(report["cpus"])},
+        "limits": {"nofile": _open_files(report, resource, reasons), "negative_oom_score": resource},
+        "patience": factor(report["work_seconds"]),
+        "reasons": reasons,
+    }
+
+
+def _tolerates_swap(report: HostReport, reasons: list[str]) -> bool:
+    """Swap that is on does no harm with cgroup version 2: kubelet then keeps pods out of it (its NoSwap default)."""
+    if not report["swap"]["on"]:
+        return False
+    if report["cgroup"]["version"] == 1:
+        return False
+    reasons.append("swap is on: kubelet's failSwapOn is off, and pods use none of it")
+    return True
+
+
+def _resolver(report: HostReport, reasons: list[str]) -> str:
+    """The resolver file for pods. One with a stub on loopback would send the cluster's DNS in a circle."""
+    resolver = report["resolver"]
+    if resolver["upstream"] and any(address.startswith("127.") for address in resolver["nameservers"]):
+        reasons.append(f"/etc/resolv.conf points to a stub on loopback: pods are given {resolver['upstream']}")
+        return resolver["upstream"]
+    return "/etc/resolv.conf"
+
+
+def _conntrack_writable(report: HostReport, reasons: list[str]) -> bool:
+    """The limit is the kernel's, one for all network namespaces, and can be written in the initial one only."""
+    table = report["sysctls"].get("net.netfilter.nf_conntrack_max")
+    # It does not exist until nf_conntrack is loaded. A container's network namespace will not be the initial one then.
+    if table["writable"] if table else not report["container"]:
+        return True
+    reasons.append("net.netfilter.nf_conntrack_max cannot be written here: connection tracking is left as it is")
+    return False
+
+
+def _connections(cpus: int) -> int:
+    """As kube-proxy's defaults have it (pkg/proxy/conntrack/sysctls.go, ``getConntrackMax``)."""
+    return min(max(CONNECTIONS_PER_CPU * cpus, CONNECTIONS_AT_LEAST), CONNECTIONS_AT_MOST)
+
+
+def conntrack_sysctls(host: ConntrackSettings, limit: int, established: int, close_wait: int) -> dict[str, str]:
+    """Sysctls for connection tracking; of what is zero, and of hosts that can't write them, none.
+
+    The hash table has as many buckets as there may be connections, which is the kernel's own ratio. kube-proxy is
+    content with a quarter of that, and lets a larger one be.
+    """
+    if not host["writable"]:
+        return {}
+    wanted = {
+        "nf_conntrack_buckets": -(-limit // BUCKETS) * BUCKETS,
+        "nf_conntrack_max": limit,
+        "nf_conntrack_tcp_timeout_established": established,
+        "nf_conntrack_tcp_timeout_close_wait": close_wait,
+    }
+    return {f"net.netfilter.{name}": str(value) for name, value in wanted.items() if value}
+
+
+def _open_files(report: HostReport, resource: bool, reasons: list[str]) -> int:
+    """Open files for a unit: what PID 1 may give, or raise."""
+    limit = report["limits"]["init"]["nofile"]
+    if resource or limit is None or limit >= OPEN_FILES:
+        return OPEN_FILES
+    reasons.append(f"open files are limited to {limit}, and CAP_SYS_RESOURCE to raise that is missing")
+    return limit

@@ -1,0 +1,236 @@
+"""How a host is reached over SSH, and how a program is run there as root: the one place that knows it.
+
+Settings are those of Ansible's own plugins `ssh` and `sudo`: from variables, the environment and ansible.cfg.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import secrets
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kubeproof.core.errors import KubeproofError
+from kubeproof.core.process import Result, attempt, run
+from kubeproof.settings import inventory
+from kubeproof.settings.inventory import Host
+
+PASSWORD_FILE = "ANSIBLE_BECOME_PASSWORD_FILE"  # noqa: S105 - a name
+"""Ansible's: a file with the password of sudo, for hosts that have no variable of it."""
+MEND = (
+    "set ansible_become: true for it; if its sudo takes a password, ansible_become_password too (encrypted by Ansible "
+    "Vault), or give --ask-become-pass"
+)
+_WRONG = "the password that was given for its sudo, by ansible_become_password or for all hosts, is not the right one"
+_PLUGINS = {
+    "ssh": ("connection", ("host", "port", "remote_user", "private_key_file", "ssh_args", "host_key_checking")),
+    "sudo": ("become", ("become_user", "become_exe", "become_flags", "become_pass")),
+}
+_ARGUMENTS = ("ssh_common_args", "ssh_extra_args")
+_SWITCHES = ("ansible_become", "ansible_become_method")
+_CONNECT_SECONDS = 10
+# By what sudo says, in English, and what Ansible says of it.
+_ADVICE = {
+    re.compile(r"(password|terminal) is required|no password was provided|Missing sudo password"): MEND,
+    re.compile(r"incorrect password|Sorry, try again|Incorrect sudo password"): _WRONG,
+}
+
+
+@dataclass(frozen=True)
+class Sudo:
+    """How root's rights are had on a host."""
+
+    program: str = "sudo"
+    flags: tuple[str, ...] = ("-H", "-S", "-n")
+    password: str = field(default="", repr=False)
+    mark: str = field(default_factory=lambda: secrets.token_hex(8), repr=False)
+
+    @property
+    def command(self) -> str:
+        """It, and what it is told, before the program that it is to run."""
+        flags = self.flags
+        if self.password:
+            # Never what it remembers of an earlier time: it would leave the password to the program.
+            flags = (*filter(None, map(_interactive, flags)), "-S", "-k", "-p", "")
+        return shlex.join([*shlex.split(self.program), *flags, "-u", "root", "--"])
+
+
+@dataclass(frozen=True)
+class Login:
+    """One host, as ssh reaches it."""
+
+    name: str
+    address: str
+    port: int | None = None
+    user: str = ""
+    key: str = ""
+    arguments: tuple[str, ...] = ()
+    sudo: Sudo | None = None
+
+    def ssh(self, *options: str) -> list[str]:
+        """The ssh command, up to what is to be run there."""
+        command = ["ssh", *options]
+        if self.key:
+            command += ["-i", self.key]
+        if self.port:
+            command += ["-p", str(self.port)]
+        if self.user:
+            command += ["-l", self.user]
+        return [*command, *self.arguments, self.address]
+
+    def rooted(self, command: str) -> str:
+        """A command of the host's shell that runs one as root, and in English. It is to read ``stdin`` first."""
+        if self.sudo is None:
+            return f"export LC_ALL=C; {command}"
+        if self.sudo.password:
+            # Where sudo asks for no password nobody has taken it. The program is to get what follows.
+            command = f'while IFS= read -r line && [ "$line" != {self.sudo.mark} ]; do :; done; {command}'
+        return f"env LC_ALL=C {self.sudo.command} /bin/sh -c {shlex.quote(command)}"
+
+    @property
+    def stdin(self) -> bytes:
+        """What a ``rooted`` command reads before the program's own input."""
+        return f"{self.sudo.password}\n{self.sudo.mark}\n".encode() if self.sudo and self.sudo.password else b""
+
+    def run(self, command: str, *, timeout: float | None = None) -> Result:
+        """Run a command of a shell as root, asking nobody anything."""
+        options = ["-o", "BatchMode=yes", "-o", f"ConnectTimeout={_CONNECT_SECONDS}"]
+        return attempt([*self.ssh(*options), self.rooted(command)], stdin=self.stdin, timeout=timeout)
+
+
+def _interactive(flag: str) -> str:
+    """A flag of sudo without the part of it that forbids to ask."""
+    if flag == "--non-interactive":
+        return ""
+    if flag.startswith("-") and not flag.startswith("--"):
+        flag = flag.replace("n", "")
+    return "" if flag == "-" else flag
+
+
+def login(host: Host) -> Login:
+    """How a host of an inventory is reached. Raises KubeproofError if it is in no way that is known here."""
+    options = _options(host)
+    arguments = [part for name in _ARGUMENTS for part in shlex.split(str(options[name] or ""))]
+    if "ansible_ssh_args" in host.variables:
+        arguments += shlex.split(str(options["ssh_args"]))
+    if not options["host_key_checking"]:
+        arguments += ["-o", "StrictHostKeyChecking=no"]
+    return Login(
+        name=host.name,
+        address=str(options["host"] or host.name),
+        port=int(options["port"]) if options["port"] else None,
+        user=str(options["remote_user"] or ""),
+        key=os.path.expanduser(str(options["private_key_file"] or "")),  # noqa: PTH111 - "" stays ""
+        arguments=tuple(arguments),
+        sudo=_sudo(host, options),
+    )
+
+
+def _sudo(host: Host, options: Mapping[str, Any]) -> Sudo | None:
+    user = str(options["remote_user"] or "")
+    # A user who is said to be another than root needs it, whoever said so to Ansible (`ansible-playbook --become`).
+    if not _truth(options["become"] if options["become"] is not None else user not in ("", "root")):
+        return None
+    method, wanted = str(options["method"]).removeprefix("ansible.builtin."), str(options["become_user"])
+    if method != "sudo" or wanted != "root":
+        raise KubeproofError(
+            f"host {host.name}: to become {wanted} by {method} is not known here, only to become root by sudo",
+            hint="playbooks take whatever Ansible knows; the command line and the verification need sudo",
+        )
+    password = options["become_pass"] or _common_password()
+    return Sudo(
+        program=str(options["become_exe"] or "sudo"),
+        flags=tuple(shlex.split(str(options["become_flags"] or ""))),
+        password=str(password or ""),
+    )
+
+
+def _truth(value: Any) -> bool:
+    return str(value).lower() in {"true", "yes", "on", "1", "y", "t"}
+
+
+def _options(host: Host) -> dict[str, Any]:
+    """What Ansible's plugins would take for this host."""
+    from ansible.constants import config
+    from ansible.errors import AnsibleError
+    from ansible.plugins.loader import become_loader, connection_loader
+
+    with inventory.LOADING:
+        connection_loader.get("ssh", class_only=True)
+        become_loader.get("sudo", class_only=True)
+    wanted = {
+        option: (kind, plugin)
+        for plugin, (kind, names) in _PLUGINS.items()
+        for option in (*names, *(_ARGUMENTS if plugin == "ssh" else ()))
+    }
+    known = [
+        entry["name"]
+        for option, (kind, plugin) in wanted.items()
+        for entry in config.get_configuration_definitions(kind, plugin)[option].get("vars", ())
+    ]
+    variables = {"inventory_hostname": host.name, **inventory.rendered(host, [*known, *_SWITCHES])}
+    try:
+        found = {
+            option: config.get_config_value(option, plugin_type=kind, plugin_name=plugin, variables=variables)
+            for option, (kind, plugin) in wanted.items()
+        }
+    except AnsibleError as error:
+        raise KubeproofError(f"host {host.name}: {error}") from error
+    # Whether to is not the plugin's: a variable, or else what is said for all hosts.
+    general = config.get_config_value("DEFAULT_BECOME")
+    found["become"] = variables.get("ansible_become", general or None)
+    found["method"] = variables.get("ansible_become_method", config.get_config_value("DEFAULT_BECOME_METHOD"))
+    return found
+
+
+def _common_password() -> str:
+    """The password for all hosts that have none of their own, from the file that Ansible takes it from."""
+    from ansible.constants import config
+
+    path = config.get_config_value("BECOME_PASSWORD_FILE")
+    return _content(str(path)) if path else ""
+
+
+@functools.cache
+def _said_by(program: str) -> str:
+    # Asked once, not for each host.
+    return run([program]).strip("\r\n")
+
+
+def _content(path: str) -> str:
+    """A file's content, or, as with Ansible, what it says if it is a program."""
+    if os.access(path, os.X_OK):
+        return _said_by(path)
+    try:
+        return Path(path).read_text().strip()
+    except OSError as error:
+        raise KubeproofError(f"the password of sudo cannot be read from {path}: {error.strerror}") from error
+
+
+@contextmanager
+def password_file(password: str) -> Iterator[str]:
+    """A file with a password, for children of this process, as long as it lasts. It is in memory, and has no name."""
+    descriptor = os.memfd_create("kubeproof")
+    try:
+        # Ansible runs a file that is executable.
+        os.fchmod(descriptor, 0o600)
+        os.write(descriptor, password.encode())
+        yield f"/proc/{os.getpid()}/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
+
+
+def advice(said: str) -> str:
+    """What to do about what a host said on its standard error; empty if it is nothing that is known here."""
+    return next((advice for pattern, advice in _ADVICE.items() if pattern.search(said)), "")
+
+
+def ssh_command(host: Host, options: Sequence[str] = ()) -> list[str]:
+    """The ssh command that reaches a host the way Ansible does."""
+    return login(host).ssh(*options)

@@ -1,0 +1,1 @@
+"""What tests do to a cluster: pods, traffic, accounts, outages."""

@@ -1,0 +1,153 @@
+"""What somebody may do in a node's runtime by hand, past the kubelet: containers and images. All of it is undone."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import io
+import json
+import shlex
+import tarfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from kubeproof.verify.act.disruption import undone
+from kubeproof.verify.act.pods import Blocked
+from kubeproof.verify.observe.hosts import Host
+from kubeproof.verify.observe.runtime import SOCKET
+
+KUBERNETES = "k8s.io"
+"""containerd's namespace for what Kubernetes does."""
+_PINNED = "io.cri-containerd.pinned"
+_CTR = f"ctr --address {SOCKET}"
+_REMOVE_CONTAINER = """
+{ctr} tasks kill --signal KILL {id}
+for i in 1 2 3 4 5 6 7 8 9 10; do
+  {ctr} tasks rm {id} && break
+  sleep 0.2
+done
+{ctr} containers rm {id}
+"""
+
+
+@dataclass(frozen=True)
+class Started:
+    """A container that was started by hand."""
+
+    host: Host
+    namespace: str
+    id: str
+    pid: int
+
+    def pid_now(self) -> int:
+        """The PID of its process; 0 if it has none."""
+        rows = [line.split() for line in self.host.run(f"{_CTR} --namespace {self.namespace} tasks ls").splitlines()]
+        return next((int(row[1]) for row in rows if row[0] == self.id and row[2] == "RUNNING"), 0)
+
+
+@contextmanager
+def container(host: Host, namespace: str, image: str, name: str, command: Sequence[str]) -> Iterator[Started]:
+    """A container of an image of the node, in a namespace of containerd, as ``ctr run`` starts it."""
+    ctr = f"{_CTR} --namespace {namespace}"
+    remove = _REMOVE_CONTAINER.format(ctr=ctr, id=name)
+    if namespace != KUBERNETES:
+        # A namespace can be removed only when it is empty, which what images leave behind becomes a moment later.
+        remove += f"{ctr} images rm --sync {shlex.quote(image)}\n{_CTR} namespaces rm {namespace}\n"
+    with undone(host, f"({remove}) >/dev/null 2>&1; true"):
+        if namespace != KUBERNETES:
+            # By ctr itself: what it has from containerd's transfer service it may not have written when it ends.
+            exported = f"{_CTR} --namespace {KUBERNETES} images export --local - %s"
+            host.run(f"{exported} | {ctr} images import --local - >/dev/null", image)
+        host.run(f"{ctr} run --detach %s %s {shlex.join(command)}", image, name)
+        started = Started(host, namespace, name, 0)
+        pid = started.pid_now()
+        if not pid:
+            raise Blocked("runtime", f"container {name} in namespace {namespace} of containerd on {host} did not start")
+        yield dataclasses.replace(started, pid=pid)
+
+
+@contextmanager
+def unused_image(host: Host, reference: str, machine: str) -> Iterator[tuple[str, str]]:
+    """An image of the node that nothing has ever used: a file of some bytes, for ``machine``.
+
+    The value is its names: the reference, and its id, which the runtime adds by itself.
+    """
+    ctr = f"{_CTR} --namespace {KUBERNETES}"
+    archive, identity = _archive(reference, machine)
+    with undone(host, f"{ctr} images rm {shlex.quote(reference)} {identity} >/dev/null 2>&1; true"):
+        content = base64.b64encode(archive).decode()
+        host.run(f"printf %%s %s | base64 -d | {ctr} images import --local - >/dev/null", content)
+        yield reference, identity
+
+
+@contextmanager
+def tagged(host: Host, image: str, reference: str) -> Iterator[str]:
+    """Another name for an image of the node."""
+    ctr = f"{_CTR} --namespace {KUBERNETES}"
+    with undone(host, f"{ctr} images rm {shlex.quote(reference)} >/dev/null 2>&1; true"):
+        host.run(f"{ctr} images tag --force %s %s", image, reference)
+        yield reference
+
+
+@contextmanager
+def pinned(host: Host, *but: str) -> Iterator[tuple[str, ...]]:
+    """All images of the node kept from being collected, except for those that are named. The value is what is kept."""
+    ctr = f"{_CTR} --namespace {KUBERNETES}"
+    free = [image for image in images(host, unpinned=True) if image not in but]
+    label = "".join(f"{ctr} images label {shlex.quote(image)} {_PINNED}=%s >/dev/null; " for image in free)
+    with undone(host, label.replace("%s", "") + "true"):
+        host.run(label.replace("%s", "pinned") + "true")
+        yield tuple(image for image in images(host) if image not in but)
+
+
+def images(host: Host, *, unpinned: bool = False) -> list[str]:
+    """The names that the node's images have; ``unpinned``: of those that may be collected."""
+    lines = host.run(f"{_CTR} --namespace {KUBERNETES} images ls").splitlines()[1:]
+    return [line.split()[0] for line in lines if not (unpinned and f"{_PINNED}=pinned" in line)]
+
+
+def _archive(reference: str, machine: str) -> tuple[bytes, str]:
+    """An image as an OCI archive, and its id: one layer with one file, which names it, so that no two are the same."""
+    layer = _tar({"name": reference.encode()})
+    config = json.dumps(
+        {
+            "architecture": machine,
+            "os": "linux",
+            "config": {},
+            "rootfs": {"type": "layers", "diff_ids": [_digest(layer)]},
+        }
+    ).encode()
+    prefix = "application/vnd.oci.image"
+    manifest = json.dumps(
+        {
+            "schemaVersion": 2,
+            "mediaType": f"{prefix}.manifest.v1+json",
+            "config": _descriptor(f"{prefix}.config.v1+json", config),
+            "layers": [_descriptor(f"{prefix}.layer.v1.tar", layer)],
+        }
+    ).encode()
+    named = {"annotations": {"io.containerd.image.name": reference}}
+    index = {"schemaVersion": 2, "manifests": [{**_descriptor(f"{prefix}.manifest.v1+json", manifest), **named}]}
+    blobs = {f"blobs/sha256/{hashlib.sha256(blob).hexdigest()}": blob for blob in (layer, config, manifest)}
+    layout = {"oci-layout": b'{"imageLayoutVersion": "1.0.0"}', "index.json": json.dumps(index).encode()}
+    return _tar({**layout, **blobs}), _digest(config)
+
+
+def _tar(files: dict[str, bytes]) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return stream.getvalue()
+
+
+def _descriptor(media_type: str, blob: bytes) -> dict[str, object]:
+    return {"mediaType": media_type, "digest": _digest(blob), "size": len(blob)}
+
+
+def _digest(blob: bytes) -> str:
+    return f"sha256:{hashlib.sha256(blob).hexdigest()}"

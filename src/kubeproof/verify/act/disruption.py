@@ -1,0 +1,154 @@
+"""Stops parts of a cluster for a test, and sees to it that they run again, whatever ends the verification.
+
+Before anything is stopped, the host itself is told to undo it after ``LIMIT_SECONDS`` (a transient systemd timer): a
+verification that is killed, or cut off from the host, leaves nothing stopped for longer.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from kubeproof.verify.act.pods import Blocked
+from kubeproof.verify.observe import component_control
+from kubeproof.verify.observe.api import Api, NotObserved
+from kubeproof.verify.observe.hosts import Host
+from kubeproof.verify.observe.objects import Object, condition, holds
+
+LIMIT_SECONDS = 300
+_RECOVERY_SECONDS = 90.0
+_PREFIX = "kubeproof-verify"
+_TABLE = "kubeproof_verify_cut"
+
+
+@contextmanager
+def stopped(host: Host, *units: str) -> Iterator[None]:
+    """Stop components of a host, the first one first, and start them in the opposite order."""
+    with ExitStack() as undo:
+        for unit in units:
+            component = component_control.component(host, unit)
+            undo.enter_context(undone(host, component.start))
+            host.run("sh -c %s", component.stop)
+        yield
+
+
+@contextmanager
+def killed(host: Host, unit: str) -> Iterator[None]:
+    """End a component's processes without warning, and keep it from starting others."""
+    component = component_control.component(host, unit)
+    with undone(host, component.start):
+        host.run("sh -c %s", component.kill)
+        yield
+
+
+@contextmanager
+def stopped_everywhere(hosts: Sequence[Host], *units: str) -> Iterator[None]:
+    """Stop components on several hosts."""
+    with ExitStack() as undo:
+        for host in hosts:
+            undo.enter_context(stopped(host, *units))
+        yield
+
+
+@contextmanager
+def frozen(host: Host, unit: str) -> Iterator[None]:
+    """Keep a component's processes from running without ending them, as an overloaded host would."""
+    component = component_control.component(host, unit)
+    with undone(host, component.signal("CONT")):
+        host.run("sh -c %s", component.signal("STOP"))
+        yield
+
+
+@contextmanager
+def restarted_with(host: Host, unit: str, *flags: str) -> Iterator[None]:
+    """Restart a unit with more flags, of two that are the same the last one counts, and afterwards without them."""
+    directory = f"/run/systemd/system/{unit}.service.d"
+    path = f"{directory}/{_PREFIX}.conf"
+    restart = f"systemctl daemon-reload && systemctl restart {unit}"
+    running = host.run("tr '\\0' '\\n' < /proc/$(systemctl show --property=MainPID --value %s)/cmdline", unit)
+    command = " ".join([*running.splitlines(), *flags]).replace("%", "%%").replace("$", "$$")
+    with undone(host, f"rm -f {path}; rmdir --ignore-fail-on-non-empty {directory}; {restart}"):
+        lines = f"[Service]\nExecStart=\nExecStart={command}\n"
+        host.run("mkdir -p %s && printf %%s %s > %s", directory, lines, path)
+        host.run(restart)
+        yield
+
+
+@contextmanager
+def configured(host: Host, unit: str, settings: Mapping[str, Any], *flags: str) -> Iterator[None]:
+    """Restart a unit with other settings over those of its configuration, and afterwards without them.
+
+    ``settings``: with their apiVersion and kind. The unit's program merges what is in the directory that its flag
+    ``--config-dir`` names.
+    """
+    directory = f"/run/{_PREFIX}-{unit}.d"
+    with undone(host, f"rm -rf {directory}"):
+        host.run("mkdir -p %s && printf %%s %s > %s", directory, json.dumps(settings), f"{directory}/10.conf")
+        with restarted_with(host, unit, *flags, f"--config-dir={directory}"):
+            yield
+
+
+@contextmanager
+def cut_off(host: Host) -> Iterator[None]:
+    """Let nothing in or out of a host, its pods included, but what its loopback and this SSH connection carry."""
+    client = host.run("echo $SSH_CONNECTION").split()
+    address, port = (client[0], client[3]) if len(client) == 4 else ("", "22")
+    family = "ip6" if ":" in address else "ip"
+    peer = f"{family} saddr {address} " if address else ""
+    reply = f"{family} daddr {address} " if address else ""
+    rules = f"""
+table inet {_TABLE} {{
+  chain input {{
+    type filter hook input priority -500; policy drop;
+    iif lo accept
+    {peer}tcp dport {port} accept
+  }}
+  chain output {{
+    type filter hook output priority -500; policy drop;
+    oif lo accept
+    {reply}tcp sport {port} accept
+  }}
+  chain forward {{
+    type filter hook forward priority -500; policy drop;
+  }}
+}}
+"""
+    with undone(host, f"nft delete table inet {_TABLE}"):
+        host.run("printf %%s %s | nft -f -", rules)
+        yield
+
+
+def await_recovery(api: Api, what: str) -> None:
+    """Wait until all nodes are ready again, so that the next test is not blamed for this one's deeds."""
+    try:
+        api.observe("/api/v1/nodes", _all_ready, what=what, timeout=_RECOVERY_SECONDS)
+    except NotObserved as error:
+        raise Blocked("kubelet", str(error)) from None
+
+
+def _all_ready(nodes: list[Object]) -> bool:
+    # The node's controller takes its taint away a moment after the node is ready; until then pods avoid it.
+    return bool(nodes) and all(holds(node, "Ready") and not _shunned(node) for node in nodes)
+
+
+def _shunned(node: Object) -> bool:
+    taints = node["spec"].get("taints", [])
+    unknown = condition(node, "Ready").get("status") == "Unknown"
+    return unknown or any(taint["key"].startswith("node.kubernetes.io/") for taint in taints)
+
+
+@contextmanager
+def undone(host: Host, command: str) -> Iterator[None]:
+    """Have a shell command run on a host at the end, or by the host itself when this process does not get there."""
+    # systemd would put its own values into what looks like its variables.
+    told = command.replace("$", "$$")
+    timer = f"{_PREFIX}-undo-{secrets.token_hex(4)}"
+    host.run(f"systemd-run --quiet --collect --unit={timer} --on-active={LIMIT_SECONDS} sh -c %s", told)
+    try:
+        yield
+    finally:
+        host.run("sh -c %s", command)
+        host.run(f"systemctl stop {timer}.timer")

@@ -1,0 +1,211 @@
+"""Pods that tests look at, and pods that tests look with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from kubeproof.verify.observe import objects
+from kubeproof.verify.observe.api import Api, describe
+from kubeproof.verify.observe.objects import Object
+
+HTTP_PORT = 8080
+UDP_PORT = 8081
+READY_SECONDS = 60.0
+_SECURITY = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "readOnlyRootFilesystem": True,
+}
+
+
+class Blocked(Exception):
+    """What a test needs to look at a claim is not there; ``component`` is where to look for the cause."""
+
+    def __init__(self, component: str, message: str) -> None:
+        """Name the component and what it did not do."""
+        super().__init__(f"{message} (look at: {component})")
+        self.component = component
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the manifests of a verification have in common."""
+
+    namespace: str
+    image: str
+    nodes: tuple[str, ...]
+
+    def container(self, name: str, arguments: Sequence[str], **more: Any) -> Object:
+        """A container of the test image, modest and harmless."""
+        return {
+            "name": name,
+            "image": self.image,
+            "imagePullPolicy": "IfNotPresent",
+            "args": list(arguments),
+            "securityContext": _SECURITY,
+            "resources": {"requests": {"cpu": "5m", "memory": "16Mi"}, "limits": {"memory": "128Mi"}},
+            **more,
+        }
+
+    def pod(
+        self, name: str, containers: Sequence[Object], *, labels: Mapping[str, str] | None = None, **spec: Any
+    ) -> Object:
+        """A pod that any pod security standard admits."""
+        return {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": name, "namespace": self.namespace, "labels": dict(labels or {})},
+            "spec": {
+                "containers": list(containers),
+                "terminationGracePeriodSeconds": 1,
+                "automountServiceAccountToken": False,
+                "enableServiceLinks": False,
+                "securityContext": {
+                    "runAsNonRoot": True,
+                    "runAsUser": 65532,
+                    "seccompProfile": {"type": "RuntimeDefault"},
+                },
+                **spec,
+            },
+        }
+
+    def server(self, name: str, port: int = HTTP_PORT, **more: Any) -> Object:
+        """A container that answers HTTP, and UDP on the default ports."""
+        udp = UDP_PORT if port == HTTP_PORT else -1
+        return self.container(name, ["netexec", f"--http-port={port}", f"--udp-port={udp}"], **more)
+
+    def service(self, name: str, selector: Mapping[str, str], port: int = 80, **spec: Any) -> Object:
+        """A service in front of servers."""
+        ports = [{"name": "http", "protocol": "TCP", "port": port, "targetPort": HTTP_PORT}]
+        return {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": name, "namespace": self.namespace},
+            "spec": {"selector": dict(selector), "ports": ports, **spec},
+        }
+
+    def on_node(self, node: str) -> dict[str, Any]:
+        """For a pod's spec: on this node without the scheduler's help, whatever the node is tainted with."""
+        return {"nodeName": node, "tolerations": [{"operator": "Exists"}]}
+
+
+class Pod:
+    """A pod that runs."""
+
+    def __init__(self, api: Api, item: Object) -> None:
+        """Know the pod as the API last showed it."""
+        self.api = api
+        self.item = item
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return objects.name(self.item)
+
+    @property
+    def manifest(self) -> Object:
+        """It as an object that can be asked for: in lists, objects do not tell their kind."""
+        return {"apiVersion": "v1", "kind": "Pod", **self.item}
+
+    @property
+    def path(self) -> str:
+        """Its path in the API."""
+        return objects.path(self.manifest)
+
+    @property
+    def uid(self) -> str:
+        """Its unique id."""
+        return str(self.item["metadata"]["uid"])
+
+    @property
+    def node(self) -> str:
+        """The node it is on."""
+        return str(self.item["spec"]["nodeName"])
+
+    @property
+    def address(self) -> str:
+        """Its address in the pod network."""
+        return str(self.item["status"]["podIP"])
+
+    def now(self) -> Pod:
+        """The pod as it is at this moment."""
+        return Pod(self.api, self.api.get(self.path))
+
+    def container(self, name: str) -> Mapping[str, Any]:
+        """The status of one of its containers."""
+        for status in self.item["status"]["containerStatuses"]:
+            if status["name"] == name:
+                found: Mapping[str, Any] = status
+                return found
+        raise KeyError(f"{self.name} has no container {name}")
+
+    def container_id(self, name: str) -> str:
+        """A container's id in the runtime."""
+        return str(self.container(name)["containerID"]).partition("://")[2]
+
+    def http(self, path: str, port: int = HTTP_PORT, **query: Any) -> str:
+        """Ask its HTTP server, through the API server's proxy."""
+        return str(self.api.get(f"{self.path}:{port}/proxy/{path}", **query))
+
+    def dial(
+        self,
+        host: str,
+        port: int,
+        request: str,
+        *,
+        protocol: str = "http",
+        tries: int = 1,
+        through: int = HTTP_PORT,
+    ) -> Dialled:
+        """Have it send requests, each over a connection of its own, and tell what was answered."""
+        query = {"host": host, "port": port, "request": request, "protocol": protocol, "tries": tries}
+        try:
+            answer = self.api.request("GET", f"{self.path}:{through}/proxy/dial", params=query)
+        except httpx.ReadTimeout:
+            return Dialled((), (f"{tries} requests to {host}:{port} were not over in time",))
+        # A name that it cannot resolve is its answer, not a failure to ask it.
+        if answer.status == 400:
+            return Dialled((), (answer.message.strip(),))
+        told = _json(answer.required())
+        return Dialled(tuple(told.get("responses", [])), tuple(told.get("errors", [])))
+
+
+@dataclass(frozen=True)
+class Dialled:
+    """What came of requests that a pod sent."""
+
+    responses: tuple[str, ...]
+    errors: tuple[str, ...]
+
+
+def _json(body: Any) -> dict[str, Any]:
+    """A JSON object that the test image sends as text."""
+    parsed: dict[str, Any] = body if isinstance(body, dict) else json.loads(body)
+    return parsed
+
+
+def is_ready(item: Object) -> bool:
+    """Whether a pod is ready."""
+    return objects.holds(item, "Ready")
+
+
+def is_running(item: Object) -> bool:
+    """Whether a pod's containers have been started."""
+    return bool(item["status"].get("phase") == "Running")
+
+
+def blame(item: Object, warning: str = "") -> Blocked:
+    """Why a pod is not ready in time, and whose doing that is; ``warning``: what its last event says."""
+    said = "; ".join(filter(None, [describe(item), warning]))
+    if not item.get("spec", {}).get("nodeName"):
+        return Blocked("scheduler", f"pod not bound to a node within {READY_SECONDS:.0f} s: {said}")
+    if not item.get("status", {}).get("containerStatuses"):
+        return Blocked("kubelet", f"pod not taken up by its kubelet within {READY_SECONDS:.0f} s: {said}")
+    if not item["status"].get("podIP"):
+        return Blocked("runtime or pod-network", f"pod has no sandbox after {READY_SECONDS:.0f} s: {said}")
+    return Blocked("kubelet", f"pod not ready within {READY_SECONDS:.0f} s: {said}")

@@ -1,0 +1,68 @@
+"""How much longer than usual a verification waits: as long as its slowest host needs, see ``kubeproof.core.patience``.
+
+What must not happen is not looked for any longer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from kubeproof.core.errors import KubeproofError
+from kubeproof.core.patience import FAST_SECONDS, USUAL_SECONDS, factor
+from kubeproof.verify.observe.hosts import CommandFailed, Host, each
+
+# As host_report does it, which may have been on another day.
+_WORK = """
+import time
+def work():
+    start, total = time.perf_counter(), 0
+    for number in range(200000):
+        total += number % 7
+    return time.perf_counter() - start
+print(min(work() for _ in range(3)))
+"""
+_MOST = 6.0
+
+
+@dataclass(frozen=True)
+class Patience:
+    """``factor`` is what limits are multiplied by, at least 1; ``seconds`` what each host took for the work."""
+
+    factor: float
+    seconds: Mapping[str, float]
+
+    @property
+    def told(self) -> list[str]:
+        """That limits are stretched, and for whose sake, as warnings of a report."""
+        if self.factor == 1:
+            return []
+        slow = {name: seconds for name, seconds in self.seconds.items() if seconds > USUAL_SECONDS}
+        names = ", ".join(f"{name} ({seconds / FAST_SECONDS:.0f} times)" for name, seconds in slow.items())
+        why = f"hosts are slower than a server of today, {names}" if slow else "so asked for"
+        return [f"time limits were {self.factor:.1f} times the usual ones: {why}"]
+
+
+def measure(hosts: Iterable[Host]) -> Patience:
+    """Give each host the work, side by side."""
+    seconds = each(hosts, _seconds)
+    return Patience(factor(max(seconds.values(), default=0.0), _MOST), seconds)
+
+
+def given(text: str) -> Patience:
+    """What a user asks for instead. Raises KubeproofError if it is no number from 1 to 100."""
+    try:
+        wanted = float(text)
+    except ValueError:
+        wanted = 0.0
+    if not 1 <= wanted <= 100:
+        raise KubeproofError(f"--patience {text!r} is not a factor from 1 to 100")
+    return Patience(wanted, {})
+
+
+def _seconds(host: Host) -> float:
+    try:
+        return float(host.run("python3 -c %s", _WORK))
+    except (CommandFailed, ValueError):
+        # A host without Python is for the tests to complain of.
+        return 0.0

@@ -1,0 +1,133 @@
+"""Pods that are submitted when a verification begins, so that they start while other claims are looked at."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import pytest
+
+from kubeproof.verify.act.pods import READY_SECONDS, Blocked, Pod, Setting, blame, is_ready
+from kubeproof.verify.observe.api import Api, NotObserved
+from kubeproof.verify.observe.objects import Object, core, name
+
+Until = Callable[[Object], bool]
+_LEAST_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class _Preparation:
+    build: Callable[[Setting], Sequence[Object]]
+    until: Until
+
+
+_PREPARATIONS: dict[str, _Preparation] = {}
+EARLY: list[str] = ["workloads"]
+"""Fixtures of the session that begin with it, if a selected test uses them: their value takes time to ripen."""
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def early(function: Function) -> Any:
+    """Make a fixture of the session that begins with it."""
+    EARLY.append(function.__name__)
+    return pytest.fixture(scope="session")(function)
+
+
+def prepared(until: Until = is_ready) -> Callable[[Callable[[Setting], Object]], Any]:
+    """Make a fixture of a function that returns a pod's manifest: the Pod, once it is as ``until`` says.
+
+    The fixture is of the session. The pod is submitted at its start, if any selected test uses it.
+    """
+
+    def fixture_of(build: Callable[[Setting], Object]) -> Any:
+        fixture_name = build.__name__
+        _PREPARATIONS[fixture_name] = _Preparation(lambda setting: [build(setting)], until)
+
+        @pytest.fixture(scope="session", name=fixture_name)
+        def fixture(workloads: Workloads) -> Pod:
+            return workloads.prepared(fixture_name)[0]
+
+        return fixture
+
+    return fixture_of
+
+
+def prepared_together(until: Until = is_ready) -> Callable[[Callable[[Setting], Sequence[Object]]], Any]:
+    """The same for several objects, of which those that are pods become the fixture's value."""
+
+    def fixture_of(build: Callable[[Setting], Sequence[Object]]) -> Any:
+        fixture_name = build.__name__
+        _PREPARATIONS[fixture_name] = _Preparation(build, until)
+
+        @pytest.fixture(scope="session", name=fixture_name)
+        def fixture(workloads: Workloads) -> list[Pod]:
+            return workloads.prepared(fixture_name)
+
+        return fixture
+
+    return fixture_of
+
+
+class Workloads:
+    """The pods of one verification."""
+
+    def __init__(self, api: Api, setting: Setting) -> None:
+        """Nothing is submitted yet."""
+        self.api = api
+        self.setting = setting
+        self._submitted: dict[str, list[Object]] = {}
+        self._submitted_at = 0.0
+
+    def submit(self, fixture_names: Collection[str]) -> None:
+        """Submit what those of the fixtures stand for that are prepared."""
+        self._submitted_at = time.monotonic()
+        for fixture_name, preparation in _PREPARATIONS.items():
+            if fixture_name in fixture_names:
+                created = [self.api.create(manifest) for manifest in preparation.build(self.setting)]
+                self._submitted[fixture_name] = [item for item in created if item["kind"] == "Pod"]
+
+    def prepared(self, fixture_name: str) -> list[Pod]:
+        """Submitted pods, once they are as they should be."""
+        submitted = self._submitted[fixture_name]
+        # All were submitted together: what keeps one from starting is not waited for again with the next.
+        passed = (time.monotonic() - self._submitted_at) / self.api.patience
+        until = _PREPARATIONS[fixture_name].until
+        return self.await_all(submitted, until, max(READY_SECONDS - passed, _LEAST_SECONDS)) if submitted else []
+
+    def run(self, manifest: Object, until: Until = is_ready) -> Pod:
+        """Create a pod, and wait until it is as it should be. Raises Blocked if it does not get there."""
+        return self.await_all([self.api.create(manifest)], until)[0]
+
+    def await_all(self, submitted: Sequence[Object], until: Until, patience: float = READY_SECONDS) -> list[Pod]:
+        """Pods that were created, once all are as they should be. Raises Blocked for one that does not get there."""
+        wanted = [name(item) for item in submitted]
+
+        def done(items: list[Object]) -> bool:
+            present = _named(items, wanted)
+            return len(present) == len(wanted) and all(map(until, present))
+
+        pods = core(self.setting.namespace, "pods")
+        try:
+            items = self.api.observe(pods, done, what="pods", timeout=patience)
+        except NotObserved:
+            items = self.api.items(pods)
+            late = next((item for item in _named(items, wanted) if not until(item)), None)
+            if late:
+                raise blame(late, self._warning(late)) from None
+            if len(_named(items, wanted)) < len(wanted):
+                raise Blocked("controller-manager", f"of the pods {', '.join(wanted)} some are gone") from None
+        return [Pod(self.api, item) for item in _named(items, wanted)]
+
+    def _warning(self, pod: Object) -> str:
+        """The last warning about a pod; empty if there is none."""
+        selected = f"involvedObject.uid={pod['metadata']['uid']},type=Warning"
+        events = self.api.items(core(self.setting.namespace, "events"), fieldSelector=selected)
+        return str(events[-1].get("message", "")) if events else ""
+
+
+def _named(items: Sequence[Object], wanted: Sequence[str]) -> list[Object]:
+    """Those of the objects that have one of the names, in the names' order."""
+    by_name = {name(item): item for item in items}
+    return [by_name[each] for each in wanted if each in by_name]

@@ -1,0 +1,1 @@
+"""What hosts say of their etcd backups, and drills that restore them."""

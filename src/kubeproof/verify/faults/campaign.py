@@ -1,0 +1,482 @@
+"""A campaign: one fault after the other, each into a cluster that is whole, while a client on a worker records."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import functools
+import json
+import random
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from kubeproof.core import zipped
+from kubeproof.verify.act.pods import Blocked, Setting, is_ready
+from kubeproof.verify.act.workspace import Workspace
+from kubeproof.verify.faults.history import Gap, History, Violation, longest_gap, violations
+from kubeproof.verify.faults.kinds import Field, Kind
+from kubeproof.verify.faults.timeline import timeline
+from kubeproof.verify.observe import objects
+from kubeproof.verify.observe.api import Api, ApiError
+from kubeproof.verify.observe.cluster import AUTHORITY, Cluster
+from kubeproof.verify.observe.hosts import CommandFailed, Host, NotObservable
+from kubeproof.verify.observe.objects import Object
+
+SCHEMA = "kubeproof.faults/1"
+REGISTERS = 4
+# Longer than any outage that is expected of the API: whoever gives up earlier learns less.
+ANSWER_SECONDS = 15.0
+_APPLICATION_SECONDS = 2.0
+_RECORDER = "kubeproof.verify.faults.recorder"
+_PAUSE_SECONDS = 0.05
+_REPLICAS = 3
+_LEASES = ("kube-scheduler", "kube-controller-manager")
+_WHOLE_SECONDS = 180.0
+_POLL_SECONDS = 0.5
+_CALM_SECONDS = 1.0
+_TOKEN_SECONDS = 6 * 3600
+# Generous: what a fault costs is measured, not judged; this is what nobody would call available.
+UNAVAILABLE_SECONDS = 60.0
+_COSTS = {
+    "writes_unavailable": "no write was acknowledged",
+    "application_unavailable": "the application did not answer",
+}
+_FIGURES = ("writes_unavailable", "application_unavailable", "recovery", "slowest_refusal")
+
+
+@dataclass(frozen=True)
+class Struck:
+    """One fault that happened. Times are of the client's clock; ``recovered`` is 0 if the cluster did not.
+
+    ``begin`` is before anything was done, ``held`` when it was done, ``end`` before anything was undone.
+    """
+
+    kind: Kind
+    host: str
+    begin: float
+    end: float
+    recovered: float
+    missing: str = ""
+    held: float = 0.0
+
+
+@dataclass
+class Outcome:
+    """What a campaign brought to light. ``started`` is of the client's clock, as all times."""
+
+    history: History
+    struck: list[Struck] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+    violations: list[Violation] = field(default_factory=list)
+    started: float = 0.0
+    seconds: float = 0.0
+    seed: int = 0
+    requested: int = 0
+    diverged: str = ""
+
+    def document(self) -> dict[str, Any]:
+        """The outcome as JSON; docs/faults.schema.json describes it."""
+        writes, requests = self.history.successes("write"), self.history.successes("request")
+        faults = [self._fault(each, writes, requests) for each in self.struck]
+        by_kind: dict[str, list[dict[str, Any]]] = {}
+        for each in faults:
+            by_kind.setdefault(each["kind"], []).append(each)
+        titles = {each.kind.name: each.kind for each in self.struck}
+        counts = self.history.counts()
+        failures = list(_failures(faults, counts, self.violations))
+        failures += [said for each in self.struck for said in _unrefused(each, self.history)]
+        if self.diverged:
+            failures.append(self.diverged)
+        return {
+            "schema": SCHEMA,
+            "verdict": "failed" if failures else "survived",
+            "failures": failures,
+            "started": datetime.datetime.fromtimestamp(self.started, datetime.UTC).isoformat(timespec="seconds"),
+            "seconds": round(self.seconds, 1),
+            "seed": self.seed,
+            "requested": self.requested,
+            "faults": faults,
+            "kinds": [
+                {
+                    "kind": name,
+                    "title": titles[name].title,
+                    "settings": list(titles[name].settings),
+                    "count": len(found),
+                    **{key: max(each[key] for each in found) for key in _FIGURES},
+                }
+                for name, found in by_kind.items()
+            ],
+            "left_out": self.left_out,
+            "counts": counts,
+            "retries": self.history.retries,
+            "violations": [dataclasses.asdict(each) for each in self.violations],
+            "lost": sum(each.kind == "lost" for each in self.violations),
+            "timeline": timeline(self.history.entries),
+        }
+
+    def _fault(self, struck: Struck, writes: Sequence[float], requests: Sequence[float]) -> dict[str, Any]:
+        until = struck.recovered or struck.end + _WHOLE_SECONDS
+        gaps: dict[str, Gap] = {
+            "writes_unavailable": longest_gap(writes, struck.begin, until),
+            "application_unavailable": longest_gap(requests, struck.begin, until),
+        }
+        return {
+            "kind": struck.kind.name,
+            "host": struck.host,
+            "begin": round(struck.begin, 3),
+            "end": round(struck.end, 3),
+            "recovery": round(until - struck.end, 2),
+            "missing": struck.missing,
+            **{name: round(gap.seconds, 2) for name, gap in gaps.items()},
+            "slowest_refusal": round(self.history.slowest("write", "unknown", struck.begin, until), 2),
+        }
+
+
+def _failures(
+    faults: Sequence[Mapping[str, Any]], counts: Mapping[str, Mapping[str, int]], broken: Sequence[Violation]
+) -> Iterator[str]:
+    """Why a campaign failed, in sentences; nothing if the cluster survived."""
+    if not faults:
+        yield "no fault happened"
+    if not counts.get("write", {}).get("ok"):
+        yield "no write was acknowledged, so that none could have been lost"
+    for kind, number in Counter(each.kind for each in broken).items():
+        yield f"{kind}, {number} of them: {next(each.what for each in broken if each.kind == kind)}"
+    for each in faults:
+        where = f"{each['kind']} on {each['host']}"
+        if each["missing"]:
+            yield f"{where}: the cluster did not mend itself: {each['missing']}"
+        for key, said in _COSTS.items():
+            if each[key] >= UNAVAILABLE_SECONDS:
+                yield f"{where}: {said} for {each[key]:.0f} s"
+
+
+def _unrefused(struck: Struck, history: History) -> Iterator[str]:
+    """What is wrong if writes must be refused while a fault lasts, and soon."""
+    if not struck.kind.refuses:
+        return
+    where = f"{struck.kind.name} on {struck.host}"
+    asked = [each for each in history.of("write") if each["start"] >= struck.held and each["end"] <= struck.end]
+    acknowledged = sum(each["outcome"] == "ok" for each in asked)
+    if acknowledged:
+        yield f"{where}: {acknowledged} writes were acknowledged meanwhile"
+    begun = history.slowest("write", "unknown", struck.begin, struck.end)
+    if not begun:
+        yield f"{where}: no write was refused meanwhile"
+    elif begun >= ANSWER_SECONDS:
+        yield f"{where}: a write had neither an answer nor a refusal for {begun:.0f} s"
+
+
+class Recording:
+    """The recorder on a host, as a unit of its own there; it is gone, with all it wrote, at the end."""
+
+    def __init__(self, host: Host, settings: Mapping[str, Any], token: str) -> None:
+        """Nothing runs yet."""
+        self.host = host
+        self._unit = f"kubeproof-faults-{secrets.token_hex(4)}"
+        self._directory = f"/run/{self._unit}"
+        self._settings = {**settings, "api": {**settings["api"], "token": f"{self._directory}/token"}}
+        self._token = token
+
+    def start(self) -> None:
+        """Begin to record."""
+        self.host.run("install -d -m 0700 %s", self._directory)
+        self.host.write(f"{self._directory}/token", self._token.encode())
+        self.host.write(f"{self._directory}/recorder", zipped.program(_RECORDER, "hpack", "hyperframe"))
+        self.host.run(
+            f"systemd-run --quiet --collect --unit={self._unit} python3 {self._directory}/recorder %s %s",
+            json.dumps(self._settings),
+            f"{self._directory}/log",
+        )
+
+    def stop(self) -> History:
+        """End it, and have what it wrote."""
+        self.host.attempt("systemctl stop %s", self._unit)
+        history = History.parse(self.host.run("cat %s", f"{self._directory}/log").splitlines())
+        self.host.run("rm -rf %s", self._directory)
+        return history
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What clients recorded while something happened, and what must not have been. Times are of the client's clock."""
+
+    history: History
+    violations: list[Violation]
+    started: float
+    seconds: float
+    diverged: str
+
+
+class Campaign:
+    """Faults into one cluster."""
+
+    def __init__(self, lab: Cluster, work: Workspace, setting: Setting, tell: Callable[[str], None]) -> None:
+        """``tell`` gets a line for each fault."""
+        self.lab = lab
+        self.work = work
+        self.setting = setting
+        self.tell = tell
+        self._service = ""
+        # The first worker asks; there must be others to hit.
+        self.field = Field(lab, lab.hosts.group("workers")[0])
+        # Ours too, so that a connection that a fault has broken is noticed before the next one.
+        servers = [f"https://{address}:{port}" for address, port in lab.api_servers]
+        self._own = ExitStack()
+        others = [dataclasses.replace(lab.api.access, server=server) for server in servers]
+        own = [self._own.enter_context(Api(access)) for access in others if access != lab.api.access]
+        self._apis = [lab.api, *own]
+
+    def close(self) -> None:
+        """End the connections to the API servers that are its own."""
+        self._own.close()
+
+    def run(self, kinds: Sequence[Kind], count: int, seed: int, limit_seconds: float) -> Outcome:
+        """Put ``count`` faults of all kinds in turn into the cluster, in an order that ``seed`` decides."""
+        order = random.Random(seed)  # noqa: S311 - an order, no secret
+        struck: list[Struck] = []
+        left_out: dict[str, str] = {}
+
+        def strike_all() -> None:
+            deadline = time.monotonic() + limit_seconds
+            for number, kind in enumerate(_turns(kinds, count, order)):
+                if time.monotonic() > deadline:
+                    left_out["time"] = f"after {number} of {count} faults the time was over"
+                    break
+                if kind.name in left_out:
+                    continue
+                try:
+                    struck.append(self._strike(kind, order, f"{len(struck) + 1}/{count}"))
+                except NotObservable as reason:
+                    left_out[kind.name] = str(reason)
+                    continue
+                if not struck[-1].recovered:
+                    break
+
+        seen = self.observe(strike_all)
+        return Outcome(
+            seen.history,
+            struck,
+            left_out,
+            seen.violations,
+            seen.started,
+            seen.seconds,
+            seed,
+            count,
+            seen.diverged,
+        )
+
+    def observe(self, happen: Callable[[], None]) -> Observed:
+        """Let something happen to a cluster that is whole, while clients record. Once: the registers are used up."""
+        self._service = self._application()
+        self._registers()
+        self.await_whole("before anything has happened")
+        recording = Recording(self.field.client, self._settings(), self._token())
+        started, begun = time.time() + self._offset(), time.monotonic()
+        recording.start()
+        try:
+            happen()
+        finally:
+            history = recording.stop()
+        seconds = time.monotonic() - begun
+        final = {number: self._value(number) for number in range(REGISTERS)}
+        return Observed(history, violations(history, final), started, seconds, self._diverged())
+
+    def _diverged(self) -> str:
+        """How members' data differ; empty if they don't."""
+        port = self.lab.settings["cluster_etcd_port"]
+        endpoints = [f"https://{host.address}:{port}" for host in self.lab.etcd_hosts]
+        revision = self.lab.etcd.revision()
+        hashes = self.lab.etcd.hashes(endpoints, revision)
+        if len(hashes) == len(endpoints) and len(set(hashes.values())) == 1:
+            return ""
+        return f"etcd's members differ at revision {revision}: {hashes}"
+
+    def _strike(self, kind: Kind, order: random.Random, number: str) -> Struck:
+        host = order.choice(list(kind.targets(self.field)))
+        offset = self._offset()
+        begin = time.time()
+        with kind.hit(self.field, host):
+            held = time.time()
+            time.sleep(kind.hold)
+            end = time.time()
+        missing = self.missing(_WHOLE_SECONDS)
+        recovered = time.time()
+        said = f"whole again after {recovered - end:.1f} s" if not missing else f"NOT whole again: {missing}"
+        self.tell(f"{number:>8}  {kind.name:<28} {host.name:<8} {said}")
+        # What a fault costs may only show a moment later.
+        time.sleep(_CALM_SECONDS)
+        whole = 0 if missing else recovered + offset
+        return Struck(kind, host.name, begin + offset, end + offset, whole, missing, held + offset)
+
+    def await_whole(self, when: str) -> None:
+        """Wait until the cluster is whole. Raises Blocked if it isn't in time."""
+        missing = self.missing(_WHOLE_SECONDS)
+        if missing:
+            raise Blocked("etcd", f"{when} the cluster is not whole: {missing}")
+
+    def missing(self, seconds: float) -> str:
+        """Wait until nothing is missing from the cluster; what still is after so many seconds."""
+        deadline = time.monotonic() + seconds
+        while True:
+            missing = next(self._lacks(), "")
+            if not missing or time.monotonic() > deadline:
+                return missing
+            time.sleep(_POLL_SECONDS)
+
+    def _lacks(self) -> Iterator[str]:
+        for api in self._apis:
+            try:
+                answer = api.request("GET", "/readyz")
+                if not answer.ok:
+                    yield f"the API server at {api.access.server} is not ready"
+            except httpx.HTTPError as error:
+                yield f"the API server at {api.access.server} does not answer: {type(error).__name__}"
+        port = self.lab.settings["cluster_etcd_port"]
+        endpoints = [f"https://{host.address}:{port}" for host in self.lab.etcd_hosts]
+        try:
+            statuses = self.lab.etcd.statuses(endpoints)
+            for endpoint, status in statuses.items():
+                if status.get("errors") or not status.get("leader"):
+                    yield f"etcd at {endpoint} is not whole: {status.get('errors')}"
+            if len(statuses) < len(endpoints):
+                yield "an etcd member does not answer"
+        except (CommandFailed, ValueError) as error:
+            yield f"etcd does not answer: {error}"
+        try:
+            yield from self._unready()
+        except (ApiError, httpx.HTTPError) as error:
+            yield f"the API does not answer: {error}"
+
+    def _unready(self) -> Iterator[str]:
+        for node in self._apis[0].items("/api/v1/nodes"):
+            shunned = [
+                taint for taint in node["spec"].get("taints", []) if taint["key"].startswith("node.kubernetes.io/")
+            ]
+            if not objects.holds(node, "Ready") or shunned:
+                yield f"node {objects.name(node)} is not ready"
+        ready = [pod for pod in self._apis[0].items(objects.core(self.setting.namespace, "pods")) if is_ready(pod)]
+        if len(ready) < _REPLICAS:
+            yield f"{len(ready)} of the application's {_REPLICAS} pods are ready"
+
+    def _application(self) -> str:
+        """A service with a pod on each of several nodes; its address."""
+        labels = {"app": "served"}
+        anywhere: list[Object] = [{"operator": "Exists", "key": "node-role.kubernetes.io/control-plane"}]
+        pod = self.setting.pod(
+            "",
+            [
+                self.setting.server(
+                    "server", readinessProbe={"httpGet": {"path": "/readyz", "port": 8080}, "periodSeconds": 1}
+                )
+            ],
+            tolerations=anywhere,
+            topologySpreadConstraints=[
+                {
+                    "maxSkew": 1,
+                    "topologyKey": "kubernetes.io/hostname",
+                    "whenUnsatisfiable": "ScheduleAnyway",
+                    "labelSelector": {"matchLabels": labels},
+                }
+            ],
+        )
+        spec = {
+            "replicas": _REPLICAS,
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": pod["spec"]},
+        }
+        metadata = {"name": "served", "namespace": self.setting.namespace}
+        self.lab.api.create({"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": metadata, "spec": spec})
+        service = self.lab.api.create(self.setting.service("served", labels))
+        return str(service["spec"]["clusterIP"])
+
+    def _registers(self) -> None:
+        for number in range(REGISTERS):
+            metadata = {"name": f"register-{number}", "namespace": self.setting.namespace}
+            self.lab.api.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"value": "0"}})
+
+    def _value(self, number: int) -> int:
+        found = self.lab.api.get(f"{objects.core(self.setting.namespace, 'configmaps')}/register-{number}")
+        return int(found["data"]["value"])
+
+    def _settings(self) -> dict[str, Any]:
+        balancer = self.lab.settings["cluster_balancer_port"]
+        return {
+            "api": {
+                "url": f"https://127.0.0.1:{balancer}",
+                "ca": AUTHORITY,
+                "namespace": self.setting.namespace,
+                "timeout": ANSWER_SECONDS,
+            },
+            "registers": REGISTERS,
+            "readers": 2,
+            "application": f"http://{self._service}/hostname",
+            "application_timeout": _APPLICATION_SECONDS,
+            "askers": 2,
+            "leases": list(_LEASES),
+            "pause": _PAUSE_SECONDS,
+        }
+
+    def _token(self) -> str:
+        """A token for the recorder, which may do no more than it does."""
+        namespace = self.setting.namespace
+        rights = {
+            namespace: {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "update"]},
+            "kube-system": {
+                "apiGroups": ["coordination.k8s.io"],
+                "resources": ["leases"],
+                "verbs": ["get", "list", "watch"],
+            },
+        }
+        name = f"kubeproof-verify-{self.work.run_id}-recorder"
+        account = {
+            "apiVersion": "v1",
+            "kind": "ServiceAccount",
+            "metadata": {"name": "recorder", "namespace": namespace},
+        }
+        self.lab.api.create(account)
+        group = "rbac.authorization.k8s.io"
+        for where, rule in rights.items():
+            metadata = {"name": name, "namespace": where}
+            subject = {"kind": "ServiceAccount", "name": "recorder", "namespace": namespace}
+            role = {"apiVersion": f"{group}/v1", "kind": "Role", "metadata": metadata, "rules": [rule]}
+            binding = {
+                "apiVersion": f"{group}/v1",
+                "kind": "RoleBinding",
+                "metadata": metadata,
+                "roleRef": {"apiGroup": group, "kind": "Role", "name": name},
+                "subjects": [subject],
+            }
+            for manifest in (role, binding):
+                self.lab.api.create(manifest)
+                self.work.on_exit(functools.partial(self.lab.api.delete, objects.path(manifest)))
+        request = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "spec": {"expirationSeconds": _TOKEN_SECONDS},
+        }
+        answer = self.lab.api.request("POST", f"{objects.path(account)}/token", request)
+        return str(answer.required()["status"]["token"])
+
+    def _offset(self) -> float:
+        """What to add to this machine's time for the client's, to some milliseconds."""
+        before = time.time()
+        there = float(self.field.client.run("date +%s.%N"))
+        return there - (before + time.time()) / 2
+
+
+def _turns(kinds: Sequence[Kind], count: int, order: random.Random) -> Iterator[Kind]:
+    """All kinds in turn, in another order each time."""
+    left = count
+    while left > 0:
+        round_ = list(kinds)
+        order.shuffle(round_)
+        yield from round_[:left]
+        left -= len(round_)

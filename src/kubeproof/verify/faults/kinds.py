@@ -1,0 +1,266 @@
+"""The kinds of faults: what they hit, how they begin and end, and which settings bound what they cost."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from kubeproof.local_hosts import lifecycle, podman
+from kubeproof.local_hosts.instances import maker
+from kubeproof.local_hosts.plan import HostKind, Plan, has_local_hosts, plan
+from kubeproof.verify.act.disruption import cut_off, frozen, stopped
+from kubeproof.verify.observe import component_control
+from kubeproof.verify.observe.cluster import Cluster
+from kubeproof.verify.observe.hosts import Host, NotObservable
+
+Targets = Callable[["Field"], Sequence[Host]]
+Hit = Callable[["Field", Host], AbstractContextManager[None]]
+
+# A slow disk: what each flush of etcd's log takes longer. Its election timeout is a second.
+_SLOW_FLUSH_MICROSECONDS = 300_000
+_LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
+
+
+@dataclass(frozen=True)
+class Field:
+    """Where faults happen. ``client`` is the host that asks; what ends a whole host leaves it alone."""
+
+    lab: Cluster
+    client: Host
+
+    def host(self, name: str) -> Host:
+        """The host of this name."""
+        return next(host for host in self.lab.hosts.all if host.name == name)
+
+    @property
+    def bystanders(self) -> tuple[Host, ...]:
+        """The workers that ask nothing."""
+        return tuple(host for host in self.lab.hosts.group("workers") if host is not self.client)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of fault. ``hold``: seconds it lasts. ``settings``: what governs how long it is felt.
+
+    ``refuses``: whether no write may succeed while it lasts, and each has to be refused soon.
+    """
+
+    name: str
+    title: str
+    targets: Targets
+    hit: Hit
+    hold: float
+    settings: tuple[str, ...]
+    refuses: bool = False
+
+
+def _group(name: str) -> Targets:
+    return lambda field: field.lab.hosts.group(name)
+
+
+def _client(field: Field) -> Sequence[Host]:
+    return (field.client,)
+
+
+def _bystanders(field: Field) -> Sequence[Host]:
+    return field.bystanders
+
+
+def etcd_leader(field: Field) -> Sequence[Host]:
+    """The host of etcd's leader."""
+    members = {member.id: member.name for member in field.lab.etcd.members()}
+    port = field.lab.settings["cluster_etcd_port"]
+    endpoints = [f"https://{host.address}:{port}" for host in field.lab.etcd_hosts]
+    status = next(iter(field.lab.etcd.statuses(endpoints).values()))
+    return (field.host(members[status["leader"]]),)
+
+
+def _holder(lease: str) -> Targets:
+    """The host whose component holds a lease: identities are HOST_UUID."""
+
+    def find(field: Field) -> Sequence[Host]:
+        holder = field.lab.api.get(f"{_LEASES}/{lease}")["spec"].get("holderIdentity") or ""
+        name = re.sub(r"_[0-9a-f-]{36}$", "", holder)
+        return tuple(host for host in field.lab.control_plane if host.name == name)
+
+    return find
+
+
+def _kill(unit: str) -> Hit:
+    """End a process without warning; systemd or the kubelet starts another."""
+
+    @contextmanager
+    def hit(_field: Field, host: Host) -> Iterator[None]:
+        pids = component_control.processes(host, unit)
+        host.run(f"kill -KILL {' '.join(map(str, pids))}")
+        yield
+
+    return hit
+
+
+def _stop(unit: str) -> Hit:
+    return lambda _field, host: stopped(host, unit)
+
+
+def _freeze(unit: str) -> Hit:
+    return lambda _field, host: frozen(host, unit)
+
+
+@contextmanager
+def _majority_lost(field: Field, survivor: Host) -> Iterator[None]:
+    """Stop etcd on all hosts but one, which can do nothing alone."""
+    with ExitStack() as stack:
+        for host in field.lab.etcd_hosts:
+            if host is not survivor:
+                stack.enter_context(stopped(host, "etcd.service"))
+        yield
+
+
+def _cut(_field: Field, host: Host) -> AbstractContextManager[None]:
+    return cut_off(host)
+
+
+@contextmanager
+def _power_off(field: Field, host: Host) -> Iterator[None]:
+    """Pull a local host's plug, and switch it on again."""
+    local = _local(field)
+    victim = next(each for each in local.hosts if each.name == host.name)
+    maker(victim).kill(victim.unique_name)
+    try:
+        yield
+    finally:
+        lifecycle.create(local, lambda _: None)
+        field.lab.hosts.forget(host)
+
+
+@contextmanager
+def _traced(field: Field, host: Host, injection: str) -> Iterator[None]:
+    """Tamper with what the kernel does for etcd, from this machine, whose processes those of local hosts are."""
+    command = ["strace", "--follow-forks", "--quiet=all", f"--attach={_etcd_process(field, host)}"]
+    command += ["--trace=fdatasync", f"--inject=fdatasync:{injection}", "--output=/dev/null"]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as tracer:
+        try:
+            yield
+        finally:
+            tracer.terminate()
+
+
+def _slow_disk(field: Field, host: Host) -> AbstractContextManager[None]:
+    return _traced(field, host, f"delay_enter={_SLOW_FLUSH_MICROSECONDS}")
+
+
+def _full_disk(field: Field, host: Host) -> AbstractContextManager[None]:
+    return _traced(field, host, "error=ENOSPC")
+
+
+def _etcd_process(field: Field, host: Host) -> int:
+    local = next(each for each in _local(field).hosts if each.name == host.name)
+    if local.kind is not HostKind.CONTAINER:
+        raise NotObservable(f"{host} is a virtual machine, whose processes are not this machine's")
+    namespace = Path(f"/proc/{podman.first_process(local.unique_name)}/ns/pid").readlink()
+    for directory in Path("/proc").glob("[0-9]*"):
+        try:
+            if (directory / "ns" / "pid").readlink() == namespace and _program(directory) == "etcd":
+                return int(directory.name)
+        except OSError:
+            # It ended meanwhile.
+            continue
+    raise NotObservable(f"no etcd is running on {host}")
+
+
+def _program(process: Path) -> str:
+    return (process / "comm").read_text().strip()
+
+
+def _local(field: Field) -> Plan:
+    if not has_local_hosts(field.lab.inventory):
+        raise NotObservable("only hosts that are made on this machine can be switched off and slowed down from here")
+    return plan(field.lab.inventory)
+
+
+_ETCD = ("etcd_heartbeat_interval", "etcd_election_timeout")
+_BALANCER = ("balancer_check_interval", "balancer_check_timeout", "balancer_check_fall")
+_NODE = ("controller_manager_node_grace_seconds",)
+
+KINDS: tuple[Kind, ...] = (
+    Kind("etcd-killed", "An etcd member is killed", _group("etcd"), _kill("etcd.service"), 3, _ETCD),
+    Kind("etcd-leader-killed", "etcd's leader is killed", etcd_leader, _kill("etcd.service"), 3, _ETCD),
+    Kind("etcd-stopped", "An etcd member is away", _group("etcd"), _stop("etcd.service"), 8, _ETCD),
+    Kind("etcd-majority-lost", "Only one etcd member is left", _group("etcd"), _majority_lost, 20, _ETCD, refuses=True),
+    Kind("etcd-leader-frozen", "etcd's leader hangs", etcd_leader, _freeze("etcd.service"), 8, _ETCD),
+    Kind("etcd-slow-disk", "The disk under etcd's leader is slow", etcd_leader, _slow_disk, 8, _ETCD),
+    Kind("etcd-full-disk", "The disk under etcd's leader is full", etcd_leader, _full_disk, 5, _ETCD),
+    Kind(
+        "apiserver-killed",
+        "An API server is killed",
+        _group("control_plane"),
+        _kill("kube-apiserver.service"),
+        3,
+        _BALANCER,
+    ),
+    Kind(
+        "apiserver-stopped",
+        "An API server is stopped",
+        _group("control_plane"),
+        _stop("kube-apiserver.service"),
+        8,
+        _BALANCER,
+    ),
+    Kind(
+        "apiserver-frozen",
+        "An API server hangs",
+        _group("control_plane"),
+        _freeze("kube-apiserver.service"),
+        8,
+        _BALANCER,
+    ),
+    Kind(
+        "scheduler-killed",
+        "The acting scheduler is killed",
+        _holder("kube-scheduler"),
+        _kill("kube-scheduler.service"),
+        3,
+        ("scheduler_lease_seconds",),
+    ),
+    Kind(
+        "controller-manager-killed",
+        "The acting controller manager is killed",
+        _holder("kube-controller-manager"),
+        _kill("kube-controller-manager.service"),
+        3,
+        ("controller_manager_lease_seconds",),
+    ),
+    Kind(
+        "controller-manager-frozen",
+        "The acting controller manager hangs",
+        _holder("kube-controller-manager"),
+        _freeze("kube-controller-manager.service"),
+        20,
+        ("controller_manager_lease_seconds",),
+    ),
+    Kind("balancer-killed", "The client's balancer is killed", _client, _kill("kube-balancer.service"), 3, ()),
+    Kind("kubelet-killed", "A worker's kubelet is killed", _bystanders, _kill("kubelet.service"), 3, ()),
+    Kind("runtime-killed", "A worker's runtime is killed", _bystanders, _kill("containerd.service"), 3, ()),
+    Kind(
+        "control-plane-host-off",
+        "A control-plane host loses power",
+        _group("control_plane"),
+        _power_off,
+        8,
+        (*_ETCD, *_BALANCER),
+    ),
+    Kind("worker-off", "A worker loses power", _bystanders, _power_off, 8, _NODE),
+    Kind(
+        "control-plane-host-cut",
+        "A control-plane host is cut off",
+        _group("control_plane"),
+        _cut,
+        8,
+        (*_ETCD, *_BALANCER),
+    ),
+    Kind("worker-cut", "A worker is cut off", _bystanders, _cut, 8, _NODE),
+)

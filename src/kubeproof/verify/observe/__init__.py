@@ -1,0 +1,1 @@
+"""How a cluster is looked at: its API, hosts, etcd, runtime, logs."""

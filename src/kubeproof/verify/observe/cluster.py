@@ -1,0 +1,215 @@
+"""The cluster that is looked at: its API, its nodes, its hosts, and the few settings that neither of them tells."""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from kubeproof.components.lock import Lock
+from kubeproof.components.pins import MACHINES
+from kubeproof.core import paths
+from kubeproof.core.errors import KubeproofError
+from kubeproof.settings import inventory
+from kubeproof.settings.inventory import Inventory
+from kubeproof.verify.observe import etcd
+from kubeproof.verify.observe.api import Api
+from kubeproof.verify.observe.etcd import Etcd
+from kubeproof.verify.observe.hosts import Host, Hosts, NotObservable
+from kubeproof.verify.observe.objects import Object, name
+
+TEST_IMAGE = "agnhost"
+# Settings of the inventory, each with the role whose default it has.
+_SETTINGS = {
+    "cluster_domain": "cluster",
+    "cluster_balancer_port": "cluster",
+    "cluster_etcd_port": "cluster",
+    "cluster_virtual_address": "cluster",
+    "etcd_peer_port": "etcd",
+    "etcd_data_directory": "etcd",
+    "kube_proxy_health_port": "kube-proxy",
+    "cluster_control_plane_form": "cluster",
+    "kube_proxy_form": "kube-proxy",
+    "controller_manager_port": "controller-manager",
+    "scheduler_more": "scheduler",
+    "scheduler_port": "scheduler",
+}
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node of the cluster and the host of the inventory that it is."""
+
+    name: str
+    address: str
+    networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
+    kubelet_port: int
+    host: Host
+    item: Object
+
+    @property
+    def control_plane(self) -> bool:
+        """Whether it is a host of the control plane."""
+        return "control_plane" in self.host.groups
+
+    @property
+    def schedulable(self) -> bool:
+        """Whether pods come to it that tolerate nothing."""
+        return not self.repelled_by
+
+    @property
+    def repelled_by(self) -> list[str]:
+        """The keys of the taints that keep pods away that tolerate nothing."""
+        taints = self.item["spec"].get("taints", [])
+        return [taint["key"] for taint in taints if taint["effect"] in {"NoSchedule", "NoExecute"}]
+
+
+@dataclass(frozen=True)
+class ComponentCredentials:
+    """Where a component keeps the certificate with which it speaks to the API, on hosts of which group."""
+
+    component: str
+    group: str
+    cert: str
+    key: str
+
+
+# As kubeproof's roles lay them down.
+AUTHORITY = "/etc/kubernetes/pki/ca.crt"
+CREDENTIALS = tuple(
+    ComponentCredentials(
+        component, group, f"/etc/kubernetes/{component}/client.crt", f"/etc/kubernetes/{component}/client.key"
+    )
+    for component, group in (
+        ("scheduler", "control_plane"),
+        ("controller-manager", "control_plane"),
+        ("kubelet", "workers"),
+        ("kube-proxy", "workers"),
+    )
+)
+
+
+class Cluster:
+    """A cluster as an inventory and a kubeconfig describe it."""
+
+    def __init__(self, described: Inventory, hosts: Hosts, api: Api) -> None:
+        """Take inventory, hosts and API together; nothing is asked yet."""
+        self.inventory = described
+        self.hosts = hosts
+        self.api = api
+
+    @functools.cached_property
+    def settings(self) -> Mapping[str, Any]:
+        """Settings that can't be asked of the cluster itself."""
+        first = next(iter(self.inventory.hosts.values()))
+        given = inventory.rendered(first, _SETTINGS)
+        return {setting: given.get(setting, _default(role, setting)) for setting, role in _SETTINGS.items()}
+
+    @functools.cached_property
+    def nodes_found(self) -> tuple[Node, ...]:
+        """The nodes whose hosts can be reached, in the inventory's order; maybe none."""
+        found = {node.name: node for node in map(self._node, self.api.items("/api/v1/nodes"))}
+        order = [host.name for host in self.hosts.all]
+        here = [node for node in found.values() if node.host.name in order]
+        return tuple(sorted(here, key=lambda node: order.index(node.host.name)))
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """The same, of which there is one at least. Raises NotObservable if not."""
+        if not self.nodes_found:
+            raise NotObservable("no node of the cluster is on a host that can be reached")
+        return self.nodes_found
+
+    @property
+    def workers(self) -> tuple[Node, ...]:
+        """The nodes that take workloads. Raises NotObservable if none does."""
+        found = tuple(node for node in self.nodes if node.schedulable)
+        if not found:
+            held = (f"{node.name} ({', '.join(node.repelled_by)})" for node in self.nodes)
+            raise NotObservable(f"no node takes workloads: {', '.join(held)}")
+        return found
+
+    def node(self, wanted: str) -> Node:
+        """The node of this name."""
+        return next(node for node in self.nodes if node.name == wanted)
+
+    @property
+    def control_plane(self) -> tuple[Host, ...]:
+        """The hosts of the control plane."""
+        return self.hosts.group("control_plane")
+
+    @property
+    def etcd_hosts(self) -> tuple[Host, ...]:
+        """The hosts of etcd."""
+        return self.hosts.group("etcd")
+
+    @functools.cached_property
+    def etcd(self) -> Etcd:
+        """etcd, asked past the API. Raises NotObservable where kubeproof did not install it."""
+        for host in self.etcd_hosts:
+            if host.attempt("test -r %s", f"{etcd.PKI}/operator.key")[0] == 0:
+                return Etcd(host, int(self.settings["cluster_etcd_port"]))
+        raise NotObservable(f"no host of the group etcd has an operator's certificate in {etcd.PKI}")
+
+    def etcd_on(self, host: Host) -> Etcd:
+        """The member on one host."""
+        return Etcd(host, int(self.settings["cluster_etcd_port"]))
+
+    @functools.cached_property
+    def api_servers(self) -> tuple[tuple[str, int], ...]:
+        """Address and port of every API server, as the service `kubernetes` has them."""
+        slices = self.api.items(
+            "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices",
+            labelSelector="kubernetes.io/service-name=kubernetes",
+        )
+        return tuple(
+            (address, int(each["ports"][0]["port"]))
+            for each in slices
+            # None while no API server has renewed its lease.
+            for endpoint in each["endpoints"] or []
+            for address in endpoint["addresses"]
+        )
+
+    def service_address(self, namespace: str, service: str) -> str:
+        """The cluster-wide address of a service."""
+        return str(self.api.get(f"/api/v1/namespaces/{namespace}/services/{service}")["spec"]["clusterIP"])
+
+    def _node(self, item: Object) -> Node:
+        address = next(each["address"] for each in item["status"]["addresses"] if each["type"] == "InternalIP")
+        for host in (*self.hosts.all, *self.hosts.away):
+            if host.name == name(item) or host.address == address:
+                spec = item["spec"]
+                return Node(
+                    name=name(item),
+                    address=address,
+                    networks=tuple(ipaddress.ip_network(network) for network in spec.get("podCIDRs", [])),
+                    kubelet_port=int(item["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"]),
+                    host=host,
+                    item=item,
+                )
+        raise KubeproofError(
+            f"node {name(item)} at {address} is none of the inventory's hosts", hint="use the inventory of this cluster"
+        )
+
+
+def recorded_image(described: Inventory, nodes: tuple[Node, ...]) -> str:
+    """The reference of the test image, as the installation has recorded it."""
+    lock = Lock(described.state)
+    for node in nodes:
+        machine = node.item["status"]["nodeInfo"]["architecture"]
+        entry = lock.image(MACHINES.get(machine, machine), TEST_IMAGE)
+        if entry:
+            return str(entry["reference"])
+    raise KubeproofError(
+        f"{lock.path} does not say which test image the cluster has",
+        hint="give one that is on the nodes or can be pulled by them, with --test-image",
+    )
+
+
+def _default(role: str, setting: str) -> Any:
+    defaults = yaml.safe_load((paths.PROJECT / "roles" / role / "defaults" / "main.yml").read_text())
+    return defaults[setting]

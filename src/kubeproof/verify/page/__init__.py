@@ -1,6 +1,0 @@
-"""A report as one page of HTML that needs nothing else: ``render`` is a pure function of the report's document."""
-
-from kubeproof.verify.page.render import render
-from kubeproof.verify.page.view import FAMILY
-
-__all__ = ["FAMILY", "render"]

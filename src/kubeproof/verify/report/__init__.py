@@ -1,0 +1,1 @@
+"""The documents of a verification: the page, and JUnit XML."""

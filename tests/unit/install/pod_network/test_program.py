@@ -1,0 +1,398 @@
+"""The program against a kernel: what is taken away comes back, and nothing else is touched."""
+
+from __future__ import annotations
+
+import ast
+import base64
+import ctypes
+import http.server
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.unit.install.pod_network.conftest import GATEWAYS, Node
+
+from kubeproof.install.pod_network import kube_proxy, watch
+from kubeproof.install.pod_network.errors import PodNetworkError
+from kubeproof.install.pod_network.host_ports import HostPorts
+from kubeproof.install.pod_network.ruleset import Rule, Ruleset
+
+# On a busy machine; sooner than it would look without being told.
+_SOON = 8.0
+
+TAKEN_AWAY = {
+    "a route": "ip route delete 10.244.1.0/24",
+    "all routes": "ip route flush proto 86",
+    "routes, by a link that goes": "ip link set eth0 down; sleep 0.2; ip link set eth0 up",
+    "a route, by another one": "ip route replace 10.244.1.0/24 via 10.9.0.99",
+    "all rules": "nft flush ruleset",
+    "the table": "nft delete table ip kubeproof",
+    "its rules": "nft flush table ip kubeproof",
+    "an address that is not translated": "nft delete element ip kubeproof cluster '{ 10.96.0.0/16 }'",
+    "what its rules do": "nft insert rule ip kubeproof postrouting accept",
+    "forwarding": "sysctl -qw net.ipv4.ip_forward=0; ip route delete 10.244.1.0/24",
+}
+
+
+def test_it_is_silent_about_nothing(node: Node) -> None:
+    assert node.check() == [
+        *(f"there is no route to {network} via {gateway}" for network, gateway in GATEWAYS.items()),
+        f"table ip kubeproof is not as {node.directory}/rules.nft has it",
+        "net.ipv4.ip_forward is 0, and not 1",
+    ]
+
+
+@pytest.mark.parametrize("lost", TAKEN_AWAY)
+def test_what_is_taken_away_comes_back(watched: Node, lost: str) -> None:
+    before = watched.run("ip route; nft list ruleset")
+    watched.run(TAKEN_AWAY[lost])
+    took = watched.healed()
+    assert watched.run("ip route; nft list ruleset") == before
+    assert took < _SOON, f"{took:.1f} s"
+    assert "put back: " in watched.log.read_text()
+
+
+def test_without_it_nothing_comes_back(node: Node) -> None:
+    with node.watched():
+        node.healed()
+    assert node.check() == [], "it takes nothing with it when it ends"
+    node.run("ip route flush proto 86; nft flush ruleset")
+    time.sleep(2)
+    assert len(node.check()) == 3
+    with node.watched():
+        assert node.healed() < _SOON
+
+
+def test_forwarding_alone_makes_no_noise_and_is_seen_all_the_same(watched: Node) -> None:
+    watched.run("sysctl -qw net.ipv4.ip_forward=0")
+    watched.healed()
+
+
+def test_an_interface_that_comes_late(node: Node) -> None:
+    node.run("ip link set eth0 down; ip address flush dev eth0")
+    with node.watched():
+        node.until(lambda: "Nexthop has invalid gateway" in node.log.read_text())
+        assert "set: table ip kubeproof" in node.log.read_text(), "what can be there is there at once"
+        time.sleep(2)
+        node.run("ip address add 10.9.0.1/24 dev eth0; ip link set eth0 up")
+        assert node.healed() < _SOON
+    assert node.log.read_text().count("Nexthop has invalid gateway") == len(GATEWAYS), "said once, not each second"
+    assert "all is well again" in node.log.read_text()
+
+
+def test_others_routes_and_rules_are_left_alone(watched: Node) -> None:
+    watched.run("ip route add 10.250.0.0/16 via 10.9.0.7 proto 99; ip route add 10.251.0.0/16 via 10.9.0.7")
+    watched.run("nft add table ip house; nft add chain ip house c; nft add rule ip house c accept")
+    before = watched.run("ip route; nft list table ip house")
+    watched.run("ip route delete 10.244.1.0/24; nft delete table ip kubeproof")
+    watched.healed()
+    after = watched.run("ip route; nft list table ip house")
+    assert sorted(after.splitlines()) == sorted(before.splitlines())
+
+
+def test_another_configuration_holds_from_the_moment_of_a_reload_on(node: Node) -> None:
+    with node.watched() as process:
+        node.healed()
+        node.configure(routes={"10.244.2.0/24": "10.9.0.3", "10.244.5.0/24": "10.9.0.5"})
+        rules = node.directory / "rules.nft"
+        rules.write_text(rules.read_text().replace("10.9.0.2", "10.9.0.5"))
+        process.send_signal(signal.SIGHUP)
+        assert node.healed() < _SOON
+    assert node.run("ip route show proto 86").split("\n")[:2] == [
+        "10.244.2.0/24 via 10.9.0.3 dev eth0 ",
+        "10.244.5.0/24 via 10.9.0.5 dev eth0 ",
+    ]
+    assert "10.9.0.5" in node.run("nft list set ip kubeproof cluster")
+
+
+def test_a_broken_configuration_is_said_and_borne(node: Node) -> None:
+    with node.watched():
+        node.healed()
+        (node.directory / "network.json").write_text("{")
+        node.until(lambda: "network.json is no JSON" in node.log.read_text())
+        node.configure()
+        node.healed()
+
+
+def test_it_starts_again_without_making_rules_anew(node: Node) -> None:
+    with node.watched():
+        node.healed()
+    before = node.run("nft --handle list ruleset")
+    with node.watched():
+        assert node.check() == []
+    assert node.run("nft --handle list ruleset") == before
+
+
+def test_at_rest_it_costs_next_to_nothing(node: Node) -> None:
+    with node.watched() as process:
+        node.healed()
+        before, start = _cpu(process.pid), time.monotonic()
+        time.sleep(12)
+        used = (_cpu(process.pid) - before) / (time.monotonic() - start)
+        resident = int(re.findall(r"^VmRSS:\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text(), re.MULTILINE)[0])
+    assert used < 0.005, f"{100 * used:.2f} % of a CPU"
+    assert resident < 32_000, f"{resident} KiB"
+
+
+def _cpu(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class Proxy:
+    """What kube-proxy says of itself, on a port of the namespace."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.mode, self.synced = "nftables", 0.0
+        self.asked: list[str] = []
+        self.ready = threading.Event()
+
+    def serve(self) -> None:
+        """Answer, for as long as the test lasts."""
+        with Path(f"/run/netns/{self.node.name}").open("rb") as namespace:
+            # Of this thread alone.
+            assert ctypes.CDLL(None).setns(namespace.fileno(), 0x40000000) == 0
+        proxy = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                proxy.asked.append(self.path)
+                name = "kubeproxy_sync_proxy_rules_last_timestamp_seconds"
+                metrics = f'# HELP x\n{name}{{ip_family="IPv4"}} {proxy.synced}\n{name}{{ip_family="IPv6"}} 1.7e+09\n'
+                body = {"/proxyMode": proxy.mode, "/metrics": f"{metrics}other 1\n"}[self.path].encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        with http.server.HTTPServer(("127.0.0.1", 10249), Handler) as self.server:
+            self.ready.set()
+            self.server.serve_forever(poll_interval=0.05)
+
+
+@pytest.fixture
+def proxy(node: Node) -> Iterator[Proxy]:
+    """A node with a kube-proxy, and a systemctl that writes down what it is told."""
+    node.kube_proxy.write_text(json.dumps({"metrics": "127.0.0.1:10249"}))
+    (node.directory / "bin").mkdir()
+    systemctl = node.directory / "bin" / "systemctl"
+    systemctl.write_text(f'#!/bin/sh\necho "$@" >> {node.directory}/told\n')
+    systemctl.chmod(0o755)
+    made = Proxy(node)
+    thread = threading.Thread(target=made.serve)
+    thread.start()
+    assert made.ready.wait(10)
+    yield made
+    made.server.shutdown()
+    thread.join()
+
+
+def _told(node: Node) -> list[str]:
+    path = node.directory / "told"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+_RESTARTED = ["is-active --quiet kube-proxy.service", "--no-block try-restart kube-proxy.service"]
+_OWN = "echo 'table ip kube-proxy { chain nat-prerouting { accept; }; }' | nft -f -"
+_JUMPS = "; ".join(
+    f"iptables -t {table} -N {target}; iptables -t {table} -A {chain} -m comment --comment x -j {target}"
+    for table, chain, target in (
+        ("nat", "PREROUTING", "KUBE-SERVICES"),
+        ("nat", "POSTROUTING", "KUBE-POSTROUTING"),
+        ("filter", "FORWARD", "KUBE-FORWARD"),
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("mode", "rules", "lost"),
+    [
+        ("nftables", _OWN, "nft flush ruleset"),
+        ("nftables", _OWN, "nft flush table ip kube-proxy"),
+        ("iptables", _JUMPS, "nft flush ruleset"),
+        ("iptables", _JUMPS, "iptables -t filter -F"),
+    ],
+)
+def test_a_kube_proxy_that_has_lost_its_rules_is_restarted_once(proxy: Proxy, mode: str, rules: str, lost: str) -> None:
+    node = proxy.node
+    proxy.mode, proxy.synced = mode, 1.7e9
+    node.run(rules)
+    with node.watched():
+        node.healed()
+        assert _told(node) == []
+        start = time.monotonic()
+        node.run(lost)
+        node.until(lambda: bool(_told(node)))
+        assert time.monotonic() - start < _SOON
+        # What is started anew has not written anything yet.
+        proxy.synced = 0.0
+        time.sleep(1.5)
+    assert _told(node) == _RESTARTED
+    assert "put back: kube-proxy's rules, by its restart" in node.log.read_text()
+
+
+def test_a_kube_proxy_that_has_not_written_its_rules_yet_is_left_alone(proxy: Proxy) -> None:
+    with proxy.node.watched():
+        proxy.node.healed()
+        time.sleep(1.5)
+    assert _told(proxy.node) == []
+    assert "/metrics" in proxy.asked
+
+
+def test_as_long_as_its_rules_are_there_it_is_not_asked(proxy: Proxy) -> None:
+    proxy.synced = 1.7e9
+    proxy.node.run(_OWN)
+    with proxy.node.watched():
+        proxy.node.healed()
+    assert proxy.asked == []
+
+
+def test_who_does_not_answer_says_nothing(proxy: Proxy) -> None:
+    proxy.node.kube_proxy.write_text(json.dumps({"metrics": "127.0.0.1:1"}))
+    with proxy.node.watched():
+        proxy.node.healed()
+    assert _told(proxy.node) == []
+
+
+def test_a_process_that_only_has_the_name_is_none_of_its_pods(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "kube-proxy"
+    shutil.copy("/bin/sleep", program)
+    with subprocess.Popen([str(program), "60"]) as other:
+        while Path(f"/proc/{other.pid}/comm").read_text().strip() != "kube-proxy":
+            time.sleep(0.01)
+        assert not kube_proxy._is_pods(other.pid)
+        read = kube_proxy._read
+        # As the kubelet's control groups would have it.
+        pods = {f"/proc/{other.pid}/cgroup": "0::/kubepods.slice/kubepods-pod1.slice/cri-containerd-2.scope\n"}
+        monkeypatch.setattr(kube_proxy, "_read", lambda path: pods.get(str(path)) or read(path))
+        assert kube_proxy._is_pods(other.pid)
+        other.send_signal(signal.SIGSTOP)
+        os.waitpid(other.pid, os.WUNTRACED)
+        assert not kube_proxy._is_pods(other.pid), "who stopped it wants it so"
+        other.kill()
+    assert not kube_proxy._is_pods(other.pid)
+
+
+# As containerd writes it: the plugin takes either case.
+_PORTS = [{"HostPort": 80, "ContainerPort": 8080, "Protocol": "tcp", "HostIP": ""}]
+
+
+def _attachment(node: Node, number: int, **changes: object) -> None:
+    """What libcni keeps of a pod with a port."""
+    configuration = {
+        "cniVersion": "1.0.0",
+        "name": "kubeproof",
+        "plugins": [{"type": "bridge"}, {"type": "portmap", "capabilities": {"portMappings": True}, "snat": False}],
+    }
+    document = {
+        "kind": "cniCacheV1",
+        "containerId": f"c{number}",
+        "config": base64.b64encode(json.dumps(configuration).encode()).decode(),
+        "ifName": "eth0",
+        "networkName": "kubeproof",
+        "netns": f"/run/netns/{node.name}",
+        "cniArgs": [["K8S_POD_NAMESPACE", "default"], ["K8S_POD_NAME", f"web-{number}"]],
+        "capabilityArgs": {"portMappings": _PORTS},
+        "result": {"cniVersion": "1.0.0", "ips": [{"address": f"10.244.0.{number}/24"}]},
+    }
+    results = node.directory / "results"
+    results.mkdir(exist_ok=True)
+    (results / f"kubeproof-c{number}-eth0").write_text(json.dumps({**document, **changes}))
+
+
+def test_ports_of_pods_are_given_to_the_plugin_once_more(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a plugin that writes down what it is told: the real one has its place in tests/local."""
+    plugin = node.directory / "portmap"
+    plugin.write_text(f'#!/bin/sh\necho "$CNI_COMMAND $CNI_CONTAINERID $(cat)" >> {node.directory}/plugin\n')
+    plugin.chmod(0o755)
+    _attachment(node, 1)
+    _attachment(node, 2, capabilityArgs=None)
+    _attachment(node, 3, networkName="other")
+    _attachment(node, 4, netns="/run/netns/of-before-the-reboot")
+    (node.directory / "results" / "broken").write_text("{")
+    ruleset = Ruleset()
+    monkeypatch.setattr(ruleset, "rules", lambda *_: [])
+    ports = HostPorts("kubeproof", node.directory, ruleset, node.directory / "results")
+    [lost] = ports.lost()
+    assert ports.put_back(lost) == "ports of pod default/web-1"
+    calls = [line.split(" ", 2) for line in (node.directory / "plugin").read_text().splitlines()]
+    assert [(verb, container) for verb, container, _ in calls] == [("DEL", "c1"), ("ADD", "c1")]
+    assert json.loads(calls[1][2]) == {
+        "cniVersion": "1.0.0",
+        "name": "kubeproof",
+        "type": "portmap",
+        "snat": False,
+        "runtimeConfig": {"portMappings": _PORTS},
+        "prevResult": {"cniVersion": "1.0.0", "ips": [{"address": "10.244.0.1/24"}]},
+    }
+    jump = Rule("PREROUTING", b"CNI-HOSTPORT-DNAT\0")
+    monkeypatch.setattr(ruleset, "rules", lambda table, _: [jump] if table == "nat" else [])
+    assert ports.lost() == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"config": "?"},
+        {"config": base64.b64encode(b"{}").decode()},
+        {"capabilityArgs": {"portMappings": [{"Port": 1}]}},
+        {"result": None, "config": base64.b64encode(b'{"plugins": [{"type": "bridge"}]}').decode()},
+        {"cniArgs": [["K8S_POD_NAME"]]},
+    ],
+)
+def test_a_record_that_is_not_what_it_should_be_ends_nothing(node: Node, changes: dict[str, object]) -> None:
+    _attachment(node, 1, **changes)
+    ports = HostPorts("kubeproof", node.directory, Ruleset(), node.directory / "results")
+    for lost in ports.lost():
+        with pytest.raises(PodNetworkError, match="ports of pod"):
+            ports.put_back(lost)
+
+
+def test_it_has_no_module_but_its_own_and_pythons(node: Node) -> None:
+    with zipfile.ZipFile(node.program) as archive:
+        sources = {name: archive.read(name).decode() for name in archive.namelist()}
+    assert {"__main__.py", "kubeproof/__init__.py", "kubeproof/install/pod_network/main.py"} <= set(sources)
+    for name, source in sources.items():
+        # What Python 3.8 has no grammar for fails here.
+        for each in ast.walk(ast.parse(source, name, feature_version=(3, 8))):
+            modules = [alias.name for alias in each.names] if isinstance(each, ast.Import) else []
+            modules += [each.module or ""] if isinstance(each, ast.ImportFrom) else []
+            for module in modules:
+                ours = module.startswith("kubeproof.install.pod_network")
+                assert ours or module.split(".")[0] in sys.stdlib_module_names, f"{name} imports {module}"
+
+
+def test_without_a_configuration_it_says_what_to_do(node: Node) -> None:
+    (node.directory / "network.json").unlink()
+    done = subprocess.run(node.command("check"), env=node.environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "network.json cannot be read (No such file or directory): run playbooks/cluster.yml" in done.stderr
+
+
+def test_nobody_who_does_not_read_what_it_says_keeps_it_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = str(tmp_path / "notify")
+    monkeypatch.setenv("NOTIFY_SOCKET", address)
+    monkeypatch.setattr(watch, "NOTIFY_SECONDS", 0.01)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as deaf:
+        deaf.bind(address)
+        # More than the kernel keeps for it (net.unix.max_dgram_qlen).
+        for _ in range(600):
+            watch.notify("STATUS=well")
+        assert deaf.recv(1 << 10) == b"STATUS=well"

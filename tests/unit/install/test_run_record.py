@@ -1,0 +1,156 @@
+"""The record of a playbook run, and how it is told."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from kubeproof.install.reporter import Storyteller
+from kubeproof.install.run_record import Recorder, message, write_profile
+
+
+@pytest.fixture
+def output() -> io.StringIO:
+    return io.StringIO()
+
+
+@pytest.fixture
+def log() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def recorder(output: io.StringIO, log: list[str]) -> Recorder:
+    """A recorder that tells to a log, with a clock that ticks at each look."""
+    audience = Storyteller(Console(file=output, width=100), "run.log")
+    ticks = itertools.count()
+    return Recorder(audience, log.append, clock=lambda: float(next(ticks)))
+
+
+def install(recorder: Recorder, role: str, *outcomes: str) -> None:
+    """A task of a role on as many hosts as there are outcomes."""
+    identity = f"{role}{len(recorder.phases)}"
+    recorder.task(identity, f"Install {role}", role, f"roles/{role}/tasks/main.yml:3", "install_component")
+    for number, outcome in enumerate(outcomes, 1):
+        recorder.outcome(identity, f"w{number}", outcome, {"msg": f"{role} went wrong"} if outcome == "failed" else {})
+
+
+def test_a_role_is_told_in_one_line(recorder: Recorder, output: io.StringIO) -> None:
+    recorder.play("Nodes")
+    install(recorder, "kubelet", "changed", "ok")
+    install(recorder, "kubelet", "changed", "ok")
+    install(recorder, "kube-proxy", "ok", "ok")
+    recorder.end()
+    lines = [line.split() for line in output.getvalue().splitlines()]
+    assert [line[:3] for line in lines] == [["✔", "kubelet", "w1,"], ["✔", "kube-proxy", "w1,"]]
+    assert lines[0][4:6] == ["2", "changed"]
+    assert "unchanged" in lines[1]
+
+
+def test_a_phase_in_which_nobody_had_anything_to_do_is_not_told(recorder: Recorder, output: io.StringIO) -> None:
+    recorder.play("Store, where it leads")
+    install(recorder, "etcd", "skipped", "skipped")
+    recorder.play("Nodes")
+    install(recorder, "kubelet", "skipped", "ok")
+    recorder.end()
+    assert "etcd" not in output.getvalue()
+    assert "kubelet" in output.getvalue()
+
+
+def test_warnings_are_told_at_the_end_each_once(recorder: Recorder, output: io.StringIO, log: list[str]) -> None:
+    recorder.play("Store")
+    recorder.task("1", "Hand over", "etcd", "x")
+    for host in ("cp2", "cp1"):
+        recorder.outcome("1", host, "ok", {"warnings": ["a write may fail"]})
+    recorder.outcome("1", "cp3", "ok", {"warnings": ["it stays"], "deprecations": [{"msg": "old", "version": "2.23"}]})
+    recorder.end()
+    assert [line.strip() for line in output.getvalue().splitlines()[-3:]] == [
+        "! cp1, cp2 · a write may fail",
+        "! cp3 · it stays",
+        "! cp3 · deprecated: old",
+    ]
+    assert any("a write may fail" in line for line in log)
+
+
+def test_one_role_in_two_plays_is_two_phases(recorder: Recorder) -> None:
+    for play in ("First", "Second"):
+        recorder.play(play)
+        install(recorder, "etcd", "ok")
+    recorder.end()
+    assert [(phase.play, phase.role) for phase in recorder.phases] == [("First", "etcd"), ("Second", "etcd")]
+
+
+def test_a_role_that_only_checks_its_arguments_is_not_told(recorder: Recorder, output: io.StringIO) -> None:
+    recorder.play("Nodes")
+    recorder.task("1", "Validate", "cluster", "x", "ansible.builtin.validate_argument_spec")
+    recorder.outcome("1", "w1", "ok", {})
+    recorder.end()
+    assert output.getvalue() == ""
+
+
+def test_the_same_failure_on_several_hosts_is_told_once(recorder: Recorder, output: io.StringIO) -> None:
+    recorder.play("Nodes")
+    install(recorder, "kubelet", "failed", "failed", "ok")
+    recorder.end()
+    told = output.getvalue()
+    assert "✘ w1, w2 · kubelet: Install kubelet" in told
+    assert told.count("kubelet went wrong") == 1
+    assert "run.log" in told
+
+
+def test_a_failure_that_is_ignored_is_none(recorder: Recorder) -> None:
+    recorder.play("Nodes")
+    install(recorder, "kubelet", "ignored")
+    recorder.end()
+    assert not recorder.failures
+
+
+def test_a_hint_is_shown(recorder: Recorder, output: io.StringIO) -> None:
+    recorder.play("Nodes")
+    recorder.task("1", "Start", "etcd", "x")
+    recorder.outcome("1", "w1", "unreachable", {"msg": "no route", "hint": "start the host"})
+    recorder.end()
+    assert "start the host" in output.getvalue()
+
+
+def test_everything_is_in_the_log(recorder: Recorder, log: list[str]) -> None:
+    recorder.play("Nodes")
+    install(recorder, "kubelet", "ok", "failed")
+    assert log[0] == "PLAY Nodes"
+    assert log[1].startswith("TASK kubelet : Install kubelet")
+    assert log[3] == '  w2: failed {"msg": "kubelet went wrong"}'
+
+
+def test_the_profile_has_counts_and_times(recorder: Recorder, tmp_path: Path) -> None:
+    recorder.play("Nodes")
+    install(recorder, "kubelet", "changed", "ok")
+    recorder.end()
+    path = tmp_path / "profile.json"
+    write_profile(recorder, path)
+    profile = json.loads(path.read_text())
+    assert profile["hosts"]["w1"]["changed"] == 1
+    (phase,) = profile["phases"]
+    (task,) = phase["tasks"]
+    assert (phase["role"], task["outcomes"]) == ("kubelet", {"changed": 1, "ok": 1})
+    assert phase["seconds"] >= task["seconds"] > 0
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        ({"msg": "no space left"}, "no space left"),
+        ({"msg": "non-zero return code", "stderr": "oops\n"}, "non-zero return code\noops"),
+        ({"msg": "oops", "stderr": "oops"}, "oops"),
+        ({"results": [{"failed": True, "msg": "a"}, {"msg": "fine"}, {"failed": True, "msg": "b"}]}, "a\nb"),
+        ({"stderr": "\n".join(str(line) for line in range(50))}, "\n".join(str(line) for line in range(40, 50))),
+        ({}, "it failed without saying why"),
+    ],
+)
+def test_why_a_task_failed(result: dict[str, object], words: str) -> None:
+    assert message(result) == words

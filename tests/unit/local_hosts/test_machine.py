@@ -1,0 +1,65 @@
+"""What the machine is given back when the last local host leaves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kubeproof.core.errors import KubeproofError
+from kubeproof.local_hosts import machine
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine that does not forward packets, with all modules and few watchers; returns its /proc/sys."""
+    sys = tmp_path / "sys"
+    for name, value in (("net/ipv4/ip_forward", 0), ("fs/inotify/max_user_instances", 128)):
+        (sys / name).parent.mkdir(parents=True)
+        (sys / name).write_text(f"{value}\n")
+    monkeypatch.setattr(machine, "RUN", tmp_path / "run")
+    monkeypatch.setattr(machine, "_SETTINGS", sys)
+    monkeypatch.setattr(machine, "_LIMITS", {"fs.inotify.max_user_instances": 1000})
+    monkeypatch.setattr(machine, "_MODULES", {"overlay": str(tmp_path)})
+    return sys
+
+
+def value(settings: Path, name: str) -> int:
+    return int((settings / name).read_text())
+
+
+def test_settings_are_put_back_by_the_last_network(settings: Path) -> None:
+    for name in ("one", "two"):
+        machine.claim(name)
+        machine.forward_packets()
+    machine.release("one")
+    assert value(settings, "net/ipv4/ip_forward") == 1
+    assert value(settings, "fs/inotify/max_user_instances") == 1000
+    machine.release("two")
+    assert value(settings, "net/ipv4/ip_forward") == 0
+    assert value(settings, "fs/inotify/max_user_instances") == 128
+    assert not machine.RUN.exists()
+
+
+def test_settings_that_were_high_enough_stay(settings: Path) -> None:
+    (settings / "net/ipv4/ip_forward").write_text("1\n")
+    (settings / "fs/inotify/max_user_instances").write_text("5000\n")
+    machine.claim("one")
+    machine.forward_packets()
+    machine.release("one")
+    assert value(settings, "net/ipv4/ip_forward") == 1
+    assert value(settings, "fs/inotify/max_user_instances") == 5000
+
+
+def test_releasing_what_was_never_claimed_is_no_error(settings: Path) -> None:
+    machine.release("one")
+    assert value(settings, "net/ipv4/ip_forward") == 0
+
+
+def test_a_module_that_cannot_be_loaded_is_named(
+    settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "_MODULES", {"br_netfilter": str(tmp_path / "absent")})
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(KubeproofError, match="no br_netfilter"):
+        machine.claim("one")

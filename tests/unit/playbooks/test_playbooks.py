@@ -1,0 +1,99 @@
+"""The playbooks as this version of ansible-core takes them: syntax, documentation, and a run that finds no host."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from kubeproof.core import paths
+from kubeproof.settings import state
+
+PLAYBOOKS = sorted((paths.PROJECT / "playbooks").glob("*.yml"))
+MODULES = sorted(path.stem for path in (paths.PROJECT / "plugins" / "modules").glob("*.py"))
+# What Ansible says of its own accord, as a warning or of what will be gone in a later version.
+COMPLAINT = re.compile(r"\[(DEPRECATION )?WARNING\].*")
+
+
+def ansible(program: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run one of Ansible's programs with the project's configuration."""
+    settings = {"ANSIBLE_CONFIG": str(paths.PROJECT / "ansible.cfg"), "NO_COLOR": "1", "COLUMNS": "300"}
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-m", "ansible", program, *arguments],
+        cwd=paths.PROJECT,
+        env={**os.environ, **settings, **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def complaints(done: subprocess.CompletedProcess[str]) -> list[str]:
+    return [match.group() for match in COMPLAINT.finditer(done.stdout + done.stderr)]
+
+
+@pytest.mark.parametrize("playbook", PLAYBOOKS, ids=lambda path: path.stem)
+def test_a_playbook_is_understood(playbook: Path) -> None:
+    inventory = str(paths.PROJECT / "inventory" / "example-ha" / "hosts.yml")
+    done = ansible("playbook", "--syntax-check", "--inventory", inventory, str(playbook))
+    assert done.returncode == 0, done.stderr
+    assert complaints(done) == []
+
+
+def test_modules_and_the_callback_are_documented() -> None:
+    for kind, names in (("module", MODULES), ("callback", ["kubeproof"])):
+        done = ansible("doc", "--json", "--type", kind, *names)
+        assert done.returncode == 0, done.stderr
+        assert complaints(done) == []
+        documented = json.loads(done.stdout)
+        assert sorted(documented) == names
+        assert all(entry["doc"]["short_description"] for entry in documented.values())
+
+
+@pytest.fixture
+def nowhere(tmp_path: Path) -> Path:
+    """An inventory whose hosts nobody answers for: on loopback, port 1."""
+    document: dict[str, Any] = yaml.safe_load((paths.PROJECT / "inventory" / "example-ha" / "hosts.yml").read_text())
+    variables = {"ansible_host": "127.0.0.1", "ansible_port": 1, "ansible_ssh_common_args": "-o ControlMaster=no"}
+    for group in document["all"]["children"].values():
+        for name, own in (group.get("hosts") or {}).items():
+            if own:
+                group["hosts"][name] = {"cluster_host_address": own["ansible_host"], **variables}
+    path = tmp_path / "hosts.yml"
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+def test_a_run_that_reaches_no_host_ends_with_a_list_of_them(nowhere: Path) -> None:
+    log, profile = nowhere.parent / "log", nowhere.parent / "profile.json"
+    done = ansible(
+        "playbook",
+        "--check",
+        "--inventory",
+        str(nowhere),
+        str(paths.PROJECT / "playbooks" / "cluster.yml"),
+        ANSIBLE_STDOUT_CALLBACK="kubeproof",
+        KUBEPROOF_LOG=str(log),
+        KUBEPROOF_PROFILE=str(profile),
+    )
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert complaints(done) == []
+    # With results, which the callback shows in its own way.
+    assert re.findall(r'"(?:warnings|deprecations)": \[[^]]+', log.read_text()) == []
+    assert "Traceback" not in done.stdout + done.stderr + log.read_text()
+    reports = nowhere.parent / state.NAME / "reports"
+    assert json.loads((reports / "preflight-settings.json").read_text())["findings"] == []
+    findings = json.loads((reports / "preflight-hosts.json").read_text())["findings"]
+    described = yaml.safe_load(nowhere.read_text())["all"]["children"]
+    hosts = {name for group in described.values() for name in group["hosts"]}
+    assert {finding["host"] for finding in findings} == hosts
+    assert {finding["id"] for finding in findings} == {"unreachable"}
+    assert set(json.loads(profile.read_text())["hosts"]) == hosts

@@ -1,0 +1,190 @@
+"""The actions in real plays: what Ansible hands over, and what a person is shown. No host but this one is touched."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[4]
+SETTINGS = {"name": "Settings", "preflight": {"stage": "settings"}, "run_once": True}
+HOSTS = {"name": "Hosts", "preflight": {"stage": "hosts"}, "run_once": True}
+ASK = {"name": "Ask", "host_report": {}}
+
+
+class Play:
+    """A play on an inventory of its own, in a directory of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.inventory: dict[str, Any] = {
+            "all": {
+                "vars": {"ansible_connection": "local", "ansible_python_interpreter": sys.executable},
+                "children": {
+                    "etcd": {"hosts": {"h1": {}}},
+                    "control_plane": {"hosts": {"h1": {"ansible_host": "192.0.2.1"}}},
+                    "workers": {"hosts": {"h2": {"ansible_host": "192.0.2.2"}}},
+                },
+            }
+        }
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """Variables of all hosts."""
+        found: dict[str, Any] = self.inventory["all"]["vars"]
+        return found
+
+    def run(self, *tasks: dict[str, Any], options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+        """Run tasks on all hosts."""
+        (self.directory / "hosts.yml").write_text(yaml.safe_dump(self.inventory))
+        play = {"hosts": "all", "gather_facts": False, "tasks": list(tasks)}
+        (self.directory / "play.yml").write_text(yaml.safe_dump([play]))
+        command = [sys.executable, "-m", "ansible", "playbook", "-i", "hosts.yml", "play.yml", *options]
+        settings = {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "PYTHONPATH": str(ROOT / "src"), "NO_COLOR": "1"}
+        return subprocess.run(
+            command, cwd=self.directory, env={**os.environ, **settings}, capture_output=True, text=True, check=False
+        )
+
+    def findings(self, stage: str) -> set[tuple[str, str, str]]:
+        """What the report says: id, subject and host of each finding."""
+        document = json.loads((self.directory / ".kubeproof" / "reports" / f"preflight-{stage}.json").read_text())
+        return {(entry["id"], entry["subject"], entry["host"]) for entry in document["findings"]}
+
+
+@pytest.fixture
+def play(tmp_path: Path) -> Play:
+    return Play(tmp_path)
+
+
+def test_good_settings_pass_and_touch_no_host(play: Play) -> None:
+    play.variables["ansible_connection"] = "ssh"
+    show = {
+        "name": "Show",
+        "ansible.builtin.debug": {"msg": "{{ found.findings | length }} findings"},
+        "run_once": True,
+    }
+    done = play.run(SETTINGS | {"register": "found"}, show)
+    assert done.returncode == 0, done.stdout
+    assert "0 findings" in done.stdout
+    assert play.findings("settings") == set()
+
+
+def test_all_that_is_wrong_with_settings_is_said_at_once(play: Play) -> None:
+    (play.directory / "group_vars").mkdir()
+    (play.directory / "group_vars" / "workers.yml").write_text("---\nkubelet_max_pds: 30\n")
+    play.variables.update(
+        cluster_service_network="10.244.7.0/24",
+        cluster_domain="{{ site }}.local",
+        motd="hello",
+        etcd_peer_port="{{ ansible_facts['kubeproof_host'].cpus }}",
+    )
+    play.inventory["all"]["children"]["workers"]["hosts"]["h2"]["ansible_host"] = "192.0.2.1"
+    done = play.run(SETTINGS, options=("-e", "kube_proxy_mode=ipvs", "-e", "scheduler_prt=1"))
+    assert done.returncode != 0
+    assert play.findings("settings") == {
+        ("unknown-setting", "kubelet_max_pds", "settings"),
+        ("unknown-setting", "scheduler_prt", "settings"),
+        ("network-overlap", "cluster_service_network", "settings"),
+        ("duplicate-address", "192.0.2.1", "h2"),
+        *(("invalid-setting", name, host) for name in ("cluster_domain", "kube_proxy_mode") for host in ("h1", "h2")),
+    }
+    assert (
+        "unknown setting `kubelet_max_pds` (group_vars/workers.yml:2) [unknown-setting:kubelet_max_pds]" in done.stdout
+    )
+    assert "→ Did you mean `kubelet_max_pods`?" in done.stdout
+    assert "'site' is undefined" in done.stdout
+    assert '"msg": "preflight: 8 errors"' in done.stdout
+
+
+def test_a_finding_can_be_ignored(play: Play) -> None:
+    play.variables.update(cluster_owner="me", preflight_ignore=["unknown-setting:cluster_owner"])
+    assert play.run(SETTINGS).returncode == 0
+
+
+def test_misuse_is_explained(play: Play) -> None:
+    wrong = {"name": "Wrong", "preflight": {"stage": "all"}}
+    derive = {"name": "Derive", "ansible.builtin.debug": {"msg": "{{ {} | host_settings }}"}}
+    aimless = {"name": "Aimless", "preflight": {"stage": "hosts", "purpose": "fun"}}
+    tasks = (wrong, HOSTS, derive, ASK, aimless)
+    done = play.run(*(task | {"run_once": True, "ignore_errors": True} for task in tasks), options=("--limit", "h1"))
+    shown = done.stdout + done.stderr
+    assert "stage is 'all'; it must be one of inventory, settings, hosts" in shown
+    assert "there is no report of h1; run host_report on all hosts first" in shown
+    assert "purpose is 'fun'; it must be one of converge, restore, replace-member" in shown
+    assert "this is no report of a host that could be examined; run host_report first" in shown
+
+
+def test_hosts_that_cannot_be_asked_are_findings_among_the_others(play: Play) -> None:
+    hosts = play.inventory["all"]["children"]["workers"]["hosts"]
+    # On loopback, port 1, nobody answers; and no Python is at that path.
+    hosts["h3"] = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
+    hosts["h4"] = {"ansible_host": "192.0.2.4", "ansible_python_interpreter": "/nonexistent/python3"}
+    play.variables["cluster_host_address"] = "192.0.2.{{ inventory_hostname[1] }}"
+    done = play.run(ASK, HOSTS)
+    assert done.returncode != 0
+    found = play.findings("hosts")
+    assert {("unreachable", "", "h3"), ("unexamined", "", "h4"), ("address", "192.0.2.1", "h1")} <= found
+    assert ("same-machine", "h1", "h2") in found
+    # With pipelining ssh may be gone before Ansible has written to it, which then says that instead.
+    assert re.search("Connection refused|Data could not be sent", done.stdout), done.stdout
+    assert "/nonexistent/python3" in done.stdout
+
+
+def carries(host: str, **identity: list[str]) -> dict[str, Any]:
+    """A host tells under what it was installed; the others that they are new."""
+    told = f"{{{{ {json.dumps(identity)} if inventory_hostname == '{host}' else {{}} }}}}"
+    return {
+        "name": "Tell",
+        "ansible.builtin.set_fact": {"kubeproof_host": {"identity": told}, "cacheable": True},
+    }
+
+
+class TestAuthorities:
+    MAKE: ClassVar[dict[str, Any]] = {
+        "name": "Make",
+        "authorities": {
+            "directory": "{{ inventory_dir }}/state",
+            "cluster": "test",
+            "days": 1,
+            "server": "https://192.0.2.1:6443",
+            "hosts": {"h1": "192.0.2.1"},
+            "port": 6443,
+        },
+        "run_once": True,
+    }
+
+    def test_are_made_for_new_hosts(self, play: Play) -> None:
+        done = play.run(carries("nobody"), self.MAKE)
+        assert done.returncode == 0, done.stdout
+        assert (play.directory / "state" / "pki" / "etcd.key").exists()
+
+    @pytest.mark.parametrize("options", [(), ("--check",)])
+    def test_are_not_made_where_one_has_others(self, play: Play, options: tuple[str, ...]) -> None:
+        done = play.run(carries("h2", kubernetes=["abc"]), self.MAKE, options=options)
+        assert done.returncode != 0
+        assert "No authorities were made, and no host was touched." in done.stdout
+        assert "it was installed with the authority kubernetes, which" in done.stdout
+        assert "./kubeproof backup keys -i" in done.stdout
+        assert not (play.directory / "state" / "pki").exists()
+
+    def test_are_not_made_while_nobody_looks(self, play: Play) -> None:
+        done = play.run(carries("nobody"), self.MAKE, options=("--limit", "h2"))
+        assert done.returncode != 0
+        assert "[authorities-left-out]" in done.stdout
+        assert not (play.directory / "state" / "pki").exists()
+
+
+def test_a_report_changes_nothing_and_settings_follow_from_it(play: Play) -> None:
+    show = {"name": "Show", "ansible.builtin.debug": {"msg": "{{ ansible_facts['kubeproof_host'] | host_settings }}"}}
+    done = play.run(ASK, show, options=("--check",))
+    assert done.returncode == 0, done.stdout
+    assert "changed=0" in done.stdout
+    assert "changed=1" not in done.stdout
+    assert '"cgroupDriver":' in done.stdout

@@ -1,0 +1,413 @@
+"""The module's reading, on made-up hosts; and one look at the host that the tests run on."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import platform
+from pathlib import Path
+from typing import get_type_hints
+
+import pytest
+
+import host_report
+from kubeproof.settings.host_report import HostReport
+
+HEADER = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
+ROW = "   {}: {} {} {} 00000000:00000000 00:00000000 00000000     0        0 {} 1 0 100 0 0 10 0\n"
+
+
+class Fake:
+    """A host made of files below a directory."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.outputs: dict[str, str] = {}
+        self.machine = host_report.Machine(str(root), lambda command: self.outputs.get(command[0], ""))
+
+    def file(self, path: str, content: str = "") -> None:
+        target = self.root / path.lstrip("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(content)
+
+    def link(self, path: str, target: str) -> None:
+        place = self.root / path.lstrip("/")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.symlink_to(target)
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> Fake:
+    return Fake(tmp_path)
+
+
+class TestOperatingSystem:
+    def test_debian(self, fake: Fake) -> None:
+        fake.file(
+            "/etc/os-release", 'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nVERSION_ID="12"\nID=debian\n# HOME=none\n'
+        )
+        assert host_report.operating_system(fake.machine) == {
+            "id": "debian",
+            "version": "12",
+            "pretty": "Debian GNU/Linux 12 (bookworm)",
+            "like": [],
+        }
+
+    def test_where_vendors_put_it(self, fake: Fake) -> None:
+        fake.file("/usr/lib/os-release", "ID='rocky'\nID_LIKE='rhel centos fedora'\n")
+        found = host_report.operating_system(fake.machine)
+        assert (found["id"], found["version"], found["like"]) == ("rocky", "", ["rhel", "centos", "fedora"])
+
+    def test_nowhere(self, fake: Fake) -> None:
+        assert host_report.operating_system(fake.machine)["id"] == ""
+
+
+class TestSystemd:
+    def test_running(self, fake: Fake) -> None:
+        fake.file("/run/systemd/system/x")
+        fake.outputs["systemctl"] = "Version=252.30-1~deb12u2\nSystemState=degraded\nVirtualization=kvm\n"
+        assert host_report.systemd(fake.machine) == {
+            "init": True,
+            "version": 252,
+            "state": "degraded",
+            "virtualization": "kvm",
+        }
+
+    def test_absent(self, fake: Fake) -> None:
+        assert host_report.systemd(fake.machine) == {"init": False, "version": None, "state": "", "virtualization": ""}
+
+
+@pytest.mark.parametrize(
+    ("path", "content"), [("/run/systemd/container", "podman\n"), ("/proc/1/environ", "A=b\0container=podman\0C=d\0")]
+)
+def test_container(fake: Fake, path: str, content: str) -> None:
+    assert host_report.container(fake.machine) == ""
+    fake.file(path, content)
+    assert host_report.container(fake.machine) == "podman"
+
+
+def test_memory_and_swap(fake: Fake) -> None:
+    fake.file("/proc/meminfo", "MemTotal:  2048 kB\nMemFree: 1 kB\nMemAvailable: 1024 kB\nHugePages_Total:   0\n")
+    fake.file("/proc/swaps", "Filename\t\t\t\tType\n/dev/sda2  partition\t1\t0\t-2\n")
+    assert host_report.memory(fake.machine) == {"total": 2 * 1024**2, "available": 1024**2}
+    assert host_report.swap_devices(fake.machine) == ["/dev/sda2"]
+
+
+class TestDisks:
+    MOUNTED = (("/", "overlay"), ("/var", "ext4"), ("/var/lib/etcd", "xfs"), ("/var/lib/etcd", "tmpfs"))
+
+    @pytest.mark.parametrize(
+        ("path", "kind"),
+        [("/", "overlay"), ("/variant", "overlay"), ("/var/lib", "ext4"), ("/var/lib/etcd/member", "tmpfs")],
+    )
+    def test_type(self, path: str, kind: str) -> None:
+        assert host_report.file_system_type(path, list(self.MOUNTED)) == kind
+
+    def test_mount_points_with_spaces(self, fake: Fake) -> None:
+        fake.file("/proc/self/mounts", "tmpfs /mnt/my\\040disk tmpfs rw 0 0\n")
+        assert host_report.mounts(fake.machine) == [("/mnt/my disk", "tmpfs")]
+
+    def test_what_is_not_there_yet_is_on_its_parent_s(self, fake: Fake) -> None:
+        fake.file("/var/lib/dpkg/status")
+        found = host_report.disk(fake.machine, "/var/lib/etcd/member", [("/", "ext4")])
+        assert (found["on"], found["type"], found["read_only"]) == ("/var/lib", "ext4", False)
+        assert 0 < found["free"] <= found["total"]
+
+    def test_links_are_followed(self, fake: Fake) -> None:
+        fake.file("/data/etcd/member")
+        fake.link("/var/lib/etcd", str(fake.root / "data/etcd"))
+        found = host_report.disk(fake.machine, "/var/lib/etcd", [("/", "ext4"), ("/data", "xfs")])
+        assert (found["on"], found["type"]) == ("/data/etcd", "xfs")
+
+
+def test_interfaces(fake: Fake) -> None:
+    fake.outputs["ip"] = json.dumps(
+        [
+            {"ifname": "lo", "link_type": "loopback", "addr_info": [{"local": "127.0.0.1", "prefixlen": 8}]},
+            {
+                "ifname": "eth0",
+                "link_type": "ether",
+                "address": "52:54:00:00:00:01",
+                "mtu": 1400,
+                "flags": ["BROADCAST", "UP", "LOWER_UP"],
+                "linkinfo": {"info_kind": "veth"},
+                "addr_info": [
+                    {"local": "10.0.0.1", "prefixlen": 24, "scope": "global"},
+                    {"local": "fe80::1", "prefixlen": 64, "scope": "link"},
+                    {},
+                ],
+            },
+            {"ifname": "wg0", "link_type": "none", "flags": []},
+        ]
+    )
+    assert host_report.interfaces(fake.machine) == {
+        "eth0": {"mac": "52:54:00:00:00:01", "mtu": 1400, "up": True, "kind": "veth", "addresses": ["10.0.0.1/24"]},
+        "wg0": {"mac": "", "mtu": 0, "up": False, "kind": "", "addresses": []},
+    }
+
+
+@pytest.mark.parametrize("output", ["", 'Option "-json" is unknown'])
+def test_interfaces_that_ip_does_not_tell(fake: Fake, output: str) -> None:
+    fake.outputs["ip"] = output
+    assert host_report.interfaces(fake.machine) == {}
+
+
+class TestDefaultRoute:
+    HEAD = "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT\n"
+
+    def test_the_one_with_the_lowest_metric(self, fake: Fake) -> None:
+        rows = (
+            "eth0 0000000A 00000000 0001 0 0 0 00FFFFFF 0 0 0\n"
+            "wlan0 00000000 0100A8C0 0003 0 0 600 00000000 0 0 0\n"
+            "eth0 00000000 FE00000A 0003 0 0 100 00000000 0 0 0\n"
+        )
+        fake.file("/proc/net/route", self.HEAD + rows)
+        assert host_report.default_route(fake.machine) == {"interface": "eth0", "gateway": "10.0.0.254"}
+
+    def test_none(self, fake: Fake) -> None:
+        fake.file("/proc/net/route", self.HEAD + "eth0 0000000A 00000000 0001 0 0 0 00FFFFFF 0 0 0\n")
+        assert host_report.default_route(fake.machine) is None
+
+
+class TestPorts:
+    def test_who_listens(self, fake: Fake) -> None:
+        fake.file(
+            "/proc/net/tcp",
+            HEADER
+            + ROW.format(0, "0100007F:2808", "00000000:0000", "0A", 501)
+            + ROW.format(1, "0100007F:9999", "0100007F:2808", "01", 502),
+        )
+        fake.file("/proc/net/tcp6", HEADER + ROW.format(0, "0" * 32 + ":280A", "0" * 32 + ":0000", "0A", 503))
+        fake.link("/proc/42/fd/3", "socket:[501]")
+        fake.link("/proc/42/fd/4", "/dev/null")
+        fake.file("/proc/42/comm", "kubelet\n")
+        fake.file("/proc/42/cgroup", "12:pids:/x\n1:name=systemd:/system.slice/kubelet.service\n0::/\n")
+        assert host_report.ports(fake.machine) == [
+            {
+                "port": 10248,
+                "address": "127.0.0.1",
+                "process": {"pid": 42, "name": "kubelet", "unit": "kubelet.service"},
+            },
+            {"port": 10250, "address": "::", "process": None},
+        ]
+
+    def test_addresses(self) -> None:
+        assert host_report.ipv4("0B07D50A") == "10.213.7.11"
+        assert host_report.ipv6("B80D0120000000000000000001000000") == "2001:db8::1"
+
+    @pytest.mark.parametrize(
+        ("cgroups", "unit"),
+        [
+            ("0::/system.slice/etcd.service\n", "etcd.service"),
+            ("0::/user.slice/user-0.slice/session-3.scope\n", "session-3.scope"),
+            ("0::/system.slice/docker.service/init.scope/deep\n", "init.scope"),
+            ("1:name=systemd:/system.slice/a.service\n0::/system.slice/b.service\n", "a.service"),
+            ("0::/\n", ""),
+            ("", ""),
+        ],
+    )
+    def test_unit(self, cgroups: str, unit: str) -> None:
+        assert host_report.unit(cgroups) == unit
+
+
+def test_running_processes_but_not_those_of_containers(fake: Fake) -> None:
+    for pid, name, namespace in ((2, "kubelet", 1), (3, "kubelet", 9), (4, "bash", 1)):
+        fake.file(f"/proc/{pid}/comm", name + "\n")
+        fake.file(f"/proc/{pid}/cgroup", "0::/system.slice/kubelet.service\n")
+        fake.link(f"/proc/{pid}/ns/pid", f"pid:[{namespace}]")
+    fake.link("/proc/self/ns/pid", "pid:[1]")
+    assert host_report.running(fake.machine) == [{"pid": 2, "name": "kubelet", "unit": "kubelet.service"}]
+
+
+class TestCgroup:
+    def test_version_2(self, fake: Fake) -> None:
+        fake.file("/proc/self/mounts", "cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n")
+        fake.file("/sys/fs/cgroup/cgroup.controllers", "cpuset cpu io memory pids\n")
+        assert host_report.cgroup(fake.machine) == {
+            "version": 2,
+            "hybrid": False,
+            "controllers": ["cpuset", "cpu", "io", "memory", "pids"],
+        }
+
+    @pytest.mark.parametrize("hybrid", [True, False])
+    def test_version_1(self, fake: Fake, hybrid: bool) -> None:
+        unified = "cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n" if hybrid else ""
+        fake.file("/proc/self/mounts", "tmpfs /sys/fs/cgroup tmpfs rw 0 0\n" + unified)
+        fake.file("/proc/cgroups", "#subsys_name\thierarchy\tnum_cgroups\tenabled\ncpu\t2\t9\t1\nmemory\t0\t1\t0\n")
+        assert host_report.cgroup(fake.machine) == {"version": 1, "hybrid": hybrid, "controllers": ["cpu"]}
+
+
+def test_capabilities(fake: Fake) -> None:
+    fake.file("/proc/1/status", "Name:\tsystemd\nCapEff:\t0000000001201000\nCapBnd:\t000001ffffffffff\n")
+    assert host_report.capabilities(fake.machine, "1") == ["CAP_NET_ADMIN", "CAP_SYS_ADMIN", "CAP_SYS_RESOURCE"]
+    assert host_report.capabilities(fake.machine, "2") == []
+
+
+@pytest.mark.parametrize(
+    ("mapped", "within"),
+    [("         0          0 4294967295\n", False), ("         0       1000          1\n", True), ("", False)],
+)
+def test_user_namespace(fake: Fake, mapped: str, within: bool) -> None:
+    fake.file("/proc/self/uid_map", mapped)
+    assert host_report.user_namespace(fake.machine) is within
+
+
+def test_limits(fake: Fake) -> None:
+    fake.file(
+        "/proc/1/limits",
+        "Limit                     Soft Limit           Hard Limit           Units     \n"
+        "Max processes             96365                unlimited            processes \n"
+        "Max open files            1024                 524288               files     \n",
+    )
+    assert host_report.hard_limits(fake.machine, "1") == {"nofile": 524288, "nproc": None}
+
+
+class TestKernelModules:
+    RELEASE = platform.release()
+
+    def test_none(self, fake: Fake) -> None:
+        assert set(host_report.kernel_modules(fake.machine).values()) == {"missing"}
+
+    def test_each_way_to_be_there(self, fake: Fake) -> None:
+        fake.file("/proc/modules", "nf_conntrack 172032 3 - Live 0x0\n")
+        fake.file("/proc/filesystems", "nodev\tsysfs\n\text4\nnodev\toverlay\n")
+        fake.file("/proc/sys/net/bridge/bridge-nf-call-iptables", "1")
+        fake.file("/sys/module/vxlan/parameters/udp_port", "0")
+        fake.file(f"/lib/modules/{self.RELEASE}/modules.builtin", "kernel/net/ipv4/netfilter/ip_tables.ko\n")
+        fake.file(f"/lib/modules/{self.RELEASE}/modules.dep", "kernel/net/netfilter/nf-tables.ko.zst: a.ko b.ko\n")
+        assert host_report.kernel_modules(fake.machine) == {
+            "br_netfilter": "builtin",
+            "ip_tables": "builtin",
+            "nf_conntrack": "loaded",
+            "nf_tables": "loadable",
+            "overlay": "builtin",
+            "vxlan": "builtin",
+        }
+
+    @pytest.mark.parametrize(("option", "state"), [("y", "builtin"), ("m", "missing")])
+    def test_by_build_option(self, fake: Fake, option: str, state: str) -> None:
+        fake.file(f"/boot/config-{self.RELEASE}", f"CONFIG_NF_TABLES={option}\n# CONFIG_VXLAN is not set\n")
+        found = host_report.kernel_modules(fake.machine)
+        assert (found["nf_tables"], found["vxlan"]) == (state, "missing")
+
+    def test_by_the_kernel_s_own_word(self, fake: Fake) -> None:
+        fake.file("/proc/1/x")
+        (fake.root / "proc/config.gz").write_bytes(gzip.compress(b"CONFIG_NF_TABLES=y\n"))
+        assert host_report.kernel_modules(fake.machine)["nf_tables"] == "builtin"
+
+
+def test_sysctls(fake: Fake) -> None:
+    fake.file("/proc/sys/net/ipv4/ip_forward", "1\n")
+    assert host_report.sysctls(fake.machine) == {"net.ipv4.ip_forward": {"value": "1", "writable": True}}
+
+
+@pytest.mark.parametrize(
+    ("upstream", "expected"), [("nameserver 192.0.2.1\n", "/run/systemd/resolve/resolv.conf"), ("# none\n", "")]
+)
+def test_resolver(fake: Fake, upstream: str, expected: str) -> None:
+    fake.file("/etc/resolv.conf", "search example.org\nnameserver 127.0.0.53\n")
+    fake.file("/run/systemd/resolve/resolv.conf", upstream)
+    assert host_report.resolver(fake.machine) == {"nameservers": ["127.0.0.53"], "upstream": expected}
+
+
+class TestInstalled:
+    ENTRIES = (
+        {"kind": "user", "name": "etcd"},
+        {"kind": "unit", "name": "etcd.service"},
+        {"kind": "setting", "name": "cluster_name", "value": "mine"},
+    )
+
+    def test_new(self, fake: Fake) -> None:
+        assert host_report.installed(host_report.manifest(fake.machine)) == {
+            "manifest": False,
+            "units": [],
+            "settings": {},
+        }
+
+    def test_units(self, fake: Fake) -> None:
+        fake.file("/var/lib/kubeproof/manifest.json", json.dumps({"version": 1, "entries": self.ENTRIES}))
+        found = host_report.installed(host_report.manifest(fake.machine))
+        assert found == {"manifest": True, "units": ["etcd.service"], "settings": {"cluster_name": "mine"}}
+
+    @pytest.mark.parametrize("content", ["", "{", "[]", '{"version": 1}'])
+    def test_a_broken_manifest_is_none(self, fake: Fake, content: str) -> None:
+        fake.file("/var/lib/kubeproof/manifest.json", content)
+        assert host_report.manifest(fake.machine) == []
+
+
+class TestLeftovers:
+    def test_nothing_in_them(self, fake: Fake) -> None:
+        (fake.root / "etc/kubernetes").mkdir(parents=True)
+        assert host_report.leftovers(fake.machine, [], "/var/lib/etcd") == []
+
+    def test_of_others(self, fake: Fake) -> None:
+        fake.file("/etc/kubernetes/admin.conf")
+        fake.file("/var/lib/etcd/member/wal/0.wal")
+        assert host_report.leftovers(fake.machine, [], "/var/lib/etcd") == ["/etc/kubernetes", "/var/lib/etcd"]
+
+    def test_where_we_made_something_it_is_ours(self, fake: Fake) -> None:
+        fake.file("/etc/kubernetes/pki/ca.crt")
+        fake.file("/etc/kubernetesque")
+        made = [{"kind": "file", "path": "/etc/kubernetes/pki/ca.crt"}]
+        assert host_report.leftovers(fake.machine, made, "/var/lib/etcd") == []
+        others = [{"kind": "file", "path": "/etc/kubernetesque"}]
+        assert host_report.leftovers(fake.machine, others, "/var/lib/etcd") == ["/etc/kubernetes"]
+
+    def test_what_our_unit_wrote_is_ours(self, fake: Fake) -> None:
+        fake.file("/var/lib/etcd/member/wal/0.wal")
+        assert host_report.leftovers(fake.machine, [{"kind": "unit", "name": "etcd.service"}], "/var/lib/etcd") == []
+
+    @pytest.mark.parametrize("wanted", ["/data/etcd", "/data/etcd/"])
+    def test_where_etcd_s_data_is_to_be_is_looked_at(self, fake: Fake, wanted: str) -> None:
+        fake.file("/data/etcd/member/wal/0.wal")
+        assert host_report.leftovers(fake.machine, [], wanted) == ["/data/etcd"]
+        assert host_report.leftovers(fake.machine, [{"kind": "unit", "name": "etcd.service"}], wanted) == []
+
+    def test_a_new_file_system_is_empty(self, fake: Fake) -> None:
+        (fake.root / "data/etcd/lost+found").mkdir(parents=True)
+        assert host_report.leftovers(fake.machine, [], "/data/etcd") == []
+
+
+class TestVersions:
+    def program(self, directory: Path, name: str, script: str) -> dict[str, str]:
+        path = directory / name
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+        return {"kind": "file", "path": str(path)}
+
+    def test_what_programs_say_of_themselves(self, tmp_path: Path) -> None:
+        entries = [
+            self.program(tmp_path, "kubelet", 'test "$1" = --version && echo Kubernetes v1.36.3'),
+            self.program(tmp_path, "etcd", "printf 'etcd Version: 3.7.3\\nGit SHA: x\\nGo Version: go1.26.1\\n'"),
+            self.program(tmp_path, "kube-apiserver", "exit 1"),
+            self.program(tmp_path, "kubectl", "echo 9.9.9"),
+        ]
+        assert host_report.Versions(entries).answers() == {"etcd": "3.7.3", "kubelet": "1.36.3"}
+
+    def test_a_program_that_is_gone(self) -> None:
+        assert host_report.Versions([{"kind": "file", "path": "/nonexistent/kubelet"}]).answers() == {}
+
+
+def test_a_command_that_is_not_there_says_nothing() -> None:
+    assert host_report.run(["/nonexistent/command"]) == ""
+    assert host_report.run(["sh", "-c", "echo out; exit 3"]) == "out\n"
+
+
+def test_a_command_may_be_a_file_with_its_path(tmp_path: Path) -> None:
+    path = tmp_path / "protocols"
+    assert host_report.command(str(path)) is None
+    path.write_text("tcp 6 TCP\n")
+    assert host_report.command(str(path)) == str(path)
+    assert "/etc/protocols" in host_report.COMMANDS
+
+
+def test_the_report_of_this_very_host_has_the_documented_shape() -> None:
+    found = host_report.report(host_report.Machine(), ["/", "/var/lib/kubeproof-test/none"], "/var/lib/etcd")
+    # When it was asked is the action plugin's to say.
+    assert found.keys() == get_type_hints(HostReport).keys() - {"asked"}
+    json.dumps(found)
+    assert found["hostname"] == platform.node()
+    assert found["disks"]["/var/lib/kubeproof-test/none"]["on"] == "/var/lib"
+    assert found["clock"]["start"] <= found["clock"]["end"] < found["clock"]["start"] + 5
+    assert os.cpu_count() == found["cpus"]

@@ -1,0 +1,78 @@
+"""Which packages a host lacks, and how its system calls them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import pytest
+import yaml
+from tests.unit.preflight.builders import host
+
+from kubeproof.core import paths
+from kubeproof.core.errors import KubeproofError
+from kubeproof.preflight.packages import check_packages
+from kubeproof.settings.host_packages import family, missing
+from kubeproof.settings.host_report import HostReport
+
+DEFAULTS: Mapping[str, Any] = yaml.safe_load((paths.PROJECT / "roles/host/defaults/main.yml").read_text())
+PACKAGES = DEFAULTS["host_packages"]
+
+
+def report(identity: str, *like: str, present: tuple[str, ...] = ()) -> HostReport:
+    system = {"id": identity, "version": "", "pretty": "", "like": list(like)}
+    return cast(HostReport, {"os": system, "commands": dict.fromkeys(present, "/bin/x")})
+
+
+@pytest.mark.parametrize(
+    ("system", "name"),
+    [
+        (("debian",), "debian"),
+        (("linuxmint", "ubuntu", "debian"), "debian"),
+        (("rocky", "rhel", "centos", "fedora"), "redhat"),
+        (("fedora",), "redhat"),
+        (("opensuse-leap", "suse", "opensuse"), "suse"),
+        (("arch",), "arch"),
+    ],
+)
+def test_families(system: tuple[str, ...], name: str) -> None:
+    assert family(report(*system)) == name
+
+
+def test_each_host_is_given_what_it_calls() -> None:
+    debian, redhat = report("debian"), report("rocky", "rhel", "centos", "fedora")
+    node = ["conntrack", "haproxy", "iptables", "netbase", "nftables", "openssl"]
+    assert sorted(missing(PACKAGES, debian, ["workers"], {}).values()) == node
+    assert sorted(missing(PACKAGES, redhat, ["workers"], {}).values()) == [
+        "conntrack-tools", "haproxy", "iptables-nft", "nftables", "openssl", "setup"
+    ]  # fmt: skip
+    assert missing(PACKAGES, debian, ["etcd"], {}) == {"openssl": "openssl"}
+    assert missing(PACKAGES, report("debian", present=("openssl",)), ["etcd"], {}) == {}
+
+
+def test_what_only_some_settings_take() -> None:
+    copies = {"backup_targets": [{"type": "rsync"}], "cluster_virtual_address": "10.0.0.9"}
+    redhat = report("fedora")
+    assert missing(PACKAGES, redhat, ["etcd"], copies)["ssh"] == "openssh-clients"
+    assert "keepalived" in missing(PACKAGES, redhat, ["control_plane"], copies)
+    assert "keepalived" not in missing(PACKAGES, redhat, ["workers"], copies)
+    assert missing({**PACKAGES, "tcpdump": "tcpdump"}, redhat, ["workers"], {})["tcpdump"] == "tcpdump"
+
+
+def test_a_family_without_a_name_is_refused() -> None:
+    with pytest.raises(KubeproofError, match=r"no package of `arch` that brings /etc/protocols"):
+        missing(PACKAGES, report("arch"), ["workers"], {})
+
+
+def test_the_preflight_tells_before_anything_is_touched() -> None:
+    assert list(check_packages(host(), DEFAULTS)) == []
+    other = host(os={"id": "arch", "like": []}, package_manager="pacman")
+    (found,) = check_packages(other, DEFAULTS)
+    assert (found.id, found.severity, found.host) == ("packages", "error", "host1")
+    assert "/etc/protocols: {arch: PACKAGE}" in found.mend
+    suse = host(os={"id": "sles", "like": ["suse"]}, package_manager="zypper")
+    (found,) = check_packages(suse, {"host_packages": {"haproxy": "haproxy", "nft": "nftables"}})
+    assert found.wrong == "it lacks haproxy, nft, and kubeproof installs packages with apt-get or dnf only"
+    assert found.mend == "Install by hand what brings them: haproxy nftables."
+    installed = host(os={"id": "arch", "like": []}, commands=dict.fromkeys(PACKAGES, "/usr/bin/x"))
+    assert list(check_packages(installed, DEFAULTS)) == []

@@ -1,0 +1,45 @@
+"""The cluster's scheduler, and more of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from kubeproof.settings import schedulers
+
+
+def test_the_default_scheduler_keeps_its_names() -> None:
+    [only] = schedulers.instances({}, 10259, {"parallelism": 4}, {})
+    assert (only["unit"], only["directory"]) == ("kube-scheduler.service", "/etc/kubernetes/scheduler")
+    assert (only["user"], only["lease"]) == ("system:kube-scheduler", "kube-scheduler")
+    assert only["config"] == {"parallelism": 4}
+
+
+def test_more_schedulers_have_names_of_their_own() -> None:
+    _, more = schedulers.instances({"batch": {"port": 10269}}, 10259, {"parallelism": 4}, {})
+    assert (more["unit"], more["directory"]) == ("kube-scheduler-batch.service", "/etc/kubernetes/scheduler-batch")
+    assert (more["user"], more["lease"]) == ("system:kube-scheduler:batch", "kube-scheduler-batch")
+    assert more["config"] == {}
+
+
+@pytest.mark.parametrize(
+    ("more", "complaint"),
+    [
+        ({"Batch": {"port": 1}}, "no name for a scheduler"),
+        ({"default-scheduler": {"port": 1}}, "no name for a scheduler"),
+        ({"batch": {}}, "takes port"),
+        ({"batch": {"port": 1, "flags": {}}}, "takes port"),
+        ({"batch": 10269}, "takes port"),
+        ({"batch": {"port": 10259}}, "which another scheduler has"),
+        ({"a": {"port": 10269}, "b": {"port": 10269}}, "b has port 10269"),
+    ],
+)
+def test_what_is_wrong_with_a_scheduler_is_named(more: dict[str, Any], complaint: str) -> None:
+    [problem] = schedulers.problems(more, 10259)
+    assert complaint in problem
+
+
+def test_units_of_schedulers() -> None:
+    units = ["etcd.service", "kube-scheduler.service", "kube-scheduler-batch.service"]
+    assert schedulers.units(units) == units[1:]

@@ -1,0 +1,29 @@
+"""docs/settings.md lists the settings that the roles have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+from tools import settings_page
+
+
+def test_the_page_lists_the_settings_as_they_are() -> None:
+    assert settings_page.PAGE.read_text() == settings_page.page(), "run: python -m tools.settings_page"
+
+
+def test_a_table_says_type_default_and_description(tmp_path: Path) -> None:
+    specs = tmp_path / "x" / "meta" / "argument_specs.yml"
+    specs.parent.mkdir(parents=True)
+    option = {
+        "type": "list",
+        "elements": "str",
+        "choices": ["a", "b"],
+        "default": ["a"],
+        "description": ["The mode (C(--mode)).", "See U(https://x.test)."],
+    }
+    entry = {"short_description": "A & B", "options": {"x_mode": option}}
+    specs.write_text(yaml.safe_dump({"argument_specs": {"main": entry}}))
+    table = settings_page.page(tmp_path)
+    assert "## x\n\nA & B (`roles/x`).\n" in table
+    assert '| `x_mode` | list of str: a, b | `["a"]` | The mode (`--mode`). See <https://x.test>. |' in table
