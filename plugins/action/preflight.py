@@ -1,7 +1,8 @@
 """Judge settings (``stage: settings``) or hosts (``stage: hosts``), list all findings at once, fail if one is an error.
 
 ``inventory`` comes before both, on hosts of our groups only: it fails if Ansible has read the cluster's state as
-inventories, so that names of hosts are keys. Nothing may have printed or looked up these names before.
+inventories, so that names of hosts are keys. Nothing may have printed or looked up these names before. It fails as well
+if the run was given a tag that is none of ``tags``, the playbook's.
 
 ``settings`` touches no host. ``hosts`` needs ``host_report`` to have run on all hosts of the play, those that cannot be
 reached included. ``purpose`` (``converge``, the default; ``restore``, ``replace-member``) says what the run is about to
@@ -54,7 +55,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     _requires_connection = False
     _supports_check_mode = True
     _supports_async = False
-    _VALID_ARGS = frozenset(("stage", "purpose"))
+    _VALID_ARGS = frozenset(("stage", "purpose", "tags"))
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Raises AnsibleActionFail if ``stage`` is none, or before ``host_report`` has run."""
@@ -63,6 +64,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         stage = str(self._task.args.get("stage"))
         if stage == "inventory":
             self._refuse_keys(task_vars or {})
+            self._refuse_tags(task_vars or {})
             return result | {"changed": False}
         if stage not in stages:
             raise AnsibleActionFail(f"preflight: stage is {stage!r}; it must be one of inventory, {', '.join(stages)}")
@@ -79,6 +81,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             for place in self._state_directories(_members(task_vars)):
                 state.refuse_within(place, sources, managing.IGNORED)
                 state.refuse_elsewhere(place, sources)
+        except KubeproofError as error:
+            raise AnsibleActionFail(str(error)) from error
+
+    def _refuse_tags(self, task_vars: Mapping[str, Any]) -> None:
+        """Raises AnsibleActionFail if nothing of the playbook has a tag that is given."""
+        chosen, skipped = (_plain(task_vars.get(name) or []) for name in ("ansible_run_tags", "ansible_skip_tags"))
+        try:
+            preflight.refuse_unknown(chosen, skipped, _plain(self._task.args.get("tags") or []))
         except KubeproofError as error:
             raise AnsibleActionFail(str(error)) from error
 

@@ -20,7 +20,8 @@ def host_settings(report: object) -> settings.HostSettings:
     """Settings that follow from a host's report, each with its reason."""
     if not isinstance(report, dict) or "cgroup" not in report:
         raise AnsibleFilterError(
-            "host_settings: this is no report of a host that could be examined; run host_report first"
+            "this host was not examined in this run: the play that does comes before all others, and neither "
+            "--start-at-task nor --skip-tags may leave it out; --tags does not"
         )
     return settings.derive(cast(HostReport, report))
 

@@ -14,6 +14,7 @@ from kubeproof.preflight.identity import Kept
 from kubeproof.preflight.model import CONTROL_PLANE, ETCD, GROUPS, PURPOSES, Host, Purpose, Rules, Run
 from kubeproof.preflight.packages import check_packages
 from kubeproof.preflight.settings import Variables, check_settings, check_templates
+from kubeproof.preflight.tags import refuse_unknown
 
 __all__ = [
     "GROUPS",
@@ -30,6 +31,7 @@ __all__ = [
     "check_settings",
     "count",
     "errors",
+    "refuse_unknown",
     "relevant",
     "render",
 ]

@@ -97,3 +97,37 @@ def test_a_run_that_reaches_no_host_ends_with_a_list_of_them(nowhere: Path) -> N
     assert {finding["host"] for finding in findings} == hosts
     assert {finding["id"] for finding in findings} == {"unreachable"}
     assert set(json.loads(profile.read_text())["hosts"]) == hosts
+
+
+def test_every_role_has_a_tag_and_every_tag_is_known() -> None:
+    """A tag that nobody knows is refused, so that the list must be whole."""
+    imported = yaml.safe_load((paths.PROJECT / "playbooks" / "cluster.yml").read_text())[0]
+    known = set(imported["vars"]["__preflight_tags"])
+    inventory = str(paths.PROJECT / "inventory" / "example-ha" / "hosts.yml")
+    listed = ansible("playbook", "--list-tags", "--inventory", inventory, "playbooks/cluster.yml")
+    assert listed.returncode == 0, listed.stderr
+    found = {tag for tags in re.findall(r"TASK TAGS: \[(.*)\]", listed.stdout) for tag in tags.split(", ") if tag}
+    assert found == known | {"always"}
+    page = (paths.PROJECT / "docs" / "partial-runs.md").read_text()
+    assert [tag for tag in known if f"`{tag}`" not in page] == []
+
+
+@pytest.mark.parametrize(
+    ("playbook", "options", "told"),
+    [
+        ("cluster", ("--tags", "kublet"), "no part of this playbook has the tag kublet; you may mean kubelet"),
+        ("cluster", ("--skip-tags", "kublet,dns"), "no part of this playbook has the tag kublet; you may mean kubelet"),
+        (
+            "restore",
+            ("--tags", "etcd"),
+            "this playbook is run as a whole: it has no part for --tags or --skip-tags etcd",
+        ),
+        ("replace-member", ("--skip-tags", "dns"), "this playbook is run as a whole"),
+    ],
+)
+def test_a_tag_that_nothing_has_is_refused(playbook: str, options: tuple[str, ...], told: str, tmp_path: Path) -> None:
+    (tmp_path / "hosts.yml").write_text("all: {children: {etcd: {hosts: {cp1: {ansible_host: 192.0.2.1}}}}}\n")
+    done = ansible("playbook", "--inventory", str(tmp_path / "hosts.yml"), f"playbooks/{playbook}.yml", *options)
+    assert done.returncode == 2
+    assert told in done.stdout
+    assert "UNREACHABLE" not in done.stdout

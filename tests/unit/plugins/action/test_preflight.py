@@ -118,7 +118,7 @@ def test_misuse_is_explained(play: Play) -> None:
     assert "stage is 'all'; it must be one of inventory, settings, hosts" in shown
     assert "there is no report of h1; run host_report on all hosts first" in shown
     assert "purpose is 'fun'; it must be one of converge, restore, replace-member" in shown
-    assert "this is no report of a host that could be examined; run host_report first" in shown
+    assert "this host was not examined in this run" in shown
 
 
 def test_hosts_that_cannot_be_asked_are_findings_among_the_others(play: Play) -> None:
