@@ -34,7 +34,7 @@ from kubeproof import preflight
 from kubeproof.components import pins
 from kubeproof.core.errors import KubeproofError
 from kubeproof.preflight import model
-from kubeproof.settings import host_settings, specs, state
+from kubeproof.settings import host_settings, resolve, specs, state
 from kubeproof.settings.host_report import HostReport
 
 try:
@@ -99,7 +99,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             own = manager.get_vars(host=manager._inventory.get_host(name), include_hostvars=False)  # noqa: SLF001
             key = str(own.get(_STATE_SETTING)), str(own.get("inventory_dir"))
             if key not in places:
-                variables = self._defaults | own
+                variables = {**resolve.defaults(), **own}
                 try:
                     found = Templar(loader=self._loader, variables=variables).template(variables[_STATE_SETTING])
                 except AnsibleError as error:
@@ -146,7 +146,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         manager = self._task.get_variable_manager()
         own = manager.get_vars(host=manager._inventory.get_host(name), include_hostvars=False)  # noqa: SLF001
         given = {str(key): _place(key) for key in own}
-        values, broken = self._rendered(self._defaults | own, given, facts=facts)
+        values, broken = self._rendered({**resolve.defaults(), **own}, given, facts=facts)
         groups = frozenset(str(group) for group in own["group_names"])
         address = str(values.get("cluster_host_address", ""))
         return preflight.Variables(preflight.Host(name, groups, address), given, values, broken)
@@ -173,15 +173,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def _specs(self) -> specs.Specs:
         """All settings that there are."""
         return specs.load()
-
-    @cached_property
-    def _defaults(self) -> dict[str, Any]:
-        """Defaults and internals of all roles, their templates yet to be rendered."""
-        found: dict[str, Any] = {}
-        for directory in ("vars", "defaults"):
-            for path in sorted(specs.ROLES.glob(f"*/{directory}/main.yml")):
-                found |= self._loader.load_from_file(str(path), cache="none", trusted_as_template=True) or {}
-        return found
 
 
 def _members(task_vars: Mapping[str, Any]) -> list[str]:

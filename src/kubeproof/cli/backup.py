@@ -22,6 +22,7 @@ from kubeproof.core.errors import KubeproofError
 from kubeproof.core.process import Result
 from kubeproof.settings import inventory, remote
 from kubeproof.settings.inventory import Host, Inventory
+from kubeproof.settings.resolve import Settings
 
 # A backup, or a drill, of a large etcd on a slow disk.
 _LONGEST_SECONDS = 7200.0
@@ -215,7 +216,7 @@ def _ask_all(cluster: Inventory, command: Sequence[str], timeout: float) -> dict
 
 
 def _ask(host: Host, command: Sequence[str], timeout: float) -> Result:
-    directory = inventory.rendered(host, ["cluster_bin_directory"]).get("cluster_bin_directory", "/usr/local/bin")
+    directory = Settings(host)["cluster_bin_directory"]
     return _reach(host, shlex.join([f"{directory}/kubeproof-backup", *command]), timeout)
 
 

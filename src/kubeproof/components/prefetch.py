@@ -5,15 +5,12 @@ from __future__ import annotations
 import dataclasses
 import platform
 from collections.abc import Callable
-from typing import Any
-
-import yaml
 
 from kubeproof.components import fetch, pins, selection
 from kubeproof.components.progress import Event, Phase
-from kubeproof.core import controller_packages, paths
-from kubeproof.settings import inventory
+from kubeproof.core import controller_packages
 from kubeproof.settings.inventory import Inventory
+from kubeproof.settings.resolve import Settings
 
 Tell = Callable[[str], None]
 
@@ -35,7 +32,8 @@ def fetch_all(cluster: Inventory, tell: Tell, request: fetch.Request | None = No
 
 def request_of(cluster: Inventory) -> fetch.Request:
     """What the inventory's settings and groups ask for."""
-    settings = _settings(cluster)
+    # The same for all hosts, as the preflight checks.
+    settings = Settings(next(iter(cluster.hosts.values())))
     return fetch.Request(
         source=settings["component_source"],
         mirror=settings["component_mirror"],
@@ -44,14 +42,6 @@ def request_of(cluster: Inventory) -> fetch.Request:
         architectures=tuple(settings["component_architectures"]) or (pins.MACHINES[platform.machine()],),
         groups=(*(name for name in pins.GROUPS if cluster.group(name)), *selection.uses(settings["backup_targets"])),
     )
-
-
-def _settings(cluster: Inventory) -> dict[str, Any]:
-    """The role's defaults, and over them what the inventory sets; the same for all hosts, as preflight checks."""
-    defaults: dict[str, Any] = yaml.safe_load((paths.PROJECT / "roles/components/defaults/main.yml").read_text())
-    defaults |= {"backup_targets": []}
-    host = next(iter(cluster.hosts.values()))
-    return {**defaults, **inventory.rendered(host, defaults)}
 
 
 class Narrator:

@@ -12,12 +12,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
-from kubeproof.core import paths
 from kubeproof.core.errors import KubeproofError
 from kubeproof.settings import state
 from kubeproof.settings.inventory import Host, Inventory, rendered
+from kubeproof.settings.resolve import Settings
 
 _PREFIX = "local_host_"
 # What the settings were called when containers were the only local hosts.
@@ -192,14 +190,14 @@ def _keys(inventory: Inventory) -> Path | None:
 
 
 def _virtual_networks(inventory: Inventory) -> tuple[ipaddress.IPv4Network, ...]:
-    """The cluster's own networks, as far as they can be told before anything is checked or rendered."""
-    defaults = yaml.safe_load((paths.PROJECT / "roles" / "cluster" / "defaults" / "main.yml").read_text())
+    """The cluster's own networks, as far as they can be told before anything is checked."""
     found = set()
     for host in inventory.hosts.values():
+        settings = Settings(host)
         for name in ("cluster_pod_network", "cluster_service_network"):
-            # What is not a network is for the preflight to name.
-            with contextlib.suppress(ValueError):
-                found.add(ipaddress.IPv4Network(host.variables.get(name, defaults[name])))
+            # What is not a network, or can't be rendered yet, is for the preflight to name.
+            with contextlib.suppress(ValueError, KubeproofError):
+                found.add(ipaddress.IPv4Network(settings[name]))
     return tuple(sorted(found))
 
 

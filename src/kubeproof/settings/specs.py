@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ class Specs:
         return name.startswith(self.prefixes)
 
 
+@functools.cache
 def load(roles: Path = ROLES) -> Specs:
     """Read the specs of all roles in a directory."""
     options: dict[str, Option] = {}

@@ -67,6 +67,21 @@ def test_every_setting_is_read_somewhere(role: Path, readers: str) -> None:
     assert [name for name in wanted if not re.search(rf"\b{name}\b", readers)] == []
 
 
+def test_no_default_of_a_setting_is_repeated() -> None:
+    """Where a play does not have the role, lookup('setting', NAME) knows its default."""
+    names = {name for each in ROLES for name in options(each)}
+    root = ROLES[0].parents[1]
+    repeated = [
+        f"{path.relative_to(root)}: {match.group(1)}"
+        for top in ("roles", "playbooks")
+        for path in (root / top).rglob("*")
+        if path.suffix in (".yml", ".j2")
+        for match in re.finditer(r"\b(\w+) *\| *default\(", path.read_text())
+        if match.group(1) in names
+    ]
+    assert repeated == []
+
+
 def test_public_variables_carry_the_role_prefix(role: Path) -> None:
     wrong = [name for name in options(role) if not name.startswith(prefix(role) + "_")]
     assert not wrong

@@ -199,13 +199,13 @@ def is_running(item: Object) -> bool:
     return bool(item["status"].get("phase") == "Running")
 
 
-def blame(item: Object, warning: str = "") -> Blocked:
-    """Why a pod is not ready in time, and whose doing that is; ``warning``: what its last event says."""
+def blame(item: Object, warning: str = "", seconds: float = READY_SECONDS) -> Blocked:
+    """Why a pod is not ready after so long, and whose doing that is; ``warning``: what its last event says."""
     said = "; ".join(filter(None, [describe(item), warning]))
     if not item.get("spec", {}).get("nodeName"):
-        return Blocked("scheduler", f"pod not bound to a node within {READY_SECONDS:.0f} s: {said}")
+        return Blocked("scheduler", f"pod not bound to a node within {seconds:.0f} s: {said}")
     if not item.get("status", {}).get("containerStatuses"):
-        return Blocked("kubelet", f"pod not taken up by its kubelet within {READY_SECONDS:.0f} s: {said}")
+        return Blocked("kubelet", f"pod not taken up by its kubelet within {seconds:.0f} s: {said}")
     if not item["status"].get("podIP"):
-        return Blocked("runtime or pod-network", f"pod has no sandbox after {READY_SECONDS:.0f} s: {said}")
-    return Blocked("kubelet", f"pod not ready within {READY_SECONDS:.0f} s: {said}")
+        return Blocked("runtime or pod-network", f"pod has no sandbox after {seconds:.0f} s: {said}")
+    return Blocked("kubelet", f"pod not ready within {seconds:.0f} s: {said}")

@@ -22,7 +22,8 @@ def work():
     return time.perf_counter() - start
 print(min(work() for _ in range(3)))
 """
-_MOST = 6.0
+# An emulated machine on a busy host; what is refuted there is refuted after as many times the usual wait.
+_MOST = 20.0
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,7 @@ class Workloads:
             items = self.api.items(pods)
             late = next((item for item in _named(items, wanted) if not until(item)), None)
             if late:
-                raise blame(late, self._warning(late)) from None
+                raise blame(late, self._warning(late), READY_SECONDS * self.api.patience) from None
             if len(_named(items, wanted)) < len(wanted):
                 raise Blocked("controller-manager", f"of the pods {', '.join(wanted)} some are gone") from None
         return [Pod(self.api, item) for item in _named(items, wanted)]

@@ -8,14 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 from kubeproof.components.lock import Lock
 from kubeproof.components.pins import MACHINES
-from kubeproof.core import paths
 from kubeproof.core.errors import KubeproofError
-from kubeproof.settings import inventory
 from kubeproof.settings.inventory import Inventory
+from kubeproof.settings.resolve import Settings
 from kubeproof.verify.observe import etcd
 from kubeproof.verify.observe.api import Api
 from kubeproof.verify.observe.etcd import Etcd
@@ -23,21 +20,6 @@ from kubeproof.verify.observe.hosts import Host, Hosts, NotObservable
 from kubeproof.verify.observe.objects import Object, name
 
 TEST_IMAGE = "agnhost"
-# Settings of the inventory, each with the role whose default it has.
-_SETTINGS = {
-    "cluster_domain": "cluster",
-    "cluster_balancer_port": "cluster",
-    "cluster_etcd_port": "cluster",
-    "cluster_virtual_address": "cluster",
-    "etcd_peer_port": "etcd",
-    "etcd_data_directory": "etcd",
-    "kube_proxy_health_port": "kube-proxy",
-    "cluster_control_plane_form": "cluster",
-    "kube_proxy_form": "kube-proxy",
-    "controller_manager_port": "controller-manager",
-    "scheduler_more": "scheduler",
-    "scheduler_port": "scheduler",
-}
 
 
 @dataclass(frozen=True)
@@ -105,9 +87,7 @@ class Cluster:
     @functools.cached_property
     def settings(self) -> Mapping[str, Any]:
         """Settings that can't be asked of the cluster itself."""
-        first = next(iter(self.inventory.hosts.values()))
-        given = inventory.rendered(first, _SETTINGS)
-        return {setting: given.get(setting, _default(role, setting)) for setting, role in _SETTINGS.items()}
+        return Settings(next(iter(self.inventory.hosts.values())))
 
     @functools.cached_property
     def nodes_found(self) -> tuple[Node, ...]:
@@ -208,8 +188,3 @@ def recorded_image(described: Inventory, nodes: tuple[Node, ...]) -> str:
         f"{lock.path} does not say which test image the cluster has",
         hint="give one that is on the nodes or can be pulled by them, with --test-image",
     )
-
-
-def _default(role: str, setting: str) -> Any:
-    defaults = yaml.safe_load((paths.PROJECT / "roles" / role / "defaults" / "main.yml").read_text())
-    return defaults[setting]

@@ -25,6 +25,7 @@ from kubeproof.core.errors import KubeproofError
 from kubeproof.settings import inventory, remote
 from kubeproof.settings.inventory import Inventory
 from kubeproof.settings.remote import Login
+from kubeproof.settings.resolve import Settings
 
 CONNECTIONS = ("ssh", "paramiko")
 _BACKENDS: Mapping[str, type] = {}
@@ -159,8 +160,7 @@ class Hosts:
     def _host(self, host: inventory.Host, login: Login) -> Host:
         make = _Paramiko if self._connection == "paramiko" else _Ssh
         backend = make(login, ssh_config=str(self._config), timeout=_CONNECT_SECONDS)
-        address = inventory.rendered(host, ["cluster_host_address"]).get("cluster_host_address") or login.address
-        return Host(host.name, host.groups, str(address), backend)
+        return Host(host.name, host.groups, str(Settings(host)["cluster_host_address"]), backend)
 
 
 class _Ssh(SshBackend):  # type: ignore[misc]

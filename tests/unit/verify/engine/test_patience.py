@@ -43,7 +43,7 @@ def test_the_slowest_host_decides_and_is_named() -> None:
 
 
 def test_patience_has_an_end() -> None:
-    assert measured(a=100.0).factor == 6
+    assert measured(a=100.0).factor == 20
 
 
 def test_a_host_without_python_is_for_others_to_complain_of() -> None:
