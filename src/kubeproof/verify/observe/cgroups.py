@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
 
@@ -30,6 +31,17 @@ class Usage:
 
     cpu: float
     at: float
+
+
+def killed_for_memory(host: Host, pod_uid: str) -> str:
+    """What the host's kernel says of having killed a process of this pod over a limit of memory; empty if nothing.
+
+    The group of a pod has its uid in its name, with the driver `systemd` in that of a slice, which takes no dashes.
+    """
+    group = f"task_memcg=[^,]*pod({re.escape(pod_uid)}|{re.escape(pod_uid.replace('-', '_'))})[./]"
+    search = "journalctl --dmesg --quiet --output=cat | grep -E %s"
+    _, found, _ = host.attempt(search, f"^oom-kill:constraint=CONSTRAINT_MEMCG,.*{group}")
+    return found.strip().splitlines()[-1] if found.strip() else ""
 
 
 def limits(host: Host, pid: int) -> Limits:

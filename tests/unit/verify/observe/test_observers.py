@@ -23,7 +23,7 @@ from kubeproof.settings import inventory
 from kubeproof.settings.inventory import Inventory
 from kubeproof.verify.act import workspace
 from kubeproof.verify.engine.evidence import Evidence
-from kubeproof.verify.observe import audit, dns, objects, runtime, sockets
+from kubeproof.verify.observe import audit, cgroups, dns, objects, runtime, sockets
 from kubeproof.verify.observe.api import Api, NotObserved
 from kubeproof.verify.observe.cluster import Cluster
 from kubeproof.verify.observe.etcd import Etcd, KeyValue
@@ -403,3 +403,20 @@ def test_of_another_machines_verifications_only_the_old_are_leftovers() -> None:
 
 def _namespace(owner: dict[str, Any], created: str = "2026-01-01T00:00:00Z") -> dict[str, Any]:
     return {"metadata": {"creationTimestamp": created, "annotations": {workspace.OWNER: json.dumps(owner)}}}
+
+
+@pytest.mark.parametrize(("uid", "found"), [("73929e8b-4095-4839-9813-46d1812ee0c9", True), ("73929e8b-4095", False)])
+def test_the_kernel_says_whom_it_killed_for_memory(uid: str, found: bool, tmp_path: Path) -> None:
+    pod = "kubepods-burstable-pod73929e8b_4095_4839_9813_46d1812ee0c9.slice"
+    line = f"oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),oom_memcg=/kubepods.slice/{pod},"
+    line += f"task_memcg=/kubepods.slice/{pod}/cri-containerd-79.scope,task=agnhost,pid=4282,uid=65532"
+    journal = tmp_path / "journalctl"
+    journal.write_text(f"#!/bin/sh\necho 'Memory cgroup out of memory'\necho '{line}'\n")
+    journal.chmod(0o755)
+
+    class Here(Local):
+        def run(self, command: str, *arguments: str) -> Any:
+            return super().run(f"PATH={tmp_path}:$PATH; {command}", *arguments)
+
+    told = cgroups.killed_for_memory(Host("here", frozenset(), "127.0.0.1", Here()), uid)
+    assert told == (line if found else "")
