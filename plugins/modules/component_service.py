@@ -7,6 +7,7 @@ Standard library only; Python 3.8 and newer.
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -176,6 +177,11 @@ def fingerprint(path: str) -> Any:
 def fingerprints(paths: List[str]) -> Dict[str, Any]:
     """Each path's ``fingerprint``."""
     return {path: fingerprint(path) for path in paths}
+
+
+def drop_ins(unit: str, units: str = UNITS) -> List[str]:
+    """What the host's operator has put beside a unit (systemd.unit(5)): each is an input of it like its own file."""
+    return sorted(glob.glob(os.path.join(glob.escape(units), glob.escape(unit) + ".d", "*.conf")))
 
 
 def changed_inputs(before: Dict[str, Any], now: Dict[str, Any]) -> List[str]:
@@ -403,7 +409,7 @@ def converge(module: AnsibleModule) -> Dict[str, Any]:
     systemd, pod = Systemd(unit), StaticPod(unit)
     state = systemd.show()
     record = Record(unit)
-    inputs = fingerprints([UNITS + unit, *module.params["inputs"]])
+    inputs = fingerprints([UNITS + unit, *drop_ins(unit), *module.params["inputs"]])
     was_pod = pod.text() is not None
     reloads = fingerprints(module.params["reload_inputs"])
     reason = "it was a static pod" if was_pod else reason_to_restart(state, record.data, inputs)

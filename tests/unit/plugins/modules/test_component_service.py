@@ -323,3 +323,25 @@ def test_a_process_whose_object_is_gone_is_restarted(
     registry.made_after = 10**6
     assert service.converge(_Module(unit="x.service", registers=registry.wanted))["changed"]
     assert running == ["restart"]
+
+
+def test_a_drop_in_of_the_hosts_operator_is_an_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    shown = {"UnitFileState": "enabled", "NeedDaemonReload": "yes", "FragmentPath": "", "NRestarts": "0"}
+    monkeypatch.setattr(service.Systemd, "show", lambda _: {**RUNNING, **shown, "InvocationID": str(len(calls))})
+    monkeypatch.setattr(service.Systemd, "call", lambda _, *arguments: calls.append(arguments[0]))
+    monkeypatch.setattr(service, "require_remembered", lambda _: None)
+    monkeypatch.setattr(service, "STATE_DIRECTORY", str(tmp_path / "state"))
+    monkeypatch.setattr(service, "UNITS", f"{tmp_path}/")
+    monkeypatch.setattr(service.drop_ins, "__defaults__", (f"{tmp_path}/",))
+    (tmp_path / "x.service").write_text("[Service]\n")
+    recorded = {"inputs": service.fingerprints([f"{tmp_path}/x.service"]), "invocation": "0"}
+    monkeypatch.setattr(service.Record, "__init__", lambda self, _: setattr(self, "data", recorded))
+    monkeypatch.setattr(service.Record, "save", lambda *_: None)
+    assert service.converge(_Module(unit="x.service"))["done"] == []
+    (tmp_path / "x.service.d").mkdir()
+    (tmp_path / "x.service.d" / "limits.conf").write_text("[Service]\nLimitNOFILE=1\n")
+    calls.clear()
+    done = service.converge(_Module(unit="x.service"))["done"]
+    assert done == [f"restarted: changed since its start: {tmp_path}/x.service.d/limits.conf"]
+    assert calls == ["daemon-reload", "restart"]
