@@ -162,7 +162,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             if not (name in given or model.reads(name)):
                 continue
             try:
-                values[name] = _plain(templar.template(variables[name]))
+                values[name] = _converted(self._specs.options[name], _plain(templar.template(variables[name])))
             except AnsibleError as error:
                 later = name not in given or any(fact in str(variables[name]) for fact in _FACTS)
                 if facts or not later:
@@ -173,6 +173,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def _specs(self) -> specs.Specs:
         """All settings that there are."""
         return specs.load()
+
+
+def _converted(option: specs.Option, value: Any) -> Any:
+    """A value of the type that is wanted, if it can be had; what is wrong with it is the checks' to say."""
+    try:
+        return specs.converted(option, value)
+    except (TypeError, ValueError):
+        return value
 
 
 def _members(task_vars: Mapping[str, Any]) -> list[str]:

@@ -36,6 +36,9 @@ SECRET = {"backup_targets", "cluster_http_proxy", "cluster_https_proxy"}
 WRONG_TYPE = re.compile(r"argument '.*' is of type \w+ and we were unable to convert to (\w+)")
 MARKUP = re.compile(r"\b[A-Z]\(([^)]*)\)")
 
+# Of a list. Ansible's validation splits a text at its commas; templates would take it for its letters.
+_LIST = '[one, two], on a command line -e \'{"%s": ["one", "two"]}\''
+
 
 @dataclass(frozen=True)
 class Variables:
@@ -174,6 +177,8 @@ def _problems(name: str, value: Any, option: Option) -> list[str]:
     wrong_type = next(filter(None, map(WRONG_TYPE.match, problems)), None)
     if wrong_type:
         return [f"{'it' if name in SECRET else repr(value)} is no {wrong_type[1]}"]
+    if not problems and option.get("type") == "list" and isinstance(value, str):
+        return [f"{'it' if name in SECRET else repr(value)} is a text, not a list: write {_LIST % name}"]
     if not problems and name.endswith("_port") and int(value) not in PORT_NUMBERS:
         return [f"{value} is no TCP port"]
     if not problems and option.get("type") == "path" and directories.absolute(str(value)):

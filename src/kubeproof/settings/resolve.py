@@ -18,10 +18,6 @@ from kubeproof.core.errors import KubeproofError
 from kubeproof.settings import inventory, specs
 from kubeproof.settings.inventory import Host
 
-# Types of argument specs whose values have several spellings. A path is the host's: it stays what it is.
-# https://docs.ansible.com/ansible/latest/dev_guide/developing_program_flow_modules.html
-_CONVERTED = ("bool", "int", "float", "str", "list", "dict")
-
 
 class Settings(Mapping[str, Any]):
     """One host's. A setting is rendered when it is asked for, and once."""
@@ -74,13 +70,7 @@ def _trusted(value: Any, trust: Callable[[str], str]) -> Any:
 
 
 def _typed(host: str, name: str, option: specs.Option, value: Any) -> Any:
-    """A value as its spec wants it: strings for numbers and booleans are what they say."""
-    from ansible.module_utils.common.parameters import DEFAULT_TYPE_VALIDATORS
-
-    wanted = option.get("type", "str")
-    if value is None or wanted not in _CONVERTED:
-        return value
     try:
-        return DEFAULT_TYPE_VALIDATORS[wanted](value)
+        return specs.converted(option, value)
     except (TypeError, ValueError) as error:
-        raise KubeproofError(f"host {host}: {name} is {value!r}, which is no {wanted}: {error}") from error
+        raise KubeproofError(f"host {host}: {name} is {value!r}, which is no {option['type']}: {error}") from error

@@ -16,6 +16,11 @@ ROLES = Path(__file__).resolve().parents[3] / "roles"
 # libyaml's where it is there: it is ten times as fast.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
+# Types of argument specs that have several spellings. A path is the host's: it stays what it is.
+# https://docs.ansible.com/ansible/latest/dev_guide/developing_program_flow_modules.html
+_SPELT = ("bool", "int", "float")
+_COLLECTIONS = {"list": list, "dict": Mapping}
+
 Option = Mapping[str, Any]
 
 
@@ -43,6 +48,19 @@ def load(roles: Path = ROLES) -> Specs:
         options |= found
         prefixes |= {path.parents[1].name.replace("-", "_") + "_", _common_prefix(list(found))}
     return Specs(options, tuple(sorted(prefixes - {""})))
+
+
+def converted(option: Option, value: Any) -> Any:
+    """A value as its spec wants it: texts for numbers and booleans are what they say, as ``-e name=value`` gives them.
+
+    Raises TypeError or ValueError if it is none. A text is no list: templates would take it for its letters.
+    """
+    from ansible.module_utils.common.parameters import DEFAULT_TYPE_VALIDATORS
+
+    wanted = option.get("type", "str")
+    if wanted in _COLLECTIONS and value is not None and not isinstance(value, _COLLECTIONS[wanted]):
+        raise TypeError(f"{type(value).__name__} where a {wanted} is wanted")
+    return DEFAULT_TYPE_VALIDATORS[wanted](value) if wanted in _SPELT else value
 
 
 def _common_prefix(names: list[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import yaml
 
 from kubeproof.preflight.findings import Finding
 from kubeproof.preflight.model import DISKS, PORTS, Host, Rules, reads
-from kubeproof.preflight.settings import Variables, check_settings, check_templates
+from kubeproof.preflight.settings import Variables, _problems, check_settings, check_templates
 from kubeproof.settings import specs
 
 SPECS = specs.Specs(
@@ -294,3 +295,15 @@ def test_kube_proxy_has_one_form_and_as_a_daemonset_one_configuration() -> None:
     for form, subjects in (("daemonset", ["kube_proxy_mode"]), ("service", [])):
         hosts = [variables(name, kube_proxy_form=form, kube_proxy_mode=mode) for name, mode in modes.items()]
         assert [finding.subject for finding in check(*hosts)] == subjects
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("preflight_ignore", r"'memory' is a text, not a list: write .* -e '\{\"preflight_ignore\": "),
+        ("kubelet_extra_config", "'memory' is no dict"),
+    ],
+)
+def test_a_text_is_no_list(name: str, told: str) -> None:
+    (problem,) = _problems(name, "memory", specs.load().options[name])
+    assert re.match(told, problem)
