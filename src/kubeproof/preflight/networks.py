@@ -9,13 +9,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from kubeproof.preflight.findings import Finding
-from kubeproof.preflight.model import NODES, Host, Network, interface_networks, main_interfaces
+from kubeproof.preflight.model import GROUPS, NODES, Host, Network, interface_networks, main_interfaces
 
 # k8s.io/kubernetes cmd/kube-apiserver/app/options/validation.go: at most 20 bits of addresses; and room for some.
 SERVICE_PREFIXES = range(12, 30)
 # RFC 1123, as k8s.io/apimachinery/pkg/util/validation has it.
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 LABEL_LENGTH, NAME_LENGTH = 63, 253
+# Of a certificate's common name (RFC 5280, appendix A.1, ub-common-name), and what is left of it.
+COMMON_NAME_LENGTH = 64
+NODE_NAME_LENGTH = COMMON_NAME_LENGTH - len("system:node:")
+CLUSTER_NAME_LENGTH = COMMON_NAME_LENGTH - len(" front-proxy CA")
 # In a node's network, these are not for pods: the network's own, the bridge's, the broadcast.
 NOT_PODS = 3
 IPV6 = "kubeproof does IPv4 only so far: no IPv6, no dual stack."
@@ -182,12 +186,19 @@ def check_interfaces(hosts: Sequence[Host], networks: Mapping[str, Network]) -> 
 
 
 def check_names(hosts: Sequence[Host]) -> Iterator[Finding]:
-    """Nodes are named as in the inventory; a name is also the value of the label kubernetes.io/hostname."""
+    """Nodes are named as in the inventory; a name is also in the common name of the kubelet's certificate."""
     for host in hosts:
-        if host.node and not (valid_name(host.name) and len(host.name) <= LABEL_LENGTH):
+        if host.node and not (valid_name(host.name) and len(host.name) <= NODE_NAME_LENGTH):
             wrong = f"{host.name!r} cannot be the name of a node"
-            mend = f"Rename it: lower-case letters, digits, inner dashes, and dots; at most {LABEL_LENGTH} characters."
+            mend = (
+                f"Rename it: lower-case letters, digits, inner dashes, dots; at most {NODE_NAME_LENGTH} characters. "
+                "`system:node:NAME` is the common name of its certificate, which has 64."
+            )
             yield Finding("node-name", wrong, mend, host.name, host.name)
+        elif len(host.name) > COMMON_NAME_LENGTH and host.within(GROUPS):
+            wrong = f"the name {host.name!r} has {len(host.name)} characters"
+            mend = f"Shorten it: it is the common name of a certificate, which has at most {COMMON_NAME_LENGTH}."
+            yield Finding("host-name", wrong, mend, host.name, host.name)
 
 
 def node_count(groups: Mapping[str, Sequence[str]]) -> int:

@@ -92,6 +92,7 @@ def _meanings(variables: Variables, values: Mapping[str, Any]) -> Iterator[Findi
             at_once(values["cluster_nodes_at_once"], hosts=1)
         except KubeproofError as error:
             wrong.append(("cluster_nodes_at_once", str(error)))
+    wrong += [("cluster_name", problem) for problem in _cluster_name(str(values.get("cluster_name", "kubeproof")))]
     wrong += backup_settings.problems(values)
     wrong += directories.problems(values)
     wrong += flags.problems(values)
@@ -111,6 +112,13 @@ def _meanings(variables: Variables, values: Mapping[str, Any]) -> Iterator[Findi
     for name, problem in wrong:
         said = f"`{name}`{_at(variables.given.get(name, ''))}: {problem}"
         yield Finding("invalid-setting", said, "What it takes is in docs/settings.md.", name, variables.host.name)
+
+
+def _cluster_name(name: str) -> Iterator[str]:
+    if not 1 <= len(name) <= networks.CLUSTER_NAME_LENGTH:
+        yield f"it has {len(name)} characters; the names of its CAs have room for 1 to {networks.CLUSTER_NAME_LENGTH}"
+    if not name.isprintable() or name != name.strip():
+        yield f"{name!r} has characters that do not show, or begins or ends with a space"
 
 
 def _connection_tracking(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

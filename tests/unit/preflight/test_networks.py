@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.x509.oid import NameOID
 from tests.unit.preflight.builders import host, interface
 
 from kubeproof.preflight import networks
@@ -150,19 +152,30 @@ class TestInterfaces:
         assert self.found(Host("w9", frozenset(["workers"]), "10.0.0.9")) == []
 
 
-@pytest.mark.parametrize("name", ["w1", "node-1.example.org", "a" * 63])
+@pytest.mark.parametrize("name", ["w1", "node-1.example.org", "a" * 52])
 def test_node_names(name: str) -> None:
     assert list(networks.check_names([Host(name, frozenset(["workers"]), "")])) == []
 
 
-@pytest.mark.parametrize("name", ["W1", "node_1", "-w1", "w1-", "w1.", "a" * 64, "höst", ""])
+@pytest.mark.parametrize("name", ["W1", "node_1", "-w1", "w1-", "w1.", "a" * 53, "höst", ""])
 def test_names_that_no_node_can_have(name: str) -> None:
     (finding,) = networks.check_names([Host(name, frozenset(["workers"]), "")])
     assert finding.id == "node-name"
 
 
-def test_hosts_that_are_no_nodes_may_have_any_name() -> None:
+def test_hosts_that_are_no_nodes_may_have_any_name_that_a_certificate_takes() -> None:
     assert list(networks.check_names([Host("etcd_1", frozenset(["etcd"]), "")])) == []
+    (finding,) = networks.check_names([Host("e" * 65, frozenset(["etcd"]), "")])
+    assert finding.id == "host-name"
+
+
+def test_the_longest_names_are_those_that_certificates_take() -> None:
+    """The library refuses longer ones, which would be in the middle of an installation."""
+    longest = "system:node:" + "n" * networks.NODE_NAME_LENGTH, "c" * networks.CLUSTER_NAME_LENGTH + " front-proxy CA"
+    for text in longest:
+        x509.NameAttribute(NameOID.COMMON_NAME, text)
+        with pytest.raises(ValueError, match="64"):
+            x509.NameAttribute(NameOID.COMMON_NAME, text + "x")
 
 
 def test_nodes_are_counted_once() -> None:

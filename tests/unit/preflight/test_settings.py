@@ -12,7 +12,7 @@ import yaml
 
 from kubeproof.preflight.findings import Finding
 from kubeproof.preflight.model import DISKS, PORTS, Host, Rules, reads
-from kubeproof.preflight.settings import Variables, _problems, check_settings, check_templates
+from kubeproof.preflight.settings import Variables, _cluster_name, _problems, check_settings, check_templates
 from kubeproof.settings import specs
 
 SPECS = specs.Specs(
@@ -307,3 +307,9 @@ def test_kube_proxy_has_one_form_and_as_a_daemonset_one_configuration() -> None:
 def test_a_text_is_no_list(name: str, told: str) -> None:
     (problem,) = _problems(name, "memory", specs.load().options[name])
     assert re.match(told, problem)
+
+
+@pytest.mark.parametrize("name", ["", "c" * 50, "two\nlines", " mine"])
+def test_a_cluster_name_fits_into_its_certificates(name: str) -> None:
+    assert list(_cluster_name(name))
+    assert not list(_cluster_name("My Cluster: 1"))
