@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import datetime
 import json
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import tomli_w
 import yaml
 
 from kubeproof.core import zipped
@@ -248,13 +250,15 @@ def _check_items(kind: str, items: Any, known: set[str], required: set[str]) -> 
 
 
 def _merged(text: str, extra: Mapping[str, Any] | None, name: str) -> str:
-    """The rendered YAML with the user's own settings over it; untouched, comments and all, when there are none."""
+    """The rendered YAML or TOML with the user's own settings over it; untouched, comments and all, without any."""
     if not extra:
         return text
+    plain = json.loads(json.dumps(extra))  # Ansible's values carry tags that YAML has no representation for
+    if name.removesuffix(".j2").endswith(".toml"):
+        return tomli_w.dumps(_deep_merge(tomllib.loads(text), plain))
     base = yaml.safe_load(text)
     if not isinstance(base, dict):
         raise RequestError(f"{name}: only a YAML dictionary can be merged into")
-    plain = json.loads(json.dumps(extra))  # Ansible's values carry tags that YAML has no representation for
     return yaml.safe_dump(_deep_merge(base, plain), sort_keys=False)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import datetime
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,20 @@ def content(file: dict[str, Any]) -> str:
 def test_a_template_lands_where_it_lies(state: Path) -> None:
     (file,) = payload(state, "a: 1 # why\n", files=[{"template": "etc/x/x.yaml.j2", "owner": "x"}])["files"]
     assert (file["path"], file["owner"], file["mode"], content(file)) == ("/etc/x/x.yaml", "x", "0644", "a: 1 # why\n")
+
+
+def test_extra_settings_are_merged_into_toml(state: Path) -> None:
+    """containerd's. Without any the file is what the template is, comments and all."""
+    text = "# why\nversion = 3\n\n[plugins.'io.containerd.cri.v1.runtime']\n  enable_cdi = true\n"
+    extra = {"plugins": {"io.containerd.cri.v1.runtime": {"max_container_log_line_size": 32768}}}
+    template = {"template": "etc/x/config.toml.j2"}
+    (plain,) = payload(state, text, files=[template])["files"]
+    (merged,) = payload(state, text, files=[{**template, "merge": extra}])["files"]
+    assert content(plain) == text
+    assert tomllib.loads(content(merged)) == {
+        "version": 3,
+        "plugins": {"io.containerd.cri.v1.runtime": {"enable_cdi": True, "max_container_log_line_size": 32768}},
+    }
 
 
 def test_extra_settings_are_merged_deeply(state: Path) -> None:

@@ -16,6 +16,7 @@ def test_a_host_without_peers_names_none(others: list[str], peers: int) -> None:
     """keepalived 2.3 refuses an empty list of them, of which 2.2 only warned."""
     variables = {
         "inventory_hostname": "cp1",
+        "keepalived_extra_config": "",
         "keepalived_interval": 1,
         "keepalived_router_id": 51,
         "cluster_host_address": "192.0.2.1",

@@ -1,0 +1,58 @@
+"""What users add to a component's configuration is in it, and nothing is different without."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
+from tests.unit.roles.test_texts import variables
+
+from kubeproof.settings import specs
+
+
+def rendered(role: str, path: str, directory: Path, **given: object) -> str:
+    known = {**variables(directory, texts=False), **given}
+    text = (specs.ROLES / role / "templates" / f"{path}.j2").read_text()
+    templar = Templar(loader=DataLoader(), variables=known)
+    overrides = {"trim_blocks": True, "lstrip_blocks": True}
+    return str(templar.template(trust_as_template(text), escape_backslashes=False, overrides=overrides))
+
+
+def test_further_cni_plugins_come_last(tmp_path: Path) -> None:
+    path, known = "etc/cni/net.d/10-kubeproof.conflist", {"__pod_network_of": {"/api/v1/nodes/one": "10.244.0.0/24"}}
+    assert len(json.loads(rendered("pod_network", path, tmp_path, **known))["plugins"]) == 2
+    tuning = {"type": "tuning", "sysctl": {"net.core.somaxconn": "512"}}
+    more = rendered("pod_network", path, tmp_path, **known, pod_network_extra_plugins=[tuning])
+    assert [plugin["type"] for plugin in json.loads(more)["plugins"]] == ["bridge", "portmap", "tuning"]
+
+
+@pytest.mark.parametrize(
+    ("role", "path", "setting"),
+    [
+        ("balancer", "etc/kubernetes/balancer/haproxy.cfg", "balancer_extra_config"),
+        ("keepalived", "etc/kubernetes/keepalived/keepalived.conf", "keepalived_extra_config"),
+    ],
+)
+def test_further_sections_come_last(role: str, path: str, setting: str, tmp_path: Path) -> None:
+    known = {"cluster_virtual_address": "192.0.2.9", "__keepalived_interface": "eth0", "__keepalived_priority": 1}
+    before = rendered(role, path, tmp_path, **known)
+    assert before == before.rstrip() + "\n"
+    more = rendered(role, path, tmp_path, **known, **{setting: "section\n    line\n"})
+    assert more == f"{before}\nsection\n    line\n"
+
+
+def test_further_server_blocks_are_in_the_corefile(tmp_path: Path) -> None:
+    block = "example.org:53 {\n    forward . 192.0.2.53\n}\n"
+    (before,), (after,) = (
+        [
+            document["data"]["Corefile"]
+            for document in yaml.safe_load_all(rendered("dns", "coredns.yaml", tmp_path, dns_extra_config=given))
+            if document["kind"] == "ConfigMap"
+        ]
+        for given in ("", block)
+    )
+    assert after == before + block
