@@ -1,7 +1,8 @@
-"""docs/settings.md lists the settings that the roles have."""
+"""docs/settings.md and the roles' pages list the settings that the roles have."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import yaml
@@ -10,6 +11,12 @@ from tools import settings_page
 
 def test_the_page_lists_the_settings_as_they_are() -> None:
     assert settings_page.PAGE.read_text() == settings_page.page(), "run: python -m tools.settings_page"
+
+
+def test_every_role_has_a_page_that_is_as_it_is() -> None:
+    for path, text in settings_page.readmes().items():
+        assert path.read_text() == text, "run: python -m tools.settings_page"
+        assert all((path.parent / link).exists() for link in re.findall(r"\]\(([^)#]+)\)", text))
 
 
 def test_a_table_says_type_default_and_description(tmp_path: Path) -> None:
