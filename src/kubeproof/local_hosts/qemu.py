@@ -35,6 +35,7 @@ _PROGRAM = "qemu-system-x86_64"
 _SHUTDOWN_SECONDS = 120.0
 _RUN = machine.RUN / "vms"
 # All ed25519 keys are of one length: a line into which something else was printed is told from a whole one.
+_KEY_SECONDS = 60.0
 _HOST_KEY = re.compile(r"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA[0-9A-Za-z+/]{44}")
 
 
@@ -224,11 +225,14 @@ def remove(name: str) -> None:
 
 def host_key(host: LocalHost) -> str:
     """A running virtual machine's public SSH key, which it prints on its console when sshd starts."""
-    found = _HOST_KEY.findall((_directory(host.unique_name) / "console.log").read_text(errors="replace"))
-    if not found:
-        raise KubeproofError(
-            f"host {host.name} did not say its SSH host key on its console", hint=console(host.unique_name)
-        )
+    path, deadline = _directory(host.unique_name) / "console.log", time.monotonic() + _KEY_SECONDS
+    # sshd answers a moment before its unit prints the key.
+    while not (found := _HOST_KEY.findall(path.read_text(errors="replace"))):
+        if time.monotonic() > deadline:
+            raise KubeproofError(
+                f"host {host.name} did not say its SSH host key on its console", hint=console(host.unique_name)
+            )
+        time.sleep(0.5)
     return str(found[-1])
 
 
