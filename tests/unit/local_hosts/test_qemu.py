@@ -81,14 +81,16 @@ def test_a_machine_is_removed_with_its_process_and_files(places: Path, running: 
     assert Path(f"/proc/{running}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
 
 
-def test_the_host_key_is_the_last_whole_one_on_the_console(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(qemu, "_KEY_SECONDS", 0.1)
+def test_the_host_key_is_the_last_whole_one_on_the_console(places: Path) -> None:
     console = made(places) / "console.log"
     console.write_text(f"{KEY.replace('k', 'a')} root@a\n[  OK  ] ssh-ed25519 AAAAC3Nz[  1.0] oops\n{KEY} root@a\r\n")
     assert qemu.host_key(machine()) == KEY
 
 
-def test_a_console_without_a_key_is_an_error_that_says_where_to_look(places: Path) -> None:
+def test_a_console_without_a_key_is_an_error_that_says_where_to_look(
+    places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(qemu, "_KEY_SECONDS", 0.1)
     made(places)
     with pytest.raises(KubeproofError, match="console"):
         qemu.host_key(machine())
