@@ -23,7 +23,7 @@ from kubeproof.settings.inventory import Host
 
 PASSWORD_FILE = "ANSIBLE_BECOME_PASSWORD_FILE"  # noqa: S105 - a name
 """Ansible's: a file with the password of sudo, for hosts that have no variable of it."""
-MEND = (
+REMEDIATION = (
     "set ansible_become: true for it; if its sudo takes a password, ansible_become_password too (encrypted by Ansible "
     "Vault), or give --ask-become-pass"
 )
@@ -37,7 +37,7 @@ _SWITCHES = ("ansible_become", "ansible_become_method")
 _CONNECT_SECONDS = 10
 # By what sudo says, in English, and what Ansible says of it.
 _ADVICE = {
-    re.compile(r"(password|terminal) is required|no password was provided|Missing sudo password"): MEND,
+    re.compile(r"(password|terminal) is required|no password was provided|Missing sudo password"): REMEDIATION,
     re.compile(r"incorrect password|Sorry, try again|Incorrect sudo password"): _WRONG,
 }
 

@@ -22,7 +22,7 @@ def found(**values: Any) -> list[tuple[str, str]]:
     entry = Variables(Host("h0", frozenset(["etcd"]), ""), dict.fromkeys(values, "hosts.yml:3"), values, {})
     groups = {"etcd": ["h0"], "control_plane": ["h0"], "workers": ["h0"]}
     listed = check_settings([entry], groups, SPECS)
-    return [(each.subject, each.wrong.partition(": ")[2]) for each in listed if each.id == "invalid-setting"]
+    return [(each.subject, each.problem.partition(": ")[2]) for each in listed if each.id == "invalid-setting"]
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def found(setting: str, given: Any) -> list[str]:
     entry = Variables(Host("h0", frozenset(["etcd"]), ""), {setting: "hosts.yml:3"}, {setting: given}, {})
     groups = {"etcd": ["h0"], "control_plane": ["h0"], "workers": ["h0"]}
     listed = check_settings([entry], groups, specs.load())
-    return [each.wrong.partition(": ")[2] for each in listed if each.id == "invalid-setting"]
+    return [each.problem.partition(": ")[2] for each in listed if each.id == "invalid-setting"]
 
 
 @pytest.mark.parametrize(

@@ -226,8 +226,8 @@ def _problem(host: Host) -> _Problem | None:
                 return _Problem(f"host {host.name} cannot be reached: {_reason(error)}", unreachable=True)
     if status != 0 or stdout.strip() != "0":
         said = _last_line(stderr) or f"the user's number is {stdout.strip()}"
-        mend = remote.advice(stderr) or remote.MEND
-        return _Problem(f"host {host.name}: commands do not run as root: {said}\n  {mend}")
+        remediation = remote.advice(stderr) or remote.REMEDIATION
+        return _Problem(f"host {host.name}: commands do not run as root: {said}\n  {remediation}")
     return None
 
 
