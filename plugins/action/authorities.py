@@ -62,4 +62,4 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         holders = [str(host) for group in (ETCD, CONTROL_PLANE) for host in groups.get(group, ())]
         found = [*identity.check_identity(carried, kept), *identity.check_beginning(holders, list(carried), kept)]
         if found:
-            raise AnsibleActionFail("No authorities were made, and no host was touched.\n" + render(found))
+            raise AnsibleActionFail("No CAs were created, and no host was changed.\n" + render(found))

@@ -19,9 +19,7 @@ from kubeproof.settings.host_report import HostReport
 def host_settings(report: object) -> settings.HostSettings:
     """Settings that follow from a host's report, each with its reason."""
     if not isinstance(report, dict) or "cgroup" not in report:
-        raise AnsibleFilterError(
-            "host_settings: this is no report of a host that could be examined; run host_report first"
-        )
+        raise AnsibleFilterError("host_settings: the value is not the report of a host; run host_report first")
     return settings.derive(cast(HostReport, report))
 
 

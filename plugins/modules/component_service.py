@@ -339,8 +339,8 @@ def wait_for_gate(unit: str, gate: List[Dict[str, Any]], timeout: float) -> None
         while not check.good():
             if time.monotonic() > deadline:
                 raise ServiceError(
-                    "%s was not restarted, and goes on with what it was started with: another one that has to stand in "
-                    "for it is not healthy (%s). Mend that one first." % (unit, check.problem)
+                    "%s was not restarted, and keeps running with its old inputs: another one that has to take over is "
+                    "not healthy (%s). Repair that one first." % (unit, check.problem)
                 )
             time.sleep(POLL_SECONDS)
 

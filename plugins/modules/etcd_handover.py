@@ -80,10 +80,10 @@ class Handover:
         """Who may lead: how far the log goes, name, URL and ID of each. Raises Stays if nobody else may."""
         mine = self.status(self.url)
         if mine is None:
-            raise Stays("%s does not tell its status" % self.url)
+            raise Stays("%s does not report its status" % self.url)
         me = mine["header"]["member_id"]
         if mine.get("leader") != me:
-            raise Stays("it does not lead")
+            raise Stays("it is not the leader")
         others = [
             (each.get("name", ""), each["clientURLs"][0], each["ID"])
             for each in self.ask(self.url, "/v3/cluster/member/list", {})["members"]
@@ -92,7 +92,7 @@ class Handover:
         looks = {url: self.status(url) for _, url, _ in others}
         able = [(int(look["raftIndex"]), *other) for other in others for look in [looks[other[1]]] if look]
         if not able:
-            raise Stays("no other member tells its status")
+            raise Stays("no other member reports its status")
         return able
 
     def carry_out(self) -> Tuple[str, bool]:

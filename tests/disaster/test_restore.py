@@ -144,7 +144,7 @@ def test_three_members_become_one_and_one_becomes_three(lab: Lab) -> None:
     source = lab.backup("cp1")
     lab.members(["cp1"])
     said = lab.refused("restore", restore_from=str(source), restore_confirmed=True)
-    assert "runs as a member and is no etcd host of the inventory" in said
+    assert "runs as a member and is not an etcd host of the inventory" in said
     lab.members(list(CONTROL_PLANE))
     for host in ("cp2", "cp3"):
         lab.on(host, "systemctl disable --now kube-apiserver kube-controller-manager kube-scheduler etcd")

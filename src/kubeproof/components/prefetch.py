@@ -55,7 +55,7 @@ def _settings(cluster: Inventory) -> dict[str, Any]:
 
 
 class Narrator:
-    """Turns a fetch's events, which come from several threads, into one line about what is going on."""
+    """Turns a fetch's events, which come from several threads, into one line of progress."""
 
     def __init__(self, tell: Tell) -> None:
         self._tell = tell

@@ -1,4 +1,4 @@
-"""What a restore takes back, told before anybody agrees to it."""
+"""What a restore will lose, shown before it is confirmed."""
 
 from __future__ import annotations
 

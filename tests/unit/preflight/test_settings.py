@@ -255,7 +255,7 @@ class TestRoles:
 def test_a_share_of_nodes_that_is_none(told: str) -> None:
     [finding] = check(variables(cluster_nodes_at_once=told))
     assert (finding.id, finding.subject) == ("invalid-setting", "cluster_nodes_at_once")
-    assert f"{told!r} is no number of hosts" in finding.problem
+    assert f"{told!r} is neither a number of hosts" in finding.problem
 
 
 def test_every_scheduler_that_is_wrong_is_named() -> None:

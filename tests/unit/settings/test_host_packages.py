@@ -60,7 +60,7 @@ def test_what_only_some_settings_take() -> None:
 
 
 def test_a_family_without_a_name_is_refused() -> None:
-    with pytest.raises(KubeproofError, match=r"no package of `arch` that brings /etc/protocols"):
+    with pytest.raises(KubeproofError, match=r"no package of `arch` for /etc/protocols"):
         missing(PACKAGES, report("arch"), ["workers"], {})
 
 

@@ -144,7 +144,7 @@ class Hosts:
             raise HostUnreachable("\n".join(problems), hint=_ACCESS)
 
     def leave_out_unreachable(self) -> list[str]:
-        """Connect to every host, and go on without those that cannot be reached; why they cannot.
+        """Connect to every host, and continue without those that cannot be reached; the reasons.
 
         Raises HostUnreachable if none can, or if who logs in to one is not root there: that is a matter of settings.
         """
