@@ -53,7 +53,7 @@ class Storyteller:
         for alike in _grouped(recorder.failures):
             self._console.print(_failure(alike))
         if recorder.failures:
-            self._console.print(f"All that was done and said is in {self._log}", soft_wrap=True)
+            self._console.print(f"The complete log is {self._log}", soft_wrap=True)
 
     def _overwrite(self, line: str) -> None:
         self._console.file.write(f"\r\033[K{line}")

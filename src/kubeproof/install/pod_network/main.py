@@ -42,5 +42,5 @@ def parser() -> argparse.ArgumentParser:
 
 def _check(configuration: Path, kube_proxy: Path) -> int:
     problems = State(Configuration.load(configuration, kube_proxy), record()).problems()
-    print("\n".join(problems) or "all is there")
+    print("\n".join(problems) or "nothing is missing")
     return 1 if problems else 0
