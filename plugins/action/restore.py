@@ -6,7 +6,7 @@
   looked at all etcd hosts before (``__etcd_look``).
 ``check``: read the backup, which is on the controller by now, and refuse what can't be restored.
 ``tell``: say what will be lost. Returns ``question``.
-``begin``: write down what was agreed to: from here on a later run goes on instead of asking.
+``begin``: record the confirmed restore: from here on a later run resumes it without asking.
 ``finish``: it is through.
 
 ``choose`` and ``check`` set the fact ``kubeproof_restore``: ``id``, ``resumed``, ``placed`` (whether all hosts have the

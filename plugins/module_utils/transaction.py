@@ -262,7 +262,7 @@ class Dnf:
         done = unlocked(["dnf", *options, "install", *order.wanted], order.patience)
         if done.returncode != 0:
             raise PackagesError(
-                "dnf could not install %s: %s. Correct the package sources of this host, install it by hand, or name "
+                "dnf could not install %s: %s. Correct the package sources of this host, install it manually, or name "
                 "another package in host_packages" % (", ".join(order.wanted), complaint(done.stdout))
             )
         if "nothing to do" in done.stdout.lower():

@@ -76,7 +76,7 @@ options:
   state:
     description:
       - V(absent) stops the unit or static pod, and removes it and what is known of it. Its files are for others to
-        remove, and the manifest goes on naming it.
+        remove, and the manifest still names it.
     type: str
     choices: [running, absent]
     default: running
@@ -333,7 +333,7 @@ def wait_for_health(systemd: Systemd, health: Health, timeout: float, replaced: 
 
 
 def wait_for_gate(unit: str, gate: List[Dict[str, Any]], timeout: float) -> None:
-    """Wait until all the others are healthy, so that not two are away at a time."""
+    """Wait until all the others are healthy, so that never two are down at a time."""
     deadline = time.monotonic() + timeout
     for check in map(Health, gate):
         while not check.good():
