@@ -1,10 +1,10 @@
-"""Make the cluster's certificate authorities and the admin's kubeconfig in the state directory on the controller.
+"""Create the cluster's CAs and the administrator's kubeconfig in the state directory on the controller.
 
-Arguments: ``directory`` (the state directory), ``cluster`` (its name), ``days`` (the authorities' validity), ``server``
+Arguments: ``directory`` (the state directory), ``cluster`` (its name), ``days`` (the CAs' validity), ``server``
 (the URL that the kubeconfig has by default), ``hosts`` and ``port`` (addresses of the control-plane hosts by name, and
-their API servers' port, for the kubeconfig's other contexts). What is there and right stays as it is. Touches no host,
-and makes nothing if one of the cluster's was installed under other authorities or keys (``host_report`` has asked
-them), so that no last copy is lost.
+their API servers' port, for the kubeconfig's other contexts). Changes nothing that is up to date. Changes no host,
+and creates nothing if one of the cluster's hosts was installed with other CAs or keys (by ``host_report``), so that no
+last copy is lost.
 """
 
 from __future__ import annotations
@@ -62,4 +62,4 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         holders = [str(host) for group in (ETCD, CONTROL_PLANE) for host in groups.get(group, ())]
         found = [*identity.check_identity(carried, kept), *identity.check_beginning(holders, list(carried), kept)]
         if found:
-            raise AnsibleActionFail("No authorities were made, and no host was touched.\n" + render(found))
+            raise AnsibleActionFail("No CAs were created, and no host was changed.\n" + render(found))

@@ -1,15 +1,15 @@
-"""Start a component's unit, or restart it if what it reads has changed; where hosts share its duty, in turns.
+"""Start a component's unit, or restart it if its inputs changed: with several hosts, as a rolling restart.
 
-Takes the arguments of the module of the same name, and ``rolling``: ``hosts`` (those who share the duty), ``at_once``
-(how many of them may be away, a number or a share like ``25%``; default 1), ``gate`` (what must be healthy before one
-goes), ``waits`` (of whom this check holds is left running: the answer has ``waits``, and another task restarts it).
-``timeout`` is what an ordinary machine needs: a slow host is given longer, by what ``host_report`` has measured.
+Takes the arguments of the module of the same name, and ``rolling``: ``hosts`` (which have the component), ``at_once``
+(how many of them may be down, a number or a percentage like ``25%``; default 1), ``gate`` (what must be healthy before
+a restart), ``waits`` (a host for which this check holds is left running: the result has ``waits``, and another task
+restarts it). ``timeout`` is for an ordinary machine: a slow host gets longer, by what ``host_report`` has measured.
 ``form`` is ``services`` (default) or ``static-pods``; for the latter ``pod`` says what the pod runs, see
-``kubeproof.install.static_pods.Program``. A task may give it in both forms.
-All hosts are looked at, and stopped units started, side by side; only running ones that have to be restarted wait for
-their turn. When one does not come back, those after it are left running as they are.
+``kubeproof.install.static_pods.Program``. A task may give it in both forms. All hosts are checked, and stopped units
+started, in parallel; only running ones that need a restart wait for each other. When one does not become healthy, those
+after it are left running as they are.
 
-The variable ``cluster_rolling`` set to false does without turns and gates.
+``cluster_rolling`` set to false restarts all at once, without health gates.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from kubeproof.install.rolling import Rolling, Turns, this_run
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
-    """Look at all hosts at once, restart in turns."""
+    """Check all hosts at once, restart them one after the other."""
 
     _supports_check_mode = True
     _supports_async = False

@@ -1,12 +1,12 @@
-"""Have another member lead etcd, while all API servers hold still, so that no write is lost on its way.
+"""Transfer etcd leadership while all API servers are paused, so that no write in flight is lost.
 
-Arguments: ``leaders`` (hosts whose member is to lead no more), ``api_servers`` (hosts whose API servers are held),
+Arguments: ``leaders`` (hosts whose member is the leader), ``api_servers`` (hosts whose API servers are paused),
 ``seconds`` (for how long at most; 0: not at all), and those of the module of the same name, which matter on leaders.
-All hosts of both lists have to work on this task side by side (``forks``); if they do not, or an API server can't be
-held, the lead is moved all the same, and a warning says so. Who does what when: ``kubeproof.install.leadership``.
+All hosts of both lists have to run this task in parallel (``forks``); if they do not, or an API server can't be paused,
+leadership is transferred all the same, and a warning says so. The sequence: ``kubeproof.install.leadership``.
 
-API servers are held with SIGSTOP: their connections stay, and who asks them waits for the answer. A timer of systemd's
-that is there before lets them go on, whatever becomes of this run.
+API servers are paused with SIGSTOP: their connections stay open, and requests wait. A systemd timer that is started
+before resumes them, whatever becomes of this run.
 """
 
 from __future__ import annotations
@@ -62,11 +62,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         return {**result, **outcome, "changed": False, **({"warnings": warnings} if warnings else {})}
 
     def look(self) -> str:
-        """Whether this host's member can hand the lead over."""
+        """Why this host's member can't transfer leadership; empty if it can."""
         return str(self._module("etcd_handover", {**self._etcd, "look": True})["why"])
 
     def move(self) -> Moved:
-        """Hand it over."""
+        """Transfer leadership."""
         answer = self._module("etcd_handover", self._etcd)
         return Moved(answer["to"], answer["why"], answer["rested"])
 
@@ -75,13 +75,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         return [int(each) for each in self._module("component_processes", {"unit": _API_SERVER})["processes"]]
 
     def hold(self, processes: Sequence[int], seconds: float) -> float:
-        """No module: the fewer moments between the first API server that stands still and the last, the better."""
+        """No module: the shorter the time between the first paused API server and the last, the better."""
         numbers = " ".join(map(str, processes))
         timer = f"systemd-run --quiet --collect --on-active={seconds} --timer-property=AccuracySec=10ms"
         return self._uptime_after(f"{timer} /bin/kill -CONT {numbers} && kill -STOP {numbers} &&")
 
     def release(self, processes: Sequence[int]) -> float:
-        """Let them go on before the timer does."""
+        """Resume them before the timer does."""
         return self._uptime_after(f"kill -CONT {' '.join(map(str, processes))};")
 
     def _uptime_after(self, command: str) -> float:

@@ -6,13 +6,13 @@ One round trip, two when certificates are to be issued. Arguments, all lists opt
 ``directories``: ``{path, owner: root, group: owner's, mode: "0755", data: false}``; a reset empties those with
   ``data: true``.
 ``certificates``: ``{path, authority, common_name, usages, organizations, names, addresses, owner, group,
-  mode: "0644"}``; makes ``PATH.key`` on the host (0600) and ``PATH.crt`` signed by the authority. Authorities:
+  mode: "0644"}``; makes ``PATH.key`` on the host (0600) and ``PATH.crt`` signed by the CA. CAs:
   ``kubernetes``, ``etcd``, ``front-proxy``.
 ``files``: each with one source and ``{owner: root, group: owner's, mode: "0644", validate}``:
   ``template`` (a file under the role's ``templates/``, which lies there where it lands:
   ``etc/etcd/etcd.yaml.j2`` becomes ``/etc/etcd/etcd.yaml``, unless ``dest`` says otherwise), with ``merge`` (a
   dictionary merged over the rendered YAML); ``content`` (text) with ``dest``; ``kubeconfig`` (``{cluster, user,
-  server, authority, certificate, key}``) with ``dest``; ``authority`` (its certificate), ``authority_key``, or
+  server, authority, certificate, key}``) with ``dest``; ``authority`` (a CA's certificate), ``authority_key``, or
   ``service_account`` (``public`` or ``private``) with ``dest``; ``program`` (a package of this project, which becomes
   one executable file) with ``dest``; ``cluster_keys`` (``{how, recipients}``: the cluster's keys for its backups) with
   ``dest``.

@@ -232,7 +232,7 @@ def _reported(host: preflight.Host, task_vars: Mapping[str, Any]) -> preflight.H
     """The host with what ``host_report`` found."""
     fact = _plain(task_vars["hostvars"][host.name]["ansible_facts"].get("kubeproof_host"))
     if not isinstance(fact, dict):
-        raise AnsibleActionFail(f"preflight: there is no report of {host.name}; run host_report on all hosts first")
+        raise AnsibleActionFail(f"preflight: {host.name} has no report; run host_report on all hosts first")
     if "problem" in fact:
         return replace(host, problem=fact["problem"], unreachable=fact["unreachable"])
     return replace(host, report=cast(HostReport, fact))

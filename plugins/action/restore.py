@@ -6,7 +6,7 @@
   looked at all etcd hosts before (``__etcd_look``).
 ``check``: read the backup, which is on the controller by now, and refuse what can't be restored.
 ``tell``: say what will be lost. Returns ``question``.
-``begin``: write down what was agreed to: from here on a later run goes on instead of asking.
+``begin``: record the confirmed restore: from here on a later run resumes it without asking.
 ``finish``: it is through.
 
 ``choose`` and ``check`` set the fact ``kubeproof_restore``: ``id``, ``resumed``, ``placed`` (whether all hosts have the
@@ -127,7 +127,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         """A backup, or a member's data, that is to be brought to the controller."""
         if source.kind == "member":
             if not self._seen(source.host, "__etcd_look")["there"]:
-                raise KubeproofError(f"restore_from: {source.host} has no data of etcd's")
+                raise KubeproofError(f"restore_from: {source.host} has no etcd data")
             host, name = source.host, f"{identity}-{source.host}"
         else:
             authority = checking.authority_of(self._state)
@@ -142,7 +142,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         if not host:
             raise KubeproofError(
                 f"restore_from: no etcd host has kubeproof-backup yet, to fetch {source.host}/{source.name}",
-                hint="Bring it to the controller by hand, and give its directory.",
+                hint="Copy it to the controller manually, and give its directory.",
             )
         path = str(self._records.fetched(identity, source.name))
         return {"host": host, "name": source.name, "target": source.host, "path": path}
@@ -152,8 +152,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         everywhere = len(placed) == len(self._looks)
         where = "all members" if everywhere else ", ".join(placed) or "no member"
         self._display.display(
-            f"Going on with the restore {unfinished.id} of {unfinished.name}, which was begun at {unfinished.began} "
-            f"and did not get to its end. Its data is in place on {where}. To begin another: -e restore_resume=false"
+            f"Resuming the restore {unfinished.id} of {unfinished.name}, which was started at {unfinished.began} and "
+            "not "
+            f"finished. Its data is in place on {where}. To start another: -e restore_resume=false"
         )
         fact = {"kind": "resumed", "host": "", "ask": "", "resumed": True, "placed": everywhere}
         if not everywhere:
@@ -170,7 +171,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         taken = checking.keys_for(self._state, directory, Path(self._argument("identity")).expanduser())
         if taken:
             self._display.display(
-                f"Taken from the backup, since {self._state / 'pki'} had lost them: {', '.join(taken)}"
+                f"Taken from the backup, since they are missing from {self._state / 'pki'}: {', '.join(taken)}"
             )
         wanted = pins.load().with_versions(self._task.args.get("versions") or {}).components["etcd"].version
         refusals = checking.refusals(manifest, self._looks, wanted)
@@ -207,7 +208,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def _tell(self) -> dict[str, Any]:
         fact = self._fact
         manifest = record.manifest_of(fact["manifest"])
-        counted: Mapping[str, Any] = {"msg": "etcd does not answer"}
+        counted: Mapping[str, Any] = {"msg": "etcd does not respond"}
         if fact["ask"]:
             counted = self._seen(fact["ask"], "__restore_changes")
         listed = counted.get("keys")
@@ -220,7 +221,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             kept=f"the old data, on each host that has any, as {fact['kept']}",
         )
         self._display.display(f"\n{told}")
-        return {"question": f"Go on? Answer with the cluster's name, {self._argument('cluster')}"}
+        return {"question": f"Continue? Answer with the cluster's name, {self._argument('cluster')}"}
 
     def _begin(self) -> dict[str, Any]:
         fact = self._fact
@@ -249,7 +250,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         return {
             "changed": True,
             "msg": f"{restore.name} is restored, {span.total_seconds():.0f} s after the first component was stopped. "
-            f"The old data is kept on each host that had any, as {restore.kept}; remove it when nobody wants it.",
+            f"The old data is kept on each host that had any, as {restore.kept}; remove it when no longer needed.",
         }
 
 

@@ -20,8 +20,8 @@ def host_settings(report: object) -> settings.HostSettings:
     """Settings that follow from a host's report, each with its reason."""
     if not isinstance(report, dict) or "cgroup" not in report:
         raise AnsibleFilterError(
-            "this host was not examined in this run: the play that does comes before all others, and neither "
-            "--start-at-task nor --skip-tags may leave it out; --tags does not"
+            "this run has not gathered the facts of this host: the play that does comes before all others, and neither "
+            "--start-at-task nor --skip-tags may leave it out; use --tags instead"
         )
     return settings.derive(cast(HostReport, report))
 

@@ -30,7 +30,7 @@ Ask = Callable[[str, str], Optional[Answer]]
 
 
 def there(directory: str) -> bool:
-    """Whether etcd would go on with data in a directory: it begins anew where it finds no write-ahead log."""
+    """Whether etcd would continue with data in a directory: it bootstraps where it finds no write-ahead log."""
     try:
         return any(name.endswith(".wal") for name in os.listdir(os.path.join(directory, "member", "wal")))
     except OSError:

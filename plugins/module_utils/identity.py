@@ -1,4 +1,4 @@
-"""Under which authorities and keys a host was installed: digests of the files that say so. No secret leaves the host.
+"""The CAs and keys with which a host was installed, as digests of their files. No secret leaves the host.
 
 Standard library only, Python 3.8 and newer.
 """

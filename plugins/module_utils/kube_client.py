@@ -27,7 +27,7 @@ class ApiError(Exception):
 
 
 class Client:
-    """One kept-open connection. Requests are retried while the server is away, for ``patience`` seconds."""
+    """One kept-open connection. Requests are retried while the server is down, for ``patience`` seconds."""
 
     def __init__(self, parameters: Dict[str, Any], patience: float = 30.0) -> None:
         target = urlsplit(parameters["server"])

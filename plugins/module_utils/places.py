@@ -78,7 +78,7 @@ def _is_link(name: str, directory: int) -> bool:
 def open_directory(path: str) -> int:
     """A directory's descriptor. Raises FileNotFoundError, NotADirectoryError or Unsafe."""
     if not path.startswith("/"):
-        raise ValueError("%r is no absolute path" % path)
+        raise ValueError("%r is not an absolute path" % path)
     ahead, seen, links = _parts(path), "", 0
     here = _root()
     try:

@@ -153,7 +153,7 @@ class Apt:
         if unknown:
             raise PackagesError(
                 "no package source of this host has %s. `apt-get update` says: %s. Correct its package sources "
-                "(/etc/apt), install it by hand, or name another package in host_packages"
+                "(/etc/apt), install it manually, or name another package in host_packages"
                 % (", ".join(unknown), complaint(done.stdout) or "nothing")
             )
         return [] if done.returncode == 0 else ["apt-get update: " + complaint(done.stdout)]
@@ -262,7 +262,7 @@ class Dnf:
         done = unlocked(["dnf", *options, "install", *order.wanted], order.patience)
         if done.returncode != 0:
             raise PackagesError(
-                "dnf could not install %s: %s. Correct the package sources of this host, install it by hand, or name "
+                "dnf could not install %s: %s. Correct the package sources of this host, install it manually, or name "
                 "another package in host_packages" % (", ".join(order.wanted), complaint(done.stdout))
             )
         if "nothing to do" in done.stdout.lower():

@@ -77,7 +77,7 @@ options:
   state:
     description:
       - V(absent) stops the unit or static pod, and removes it and what is known of it. Its files are for others to
-        remove, and the manifest goes on naming it.
+        remove, and the manifest still names it.
     type: str
     choices: [running, absent]
     default: running
@@ -339,14 +339,14 @@ def wait_for_health(systemd: Systemd, health: Health, timeout: float, replaced: 
 
 
 def wait_for_gate(unit: str, gate: List[Dict[str, Any]], timeout: float) -> None:
-    """Wait until all the others are healthy, so that not two are away at a time."""
+    """Wait until all the others are healthy, so that never two are down at a time."""
     deadline = time.monotonic() + timeout
     for check in map(Health, gate):
         while not check.good():
             if time.monotonic() > deadline:
                 raise ServiceError(
-                    "%s was not restarted, and goes on with what it was started with: another one that has to stand in "
-                    "for it is not healthy (%s). Mend that one first." % (unit, check.problem)
+                    "%s was not restarted, and keeps running with its old inputs: another one that has to take over is "
+                    "not healthy (%s). Repair that one first." % (unit, check.problem)
                 )
             time.sleep(POLL_SECONDS)
 

@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Have another member lead etcd, in a moment in which nothing is on its way to the one that leads.
+"""Transfer etcd leadership at a moment when no proposal is in flight.
 
 Standard library only; Python 3.8 and newer.
 """
@@ -17,33 +17,33 @@ from ansible.module_utils.direct import opener
 
 DOCUMENTATION = r"""
 module: etcd_handover
-short_description: Have another member lead etcd
+short_description: Transfer etcd leadership to another member
 description:
-  - If the member of this host leads, waits until all members have the same log and it does not grow, and then hands the
-    lead to the one that has most of it. What is proposed to etcd while the lead changes hands is lost
+  - If the member of this host is the leader, waits until all members have the same log and it does not grow, and then
+    transfers leadership to the most up-to-date one. Proposals made during a leader change are dropped
     (C(ErrProposalDropped), U(https://pkg.go.dev/go.etcd.io/raft/v3#pkg-variables)).
-  - Called by the action plugin of the same name, which holds the API servers still meanwhile.
+  - Called by the action plugin of the same name, which pauses the API servers meanwhile.
   - Speaks to etcd's JSON gateway (U(https://etcd.io/docs/v3.6/dev-guide/api_grpc_gateway/)).
 options:
   url: {description: "This host's member, as its clients reach it.", type: str, required: true}
-  ca: {description: File of the authority of etcd's certificates., type: path, required: true}
-  certificate: {description: File of the certificate to show., type: path, required: true}
+  ca: {description: File of etcd's CA certificate., type: path, required: true}
+  certificate: {description: File of the client certificate., type: path, required: true}
   key: {description: File of its key., type: path, required: true}
-  look: {description: Only tell whether the lead can be moved., type: bool, default: false}
+  look: {description: Only check whether leadership can be transferred., type: bool, default: false}
 author: [The kubeproof authors]
 """
 
 RETURN = r"""
-to: {description: The member that leads now; empty if the lead was not moved., type: str, returned: always}
+to: {description: The new leader; empty if leadership was not transferred., type: str, returned: always}
 rested:
-  description: Whether the log of all members was the same, and rested, when the lead was moved.
+  description: Whether all members had the same log, and it did not grow, when leadership was transferred.
   type: bool
   returned: always
-why: {description: Why the lead was not moved or can't be., type: str, returned: always}
+why: {description: Why leadership was not, or can't be, transferred., type: str, returned: always}
 """
 
 POLL_SECONDS = 0.02
-# For the log to rest, and again for the lead to move.
+# For the log to stop growing, and again for the transfer.
 PATIENCE_SECONDS = 1.0
 # A member that takes longer for its own status is no candidate.
 ANSWER_SECONDS = 1.0
@@ -52,7 +52,7 @@ Ask = Callable[[str, str, Dict[str, Any]], Dict[str, Any]]
 
 
 class Stays(Exception):
-    """The lead can't be moved; the message says why."""
+    """Leadership can't be transferred; the message says why."""
 
 
 def over_tls(parameters: Dict[str, Any]) -> Ask:
@@ -70,7 +70,7 @@ def over_tls(parameters: Dict[str, Any]) -> Ask:
 
 
 class Handover:
-    """The lead's way from the member at ``url`` to another."""
+    """The transfer from the member at ``url`` to another one."""
 
     def __init__(self, url: str, ask: Ask) -> None:
         self.url = url
@@ -80,10 +80,10 @@ class Handover:
         """Who may lead: how far the log goes, name, URL and ID of each. Raises Stays if nobody else may."""
         mine = self.status(self.url)
         if mine is None:
-            raise Stays("%s does not tell its status" % self.url)
+            raise Stays("%s does not report its status" % self.url)
         me = mine["header"]["member_id"]
         if mine.get("leader") != me:
-            raise Stays("it does not lead")
+            raise Stays("it is not the leader")
         others = [
             (each.get("name", ""), each["clientURLs"][0], each["ID"])
             for each in self.ask(self.url, "/v3/cluster/member/list", {})["members"]
@@ -92,18 +92,18 @@ class Handover:
         looks = {url: self.status(url) for _, url, _ in others}
         able = [(int(look["raftIndex"]), *other) for other in others for look in [looks[other[1]]] if look]
         if not able:
-            raise Stays("no other member tells its status")
+            raise Stays("no other member reports its status")
         return able
 
     def carry_out(self) -> Tuple[str, bool]:
-        """Move the lead; the name of its new holder, and whether the log rested. Raises Stays."""
+        """Transfer leadership; the name of the new leader, and whether the log rested. Raises Stays."""
         candidates = self.candidates()
         urls = [self.url, *(url for _, _, url, _ in candidates)]
         rested = self._await(lambda: self._rests(urls))
         _, name, _, target = max(candidates)
         self.ask(self.url, "/v3/maintenance/transfer-leadership", {"targetID": target})
         if not self._await(lambda: all((self.status(url) or {}).get("leader") == target for url in urls)):
-            raise Stays("it was to go to %s, and not all members follow that one" % name)
+            raise Stays("it was to be transferred to %s, but not all members follow that one" % name)
         return name, rested
 
     def status(self, url: str) -> Optional[Dict[str, Any]]:
@@ -140,7 +140,7 @@ class Handover:
 
 
 def main() -> None:
-    """Ansible's entry. A lead that stays is no failure: the restart that follows moves it too, if less gently."""
+    """Ansible's entry. No transfer is no failure: the restart that follows changes the leader too, if less gently."""
     module = AnsibleModule(
         argument_spec={
             "url": {"type": "str", "required": True},

@@ -309,7 +309,7 @@ def snapshot(host: Host) -> Answer:
             if alive(host)[0].get("leader"):
                 raise
     if not os.path.isdir(host.member):
-        raise Failed("there is no data in %s" % host.data)
+        raise Failed("%s has no data" % host.data)
     with etcds_rights():
         scratch = tempfile.mkdtemp(prefix="scratch-", dir=host.staging)
     try:
@@ -536,8 +536,8 @@ def backup(host: Host) -> Answer:
         said = run([host.program(PROGRAM), "save", "--trigger", "restore"], host.parameters["timeout"])
     except Failed as error:
         raise Failed(
-            "what is there could not be backed up, and nothing was stopped (%s). The old data directories are kept "
-            "in any case; to go on without a backup of them: -e restore_backup_first=false" % error
+            "the current state could not be backed up, and nothing was stopped (%s). The old data directories are kept "
+            "in any case; to continue without a backup: -e restore_backup_first=false" % error
         ) from None
     return {"changed": True, "said": said.strip()}
 
@@ -585,7 +585,7 @@ def promote(host: Host) -> Answer:
     while True:
         mine = [each for each in cluster_members(host) if ours(host, each)]
         if not mine:
-            raise Failed("%s is no member" % host.parameters["name"])
+            raise Failed("%s is not a member" % host.parameters["name"])
         if not mine[0].get("isLearner"):
             return {"changed": asked}
         try:
@@ -594,8 +594,8 @@ def promote(host: Host) -> Answer:
         except Failed as error:
             if time.monotonic() > deadline:
                 raise Failed(
-                    "%s has not caught up with the others within %d s (%s); it stays a learner, and running this "
-                    "again goes on" % (host.parameters["name"], PROMOTE_SECONDS, error)
+                    "%s has not caught up with the others within %d s (%s); it stays a learner; run this "
+                    "again to continue" % (host.parameters["name"], PROMOTE_SECONDS, error)
                 ) from None
             time.sleep(0.5)
 

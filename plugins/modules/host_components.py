@@ -211,7 +211,7 @@ def converge(files: Files, wanted: List[Entry], staging: str) -> List[Entry]:
 def prepare_staging(needed: bool, directory: str = STATE_DIRECTORY) -> str:
     """A new directory for files to arrive in, if one is needed; what interrupted runs left is removed.
 
-    Each run has its own: one that was killed on the controller may go on here for a while. Nobody but root can reach
+    Each run has its own: one that was killed on the controller may still run here for a while. Only root can reach
     into it, so that what was verified is what is installed.
     """
     parent = os.path.join(directory, "staging")
@@ -219,7 +219,7 @@ def prepare_staging(needed: bool, directory: str = STATE_DIRECTORY) -> str:
     if not needed:
         return ""
     places.make_directories(os.path.dirname(parent))
-    # It is still there if a run that was killed goes on writing into it.
+    # It is still there if a run that was killed is still writing to it.
     places.make_directories(parent, 0o700)
     return tempfile.mkdtemp(dir=parent)
 

@@ -45,7 +45,9 @@ def install(module: AnsibleModule) -> Dict[str, Any]:
     names = module.params["names"]
     packages = manager()
     if packages is None:
-        raise PackagesError("this host has neither apt-get nor dnf: install by hand what brings %s" % ", ".join(names))
+        raise PackagesError(
+            "this host has neither apt-get nor dnf: install manually the packages of %s" % ", ".join(names)
+        )
     if module.check_mode or not names:
         return {"changed": bool(names), "changes": [{"path": "package " + name, "what": "installed"} for name in names]}
     came, warnings = Transaction(packages).install(names, module.params["lock_timeout"])

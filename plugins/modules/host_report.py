@@ -369,7 +369,7 @@ def unit(cgroups: str) -> str:
 
 
 def ports(machine: Machine) -> List[Report]:
-    """Listening TCP ports with their owners; ``process`` is ``None`` where it cannot be told."""
+    """Listening TCP ports with their owners; ``process`` is ``None`` if it is unknown."""
     sockets = listeners(machine)
     owners = holders(machine, {entry.inode for entry in sockets})
     known = {pid: process(machine, pid) for pid in set(owners.values())}

@@ -21,7 +21,7 @@ options:
     type: str
     required: true
   ca:
-    description: File with the authority of the server's certificate.
+    description: File with the CA of the server's certificate.
     type: path
     required: true
   certificate:

@@ -113,7 +113,7 @@ def test_without_a_majority_the_member_is_saved_where_it_is(store: Store, capsys
         time.sleep(1)
     # The other one is gone, and with it the majority.
     assert run(store, "save", "--trigger", "schedule", interval=1) == 0
-    assert "without a majority" in capsys.readouterr().out
+    assert "without quorum" in capsys.readouterr().out
     newest, older = made(store)
     assert newest.manifest is not None
     assert older.manifest is not None

@@ -94,7 +94,7 @@ def test_a_failed_drill_is_told_and_proves_nothing(
 def test_a_disk_without_room_is_left_as_it_is(store: Store, configuration: Configuration) -> None:
     backup(configuration)
     keep = {"last": 100, "hourly": 0, "daily": 0, "weekly": 0, "bytes": 0, "free": 1 << 60}
-    with pytest.raises(BackupError, match="make room"):
+    with pytest.raises(BackupError, match="free disk space"):
         drill.drill(store.configuration(keep=keep))
     assert not left(configuration)
 

@@ -337,7 +337,7 @@ def test_a_server_with_another_certificate_is_not_talked_to(s3_place: Place, bac
 def test_a_mount_point_that_is_not_mounted_gets_nothing(directory_place: Place, backups_made: Configuration) -> None:
     with pytest.raises(BackupError, match="disk: nothing is mounted on"):
         targets.copy(with_targets(backups_made, directory_place, mount=True))
-    with pytest.raises(BackupError, match=r"disk: .* is no directory"):
+    with pytest.raises(BackupError, match=r"disk: .* is not a directory"):
         targets.copy(with_targets(backups_made, directory_place, path="/nowhere/at/all"))
     assert not directory_place.directory.exists()
 

@@ -17,12 +17,12 @@ CONTROL_PLANE = ("cp1", "cp2", "cp3")
 
 # In whose middle a restore is killed, and how many seconds after their beginning.
 POINTS = [
-    ("Bring the snapshot to every member", 0.3),
-    ("Stop what would act on the old state", 0.5),
+    ("Copy the snapshot to every member", 0.3),
+    ("Stop the controller manager and the schedulers", 0.5),
     ("Stop the API server", 2.0),
     ("restore : Stop etcd", 0.5),
-    ("Keep the old data and put the snapshot in its place", 0.7),
-    ("Keep the old data and put the snapshot in its place", 1.5),
+    ("Set the old data aside and restore the snapshot", 0.7),
+    ("Set the old data aside and restore the snapshot", 1.5),
     ("etcd : Start etcd", 1.0),
     ("Start the API server", 3.0),
     ("Start the controller manager", 1.0),
@@ -144,7 +144,7 @@ def test_three_members_become_one_and_one_becomes_three(lab: Lab) -> None:
     source = lab.backup("cp1")
     lab.members(["cp1"])
     said = lab.refused("restore", restore_from=str(source), restore_confirmed=True)
-    assert "runs as a member and is no etcd host of the inventory" in said
+    assert "runs as a member and is not an etcd host of the inventory" in said
     lab.members(list(CONTROL_PLANE))
     for host in ("cp2", "cp3"):
         lab.on(host, "systemctl disable --now kube-apiserver kube-controller-manager kube-scheduler etcd")

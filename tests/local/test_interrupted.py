@@ -24,14 +24,14 @@ pytestmark = [pytest.mark.local, pytest.mark.cluster]
 # Tasks in whose middle the run is killed, and how many seconds after their beginning: while files are sent, between the
 # making of keys and their certificates, while a component starts, while images are imported, and so on.
 POINTS = [
-    ("Bring the host what it lacks", 1.0),
+    ("Distribute missing components", 1.0),
     ("Install etcd", 0.3),
     ("Install the API server", 0.6),
     ("Start the API server", 2.0),
-    ("Import images", 0.5),
+    ("Import container images", 0.5),
     ("Install the kubelet", 0.5),
-    ("Keep the routes and rules", 0.2),
-    ("Apply the cluster's DNS", 0.3),
+    ("Start the pod network", 0.2),
+    ("Apply the CoreDNS manifests", 0.3),
 ]
 
 

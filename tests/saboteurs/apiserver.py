@@ -57,7 +57,7 @@ def second_client_of_etcd(lab: Cluster) -> Iterator[None]:
 @saboteur(
     "api-front-end",
     "etcd-private",
-    breaks="etcd trusts the Kubernetes authority, too",
+    breaks="etcd trusts the Kubernetes CA, too",
     says="talks to the (scheduler|controller-manager|kubelet|kube-proxy)|the Kubernetes administrator's: 200",
 )
 def etcd_trusts_kubernetes(lab: Cluster) -> Iterator[None]:
@@ -70,7 +70,7 @@ def etcd_trusts_kubernetes(lab: Cluster) -> Iterator[None]:
 
 @saboteur(
     "api-authentication",
-    breaks="Anonymous requests are let in everywhere, not only to ask for health",
+    breaks="Anonymous requests are allowed everywhere, not only for health checks",
     says="answers 403 to a caller who shows nothing",
 )
 def anonymous_let_in(lab: Cluster) -> Iterator[None]:
@@ -86,7 +86,7 @@ def anonymous_let_in(lab: Cluster) -> Iterator[None]:
 @saboteur(
     "api-authorization",
     "kubelet-private",
-    breaks="Everybody who is known is bound to cluster-admin",
+    breaks="All authenticated users are bound to cluster-admin",
     says="(?s)account without rights gets 200.*may read a Secret that no pod on it uses.*may read all Secrets"
     "|answers 200 to an account without rights",
     quick=True,

@@ -16,7 +16,7 @@ _SCHEDULER = "kube-scheduler"
 
 @saboteur(
     "controlplane-forms",
-    breaks="The scheduler of a host was started by hand",
+    breaks="The scheduler of a host was started manually",
     says="kube-scheduler on .* runs as service kubeproof-saboteur-.*, not as",
 )
 def scheduler_by_hand(lab: Cluster) -> Iterator[None]:

@@ -101,7 +101,7 @@ def no_loop_for_cronjobs(lab: Cluster) -> Iterator[None]:
 
 @saboteur(
     "ctl-loop",
-    breaks="Somebody replaces pods while the controller manager is away",
+    breaks="Another client replaces pods while the controller manager is stopped",
     says="appeared though no controller manager runs",
 )
 def somebody_replaces_pods(lab: Cluster) -> Iterator[None]:

@@ -38,7 +38,7 @@ def limits_lost(lab: Cluster) -> Iterator[None]:
 
 @saboteur(
     "pod-sidecar",
-    breaks="Init containers are started beside the application",
+    breaks="Init containers are started next to the application",
     says="(?s)is not over, and the runtime has.*the application of a pod whose init container failed",
 )
 def no_init_containers(lab: Cluster) -> Iterator[None]:

@@ -24,7 +24,7 @@ def _members(lab: Cluster) -> tuple[Host, ...]:
 
 @saboteur(
     "etcd-consistent",
-    breaks="Somebody deletes what is written, behind the API servers",
+    breaks="Written keys are deleted, behind the API servers",
     says="was acknowledged, and is gone|was acknowledged at revision .* has it at None",
 )
 def acknowledged_writes_vanish(lab: Cluster) -> Iterator[None]:
@@ -112,7 +112,7 @@ def a_node_with_one_api_server(lab: Cluster) -> Iterator[None]:
 
 @saboteur(
     "api-load-balanced",
-    breaks="Nobody can take the virtual address over",
+    breaks="No host can take over the virtual address",
     says="(does not answer|is not ready).* within",
 )
 def an_address_without_a_successor(lab: Cluster) -> Iterator[None]:

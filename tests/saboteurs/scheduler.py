@@ -168,7 +168,7 @@ def scheduler_in_anothers_name(lab: Cluster) -> Iterator[None]:
 
 @saboteur(
     "sched-needed",
-    breaks="Somebody binds pods while the scheduler is away",
+    breaks="Another client binds pods while the scheduler is stopped",
     says="is bound to .* though no scheduler runs",
 )
 def somebody_steps_in(lab: Cluster) -> Iterator[None]:
@@ -191,7 +191,7 @@ def somebody_steps_in(lab: Cluster) -> Iterator[None]:
 
 @saboteur(
     "sched-only-decides",
-    breaks="Somebody says that a pod runs as soon as it is bound",
+    breaks="Another client reports that a pod runs as soon as it is bound",
     says="is said to run on .* though the kubelet there is stopped",
 )
 def running_as_soon_as_bound(lab: Cluster) -> Iterator[None]:

@@ -10,8 +10,8 @@ from typing import Callable, Dict, Iterable, List, Set
 
 from ansible.module_utils.undo.account import Account, CommandFailed, run
 
-# Where kubelet has the pods (by cgroup driver cgroupfs or systemd), and containerd what `ctr` ran by hand.
-# A slice is systemd's, who has to be told, and whoever is below it goes with it.
+# Where kubelet has the pods (by cgroup driver cgroupfs or systemd), and containerd what `ctr` ran manually.
+# A slice is systemd's, which has to stop it, together with everything below it.
 SLICE = "kubepods.slice"
 PODS = ("/kubepods", "/" + SLICE, "/k8s.io")
 PATIENCE = 15.0

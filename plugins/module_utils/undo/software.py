@@ -59,7 +59,7 @@ class Software:
         going = sorted(set(brought) & packages.installed())
         why = {name: self._used(packages, name, brought[name]) for name in going}
         for name, paths in packages.beside(going).items():
-            why[name] = why[name] or "somebody has put files into its directories: " + ", ".join(paths[:3])
+            why[name] = why[name] or "its directories have files of others: " + ", ".join(paths[:3])
         for name in filter(why.get, going):
             self.account.keep("package " + name, why[name])
         going = [name for name in going if not why[name]]

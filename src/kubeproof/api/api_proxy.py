@@ -1,8 +1,8 @@
-"""A proxy on loopback that leads each connection to an API server that is ready, whichever was asked for.
+"""A proxy on loopback that forwards each connection to an API server that is ready, whichever was requested.
 
 kubectl knows one server's address. With this as its `proxy-url` it keeps that address, and TLS its name, which all API
-servers' certificates have; the connection goes to another one while that one is away. What breaks in the middle it
-makes anew, as ever.
+servers' certificates have; the connection goes to another server while that one is down. It reconnects after a broken
+connection, as always.
 """
 
 from __future__ import annotations

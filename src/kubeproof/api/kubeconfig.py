@@ -82,14 +82,14 @@ def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise KubeproofError(
             f"there is no kubeconfig at {path}",
-            hint="playbooks/cluster.yml writes it; of a cluster that was installed otherwise, give --kubeconfig",
+            hint="playbooks/cluster.yml writes it; for a cluster that was installed otherwise, give --kubeconfig",
         )
     try:
         document = yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError) as error:
         raise KubeproofError(f"the kubeconfig {path} cannot be used: {error!r}") from error
     if not isinstance(document, dict):
-        raise KubeproofError(f"the kubeconfig {path} cannot be used: it is no dictionary")
+        raise KubeproofError(f"the kubeconfig {path} cannot be used: it is not a mapping")
     return document
 
 
@@ -109,7 +109,7 @@ def _credentials(user: Mapping[str, Any], path: Path) -> Credentials:
         return Certificate(_material(user, "client-certificate", path), _material(user, "client-key", path))
     raise KubeproofError(
         f"the user in {path} has neither a client certificate nor a token",
-        hint="other ways to authenticate are not supported here",
+        hint="other authentication methods are not supported",
     )
 
 

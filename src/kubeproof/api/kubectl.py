@@ -25,7 +25,7 @@ def kubeconfig(state: Path) -> Path:
     path = state / "admin.kubeconfig"
     if not path.is_file():
         raise KubeproofError(
-            f"there is no cluster yet: {path}", hint="`kubeproof up` or playbooks/cluster.yml makes it"
+            f"there is no cluster yet: {path}", hint="`kubeproof up` or playbooks/cluster.yml installs one"
         )
     return path
 
@@ -40,7 +40,7 @@ def binary(state: Path) -> Path:
         blob = cache.blob(recorded["sha256"]) if recorded else None
     if blob is None:
         raise KubeproofError(
-            "the kubectl of this cluster is not in this machine's cache",
+            "this cluster's version of kubectl is not in this machine's cache",
             hint=f"`kubeproof up` fetches it; any kubectl works with {state / 'admin.kubeconfig'}",
         )
     return blob.path

@@ -66,7 +66,7 @@ def parse(text: str) -> Schedule:
     date = words.pop(0) if words and "-" in words[0] else "*-*-*"
     time = words.pop(0) if words and ":" in words[0] else "00:00:00"
     if words or whole != whole.strip() or not whole:
-        raise KubeproofError(f"{text!r} is no schedule that is understood here", hint=_HINT)
+        raise KubeproofError(f"{text!r} is not a supported schedule", hint=_HINT)
     months, days = _date(date)
     return Schedule(weekdays, months, days, _times(time))
 
@@ -82,7 +82,7 @@ def _weekdays(text: str) -> frozenset[int]:
         first, _, last = part.partition("..")
         start, end = _weekday(first), _weekday(last or first)
         if end < start:
-            raise KubeproofError(f"{part!r} ends before it begins", hint=_HINT)
+            raise KubeproofError(f"{part!r} ends before it starts", hint=_HINT)
         found.update(range(start, end + 1))
     return frozenset(found)
 
@@ -91,22 +91,22 @@ def _weekday(text: str) -> int:
     for number, name in enumerate(_WEEKDAYS):
         if text.lower() in (name, name[:3]):
             return number
-    raise KubeproofError(f"{text!r} is no day of the week", hint=_HINT)
+    raise KubeproofError(f"{text!r} is not a day of the week", hint=_HINT)
 
 
 def _date(text: str) -> tuple[frozenset[int], frozenset[int]]:
     parts = text.split("-")
     if len(parts) == 3 and parts.pop(0) != "*":
-        raise KubeproofError(f"{text!r} is of one year; a schedule has no end", hint=_HINT)
+        raise KubeproofError(f"{text!r} is limited to one year; a schedule must not end", hint=_HINT)
     if len(parts) != 2:
-        raise KubeproofError(f"{text!r} is no date", hint=_HINT)
+        raise KubeproofError(f"{text!r} is not a date", hint=_HINT)
     return frozenset(_numbers(parts[0], 1, 12)), frozenset(_numbers(parts[1], 1, 31))
 
 
 def _times(text: str) -> list[int]:
     parts = text.split(":")
     if not 2 <= len(parts) <= 3:
-        raise KubeproofError(f"{text!r} is no time of day", hint=_HINT)
+        raise KubeproofError(f"{text!r} is not a time of day", hint=_HINT)
     hours, minutes, seconds = (*(_numbers(part, 0, top) for part, top in zip(parts, (23, 59, 59), strict=False)), [0])[
         :3
     ]
@@ -124,13 +124,13 @@ def _numbers(text: str, low: int, high: int) -> list[int]:
     for part in text.split(","):
         match = _PART.fullmatch(part)
         if not match:
-            raise KubeproofError(f"{part!r} is none of the numbers from {low} to {high}", hint=_HINT)
+            raise KubeproofError(f"{part!r} is not a number from {low} to {high}", hint=_HINT)
         first, last, step = match.groups()
         start = int(first)
         # `3/4` is every fourth from the third on; `3` alone is the third.
         end = int(last) if last else (high if step else start)
         # systemd refuses a step that leads nowhere.
         if not low <= start <= end <= high or (step and not 0 < int(step) <= end - start):
-            raise KubeproofError(f"{part!r} is none of the numbers from {low} to {high}", hint=_HINT)
+            raise KubeproofError(f"{part!r} is not a number from {low} to {high}", hint=_HINT)
         found.update(range(start, end + 1, int(step or 1)))
     return sorted(found)

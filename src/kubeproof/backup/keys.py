@@ -1,7 +1,7 @@
-"""The cluster's keys for its backups: authorities, service-account key and encryption key, encrypted with age.
+"""The cluster's keys for its backups: CAs, service-account key and encryption key, encrypted with age.
 
-A backup of etcd without them restores nothing: Secrets stay unreadable, and every credential is void. Hosts are given
-the ciphertext only.
+A backup of etcd alone restores no cluster: Secrets stay unreadable, and every credential is void. Hosts are given the
+ciphertext only.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class Bundle:
 def ensure(state: Path, how: How, recipients: Sequence[str]) -> Bundle | None:
     """The keys of the cluster with this state directory, as they go into its backups; None if they do not.
 
-    Encryption gives other bytes each time, so that the ciphertext is kept, and made anew only if the keys or the
-    recipients are others.
+    Encryption gives other bytes each time, so that the ciphertext is kept, and only replaced if the keys or the
+    recipients have changed.
     """
     if how == "none":
         return None
@@ -113,9 +113,7 @@ def unpack(plain: bytes) -> dict[str, bytes]:
                 directory, _, name = entry.name.partition("/")
                 stream = tar.extractfile(entry) if entry.isreg() and entry.size <= _LARGEST else None
                 if directory != _DIRECTORY or name not in _NAMES or stream is None:
-                    raise KubeproofError(
-                        f"the archive of keys has an entry {entry.name!r}, which is none of a backup's"
-                    )
+                    raise KubeproofError(f"the archive of keys has an unexpected entry {entry.name!r}")
                 found[name] = stream.read()
     except tarfile.TarError as error:
         raise KubeproofError(f"the archive of keys cannot be read: {error}") from None
@@ -157,14 +155,14 @@ def decrypt(encrypted: bytes, identity: Path) -> bytes:
     except OSError as error:
         raise KubeproofError(
             f"{identity} cannot be read ({error.strerror})",
-            hint="it has the private key of one of backup_recipients, and opens the keys in the backup",
+            hint="it must have the private key of one of backup_recipients, which decrypts the keys in the backup",
         ) from None
     try:
         return bytes(pyrage.decrypt(encrypted, identities(text, str(identity))))
     except pyrage.DecryptError as error:
         raise KubeproofError(
-            f"the keys in the backup cannot be opened with {identity}: {error}",
-            hint="give the private key of one of the recipients that they were encrypted for",
+            f"the keys in the backup cannot be decrypted with {identity}: {error}",
+            hint="give the private key of one of the recipients for which they were encrypted",
         ) from None
 
 
@@ -175,9 +173,9 @@ def identities(text: str, source: str) -> list[pyrage.x25519.Identity]:
         found = [pyrage.x25519.Identity.from_str(line) for line in lines]
     except pyrage.IdentityError:
         # Without the reason, which may repeat the key.
-        raise KubeproofError(f"{source} holds something that is no private key of age") from None
+        raise KubeproofError(f"{source} has something that is not an age private key") from None
     if not found:
-        raise KubeproofError(f"{source} holds no private key of age")
+        raise KubeproofError(f"{source} has no age private key")
     return found
 
 
@@ -198,4 +196,4 @@ def _recipient(text: str) -> pyrage.x25519.Recipient:
     except pyrage.RecipientError:
         # Somebody may have taken the private key for it, which is not to be repeated anywhere.
         shown = text if text.startswith("age1") else f"{text[:5]}…"
-        raise KubeproofError(f"{shown!r} is no public key of age", hint="`age-keygen` makes them: age1…") from None
+        raise KubeproofError(f"{shown!r} is not an age public key", hint="`age-keygen` creates them: age1…") from None

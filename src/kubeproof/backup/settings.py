@@ -52,7 +52,7 @@ def _others(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             except KubeproofError as error:
                 yield name, f"{error.args[0]}; {error.hint}"
     if not 1 <= int(values.get("backup_drill_timeout", 1)) <= _LONGEST_TIMEOUT:
-        wrong = f"{values['backup_drill_timeout']} is no number of seconds from 1 to {_LONGEST_TIMEOUT}"
+        wrong = f"{values['backup_drill_timeout']} is not a number of seconds from 1 to {_LONGEST_TIMEOUT}"
         yield "backup_drill_timeout", wrong
     if int(values.get("backup_drill_memory", _LEAST_MEMORY)) < _LEAST_MEMORY:
         yield "backup_drill_memory", f"{values['backup_drill_memory']} bytes are less than {_LEAST_MEMORY}"
@@ -65,7 +65,7 @@ def _numbers(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if int(values.get("backup_keep_last", 1)) < 1:
         yield "backup_keep_last", f"{values['backup_keep_last']} is less than 1: the newest backup is always kept"
     if not 1 <= int(values.get("backup_timeout", 1)) <= _LONGEST_TIMEOUT:
-        yield "backup_timeout", f"{values['backup_timeout']} is no number of seconds from 1 to {_LONGEST_TIMEOUT}"
+        yield "backup_timeout", f"{values['backup_timeout']} is not a number of seconds from 1 to {_LONGEST_TIMEOUT}"
 
 
 def _recipients(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -84,4 +84,4 @@ def _paths(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "backup_directory", f"{directory} is in etcd's own data directory, and goes when that goes"
     hook = values.get("backup_on_failure") or ()
     if hook and not str(hook[0]).startswith("/"):
-        yield "backup_on_failure", f"{hook[0]!r} is no absolute path of a command"
+        yield "backup_on_failure", f"{hook[0]!r} is not the absolute path of a command"

@@ -1,4 +1,4 @@
-"""``backup_targets``: what is wrong with them, and what the program on a host is told of them."""
+"""``backup_targets``: their problems, and their part of the configuration of the program on a host."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _LONGEST_TIMEOUT = 86400
 def problems(targets: Any) -> Iterator[str]:
     """What is wrong with a value of ``backup_targets``. Nothing of a value that may be secret is repeated."""
     if not isinstance(targets, Sequence) or isinstance(targets, str):
-        yield "it is no list"
+        yield "it is not a list"
         return
     names: set[str] = set()
     for number, target in enumerate(targets, 1):
         if not isinstance(target, Mapping):
-            yield f"entry {number} is no dictionary"
+            yield f"entry {number} is not a dictionary"
             continue
         name = str(target.get("name", ""))
         shown = f"entry {number}" + (f" ({name})" if name else "")
@@ -95,7 +95,7 @@ def _rsync(target: Mapping[str, Any]) -> Iterator[str]:
 def _s3(target: Mapping[str, Any]) -> Iterator[str]:
     endpoint = urlsplit(str(target["endpoint"]))
     if endpoint.scheme not in ("https", "http") or not endpoint.netloc or endpoint.username:
-        yield "`endpoint` is no URL like https://s3.example.org"
+        yield "`endpoint` is not a URL like https://s3.example.org"
     elif endpoint.scheme == "http" and not target.get("allow_http"):
         yield "`endpoint` is not encrypted; `allow_http: true` takes it nevertheless"
     if not _BUCKET.fullmatch(str(target["bucket"])):

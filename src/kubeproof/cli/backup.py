@@ -44,18 +44,20 @@ def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
     """Add the command to kubeproof's."""
     parser = subparsers.add_parser(
         "backup",
-        help="the backups of etcd: list, now, drill, status, restore, keys",
-        description="Lists the backups of etcd on its hosts, makes one, proves one, says how the schedule is kept, "
-        "brings the cluster back from one, or its keys.",
+        help="backups of etcd: list, now, drill, status, restore, keys",
+        description="Lists the backups on the etcd hosts, makes one, proves one in a drill, shows whether the schedule "
+        "is met, and restores the cluster, or its keys, from a backup.",
     )
     parts = parser.add_subparsers(title="what", metavar="list|now|drill|status|restore|keys", required=True)
 
     listing = _add(parts, "list", "all backups on all hosts, newest first", _list)
-    listing.add_argument("--read", action="store_true", help="read each of them whole, which finds every flipped bit")
-    _add(parts, "now", "one more backup, on the first host of etcd that can make it", _now)
-    proof = _add(parts, "drill", "restore a backup into a scratch etcd on its host, and compare", _drill)
-    proof.add_argument("name", nargs="?", help="which one (default: the newest)")
-    _add(parts, "status", "what failed or is overdue; exits with 1 if anything is", _status)
+    listing.add_argument(
+        "--read", action="store_true", help="read every backup completely, which detects any corruption"
+    )
+    _add(parts, "now", "make a backup, on the first etcd host that can", _now)
+    proof = _add(parts, "drill", "restore a backup into a scratch etcd on its host, and compare the data", _drill)
+    proof.add_argument("name", nargs="?", help="name of the backup (default: the newest)")
+    _add(parts, "status", "failed and overdue backups, copies and drills; exits with 1 if there are any", _status)
     restore.add_parser(parts)
     keys.add_parser(parts)
 
@@ -168,7 +170,7 @@ def _drill(arguments: argparse.Namespace) -> int:
     if not wanted:
         raise KubeproofError(
             f"there is no backup {arguments.name}" if arguments.name else "there are no backups",
-            hint="`kubeproof backup list` shows those that there are, `kubeproof backup now` makes one",
+            hint="`kubeproof backup list` lists backups, `kubeproof backup now` makes one",
         )
     chosen = wanted[0]
     # Its unit has what a drill needs, bounds of memory among it, and the key that Secrets are encrypted with.
@@ -237,7 +239,7 @@ def _unanswered(console: Console, answers: Mapping[str, Result]) -> bool:
 
 def _said(result: Result) -> str:
     if result.returncode == 127:
-        return "there is no kubeproof-backup: playbooks/cluster.yml puts it there, unless backup_enabled is false"
+        return "kubeproof-backup is not installed: playbooks/cluster.yml installs it, unless backup_enabled is false"
     lines = (result.stderr.strip() or result.stdout.strip()).splitlines()
     advice = remote.advice(result.stderr)
     said = lines[-1] if lines else f"it ended with {result.returncode}, and said nothing"

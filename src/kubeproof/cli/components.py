@@ -16,7 +16,7 @@ from kubeproof.settings import inventory
 from kubeproof.settings.inventory import Inventory
 
 _DESCRIPTION = """\
-Shows every component and image: which version, from where, what vouches for it, and whether it is in the cache. With
+Lists every component and image: its version and source, how it is verified, and whether it is in the cache. With
 `fetch`, downloads or builds what is missing. The versions are pinned in components/components.yml.
 """
 
@@ -24,16 +24,16 @@ Shows every component and image: which version, from where, what vouches for it,
 def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
     """Add the command to kubeproof's."""
     parser = subparsers.add_parser(
-        "components", help="what is installed, from where, verified how; fetch it", description=_DESCRIPTION
+        "components", help="versions, sources and verification of components; fetch them", description=_DESCRIPTION
     )
     parser.add_argument("action", nargs="?", choices=("list", "fetch"), default="list", help="default: list")
     add_inventory(parser)
-    parser.add_argument("--source", choices=SOURCES, help="in place of the inventory's component_source")
-    parser.add_argument("--mirror", metavar="URL", help="in place of the inventory's component_mirror")
+    parser.add_argument("--source", choices=SOURCES, help="instead of the inventory's component_source")
+    parser.add_argument("--mirror", metavar="URL", help="instead of the inventory's component_mirror")
     parser.add_argument(
         "--accept-changed",
         action="store_true",
-        help="fetch: take downloads that differ from those that the cluster was installed with",
+        help="fetch: accept downloads that differ from those with which the cluster was installed",
     )
     parser.set_defaults(run=run)
 

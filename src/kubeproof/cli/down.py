@@ -22,8 +22,8 @@ def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
     parser = subparsers.add_parser(
         "down",
         help="remove a local cluster",
-        description="Removes the local hosts, their network, and the cluster's authorities, keys and kubeconfig. "
-        "Logs, reports and the lock of components stay. The next `up` makes a new cluster.",
+        description="Removes the local hosts, their network, and the cluster's CAs, keys and kubeconfig. "
+        "Logs, reports and the component lock are kept. The next `up` makes a new cluster.",
     )
     add_inventory(parser)
     parser.set_defaults(run=run)
@@ -34,13 +34,13 @@ def run(arguments: argparse.Namespace) -> int:
     cluster = inventory.load(arguments.inventory)
     if not has_local_hosts(cluster):
         raise KubeproofError(
-            "`down` removes local hosts, and these are your own",
-            hint=f"to take kubeproof off them: ansible-playbook {shown(arguments.inventory)} playbooks/reset.yml",
+            "`down` removes local hosts, and these are not local hosts",
+            hint=f"to uninstall kubeproof from them: ansible-playbook {shown(arguments.inventory)} playbooks/reset.yml",
         )
     with locking.locked(state.prepare(cluster.state) / ".lock"):
         removed = lifecycle.destroy(plan(cluster), print)
         forget(cluster.state)
-    print("the cluster is gone" if removed else "there was no cluster")
+    print("the cluster was removed" if removed else "there was no cluster")
     return 0
 
 

@@ -16,7 +16,7 @@ def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
     parser = subparsers.add_parser(
         "env",
         help='Ansible in the locked versions for this shell: eval "$(./kubeproof env)"',
-        description="Prints what a POSIX shell evaluates to have Ansible, pytest and Molecule in the locked versions, "
+        description="Prints shell commands that put Ansible, pytest and Molecule in the locked versions on the PATH, "
         "and the project's ansible.cfg unless another one is set.",
     )
     parser.set_defaults(run=run)

@@ -14,11 +14,11 @@ from kubeproof.settings import inventory
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command to kubeproof's."""
     parser = subparsers.add_parser(
-        "hosts", help="make, show or remove the containers and virtual machines that serve as local hosts"
+        "hosts", help="create, show or remove local hosts: containers and virtual machines on this machine"
     )
     parser.add_argument("action", choices=("create", "destroy", "status"))
     add_inventory(parser)
-    parser.add_argument("--replace", action="store_true", help="create: make hosts anew that were made otherwise")
+    parser.add_argument("--replace", action="store_true", help="create: recreate hosts whose definition has changed")
     parser.set_defaults(run=run)
 
 

@@ -34,20 +34,20 @@ def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
     """Add the command to ``kubeproof backup``."""
     parser = subparsers.add_parser(
         "keys",
-        help="put back the cluster's keys that the controller has lost",
-        description="Takes the cluster's authorities, service-account key and encryption key from a host of etcd, "
-        "which has them encrypted for its backups, or from a backup, and puts those that are missing into the state "
-        "directory. Changes nothing on hosts, and nothing that is there.",
+        help="restore the cluster's keys that the controller has lost",
+        description="Restores missing CAs, the service-account key and the encryption key into the state directory, "
+        "from an etcd host, which has them encrypted for its backups, or from a backup. Changes nothing on "
+        "hosts, and no existing file.",
     )
     parser.add_argument(
-        "backup", nargs="?", type=Path, help="directory with a backup (default: what the hosts of etcd have)"
+        "backup", nargs="?", type=Path, help="directory of a backup (default: the keys on the etcd hosts)"
     )
     add_inventory(parser)
     add_become(parser)
     parser.add_argument(
         "--identity",
         type=Path,
-        help="file with the private key that opens them (default: backup-identity.txt in the state directory)",
+        help="file with the private key that decrypts them (default: backup-identity.txt in the state directory)",
     )
     parser.set_defaults(run=run)
 
@@ -63,9 +63,9 @@ def run(arguments: argparse.Namespace) -> int:
             taken = from_hosts(cluster, identity, _read)
     console = ui.console()
     if taken:
-        console.print(f"put back into {cluster.state / 'pki'}: {', '.join(taken)}", markup=False, soft_wrap=True)
+        console.print(f"restored into {cluster.state / 'pki'}: {', '.join(taken)}", markup=False, soft_wrap=True)
     else:
-        console.print(f"{cluster.state / 'pki'} lacks nothing", markup=False, soft_wrap=True)
+        console.print(f"{cluster.state / 'pki'} lacks no keys", markup=False, soft_wrap=True)
     return 0
 
 
@@ -92,7 +92,7 @@ def from_hosts(cluster: Inventory, identity: Path, read: Read) -> list[str]:
         return checking.take(opened, cluster.state, held.authority, otherwise)
     raise KubeproofError(
         "\n    ".join(["no host of etcd has the cluster's keys", *problems]),
-        hint="give a directory with a backup, of which copies may be elsewhere; or put a copy of the state directory "
+        hint="give the directory of a backup, for example of a copy elsewhere; or put a copy of the state directory "
         "back",
     )
 

@@ -20,7 +20,7 @@ from kubeproof.settings import inventory
 
 def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
     """Add the command to kubeproof's list; its arguments are not argparse's to read."""
-    subparsers.add_parser("kubectl", help="kubectl as the cluster's admin; all arguments are kubectl's own")
+    subparsers.add_parser("kubectl", help="kubectl as the cluster's administrator; all arguments are passed to kubectl")
 
 
 def run(arguments: Sequence[str]) -> int:

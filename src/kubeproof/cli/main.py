@@ -30,21 +30,21 @@ _COMMANDS = {
 
 _DESCRIPTION = """\
 Installs every Kubernetes component from its own binaries and proves that the cluster is what it should be:
-on hosts of your own, or on local ones, which are containers with systemd and sshd.
+on your own hosts, or on local ones, which are containers with systemd and sshd.
 """
 
 _EPILOG = """\
 examples:
   kubeproof up                                    a cluster of three local hosts, verified
-  kubeproof kubectl get pods --all-namespaces     as the cluster's admin
+  kubeproof kubectl get pods --all-namespaces     as the cluster's administrator
   kubeproof ssh cp1                               a shell on a host
-  kubeproof status                                is everything well?
-  kubeproof down                                  as if nothing had been
+  kubeproof status                                health of the cluster
+  kubeproof down                                  remove the local cluster
 
-  kubeproof up --inventory inventory/mine/hosts.yml      the same on hosts of your own; inventory/local/hosts.yml
-                                                         is a good start for an inventory
+  kubeproof up --inventory inventory/mine/hosts.yml      the same on your own hosts; start from
+                                                         inventory/example
 
-exit status: 0 all is well; 1 it could not be done, and what to do is said; 2 wrong usage;
+exit status: 0 success; 1 failure, with what to do; 2 wrong usage;
 3 the cluster is installed, but its verification failed; 130 interrupted
 """
 
@@ -82,6 +82,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"kubeproof: {error}", file=sys.stderr)
         return options.FAILED
     except KeyboardInterrupt:
-        print("\nkubeproof: interrupted; the same command goes on where this stopped", file=sys.stderr)
+        print("\nkubeproof: interrupted; run the same command again to continue", file=sys.stderr)
         return options.INTERRUPTED
     return outcome

@@ -32,7 +32,7 @@ def add_become(parser: argparse.ArgumentParser) -> None:
         "-K",
         "--ask-become-pass",
         action="store_true",
-        help="ask for the password of sudo, for hosts without ansible_become_password",
+        help="ask for the sudo password of hosts without ansible_become_password",
     )
 
 
@@ -62,7 +62,7 @@ def add_inventory(parser: argparse.ArgumentParser) -> None:
         action=AppendSource,
         type=Path,
         default=_DEFAULT,
-        help=f"whose cluster: a file or a directory; may be given several times (default: {default})",
+        help=f"inventory: a file or a directory; may be given several times (default: {default})",
     )
     which.add_argument(
         "--topology",
@@ -72,7 +72,10 @@ def add_inventory(parser: argparse.ArgumentParser) -> None:
         action=AppendSource,
         type=local_inventory,
         metavar="|".join(LOCAL_TOPOLOGIES),
-        help="a local cluster: one control-plane host, two workers (inventory/local), or three and two (inventory/ha)",
+        help=(
+            "local cluster: single (inventory/local) has one control-plane host, ha (inventory/ha) three; both two "
+            "workers"
+        ),
     )
 
 

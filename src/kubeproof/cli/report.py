@@ -24,12 +24,14 @@ _NOT_WELL = ("refuted", "blocked")
 def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
     """Add the command to kubeproof's."""
     parser = subparsers.add_parser(
-        "report", help="what was proven of a cluster, and where the time of its installation went"
+        "report", help="results of the last verification, and the time that each part of the last run took"
     )
     add_inventory(parser)
-    parser.add_argument("file", nargs="?", type=Path, metavar="FILE.json", help="a verification's report of any time")
-    parser.add_argument("--html", type=Path, metavar="OUT", help="write its page there")
-    parser.add_argument("--junit", type=Path, metavar="OUT", help="write its JUnit XML there")
+    parser.add_argument(
+        "file", nargs="?", type=Path, metavar="FILE.json", help="a verification's report (default: the last one)"
+    )
+    parser.add_argument("--html", type=Path, metavar="OUT", help="write the report's HTML page to OUT")
+    parser.add_argument("--junit", type=Path, metavar="OUT", help="write the report as JUnit XML to OUT")
     parser.set_defaults(run=run)
 
 
@@ -42,7 +44,9 @@ def run(arguments: argparse.Namespace) -> int:
     parts = {reports / "verification.json": show_verification, reports / "cluster-profile.json": show_installation}
     present = [path for path in parts if path.is_file()]
     if not present:
-        raise KubeproofError(f"nothing was installed with {shown(arguments.inventory)} yet", hint="`kubeproof up` does")
+        raise KubeproofError(
+            f"nothing was installed with {shown(arguments.inventory)} yet", hint="`kubeproof up` installs a cluster"
+        )
     for path in present:
         parts[path](console, json.loads(path.read_text()))
     return 0
@@ -56,7 +60,7 @@ def _one(console: Console, arguments: argparse.Namespace) -> int:
     except (OSError, ValueError) as error:
         raise KubeproofError(f"the report {path} cannot be read: {error}") from None
     if not isinstance(report, dict) or not str(report.get("schema", "")).startswith(FAMILY):
-        raise KubeproofError(f"{path} is no report of a verification", hint="`kubeproof verify` writes one")
+        raise KubeproofError(f"{path} is not the report of a verification", hint="`kubeproof verify` writes one")
     forms = ((arguments.html, verification.write_page), (arguments.junit, verification.write_junit))
     wanted = [(out, write) for out, write in forms if out]
     for out, write in wanted:

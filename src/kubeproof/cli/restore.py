@@ -16,19 +16,19 @@ def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
     """Add the command to ``kubeproof backup``."""
     parser = subparsers.add_parser(
         "restore",
-        help="bring the cluster's state back",
-        description="Says what will be lost, asks, and restores (playbooks/restore.yml). Run it again if it was "
-        "interrupted.",
+        help="restore the cluster's state from a backup",
+        description="Shows what will be lost, asks for confirmation, and restores (playbooks/restore.yml). Run it "
+        "again if it was interrupted.",
     )
     parser.add_argument(
         "source",
         nargs="?",
         default="latest",
-        help="latest (default), HOST:NAME, a directory, TARGET/NAME, or member:HOST, whose data is all that is left",
+        help="latest (default), HOST:NAME, a directory, TARGET/NAME, or member:HOST, if its data is all that is left",
     )
     add_inventory(parser)
     add_become(parser)
-    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     parser.set_defaults(run=run)
 
 

@@ -12,10 +12,10 @@ from kubeproof.settings.remote import ssh_command
 
 def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
     """Add the command to kubeproof's."""
-    parser = subparsers.add_parser("ssh", help="a shell on a host, or one command")
+    parser = subparsers.add_parser("ssh", help="open a shell on a host, or run a command there")
     add_inventory(parser)
-    parser.add_argument("host", help="its name in the inventory")
-    parser.add_argument("command", nargs=argparse.REMAINDER, help="what to run there instead of a shell")
+    parser.add_argument("host", help="name of the host in the inventory")
+    parser.add_argument("command", nargs=argparse.REMAINDER, help="command to run instead of a shell")
     parser.set_defaults(run=run)
 
 

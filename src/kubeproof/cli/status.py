@@ -24,7 +24,7 @@ def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
     parser = subparsers.add_parser(
         "status",
         help="hosts, nodes and the API's health",
-        description="Shows the hosts, the nodes and the API server's health. Exits with 1 if something is not well.",
+        description="Shows the hosts, the nodes and the API servers' health. Exits with 1 if anything is unhealthy.",
     )
     add_inventory(parser)
     parser.set_defaults(run=run)
@@ -59,7 +59,7 @@ def _nodes(console: Console, cluster: Inventory) -> bool:
         console.print(f"  {error}")
         return False
     if listed is None:
-        console.print("  the API server does not answer")
+        console.print("  the API server does not respond")
         return False
     console.print(summary.nodes(listed["items"]))
     conditions = [each for item in listed["items"] for each in item["status"]["conditions"]]

@@ -19,7 +19,7 @@ _ROLE_LABEL = "node-role.kubernetes.io/"
 
 def show(console: Console, cluster: Inventory, seconds: float) -> None:
     """Show how long all of it took, the nodes, and the commands that are next."""
-    console.print(f"\nAll of it took {duration(seconds)}; `./kubeproof report` tells where the time went.")
+    console.print(f"\nTook {duration(seconds)} in total; `./kubeproof report` shows the time of each part.")
     listed = kubectl.query(cluster.state, "get", "nodes")
     if listed:
         console.print("\n[bold]Nodes[/bold]")

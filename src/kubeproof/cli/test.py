@@ -90,23 +90,21 @@ def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
     )
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--fast", action="store_true", help="linters and unit tests only")
+    what.add_argument("--unit", action="store_true", help="unit tests only, with the launcher's Python only")
     what.add_argument(
-        "--unit", action="store_true", help="unit tests only, and under the Python only that the launcher was given"
-    )
-    what.add_argument(
-        "--saboteurs", action="store_true", help="the cluster only, broken in every way (docs/saboteurs.md)"
+        "--saboteurs", action="store_true", help="the cluster only, with every saboteur (docs/saboteurs.md)"
     )
     what.add_argument(
         "--vm",
         action="store_true",
-        help="a cluster with virtual machines: installed, again, verified, workers restarted, reset",
+        help="a cluster of virtual machines: installed twice, verified, workers restarted, reset",
     )
     what.add_argument(
         "--debian13",
         action="store_true",
-        help="Debian 13 as controller and hosts, with the versions of ansible-core that there are for its Python",
+        help="Debian 13 as controller and hosts, with each version of ansible-core for its Python",
     )
-    parser.add_argument("--keep", action="store_true", help="leave the cluster for a look")
+    parser.add_argument("--keep", action="store_true", help="keep the cluster for inspection")
     parser.set_defaults(run=run)
 
 
@@ -196,7 +194,7 @@ def _cluster(suite: Suite, *, keep: bool, every_saboteur: bool) -> None:
         chosen = [] if every_saboteur else ["--quick"]
         suite.program("saboteurs", tool("pytest"), "tests/saboteurs", *on, *chosen)
     if keep:
-        suite.console.print(f"The cluster stays; `./kubeproof down --inventory {INVENTORY}` removes it.")
+        suite.console.print(f"The cluster was kept; `./kubeproof down --inventory {INVENTORY}` removes it.")
     else:
         suite.program("removal", *kubeproof, "down", *on)
 

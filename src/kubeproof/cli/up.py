@@ -27,14 +27,16 @@ def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
     """Add the command to kubeproof's."""
     parser = subparsers.add_parser(
         "up",
-        help="make the hosts, install the cluster, verify it",
-        description="Makes the local hosts if the inventory has any, fetches or builds the components, installs the "
-        "cluster and verifies it. Safe to run again: what is there and right stays as it is.",
+        help="create the hosts, install the cluster, verify it",
+        description="Creates the local hosts if the inventory has any, fetches or builds the components, installs the "
+        "cluster and verifies it. Idempotent: run again, it changes only what differs.",
     )
     add_inventory(parser)
     add_become(parser)
-    parser.add_argument("--replace-hosts", action="store_true", help="make local hosts anew that were made otherwise")
-    parser.add_argument("--no-verify", dest="verify", action="store_false", help="leave the verification out")
+    parser.add_argument(
+        "--replace-hosts", action="store_true", help="recreate local hosts whose definition has changed"
+    )
+    parser.add_argument("--no-verify", dest="verify", action="store_false", help="skip the verification")
     parser.set_defaults(run=run)
 
 
@@ -50,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
         console.print("\n[bold]Cluster[/bold]")
         installed = playbook.run("cluster", cluster.sources, cluster.state)
         if not installed.ok:
-            console.print("`kubeproof up` again goes on where this stopped.")
+            console.print("Run `kubeproof up` again to continue.")
             return FAILED
         verified = True
         if arguments.verify:

@@ -13,7 +13,7 @@ def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
     """Add the command to kubeproof's."""
     parser = subparsers.add_parser(
         "verify",
-        help="prove that a cluster is what it should be",
+        help="verify that a cluster is what it should be",
         description="Looks at a running cluster from outside its components and says, claim by claim, whether it is "
         "what the architecture says. It works in namespaces of its own and removes them; what it has observed goes to "
         "reports/verification.html in the inventory's state, and as JSON and JUnit XML beside it. Exits with 0 if "
@@ -22,19 +22,24 @@ def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
     add_inventory(parser)
     add_become(parser)
     parser.add_argument(
-        "--only", action="append", metavar="COMPONENT|CLAIM", help="only these claims; may be given several times"
+        "--only",
+        action="append",
+        metavar="COMPONENT|CLAIM",
+        help="verify only these claims; may be given several times",
     )
     parser.add_argument(
         "--level",
         choices=Level.names(),
         default=str(Level.STANDARD),
-        help="quick: no pods; standard (default): disturbs nothing; disruptive: stops things",
+        help="quick: no pods; standard (default): no disruption; disruptive: stops components",
     )
-    parser.add_argument("--kubeconfig", help="how to reach the API (default: what the installation wrote)")
+    parser.add_argument("--kubeconfig", help="kubeconfig of the cluster (default: the installation's)")
     parser.add_argument("--connection", choices=("ssh", "paramiko"), help="how to reach the hosts (default: ssh)")
-    parser.add_argument("--test-image", help="the agnhost image for test pods (default: the one that was installed)")
-    parser.add_argument("--report", help="where the JSON goes; page and JUnit XML go beside it")
-    parser.add_argument("more", nargs="*", metavar="-- PYTEST", help="more for pytest, for example -- -k large")
+    parser.add_argument("--test-image", help="agnhost image for test pods (default: the installed one)")
+    parser.add_argument("--report", help="path of the JSON report; HTML page and JUnit XML are written next to it")
+    parser.add_argument(
+        "more", nargs="*", metavar="-- PYTEST", help="more arguments of pytest, for example -- -k large"
+    )
     parser.set_defaults(run=run)
 
 

@@ -1,6 +1,6 @@
 """HTTP downloads that end with the whole body or with an error that says what happened.
 
-Proxies come from the usual environment variables, trusted authorities from the system's store (or SSL_CERT_FILE).
+Proxies come from the usual environment variables, trusted CAs from the system's store (or SSL_CERT_FILE).
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def _check(url: str, response: httpx.Response) -> None:
     if url.startswith("https:"):
         for hop in (*response.history, response):
             if hop.url.scheme != "https":
-                raise DownloadError(url, f"leads to {hop.url}, which is not encrypted", status=response.status_code)
+                raise DownloadError(url, f"redirects to {hop.url}, which is not encrypted", status=response.status_code)
     status = f"{response.status_code} {response.reason_phrase}"
     if response.status_code in _TRANSIENT:
         raise _Transient(status)

@@ -43,7 +43,7 @@ class Lock:
                 raise LockError(f"{self.path} is of version {document['version']}; this kubeproof reads {_SCHEMA}")
             return {key: document[key] for key in ("version", "downloads", "components", "images")}
         except (ValueError, KeyError, TypeError) as error:
-            hint = "restore it, or remove it to start anew"
+            hint = "restore it, or remove it to start over"
             raise LockError(f"{self.path} is damaged: {error!r}", hint=hint) from error
 
     def download(self, url: str) -> dict[str, str] | None:

@@ -260,7 +260,7 @@ def _release(section: Section) -> Release:
         _check_template(section, key, template)
     for key in ("url", "checksums"):
         if not section.text(key).startswith("https://"):
-            raise section.fail(key, "must begin with https://")
+            raise section.fail(key, "must start with https://")
     for arch, digest in release.sha256.items():
         if arch not in ARCHITECTURES or not _SHA256.fullmatch(digest):
             raise section.fail(f"sha256.{arch}", "must be amd64 or arm64 with 64 hexadecimal digits in lower case")

@@ -45,7 +45,7 @@ def request_of(cluster: Inventory) -> fetch.Request:
 
 
 class Narrator:
-    """Turns a fetch's events, which come from several threads, into one line about what is going on."""
+    """Turns a fetch's events, which come from several threads, into one line of progress."""
 
     def __init__(self, tell: Tell) -> None:
         self._tell = tell

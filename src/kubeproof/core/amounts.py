@@ -21,5 +21,5 @@ def at_once(told: int | str, hosts: int) -> int:
     text = str(told).strip()
     number = text.removesuffix("%")
     if not number.isdigit() or int(number) < 1 or (text.endswith("%") and int(number) > 100):
-        raise KubeproofError(f"{told!r} is no number of hosts and no share of them like 25%")
+        raise KubeproofError(f"{told!r} is neither a number of hosts nor a percentage like 25%")
     return max(1, math.floor(hosts * int(number) / 100)) if text.endswith("%") else min(int(number), max(hosts, 1))

@@ -135,7 +135,7 @@ def ensure_qemu(report: Callable[[str], None]) -> None:
         with _only_source(release) as options:
             _install([_QEMU_PACKAGE], options=options)
     if _qemu_version() < _QEMU:
-        raise KubeproofError(f"the package {_QEMU_PACKAGE} did not bring {wanted}")
+        raise KubeproofError(f"the package {_QEMU_PACKAGE} does not provide {wanted}")
 
 
 def _qemu_version() -> tuple[int, ...]:

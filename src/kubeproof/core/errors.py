@@ -4,10 +4,10 @@ from __future__ import annotations
 
 
 class KubeproofError(Exception):
-    """Something that the operator can mend; shown without a traceback."""
+    """An error that the operator can fix; shown without a traceback."""
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        """Say what is wrong in one sentence, and in the hint how to mend it."""
+        """The message says in one sentence what is wrong, the hint how to fix it."""
         super().__init__(message)
         self.hint = hint
 

@@ -1,1 +1,1 @@
-"""What the action plugins ask of hosts: requests, rolling restarts, leadership; and how a run of a playbook is told."""
+"""The logic of action plugins: requests, rolling restarts, leadership; and the progress of a playbook run."""

@@ -1,9 +1,9 @@
-"""How hosts have etcd's lead handed over while all API servers hold still, so that no write is lost on its way.
+"""Transfers etcd leadership while all API servers are paused, so that no write in flight is lost.
 
-What is proposed to etcd while its lead changes hands is dropped (go.etcd.io/raft, ErrProposalDropped): the API server
-fails such a write after seven seconds, and neither it nor its client may propose it again. Poolers before databases
-know the remedy: they hold their clients' requests back while a standby takes over. Here the API servers themselves are
-held, for as long as the handover takes, and never longer than they are told at the beginning.
+Proposals made during a leader change are dropped (go.etcd.io/raft, ErrProposalDropped): the API server fails such a
+write after seven seconds, and neither it nor its client may retry it. Connection poolers in front of databases do the
+same: they hold back their clients' requests during a failover. Here the API servers themselves are paused, for as long
+as the transfer takes, and never longer than a limit that is set before.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _READY_SECONDS = 20.0
 
 @dataclass(frozen=True)
 class Moved:
-    """Where the lead went: ``to`` is a member's name, or else ``why`` says why it stays.
+    """Result of the transfer: ``to`` is a member's name, or else ``why`` says why leadership stays.
 
     ``rested``: whether all members had the same log at that moment, and nothing was on its way.
     """
@@ -37,24 +37,24 @@ class Hands(Protocol):
     """What can be done on a host. Raises KubeproofError."""
 
     def look(self) -> str:
-        """Why the lead can't be handed over by this host's member; empty if it can."""
+        """Why this host's member can't transfer leadership; empty if it can."""
 
     def move(self) -> Moved:
-        """Hand it over."""
+        """Transfer leadership."""
 
     def processes(self) -> list[int]:
         """The API server's."""
 
     def hold(self, processes: Sequence[int], seconds: float) -> float:
-        """Have processes stand still, and see to it that they go on after so many seconds; the host's uptime."""
+        """Pause processes, and have them resumed after this many seconds at the latest; the host's uptime."""
 
     def release(self, processes: Sequence[int]) -> float:
-        """Let them go on; the host's uptime."""
+        """Resume them; the host's uptime."""
 
 
 @dataclass
 class Outcome:
-    """What became of it on a host. ``held``: for how many seconds its API server stood still."""
+    """The outcome on a host. ``held``: seconds for which its API server was paused."""
 
     to: str = ""
     why: str = ""
@@ -117,7 +117,7 @@ class Handover:
         self._meeting.say(self._host, "ready", why)
         missing = self._meeting.await_all("ready", together, _READY_SECONDS)
         if missing:
-            return False, f"{', '.join(missing)} did not come in time"
+            return False, f"{', '.join(missing)} did not reach the barrier in time"
         return bool(self._leading()), ""
 
     def _leading(self) -> list[str]:
@@ -132,7 +132,7 @@ class Handover:
             since = self._hands.hold(processes, self._seconds) if processes else None
         except KubeproofError as error:
             problem = str(error)
-            outcome.warnings.append(f"the API server of {self._host} was not held still: {problem}")
+            outcome.warnings.append(f"the API server on {self._host} was not paused: {problem}")
         try:
             self._meeting.say(self._host, "held", "" if problem else str(before))
             yield
@@ -151,20 +151,21 @@ class Handover:
         self._meeting.say(self._host, "moved")
         outcome.to, outcome.why = moved.to, moved.why
         if moved.why:
-            outcome.warnings.append(f"etcd's lead stays with {self._host} until it restarts: {moved.why}")
+            outcome.warnings.append(f"etcd leadership stays on {self._host} until it restarts: {moved.why}")
         elif self._seconds and (problem or not moved.rested):
             reason = problem or "something else writes"
             outcome.warnings.append(
-                f"etcd's lead went from {self._host} to {moved.to} while something may have been written, so that a "
-                f"write may fail: {reason}"
+                f"etcd leadership was transferred from {self._host} to {moved.to} while writes may have been in "
+                "flight, so "
+                f"that a write may fail: {reason}"
             )
 
     def _problem_of_holding(self) -> str:
         late = self._meeting.await_all("held", self._holders, self._seconds)
         if late:
-            return f"the API server of {', '.join(late)} was not held still in time"
+            return f"the API server on {', '.join(late)} was not paused in time"
         failed = [host for host in self._holders if not self._meeting.said(host, "held")]
-        return f"the API server of {', '.join(failed)} was not held still" if failed else ""
+        return f"the API server on {', '.join(failed)} was not paused" if failed else ""
 
     def _until(self) -> float:
         """Until when all API servers stand still for certain."""

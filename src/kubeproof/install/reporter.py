@@ -16,14 +16,14 @@ _INDENT = 2
 
 
 class Storyteller:
-    """Tells a run to a console. On a terminal the line of the phase that runs is rewritten until it is over."""
+    """Reports a run on a console. On a terminal the line of the current phase is rewritten until it is over."""
 
     def __init__(self, console: Console, log: str) -> None:
         self._console = console
         self._log = log
 
     def task(self, phase: Phase, task: Task) -> None:
-        """Show what is being done. Written by hand: rich's live display has threads, which Ansible's forks lose."""
+        """Show the current task. Without rich's live display, whose threads Ansible's forks lose."""
         if self._console.is_terminal:
             line = f"{' ' * _INDENT}… {phase.title}: {task.name} ({len(task.outcomes)} done)"
             self._overwrite(line[: self._console.width - 1])
@@ -53,7 +53,7 @@ class Storyteller:
         for alike in _grouped(recorder.failures):
             self._console.print(_failure(alike))
         if recorder.failures:
-            self._console.print(f"All that was done and said is in {self._log}", soft_wrap=True)
+            self._console.print(f"The complete log is {self._log}", soft_wrap=True)
 
     def _overwrite(self, line: str) -> None:
         self._console.file.write(f"\r\033[K{line}")

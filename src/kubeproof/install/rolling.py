@@ -1,7 +1,7 @@
-"""Turns: of the hosts that share a duty only so many are restarted at a time, and none after one that failed.
+"""Rolling restarts: of the hosts with a component only some are restarted at a time, and none after one that failed.
 
 Ansible works on each host in a process of its own, so that turns are locks on files of the controller. ``throttle``
-would do the same for a whole task, but also where nothing needs a restart, and it goes on after a host that failed.
+would do the same for a whole task, but also where nothing needs a restart, and it continues after a host that failed.
 """
 
 from __future__ import annotations
@@ -109,8 +109,8 @@ class Turns:
             return
         if halted["run"] == self._run:
             raise Halted(
-                f"{self._unit} was not restarted on {host}, and goes on there with what it was started with: on "
-                f"{halted['host']} it did not come back. Mend that, and run this again."
+                f"{self._unit} was not restarted on {host}, and keeps running there with its old inputs: on "
+                f"{halted['host']} it did not become healthy. Repair that host, and run this again."
             )
 
 

@@ -1,4 +1,4 @@
-"""What a playbook run did and how long each part of it took, told while it runs and kept afterwards.
+"""What a playbook run did and how long each part of it took, reported while it runs and kept afterwards.
 
 The callback plugin ``kubeproof`` feeds this with Ansible's events; nothing here knows Ansible.
 """
@@ -48,7 +48,7 @@ class Task:
 
 @dataclass
 class Phase:
-    """Consecutive tasks of one role, or of a play outside of roles: what is told as one line."""
+    """Consecutive tasks of one role, or of a play outside of roles: reported as one line."""
 
     play: str
     role: str
@@ -74,7 +74,7 @@ class Phase:
 
     @property
     def failed(self) -> bool:
-        """Whether a host can't go on."""
+        """Whether a host failed."""
         return any(outcome in _FATAL for task in self.tasks for outcome in task.outcomes.values())
 
     @property
@@ -92,7 +92,7 @@ class Phase:
 
 
 class Audience(Protocol):
-    """Who is told."""
+    """Receives the progress of a run."""
 
     def task(self, phase: Phase, task: Task) -> None:
         """A task began, or was done on one more host."""

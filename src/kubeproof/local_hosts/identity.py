@@ -85,7 +85,7 @@ def _setup(host: LocalHost) -> str:
 
 
 def password_hash(host: LocalHost) -> str:
-    """What the host is told of its user's password; the same one as long as the password is."""
+    """The hash of the user's password for the host; unchanged as long as the password is."""
     # With a salt of its own at each call the host would seem to be another one.
     salt = run(["openssl", "dgst", "-sha256", "-r"], stdin=f"{host.unique_name}:{host.sudo_password}")[:16]
     return run(["openssl", "passwd", "-6", "-salt", salt, "-stdin"], stdin=host.sudo_password).strip()

@@ -88,7 +88,7 @@ def _outdated(plan: Plan, present: Mapping[str, Instance], report: Report, *, re
     found = differ - _useless(plan, present)
     if found and not replace:
         names = ", ".join(sorted(found))
-        report(f"{names}: not as the inventory and this version make hosts now; --replace makes them anew")
+        report(f"{names}: the definition of these hosts has changed; --replace recreates them")
         return set()
     return found
 

@@ -40,7 +40,7 @@ def host_namespace(network: Network, host: str) -> str:
 
 
 def ensure(plan: Plan) -> set[str]:
-    """Make what is missing of the network; returns the names of the hosts that were connected anew."""
+    """Create what is missing of the network; returns the names of the hosts that were connected."""
     network = plan.network
     if not _has_address(["ip"], network.interface, network.machine_address):
         # Without this, its last touch, a switch is what a killed run left half made.
@@ -57,7 +57,7 @@ def remove(network: Network) -> None:
 
 
 def forget(network: Network, host: str) -> None:
-    """Take a host's end away, with the interfaces and rules that it made there: one that is made anew has none."""
+    """Remove a host's end, with the interfaces and rules that it created there: a recreated host has none."""
     _remove_namespaces([host_namespace(network, host)])
 
 

@@ -152,7 +152,7 @@ def _refuse_former_names(inventory: Inventory) -> None:
             if name.startswith(_FORMER_PREFIX):
                 raise KubeproofError(
                     f"host {host.name}: {name} is now called {name.replace(_FORMER_PREFIX, _PREFIX, 1)}",
-                    hint=f"rename it in {inventory.path} and in the variable files beside it",
+                    hint=f"rename it in {inventory.path} and in the variable files next to it",
                 )
 
 

@@ -283,7 +283,7 @@ def _is_zombie(process: int) -> bool:
 
 def _vm(host: LocalHost) -> VmSettings:
     if host.vm is None:
-        raise TypeError(f"{host.name} is no virtual machine")
+        raise TypeError(f"{host.name} is not a virtual machine")
     return host.vm
 
 

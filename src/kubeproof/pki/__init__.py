@@ -1,1 +1,1 @@
-"""Certificate authorities, and the credentials that are issued by them on the controller."""
+"""CAs, and the credentials that they issue on the controller."""

@@ -1,7 +1,7 @@
-"""The cluster's certificate authorities, and the certificates that they sign.
+"""The cluster's CAs, and the certificates that they sign.
 
-Authorities live in one directory on the controller (``NAME.crt``, ``NAME.key``; 0600). Leaf keys are made on the hosts
-that use them; this module sees only their public halves.
+CAs are in one directory on the controller (``NAME.crt``, ``NAME.key``; 0600). Leaf keys are created on the hosts that
+use them; this module sees only their public halves.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _USAGES = {"server": ExtendedKeyUsageOID.SERVER_AUTH, "client": ExtendedKeyUsage
 
 
 class PkiError(Exception):
-    """Something about the authorities' files that an operator has to mend."""
+    """A problem with the CAs' files that an operator has to fix."""
 
 
 @dataclass(frozen=True)
@@ -66,14 +66,14 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Authority:
-    """A certificate authority whose key is at hand."""
+    """A CA with its key."""
 
     certificate: x509.Certificate
     key: ec.EllipticCurvePrivateKey
 
     @classmethod
     def load(cls, directory: Path, name: str) -> Authority:
-        """Read an authority from its two files. Raises PkiError."""
+        """Read a CA from its two files. Raises PkiError."""
         certificate = x509.load_pem_x509_certificate(_read(directory / f"{name}.crt"))
         key = serialization.load_pem_private_key(_read(directory / f"{name}.key"), password=None)
         if not isinstance(key, ec.EllipticCurvePrivateKey):
@@ -83,7 +83,7 @@ class Authority:
         return cls(certificate, key)
 
     def pem(self) -> str:
-        """The authority's certificate."""
+        """The CA's certificate."""
         return _pem(self.certificate)
 
     def issue(self, wanted: Wanted, public_key_pem: str, now: datetime.datetime) -> str:
@@ -125,14 +125,14 @@ class Authority:
         try:
             certificate.verify_directly_issued_by(self.certificate)
         except (ValueError, TypeError, InvalidSignature):
-            return "another authority signed it"
+            return "it was signed by another CA"
         return ""
 
 
 def ensure_authorities(directory: Path, cluster: str, lifetime: datetime.timedelta) -> list[str]:
-    """Make what is missing of the authorities and the service-account key pair; returns the names of what was made.
+    """Create what is missing of the CAs and the service-account key pair; returns the names of what was created.
 
-    Half of a pair is an error, never a reason to make a new one: a new authority would cut off every component.
+    Half of a pair is an error, never a reason to create a new one: a new CA would lock out every component.
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _exclusive(directory):
@@ -166,7 +166,7 @@ def _ensure_pair(
         return False
     if public.exists():
         raise PkiError(
-            f"{public} is there but {private.name} is not: restore it; a new one would not match the cluster"
+            f"{public} exists but {private.name} does not: restore it; a new one would not match the cluster"
         )
     public_pem, private_pem = make(name)
     # The public half lands last: a run killed in between leaves a key alone, which the next run replaces.
@@ -268,9 +268,7 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        raise PkiError(
-            f"{path} is missing: run playbooks/cluster.yml from its start, it makes the authorities"
-        ) from None
+        raise PkiError(f"{path} is missing: run playbooks/cluster.yml from its start, which creates the CAs") from None
 
 
 def write_private(path: Path, content: bytes) -> None:

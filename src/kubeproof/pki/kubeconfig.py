@@ -33,7 +33,7 @@ class Target:
     def clusters(self) -> dict[str, str]:
         """URLs by the name of a context: the cluster's own comes first, and a server's is behind it with its host.
 
-        A kubeconfig knows one address for a context. Where that one is away, another context is at hand.
+        A kubeconfig knows one address for a context. If that server is down, there is another context.
         """
         others = {f"{self.cluster}-{host}": url for host, url in self.servers.items()}
         return {self.cluster: self.server, **(others if set(others.values()) - {self.server} else {})}

@@ -69,6 +69,6 @@ def _check_installed(hosts: Sequence[Variables], run: Run) -> Iterator[Finding]:
     if not restoring:
         asked = [entry.host.name for entry in hosts]
         yield from identity.check_beginning(run.hosts(ETCD, CONTROL_PLANE), asked, run.kept)
-    # A restore and a replacement are what mends these, and judge by themselves what they may do.
+    # A restore and a replacement remediate these, and check by themselves what they may do.
     if run.purpose == "converge":
         yield from members.check_members(hosts, run.hosts(ETCD))

@@ -1,4 +1,4 @@
-"""What the preflight found: data, and the list that a person reads."""
+"""Findings of the preflight: data, and the list that is shown."""
 
 from __future__ import annotations
 
@@ -12,43 +12,45 @@ Severity = Literal["error", "warning"]
 # In place of a host's name: what concerns the inventory as a whole.
 SETTINGS = "settings"
 _WIDTH = 110
+# Keys of the document that are not the fields' names.
+_KEYS = {"problem": "wrong", "remediation": "mend"}
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong, on a host or in the settings, and how to mend it.
+    """A problem on a host or in the settings, and its remediation.
 
-    ``subject`` is what it is about: a setting, a port, a path … ``id`` or ``id:subject`` in ``preflight_ignore`` leaves
-    the finding out.
+    ``subject`` is what the problem is about: a setting, a port, a path … ``id`` or ``id:subject`` in
+    ``preflight_ignore`` ignores the finding.
     """
 
     id: str
-    wrong: str
-    mend: str
+    problem: str
+    remediation: str
     subject: str = ""
     host: str = SETTINGS
     severity: Severity = "error"
 
     @property
     def reference(self) -> str:
-        """How ``preflight_ignore`` names just this."""
+        """How ``preflight_ignore`` names this finding only."""
         return f"{self.id}:{self.subject}" if self.subject else self.id
 
 
 def relevant(findings: Iterable[Finding], ignored: Collection[str]) -> list[Finding]:
-    """Findings but those ignored, each once: settings first, then by host, errors before warnings."""
+    """Findings except those ignored, each once: settings first, then by host, errors before warnings."""
     kept = {entry for entry in findings if entry.id not in ignored and entry.reference not in ignored}
-    return sorted(kept, key=lambda entry: (entry.host != SETTINGS, entry.host, entry.severity, entry.id, entry.wrong))
+    return sorted(kept, key=lambda entry: (entry.host != SETTINGS, entry.host, entry.severity, entry.id, entry.problem))
 
 
 def errors(findings: Iterable[Finding]) -> list[Finding]:
-    """Those that stop an install."""
+    """Findings that stop an installation."""
     return [entry for entry in findings if entry.severity == "error"]
 
 
 def as_data(findings: Iterable[Finding]) -> list[dict[str, str]]:
-    """Findings as JSON-ready dictionaries, with the fields of ``Finding``."""
-    return [asdict(entry) for entry in findings]
+    """Findings as JSON-ready dictionaries: the fields of ``Finding``, two of them under the document's own keys."""
+    return [{_KEYS.get(name, name): value for name, value in asdict(entry).items()} for entry in findings]
 
 
 def count(findings: Sequence[Finding]) -> str:
@@ -59,23 +61,23 @@ def count(findings: Sequence[Finding]) -> str:
 
 
 def render(findings: Sequence[Finding]) -> str:
-    """The findings as a list by host. What is the same on several hosts is said once, for all of them."""
+    """The findings as a list by host. A finding that several hosts share is listed once."""
     lines: list[str] = []
     title = ""
     for hosts, entry in _merged(findings):
         if hosts != title:
             lines += ["", hosts]
             title = hosts
-        lines += _wrapped(f"{entry.wrong} [{entry.reference}]", f"  {entry.severity:<9}")
-        lines += _wrapped(entry.mend, " " * 11 + "→ ")
+        lines += _wrapped(f"{entry.problem} [{entry.reference}]", f"  {entry.severity:<9}")
+        lines += _wrapped(entry.remediation, " " * 11 + "→ ")
     return "\n".join(lines).strip("\n")
 
 
 def _merged(findings: Sequence[Finding]) -> list[tuple[str, Finding]]:
-    """Host names and the finding that they share, ordered so that the same host names are neighbours."""
+    """Host names and the finding that they share, ordered so that the same host names are adjacent."""
     shared: dict[tuple[str, ...], list[Finding]] = {}
     for entry in findings:
-        shared.setdefault((entry.id, entry.subject, entry.wrong, entry.mend, entry.severity), []).append(entry)
+        shared.setdefault((entry.id, entry.subject, entry.problem, entry.remediation, entry.severity), []).append(entry)
     merged = [(", ".join(entry.host for entry in entries), entries[0]) for entries in shared.values()]
     titles = list(dict.fromkeys(hosts for hosts, _ in merged))
     return sorted(merged, key=lambda pair: titles.index(pair[0]))

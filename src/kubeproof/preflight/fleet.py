@@ -37,7 +37,7 @@ class Examined:
 
 
 def check_fleet(hosts: Sequence[Host], rules: Rules) -> Iterator[Finding]:
-    """What only shows when hosts are compared. Hosts without a report are left out."""
+    """Findings from comparing hosts. Hosts without a report are skipped."""
     known = [Examined(host, host.report) for host in hosts if host.report is not None]
     same = list(_same_machine(known))
     yield from same
@@ -59,26 +59,31 @@ def _same_machine(hosts: Sequence[Examined]) -> Iterator[Finding]:
         )
         other = first.setdefault((report["machine_id"], report["hostname"], interfaces), host.name)
         if interfaces and other != host.name:
-            mend = "Give each host of the inventory a machine of its own, or one name all its groups."
-            yield Finding("same-machine", f"it is the same machine as {other}", mend, other, host.name)
+            remediation = "Give each host of the inventory its own machine, or put a single host into all the groups."
+            yield Finding("same-machine", f"it is the same machine as {other}", remediation, other, host.name)
 
 
 def _clones(hosts: Sequence[Examined]) -> Iterator[Finding]:
-    mend = (
+    remediation = (
         "On one of them: truncate -s0 /etc/machine-id; rm -f /var/lib/dbus/machine-id; systemd-machine-id-setup; "
         "then reboot."
     )
-    yield from _duplicates("machine-id", "machine-id", mend, hosts, lambda host: [host.report["machine_id"]])
-    mend = "Give one of them another. systemd derives those of virtual interfaces from the machine-id: is that cloned?"
-    yield from _duplicates("mac", "MAC address", mend, hosts, lambda host: host.macs)
-    mend = "hostnamectl set-hostname NAME. Nodes are named as in the inventory; people and logs go by host names."
-    yield from _duplicates("hostname", "host name", mend, hosts, lambda host: [host.report["hostname"]], "warning")
+    yield from _duplicates("machine-id", "machine-id", remediation, hosts, lambda host: [host.report["machine_id"]])
+    remediation = (
+        "Change it on one of them. systemd derives MAC addresses of virtual interfaces from the machine-id: was that "
+        "cloned?"
+    )
+    yield from _duplicates("mac", "MAC address", remediation, hosts, lambda host: host.macs)
+    remediation = "hostnamectl set-hostname NAME. Nodes are named as in the inventory, but logs show host names."
+    yield from _duplicates(
+        "hostname", "host name", remediation, hosts, lambda host: [host.report["hostname"]], "warning"
+    )
 
 
 def _duplicates(
     identity: str,
     title: str,
-    mend: str,
+    remediation: str,
     hosts: Sequence[Examined],
     values: Callable[[Examined], Iterable[str]],
     severity: Severity = "error",
@@ -89,7 +94,9 @@ def _duplicates(
         for value in values(host):
             other = first.setdefault(value, host.name)
             if value not in NO_MAC and other != host.name:
-                yield Finding(identity, f"it has the {title} {value}, as {other} has", mend, value, host.name, severity)
+                yield Finding(
+                    identity, f"it has the same {title}, {value}, as {other}", remediation, value, host.name, severity
+                )
 
 
 @dataclass(frozen=True)
@@ -126,23 +133,23 @@ def _clocks(hosts: Sequence[Examined], rules: Rules) -> Iterator[Finding]:
         skew = offset.ahead_of(offsets[reference])
         if abs(skew) > rules.clock_skew_warning:
             severity: Severity = "error" if abs(skew) > rules.clock_skew_error else "warning"
-            why = "etcd, leases and logs need hosts to agree on the time."
+            why = "etcd, leases and logs need synchronized clocks."
             yield _skewed(name, skew, reference, why, severity)
     skew = offsets[reference].ahead_of(Offset(0.0, 0.0))
     if abs(skew) > rules.controller_clock_skew_error:
-        why = "Certificates are dated by the controller, tokens by the hosts; either must be valid on the other."
+        why = "The controller dates certificates, the hosts date tokens; both must be valid everywhere."
         yield _skewed(reference, skew, "the controller", why, "error")
 
 
 def _skewed(host: str, skew: float, than: str, why: str, severity: Severity) -> Finding:
-    wrong = f"its clock is at least {abs(skew):.1f} s {'ahead of' if skew > 0 else 'behind'} that of {than}"
-    mend = f"{why} Run a time service (systemd-timesyncd, chrony)."
-    return Finding("clock-skew", wrong, mend, host=host, severity=severity)
+    problem = f"its clock is at least {abs(skew):.1f} s {'ahead of' if skew > 0 else 'behind'} that of {than}"
+    remediation = f"{why} Run a time service (systemd-timesyncd or chrony)."
+    return Finding("clock-skew", problem, remediation, host=host, severity=severity)
 
 
 def _mtus(hosts: Sequence[Examined]) -> Iterator[Finding]:
     largest = max((host.mtu for host in hosts), default=0)
     for host in hosts:
         if 0 < host.mtu < largest:
-            wrong = f"its MTU is {host.mtu}, and others have {largest}: their large packets may not reach it"
-            yield Finding("mtu", wrong, "Set the same on all hosts.", host=host.name, severity="warning")
+            problem = f"its MTU is {host.mtu}, and that of others {largest}: their large packets may not reach it"
+            yield Finding("mtu", problem, "Set the same MTU on all hosts.", host=host.name, severity="warning")

@@ -1,6 +1,6 @@
-"""Whether hosts were installed under the authorities and keys that the controller keeps.
+"""Whether hosts were installed with the CAs and keys that the controller has.
 
-Without this a controller that has lost them makes new ones, and the next run puts these over the last copies.
+Otherwise a controller that has lost them would create new ones, and the next run would overwrite the last copies.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ NAMES = (*AUTHORITIES, SERVICE_ACCOUNT, ENCRYPTION_KEY)
 _SHOWN = 12
 
 Digests = Mapping[str, Sequence[str]]
-"""What a host carries: SHA-256 (hex) by name."""
+"""CAs and keys of a host: SHA-256 (hex) by name."""
 
 
 @dataclass(frozen=True)
 class Kept:
-    """What the controller keeps of a cluster: where, and SHA-256 (hex) by name of those that are whole.
+    """CAs and keys of a cluster on the controller: where, and SHA-256 (hex) by name of complete ones.
 
-    ``inventory`` is the cluster's, for commands that are told to people.
+    ``inventory`` is the cluster's, for commands in messages.
     """
 
     state: Path
@@ -50,12 +50,12 @@ class Kept:
 
     @property
     def missing(self) -> list[str]:
-        """Those that would be made anew."""
+        """Those that would be created again."""
         return [name for name in NAMES if name not in self.digests]
 
 
 def check_identity(hosts: Mapping[str, Digests], kept: Kept, *, may_lack: bool = False) -> Iterator[Finding]:
-    """Each host's against the controller's. ``may_lack``: what the controller has lost is still to come."""
+    """Compare each host's with the controller's. ``may_lack``: a restore will bring what the controller has lost."""
     for host, carried in hosts.items():
         lost = [name for name in carried if name not in kept.digests]
         other = [name for name in carried if name not in lost and kept.digests[name] not in carried[name]]
@@ -66,53 +66,55 @@ def check_identity(hosts: Mapping[str, Digests], kept: Kept, *, may_lack: bool =
 
 
 def check_beginning(holders: Sequence[str], asked: Sequence[str], kept: Kept) -> Iterator[Finding]:
-    """Whether all who may carry what would be made anew were asked. ``holders``: hosts of etcd and control plane."""
+    """Whether all hosts that may have what would be created again were checked. ``holders``: etcd and control plane."""
     left_out = [name for name in holders if name not in asked]
     if kept.missing and left_out:
         names = ", ".join(left_out)
-        wrong = f"{kept.pki} lacks {_named(kept.missing)}, and nobody looks whether {names} was installed with some"
-        mend = (
-            "Give a --limit that names all hosts of etcd and the control plane, or none; and take those that are gone "
-            "out of the inventory."
+        problem = f"{kept.pki} lacks {_named(kept.missing)}, and the run does not check whether {names} has them"
+        remediation = (
+            "Run with a --limit that names all etcd and control-plane hosts, or without one; and remove hosts that no "
+            "longer exist from the inventory."
         )
-        yield Finding("authorities-left-out", wrong, mend)
+        yield Finding("authorities-left-out", problem, remediation)
 
 
 def _lost(host: str, names: Sequence[str], kept: Kept) -> Finding:
-    wrong = (
-        f"it was installed with {_named(names)}, which {kept.pki} lacks; new ones would take the place of the last "
-        "copies, cut off all components, and leave Secrets unreadable"
+    problem = (
+        f"it was installed with {_named(names)}, which {kept.pki} lacks; new ones would overwrite the last copies, "
+        "lock out all components, and leave Secrets unreadable"
     )
-    return Finding("authorities-lost", wrong, _mend(kept), host=host)
+    return Finding("authorities-lost", problem, _remediation(kept), host=host)
 
 
 def _other(host: str, names: Sequence[str], carried: Digests, kept: Kept) -> Finding:
     told = "; ".join(
         f"{_named([name])} {carried[name][0][:_SHOWN]}… there, {kept.digests[name][:_SHOWN]}… here" for name in names
     )
-    wrong = f"it was installed with others than those in {kept.pki} (SHA-256: {told})"
-    mend = (
-        f"If {kept.state} is another cluster's, move {kept.pki} away. {_mend(kept)} If it is the host that another "
-        "cluster has left: the same with --limit HOST."
+    problem = f"it was installed with CAs or keys that differ from those in {kept.pki} (SHA-256: {told})"
+    remediation = (
+        f"If {kept.state} belongs to another cluster, move {kept.pki} away. {_remediation(kept)} If the host is a "
+        "leftover "
+        "of another cluster: the same with --limit HOST."
     )
-    return Finding("authorities-other", wrong, mend, host=host)
+    return Finding("authorities-other", problem, remediation, host=host)
 
 
-def _mend(kept: Kept) -> str:
+def _remediation(kept: Kept) -> str:
     return (
-        f"Put a copy of {kept.state} back. Without one, put backup-identity.txt there and run ./kubeproof backup keys "
-        f"-i {kept.inventory} (docs/backups.md, Keys). If nobody wants this cluster any more: ansible-playbook -i "
+        f"Put a copy of {kept.state} back. Without a copy, put backup-identity.txt there and run ./kubeproof backup "
+        "keys "
+        f"-i {kept.inventory} (docs/backups.md, Keys). If the cluster is no longer needed: ansible-playbook -i "
         f"{kept.inventory} playbooks/reset.yml."
     )
 
 
 def _named(names: Sequence[str]) -> str:
     told = {SERVICE_ACCOUNT: "the service-account key", ENCRYPTION_KEY: "the encryption key"}
-    return ", ".join(told.get(name, f"the authority {name}") for name in names)
+    return ", ".join(told.get(name, f"the CA {name}") for name in names)
 
 
 def _digest(directory: Path, name: str) -> str:
-    """What a whole pair is known by, or the encryption key; empty if it lacks a half, or cannot be read."""
+    """Digest of a complete pair, or of the encryption key; empty if half of it is missing or unreadable."""
     try:
         private = (directory / f"{name}.key").read_bytes()
         if name == ENCRYPTION_KEY:

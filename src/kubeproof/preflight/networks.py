@@ -22,7 +22,7 @@ NODE_NAME_LENGTH = COMMON_NAME_LENGTH - len("system:node:")
 CLUSTER_NAME_LENGTH = COMMON_NAME_LENGTH - len(" front-proxy CA")
 # In a node's network, these are not for pods: the network's own, the bridge's, the broadcast.
 NOT_PODS = 3
-IPV6 = "kubeproof does IPv4 only so far: no IPv6, no dual stack."
+IPV6 = "kubeproof supports IPv4 only: no IPv6, no dual stack."
 
 
 def valid_name(name: str) -> bool:
@@ -34,9 +34,9 @@ def valid_name(name: str) -> bool:
 def check_networks(values: Mapping[str, Any], nodes: int) -> Iterator[Finding]:
     """The settings on networks and the domain, for so many nodes. Those that are missing are left out."""
     if "cluster_domain" in values and not valid_name(str(values["cluster_domain"])):
-        wrong = f"cluster_domain {values['cluster_domain']!r} is no domain name"
-        mend = "Use lower-case letters, digits and inner dashes in labels joined by dots, as in cluster.local."
-        yield Finding("domain", wrong, mend, "cluster_domain")
+        wrong = f"cluster_domain {values['cluster_domain']!r} is not a domain name"
+        remediation = "Use lower-case letters, digits and inner dashes in labels joined by dots, as in cluster.local."
+        yield Finding("domain", wrong, remediation, "cluster_domain")
     for name in ("cluster_pod_network", "cluster_service_network"):
         yield from _network_problem(name, values)
     known = cluster_networks(values)
@@ -60,7 +60,7 @@ def _network_problem(name: str, values: Mapping[str, Any]) -> Iterator[Finding]:
         if "," in value:
             yield Finding("ipv6", f"{name} {value!r} is more than one network", IPV6, name)
         else:
-            yield Finding("network", f"{name}: {error}", "Write a network as 10.244.0.0/16.", name)
+            yield Finding("network", f"{name}: {error}", "Write a network like 10.244.0.0/16.", name)
 
 
 def cluster_networks(values: Mapping[str, Any]) -> dict[str, ipaddress.IPv4Network]:
@@ -85,27 +85,29 @@ def _pod_network(pods: ipaddress.IPv4Network, prefix: int, nodes: int, pods_on_n
         yield Finding("network-small", wrong, "Widen it, or raise cluster_pod_network_prefix.", "cluster_pod_network")
     if addresses < pods_on_node:
         wrong = f"a node's network of /{prefix} has {addresses} addresses for pods; kubelet_max_pods is {pods_on_node}"
-        mend = "Lower one of cluster_pod_network_prefix and kubelet_max_pods."
-        yield Finding("network-small", wrong, mend, "cluster_pod_network_prefix", severity="warning")
+        remediation = "Lower one of cluster_pod_network_prefix and kubelet_max_pods."
+        yield Finding("network-small", wrong, remediation, "cluster_pod_network_prefix", severity="warning")
 
 
 def _service_network(services: ipaddress.IPv4Network, dns: str) -> Iterator[Finding]:
     name = "cluster_dns_address"
     if services.prefixlen not in SERVICE_PREFIXES:
         wrong = f"cluster_service_network {services} has a prefix of {services.prefixlen}"
-        yield Finding("network-prefix", wrong, "kube-apiserver takes /12 to /29.", "cluster_service_network")
+        yield Finding("network-prefix", wrong, "kube-apiserver accepts /12 to /29.", "cluster_service_network")
         return
-    mend = f"{services[min(10, services.num_addresses - 2)]} would do."
+    remediation = f"For example {services[min(10, services.num_addresses - 2)]}."
     taken = {services[0]: "the network's own", services[1]: "that of the API", services[-1]: "the broadcast"}
     try:
         address = ipaddress.IPv4Address(dns)
     except ValueError:
-        yield Finding("dns-address", f"{name} {dns!r} is no IPv4 address", mend, name)
+        yield Finding("dns-address", f"{name} {dns!r} is not an IPv4 address", remediation, name)
         return
     if address not in services:
-        yield Finding("dns-address", f"{name} {dns} is not within cluster_service_network {services}", mend, name)
+        yield Finding(
+            "dns-address", f"{name} {dns} is not within cluster_service_network {services}", remediation, name
+        )
     elif address in taken:
-        yield Finding("dns-address", f"{name} {dns} is {taken[address]} address in {services}", mend, name)
+        yield Finding("dns-address", f"{name} {dns} is {taken[address]} address in {services}", remediation, name)
 
 
 def check_addresses(hosts: Sequence[Host], networks: Mapping[str, Network]) -> Iterator[Finding]:
@@ -121,9 +123,9 @@ def check_addresses(hosts: Sequence[Host], networks: Mapping[str, Network]) -> I
             continue
         other = first.setdefault(host.address, host.name)
         if other != host.name:
-            wrong = f"its address {host.address} is that of {other} too"
-            mend = "Correct ansible_host or cluster_host_address."
-            yield Finding("duplicate-address", wrong, mend, host.address, host.name)
+            wrong = f"its address {host.address} is also that of {other}"
+            remediation = "Correct ansible_host or cluster_host_address."
+            yield Finding("duplicate-address", wrong, remediation, host.address, host.name)
         for setting, network in networks.items():
             if ipaddress.ip_address(host.address) in network:
                 wrong = f"its address {host.address} is within {setting} {network}"
@@ -140,12 +142,12 @@ def check_virtual_address(
     problem = _address_problem(value, alone=False)
     if problem:
         wrong = f"{name} {value!r} {problem[0]}"
-        yield Finding("address", wrong, "Set it to a free address in the control-plane hosts' network.", name)
+        yield Finding("address", wrong, "Set it to an unused address in the control-plane hosts' network.", name)
         return
     owner = next((host.name for host in hosts if host.address == value), "")
     if owner:
-        mend = "Set it to an address that no host has: it moves from host to host."
-        yield Finding("duplicate-address", f"{name} {value} is the address of {owner}", mend, name)
+        remediation = "Set it to an address that no host has: it moves from host to host."
+        yield Finding("duplicate-address", f"{name} {value} is the address of {owner}", remediation, name)
     for setting, network in networks.items():
         if ipaddress.ip_address(value) in network:
             wrong = f"{name} {value} is within {setting} {network}"
@@ -153,16 +155,16 @@ def check_virtual_address(
 
 
 def _address_problem(value: str, *, alone: bool) -> tuple[str, str] | None:
-    """What is wrong with an address and how to mend it. A host that is alone may call itself as it likes."""
+    """What is wrong with an address, and its remediation. A single host may have any address."""
     try:
         address = ipaddress.ip_address(value)
     except ValueError:
-        mend = "Set ansible_host or cluster_host_address to the address at which other hosts reach it."
-        return "is no IP address", mend
+        remediation = "Set ansible_host or cluster_host_address to the address at which other hosts reach this host."
+        return "is not an IP address", remediation
     if address.version == 6:
         return "is an IPv6 address", IPV6
     if address.is_unspecified or address.is_multicast or (address.is_loopback and not alone):
-        return "is not one at which other hosts reach it", "Set cluster_host_address."
+        return "is not an address at which other hosts can reach it", "Set cluster_host_address."
     return None
 
 
@@ -181,24 +183,28 @@ def check_interfaces(hosts: Sequence[Host], networks: Mapping[str, Network]) -> 
         for (name, network), (setting, wanted) in itertools.product(entries, networks.items()):
             if network.version == wanted.version and network.overlaps(wanted):
                 wrong = f"its interface {name} is on {network}, which overlaps {setting} {wanted}"
-                mend = f"Set {setting} to another network; or, if another installation left {name} behind, remove it."
-                yield Finding("network-overlap", wrong, mend, setting, host.name)
+                remediation = (
+                    f"Set {setting} to another network; or, if another installation left {name} behind, remove it."
+                )
+                yield Finding("network-overlap", wrong, remediation, setting, host.name)
 
 
 def check_names(hosts: Sequence[Host]) -> Iterator[Finding]:
     """Nodes are named as in the inventory; a name is also in the common name of the kubelet's certificate."""
     for host in hosts:
         if host.node and not (valid_name(host.name) and len(host.name) <= NODE_NAME_LENGTH):
-            wrong = f"{host.name!r} cannot be the name of a node"
-            mend = (
-                f"Rename it: lower-case letters, digits, inner dashes, dots; at most {NODE_NAME_LENGTH} characters. "
-                "`system:node:NAME` is the common name of its certificate, which has 64."
+            wrong = f"{host.name!r} is not a valid node name"
+            remediation = (
+                "Rename the host: lower-case letters, digits, inner dashes, and dots; at most "
+                f"{NODE_NAME_LENGTH} characters, since system:node:NAME is the common name of a certificate."
             )
-            yield Finding("node-name", wrong, mend, host.name, host.name)
+            yield Finding("node-name", wrong, remediation, host.name, host.name)
         elif len(host.name) > COMMON_NAME_LENGTH and host.within(GROUPS):
-            wrong = f"the name {host.name!r} has {len(host.name)} characters"
-            mend = f"Shorten it: it is the common name of a certificate, which has at most {COMMON_NAME_LENGTH}."
-            yield Finding("host-name", wrong, mend, host.name, host.name)
+            wrong = f"the host name {host.name!r} has {len(host.name)} characters"
+            remediation = (
+                f"Shorten it: it is the common name of a certificate, at most {COMMON_NAME_LENGTH} characters."
+            )
+            yield Finding("host-name", wrong, remediation, host.name, host.name)
 
 
 def node_count(groups: Mapping[str, Sequence[str]]) -> int:

@@ -1,4 +1,4 @@
-"""Whether a host can be given the packages that it lacks."""
+"""Whether the packages that a host lacks can be installed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kubeproof.settings.host_packages import MANAGERS, missing
 
 
 def check_packages(host: Host, values: Mapping[str, Any]) -> Iterator[Finding]:
-    """What would be in the way of the role `host`."""
+    """Findings that would make the role `host` fail."""
     if host.report is None:
         return
     try:
@@ -22,5 +22,5 @@ def check_packages(host: Host, values: Mapping[str, Any]) -> Iterator[Finding]:
         return
     if lacking and host.report["package_manager"] not in MANAGERS:
         commands, packages = ", ".join(lacking), " ".join(sorted(set(lacking.values())))
-        wrong = f"it lacks {commands}, and kubeproof installs packages with {' or '.join(MANAGERS)} only"
-        yield Finding("packages", wrong, f"Install by hand what brings them: {packages}.", host=host.name)
+        problem = f"it lacks {commands}, and kubeproof installs packages with {' or '.join(MANAGERS)} only"
+        yield Finding("packages", problem, f"Install these packages manually: {packages}.", host=host.name)

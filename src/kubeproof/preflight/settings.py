@@ -56,7 +56,7 @@ class Variables:
 
 
 def check_settings(hosts: Sequence[Variables], groups: Mapping[str, Sequence[str]], specs: Specs) -> Iterator[Finding]:
-    """All that can be said before a host is asked. ``groups``: the inventory's by name, each with all its hosts."""
+    """Findings that need no facts of hosts. ``groups``: the inventory's by name, each with all its hosts."""
     yield from _unknown(hosts, specs)
     yield from _missing(hosts, specs)
     yield from topology.check_groups(groups)
@@ -107,11 +107,11 @@ def _meanings(variables: Variables, values: Mapping[str, Any]) -> Iterator[Findi
     wrong += [("scheduler_more", problem) for problem in schedulers.problems(more, port)]
     api_port = values.get("cluster_api_port", PRIVILEGED_PORTS)
     if values.get("cluster_control_plane_form") == "static-pods" and int(api_port) < PRIVILEGED_PORTS:
-        problem = f"an API server that is a pod with a user of its own may not listen on {api_port}; take 1024 or more"
+        problem = f"an API server in a static pod is not root, and may not listen on {api_port}; use 1024 or more"
         wrong.append(("cluster_api_port", problem))
     for name, problem in wrong:
         said = f"`{name}`{_at(variables.given.get(name, ''))}: {problem}"
-        yield Finding("invalid-setting", said, "What it takes is in docs/settings.md.", name, variables.host.name)
+        yield Finding("invalid-setting", said, "docs/settings.md describes it.", name, variables.host.name)
 
 
 def _cluster_name(name: str) -> Iterator[str]:
@@ -127,10 +127,8 @@ def _connection_tracking(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]
             yield name, f"{values[name]} is below 0"
     tracking = values.get("kube_proxy_extra_config", {}).get("conntrack")
     if isinstance(tracking, Mapping) and tracking.get("maxPerCore"):
-        # It would end at its start: it may not read how large the kernel's table is.
-        problem = (
-            "kube-proxy is not root, and cannot set conntrack.maxPerCore; set host_conntrack_max, which the host has"
-        )
+        # kube-proxy would exit at startup: it may not read the size of the kernel's table.
+        problem = "kube-proxy is not root, and cannot set conntrack.maxPerCore; set host_conntrack_max instead"
         yield "kube_proxy_extra_config", problem
 
 
@@ -143,9 +141,12 @@ def _unknown(hosts: Sequence[Variables], specs: Specs) -> Iterator[Finding]:
         ours = specs.ours(name)
         close = difflib.get_close_matches(name, specs.options, n=1, cutoff=GUESS if ours else ALIKE)
         if close or ours:
-            guess = f"Did you mean `{close[0]}`?" if close else "There is none that is spelt like it."
-            mend = f"{guess} If it is not meant for kubeproof, add unknown-setting:{name} to preflight_ignore."
-            yield Finding("unknown-setting", f"unknown setting `{name}`{_at(places[name])}", mend, name)
+            guess = f"Did you mean `{close[0]}`?" if close else "No setting has a similar name."
+            remediation = (
+                f"{guess} If the variable is not a setting of kubeproof, add unknown-setting:{name} to "
+                "preflight_ignore."
+            )
+            yield Finding("unknown-setting", f"unknown setting `{name}`{_at(places[name])}", remediation, name)
 
 
 def _at(place: str) -> str:
@@ -156,7 +157,7 @@ def _missing(hosts: Sequence[Variables], specs: Specs) -> Iterator[Finding]:
     required = [name for name, option in specs.options.items() if option.get("required")]
     for variables, name in itertools.product(hosts, required):
         if name not in variables.given:
-            wrong = f"`{name}` is not set, and has no default"
+            wrong = f"`{name}` is required, and not set"
             yield Finding("missing-setting", wrong, _description(specs.options[name]), name, variables.host.name)
 
 
@@ -165,7 +166,7 @@ def check_templates(hosts: Sequence[Variables]) -> Iterator[Finding]:
     for variables in hosts:
         for name, reason in variables.broken.items():
             wrong = f"`{name}`{_at(variables.given.get(name, ''))} cannot be rendered: {reason}"
-            yield Finding("invalid-setting", wrong, "Correct its template.", name, variables.host.name)
+            yield Finding("invalid-setting", wrong, "Correct the template.", name, variables.host.name)
 
 
 def _values(variables: Variables, specs: Specs) -> Iterator[Finding]:
@@ -184,11 +185,11 @@ def _problems(name: str, value: Any, option: Option) -> list[str]:
     problems = [str(message) for message in ArgumentSpecValidator(spec).validate({name: value}).error_messages]
     wrong_type = next(filter(None, map(WRONG_TYPE.match, problems)), None)
     if wrong_type:
-        return [f"{'it' if name in SECRET else repr(value)} is no {wrong_type[1]}"]
+        return [f"{'it' if name in SECRET else repr(value)} is not of type {wrong_type[1]}"]
     if not problems and option.get("type") == "list" and isinstance(value, str):
         return [f"{'it' if name in SECRET else repr(value)} is a text, not a list: write {_LIST % name}"]
     if not problems and name.endswith("_port") and int(value) not in PORT_NUMBERS:
-        return [f"{value} is no TCP port"]
+        return [f"{value} is not a TCP port"]
     if not problems and option.get("type") == "path" and directories.absolute(str(value)):
         return [directories.absolute(str(value))]
     return [problem.removeprefix(f"value of {name} ") for problem in problems]

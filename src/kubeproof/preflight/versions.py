@@ -46,7 +46,7 @@ def _among_pins(pinned: Mapping[str, Version]) -> Iterator[Finding]:
         if APISERVER in pinned and name in pinned:
             problem = _skew(name, pinned[name], pinned[APISERVER])
             if problem:
-                yield Finding("version-skew", problem, "Choose versions that go together.", name)
+                yield Finding("version-skew", problem, "Choose versions within the version skew policy.", name)
 
 
 def _steps(host: str, present: Mapping[str, Version], pinned: Mapping[str, Version]) -> Iterator[Finding]:
@@ -55,11 +55,11 @@ def _steps(host: str, present: Mapping[str, Version], pinned: Mapping[str, Versi
         before, after = present[name], pinned[name]
         move = f"{name} would go from {_text(before)} to {_text(after)}"
         if after[:2] < before[:2]:
-            mend = f"Choose {_text(before)} or newer. The way back is to restore a backup."
-            yield Finding("version-step", f"{move}, a downgrade", mend, name, host)
+            remediation = f"Choose {_text(before)} or newer. To go back, restore a backup."
+            yield Finding("version-step", f"{move}, a downgrade", remediation, name, host)
         elif name in STORES and after[:2] > (before[0], before[1] + 1):
-            mend = f"Choose {before[0]}.{before[1] + 1} first, then the next."
-            yield Finding("version-step", f"{move}, skipping a minor version", mend, name, host)
+            remediation = f"Choose {before[0]}.{before[1] + 1} first, then the next."
+            yield Finding("version-step", f"{move}, skipping a minor version", remediation, name, host)
 
 
 def _between(host: str, present: Mapping[str, Version], pinned: Mapping[str, Version]) -> Iterator[Finding]:
@@ -68,8 +68,8 @@ def _between(host: str, present: Mapping[str, Version], pinned: Mapping[str, Ver
         if APISERVER in pinned and name in present and present[name] != pinned.get(name):
             problem = _skew(name, present[name], pinned[APISERVER])
             if problem:
-                mend = f"Upgrade {APISERVER} in steps, and {name} after each."
-                yield Finding("version-skew", f"installed: {problem}", mend, name, host)
+                remediation = f"Upgrade {APISERVER} in steps, and {name} after each."
+                yield Finding("version-skew", f"installed: {problem}", remediation, name, host)
 
 
 def _skew(name: str, version: Version, apiserver: Version) -> str:
@@ -78,7 +78,7 @@ def _skew(name: str, version: Version, apiserver: Version) -> str:
     if version[:2] > apiserver[:2]:
         return f"{pair}: it must not be newer"
     if version[:2] < (apiserver[0], apiserver[1] - OLDER[name]):
-        return f"{pair}: it may be {OLDER[name]} minor version{'s' * (OLDER[name] > 1)} older at most"
+        return f"{pair}: it may be at most {OLDER[name]} minor version{'s' * (OLDER[name] > 1)} older"
     return ""
 
 

@@ -83,14 +83,14 @@ def keys_for(state: Path, directory: Path, identity: Path) -> list[str]:
     names = [name for name in ARCHIVES if (directory / name).is_file()]
     if not names:
         raise KubeproofError(
-            f"{pki} lacks keys of the cluster, and {directory.name} has none: without them no Secret can be read, and "
-            "nobody is let in",
+            f"{pki} lacks keys of the cluster, and {directory.name} has none: without them Secrets cannot be read, and "
+            "clients cannot authenticate",
             hint="Put that directory back from a copy, or choose a backup that has keys.tar.age.",
         )
     archive = (directory / names[0]).read_bytes()
     authority = check.glance(directory).authority
     opened = keys.decrypt(archive, identity) if names[0].endswith(".age") else archive
-    return take(opened, state, authority, f"the keys in {directory.name} are another cluster's than its snapshot")
+    return take(opened, state, authority, f"the keys in {directory.name} belong to another cluster than its snapshot")
 
 
 def take(archive: bytes, state: Path, authority: str, otherwise: str) -> list[str]:
@@ -121,7 +121,7 @@ def whole(directory: Path, authority: str) -> Manifest:
 def _same_digests(directory: Path, manifest: Manifest) -> None:
     for name, file in manifest.files.items():
         if files.sha256(directory / name) != file.sha256:
-            raise Damaged(f"{name} is not what was written: its SHA-256 differs from the manifest's")
+            raise Damaged(f"{name} has changed: its SHA-256 differs from the manifest's")
 
 
 def refusals(manifest: Manifest, looks: Sequence[Look], etcd_version: str) -> list[str]:
@@ -134,7 +134,7 @@ def _newer(manifest: Manifest, etcd_version: str) -> Iterator[str]:
         theirs = manifest.versions.get(what, "")
         if theirs and _minor(theirs) > _minor(etcd_version):
             yield (
-                f"the backup is of etcd {theirs}; the hosts get etcd {etcd_version}, which may not know all of it: "
+                f"the backup is of etcd {theirs}; the hosts get etcd {etcd_version}, which may not support all of it: "
                 "restore it with a kubeproof that installs that version"
             )
             return
@@ -156,7 +156,7 @@ def _space(size: int, looks: Sequence[Look]) -> Iterator[str]:
         if look.free < needed and not look.placed:
             yield (
                 f"{look.host}: {look.free // _MEBIBYTE} MiB are free where etcd's data is, and the restore needs "
-                f"{needed // _MEBIBYTE}: the old data is kept beside the new. Make room there"
+                f"{needed // _MEBIBYTE}: the old data is kept next to the new. Free disk space there"
             )
 
 
@@ -170,7 +170,8 @@ def _outside(looks: Sequence[Look]) -> Iterator[str]:
     }
     if outside:
         yield (
-            f"{', '.join(sorted(outside))} runs as a member and is no etcd host of the inventory: it would go on with "
-            "the old data, and API servers with it. Stop etcd there (systemctl disable --now etcd), or put it back "
+            f"{', '.join(sorted(outside))} runs as a member and is not an etcd host of the inventory: it would "
+            "continue with "
+            "the old data, and so would API servers. Stop etcd there (systemctl disable --now etcd), or put it back "
             "into the inventory"
         )

@@ -1,4 +1,4 @@
-"""What a restore takes back, told before anybody agrees to it."""
+"""What a restore will lose, shown before it is confirmed."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def told(
     now: datetime.datetime,
     kept: str,
 ) -> str:
-    """The whole of it, for the operator who is asked.
+    """The summary of the restore for the operator, before the confirmation.
 
     ``changes``: or why they could not be counted; ``where``: the backup's place; ``kept``: of the old data.
     """
@@ -81,7 +81,7 @@ def told(
         ("kept", kept),
     ]
     if not manifest.quorum:
-        rows.insert(1, ("note", "taken from a member without a majority: it may lack the last writes"))
+        rows.insert(1, ("note", "taken from a member without quorum: it may lack the last writes"))
     lines = "".join(f"  {name:<8}{text}\n" for name, text in rows)
     return f"Restore of the cluster {manifest.cluster} on {', '.join(look.host for look in looks)}\n{lines}"
 
@@ -96,28 +96,26 @@ def _now(looks: Sequence[Look]) -> str:
     data = [look.host for look in looks if look.there and not look.live]
     parts = []
     if answering:
-        majority = "with" if any(look.live.get("leader") for look in looks if look.live) else "without"
-        parts.append(
-            f"etcd answers on {', '.join(answering)} ({majority} a majority), revision {live_revision(looks):,}"
-        )
+        quorum = "with" if any(look.live.get("leader") for look in looks if look.live) else "without"
+        parts.append(f"etcd responds on {', '.join(answering)} ({quorum} quorum), revision {live_revision(looks):,}")
     if data:
-        parts.append(f"etcd does not answer on {', '.join(data)}, and has data there")
+        parts.append(f"etcd does not respond on {', '.join(data)}, but has data there")
     fresh = [look.host for look in looks if not look.there]
     if fresh:
-        parts.append(f"nothing on {', '.join(fresh)}")
+        parts.append(f"no data on {', '.join(fresh)}")
     return "; ".join(parts)
 
 
 def _lost(changes: Changes | str) -> str:
-    since = "all that was written since the backup"
+    since = "all writes since the backup"
     if isinstance(changes, str):
         return f"{since}, which can't be counted: {changes}"
     made = sum(changes.made.values())
     kinds = Counter(changes.made).most_common(_KINDS_TOLD)
     which = ", ".join(f"{kind} {count}" for kind, count in kinds)
     return (
-        f"{since}: {made:,} objects that were made since will be gone{f' ({which})' if which else ''}, "
-        f"{changes.changed:,} that were changed since go back, and those that were deleted since come back"
+        f"{since}: {made:,} objects that were created since will be deleted{f' ({which})' if which else ''}, "
+        f"{changes.changed:,} that were changed since will be reverted, and those that were deleted since restored"
     )
 
 

@@ -35,23 +35,23 @@ def plan(member: str, looks: Sequence[Look], *, healthy_too: bool = False) -> Re
     by_host = {look.host: look for look in looks}
     if member not in by_host:
         raise KubeproofError(
-            f"member: {member!r} is no etcd host of the inventory", hint=f"It has {', '.join(by_host)}."
+            f"member: {member!r} is not an etcd host of the inventory", hint=f"Its etcd hosts are {', '.join(by_host)}."
         )
     others = [look for look in looks if look.host != member and look.live.get("leader")]
     if not others:
         raise KubeproofError(
-            f"{member} is not replaced: no other etcd host has a majority, so that there is no cluster to join",
-            hint="Mend the others first, or restore all of it: playbooks/restore.yml, with -e restore_from=member:HOST "
-            "if one member's data is all that is left.",
+            f"{member} is not replaced: no other etcd host has quorum, so that there is no cluster to join",
+            hint="Repair the others first, or restore the cluster: playbooks/restore.yml, with -e "
+            "restore_from=member:HOST if one member's data is all that is left.",
         )
     known: Sequence[Mapping[str, Any]] = others[0].live["members"]
     voters = [each for each in known if not each["learner"]]
     majority = len(voters) // 2 + 1
     if len(others) < majority:
         raise KubeproofError(
-            f"{member} is not replaced: {len(others)} of {len(voters)} members answer besides it "
-            f"({', '.join(look.host for look in others)}), and {majority} have to, to take it out",
-            hint="Mend the others first.",
+            f"{member} is not replaced: {len(others)} of {len(voters)} members respond besides it "
+            f"({', '.join(look.host for look in others)}), and removing it needs {majority}",
+            hint="Repair the others first.",
         )
     mine = by_host[member].live
     joined = bool(mine) and mine["cluster_id"] == others[0].live["cluster_id"] and _listed(mine["member_id"], known)

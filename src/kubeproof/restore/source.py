@@ -37,7 +37,7 @@ class Source:
         """Understand the setting. Raises KubeproofError with all that it may be."""
         text = text.strip()
         if not text:
-            raise KubeproofError("restore_from is not set: it says what to restore", hint=f"It is {_FORMS}.")
+            raise KubeproofError("restore_from is not set: set it to the backup to restore", hint=f"It is {_FORMS}.")
         if text == "latest":
             return cls("latest")
         if text.startswith("member:"):
@@ -50,7 +50,7 @@ class Source:
         if match := _TARGET_AND_NAME.fullmatch(text):
             _require_name(match["name"], text)
             return cls("target", match["host"], match["name"])
-        raise KubeproofError(f"restore_from: {text!r} is nothing to restore from", hint=f"It is {_FORMS}.")
+        raise KubeproofError(f"restore_from: {text!r} is not valid", hint=f"It is {_FORMS}.")
 
 
 def _directory(text: str) -> Source:
@@ -63,7 +63,7 @@ def _directory(text: str) -> Source:
 def _known(host: str, text: str, etcd_hosts: Sequence[str]) -> str:
     if host not in etcd_hosts:
         raise KubeproofError(
-            f"restore_from: {text!r} names {host!r}, which is no etcd host of the inventory",
+            f"restore_from: {text!r} names {host!r}, which is not an etcd host of the inventory",
             hint=f"Its etcd hosts are {', '.join(etcd_hosts)}.",
         )
     return host
@@ -72,7 +72,7 @@ def _known(host: str, text: str, etcd_hosts: Sequence[str]) -> str:
 def _require_name(name: str, text: str) -> None:
     if not is_name(name):
         raise KubeproofError(
-            f"restore_from: {name!r} in {text!r} is no backup's name",
+            f"restore_from: {name!r} in {text!r} is not the name of a backup",
             hint="Backups are named like 20261121T174502Z-cp1; `kubeproof backup list` lists them.",
         )
 
@@ -135,7 +135,7 @@ def _age(backup: Kept) -> tuple[str, str]:
 
 def _what_there_is(backups: Sequence[Kept], most: int = 8) -> str:
     if not backups:
-        return "There is no other on the etcd hosts; a copy elsewhere is given as its directory or as TARGET/NAME."
+        return "The etcd hosts have no other; give a copy elsewhere by its directory or as TARGET/NAME."
     told = [f"{each.host}:{each.name}" + (f" ({each.problem})" if each.problem else "") for each in backups[:most]]
     return f"There are: {', '.join(told)}" + (
         f", and {len(backups) - most} older ones." if len(backups) > most else "."

@@ -1,4 +1,4 @@
-"""Who may come from elsewhere: ``apiserver_authentication``, which goes into the API server's own configuration.
+"""Additional authentication: ``apiserver_authentication``, which goes into the API server's own configuration.
 
 https://kubernetes.io/docs/reference/access-authn-authz/authentication/#using-authentication-configuration
 """
@@ -13,7 +13,7 @@ _FIELDS = {"issuer", "claimValidationRules", "claimMappings", "userValidationRul
 
 
 def problems(given: Mapping[str, Any], own_issuer: str) -> Iterator[str]:
-    """What an API server would not start with, as far as that can be told from here.
+    """Settings with which an API server would not start, as far as that can be checked here.
 
     After k8s.io/apiserver pkg/apis/apiserver/validation. ``own_issuer``: of the cluster's service accounts.
     """
@@ -31,7 +31,7 @@ def problems(given: Mapping[str, Any], own_issuer: str) -> Iterator[str]:
         where = f"jwt {number}" + (f" ({url})" if url else "")
         yield from (f"{where}: {problem}" for problem in _authenticator(each))
         if url in seen:
-            yield f"{where}: this issuer is there already"
+            yield f"{where}: this issuer is listed already"
         seen.add(url)
 
 

@@ -46,7 +46,7 @@ def problems(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def absolute(path: str) -> str:
     """What is wrong with a path that is to hold wherever a program is started from; empty if nothing is."""
     if not path.startswith("/"):
-        return f"{path!r} is no absolute path"
+        return f"{path!r} is not an absolute path"
     return f"{path} has `..` in it" if ".." in path.split("/") else ""
 
 
@@ -62,7 +62,7 @@ def _problem(name: str, value: str) -> str:
         return f"{path} is in {hidden}, which is hidden from the services that would use it (ProtectHome=)"
     fleeting = next((each for each in _FLEETING if within(path, each)), "")
     if fleeting:
-        return f"{path} is in {fleeting}, which is no place for what has to stay"
+        return f"{path} is in {fleeting}, which does not persist"
     if name in _OWNED and (path == "/" or path in _COMMON):
         return f"{path} has others' files in it, and would be given to one component; name a directory of its own"
     return ""

@@ -12,13 +12,13 @@ from collections.abc import Mapping
 from typing import Any
 
 REASONS: Mapping[str, str] = {
-    "cluster_dns_address": "pods that run go on to ask there, and the DNS's service keeps its address",
-    "cluster_domain": "pods that run look for names in it, and their tokens are issued in its name",
-    "cluster_name": "etcd's members, authorities and backups have it",
-    "cluster_pod_network": "nodes keep the networks that they were given of it, and pods their addresses",
-    "cluster_pod_network_prefix": "nodes keep the networks that they were given, and new ones would overlap them",
-    "cluster_service_network": "services keep the addresses that they were given of it, that of the API among them",
-    "containerd_root_directory": "what runs would go on, and nobody would know of it",
+    "cluster_dns_address": "running pods keep using it as their resolver, and the DNS Service keeps its address",
+    "cluster_domain": "running pods search it for names, and the issuer of their tokens is named after it",
+    "cluster_name": "etcd members, CAs and backups contain it",
+    "cluster_pod_network": "nodes keep their pod networks from it, and pods their addresses",
+    "cluster_pod_network_prefix": "nodes keep their pod networks, and new ones would overlap them",
+    "cluster_service_network": "Services keep their addresses from it, including that of the API",
+    "containerd_root_directory": "running containers would continue unmanaged",
 }
 """Why each can't be changed on an installed cluster."""
 

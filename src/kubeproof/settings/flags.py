@@ -32,9 +32,9 @@ class Component:
     refused: Mapping[str, str] = field(default_factory=dict)
 
 
-_AUTHENTICATION = "the API server has it from a file, which excludes this; use apiserver_authentication (jwt)"
-_OWN_ISSUER = "the first issuer signs, and stays what it is: this would only be believed, besides"
-_IN_THE_CONFIGURATION = "the scheduler ignores it beside a configuration file; use scheduler_extra_config"
+_AUTHENTICATION = "the API server reads it from a file, which excludes this flag; use apiserver_authentication (jwt)"
+_OWN_ISSUER = "the first issuer signs tokens, and cannot be changed: this one would only be accepted in addition"
+_IN_THE_CONFIGURATION = "the scheduler ignores it if there is a configuration file; use scheduler_extra_config"
 _LEADERS = "it is in the scheduler's configuration; use scheduler_lease_seconds, or leaderElection in the configuration"
 COMPONENTS: Mapping[str, Component] = {
     "apiserver_extra_args": Component(
@@ -42,17 +42,16 @@ COMPONENTS: Mapping[str, Component] = {
         {
             "oidc-.*": _AUTHENTICATION,
             "authentication-config": _AUTHENTICATION,
-            "anonymous-auth": "nobody is let in without credentials but to /livez, /readyz and /healthz, which "
-            "balancers ask: that is in the file of authentication-config, which excludes this",
-            "authorization-(config|policy-file|webhook-.*)": "there is no way yet to set other authorization than "
-            "Node,RBAC",
+            "anonymous-auth": "anonymous requests are allowed to /livez, /readyz and /healthz only, for load "
+            "balancers: the file of authentication-config says so, which excludes this flag",
+            "authorization-(config|policy-file|webhook-.*)": "authorization other than Node,RBAC is not supported",
             "service-account-issuer": _OWN_ISSUER,
-            "admission-control": "enable-admission-plugins, which is given too, excludes it; use that one",
+            "admission-control": "enable-admission-plugins, which is set, excludes it; use that",
         },
     ),
     "controller_manager_extra_args": Component(
         "controller-manager",
-        {"cluster-signing-(kubelet|kube-apiserver|legacy)-.*": "cluster-signing-cert-file is given, and excludes it"},
+        {"cluster-signing-(kubelet|kube-apiserver|legacy)-.*": "cluster-signing-cert-file is set, and excludes it"},
     ),
     "scheduler_extra_args": Component(
         "scheduler",
@@ -136,7 +135,7 @@ def _pulled(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         told = "kube-proxy's image is made on the controller and in no registry; set kube_proxy_form to service"
     else:
         return
-    yield "apiserver_extra_args", f"AlwaysPullImages has the cluster's own pods wait for ever: {told}"
+    yield "apiserver_extra_args", f"AlwaysPullImages makes the cluster's own pods wait forever: {told}"
 
 
 def _of(component: Component, given: Mapping[str, Any]) -> Iterator[str]:
@@ -149,7 +148,7 @@ def _of(component: Component, given: Mapping[str, Any]) -> Iterator[str]:
         if other != name:
             yield f"{name} and {other} are the same flag"
         elif not _NAME.fullmatch(flag):
-            yield f"{name!r} is no flag's name, which is written without dashes before it"
+            yield f"{name!r} is not a flag name; write it without leading dashes"
         elif flag != name:
             yield f"{name}: write it {flag}"
         elif reason := _refused(component, own, flag):

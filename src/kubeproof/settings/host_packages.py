@@ -62,7 +62,7 @@ def _package(command: str, names: str | Mapping[str, str], of: str) -> str:
         return str(names)
     if of not in names:
         raise KubeproofError(
-            f"host_packages has no package of `{of}` that brings {command}, which this host lacks",
-            hint=f"add it there, {command}: {{{of}: PACKAGE}}, or install it by hand",
+            f"host_packages has no package of `{of}` for {command}, which this host lacks",
+            hint=f"add it there, {command}: {{{of}: PACKAGE}}, or install it manually",
         )
     return str(names[of])

@@ -94,7 +94,7 @@ class Process(TypedDict):
 
 
 class Port(TypedDict):
-    """A listening TCP port; ``process`` is ``None`` where it could not be told."""
+    """A listening TCP port; ``process`` is ``None`` if it is unknown."""
 
     port: int
     address: str
@@ -150,7 +150,7 @@ class Installed(TypedDict):
 
 
 class EtcdData(TypedDict):
-    """``there``: etcd would go on with it. ``restore``: which restore put it there, empty if none did."""
+    """``there``: etcd would continue with it. ``restore``: the restore from which it is, empty if there was none."""
 
     there: bool
     restore: str
@@ -188,7 +188,7 @@ class Etcd(TypedDict):
 
 
 class Clock(TypedDict):
-    """The host's time when the examination began and ended. ``synchronised`` is ``None`` if it could not be told."""
+    """The host's time when the examination began and ended. ``synchronised`` is ``None`` if it is unknown."""
 
     synchronised: bool | None
     start: float

@@ -56,8 +56,8 @@ class Inventory:
         if len(found) > 1:
             said = ", ".join(f"{path} for {name}" for path, name in found.items())
             raise KubeproofError(
-                f"the hosts of this inventory do not have one state directory: {said}",
-                hint=f"set {_STATE_SETTING} for the group all; without it, it is beside the file that names a host",
+                f"the hosts of this inventory have different state directories: {said}",
+                hint=f"set {_STATE_SETTING} for the group all; the default is next to the file that names a host",
             )
         return next(iter(found))
 
@@ -92,14 +92,14 @@ def _state_of(host: Host) -> Path:
         found = Path(str(rendered(host, [_STATE_SETTING])[_STATE_SETTING]))
         if not found.is_absolute():
             raise KubeproofError(
-                f"{_STATE_SETTING}: {found} is not an absolute path, and means another place in each directory",
+                f"{_STATE_SETTING}: {found} is not an absolute path, and depends on the working directory",
                 hint=f"for example {{{{ inventory_dir }}}}/{found.name}",
             )
         return found
     base = host.variables.get("inventory_dir")
     if not base:
         raise KubeproofError(
-            f"host {host.name} is in no file, so that there is no place for the state of its cluster",
+            f"host {host.name} is not in an inventory file, so that its state directory is unknown",
             hint=f"give a file or a directory as inventory, or set {_STATE_SETTING}",
         )
     return state.directory(Path(str(base)))

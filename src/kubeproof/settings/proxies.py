@@ -10,7 +10,7 @@ _SETTINGS = {"http_proxy": "cluster_http_proxy", "https_proxy": "cluster_https_p
 
 
 def environment(settings: Mapping[str, Any], addresses: Mapping[str, str]) -> dict[str, str]:
-    """What programs are told of proxies, in both spellings; nothing if there is none.
+    """Environment variables for proxies, in both spellings; none without a proxy.
 
     ``settings``: the role cluster's. ``addresses``: the hosts', by name. Go's programs take networks among the
     exceptions (https://pkg.go.dev/golang.org/x/net/http/httpproxy); those that don't pass them over.

@@ -23,11 +23,11 @@ from kubeproof.settings.inventory import Host
 
 PASSWORD_FILE = "ANSIBLE_BECOME_PASSWORD_FILE"  # noqa: S105 - a name
 """Ansible's: a file with the password of sudo, for hosts that have no variable of it."""
-MEND = (
-    "set ansible_become: true for it; if its sudo takes a password, ansible_become_password too (encrypted by Ansible "
-    "Vault), or give --ask-become-pass"
+REMEDIATION = (
+    "set ansible_become: true for it; if its sudo asks for a password, set ansible_become_password too (encrypted with "
+    "Ansible Vault), or give --ask-become-pass"
 )
-_WRONG = "the password that was given for its sudo, by ansible_become_password or for all hosts, is not the right one"
+_WRONG = "the sudo password, from ansible_become_password or for all hosts, is not the right one"
 _PLUGINS = {
     "ssh": ("connection", ("host", "port", "remote_user", "private_key_file", "ssh_args", "host_key_checking")),
     "sudo": ("become", ("become_user", "become_exe", "become_flags", "become_pass")),
@@ -37,14 +37,14 @@ _SWITCHES = ("ansible_become", "ansible_become_method")
 _CONNECT_SECONDS = 10
 # By what sudo says, in English, and what Ansible says of it.
 _ADVICE = {
-    re.compile(r"(password|terminal) is required|no password was provided|Missing sudo password"): MEND,
+    re.compile(r"(password|terminal) is required|no password was provided|Missing sudo password"): REMEDIATION,
     re.compile(r"incorrect password|Sorry, try again|Incorrect sudo password"): _WRONG,
 }
 
 
 @dataclass(frozen=True)
 class Sudo:
-    """How root's rights are had on a host."""
+    """How commands become root on a host."""
 
     program: str = "sudo"
     flags: tuple[str, ...] = ("-H", "-S", "-n")
@@ -53,7 +53,7 @@ class Sudo:
 
     @property
     def command(self) -> str:
-        """It, and what it is told, before the program that it is to run."""
+        """The command of sudo with its options, to be followed by the program to run."""
         flags = self.flags
         if self.password:
             # Never what it remembers of an earlier time: it would leave the password to the program.
@@ -140,8 +140,8 @@ def _sudo(host: Host, options: Mapping[str, Any]) -> Sudo | None:
     method, wanted = str(options["method"]).removeprefix("ansible.builtin."), str(options["become_user"])
     if method != "sudo" or wanted != "root":
         raise KubeproofError(
-            f"host {host.name}: to become {wanted} by {method} is not known here, only to become root by sudo",
-            hint="playbooks take whatever Ansible knows; the command line and the verification need sudo",
+            f"host {host.name}: becoming {wanted} by {method} is not supported here, only becoming root by sudo",
+            hint="playbooks support whatever Ansible does; the command line and the verification need sudo",
         )
     password = options["become_pass"] or _common_password()
     return Sudo(
@@ -210,7 +210,7 @@ def _content(path: str) -> str:
     try:
         return Path(path).read_text().strip()
     except OSError as error:
-        raise KubeproofError(f"the password of sudo cannot be read from {path}: {error.strerror}") from error
+        raise KubeproofError(f"the sudo password cannot be read from {path}: {error.strerror}") from error
 
 
 @contextmanager

@@ -20,7 +20,7 @@ def problems(more: Mapping[str, Any], default_port: int) -> Iterator[str]:
     taken = {default_port}
     for name, given in sorted(more.items()):
         if not _NAME.fullmatch(str(name)) or name == DEFAULT or len(str(name)) > _NAME_LENGTH:
-            yield f"{name!r} is no name for a scheduler: lower-case letters, digits and -, at most {_NAME_LENGTH}"
+            yield f"{name!r} is not a valid scheduler name: lower-case letters, digits and -, at most {_NAME_LENGTH}"
         elif not isinstance(given, Mapping) or set(given) - _FIELDS or not isinstance(given.get("port"), int):
             yield f"{name} takes port (a number, needed), config and args"
         elif given["port"] in taken:

@@ -31,7 +31,7 @@ def directory(base: Path) -> Path:
     if not (former / "pki").exists():
         return ours
     raise KubeproofError(
-        f"{ours} and {former} both have the authorities of a cluster",
+        f"{ours} and {former} both have the CAs of a cluster",
         hint="find out which one belongs to the cluster, and keep the other one elsewhere",
     )
 
@@ -54,8 +54,8 @@ def refuse_elsewhere(path: Path, sources: Iterable[Path]) -> None:
         there = directory(source.resolve().parent)
         if source.is_symlink() and source.is_file() and (there / "pki").exists() and not (path / "pki").exists():
             raise KubeproofError(
-                f"{source} is a link, and beside what it leads to is the state of a cluster, {there}",
-                hint=f"if that is this cluster, move it to {path}, or set cluster_state_directory",
+                f"{source} is a symbolic link, and next to its target is the state directory of a cluster, {there}",
+                hint=f"if it belongs to this cluster, move it to {path}, or set cluster_state_directory",
             )
 
 
@@ -68,7 +68,7 @@ def refuse_within(path: Path, sources: Iterable[Path], ignored: re.Pattern[bytes
         if not source.is_dir():
             if path.resolve() == source.parent.resolve():
                 raise KubeproofError(
-                    f"{path}, the state of a cluster, is the directory of the inventory {source}",
+                    f"{path}, the state directory of a cluster, is the directory of the inventory {source}",
                     hint=_mend(path, source),
                 )
             continue
@@ -76,8 +76,9 @@ def refuse_within(path: Path, sources: Iterable[Path], ignored: re.Pattern[bytes
             if (place == path or place.exists()) and _is_read(place, source, ignored):
                 found = path if place == path else place.parent
                 raise KubeproofError(
-                    f"{found}, the state of a cluster, is within the inventory {source}: Ansible reads its files, keys "
-                    "among them, as inventories",
+                    f"{found}, the state directory of a cluster, is within the inventory {source}: Ansible reads its "
+                    "files, "
+                    "including keys, as inventories",
                     hint=_mend(found, source),
                 )
 
@@ -94,7 +95,7 @@ def _mend(found: Path, source: Path) -> str:
     if found.name == FORMER:
         return (
             f"give the inventory's file instead of {source}; or rename the directory, `mv {found} "
-            f"{found.with_name(NAME)}`, and what names it; or have ansible.cfg leave it out: under [defaults], "
+            f"{found.with_name(NAME)}`, and update references to it; or exclude it in ansible.cfg: under [defaults], "
             f"inventory_ignore_patterns = {IGNORED}"
         )
-    return "set cluster_state_directory to one outside of it, or to one whose name begins with a dot"
+    return "set cluster_state_directory to a directory outside the inventory, or whose name starts with a dot"

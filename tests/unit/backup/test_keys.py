@@ -96,7 +96,7 @@ def test_a_wrong_identity_opens_nothing(state: Path, tmp_path: Path) -> None:
     assert bundle is not None
     wrong = tmp_path / "wrong.txt"
     wrong.write_text(f"# created: today\n{pyrage.x25519.Identity.generate()}\n")
-    with pytest.raises(KubeproofError, match="cannot be opened with"):
+    with pytest.raises(KubeproofError, match="cannot be decrypted with"):
         keys.decrypt(bundle.content, wrong)
     with pytest.raises(KubeproofError, match="cannot be read"):
         keys.decrypt(bundle.content, tmp_path / "none.txt")
@@ -104,7 +104,7 @@ def test_a_wrong_identity_opens_nothing(state: Path, tmp_path: Path) -> None:
     with pytest.raises(KubeproofError) as raised:
         keys.decrypt(bundle.content, wrong)
     assert "1SECRET" not in str(raised.value)
-    with pytest.raises(KubeproofError, match="cannot be opened"):
+    with pytest.raises(KubeproofError, match="cannot be decrypted"):
         keys.decrypt(bundle.content[:-20], state / keys.IDENTITY)
 
 

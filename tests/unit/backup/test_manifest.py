@@ -56,7 +56,7 @@ def test_what_is_none_is_refused(content: bytes) -> None:
 
 def test_another_schema_is_named() -> None:
     later = MADE.render().replace(b'"schema": 1', b'"schema": 2')
-    with pytest.raises(Damaged, match="schema 2; this program knows 1"):
+    with pytest.raises(Damaged, match="schema 2; this program supports 1"):
         Manifest.parse(later)
 
 
@@ -98,7 +98,7 @@ def test_a_glance_sees_what_is_missing_or_too_much_or_of_another_size(whole: Pat
     with pytest.raises(Damaged, match=r"keys\.tar\.age missing"):
         check.glance(whole)
     (whole / "keys.tar.age").symlink_to(whole.parent / "elsewhere")
-    with pytest.raises(Damaged, match="no plain file"):
+    with pytest.raises(Damaged, match="not a regular file"):
         check.glance(whole)
     (whole / "keys.tar.age").unlink()
     (whole / "keys.tar.age").write_bytes(b"k" * 9)
@@ -107,8 +107,8 @@ def test_a_glance_sees_what_is_missing_or_too_much_or_of_another_size(whole: Pat
 
 
 def test_a_glance_sees_another_name_and_another_cluster(whole: Path) -> None:
-    with pytest.raises(Damaged, match="another cluster's"):
+    with pytest.raises(Damaged, match="belongs to another cluster"):
         check.glance(whole, "cd" * 32)
     moved = whole.rename(whole.with_name("20261121T174503Z-cp1"))
-    with pytest.raises(Damaged, match="20261121T174502Z-cp1 by its manifest"):
+    with pytest.raises(Damaged, match="its manifest names it 20261121T174502Z-cp1"):
         check.glance(moved)

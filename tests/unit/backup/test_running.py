@@ -29,7 +29,7 @@ def test_a_program_that_is_not_there_hangs_or_fails_is_told() -> None:
     assert running.run(["/bin/echo", "well"], 5, ValueError) == "well\n"
     with pytest.raises(ValueError, match=r"^/no/such cannot be run: No such file"):
         running.run(["/no/such"], 5, ValueError)
-    with pytest.raises(ValueError, match=r"^sleep did not end within 0 s$"):
+    with pytest.raises(ValueError, match=r"^sleep did not finish within 0 s$"):
         running.run(["/bin/sleep", "5"], 0.1, ValueError)
-    with pytest.raises(ValueError, match=r"^sh ended with 3: no room$"):
+    with pytest.raises(ValueError, match=r"^sh exited with 3: no room$"):
         running.run(["/bin/sh", "-c", "echo no room >&2; exit 3"], 5, ValueError)

@@ -29,8 +29,8 @@ def test_right_ones_are_right() -> None:
 @pytest.mark.parametrize(
     ("targets", "said"),
     [
-        ("disk", "it is no list"),
-        (["disk"], "entry 1 is no dictionary"),
+        ("disk", "it is not a list"),
+        (["disk"], "entry 1 is not a dictionary"),
         ([{**DISK, "name": "Disk!"}], "entry 1 (Disk!) has no `name`"),
         ([DISK, {**FAR, "name": "disk"}], "entry 2 (disk): another one has this name"),
         ([{**DISK, "type": "tape"}], "entry 1 (disk): `type` is 'tape'; it must be one of directory, rsync, s3"),
@@ -45,7 +45,7 @@ def test_right_ones_are_right() -> None:
         ([{**FAR, "user": "-oProxyCommand=x"}], "`user` is"),
         ([{**FAR, "known_hosts": "backup.example.org"}], "`known_hosts` has no lines like"),
         ([{**S3, "endpoint": "http://s3.example.org"}], "`endpoint` is not encrypted; `allow_http: true`"),
-        ([{**S3, "endpoint": "s3.example.org"}], "`endpoint` is no URL"),
+        ([{**S3, "endpoint": "s3.example.org"}], "`endpoint` is not a URL"),
         ([{**S3, "bucket": "A"}], "`bucket` is 'A'"),
         ([{**S3, "ca": "/etc/ca.crt"}], "`ca` has no certificate in PEM"),
     ],

@@ -80,4 +80,4 @@ def test_nobody_has_them(cluster: Inventory) -> None:
     said = str(raised.value)
     assert "cp1: it has none of /etc/kubeproof/keys.tar.age, /etc/kubeproof/keys.tar" in said
     assert "cp2: its answer cannot be read" in said
-    assert "give a directory with a backup" in said
+    assert "give the directory of a backup" in said

@@ -50,7 +50,7 @@ def changed(path: str, value: object) -> dict[str, Any]:
         ("components.etcd.version", "v3.7.3", "three numbers without a v"),
         ("components.etcd.relase", {}, "components.etcd.relase is not known here; did you mean 'release'?"),
         ("components.etcd.release", None, "components.etcd.release is missing, but hosts need its binaries"),
-        ("components.etcd.release.url", "http://example.org/etcd", "url must begin with https://"),
+        ("components.etcd.release.url", "http://example.org/etcd", "url must start with https://"),
         ("components.etcd.release.url", "https://example.org/{verison}", "names 'verison' in braces"),
         ("components.etcd.release.sha256", {"amd64": "abc"}, "must be amd64 or arm64 with 64 hexadecimal digits"),
         ("components.etcd.directory", "sbin", "directory must be one of bin, cni, not 'sbin'"),

@@ -39,7 +39,7 @@ class Hands:
         self._host = host
 
     def look(self) -> str:
-        return "" if self._host == self._cluster.leader else "it does not lead"
+        return "" if self._host == self._cluster.leader else "it is not the leader"
 
     def move(self) -> Moved:
         time.sleep(self._cluster.slow)
@@ -126,7 +126,7 @@ def test_nobody_stands_still_for_one_that_leads_no_more(tmp_path: Path) -> None:
     cluster = Cluster("cp1")
     outcomes = run(tmp_path, cluster)
     assert cluster.events == []
-    assert outcomes["cp2"] == Outcome(why="it does not lead")
+    assert outcomes["cp2"] == Outcome(why="it is not the leader")
 
 
 def test_of_two_that_led_one_hands_over(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_of_two_that_led_one_hands_over(tmp_path: Path) -> None:
     outcomes = run(tmp_path, cluster, leaders=["cp1", "cp2"])
     assert cluster.events.count("moved") == 1
     assert cluster.still_when_moved == set(HOSTS)
-    assert outcomes["cp1"].why == "it does not lead"
+    assert outcomes["cp1"].why == "it is not the leader"
 
 
 def test_without_seconds_nobody_stands_still(tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_a_host_that_does_not_come_is_told(tmp_path: Path, monkeypatch: pytest.M
     cluster = Cluster()
     outcomes = run(tmp_path, cluster, present=["cp1", "cp2"], called=["cp3"])
     assert cluster.events == ["moved"]
-    assert "cp3 did not come in time" in outcomes["cp2"].warnings[0]
+    assert "cp3 did not reach the barrier in time" in outcomes["cp2"].warnings[0]
 
 
 def test_one_that_can_not_be_held_is_told(tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_one_that_can_not_be_held_is_told(tmp_path: Path) -> None:
     outcomes = run(tmp_path, cluster)
     assert cluster.still_when_moved == {"cp2", "cp3"}
     assert "no systemd-run" in outcomes["cp1"].warnings[0]
-    assert "the API server of cp1 was not held still" in outcomes["cp2"].warnings[0]
+    assert "the API server on cp1 was not paused" in outcomes["cp2"].warnings[0]
     # The process is told to go on all the same.
     assert "cp1 goes on" in cluster.events
 
@@ -192,9 +192,9 @@ def test_a_log_that_grows_is_told(tmp_path: Path) -> None:
 
 def test_a_lead_that_stays_is_told_and_ends_nothing(tmp_path: Path) -> None:
     cluster = Cluster()
-    cluster.immovable = "no other member tells its status"
+    cluster.immovable = "no other member reports its status"
     outcomes = run(tmp_path, cluster)
-    assert "stays with cp2 until it restarts: no other member" in outcomes["cp2"].warnings[0]
+    assert "leadership stays on cp2 until it restarts: no other member" in outcomes["cp2"].warnings[0]
 
 
 def test_what_was_said_in_another_run_does_not_count(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_authorities_are_separate(directory: Path) -> None:
 
 def test_a_lost_authority_key_is_never_replaced(directory: Path) -> None:
     (directory / "etcd.key").unlink()
-    with pytest.raises(authorities.PkiError, match=r"etcd\.key is not: restore it"):
+    with pytest.raises(authorities.PkiError, match=r"etcd\.key does not: restore it"):
         authorities.ensure_authorities(directory, "test", YEARS)
 
 
@@ -131,7 +131,7 @@ def test_another_key_authority_or_garbage_is_a_reason(
     other_key = public_pem(ec.generate_private_key(ec.SECP256R1()))
     other_authority = authorities.Authority.load(directory, "etcd")
     assert "another key" in authority.reason_to_issue(WANTED, pem, other_key, NOW)
-    assert "another authority" in other_authority.reason_to_issue(WANTED, pem, public_key, NOW)
+    assert "another CA" in other_authority.reason_to_issue(WANTED, pem, public_key, NOW)
     assert "cannot be read" in authority.reason_to_issue(WANTED, "garbage", public_key, NOW)
     assert "there is none" in authority.reason_to_issue(WANTED, "", public_key, NOW)
 

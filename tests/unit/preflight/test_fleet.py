@@ -46,7 +46,7 @@ class TestClones:
 
     def test_each_clone_is_named_with_the_first(self) -> None:
         findings = list(check_fleet([host(number, machine_id="ab" * 16) for number in (1, 2, 3)], RULES))
-        assert [(finding.host, "as host1 has" in finding.wrong) for finding in findings] == [
+        assert [(finding.host, "as host1" in finding.problem) for finding in findings] == [
             ("host2", True),
             ("host3", True),
         ]
@@ -96,7 +96,7 @@ class TestClocks:
 
     def test_how_much_and_which_way_is_said(self) -> None:
         (finding,) = check_fleet([skewed(1, 0), skewed(2, -100), skewed(3, 0)], RULES)
-        assert "at least 99.4 s behind that of host" in finding.wrong
+        assert "at least 99.4 s behind that of host" in finding.problem
 
     def test_one_of_two(self) -> None:
         assert found(skewed(1, 0), skewed(2, 10)) == [("clock-skew", "host2", "error")]
@@ -104,7 +104,7 @@ class TestClocks:
     def test_hosts_that_agree_with_each_other_but_not_with_us(self) -> None:
         (finding,) = check_fleet([skewed(1, 3600), skewed(2, 3600)], RULES)
         assert (finding.host, finding.severity) == ("host1", "error")
-        assert "ahead of that of the controller" in finding.wrong
+        assert "ahead of that of the controller" in finding.problem
 
     def test_a_controller_may_be_a_little_off(self) -> None:
         assert found(skewed(1, 59), skewed(2, 59)) == []

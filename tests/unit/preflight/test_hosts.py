@@ -63,8 +63,8 @@ def test_each_fault_is_one_finding(changes: dict[str, Any], expected: tuple[str,
 def test_what_is_wrong_and_how_to_mend_it_is_said() -> None:
     finding = only(host(memory={"total": 512 * MEBIBYTE}))
     assert finding.host == "host1"
-    assert finding.wrong == "it has 512 MiB of memory; hosts in control_plane need 1700 MiB"
-    assert "preflight_minimum_memory" in finding.mend
+    assert finding.problem == "it has 512 MiB of memory; hosts in control_plane need 1700 MiB"
+    assert "preflight_minimum_memory" in finding.remediation
 
 
 def test_memory_is_asked_by_group() -> None:
@@ -96,16 +96,16 @@ def test_an_older_kernel_does_for_iptables() -> None:
     assert list(check_host(host(kernel="5.10.0-28-amd64"), rules)) == []
     assert list(check_host(host(kernel="4.19"), rules)) == []
     (finding,) = check_host(host(kernel="4.18.0-500.el8"), rules)
-    assert "4.19" in finding.wrong
+    assert "4.19" in finding.problem
 
 
 def test_how_to_mend_depends_on_what_is_there() -> None:
-    assert only(host(kernel="5.10.0")).mend == "Upgrade it, or set kube_proxy_mode to iptables."
+    assert only(host(kernel="5.10.0")).remediation == "Upgrade the kernel, or set kube_proxy_mode to iptables."
     (finding,) = check_host(host(kernel="4.18.0"), replace(RULES, nftables=False))
-    assert finding.mend == "Upgrade it."
-    assert only(host(commands={"ip": None}, package_manager="dnf")).mend == "dnf install iproute2"
-    assert only(host(commands={"ip": None}, package_manager="")).mend == "Install iproute2."
-    assert only(host(ports=[port(2379, unit="session-3.scope")])).mend.startswith("Stop it")
+    assert finding.remediation == "Upgrade the kernel."
+    assert only(host(commands={"ip": None}, package_manager="dnf")).remediation == "dnf install iproute2"
+    assert only(host(commands={"ip": None}, package_manager="")).remediation == "Install iproute2."
+    assert only(host(ports=[port(2379, unit="session-3.scope")])).remediation.startswith("Stop it")
 
 
 @pytest.mark.parametrize(
@@ -113,11 +113,11 @@ def test_how_to_mend_depends_on_what_is_there() -> None:
     [
         ({"id": "arch", "version": "", "pretty": "Arch Linux"}, "Arch Linux"),
         ({"id": "arch", "version": "", "pretty": ""}, "arch"),
-        ({"id": "", "version": "", "pretty": ""}, "of an unknown kind"),
+        ({"id": "", "version": "", "pretty": ""}, "which is unknown"),
     ],
 )
 def test_a_system_is_called_by_the_best_name_it_has(system: dict[str, str], name: str) -> None:
-    assert f"its system, {name}, is not one" in only(host(os=system)).wrong
+    assert f"not tested on its operating system, {name}" in only(host(os=system)).problem
 
 
 def test_loaded_modules_need_no_right_to_load() -> None:
@@ -128,31 +128,31 @@ class TestUnexamined:
     def test_unreachable(self) -> None:
         finding = only(Host("w9", frozenset(["workers"]), "10.0.0.9", problem="No route to host", unreachable=True))
         assert (finding.id, finding.host, finding.severity) == ("unreachable", "w9", "error")
-        assert "No route to host" in finding.wrong
-        assert "--limit '!w9'" in finding.mend
+        assert "No route to host" in finding.problem
+        assert "--limit '!w9'" in finding.remediation
 
     def test_reachable_but_silent(self) -> None:
         finding = only(Host("w9", frozenset(["workers"]), "10.0.0.9", problem="sudo: a password is required"))
         assert finding.id == "unexamined"
-        assert "sudo: a password is required" in finding.wrong
+        assert "sudo: a password is required" in finding.problem
 
     @pytest.mark.parametrize(
-        ("problem", "mend"),
+        ("problem", "remediation"),
         [
             ("Missing sudo password", "give --ask-become-pass"),
             ("Incorrect sudo password", "is not the right one"),
-            ("/bin/sh: python3: not found", "have Python 3.8"),
+            ("/bin/sh: python3: not found", "Python must be 3.8"),
         ],
     )
-    def test_what_to_do_follows_from_what_was_said(self, problem: str, mend: str) -> None:
-        assert mend in only(Host("w9", frozenset(["workers"]), "10.0.0.9", problem=problem)).mend
+    def test_what_to_do_follows_from_what_was_said(self, problem: str, remediation: str) -> None:
+        assert remediation in only(Host("w9", frozenset(["workers"]), "10.0.0.9", problem=problem)).remediation
 
 
 def test_root_is_missing_and_nothing_else_is_said() -> None:
     finding = only(host(user={"id": 1000, "name": "ubuntu"}, commands={"ip": None}, systemd={"init": False}))
     assert (finding.id, finding.subject, finding.host, finding.severity) == ("become", "ubuntu", "host1", "error")
-    assert "commands run as ubuntu there" in finding.wrong
-    assert "Set ansible_become: true" in finding.mend
+    assert "commands run as ubuntu" in finding.problem
+    assert "Set ansible_become: true" in finding.remediation
 
 
 class TestDisks:
@@ -161,8 +161,8 @@ class TestDisks:
         disks = {path: {"free": 2799 * MEBIBYTE} for path in host().report["disks"]}  # type: ignore[index]
         finding = only(host(disks=disks))
         assert (finding.id, finding.subject) == ("disk", "/")
-        assert finding.wrong.startswith("/, /usr/local/bin, /var/lib/etcd, /var/lib/containerd: 2799 MiB are free")
-        assert "2800 MiB are needed" in finding.wrong
+        assert finding.problem.startswith("/, /usr/local/bin, /var/lib/etcd, /var/lib/containerd: 2799 MiB are free")
+        assert "2800 MiB are needed" in finding.problem
         assert found(host(disks={path: {"free": 2800 * MEBIBYTE} for path in disks})) == []
 
     def test_each_file_system_is_looked_at(self) -> None:
@@ -204,8 +204,8 @@ class TestPorts:
     def test_taken(self) -> None:
         finding = only(host(ports=[port(10250)]))
         assert (finding.id, finding.subject) == ("port", "10250")
-        assert finding.wrong == "port 10250, which kubelet needs, is taken by nginx (PID 77, nginx.service)"
-        assert finding.mend.startswith("systemctl disable --now nginx.service")
+        assert finding.problem == "port 10250, which kubelet needs, is in use by nginx (PID 77, nginx.service)"
+        assert finding.remediation.startswith("systemctl disable --now nginx.service")
 
     def test_our_own_units_hold_their_ports(self) -> None:
         ours = [port(10250, unit="kubelet.service", name="kubelet"), port(2379, unit="etcd.service", name="etcd")]
@@ -229,7 +229,7 @@ class TestPorts:
 
     def test_an_unknown_holder(self) -> None:
         entry = host(ports=[{"port": 10250, "address": "::", "process": None}])
-        assert "a process that cannot be told" in only(entry).wrong
+        assert "an unknown process" in only(entry).problem
 
 
 class TestProcesses:
@@ -267,7 +267,7 @@ def test_etcd_s_data_goes_where_the_settings_say() -> None:
 def test_the_address_must_be_on_an_interface() -> None:
     finding = only(replace(host(), address="192.0.2.7"))
     assert (finding.id, finding.subject) == ("address", "192.0.2.7")
-    assert "10.0.0.1" in finding.mend
+    assert "10.0.0.1" in finding.remediation
 
 
 def test_nothing_is_said_of_addresses_when_none_is_known() -> None:

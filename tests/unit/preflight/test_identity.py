@@ -92,10 +92,10 @@ def test_all_is_lost(state: Path, tmp_path: Path) -> None:
     carried = install(state, tmp_path / "host")
     (finding,) = findings(carried, Kept.of(tmp_path / "empty", "mine/hosts.yml"))
     assert (finding.id, finding.host, finding.severity) == ("authorities-lost", "cp1", "error")
-    assert "the authority kubernetes" in finding.wrong
-    assert "the encryption key" in finding.wrong
-    assert f"Put a copy of {tmp_path}/empty back." in finding.mend
-    assert "./kubeproof backup keys -i mine/hosts.yml" in finding.mend
+    assert "the CA kubernetes" in finding.problem
+    assert "the encryption key" in finding.problem
+    assert f"Put a copy of {tmp_path}/empty back." in finding.remediation
+    assert "./kubeproof backup keys -i mine/hosts.yml" in finding.remediation
     assert findings(carried, Kept.of(tmp_path / "empty"), may_lack=True) == []
 
 
@@ -114,9 +114,12 @@ def test_another_cluster_s(state: Path, tmp_path: Path) -> None:
     other = Kept.of(tmp_path / "other")
     (finding,) = findings(carried, other)
     assert finding.id == "authorities-other"
-    told = f"the authority etcd {carried['etcd'][0][:12]}… there, {other.digests['etcd'][:12]}… here"
-    assert told in finding.wrong
-    assert "playbooks/reset.yml. If it is the host that another cluster has left: the same with --limit" in finding.mend
+    told = f"the CA etcd {carried['etcd'][0][:12]}… there, {other.digests['etcd'][:12]}… here"
+    assert told in finding.problem
+    assert (
+        "playbooks/reset.yml. If the host is a leftover of another cluster: the same with --limit"
+        in finding.remediation
+    )
     # A restore that finds these would put its keys over the last copies of others.
     assert [finding.id for finding in findings(carried, other, may_lack=True)] == ["authorities-other"]
 
@@ -130,6 +133,6 @@ def test_new_ones_are_made_once_all_who_may_have_some_were_asked(state: Path, tm
     empty = Kept.of(tmp_path / "empty")
     (finding,) = check_beginning(["cp1", "cp2"], ["cp2", "w1"], empty)
     assert (finding.id, finding.host) == ("authorities-left-out", "settings")
-    assert "nobody looks whether cp1 was installed with some" in finding.wrong
+    assert "the run does not check whether cp1 has them" in finding.problem
     assert list(check_beginning(["cp1"], ["cp1"], empty)) == []
     assert list(check_beginning(["cp1", "cp2"], ["w1"], Kept.of(state))) == []

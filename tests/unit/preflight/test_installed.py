@@ -38,8 +38,10 @@ def test_another_than_before() -> None:
     (finding,) = findings({"cluster_pod_network": "10.244.0.0/16"}, cluster_pod_network="10.245.0.0/16")
     assert (finding.id, finding.subject, finding.host) == ("installed-setting", "cluster_pod_network", "host1")
     assert finding.severity == "error"
-    assert finding.wrong.startswith("`cluster_pod_network` is 10.245.0.0/16, and it was installed with 10.244.0.0/16: ")
-    assert finding.mend.startswith("Set it back to 10.244.0.0/16.")
+    assert finding.problem.startswith(
+        "`cluster_pod_network` is 10.245.0.0/16, and it was installed with 10.244.0.0/16: "
+    )
+    assert finding.remediation.startswith("Set it back to 10.244.0.0/16.")
 
 
 def test_what_a_host_does_not_remember_is_not_compared() -> None:

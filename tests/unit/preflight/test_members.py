@@ -116,8 +116,8 @@ class TestAFirstInstallThatWasInterrupted:
     def test_nobody_can_tell_while_those_that_were_ready_do_not_answer(self) -> None:
         finding = only(member(1), member(2), fresh(3))
         assert (finding.id, finding.host) == ("etcd-beginner", "host3")
-        assert "etcd on host1, host2 has, but does not answer" in finding.wrong
-        assert "systemctl start etcd" in finding.mend
+        assert "etcd on host1, host2 has data, but does not respond" in finding.problem
+        assert "systemctl start etcd" in finding.remediation
 
 
 class TestANewcomer:
@@ -128,8 +128,8 @@ class TestANewcomer:
             ("etcd-stranger", "host2"),
             ("etcd-stranger", "host3"),
         ]
-        assert found[0].wrong.startswith("etcd would begin a second, empty cluster beside that on host1;")
-        assert "playbooks/restore.yml with all" in found[0].mend
+        assert found[0].problem.startswith("etcd would bootstrap a second, empty cluster besides that on host1;")
+        assert "playbooks/restore.yml with all" in found[0].remediation
 
     def test_three_become_five(self) -> None:
         said = says(listed(1), listed(2), listed(3))
@@ -139,43 +139,43 @@ class TestANewcomer:
     def test_one_that_was_installed_before_and_removed(self) -> None:
         finding = only(member(1, said=says(listed(1), listed(2))), member(2, said=None), member(3, lived=DIRECTORY))
         assert (finding.id, finding.host) == ("etcd-stranger", "host3")
-        assert finding.wrong == "it has data of an etcd that is no member of the cluster on host1, host2"
+        assert finding.problem == "it has data of an etcd member that is not in the cluster on host1, host2"
 
     def test_one_that_was_taken_out_to_be_replaced(self) -> None:
         finding = only(member(1, said=says(listed(1), listed(2))), member(2), fresh(3))
-        assert finding.mend == "playbooks/replace-member.yml -e member=host3 makes it a member again."
+        assert finding.remediation == "playbooks/replace-member.yml -e member=host3 makes the host a member again."
 
     def test_one_that_was_added_and_not_started(self) -> None:
         said = says(listed(1), listed(2), listed(3, name="", started=False))
         finding = only(member(1, said=said), member(2, said=said), fresh(3))
         assert (finding.id, finding.host) == ("etcd-beginner", "host3")
-        assert "waits for it as one that joins" in finding.wrong
+        assert "on host1, host2 expects it to join" in finding.problem
 
     def test_a_run_that_leaves_out_those_that_may_have_data(self) -> None:
         finding = only(fresh(2), fresh(3), everyone=ALL)
         assert (finding.id, finding.host) == ("etcd-left-out", "settings")
-        assert "on host2, host3, and nobody looks whether host1 has one" in finding.wrong
+        assert "on host2, host3, and the run does not check whether host1 has one" in finding.problem
 
 
 class TestLostData:
     def test_on_the_only_host(self) -> None:
         finding = only(member(1, (1,), data={DIRECTORY: etcd_data(False)}))
         assert (finding.id, finding.host, finding.subject) == ("etcd-data-lost", "host1", DIRECTORY)
-        assert "Mount the disk" in finding.mend
-        assert "replace-member" not in finding.mend
+        assert "Mount the disk" in finding.remediation
+        assert "replace-member" not in finding.remediation
 
     def test_on_one_of_several(self) -> None:
         said = says(listed(1), listed(2), listed(3))
         lost = member(3, data={DIRECTORY: etcd_data(False)})
         finding = only(member(1, said=said), member(2, said=said), lost)
         assert (finding.id, finding.host) == ("etcd-data-lost", "host3")
-        assert "playbooks/replace-member.yml -e member=host3" in finding.mend
+        assert "playbooks/replace-member.yml -e member=host3" in finding.remediation
 
     def test_with_the_whole_host(self) -> None:
         said = says(listed(1), listed(2), listed(3))
         finding = only(member(1, said=said), member(2, said=said), fresh(3))
         assert (finding.id, finding.host) == ("etcd-beginner", "host3")
-        assert "playbooks/replace-member.yml -e member=host3" in finding.mend
+        assert "playbooks/replace-member.yml -e member=host3" in finding.remediation
 
     def test_with_two_of_three_hosts(self) -> None:
         assert ids(member(1, said=None), fresh(2), fresh(3)) == [
@@ -189,7 +189,7 @@ class TestARestoreThatWasInterrupted:
     def test_before_it_reached_everybody(self, said: dict[str, Any] | None) -> None:
         finding = only(member(1, (1, 2), data=RESTORED, lived="", said=said), fresh(2))
         assert (finding.id, finding.host) == ("etcd-beginner", "host2")
-        assert "of the restore 20261121T200000Z" in finding.wrong
+        assert "of the restore 20261121T200000Z" in finding.problem
 
     def test_is_no_matter_once_it_has(self) -> None:
         said = says(listed(1), listed(2))
@@ -199,7 +199,7 @@ class TestARestoreThatWasInterrupted:
     def test_a_host_that_is_lost_later_is_not_one_that_it_did_not_reach(self) -> None:
         said = says(listed(1), listed(2), listed(3))
         finding = only(member(1, data=RESTORED, said=said), member(2, data=RESTORED, said=said), fresh(3))
-        assert "knows it as a member that had" in finding.wrong
+        assert "lists it as a member that was started" in finding.problem
 
 
 class TestAnotherDirectory:
@@ -207,7 +207,7 @@ class TestAnotherDirectory:
         data = {DIRECTORY: etcd_data(True), "/data/etcd": etcd_data(False)}
         finding = only(member(1, (1,), data=data, values=NEW))
         assert (finding.id, finding.host, finding.subject) == ("etcd-data-directory", "host1", "etcd_data_directory")
-        assert finding.mend.startswith("Set etcd_data_directory to /var/lib/etcd. To move the data,")
+        assert finding.remediation.startswith("Set etcd_data_directory to /var/lib/etcd. To move the data,")
 
     def test_of_a_member_that_never_was_ready(self) -> None:
         data = {DIRECTORY: etcd_data(True), "/data/etcd": etcd_data(False)}
@@ -221,7 +221,7 @@ class TestAnotherDirectory:
         data = {DIRECTORY: etcd_data(True), "/data/etcd": etcd_data(True)}
         finding = only(member(1, (1,), data=data, values=NEW))
         assert finding.id == "etcd-data-directory"
-        assert "both have data" in finding.wrong
+        assert "have etcd data" in finding.problem
 
     def test_while_the_installed_one_is_not_mounted(self) -> None:
         data = {DIRECTORY: etcd_data(False), "/data/etcd": etcd_data(False)}
@@ -245,14 +245,14 @@ class TestWhoIsAMember:
         one, others = says(listed(1)), says(listed(1), listed(2), listed(3), cluster="c2")
         finding = only(member(1, said=one), member(2, said=others), member(3, said=others))
         assert (finding.id, finding.host) == ("etcd-clusters", "settings")
-        assert finding.wrong == "etcd runs as 2 clusters with different content, on host1 and host2, host3"
+        assert finding.problem == "etcd runs as 2 clusters with different content, on host1 and host2, host3"
 
     def test_an_address_that_has_changed(self) -> None:
         said = says(listed(1), listed(2), listed(3))
         moved = member(2, said=said, values={"etcd_peer_port": 12380})
         finding = only(member(1, said=said), moved, member(3, said=said))
         assert (finding.id, finding.host) == ("etcd-address", "host2")
-        assert "know it at https://10.0.0.2:2380, and not at https://10.0.0.2:12380" in finding.wrong
+        assert "expect it at https://10.0.0.2:2380, not at https://10.0.0.2:12380" in finding.problem
 
     def test_which_does_not_matter_to_one_that_is_alone(self) -> None:
         assert ids(member(1, (1,), said=says(listed(1)), values={"etcd_peer_port": 12380})) == []
@@ -261,8 +261,8 @@ class TestWhoIsAMember:
         said = says(listed(1), listed(2), listed(3))
         found = findings(member(1, said=said), everyone=("host1",))
         assert [(each.id, each.subject) for each in found] == [("etcd-outsider", "a2"), ("etcd-outsider", "a3")]
-        assert "on host1: etcdctl --endpoints https://127.0.0.1:2379 " in found[0].mend
-        assert found[0].mend.endswith("member remove a2")
+        assert "on host1: etcdctl --endpoints https://127.0.0.1:2379 " in found[0].remediation
+        assert found[0].remediation.endswith("member remove a2")
 
     def test_one_that_was_added_by_hand_and_is_nobody_s(self) -> None:
         said = says(listed(1), listed(9, name="", started=False))

@@ -90,7 +90,7 @@ def test_settings_that_are_not_known_yet_are_left_out() -> None:
 def test_the_dns_address_that_is_proposed_is_a_good_one() -> None:
     small = {**GOOD, "cluster_service_network": "10.96.0.0/29", "cluster_dns_address": "10.96.0.1"}
     (finding,) = networks.check_networks(small, 3)
-    assert finding.mend == "10.96.0.6 would do."
+    assert finding.remediation == "For example 10.96.0.6."
     assert found(cluster_service_network="10.96.0.0/29", cluster_dns_address="10.96.0.6") == []
 
 
@@ -142,7 +142,7 @@ class TestInterfaces:
         (finding,) = networks.check_interfaces(
             [host(interfaces={"cni0": interface("10.244.0.1/24", kind="bridge")})], KNOWN
         )
-        assert "left cni0 behind" in finding.mend
+        assert "left cni0 behind" in finding.remediation
 
     def test_the_way_to_other_hosts_never_is_ours(self) -> None:
         entry = host(interfaces={"eth0": interface("10.244.9.9/24")}, installed={"manifest": True})

@@ -86,14 +86,14 @@ class TestUnknown:
     def test_the_nearest_is_proposed(self, name: str, guess: str) -> None:
         (finding,) = check(variables(given={name: "hosts.yml:7"}))
         assert (finding.id, finding.subject, finding.host) == ("unknown-setting", name, "settings")
-        assert finding.wrong == f"unknown setting `{name}` (hosts.yml:7)"
-        assert finding.mend.startswith(f"Did you mean `{guess}`?")
+        assert finding.problem == f"unknown setting `{name}` (hosts.yml:7)"
+        assert finding.remediation.startswith(f"Did you mean `{guess}`?")
 
     def test_one_that_is_like_nothing_but_begins_like_ours(self) -> None:
         (finding,) = check(variables(given={"component_flavour": ""}))
-        assert finding.wrong == "unknown setting `component_flavour`"
-        assert finding.mend.startswith("There is none")
-        assert "unknown-setting:component_flavour" in finding.mend
+        assert finding.problem == "unknown setting `component_flavour`"
+        assert finding.remediation.startswith("No setting has")
+        assert "unknown-setting:component_flavour" in finding.remediation
 
     @pytest.mark.parametrize(
         "name", ["ansible_host", "__kubelet_flags", "local_host_network", "motd_text", "ntp_servers", "clusters"]
@@ -104,37 +104,37 @@ class TestUnknown:
     def test_it_is_said_once_for_all_hosts(self) -> None:
         hosts = [variables(name, given={"kubelet_prt": f"{name}.yml:1"}) for name in ("h0", "h1")]
         (finding,) = check(*hosts)
-        assert "(h0.yml:1)" in finding.wrong
+        assert "(h0.yml:1)" in finding.problem
 
 
 class TestValues:
     @pytest.mark.parametrize(
         ("values", "problem"),
         [
-            ({"kubelet_max_pods": "many"}, "'many' is no int"),
+            ({"kubelet_max_pods": "many"}, "'many' is not of type int"),
             ({"kube_proxy_mode": "ipvs"}, "must be one of: nftables, iptables, got: ipvs"),
-            ({"scheduler_port": 65536}, "65536 is no TCP port"),
-            ({"scheduler_port": 0}, "0 is no TCP port"),
-            ({"preflight_minimum_memory": ["etcd"]}, "['etcd'] is no dict"),
+            ({"scheduler_port": 65536}, "65536 is not a TCP port"),
+            ({"scheduler_port": 0}, "0 is not a TCP port"),
+            ({"preflight_minimum_memory": ["etcd"]}, "['etcd'] is not of type dict"),
         ],
     )
     def test_wrong(self, values: dict[str, Any], problem: str) -> None:
         (name,) = values
         (finding,) = check(variables(given={name: "hosts.yml:3"}, **values))
         assert (finding.id, finding.subject, finding.host) == ("invalid-setting", name, "h0")
-        assert finding.wrong == f"`{name}` (hosts.yml:3): {problem}"
+        assert finding.problem == f"`{name}` (hosts.yml:3): {problem}"
 
     def test_within_a_dictionary(self) -> None:
         (finding,) = check(variables(preflight_minimum_memory={"etcd": "lots"}))
-        assert "lots" in finding.wrong
+        assert "lots" in finding.problem
 
     def test_a_key_that_a_dictionary_has_not(self) -> None:
         (finding,) = check(variables(preflight_minimum_memory={"etcc": 5}))
-        assert "etcc" in finding.wrong
+        assert "etcc" in finding.problem
 
     def test_what_it_is_for_is_said_without_markup(self) -> None:
         (finding,) = check(variables(kubelet_max_pods="many"))
-        assert finding.mend == "Largest number of pods (kubelet's maxPods)."
+        assert finding.remediation == "Largest number of pods (kubelet's maxPods)."
 
     def test_required(self) -> None:
         entry = variables()
@@ -145,7 +145,7 @@ class TestValues:
         entry = variables(given={"cluster_domain": "hosts.yml:9"})
         broken = Variables(entry.host, entry.given, {}, {"cluster_domain": "'site' is undefined"})
         (finding,) = check_templates([broken])
-        assert finding.wrong == "`cluster_domain` (hosts.yml:9) cannot be rendered: 'site' is undefined"
+        assert finding.problem == "`cluster_domain` (hosts.yml:9) cannot be rendered: 'site' is undefined"
         assert check(broken) == [finding]
 
     def test_other_checks_go_on_without_what_is_wrong(self) -> None:
@@ -174,15 +174,15 @@ def test_hosts_must_agree() -> None:
     hosts = [variables("h0", cluster_domain="a.local"), variables("h1", cluster_domain="b.local")]
     (finding,) = check(*hosts)
     assert (finding.id, finding.subject) == ("setting-differs", "cluster_domain")
-    assert finding.wrong == "`cluster_domain` differs between hosts: 'a.local' on h0; 'b.local' on h1"
+    assert finding.problem == "`cluster_domain` differs between hosts: 'a.local' on h0; 'b.local' on h1"
 
 
 def test_of_many_hosts_only_some_are_named() -> None:
     values = {"h9": "b.local"}
     hosts = [variables(f"h{n}", cluster_domain=values.get(f"h{n}", "a.local")) for n in range(10)]
     (finding,) = check(*hosts)
-    assert finding.wrong.endswith("'a.local' on h0, h1, h2 and 6 more; 'b.local' on h9")
-    assert check(*hosts[:3], hosts[9])[0].wrong.endswith("'a.local' on h0, h1, h2; 'b.local' on h9")
+    assert finding.problem.endswith("'a.local' on h0, h1, h2 and 6 more; 'b.local' on h9")
+    assert check(*hosts[:3], hosts[9])[0].problem.endswith("'a.local' on h0, h1, h2; 'b.local' on h9")
 
 
 def test_groups_and_names_are_checked() -> None:
@@ -203,7 +203,7 @@ def test_two_components_on_one_port() -> None:
     both = variables("h0", **{**PORT_VALUES, "cluster_balancer_port": 6443, "cluster_api_port": 6443})
     (finding,) = check(both)
     assert (finding.id, finding.subject) == ("port-conflict", "6443")
-    assert finding.wrong == "kube-apiserver and kube-balancer are both given port 6443"
+    assert finding.problem == "kube-apiserver and kube-balancer are both given port 6443"
 
 
 class TestSpecs:
@@ -256,12 +256,12 @@ class TestRoles:
 def test_a_share_of_nodes_that_is_none(told: str) -> None:
     [finding] = check(variables(cluster_nodes_at_once=told))
     assert (finding.id, finding.subject) == ("invalid-setting", "cluster_nodes_at_once")
-    assert f"{told!r} is no number of hosts" in finding.wrong
+    assert f"{told!r} is neither a number of hosts" in finding.problem
 
 
 def test_every_scheduler_that_is_wrong_is_named() -> None:
     more = {"Batch": {"port": 1}, "greedy": {}, "same": {"port": 10259}, "right": {"port": 10269}}
-    found = [finding.wrong for finding in check(variables(scheduler_port=10259, scheduler_more=more))]
+    found = [finding.problem for finding in check(variables(scheduler_port=10259, scheduler_more=more))]
     assert [text.partition(": ")[2].split()[0] for text in found] == ["'Batch'", "greedy", "same"]
 
 
@@ -276,7 +276,7 @@ def test_kube_proxy_is_not_asked_to_set_the_limits_of_connection_tracking(form: 
     wanted = {"conntrack": {"maxPerCore": 65536}}
     [finding] = check(variables(kube_proxy_form=form, kube_proxy_extra_config=wanted))
     assert (finding.id, finding.subject) == ("invalid-setting", "kube_proxy_extra_config")
-    assert "host_conntrack_max" in finding.wrong
+    assert "host_conntrack_max" in finding.problem
     for harmless in ({"maxPerCore": 0}, {"min": 131072}, {"udpTimeout": "30s"}, None):
         assert check(variables(kube_proxy_form=form, kube_proxy_extra_config={"conntrack": harmless})) == []
 
@@ -301,7 +301,7 @@ def test_kube_proxy_has_one_form_and_as_a_daemonset_one_configuration() -> None:
     ("name", "told"),
     [
         ("preflight_ignore", r"'memory' is a text, not a list: write .* -e '\{\"preflight_ignore\": "),
-        ("kubelet_extra_config", "'memory' is no dict"),
+        ("kubelet_extra_config", "'memory' is not of type dict"),
     ],
 )
 def test_a_text_is_no_list(name: str, told: str) -> None:

@@ -24,7 +24,7 @@ def test_odd_numbers_of_members(number: int) -> None:
 def test_even_numbers_of_members(number: int) -> None:
     (finding,) = check_groups({"etcd": members(number), "control_plane": ["c"], "workers": ["w"]})
     assert (finding.id, finding.severity) == ("etcd-members", "error")
-    assert f"{number // 2 + 1} of which must be up: no safer than {number - 1}" in finding.wrong
+    assert f"a quorum of {number // 2 + 1}: no more fault tolerant than {number - 1}" in finding.problem
 
 
 def test_many_members() -> None:
@@ -45,15 +45,18 @@ def test_empty_groups() -> None:
 
 def test_a_misspelt_group_is_guessed() -> None:
     groups = {"all": ["c", "w"], "ungrouped": [], "etcd": ["c"], "control-plane": ["c"], "worker": ["w"]}
-    mends = [finding.mend for finding in check_groups(groups)]
-    assert mends == ["Should the group `control-plane` be `control_plane`?", "Should the group `worker` be `workers`?"]
+    remediations = [finding.remediation for finding in check_groups(groups)]
+    assert remediations == [
+        "Should the group `control-plane` be `control_plane`?",
+        "Should the group `worker` be `workers`?",
+    ]
 
 
 def test_an_empty_group_is_no_guess() -> None:
     (finding,) = check_groups({"etcd": ["c"], "control_plane": ["c"], "worker": []})
-    assert finding.mend == "Put hosts into the group `workers`."
+    assert finding.remediation == "Put hosts into the group `workers`."
 
 
 def test_an_unlike_group_is_not() -> None:
     (finding,) = check_groups({"etcd": ["c"], "control_plane": ["c"], "databases": ["d"]})
-    assert finding.mend == "Put hosts into the group `workers`."
+    assert finding.remediation == "Put hosts into the group `workers`."

@@ -69,22 +69,22 @@ def test_pins_must_go_together() -> None:
     assert found({}, kubelet="1.37.0") == [("version-skew", "kubelet", "settings")]
     assert found({}, kube_scheduler="1.34.0") == [("version-skew", "kube-scheduler", "settings")]
     (finding,) = check_versions([], {**PINNED, "kube-scheduler": "1.34.0"})
-    assert finding.wrong.endswith("it may be 1 minor version older at most")
+    assert finding.problem.endswith("it may be at most 1 minor version older")
     assert found({}, kubelet="1.33.0", kube_proxy="1.33.0", kube_scheduler="1.35.0") == []
 
 
 def test_the_next_step_is_named() -> None:
     hosts = [host(installed={"versions": {"kube-apiserver": "1.34.4"}})]
     (finding,) = check_versions(hosts, PINNED)
-    assert finding.wrong == "kube-apiserver would go from v1.34.4 to v1.36.3, skipping a minor version"
-    assert finding.mend == "Choose 1.35 first, then the next."
+    assert finding.problem == "kube-apiserver would go from v1.34.4 to v1.36.3, skipping a minor version"
+    assert finding.remediation == "Choose 1.35 first, then the next."
 
 
 def test_pins_without_an_api_server_say_nothing_of_skew() -> None:
     hosts = [host(installed={"versions": {"kubelet": "1.20.0"}})]
     assert list(check_versions(hosts, {"kubelet": "1.36.3"})) == []
     (finding,) = check_versions(hosts, {"kube-apiserver": "1.36.3"})
-    assert finding.wrong.endswith("it may be 3 minor versions older at most")
+    assert finding.problem.endswith("it may be at most 3 minor versions older")
 
 
 def test_a_host_without_a_report() -> None:

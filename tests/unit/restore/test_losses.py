@@ -28,16 +28,18 @@ def test_the_whole_of_it() -> None:
     text = told(made.manifest(), looks, Changes({"pods": 3}, 4), where="cp1:NAME", now=NOW, kept="as /kept")
     assert "Restore of the cluster example on cp1, cp2, cp3" in text
     assert "cp1:NAME: 2026-11-21 17:45:03 UTC, 2 h 15 min ago; revision 1,000, 300 keys" in text
-    assert "etcd answers on cp1, cp2 (with a majority), revision 1,200; etcd does not answer on cp3" in text
-    assert "3 objects that were made since will be gone (pods 3), 4 that were changed since go back" in text
+    assert "etcd responds on cp1, cp2 (with quorum), revision 1,200; etcd does not respond on cp3" in text
+    assert (
+        "3 objects that were created since will be deleted (pods 3), 4 that were changed since will be reverted" in text
+    )
 
 
 def test_nobody_answers() -> None:
     looks = [made.look("cp1", live={}), made.look("cp2", there=False, live={})]
     text = told(made.manifest(quorum=False), looks, "etcd does not answer", where="x", now=NOW, kept="as /kept")
-    assert "etcd does not answer on cp1, and has data there; nothing on cp2" in text
+    assert "etcd does not respond on cp1, but has data there; no data on cp2" in text
     assert "which can't be counted: etcd does not answer" in text
-    assert "taken from a member without a majority" in text
+    assert "taken from a member without quorum" in text
 
 
 def test_what_kept_it_from_being_counted_is_told() -> None:

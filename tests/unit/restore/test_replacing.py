@@ -46,10 +46,10 @@ def test_one_without_a_leader_is_not_well() -> None:
 
 def test_the_others_have_to_be_a_majority() -> None:
     looks = [made.look("cp1"), made.look("cp2", live={}), made.look("cp3", live={})]
-    with pytest.raises(KubeproofError, match=r"1 of 3 members answer besides it \(cp1\), and 2 have to"):
+    with pytest.raises(KubeproofError, match=r"1 of 3 members respond besides it \(cp1\), and removing it needs 2"):
         plan("cp2", looks)
     lonely = [made.look(host, live=made.live(host, leader=False)) for host in ("cp1", "cp2", "cp3")]
-    with pytest.raises(KubeproofError, match=r"(?s)no other etcd host has a majority.*playbooks/restore\.yml"):
+    with pytest.raises(KubeproofError, match=r"(?s)no other etcd host has quorum.*playbooks/restore\.yml"):
         plan("cp2", lonely)
 
 
@@ -59,5 +59,5 @@ def test_a_single_member_is_not_replaced_but_restored() -> None:
 
 
 def test_a_host_that_is_none() -> None:
-    with pytest.raises(KubeproofError, match="'w1' is no etcd host"):
+    with pytest.raises(KubeproofError, match="'w1' is not an etcd host"):
         plan("w1", [made.look("cp1")])

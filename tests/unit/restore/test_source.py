@@ -35,10 +35,10 @@ def test_a_directory(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("", "restore_from is not set"),
-        ("yesterday", "'yesterday' is nothing to restore from"),
-        ("cp9:20261121T174502Z-cp9", "'cp9', which is no etcd host of the inventory"),
-        ("member:w1", "'w1', which is no etcd host"),
-        ("cp1:newest", "'newest' in 'cp1:newest' is no backup's name"),
+        ("yesterday", "'yesterday' is not valid"),
+        ("cp9:20261121T174502Z-cp9", "'cp9', which is not an etcd host of the inventory"),
+        ("member:w1", "'w1', which is not an etcd host"),
+        ("cp1:newest", "'newest' in 'cp1:newest' is not the name of a backup"),
         ("/no/such/directory", "there is no directory /no/such/directory on the controller"),
     ],
 )

@@ -22,7 +22,7 @@ def found(**values: Any) -> list[tuple[str, str]]:
     entry = Variables(Host("h0", frozenset(["etcd"]), ""), dict.fromkeys(values, "hosts.yml:3"), values, {})
     groups = {"etcd": ["h0"], "control_plane": ["h0"], "workers": ["h0"]}
     listed = check_settings([entry], groups, SPECS)
-    return [(each.subject, each.wrong.partition(": ")[2]) for each in listed if each.id == "invalid-setting"]
+    return [(each.subject, each.problem.partition(": ")[2]) for each in listed if each.id == "invalid-setting"]
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_hosts_are_told_one_way_only(kind: str, tmp_path: Path) -> None:
 
 
 def test_roles_name_no_relative_paths(tmp_path: Path) -> None:
-    with pytest.raises(request.RequestError, match="'srv/etcd' is no absolute path"):
+    with pytest.raises(request.RequestError, match="'srv/etcd' is not an absolute path"):
         request.Request.parse({"directories": [{"path": "srv/etcd"}]}, str(tmp_path)).payload(lambda _: "")
 
 
@@ -60,7 +60,7 @@ def test_all_settings_for_directories_are_of_that_type() -> None:
 @pytest.mark.parametrize("name", PATHS)
 @pytest.mark.parametrize("value", ["srv/x", "./x", "~/x", "../x", ""])
 def test_relative_paths_are_refused(name: str, value: str) -> None:
-    assert (name, f"{value!r} is no absolute path") in found(**{name: value})
+    assert (name, f"{value!r} is not an absolute path") in found(**{name: value})
 
 
 @pytest.mark.parametrize("name", ON_HOSTS)
@@ -71,7 +71,7 @@ def test_relative_paths_are_refused(name: str, value: str) -> None:
         ("/srv/my etcd", "has ' ' in it"),
         ("/srv/%n", "has '%' in it"),
         ("/srv/$x", "has '$' in it"),
-        ("/var/tmp/x", "is in /var/tmp, which is no place for what has to stay"),  # noqa: S108
+        ("/var/tmp/x", "is in /var/tmp, which does not persist"),  # noqa: S108
         ("/run/x/", "is in /run,"),
     ],
 )

@@ -40,7 +40,7 @@ def found(setting: str, given: Any) -> list[str]:
     entry = Variables(Host("h0", frozenset(["etcd"]), ""), {setting: "hosts.yml:3"}, {setting: given}, {})
     groups = {"etcd": ["h0"], "control_plane": ["h0"], "workers": ["h0"]}
     listed = check_settings([entry], groups, specs.load())
-    return [each.wrong.partition(": ")[2] for each in listed if each.id == "invalid-setting"]
+    return [each.problem.partition(": ")[2] for each in listed if each.id == "invalid-setting"]
 
 
 @pytest.mark.parametrize(
@@ -155,9 +155,9 @@ def test_every_component_that_takes_further_flags_is_looked_at() -> None:
     ("setting", "given", "told"),
     [
         ("apiserver_extra_args", {"oidc-issuer-url": "https://x"}, "use apiserver_authentication"),
-        ("apiserver_extra_args", {"anonymous-auth": False}, "balancers ask"),
-        ("apiserver_extra_args", {"authorization-config": "/x"}, "no way yet to set other authorization"),
-        ("apiserver_extra_args", {"authorization-webhook-config-file": "/x"}, "no way yet"),
+        ("apiserver_extra_args", {"anonymous-auth": False}, "for load balancers"),
+        ("apiserver_extra_args", {"authorization-config": "/x"}, "authorization other than Node,RBAC is not supported"),
+        ("apiserver_extra_args", {"authorization-webhook-config-file": "/x"}, "is not supported"),
         ("apiserver_extra_args", {"service-account-issuer": "https://x"}, "the first issuer signs"),
         ("apiserver_extra_args", {"encryption-provider-config": "/x"}, "kubeproof gives it itself"),
         ("apiserver_extra_args", {"audit-log-maxage": 30}, "use apiserver_audit_log_days"),
@@ -168,7 +168,7 @@ def test_every_component_that_takes_further_flags_is_looked_at() -> None:
         ("scheduler_extra_args", {"leader-elect-lease-duration": "5s"}, "use scheduler_lease_seconds"),
         ("apiserver_extra_args", {"enable_admission_plugins": "A"}, "write it enable-admission-plugins"),
         ("apiserver_extra_args", {"max-requests-inflight": 1, "max_requests_inflight": 2}, "are the same flag"),
-        ("apiserver_extra_args", {"--v": 2}, "no flag's name"),
+        ("apiserver_extra_args", {"--v": 2}, "not a flag name"),
         ("apiserver_extra_args", {"v": None}, "has no value"),
         ("apiserver_extra_args", {"feature-gates": {"A": {"b": 1}}}, "something else than texts"),
         ("apiserver_extra_args", {"event-ttl": "1h\n2h"}, "line break"),
@@ -236,8 +236,8 @@ def test_tokens_of_others() -> None:
         ({"jwt": [{**JWT, "claimMappings": {"username": {"claim": "sub"}}}]}, "prefix is missing"),
         ({"jwt": [{**JWT, "claimMappings": {"username": {"claim": "a", "expression": "b"}}}]}, "one of claim and"),
         ({"jwt": [{**JWT, "issuers": 1}]}, "issuers is none of"),
-        ({"jwt": [JWT, JWT]}, "is there already"),
-        ({"jwt": [{**JWT, "issuer": {**JWT["issuer"], "url": "https://own"}}]}, "is there already"),
+        ({"jwt": [JWT, JWT]}, "is listed already"),
+        ({"jwt": [{**JWT, "issuer": {**JWT["issuer"], "url": "https://own"}}]}, "is listed already"),
     ],
 )
 def test_what_an_api_server_would_not_start_with(given: dict[str, Any], told: str) -> None:

@@ -60,7 +60,7 @@ def test_what_only_some_settings_take() -> None:
 
 
 def test_a_family_without_a_name_is_refused() -> None:
-    with pytest.raises(KubeproofError, match=r"no package of `arch` that brings /etc/protocols"):
+    with pytest.raises(KubeproofError, match=r"no package of `arch` for /etc/protocols"):
         missing(PACKAGES, report("arch"), ["workers"], {})
 
 
@@ -69,10 +69,10 @@ def test_the_preflight_tells_before_anything_is_touched() -> None:
     other = host(os={"id": "arch", "like": []}, package_manager="pacman")
     (found,) = check_packages(other, DEFAULTS)
     assert (found.id, found.severity, found.host) == ("packages", "error", "host1")
-    assert "/etc/protocols: {arch: PACKAGE}" in found.mend
+    assert "/etc/protocols: {arch: PACKAGE}" in found.remediation
     suse = host(os={"id": "sles", "like": ["suse"]}, package_manager="zypper")
     (found,) = check_packages(suse, {"host_packages": {"haproxy": "haproxy", "nft": "nftables"}})
-    assert found.wrong == "it lacks haproxy, nft, and kubeproof installs packages with apt-get or dnf only"
-    assert found.mend == "Install by hand what brings them: haproxy nftables."
+    assert found.problem == "it lacks haproxy, nft, and kubeproof installs packages with apt-get or dnf only"
+    assert found.remediation == "Install these packages manually: haproxy nftables."
     installed = host(os={"id": "arch", "like": []}, commands=dict.fromkeys(PACKAGES, "/usr/bin/x"))
     assert list(check_packages(installed, DEFAULTS)) == []

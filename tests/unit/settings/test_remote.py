@@ -119,7 +119,7 @@ def test_the_password_is_the_hosts_own_or_that_of_all(tmp_path: Path, monkeypatc
         found = [remote.login(each).sudo for each in (own, host(ansible_become=True))]
         assert [sudo.password for sudo in found if sudo] == ["OWN", common]
     monkeypatch.setenv(remote.PASSWORD_FILE, str(tmp_path / "none"))
-    with pytest.raises(KubeproofError, match=r"the password of sudo cannot be read from .*/none: No such file"):
+    with pytest.raises(KubeproofError, match=r"the sudo password cannot be read from .*/none: No such file"):
         remote.login(host(ansible_become=True))
 
 
@@ -142,7 +142,7 @@ def test_a_password_that_was_asked_for_reaches_children_and_no_disk(monkeypatch:
     "variables", [{"ansible_become_method": "su"}, {"ansible_become_user": "admin"}, {"ansible_become_method": "doas"}]
 )
 def test_other_ways_to_root_are_refused(variables: dict[str, Any]) -> None:
-    with pytest.raises(KubeproofError, match=r"host w1: to become .* is not known here, only to become root by sudo"):
+    with pytest.raises(KubeproofError, match=r"host w1: becoming .* is not supported here, only becoming root by sudo"):
         remote.login(host(ansible_become=True, **variables))
     assert remote.login(host(**variables)).sudo is None
 

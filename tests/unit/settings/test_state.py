@@ -114,7 +114,7 @@ def test_a_playbook_refuses_before_a_key_is_printed(tmp_path: Path, options: lis
     done = play(tmp_path, source, *options)
     said = done.stdout + done.stderr + (tmp_path / "log").read_text()
     assert done.returncode != 0
-    assert f"{source / state.FORMER}, the state of a cluster, is within the inventory {source}" in said
+    assert f"{source / state.FORMER}, the state directory of a cluster, is within the inventory {source}" in said
     assert f"mv {source / state.FORMER} {source / state.NAME}" in said.replace("\n", " ")
     assert key not in said
     assert "Check the settings" not in said
@@ -148,7 +148,7 @@ def test_one_of_the_former_name_stays_in_use(tmp_path: Path, mark: str) -> None:
 def test_two_are_one_too_many(tmp_path: Path) -> None:
     for name in ("state", ".kubeproof"):
         (tmp_path / name / "pki").mkdir(parents=True)
-    with pytest.raises(KubeproofError, match="both have the authorities of a cluster"):
+    with pytest.raises(KubeproofError, match="both have the CAs of a cluster"):
         state.directory(tmp_path)
 
 
@@ -199,7 +199,7 @@ def test_hosts_of_one_cluster_have_one(tmp_path: Path) -> None:
     source = mine(tmp_path)
     (tmp_path / "far").mkdir()
     (tmp_path / "far" / "hosts").write_text("[workers]\nw9\n[others]\nbastion\n")
-    with pytest.raises(KubeproofError, match=r"do not have one state directory: .* for cp1, .* for w9"):
+    with pytest.raises(KubeproofError, match=r"have different state directories: .* for cp1, .* for w9"):
         inventory.load([source / "hosts", tmp_path / "far" / "hosts"])
     (tmp_path / "far" / "hosts").write_text("[others]\nbastion\n")
     assert inventory.load([source, tmp_path / "far"]).state == source / ".kubeproof"
@@ -224,6 +224,8 @@ def test_the_state_of_a_cluster_behind_a_link_is_not_passed_by(tmp_path: Path) -
     (source / "state" / "pki").mkdir(parents=True)
     link = tmp_path / "hosts"
     link.symlink_to(source / "hosts")
-    with pytest.raises(KubeproofError, match="is a link, and beside what it leads to is the state of a cluster"):
+    with pytest.raises(
+        KubeproofError, match="is a symbolic link, and next to its target is the state directory of a cluster"
+    ):
         inventory.load(link)
     state.refuse_within(tmp_path / ".kubeproof", [link], NOTHING)

@@ -18,17 +18,17 @@ _VERSION = re.compile(r"v?(\d+)\.(\d+)")
 
 
 def glance(directory: Path, authority: str = "") -> Manifest:
-    """What can be told without reading all of it: manifest, names and sizes. Raises Damaged."""
+    """Check what needs no complete read: manifest, names and sizes. Raises Damaged."""
     found = manifest.read(directory)
     if found.name != directory.name:
-        raise Damaged("it is %s by its manifest, under another name" % found.name)
+        raise Damaged("its manifest names it %s" % found.name)
     if authority and found.authority != authority:
         raise Damaged(
-            "it is another cluster's (%s, etcd's CA %s…; this one's is %s…)"
+            "it belongs to another cluster (%s, etcd CA %s…; this cluster's is %s…)"
             % (found.cluster, found.authority[:12], authority[:12])
         )
     if manifest.SNAPSHOT not in found.files:
-        raise Damaged("%s names no %s" % (manifest.NAME, manifest.SNAPSHOT))
+        raise Damaged("%s does not list %s" % (manifest.NAME, manifest.SNAPSHOT))
     _names(directory, found)
     return found
 
@@ -41,7 +41,7 @@ def check(directory: Path, etcdutl: str, authority: str = "", timeout: float = 3
     found = glance(directory, authority)
     for name, file in found.files.items():
         if files.sha256(directory / name) != file.sha256:
-            raise Damaged("%s is not what was written: its SHA-256 differs from the manifest's" % name)
+            raise Damaged("%s has changed: its SHA-256 differs from the manifest's" % name)
     snapshot(directory / manifest.SNAPSHOT)
     _age(found, etcdutl)
     try:
@@ -59,18 +59,18 @@ def snapshot(path: Path) -> None:
     """Compare a snapshot with the digest that etcd put behind it when it sent it. Raises Damaged."""
     size = path.stat().st_size
     if size % _PAGE != _DIGEST:
-        raise Damaged("%s was cut: %d bytes are no snapshot" % (path.name, size))
+        raise Damaged("%s is truncated: %d bytes cannot be a snapshot" % (path.name, size))
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         left = size - _DIGEST
         while left:
             chunk = stream.read(min(left, 1 << 20))
             if not chunk:
-                raise Damaged("%s was cut while it was read" % path.name)
+                raise Damaged("%s was truncated while it was read" % path.name)
             digest.update(chunk)
             left -= len(chunk)
         if stream.read() != digest.digest():
-            raise Damaged("%s is not what etcd sent: the digest behind it is another one's" % path.name)
+            raise Damaged("%s is corrupt: it does not match the digest that etcd appended" % path.name)
 
 
 def _names(directory: Path, found: Manifest) -> None:
@@ -82,7 +82,7 @@ def _names(directory: Path, found: Manifest) -> None:
         raise Damaged("; ".join(told))
     for name in sorted(wanted):
         if not there[name].is_file(follow_symlinks=False):
-            raise Damaged("%s is no plain file" % name)
+            raise Damaged("%s is not a regular file" % name)
         size = there[name].stat(follow_symlinks=False).st_size
         if name in found.files and size != found.files[name].bytes:
             raise Damaged("%s has %d bytes instead of %d" % (name, size, found.files[name].bytes))
@@ -95,12 +95,12 @@ def _age(found: Manifest, etcdutl: str) -> None:
         theirs = found.versions.get(what, "")
         if theirs and _minor(theirs) > _minor(ours):
             raise Damaged(
-                "it is of etcd %s; the programs here are of etcd %s, which may not know all of it" % (theirs, ours)
+                "it is of etcd %s; the programs here are of etcd %s, which may not support all of it" % (theirs, ours)
             )
 
 
 def _minor(text: str) -> tuple[int, int]:
     match = _VERSION.match(text)
     if not match:
-        raise Damaged("%r is no version of etcd" % text)
+        raise Damaged("%r is not a version of etcd" % text)
     return int(match[1]), int(match[2])

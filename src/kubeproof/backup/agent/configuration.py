@@ -119,4 +119,4 @@ class Configuration:
         except OSError as error:
             raise BackupError("%s cannot be read (%s): %s" % (path, error.strerror, HINT)) from None
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise BackupError("%s is no configuration of this program (%r): %s" % (path, error, HINT)) from None
+            raise BackupError("%s is not a valid configuration (%r): %s" % (path, error, HINT)) from None

@@ -86,7 +86,7 @@ def _wait_until_held(process: subprocess.Popen[bytes], patience: float) -> None:
     ready, _, _ = select.select([process.stdout], [], [], max(0.0, deadline - time.monotonic()))
     if not ready:
         raise BackupError(
-            "another host has held the lock %s for %.0f s: what does its etcd-backup do?" % (LOCK, patience)
+            "another host has held the lock %s for %.0f s: check etcd-backup.service there" % (LOCK, patience)
         )
     if not process.stdout.readline():
         raise ProgramFailed("etcdctl lock: %s" % last_words(process.stderr.read()))

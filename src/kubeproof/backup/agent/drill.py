@@ -133,7 +133,7 @@ def compare_database(database: Path, expected: Manifest, etcdutl: str, timeout: 
     for name in ("revision", "keys"):
         seen, written = getattr(status, name), getattr(expected, name)
         if seen != written:
-            raise BackupError("what was restored has %s %d, the manifest says %d" % (name, seen, written))
+            raise BackupError("the restored data has %s %d, the manifest says %d" % (name, seen, written))
 
 
 def compare_content(etcd: ScratchEtcd, expected: Manifest, content: int) -> None:
@@ -160,7 +160,7 @@ def read_back(etcd: ScratchEtcd, proof: Proof) -> None:
     for key in sample:
         found = etcd.get(key)
         if found is None:
-            raise BackupError("etcd lists %s, and does not have it" % key)
+            raise BackupError("etcd lists %s, but cannot read it" % key)
         if key.startswith(_REGISTRY) and not found.value:
             raise BackupError("%s is empty" % key)
         read += len(found.value)
@@ -200,8 +200,8 @@ def _require_space(configuration: Configuration, expected: Manifest) -> None:
     free, needed = about.f_bavail * about.f_frsize, int(expected.size * _ROOM) + _ROOM_BYTES + configuration.keep.free
     if free < needed:
         raise BackupError(
-            "%s has %d bytes free; restoring %d bytes there takes %d, of which backup_keep_free are to stay free: "
-            "make room" % (configuration.directory, free, expected.size, needed)
+            "%s has %d bytes free; restoring %d bytes there takes %d, of which backup_keep_free must stay free: "
+            "free disk space" % (configuration.directory, free, expected.size, needed)
         )
 
 

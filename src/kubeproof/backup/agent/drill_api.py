@@ -86,7 +86,7 @@ def _encryption(secret: bytes | None) -> str:
     path = Path(os.environ.get("RUNTIME_DIRECTORY", "/run/etcd-backup-drill"), ENCRYPTION)
     if not path.exists():
         raise BackupError(
-            "Secrets are encrypted, and %s, which only the unit and root are given, is not there: "
+            "Secrets are encrypted, and %s, which only the unit and root can read, is missing: "
             "systemctl start etcd-backup-drill.service" % path
         )
     return str(path)

@@ -60,7 +60,7 @@ def _record(configuration: Configuration, job: str, reason: str, seconds: float)
 
 
 def alert(configuration: Configuration, job: str, reason: str) -> None:
-    """Call the operator's command, told by its environment what has happened."""
+    """Run the operator's command, whose environment describes what has happened."""
     if not configuration.on_failure:
         return
     told = {

@@ -51,17 +51,17 @@ def parser() -> argparse.ArgumentParser:
     one = commands.add_parser("list", help="the backups here, newest first, each with what is wrong with it")
     one.add_argument("target", nargs="?", help="the copies on this target, in place of the backups here")
     one.add_argument("--json", action="store_true", help="as data")
-    one.add_argument("--read", action="store_true", help="read each of them whole, which finds every flipped bit")
+    one.add_argument("--read", action="store_true", help="read every backup completely, which detects any corruption")
     one.set_defaults(command=_list)
 
     one = commands.add_parser("check", help="is this directory a whole, undamaged backup of this cluster?")
     one.add_argument("path", type=Path, help="the backup's directory, or its name")
     one.set_defaults(command=_check)
 
-    one = commands.add_parser("copy", help="bring backups to the targets")
+    one = commands.add_parser("copy", help="copy backups to the targets")
     one.set_defaults(command=_copy)
 
-    one = commands.add_parser("fetch", help="bring a copy back from a target; it is checked before it has its name")
+    one = commands.add_parser("fetch", help="fetch a copy from a target; it is checked before it gets its name")
     one.add_argument("target", help="which, by its name in the settings")
     one.add_argument("name", help="which backup: `list TARGET` has them")
     one.add_argument("directory", type=Path, help="where it goes")
@@ -98,7 +98,7 @@ def become(user: str) -> None:
     try:
         entry = pwd.getpwnam(user)
     except KeyError:
-        raise BackupError("there is no user %s: run playbooks/cluster.yml, it makes the user" % user) from None
+        raise BackupError("there is no user %s: run playbooks/cluster.yml, which creates it" % user) from None
     os.initgroups(user, entry.pw_gid)
     os.setgid(entry.pw_gid)
     os.setuid(entry.pw_uid)
@@ -179,7 +179,7 @@ def _public_key(configuration: Configuration, _: argparse.Namespace) -> int:
     rsync = importlib.import_module("kubeproof.backup.agent.target_rsync")
     keys = sorted({str(target["key"]) for target in configuration.targets if target["type"] == "rsync"})
     if not keys:
-        raise BackupError("no target is of type rsync, so that there is no key")
+        raise BackupError("there is no key, because no target is of type rsync")
     print("\n".join(rsync.public_key(Path(key)) for key in keys))
     return 0
 

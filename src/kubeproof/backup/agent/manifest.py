@@ -69,9 +69,9 @@ class Manifest:
         except (ValueError, RecursionError):
             document = None
         if not isinstance(document, dict):
-            raise Damaged("%s is not what a backup wrote: no JSON object" % NAME)
+            raise Damaged("%s was not written by a backup: it is not a JSON object" % NAME)
         if document.get("schema") != SCHEMA:
-            raise Damaged("%s has schema %r; this program knows %d" % (NAME, document.get("schema"), SCHEMA))
+            raise Damaged("%s has schema %r; this program supports %d" % (NAME, document.get("schema"), SCHEMA))
         if files.render(_sealed(document)) != content:
             raise Damaged("%s was changed after it was written" % NAME)
         return cls._typed(document)
@@ -90,7 +90,7 @@ class Manifest:
                 files={_file_name(name): _file(entry) for name, entry in document["files"].items()},
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise Damaged("%s is not what a backup wrote: %r" % (NAME, error)) from None
+            raise Damaged("%s was not written by a backup: %r" % (NAME, error)) from None
 
 
 def read(directory: Path) -> Manifest:
@@ -98,7 +98,7 @@ def read(directory: Path) -> Manifest:
     path = directory / NAME
     try:
         if path.stat().st_size > _LARGEST:
-            raise Damaged("%s is too large to be one" % NAME)
+            raise Damaged("%s is too large to be a manifest" % NAME)
         return Manifest.parse(path.read_bytes())
     except FileNotFoundError:
         raise Damaged("%s is missing" % NAME) from None

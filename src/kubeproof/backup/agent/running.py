@@ -51,11 +51,11 @@ def run(
             preexec_fn=before,
         )
     except subprocess.TimeoutExpired:
-        raise failure("%s did not end within %.0f s" % (name, timeout)) from None
+        raise failure("%s did not finish within %.0f s" % (name, timeout)) from None
     except OSError as error:
         raise failure("%s cannot be run: %s" % (command[0], error.strerror)) from None
     if done.returncode != 0:
-        raise failure("%s ended with %d: %s" % (name, done.returncode, last_words(done.stderr or done.stdout)))
+        raise failure("%s exited with %d: %s" % (name, done.returncode, last_words(done.stderr or done.stdout)))
     return done.stdout.decode(errors="replace")
 
 

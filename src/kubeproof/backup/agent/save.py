@@ -108,7 +108,7 @@ def _member(ctl: Ctl) -> Member:
     try:
         answer = ctl.ask("endpoint", "status")[0]["Status"]
     except ProgramFailed as error:
-        raise BackupError("etcd on this host cannot be read, so there is nothing to save: %s" % error) from None
+        raise BackupError("etcd on this host cannot be read, so it cannot be backed up: %s" % error) from None
     header = answer["header"]
     return Member(
         id="%x" % header["member_id"],
@@ -124,8 +124,9 @@ def _require_space(configuration: Configuration, database: int) -> None:
     needed = int(database * _ROOM) + configuration.keep.free
     if free < needed:
         raise BackupError(
-            "%s has %d bytes free; a backup of %d bytes takes %d, of which backup_keep_free are to stay free. Older "
-            "backups are left as they are: make room, or keep less" % (configuration.directory, free, database, needed)
+            "%s has %d bytes free; a backup of %d bytes takes %d, of which backup_keep_free must stay free. Older "
+            "backups are kept: free disk space, or keep fewer backups"
+            % (configuration.directory, free, database, needed)
         )
 
 
@@ -146,7 +147,7 @@ def _fill(configuration: Configuration, ctl: Ctl, partial: Path) -> None:
             content = configuration.keys.read_bytes()
         except OSError as error:
             raise BackupError(
-                "%s cannot be read (%s), and a backup without the cluster's keys restores nothing: "
+                "%s cannot be read (%s), and a backup without the cluster's keys cannot be restored alone: "
                 "run playbooks/cluster.yml" % (configuration.keys, error.strerror)
             ) from None
         files.write(partial / configuration.keys.name, content)
@@ -233,9 +234,9 @@ def _record(configuration: Configuration, ctl: Ctl, made: Manifest) -> str:
         status["cluster"] = everywhere
     records.tell("backup", trigger=made.trigger, **here)
     if not made.quorum:
-        return "without a majority: other hosts are not told"
+        return "without quorum: other hosts are not notified"
     try:
         coordination.note(ctl, everywhere)
     except ProgramFailed as error:
-        return "other hosts could not be told: %s" % error
+        return "other hosts could not be notified: %s" % error
     return ""

@@ -46,7 +46,7 @@ def directory(parent: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(str(made), ignore_errors=True)
         if made.exists():
-            raise BackupError("%s, where the drill was, cannot be removed: do it by hand" % made)
+            raise BackupError("%s, the directory of the drill, cannot be removed: remove it manually" % made)
 
 
 def remove_leftovers(parent: Path) -> None:
@@ -106,7 +106,7 @@ class Process:
                 return
             if self.process.poll() is not None:
                 raise BackupError(
-                    "the scratch %s ended with %d: %s" % (self.name, self.process.returncode, self.said())
+                    "the scratch %s exited with %d: %s" % (self.name, self.process.returncode, self.said())
                 )
             if time.monotonic() > deadline:
                 raise BackupError("the scratch %s is not ready after %.0f s: %s" % (self.name, timeout, amiss))

@@ -42,7 +42,7 @@ class Deadline:
         """Seconds. Raises BackupError if there are none."""
         left = self._end - time.monotonic()
         if left <= 0:
-            raise BackupError("it was not done within %.0f s" % self._seconds)
+            raise BackupError("not finished within %.0f s" % self._seconds)
         return left
 
 
@@ -133,7 +133,7 @@ def run(
         process.kill()
         process.communicate()
         deadline.left()
-        raise BackupError("%s did not end" % name) from None
+        raise BackupError("%s did not exit" % name) from None
     except OSError as error:
         raise BackupError("%s cannot be run: %s" % (command[0], error.strerror)) from None
     if process.returncode and process.returncode != absent:

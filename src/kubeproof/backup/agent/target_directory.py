@@ -88,7 +88,7 @@ class DirectoryTarget(Target):
 
     def _require_mounted(self) -> None:
         if not self._path.is_dir():
-            raise BackupError("%s is no directory of this host: mount it, or make it" % self._path)
+            raise BackupError("%s is not a directory on this host: mount it, or create it" % self._path)
         if self._mount and not os.path.ismount(str(self._path)):
             raise BackupError("nothing is mounted on %s: mount it (`mount: false` takes any directory)" % self._path)
 
@@ -96,7 +96,9 @@ class DirectoryTarget(Target):
         about = os.statvfs(str(self._directory))
         free = about.f_bavail * about.f_frsize
         if free < needed:
-            raise BackupError("%s has %d bytes free, a copy takes %d: make room" % (self._directory, free, needed))
+            raise BackupError(
+                "%s has %d bytes free, a copy takes %d: free disk space" % (self._directory, free, needed)
+            )
 
     def _take_name_away(self, name: str) -> None:
         if (self._directory / name).exists():
@@ -121,7 +123,7 @@ class DirectoryTarget(Target):
                 self.deadline.left()
                 digest.update(chunk)
         if digest.hexdigest() != expected:
-            raise BackupError("%s is not what was written when it is read back" % path)
+            raise BackupError("%s differs from what was written when it is read back" % path)
 
 
 def _manifest(path: Path) -> manifest.Manifest | None:

@@ -84,7 +84,7 @@ class S3Target(Target):
         if digest.hexdigest() != sha256:
             if name == manifest.NAME:
                 self._rclone("deletefile", there)
-            raise BackupError("%s is not what was sent when it is read back from %s" % (name, there))
+            raise BackupError("%s differs from what was sent when it is read back from %s" % (name, there))
 
     def _sizes(self) -> dict[str, dict[str, int]]:
         said = self._rclone("lsjson", "--recursive", "--files-only", "--no-modtime", self._path, absent=_ABSENT)

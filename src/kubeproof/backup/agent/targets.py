@@ -71,7 +71,7 @@ def open_target(configuration: Configuration, name: str, timeout: float | None =
         if settings["name"] == name:
             return make(settings, configuration.cluster, timeout)
     known = ", ".join(str(settings["name"]) for settings in configuration.targets) or "none"
-    raise BackupError("there is no target %s; known are: %s" % (name, known))
+    raise BackupError("there is no target %s; the targets are: %s" % (name, known))
 
 
 def make(settings: Mapping[str, Any], cluster: str, timeout: float | None = None) -> Target:
@@ -91,10 +91,10 @@ def fetch(target: Target, name: str, directory: Path, etcdutl: str = "", authori
     With ``etcdutl`` the snapshot is read by etcd's own program, too.
     """
     if not manifest.is_name(name):
-        raise BackupError("%r is no name of a backup" % name)
+        raise BackupError("%r is not the name of a backup" % name)
     final, partial = directory / name, directory / (backups.PARTIAL + name)
     if final.exists():
-        raise BackupError("%s is there already" % final)
+        raise BackupError("%s exists already" % final)
     shutil.rmtree(str(partial), ignore_errors=True)
     # Its checks take the directory's name for the backup's.
     inside = partial / name
@@ -119,7 +119,7 @@ def _require_whole(path: Path, etcdutl: str, authority: str) -> None:
     found = check.glance(path, authority)
     for name, file in found.files.items():
         if files.sha256(path / name) != file.sha256:
-            raise Damaged("%s is not what was written: its SHA-256 differs from the manifest's" % name)
+            raise Damaged("%s has changed: its SHA-256 differs from the manifest's" % name)
     check.snapshot(path / manifest.SNAPSHOT)
 
 

@@ -20,9 +20,9 @@ class Configuration:
     """What this node's kernel has to have.
 
     ``routes``: the gateway to each network. ``protocol``: the number that marks routes as ours; all others are left
-    alone. ``rules``: a script for ``nft -f``, which makes all of the table ``table`` (of family ip) anew. ``sysctls``:
+    alone. ``rules``: a script for ``nft -f``, which replaces the whole table ``table`` (of family ip). ``sysctls``:
     value by name. ``network`` and ``plugins``: the name of the CNI network, and the directory of its plugins.
-    ``kube_proxy``: where kube-proxy tells of itself, ADDRESS:PORT; empty if there is none.
+    ``kube_proxy``: address of kube-proxy's metrics, ADDRESS:PORT; empty if there is none.
     """
 
     routes: Mapping[str, str]
@@ -66,7 +66,7 @@ def _read(path: Path) -> Mapping[str, Any]:
     except OSError as error:
         raise PodNetworkError("%s cannot be read (%s): %s" % (path, error.strerror, HINT)) from None
     except ValueError:
-        raise PodNetworkError("%s is no JSON: %s" % (path, HINT)) from None
+        raise PodNetworkError("%s is not JSON: %s" % (path, HINT)) from None
     if not isinstance(document, dict):
         raise PodNetworkError("%s has no settings: %s" % (path, HINT))
     return document

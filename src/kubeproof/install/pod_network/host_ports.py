@@ -116,7 +116,7 @@ def environment(verb: str, attachment: Attachment, plugins: Path) -> Dict[str, s
 
 
 def named(attachment: Attachment) -> str:
-    """A pod by its namespace and name, as far as they were told."""
+    """A pod by its namespace and name, as far as they are known."""
     told = dict(pair for pair in attachment.get("cniArgs") or [] if len(pair) == 2)
     names = [told[key] for key in ("K8S_POD_NAMESPACE", "K8S_POD_NAME") if key in told]
     return "/".join(names) or str(attachment.get("containerId", ""))

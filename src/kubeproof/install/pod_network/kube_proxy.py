@@ -54,7 +54,7 @@ class KubeProxy:
             return False
 
     def restart(self) -> None:
-        """Have it start anew. What is stopped stays so."""
+        """Restart kube-proxy. A stopped one stays stopped."""
         if succeeds("systemctl", "is-active", "--quiet", UNIT):
             run("systemctl", "--no-block", "try-restart", UNIT)
         for pid in filter(_is_pods, _processes()):

@@ -35,12 +35,12 @@ def parser() -> argparse.ArgumentParser:
     whole.add_argument("--kube-proxy", type=Path, default=KUBE_PROXY, help="default: %(default)s")
     commands = whole.add_subparsers(dest="command", metavar="COMMAND")
     commands.required = True
-    commands.add_parser("run", help="put back what is missing, and whatever goes missing, until it is told to end")
+    commands.add_parser("run", help="restore what is missing, and keep restoring it until stopped")
     commands.add_parser("check", help="say what is missing; the exit status is 1 if anything is")
     return whole
 
 
 def _check(configuration: Path, kube_proxy: Path) -> int:
     problems = State(Configuration.load(configuration, kube_proxy), record()).problems()
-    print("\n".join(problems) or "all is there")
+    print("\n".join(problems) or "nothing is missing")
     return 1 if problems else 0

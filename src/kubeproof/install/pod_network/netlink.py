@@ -1,4 +1,4 @@
-"""Netlink: what the kernel is asked and told, and what it tells by itself (netlink(7), rtnetlink(7)).
+"""Netlink: requests to the kernel, and its notifications (netlink(7), rtnetlink(7)).
 
 Without a program that is started for it, looking costs next to nothing; so it can be done whenever anything happens.
 """
@@ -135,7 +135,7 @@ def raise_for(message: Message) -> None:
 
 
 class Events:
-    """A socket on which the kernel says that something has changed. What it was is not looked at: it is looked anew."""
+    """A socket on which the kernel notifies of changes. The notification is not read: everything is checked again."""
 
     def __init__(self, family: int, groups: int) -> None:
         self._socket = socket.socket(

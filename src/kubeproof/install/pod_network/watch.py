@@ -27,7 +27,7 @@ INTERVAL_SECONDS = 10.0
 
 
 class Watch:
-    """Keeps the kernel as the configuration has it, until it is told to end."""
+    """Keeps the kernel's state as configured, until it is stopped."""
 
     def __init__(self, configuration: Path, kube_proxy: Path, record: Record) -> None:
         self._paths = (configuration, kube_proxy)

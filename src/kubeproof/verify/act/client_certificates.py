@@ -19,7 +19,7 @@ _DAY = datetime.timedelta(days=1)
 
 
 def foreign() -> Certificate:
-    """A certificate with an administrator's names, of an authority that the cluster has never heard of."""
+    """A certificate with an administrator's names, of a CA that the cluster does not trust."""
     signer, key = _key(), _key()
     now = datetime.datetime.now(datetime.UTC)
     certificate = (
@@ -46,7 +46,7 @@ def foreign() -> Certificate:
 
 
 def issued(pki_directory: Path, at: datetime.datetime) -> Certificate:
-    """A stranger's certificate as the cluster's own authority would have issued it at a time."""
+    """A stranger's certificate as the cluster's own CA would have issued it at a time."""
     key = _key()
     public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     wanted = authorities.Wanted("kubernetes", STRANGER, ("client",))

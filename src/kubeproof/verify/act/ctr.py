@@ -1,4 +1,4 @@
-"""What somebody may do in a node's runtime by hand, past the kubelet: containers and images. All of it is undone."""
+"""Containers and images made with ``ctr`` in a node's containerd, bypassing the kubelet. All of it is reverted."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ done
 
 @dataclass(frozen=True)
 class Started:
-    """A container that was started by hand."""
+    """A container that was started manually."""
 
     host: Host
     namespace: str

@@ -1,6 +1,6 @@
 """Stops parts of a cluster for a test, and sees to it that they run again, whatever ends the verification.
 
-Before anything is stopped, the host itself is told to undo it after ``LIMIT_SECONDS`` (a transient systemd timer): a
+Before anything is stopped, a transient systemd timer on the host is set to start it after ``LIMIT_SECONDS``: a
 verification that is killed, or cut off from the host, leaves nothing stopped for longer.
 """
 

@@ -1,4 +1,4 @@
-"""Control planes of several hosts: who leads, what serves, and how it is asked while one of them is away."""
+"""Control planes of several hosts: the leaders, the servers, and requests while one host is down."""
 
 from __future__ import annotations
 
@@ -118,9 +118,9 @@ def _await_successor(lab: Cluster, component: str, leader: str, patience: float)
 
 
 def servers_reached(lab: Cluster, hosts: tuple[Host, ...], *, without: Host | None = None) -> dict[str, dict[str, int]]:
-    """How many of a number of connections at a time, made through each host's balancer, go to which API server.
+    """How many of a number of connections at a time, made through each host's load balancer, go to which API server.
 
-    Asked of ``without`` nothing is known, because that host is away.
+    ``without`` is left out, because that host is down.
     """
     servers = [host for host in lab.control_plane if host is not without]
     digests = {host.name: _digest_of(hosts[0], lab, host) for host in servers}

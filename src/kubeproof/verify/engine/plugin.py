@@ -69,7 +69,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--patience", metavar="FACTOR", help="how many times longer than usual to wait (default: by how slow hosts are)"
     )
-    group.addoption("--test-image", help="the agnhost image for test pods (default: the one that was installed)")
+    group.addoption("--test-image", help="agnhost image for test pods (default: the installed one)")
     group.addoption(
         "--report", type=Path, help="where the JSON goes, page and JUnit XML beside it (default: reports/ in the state)"
     )

@@ -18,7 +18,7 @@ TESTS = paths.PROJECT / "tests" / "architecture"
 
 @dataclass(frozen=True)
 class Options:
-    """What a verification can be told, besides whose cluster it is. ``more`` goes to pytest as it is."""
+    """Options of a verification, besides the inventory. ``more`` goes to pytest as it is."""
 
     only: Sequence[str] = ()
     level: str = str(Level.STANDARD)

@@ -239,7 +239,7 @@ class Campaign:
         self._own.close()
 
     def run(self, kinds: Sequence[Kind], count: int, seed: int, limit_seconds: float) -> Outcome:
-        """Put ``count`` faults of all kinds in turn into the cluster, in an order that ``seed`` decides."""
+        """Inject ``count`` faults of all kinds one by one, in an order that ``seed`` decides."""
         order = random.Random(seed)  # noqa: S311 - an order, no secret
         struck: list[Struck] = []
         left_out: dict[str, str] = {}

@@ -189,7 +189,7 @@ _NODE = ("controller_manager_node_grace_seconds",)
 KINDS: tuple[Kind, ...] = (
     Kind("etcd-killed", "An etcd member is killed", _group("etcd"), _kill("etcd.service"), 3, _ETCD),
     Kind("etcd-leader-killed", "etcd's leader is killed", etcd_leader, _kill("etcd.service"), 3, _ETCD),
-    Kind("etcd-stopped", "An etcd member is away", _group("etcd"), _stop("etcd.service"), 8, _ETCD),
+    Kind("etcd-stopped", "An etcd member is stopped", _group("etcd"), _stop("etcd.service"), 8, _ETCD),
     Kind("etcd-majority-lost", "Only one etcd member is left", _group("etcd"), _majority_lost, 20, _ETCD, refuses=True),
     Kind("etcd-leader-frozen", "etcd's leader hangs", etcd_leader, _freeze("etcd.service"), 8, _ETCD),
     Kind("etcd-slow-disk", "The disk under etcd's leader is slow", etcd_leader, _slow_disk, 8, _ETCD),
@@ -242,7 +242,7 @@ KINDS: tuple[Kind, ...] = (
         20,
         ("controller_manager_lease_seconds",),
     ),
-    Kind("balancer-killed", "The client's balancer is killed", _client, _kill("kube-balancer.service"), 3, ()),
+    Kind("balancer-killed", "The client's load balancer is killed", _client, _kill("kube-balancer.service"), 3, ()),
     Kind("kubelet-killed", "A worker's kubelet is killed", _bystanders, _kill("kubelet.service"), 3, ()),
     Kind("runtime-killed", "A worker's runtime is killed", _bystanders, _kill("containerd.service"), 3, ()),
     Kind(

@@ -70,7 +70,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Mark:
-    """One fault: ``x`` to ``x + width`` it lasted, then to ``x + width + mending`` the cluster mended itself."""
+    """One fault: ``x`` to ``x + width`` it lasted, then to ``x + width + mending`` the cluster recovered."""
 
     x: float
     width: float

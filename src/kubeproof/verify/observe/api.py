@@ -308,7 +308,7 @@ def describe(item: Mapping[str, Any]) -> str:
 
 
 def tls_context(authority: str, credentials: Credentials) -> ssl.SSLContext:
-    """TLS that trusts one authority only, and shows a certificate if the caller has one."""
+    """TLS that trusts one CA only, and shows a certificate if the caller has one."""
     context = ssl.create_default_context(cadata=authority)
     if isinstance(credentials, Certificate):
         # Python reads certificates from files only.

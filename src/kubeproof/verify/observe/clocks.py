@@ -1,4 +1,4 @@
-"""Clocks of hosts against the controller's: records of several hosts are told apart in time only as well as these."""
+"""Clocks of hosts against the controller's: the order of records of several hosts is only as accurate as these."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """In which form a component runs on a host, and how it is stopped, started, frozen and found there.
 
 A component is named like its unit: ``kube-scheduler``. It may be that unit; or a static pod, whose manifest is then in
-the kubelet's directory; or, kube-proxy only, a pod of a daemonset. What is to be done is told as shell commands, so
-that a host can undo it by itself.
+the kubelet's directory; or, kube-proxy only, a pod of a daemonset. Operations are shell commands, so that a host can
+revert them by itself.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Form(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Component:
-    """A component on a host. What it can be told is a shell command each."""
+    """A component on a host. Each operation is a shell command."""
 
     name: str
     form: Form

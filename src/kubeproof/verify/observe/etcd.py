@@ -50,7 +50,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Change:
-    """A change as etcd told its watchers of it, and when, by the clock of its host."""
+    """A change as etcd notified its watches of it, and when, by the clock of its host."""
 
     key: str
     revision: int
@@ -104,7 +104,7 @@ class Etcd:
 
     @contextmanager
     def watching(self, prefix: str) -> Iterator[Callable[[], list[Change]]]:
-        """Watch the keys that begin with a prefix, from etcd's host; the function reads what was told so far."""
+        """Watch the keys that begin with a prefix, from etcd's host; the function returns the changes so far."""
         unit = f"kubeproof-verify-watch-{secrets.token_hex(4)}"
         program = packed(Path(__file__).parent / "etcd_watch.py")
 

@@ -1,4 +1,4 @@
-"""Runs on a host of etcd: says of each change under a prefix when etcd told of it, never what was written.
+"""Runs on a host of etcd: reports when etcd notified of each change under a prefix, never what was written.
 
 Standard library only, Python 3.8 and newer. Arguments: the prefix, and etcdctl with its options. Prints a line of JSON
 for each change, and a first one, ``{"watching": true}``, when etcd has confirmed the watch.

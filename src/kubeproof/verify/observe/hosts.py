@@ -145,7 +145,7 @@ class Hosts:
             raise HostUnreachable("\n".join(problems), hint=_ACCESS)
 
     def leave_out_unreachable(self) -> list[str]:
-        """Connect to every host, and go on without those that cannot be reached; why they cannot.
+        """Connect to every host, and continue without those that cannot be reached; the reasons.
 
         Raises HostUnreachable if none can, or if who logs in to one is not root there: that is a matter of settings.
         """
@@ -226,8 +226,8 @@ def _problem(host: Host) -> _Problem | None:
                 return _Problem(f"host {host.name} cannot be reached: {_reason(error)}", unreachable=True)
     if status != 0 or stdout.strip() != "0":
         said = _last_line(stderr) or f"the user's number is {stdout.strip()}"
-        mend = remote.advice(stderr) or remote.MEND
-        return _Problem(f"host {host.name}: commands do not run as root: {said}\n  {mend}")
+        remediation = remote.advice(stderr) or remote.REMEDIATION
+        return _Problem(f"host {host.name}: commands do not run as root: {said}\n  {remediation}")
     return None
 
 

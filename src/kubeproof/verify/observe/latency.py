@@ -1,4 +1,4 @@
-"""How long things took while a verification went on: requests to the API, and pods from their creation to readiness."""
+"""Latencies during a verification: requests to the API, and pods from their creation to readiness."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs on a host: sends what it is told to, from there, and prints what came back. Credentials never leave the host.
+"""Runs on a host: sends requests from there, and prints the responses. Credentials never leave the host.
 
 Standard library only, Python 3.8 and newer: hosts.py sends this file's text and a list of requests in JSON, and gets a
 list of answers. A request has ``do``, the name of a function here without its underscore, and the function's arguments.

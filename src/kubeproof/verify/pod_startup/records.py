@@ -70,7 +70,7 @@ class _Watch:
         self._open = threading.Event()
 
     def follow(self, since: str) -> list[Told]:
-        """What it is told, with times, until the pod runs."""
+        """The events of the watch, with times, until the pod runs."""
         told: list[Told] = []
         limit = self._api.patient(_RUNNING_SECONDS)
         deadline = time.monotonic() + limit

@@ -2,8 +2,8 @@
 
 What is observed (pod_records.py) and what follows from it (here) are kept apart. Records come with the time of the
 clock that wrote them. Some are of the act itself: an API server's audit log says when a request came, the runtime's log
-when it was asked. Others only say that something had happened by then, since whoever is told learns it later: these
-carry a step's time as "not later than", and a wide tolerance, while direct ones are held against each other strictly.
+when it was asked. Others only say that something had happened by then, since the observer learns it later: these carry
+a step's time as "not later than", and a wide tolerance, while direct ones are held against each other strictly.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ STAGES = tuple(
 
 @dataclass(frozen=True)
 class Told:
-    """What a watch of the verification's own, with a component's selector, was told of the pod, and when."""
+    """The events of the pod on a watch of the verification's own, with a component's selector, and their times."""
 
     selector: str
     revision: int

@@ -120,7 +120,7 @@ def test_a_broken_configuration_is_said_and_borne(node: Node) -> None:
     with node.watched():
         node.healed()
         (node.directory / "network.json").write_text("{")
-        node.until(lambda: "network.json is no JSON" in node.log.read_text())
+        node.until(lambda: "network.json is not JSON" in node.log.read_text())
         node.configure()
         node.healed()
 

@@ -116,9 +116,9 @@ def test_misuse_is_explained(play: Play) -> None:
     done = play.run(*(task | {"run_once": True, "ignore_errors": True} for task in tasks), options=("--limit", "h1"))
     shown = done.stdout + done.stderr
     assert "stage is 'all'; it must be one of inventory, settings, hosts" in shown
-    assert "there is no report of h1; run host_report on all hosts first" in shown
+    assert "h1 has no report; run host_report on all hosts first" in shown
     assert "purpose is 'fun'; it must be one of converge, restore, replace-member" in shown
-    assert "this host was not examined in this run" in shown
+    assert "this run has not gathered the facts of this host" in shown
 
 
 def test_hosts_that_cannot_be_asked_are_findings_among_the_others(play: Play) -> None:
@@ -169,8 +169,8 @@ class TestAuthorities:
     def test_are_not_made_where_one_has_others(self, play: Play, options: tuple[str, ...]) -> None:
         done = play.run(carries("h2", kubernetes=["abc"]), self.MAKE, options=options)
         assert done.returncode != 0
-        assert "No authorities were made, and no host was touched." in done.stdout
-        assert "it was installed with the authority kubernetes, which" in done.stdout
+        assert "No CAs were created, and no host was changed." in done.stdout
+        assert "it was installed with the CA kubernetes, which" in done.stdout
         assert "./kubeproof backup keys -i" in done.stdout
         assert not (play.directory / "state" / "pki").exists()
 

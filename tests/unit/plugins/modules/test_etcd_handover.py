@@ -107,9 +107,9 @@ def test_looking_moves_nothing() -> None:
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
-        ({"leader": "2"}, "it does not lead"),
-        ({"away": {"1"}}, "https://e1 does not tell its status"),
-        ({"away": {"2", "3"}}, "no other member tells its status"),
+        ({"leader": "2"}, "it is not the leader"),
+        ({"away": {"1"}}, "https://e1 does not report its status"),
+        ({"away": {"2", "3"}}, "no other member reports its status"),
         ({"ignores": True}, "not all members follow"),
     ],
 )

@@ -218,7 +218,7 @@ def test_whatever_was_observed_is_text(text: str) -> None:
 
 def test_what_is_no_report_is_refused() -> None:
     for document in ({}, {"schema": "kubeproof.profile/1"}, {"schema": "kubeproof.report/1"}):
-        with pytest.raises(KubeproofError, match=r"no report|not as docs/report.schema.json says"):
+        with pytest.raises(KubeproofError, match=r"not the report|not as docs/report.schema.json says"):
             render(document)
 
 

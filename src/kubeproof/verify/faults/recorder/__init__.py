@@ -1,1 +1,1 @@
-"""Runs on a host, as one file: asks the API and an application without a pause, and writes down what it was told."""
+"""Runs on a host, as one file: sends requests to the API and an application continuously, and records the responses."""

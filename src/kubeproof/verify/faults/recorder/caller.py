@@ -101,11 +101,11 @@ class Caller:
             time.sleep(again)
 
     def lines(self, path: str) -> Iterator[bytes]:
-        """The lines of an answer that goes on, over a connection of its own. Raises as ``ask`` does."""
+        """The lines of a streamed response, over a connection of its own. Raises as ``ask`` does."""
         self.close()
         connection = self._connect()
         if not isinstance(connection, Http2):
-            raise TypeError("answers that go on are for HTTP/2")
+            raise TypeError("streamed responses need HTTP/2")
         rest = b""
         try:
             for part in connection.parts("GET", path, self._headers):

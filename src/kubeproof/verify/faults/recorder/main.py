@@ -1,11 +1,11 @@
-"""Runs on a host: asks the API and an application without a pause, and writes down every question and its answer.
+"""Runs on a host: sends requests to the API and an application continuously, and records each with its response.
 
 ``python3 recorder SETTINGS OUTPUT``, on Python 3.10 and newer, with settings in JSON:
 
 ``api``: ``url``, ``ca``, ``token`` (its file), ``namespace``, ``timeout`` (seconds); ``registers``: how many
 writers, each of which has a ConfigMap of its own; ``readers``: how many read all of them; ``application``: the URL of a
 service, ``application_timeout``, and how many ``askers`` it has; ``leases``: names of leases to follow; ``pause``:
-seconds between two questions of one asker. It goes on until it is ended.
+seconds between two requests of one asker. It runs until it is stopped.
 
 The output has a line of JSON per question, when it is over:
 

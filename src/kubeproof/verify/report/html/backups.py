@@ -1,7 +1,7 @@
 """The history of backups, drawn: each is a line as tall as it is large, and beneath it is what became of it.
 
 Time runs to the right, and the further back, the closer together: what is kept gets rarer with age, too. Each row is
-told in words beside its drawing, and each backup in a table beneath.
+described next to its drawing, and each backup in a table below.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class History:
-    """All that is drawn and told. ``line``: the last success and the last proven restore."""
+    """All data of the chart. ``line``: the last success and the last proven restore."""
 
     sizes: Lane
     lanes: tuple[Lane, ...]

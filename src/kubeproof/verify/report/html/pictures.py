@@ -1,6 +1,6 @@
 """What is drawn: every number becomes a place, in percent, on a scale. Templates turn places into SVG.
 
-Each picture is a table as well, whose rows have the numbers in words: nothing is told by a picture alone.
+Each picture is a table as well, whose rows have the numbers in words: no information is in a chart alone.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Verb:
 
 @dataclass(frozen=True)
 class Bar:
-    """An amount: from ``x`` on, ``width`` wide; ``head`` is that part of it which is told apart."""
+    """An amount: from ``x`` on, ``width`` wide; ``head`` is the part of it that is highlighted."""
 
     name: str
     text: str

@@ -127,7 +127,7 @@ class Page:
 def page_of(document: Mapping[str, Any]) -> Page:
     """The page of a document. Raises KubeproofError if it is no report."""
     if not isinstance(document, Mapping) or not str(document.get("schema", "")).startswith(FAMILY):
-        raise KubeproofError(f"this is no report of a verification: it does not say schema: {FAMILY}1")
+        raise KubeproofError(f"this is not the report of a verification: it does not say schema: {FAMILY}1")
     try:
         return _page(document)
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -71,7 +71,7 @@ def test_what_has_somebodys_files_in_its_directories_stays(system: Debian, place
     path.parent.mkdir(exist_ok=True)
     path.touch()
     (system.root / "etc/elsewhere").touch()
-    assert reset(system)["tool"] == f"somebody has put files into its directories: /{place}"
+    assert reset(system)["tool"] == f"its directories have files of others: /{place}"
     assert path.exists()
 
 

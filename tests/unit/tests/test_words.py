@@ -1,0 +1,167 @@
+"""One word per thing: what docs/glossary.md replaced is not used again where operators and contributors read.
+
+Only prose is looked at: comments and descriptions of roles and playbooks, names of plays and tasks, pages, help texts,
+errors, and docstrings of what is public. Code in backquotes or ``C()`` has the names that programs have.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[3]
+
+# What is refused, and the word to use instead.
+RETIRED = {
+    r"authorit(y|ies)": "CA",
+    r"(the|its|their|etcd's) lead": "leader, or leadership",
+    r"(hand(s|ed|ing)? (\w+ ){0,2}|take(s|n)? the lead )over": "leadership transfer",
+    r"handover": "leadership transfer",
+    r"(held|holds?|holding|stands?|stood) still": "paused",
+    r"mend(s|ed|ing)?": "repair, remediation, or recover",
+    r"told": "reported, notified, configured",
+    r"(begins?|begun|began|starts?|made|makes?) anew": "again, recreate, bootstrap",
+    r"by hand": "manually",
+    r"(?<!load )balancers?": "load balancer",
+    r"in (their |its )?turns": "rolling restart, one host at a time",
+    r"(is|are|be) let in": "authenticated, or anonymous requests are allowed",
+    r"(go|goes|going|went) on": "continue, keep, resume",
+    r"(is|are|was|were) away": "down, stopped, unreachable",
+    r"shunned": "tainted",
+    r"(is|are) not to be had": "not available",
+}
+# In what is read by those who run a cluster these are refused besides.
+UNCLEAR = {
+    r"nobody": "the subject, or the passive voice",
+    r"whoever": "the subject",
+    r"so (many|much|far|long) (and|of|at|as the)\b": "the number, or the unit",
+    r"beside": "next to, besides",
+}
+# By path and word: what has to stay, and why.
+EXCEPTIONS = {
+    ("docs/settings.md", "balancer"): "a heading is the name of a role",
+}
+_MARKUP = re.compile(r"``[^`]*``|`[^`]*`|[A-Z]\([^)]*\)|<!--.*?-->|\{\{.*?\}\}|https?://\S+")
+
+
+def prose(text: str) -> str:
+    """Text without the names of programs, files and settings in it."""
+    return _MARKUP.sub(" ", text)
+
+
+def comments(path: Path) -> Iterator[str]:
+    """Comments of a YAML file or a template, and names of plays and tasks."""
+    for line in path.read_text().splitlines():
+        name = re.match(r"\s*- name: (.+)", line)
+        comment = re.search(r"(?:^|\s)#\s(.*)", line)
+        yield from (found[1] for found in (name, comment) if found)
+
+
+def descriptions(path: Path) -> Iterator[str]:
+    """All prose of an argument specification."""
+    waiting = [yaml.safe_load(path.read_text())]
+    for found in waiting:
+        if isinstance(found, Mapping):
+            texts = (found.get(key, "") for key in ("short_description", "description"))
+            yield from (" ".join(text) if isinstance(text, list) else str(text) for text in texts)
+            waiting += found.values()
+
+
+def pages(path: Path) -> Iterator[str]:
+    """The paragraphs of a page, without its listings."""
+    text = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.DOTALL | re.MULTILINE)
+    yield from text.split("\n\n")
+
+
+def docstrings(path: Path) -> Iterator[str]:
+    """Docstrings of a module and of what is public in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            public = not getattr(node, "name", "").startswith("_")
+            yield from filter(None, [ast.get_docstring(node)] if public else [])
+
+
+def messages(path: Path) -> Iterator[str]:
+    """Texts of errors, their hints, and help texts of the command line."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        texts = isinstance(node, ast.Raise) or (
+            isinstance(node, ast.keyword) and node.arg in ("hint", "help", "description", "epilog")
+        )
+        for part in ast.walk(node) if texts else ():
+            if isinstance(part, ast.Constant) and isinstance(part.value, str) and " " in part.value:
+                yield part.value
+
+
+def retired(texts: Iterable[str], words: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+    """Each word in the texts that was retired, what to write instead, and the text."""
+    for text in texts:
+        for pattern, instead in words.items():
+            for hit in re.finditer(rf"(?<![\w./-])(?:{pattern})(?![\w/-])", prose(text), re.IGNORECASE):
+                yield hit[0].lower(), instead, " ".join(text.split())[:100]
+
+
+def refused(texts: Iterable[str], path: Path, words: Mapping[str, str]) -> list[str]:
+    """What is wrong with the texts of a file, and what to write instead."""
+    name = str(path.relative_to(ROOT))
+    return [
+        f"{name}: {word!r}; write {instead}: {text}"
+        for word, instead, text in retired(texts, words)
+        if (name, word) not in EXCEPTIONS
+    ]
+
+
+def files(*patterns: str) -> list[Path]:
+    """Files of the project, links left out: they are looked at where they lead."""
+    return sorted(
+        path for pattern in patterns for path in ROOT.glob(pattern) if path.is_file() and not path.is_symlink()
+    )
+
+
+def test_roles_and_playbooks_use_the_words_of_the_glossary() -> None:
+    found = []
+    for path in files("roles/*/*/*.yml", "roles/*/templates/**/*.j2", "playbooks/**/*.yml", "molecule/**/*.yml"):
+        found += refused(comments(path), path, RETIRED | UNCLEAR)
+    for path in files("roles/*/meta/argument_specs.yml"):
+        found += refused(descriptions(path), path, RETIRED | UNCLEAR)
+    assert found == []
+
+
+def test_pages_use_the_words_of_the_glossary() -> None:
+    found = []
+    for path in files("*.md", "docs/*.md", "tests/README.md"):
+        found += refused(pages(path), path, RETIRED | UNCLEAR)
+    assert found == []
+
+
+def test_errors_help_and_docstrings_use_the_words_of_the_glossary() -> None:
+    found = []
+    for path in files("src/kubeproof/**/*.py", "plugins/**/*.py"):
+        found += refused(docstrings(path), path, RETIRED)
+        found += refused(messages(path), path, RETIRED)
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("text", "refuses"),
+    [
+        ("The cluster's authorities.", True),
+        ("An `authority` in YAML, and C(pki_authority_days).", False),
+        ("Hand over etcd's lead", True),
+        ("The load balancer before the API servers.", False),
+        ("The balancer before the API servers.", True),
+        ("kube-balancer.service is started.", False),
+        ("The leader is restarted.", False),
+    ],
+)
+def test_only_prose_is_looked_at(text: str, refuses: bool) -> None:
+    assert bool(refused([text], ROOT / "README.md", RETIRED)) == refuses
+
+
+@pytest.mark.parametrize(("path", "word"), EXCEPTIONS)
+def test_exceptions_are_needed(path: str, word: str) -> None:
+    assert word in {hit for hit, _, _ in retired(pages(ROOT / path), RETIRED | UNCLEAR)}
