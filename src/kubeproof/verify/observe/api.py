@@ -144,7 +144,8 @@ class Api:
         content = None if body is None else json.dumps(body)
         headers = {} if body is None else {"Content-Type": content_type}
         start = time.monotonic()
-        response = self._client.request(method, path, params=params, content=content, headers=headers)
+        limit = self.patient(_TIMEOUT)
+        response = self._client.request(method, path, params=params, content=content, headers=headers, timeout=limit)
         self.stopwatch.took(method, path, time.monotonic() - start)
         is_json = response.headers.get("content-type", "").startswith("application/json")
         return Answer(f"{method} {path}", response.status_code, response.json() if is_json else response.text)
@@ -186,7 +187,7 @@ class Api:
     ) -> Generator[Generator[Event, None, None], None, None]:
         """Open a watch from a resourceVersion on. The events end when the time is over."""
         query = {**params, "watch": "1", "resourceVersion": since, "timeoutSeconds": max(1, round(timeout))}
-        with self._client.stream("GET", path, params=query, timeout=timeout + _TIMEOUT) as response:
+        with self._client.stream("GET", path, params=query, timeout=timeout + self.patient(_TIMEOUT)) as response:
             if response.status_code != 200:
                 response.read()
                 raise ApiError(Answer(f"WATCH {path}", response.status_code, response.text))
