@@ -73,6 +73,13 @@ class Lab:
         assert ended.ok, f"playbooks/{name}.yml failed: {ended.log}"
         return ended
 
+    def part(self, *options: str, fails: bool = False, **variables: Any) -> playbook.Run:
+        """Run a part of the playbook for the cluster, by options of ansible-playbook."""
+        given = [*options, "--extra-vars", json.dumps(variables)]
+        ended = playbook.run("cluster", self.path, self.inventory.state, given)
+        assert ended.ok is not fails, f"playbooks/cluster.yml {' '.join(options)}: {ended.log}"
+        return ended
+
     def refused(self, name: str, **variables: Any) -> str:
         """Run a playbook that must not get to its end; returns what it said."""
         ended = playbook.run(name, self.path, self.inventory.state, ["--extra-vars", json.dumps(variables)])

@@ -157,3 +157,33 @@ def test_a_node_that_is_gone_comes_back(lab: Lab) -> None:
     network = lab.kubectl("get", "node", "w1", "--output=jsonpath={.spec.podCIDR}")
     assert f" {network.removesuffix('.0/24')}.1/24 " in lab.on("w1", "ip -4 -oneline address show cni0").decode()
     assert lab.play("cluster").count("changed") == 0
+
+
+def test_a_part_of_a_cluster_is_converged_alone(lab: Lab) -> None:
+    """By a tag one component, by a limit one host; texts for numbers and a list of further CNI plugins are taken."""
+    before = lab.processes(HOSTS)
+    changed: dict[str, Any] = {"kubelet_max_pods": "60", "balancer_check_interval": "1500"}
+    assert lab.part("--tags", "kubelet", "--limit", "w1", **changed).count("changed") > 0
+    assert b"maxPods: 60" in lab.on("w1", "cat /etc/kubernetes/kubelet/config.yaml")
+    for host, path in (("cp1", "kubelet/config.yaml"), ("w1", "balancer/haproxy.cfg")):
+        assert not {b"60", b"1500ms"} & set(lab.on(host, f"cat /etc/kubernetes/{path}").split()), f"{path} of {host}"
+    after = lab.processes(HOSTS)
+    kubelet = 4
+    assert after["cp1"] == before["cp1"]
+    assert [number for number, pid in enumerate(after["w1"]) if pid != before["w1"][number]] == [kubelet]
+
+    # What the host's operator puts beside a unit is an input of it.
+    lab.on("w1", "mkdir /etc/systemd/system/kubelet.service.d")
+    lab.on("w1", "printf '[Service]\\nEnvironment=MINE=1\\n' > /etc/systemd/system/kubelet.service.d/mine.conf")
+    lab.part("--tags", "kubelet")
+    environment = lab.on("w1", "tr '\\0' '\\n' < /proc/$(systemctl show --value --property=MainPID kubelet)/environ")
+    assert b"MINE=1" in environment.splitlines()
+    assert b"maxPods: 110" in lab.on("w1", "cat /etc/kubernetes/kubelet/config.yaml")
+    lab.on("w1", "rm -r /etc/systemd/system/kubelet.service.d")
+    lab.play("cluster")
+    assert lab.play("cluster").count("changed") == 0
+
+
+def test_a_run_that_starts_in_the_middle_says_what_it_lacks(lab: Lab) -> None:
+    ended = lab.part("--start-at-task", "Install the kubelet", fails=True)
+    assert "this run has not gathered the facts of this host" in ended.log.read_text()
