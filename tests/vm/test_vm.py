@@ -32,6 +32,7 @@ INVENTORY = paths.PROJECT / "inventory" / "vm" / "hosts.yml"
 _UNITS = "$(cd /etc/systemd/system && ls *.service)"
 _BACK_SECONDS = 1200.0
 _SETTLED_SECONDS = 30.0
+_PATIENCE = 20
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +87,8 @@ def test_a_second_run_changes_nothing(cluster: Inventory) -> None:
 
 
 def test_it_is_proven(cluster: Inventory) -> None:
-    assert verify.verify((INVENTORY,), Options(level="standard"))
+    # Their speed is measured while they idle; with a verification's pods on them emulated machines are far slower.
+    assert verify.verify((INVENTORY,), Options(level="standard", more=[f"--patience={_PATIENCE}"]))
 
 
 @pytest.mark.parametrize("name", ["w1", "w2"])
