@@ -104,7 +104,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def _module(self, wanted: distribution.Distribution, staging: str, variables: dict[str, Any]) -> dict[str, Any]:
         arguments = {"files": [file.wanted() for file in wanted.files], "staging": staging or None}
         answer: dict[str, Any] = self._execute_module(
-            module_name="host_components", module_args=arguments, task_vars=variables
+            module_name="distribute_components", module_args=arguments, task_vars=variables
         )
         return answer
 

@@ -53,7 +53,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         try:
             request = install.Request.parse(self._task.args, self._state_directory())
             payload = request.payload(lambda name: self._render(name, variables))
-            answer = self._host_state(payload, variables)
+            answer = self._install(payload, variables)
             result.update(self._public(answer))
             if not answer.get("failed"):
                 self._certify(request, answer, result, variables)
@@ -71,14 +71,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         result["changes"] = [*result["changes"], *issued.changes]
         if self._task.check_mode:
             return
-        second = self._host_state({"files": issued.files}, variables)
+        second = self._install({"files": issued.files}, variables)
         if second.get("failed"):
             result.update(self._public(second))
 
-    def _host_state(self, payload: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+    def _install(self, payload: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
         encoded = base64.b64encode(json.dumps(payload).encode()).decode()
         answer: dict[str, Any] = self._execute_module(
-            module_name="host_state", module_args={"payload": encoded}, task_vars=variables
+            module_name="install_component", module_args={"payload": encoded}, task_vars=variables
         )
         return answer
 

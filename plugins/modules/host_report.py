@@ -500,7 +500,7 @@ def nameservers(text: str) -> List[str]:
 
 
 def manifest(machine: Machine) -> List[Dict[str, Any]]:
-    """What kubeproof made on this host, as ``host_state`` remembers it."""
+    """What kubeproof made on this host, as ``install_component`` remembers it."""
     document = machine.document(STATE_DIRECTORY + "/manifest.json")
     return list(document.get("entries", [])) if isinstance(document, dict) else []
 

@@ -20,7 +20,7 @@ _FETCH_AGAIN = "run playbooks/cluster.yml from its start: its play for the contr
 
 @dataclass(frozen=True)
 class HostFile:
-    """A file that a host must have: what ``host_components`` takes, and its size in bytes."""
+    """A file that a host must have, as the module ``distribute_components`` takes it, and its size in bytes."""
 
     path: str
     sha256: str
@@ -28,7 +28,7 @@ class HostFile:
     mode: str
 
     def wanted(self) -> dict[str, str]:
-        """As an entry of ``host_components``' ``files``."""
+        """As an entry of that module's ``files``."""
         return {"path": self.path, "sha256": self.sha256, "mode": self.mode}
 
 

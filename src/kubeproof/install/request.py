@@ -35,7 +35,7 @@ class RequestError(Exception):
 
 @dataclass(frozen=True)
 class Issued:
-    """Certificates to be written: host_state's ``files``, and the changes as shown."""
+    """Certificates to be written: the module's ``files``, and the changes as shown."""
 
     files: list[dict[str, Any]]
     changes: list[dict[str, str]]
@@ -82,7 +82,7 @@ class Request:
         )
 
     def payload(self, render: Callable[[str], str]) -> dict[str, Any]:
-        """host_state's document. ``render`` turns a template's name into text."""
+        """What the module on the host is given. ``render`` turns a template's name into text."""
         return {
             "users": [str(user) for user in self.users],
             "directories": [_directory(item) for item in self.directories],
@@ -98,7 +98,7 @@ class Request:
     def issue(self, found: Mapping[str, Mapping[str, str]], *, pretend: bool) -> Issued:
         """Sign what is missing or no longer right among the certificates that the host has.
 
-        ``found`` is host_state's answer: path to ``{certificate, public_key}``, PEM. ``pretend`` (check mode) signs
+        ``found`` is the module's answer: path to ``{certificate, public_key}``, PEM. ``pretend`` (check mode) signs
         nothing: the key of a certificate to come may not exist yet.
         """
         now = datetime.datetime.now(datetime.UTC)

@@ -19,7 +19,7 @@ from ansible.module_utils.kube_client import Client
 from cryptography.hazmat.primitives.asymmetric import ec
 
 import component_service
-import etcd_handover
+import etcd_leadership
 from kubeproof.api import kubectl
 from kubeproof.api.kubeconfig import Access, Anonymous
 from kubeproof.backup.agent import running
@@ -112,7 +112,7 @@ def test_health_is_asked_directly(url: str, plain_url: str, credentials: dict[st
 
 
 def test_members_of_etcd_are_asked_directly(url: str, credentials: dict[str, str]) -> None:
-    assert etcd_handover.over_tls(credentials)(url, "/v3/maintenance/status", {})["kind"] == "Status"
+    assert etcd_leadership.over_tls(credentials)(url, "/v3/maintenance/status", {})["kind"] == "Status"
 
 
 def test_modules_ask_the_api_directly(url: str, credentials: dict[str, str]) -> None:

@@ -16,8 +16,8 @@ from ansible.module_utils.undo.account import Account
 from ansible.module_utils.undo.files import Files
 
 import component_service
-import host_components
-import host_state
+import distribute_components
+import install_component
 
 SOMEBODY = 65534
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory to somebody")
@@ -46,8 +46,8 @@ def untouched(theirs: Path) -> bool:
 
 
 @pytest.fixture
-def host(tmp_path: Path) -> host_state.Host:
-    return host_state.Host(check_mode=False, manifest=Manifest(str(tmp_path / "state")))
+def host(tmp_path: Path) -> install_component.Host:
+    return install_component.Host(check_mode=False, manifest=Manifest(str(tmp_path / "state")))
 
 
 @ROOT
@@ -64,7 +64,7 @@ def host(tmp_path: Path) -> host_state.Host:
     ],
 )
 def test_an_install_does_not_follow_a_link_that_somebody_planted(
-    host: host_state.Host, theirs: Path, act: Callable[[Any, Path], None]
+    host: install_component.Host, theirs: Path, act: Callable[[Any, Path], None]
 ) -> None:
     with pytest.raises(
         Unsafe, match=r"theirs/metrics is a symbolic link to .*/precious that is not root's.*mount --bind"
@@ -75,7 +75,9 @@ def test_an_install_does_not_follow_a_link_that_somebody_planted(
 
 
 @ROOT
-def test_a_link_in_a_files_place_is_replaced_and_not_written_through(host: host_state.Host, theirs: Path) -> None:
+def test_a_link_in_a_files_place_is_replaced_and_not_written_through(
+    host: install_component.Host, theirs: Path
+) -> None:
     host.file({"path": f"{theirs}/file", "content": "dGV4dA==", "owner": "nobody", "mode": "0644"})
     assert (theirs / "file").read_text() == "text"
     assert not (theirs / "file").is_symlink()
@@ -83,7 +85,7 @@ def test_a_link_in_a_files_place_is_replaced_and_not_written_through(host: host_
 
 
 @ROOT
-def test_a_hard_link_is_not_given_away(host: host_state.Host, theirs: Path) -> None:
+def test_a_hard_link_is_not_given_away(host: install_component.Host, theirs: Path) -> None:
     (theirs / "linked").hardlink_to(theirs.parent / "precious/shadow")
     with pytest.raises(Changed, match="known by another name"):
         host.attributes(f"{theirs}/linked", SOMEBODY, SOMEBODY, 0o644)
@@ -141,7 +143,7 @@ def test_what_was_there_before_is_kept_as_it_was_links_too(tmp_path: Path, their
     assert (copy.read_text(), copy.stat().st_mtime, stat.S_IMODE(copy.stat().st_mode)) == ("text", 2, 0o640)
 
 
-def test_an_administrators_own_links_are_followed(host: host_state.Host, tmp_path: Path) -> None:
+def test_an_administrators_own_links_are_followed(host: install_component.Host, tmp_path: Path) -> None:
     """/var/lib/etcd -> /data/etcd is what people do who have a disk for it."""
     (tmp_path / "disk").mkdir(mode=0o700)
     (tmp_path / "etcd").symlink_to("disk")
@@ -185,16 +187,16 @@ def modes(root: Path) -> dict[str, str]:
 
 def test_modes_are_as_stated_whatever_the_umask(tmp_path: Path, umask: int, monkeypatch: pytest.MonkeyPatch) -> None:
     state = tmp_path / "state"
-    host = host_state.Host(check_mode=False, manifest=Manifest(str(state)))
+    host = install_component.Host(check_mode=False, manifest=Manifest(str(state)))
     uid, gid = os.getuid(), os.getgid()
     host.directory(str(tmp_path / "etc/pki"), uid, gid, 0o755)
     monkeypatch.setattr(host, "owner", lambda *_: (uid, gid))
     host.file({"path": str(tmp_path / "etc/unit/x.service"), "content": "", "owner": "", "mode": "0644"})
-    monkeypatch.setattr(host_components, "OWNER", (uid, gid))
-    staging = Path(host_components.prepare_staging(needed=True, directory=str(state)))
-    digest = host_components.hash_stream((tmp_path / "etc/unit/x.service").open("rb"))
+    monkeypatch.setattr(distribute_components, "OWNER", (uid, gid))
+    staging = Path(distribute_components.prepare_staging(needed=True, directory=str(state)))
+    digest = distribute_components.hash_stream((tmp_path / "etc/unit/x.service").open("rb"))
     (staging / digest).touch()
-    files = host_components.Files(str(state))
+    files = distribute_components.Files(str(state))
     files.install({"path": str(tmp_path / "opt/bin/etcd"), "sha256": digest, "mode": "0755"}, str(staging))
     files.save()
     component_service.Record("x.service", str(state)).save({"inputs": {}})

@@ -10,21 +10,21 @@ from typing import Any
 import pytest
 from ansible.module_utils.manifest import Manifest
 
-import host_state
+import install_component
 
 
 @pytest.fixture
-def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> host_state.Host:
-    monkeypatch.setattr(host_state, "run", lambda _command: b"")
-    return host_state.Host(check_mode=False, manifest=Manifest(str(tmp_path / "state")))
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> install_component.Host:
+    monkeypatch.setattr(install_component, "run", lambda _command: b"")
+    return install_component.Host(check_mode=False, manifest=Manifest(str(tmp_path / "state")))
 
 
-def remembered(host: host_state.Host) -> list[dict[str, Any]]:
+def remembered(host: install_component.Host) -> list[dict[str, Any]]:
     path = Path(host.manifest.path)
     return list(json.loads(path.read_text())["entries"]) if path.exists() else []
 
 
-def test_owner_and_mode_of_what_was_there(host: host_state.Host, tmp_path: Path) -> None:
+def test_owner_and_mode_of_what_was_there(host: install_component.Host, tmp_path: Path) -> None:
     found, made = tmp_path / "found", tmp_path / "made"
     found.mkdir(mode=0o755)
     for path in (found, made):
@@ -36,7 +36,7 @@ def test_owner_and_mode_of_what_was_there(host: host_state.Host, tmp_path: Path)
     ]
 
 
-def test_a_file_that_is_removed(host: host_state.Host, tmp_path: Path) -> None:
+def test_a_file_that_is_removed(host: install_component.Host, tmp_path: Path) -> None:
     (tmp_path / "theirs").write_text("theirs")
     host.absent(str(tmp_path / "theirs"))
     (entry,) = remembered(host)
@@ -44,13 +44,13 @@ def test_a_file_that_is_removed(host: host_state.Host, tmp_path: Path) -> None:
 
 
 def test_a_unit_that_ours_stands_in_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host_state, "run", lambda _command: b"ActiveState=inactive\nUnitFileState=enabled\n")
-    assert host_state.unit_before("x.service") == {"before": {"enabled": True, "active": False}}
-    monkeypatch.setattr(host_state, "run", lambda _command: b"ActiveState=inactive\nUnitFileState=\n")
-    assert host_state.unit_before("x.service") == {}
+    monkeypatch.setattr(install_component, "run", lambda _command: b"ActiveState=inactive\nUnitFileState=enabled\n")
+    assert install_component.unit_before("x.service") == {"before": {"enabled": True, "active": False}}
+    monkeypatch.setattr(install_component, "run", lambda _command: b"ActiveState=inactive\nUnitFileState=\n")
+    assert install_component.unit_before("x.service") == {}
 
 
-def test_chains_that_were_there(host: host_state.Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chains_that_were_there(host: install_component.Host, monkeypatch: pytest.MonkeyPatch) -> None:
     listed = {
         "nftables": [
             {"metainfo": {}},
@@ -60,7 +60,7 @@ def test_chains_that_were_there(host: host_state.Host, monkeypatch: pytest.Monke
             {"table": {"family": "ip", "name": "nat"}},
         ]
     }
-    monkeypatch.setattr(host_state, "run", lambda _command: json.dumps(listed).encode())
+    monkeypatch.setattr(install_component, "run", lambda _command: json.dumps(listed).encode())
     host.remember({"firewall": True})
     listed["nftables"].clear()
     host.remember({"firewall": True})
@@ -69,9 +69,9 @@ def test_chains_that_were_there(host: host_state.Host, monkeypatch: pytest.Monke
     ]
 
 
-def test_settings_that_components_change(host: host_state.Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_that_components_change(host: install_component.Host, monkeypatch: pytest.MonkeyPatch) -> None:
     values = {"/proc/sys/net/ipv4/conf/all/route_localnet": b"0\n", "/proc/sys/kernel/panic": b"0\n"}
-    monkeypatch.setattr(host_state, "read", values.get)
+    monkeypatch.setattr(install_component, "read", values.get)
     names = {"sysctls": ["net.ipv4.conf.all.route_localnet", "kernel.panic", "net.netfilter.not_loaded"]}
     exists = os.path.exists
     for container, kept in ((True, 1), (False, 2)):
@@ -84,6 +84,6 @@ def test_settings_that_components_change(host: host_state.Host, monkeypatch: pyt
 
 
 def test_check_mode_remembers_nothing(tmp_path: Path) -> None:
-    host = host_state.Host(check_mode=True, manifest=Manifest(str(tmp_path / "state")))
+    host = install_component.Host(check_mode=True, manifest=Manifest(str(tmp_path / "state")))
     host.remember({"firewall": True, "sysctls": ["net.ipv4.ip_forward"]})
     assert not (tmp_path / "state").exists()

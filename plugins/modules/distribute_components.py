@@ -1,7 +1,7 @@
 #!/usr/bin/python
 """Compare a host's component files with what they must be, and put in place what was sent.
 
-Called by the ``distribute_components`` action, not from playbooks. Standard library only; Python 3.8 and newer.
+Called by the action plugin of the same name. Standard library only; Python 3.8 and newer.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.manifest import Manifest, ManifestError
 
 DOCUMENTATION = r"""
-module: host_components
+module: distribute_components
 short_description: Files of components on a host, compared and put in place by content
 description:
   - Without O(staging), says which of O(files) are missing or different, and makes an empty directory for them.

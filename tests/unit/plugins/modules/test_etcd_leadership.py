@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-import etcd_handover
-from etcd_handover import Handover, Stays
+import etcd_leadership
+from etcd_leadership import Handover, Stays
 
 
 class Etcd:
@@ -52,8 +52,8 @@ class Etcd:
 
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(etcd_handover, "PATIENCE_SECONDS", 0.1)
-    monkeypatch.setattr(etcd_handover, "POLL_SECONDS", 0.001)
+    monkeypatch.setattr(etcd_leadership, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(etcd_leadership, "POLL_SECONDS", 0.001)
 
 
 def move(etcd: Etcd) -> tuple[str, bool]:

@@ -1,7 +1,7 @@
 #!/usr/bin/python
 """Bring users, directories, files, keys, kernel modules and sysctls of one component into a wanted state, in one call.
 
-Called by the ``install_component`` action, not from playbooks. Standard library only; Python 3.8 and newer.
+Called by the action plugin of the same name. Standard library only; Python 3.8 and newer.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ansible.module_utils.manifest import Manifest, write_atomically
 from ansible.module_utils.transaction import finish_interrupted
 
 DOCUMENTATION = r"""
-module: host_state
+module: install_component
 short_description: Users, directories, files and keys of one component, in one call
 description:
   - Takes one JSON document (base64) with the lists C(users), C(directories), C(files), C(keys), C(modules),

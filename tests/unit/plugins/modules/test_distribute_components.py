@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from tests.unit.components.release_host import sha256
 
-import host_components
-from host_components import Files, Refused
+import distribute_components
+from distribute_components import Files, Refused
 
 OLD, NEW = b"the old program", b"the new program"
 
@@ -20,7 +20,7 @@ OLD, NEW = b"the old program", b"the new program"
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A state directory in place of the host's, for a user in place of root."""
     directory = tmp_path / "state"
-    monkeypatch.setattr(host_components, "OWNER", (os.getuid(), os.getgid()))
+    monkeypatch.setattr(distribute_components, "OWNER", (os.getuid(), os.getgid()))
     return directory
 
 
@@ -38,7 +38,7 @@ def files(state: Path) -> Files:
 
 
 def stage(state: Path, content: bytes, name: str = "") -> str:
-    staging = host_components.prepare_staging(needed=True, directory=str(state))
+    staging = distribute_components.prepare_staging(needed=True, directory=str(state))
     Path(staging, name or sha256(content)).write_bytes(content)
     return staging
 
@@ -46,7 +46,7 @@ def stage(state: Path, content: bytes, name: str = "") -> str:
 def install(state: Path, entry: dict[str, Any], content: bytes = NEW) -> list[dict[str, Any]]:
     staging = stage(state, content)
     present = files(state)
-    done = host_components.converge(present, [entry], staging)
+    done = distribute_components.converge(present, [entry], staging)
     present.save()
     return done
 
@@ -58,13 +58,13 @@ def manifest(state: Path) -> list[dict[str, Any]]:
 
 def test_a_missing_file_is_put_in_place(state: Path, program: Path) -> None:
     entry = wanted(program)
-    assert host_components.compare(files(state), [entry]) == [
+    assert distribute_components.compare(files(state), [entry]) == [
         {"path": str(program), "sha256": sha256(NEW), "what": "missing"}
     ]
     assert [change["what"] for change in install(state, entry)] == ["missing"]
     assert program.read_bytes() == NEW
     assert program.stat().st_mode & 0o7777 == 0o755
-    assert host_components.compare(files(state), [entry]) == []
+    assert distribute_components.compare(files(state), [entry]) == []
 
 
 def test_what_was_made_is_remembered_for_a_reset(state: Path, program: Path) -> None:
@@ -100,7 +100,7 @@ def test_a_link_in_the_way_is_replaced_and_kept(state: Path, program: Path, tmp_
 def test_a_directory_in_the_way_is_refused(state: Path, program: Path) -> None:
     program.mkdir(parents=True)
     with pytest.raises(Refused, match="is a directory; a file must go there"):
-        host_components.compare(files(state), [wanted(program)])
+        distribute_components.compare(files(state), [wanted(program)])
 
 
 def test_a_program_in_use_keeps_its_file(state: Path, program: Path) -> None:
@@ -119,11 +119,11 @@ def test_a_comparison_hashes_only_what_changed(state: Path, program: Path, monke
         hashed.append(path)
         return sha256(OLD)
 
-    monkeypatch.setattr(host_components, "sha256", digest)
-    assert host_components.compare(files(state), [wanted(program)]) == []
+    monkeypatch.setattr(distribute_components, "sha256", digest)
+    assert distribute_components.compare(files(state), [wanted(program)]) == []
     assert hashed == []
     program.write_bytes(NEW[::-1])
-    assert host_components.compare(files(state), [wanted(program)])[0]["what"] == "different"
+    assert distribute_components.compare(files(state), [wanted(program)])[0]["what"] == "different"
     assert hashed == [str(program)]
 
 
@@ -132,19 +132,19 @@ def test_content_of_the_same_size_and_time_is_noticed(state: Path, program: Path
     before = program.stat()
     program.write_bytes(NEW[::-1])
     os.utime(program, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert host_components.compare(files(state), [wanted(program)])[0]["what"] == "different"
+    assert distribute_components.compare(files(state), [wanted(program)])[0]["what"] == "different"
 
 
 def test_a_file_that_nothing_is_known_of_is_hashed(state: Path, program: Path) -> None:
     install(state, wanted(program))
     (state / "components.json").write_text("{damaged")
-    assert host_components.compare(files(state), [wanted(program)]) == []
+    assert distribute_components.compare(files(state), [wanted(program)]) == []
 
 
 def test_a_wrong_mode_is_righted_without_a_transfer(state: Path, program: Path) -> None:
     install(state, wanted(program))
     program.chmod(0o600)
-    done = host_components.converge(files(state), [wanted(program)], "/nonexistent")
+    done = distribute_components.converge(files(state), [wanted(program)], "/nonexistent")
     assert [change["what"] for change in done] == ["attributes"]
     assert program.stat().st_mode & 0o7777 == 0o755
 
@@ -153,7 +153,7 @@ def test_what_arrived_damaged_is_refused(state: Path, program: Path) -> None:
     install(state, wanted(program, OLD), OLD)
     staging = stage(state, b"the new progr", name=sha256(NEW))
     with pytest.raises(Refused, match="it was not installed"):
-        host_components.converge(files(state), [wanted(program)], staging)
+        distribute_components.converge(files(state), [wanted(program)], staging)
     assert program.read_bytes() == OLD
     assert [path.name for path in program.parent.iterdir()] == ["program"]
 
@@ -161,27 +161,27 @@ def test_what_arrived_damaged_is_refused(state: Path, program: Path) -> None:
 def test_what_did_not_arrive_is_refused(state: Path, program: Path) -> None:
     staging = stage(state, OLD)
     with pytest.raises(Refused, match="nothing arrived for"):
-        host_components.converge(files(state), [wanted(program)], staging)
+        distribute_components.converge(files(state), [wanted(program)], staging)
 
 
 def test_another_file_system_takes_a_copy(state: Path, program: Path) -> None:
     """What ``install`` does when a rename would fail."""
     program.parent.mkdir(parents=True)
     staged = Path(stage(state, NEW), sha256(NEW))
-    host_components.copy_and_place(str(staged), wanted(program), str(program))
+    distribute_components.copy_and_place(str(staged), wanted(program), str(program))
     assert program.read_bytes() == NEW
     staged.write_bytes(OLD)
     with pytest.raises(Refused):
-        host_components.copy_and_place(str(staged), wanted(program), str(program))
+        distribute_components.copy_and_place(str(staged), wanted(program), str(program))
     assert [path.name for path in program.parent.iterdir()] == ["program"]
 
 
 def test_what_an_interrupted_run_staged_is_removed(state: Path) -> None:
     first = Path(stage(state, b"half"))
-    second = Path(host_components.prepare_staging(needed=True, directory=str(state)))
+    second = Path(distribute_components.prepare_staging(needed=True, directory=str(state)))
     assert not first.exists()
     assert second.stat().st_mode & 0o777 == 0o700
-    assert host_components.prepare_staging(needed=False, directory=str(state)) == ""
+    assert distribute_components.prepare_staging(needed=False, directory=str(state)) == ""
     assert not (state / "staging").exists()
 
 
@@ -190,9 +190,9 @@ def test_two_runs_do_not_stage_in_one_place(state: Path) -> None:
 
 
 def test_a_killed_run_that_goes_on_writing_holds_up_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = Path(host_components.prepare_staging(needed=True, directory=str(tmp_path)))
+    first = Path(distribute_components.prepare_staging(needed=True, directory=str(tmp_path)))
     monkeypatch.setattr("shutil.rmtree", lambda *_, **__: None)
-    second = Path(host_components.prepare_staging(needed=True, directory=str(tmp_path)))
+    second = Path(distribute_components.prepare_staging(needed=True, directory=str(tmp_path)))
     assert second.parent == first.parent
     assert second != first
     assert second.parent.stat().st_mode & 0o777 == 0o700

@@ -16,7 +16,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.direct import opener
 
 DOCUMENTATION = r"""
-module: etcd_handover
+module: etcd_leadership
 short_description: Transfer etcd leadership to another member
 description:
   - If the member of this host is the leader, waits until all members have the same log and it does not grow, and then

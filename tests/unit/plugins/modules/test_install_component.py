@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.manifest import Manifest, ManifestError, write_atomically
 
-import host_state
+import install_component
 
 ME = getpass.getuser()
 
@@ -24,8 +24,8 @@ def manifest(tmp_path: Path) -> Manifest:
 
 
 @pytest.fixture
-def host(manifest: Manifest) -> host_state.Host:
-    return host_state.Host(check_mode=False, manifest=manifest)
+def host(manifest: Manifest) -> install_component.Host:
+    return install_component.Host(check_mode=False, manifest=manifest)
 
 
 def file(path: Path, text: str, **more: Any) -> dict[str, Any]:
@@ -38,24 +38,24 @@ def remembered(manifest: Manifest) -> list[dict[str, Any]]:
     return entries
 
 
-def test_a_file_is_written_once(host: host_state.Host, tmp_path: Path) -> None:
+def test_a_file_is_written_once(host: install_component.Host, tmp_path: Path) -> None:
     wanted = file(tmp_path / "a/b/x.conf", "text")
     host.file(wanted)
     assert [change["what"] for change in host.changes] == ["created", "created", "created"]
-    again = host_state.Host(check_mode=False, manifest=host.manifest)
+    again = install_component.Host(check_mode=False, manifest=host.manifest)
     again.file(wanted)
     assert again.changes == []
     assert (tmp_path / "a/b/x.conf").stat().st_mode & 0o7777 == 0o640
 
 
 def test_check_mode_changes_nothing_and_says_the_same(manifest: Manifest, tmp_path: Path) -> None:
-    host = host_state.Host(check_mode=True, manifest=manifest)
+    host = install_component.Host(check_mode=True, manifest=manifest)
     host.file(file(tmp_path / "x.conf", "text"))
     assert host.changes == [{"path": str(tmp_path / "x.conf"), "what": "created"}]
     assert not (tmp_path / "x.conf").exists()
 
 
-def test_wrong_mode_and_content_are_mended(host: host_state.Host, tmp_path: Path) -> None:
+def test_wrong_mode_and_content_are_mended(host: install_component.Host, tmp_path: Path) -> None:
     path = tmp_path / "x.conf"
     path.write_text("text")
     path.chmod(0o666)
@@ -65,7 +65,7 @@ def test_wrong_mode_and_content_are_mended(host: host_state.Host, tmp_path: Path
     assert path.read_text() == "other"
 
 
-def test_what_was_there_before_is_kept_and_remembered(host: host_state.Host, tmp_path: Path) -> None:
+def test_what_was_there_before_is_kept_and_remembered(host: install_component.Host, tmp_path: Path) -> None:
     path = tmp_path / "x.conf"
     path.write_text("theirs")
     host.file(file(path, "ours"))
@@ -74,13 +74,13 @@ def test_what_was_there_before_is_kept_and_remembered(host: host_state.Host, tmp
     assert Path(entry["backup"]).read_text() == "theirs"
 
 
-def test_directories_that_were_made_are_remembered_others_not(host: host_state.Host, tmp_path: Path) -> None:
+def test_directories_that_were_made_are_remembered_others_not(host: install_component.Host, tmp_path: Path) -> None:
     host.directory(str(tmp_path / "new"), os.getuid(), os.getgid(), 0o700)
     host.directory(str(tmp_path), os.getuid(), os.getgid(), 0o700)
     assert [entry["path"] for entry in remembered(host.manifest)] == [str(tmp_path / "new")]
 
 
-def test_a_data_directory_with_others_data_is_not_claimed(host: host_state.Host, tmp_path: Path) -> None:
+def test_a_data_directory_with_others_data_is_not_claimed(host: install_component.Host, tmp_path: Path) -> None:
     (tmp_path / "theirs").mkdir()
     (tmp_path / "theirs/file").touch()
     host.data_directory(str(tmp_path / "theirs"))
@@ -88,19 +88,19 @@ def test_a_data_directory_with_others_data_is_not_claimed(host: host_state.Host,
     assert remembered(host.manifest) == [{"kind": "data", "path": str(tmp_path / "ours")}]
 
 
-def test_a_data_directory_that_is_a_new_file_system_is_claimed(host: host_state.Host, tmp_path: Path) -> None:
+def test_a_data_directory_that_is_a_new_file_system_is_claimed(host: install_component.Host, tmp_path: Path) -> None:
     (tmp_path / "disk" / "lost+found").mkdir(parents=True)
     host.data_directory(str(tmp_path / "disk"))
     assert remembered(host.manifest) == [{"kind": "data", "path": str(tmp_path / "disk")}]
 
 
-def test_secrets_are_not_in_the_diff(host: host_state.Host, tmp_path: Path) -> None:
+def test_secrets_are_not_in_the_diff(host: install_component.Host, tmp_path: Path) -> None:
     host.file(file(tmp_path / "x.key", "secret", secret=True))
     host.file(file(tmp_path / "x.conf", "public"))
     assert [diff["after"] for diff in host.diffs] == ["public"]
 
 
-def test_an_invalid_file_does_not_land(host: host_state.Host, tmp_path: Path) -> None:
+def test_an_invalid_file_does_not_land(host: install_component.Host, tmp_path: Path) -> None:
     path = tmp_path / "x.conf"
     path.write_text("good")
     with pytest.raises(RuntimeError, match="would not be valid, nothing was changed"):
@@ -110,7 +110,7 @@ def test_an_invalid_file_does_not_land(host: host_state.Host, tmp_path: Path) ->
     assert path.read_text() == "good too"
 
 
-def test_a_key_is_made_once_and_private(host: host_state.Host, tmp_path: Path) -> None:
+def test_a_key_is_made_once_and_private(host: install_component.Host, tmp_path: Path) -> None:
     wanted = {"path": str(tmp_path / "client"), "owner": ME}
     first, second = host.key(wanted), host.key(wanted)
     assert first == second
@@ -136,7 +136,7 @@ def test_a_file_is_never_half_there(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_units_are_remembered_as_units(host: host_state.Host) -> None:
+def test_units_are_remembered_as_units(host: install_component.Host) -> None:
     host._remember_file("/etc/systemd/system/x.service", there=False)
     assert remembered(host.manifest) == [{"kind": "unit", "name": "x.service", "backup": None}]
 
@@ -149,7 +149,7 @@ def test_a_damaged_manifest_is_an_error_and_stays(tmp_path: Path) -> None:
     assert path.read_text() == "{"
 
 
-def test_what_a_host_is_installed_with_is_remembered_as_it_is_now(host: host_state.Host) -> None:
+def test_what_a_host_is_installed_with_is_remembered_as_it_is_now(host: install_component.Host) -> None:
     host.settings({"cluster_name": "mine", "cluster_domain": "cluster.local"})
     host.settings({"cluster_name": "mine"})
     host.settings({"cluster_domain": "example.org"})
@@ -163,5 +163,5 @@ def test_what_a_host_is_installed_with_is_remembered_as_it_is_now(host: host_sta
 
 def test_check_mode_remembers_nothing(tmp_path: Path) -> None:
     manifest = Manifest(str(tmp_path))
-    host_state.Host(check_mode=True, manifest=manifest).settings({"cluster_name": "mine"})
+    install_component.Host(check_mode=True, manifest=manifest).settings({"cluster_name": "mine"})
     assert not Path(manifest.path).exists()

@@ -63,11 +63,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def look(self) -> str:
         """Why this host's member can't transfer leadership; empty if it can."""
-        return str(self._module("etcd_handover", {**self._etcd, "look": True})["why"])
+        return str(self._module("etcd_leadership", {**self._etcd, "look": True})["why"])
 
     def move(self) -> Moved:
         """Transfer leadership."""
-        answer = self._module("etcd_handover", self._etcd)
+        answer = self._module("etcd_leadership", self._etcd)
         return Moved(answer["to"], answer["why"], answer["rested"])
 
     def processes(self) -> list[int]:
