@@ -149,7 +149,7 @@ def carries(host: str, **identity: list[str]) -> dict[str, Any]:
 class TestAuthorities:
     MAKE: ClassVar[dict[str, Any]] = {
         "name": "Make",
-        "authorities": {
+        "pki_authorities": {
             "directory": "{{ inventory_dir }}/state",
             "cluster": "test",
             "days": 1,
