@@ -14,58 +14,33 @@ after it are left running as they are.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
-
-from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
-from ansible.template import trust_as_template
 
 from kubeproof.core.errors import KubeproofError
 from kubeproof.core.patience import factor
 from kubeproof.install import static_pods
+from kubeproof.install.action import Action
 from kubeproof.install.rolling import Rolling, Turns, this_run
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]
+class ActionModule(Action):
     """Check all hosts at once, restart them one after the other."""
 
-    _supports_check_mode = True
-    _supports_async = False
-
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        variables = task_vars or {}
-        arguments = dict(self._task.args)
-        try:
-            arguments = _in_form(arguments, variables)
-            arguments = _patient(arguments, variables)
-            rolling = Rolling.parse(arguments.pop("rolling", {"hosts": ()}))
-            in_turns = rolling.needed and self._value("{{ cluster_rolling | bool }}")
-            result.update(self._module({**arguments, "restart": not in_turns, "waits": rolling.waits}, variables))
-            if result.get("restart_needed") and not result.get("failed") and not result.get("waits"):
-                result.update(self._in_turn(arguments, rolling, variables))
-        except KubeproofError as error:
-            raise AnsibleActionFail(str(error)) from error
-        return result
-
-    def _in_turn(self, arguments: dict[str, Any], rolling: Rolling, variables: dict[str, Any]) -> dict[str, Any]:
-        host = str(variables["inventory_hostname"])
-        state = Path(self._value("{{ cluster_state_directory }}"))
-        turns = Turns(state / "rolling", str(arguments["unit"]), this_run())
-        with turns.turn(host, rolling.at_once):
-            answer = self._module({**arguments, "gate": list(rolling.gate)}, variables)
-            if answer.get("failed"):
-                turns.halt(host, str(answer.get("msg", "")))
+    def act(self) -> dict[str, Any]:
+        arguments = _patient(_in_form(dict(self._arguments), self._variables), self._variables)
+        rolling = Rolling.parse(arguments.pop("rolling", {"hosts": ()}))
+        in_turns = rolling.needed and self._value("{{ cluster_rolling | bool }}")
+        answer = self._module({**arguments, "restart": not in_turns, "waits": rolling.waits})
+        if answer.get("restart_needed") and not answer.get("failed") and not answer.get("waits"):
+            answer |= self._in_turn(arguments, rolling)
         return answer
 
-    def _value(self, expression: str) -> Any:
-        return self._templar.template(trust_as_template(expression))
-
-    def _module(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
-        answer: dict[str, Any] = self._execute_module(
-            module_name="component_service", module_args=arguments, task_vars=variables
-        )
+    def _in_turn(self, arguments: dict[str, Any], rolling: Rolling) -> dict[str, Any]:
+        turns = Turns(self._state_directory / "rolling", str(arguments["unit"]), this_run())
+        with turns.turn(self._host, rolling.at_once):
+            answer = self._module({**arguments, "gate": list(rolling.gate)})
+            if answer.get("failed"):
+                turns.halt(self._host, str(answer.get("msg", "")))
         return answer
 
 

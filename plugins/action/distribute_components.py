@@ -19,64 +19,54 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
-
 from kubeproof.components import cache as caching
 from kubeproof.components import distribution, pins, selection, transfer
 from kubeproof.components.lock import Lock
 from kubeproof.core.errors import KubeproofError
+from kubeproof.install.action import Action
 
 _BLOCK = 1 << 20
 # What a command is given at once, in bytes: Ansible keeps it in memory, for as many hosts as it has forks.
 _SLICE = 32 * _BLOCK
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]
+class ActionModule(Action):
     """Ask the host, send what it lacks, have it installed."""
 
-    _supports_check_mode = True
-    _supports_async = False
     _VALID_ARGS = frozenset(("state_directory", "directories", "versions", "backup_targets", "pods"))
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        variables = task_vars or {}
-        try:
-            wanted = self._plan(variables)
-            answer = self._module(wanted, "", variables)
-            if answer.get("changes") and not self._task.check_mode:
-                answer = self._install(wanted, answer, variables)
-        except KubeproofError as error:
-            raise AnsibleActionFail(str(error)) from error
+    def act(self) -> dict[str, Any]:
+        wanted = self._plan()
+        answer = self._compared(wanted)
+        if answer.get("changes") and not self._task.check_mode:
+            self._send(answer)
+            answer = self._compared(wanted, answer["staging"])
         if answer.get("failed"):
-            return result | answer
+            return answer
         changes = [{"path": change["path"], "what": change["what"]} for change in answer["changes"]]
-        return result | {
+        return {
             "changed": bool(changes),
             "changes": changes,
             "diff": [_diff(change) for change in answer["changes"]],
             "ansible_facts": {"kubeproof_components": dict(wanted.facts)},
         }
 
-    def _plan(self, variables: dict[str, Any]) -> distribution.Distribution:
-        arguments = self._task.args
+    def _plan(self) -> distribution.Distribution:
+        arguments = self._arguments
         pinned = pins.load().with_versions(arguments.get("versions") or {})
-        report = variables["ansible_facts"].get("kubeproof_host", {})
+        report = self._variables["ansible_facts"].get("kubeproof_host", {})
         if "arch" not in report:
             raise KubeproofError(
                 "the host's architecture is not known", hint="the role preflight finds it out: run it first"
             )
         lock = Lock(Path(arguments["state_directory"]))
-        groups = list(variables["group_names"])
+        groups = list(self._variables["group_names"])
         if "etcd" in groups:
             groups += selection.uses(arguments.get("backup_targets") or ())
         pods = arguments.get("pods") or ()
         return distribution.plan(pinned, lock, groups, report["arch"], arguments["directories"], pods)
 
-    def _install(
-        self, wanted: distribution.Distribution, answer: dict[str, Any], variables: dict[str, Any]
-    ) -> dict[str, Any]:
+    def _send(self, answer: dict[str, Any]) -> None:
         missing = {change["sha256"] for change in answer["changes"] if change["what"] != "attributes"}
         with caching.Cache() as cache:
             for digest in sorted(missing):
@@ -84,29 +74,20 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 packed = transfer.compressed(blob, cache) if answer["zstd"] else None
                 target = shlex.quote(f"{answer['staging']}/{digest}")
                 if packed:
-                    self._pipe(f"zstd --decompress --quiet --force --no-sparse -o {target}", packed.read_bytes())
+                    self._command(f"zstd --decompress --quiet --force --no-sparse -o {target}", packed.read_bytes())
                 else:
                     self._send_as_it_is(blob.path, target)
-        return self._module(wanted, answer["staging"], variables)
 
     def _send_as_it_is(self, source: Path, target: str) -> None:
         with source.open("rb") as stream:
             while data := stream.read(_SLICE):
                 # At its place rather than appended: a connection plugin may send a slice again after it was cut off.
                 seek = (stream.tell() - len(data)) // _BLOCK
-                self._pipe(f"dd of={target} bs={_BLOCK} seek={seek} conv=notrunc", data)
+                self._command(f"dd of={target} bs={_BLOCK} seek={seek} conv=notrunc", data)
 
-    def _pipe(self, command: str, data: bytes) -> None:
-        done = self._low_level_execute_command(command, in_data=data)
-        if done["rc"]:
-            raise KubeproofError(f"`{command}` failed on the host: {done['stderr'].strip() or done['stdout'].strip()}")
-
-    def _module(self, wanted: distribution.Distribution, staging: str, variables: dict[str, Any]) -> dict[str, Any]:
-        arguments = {"files": [file.wanted() for file in wanted.files], "staging": staging or None}
-        answer: dict[str, Any] = self._execute_module(
-            module_name="distribute_components", module_args=arguments, task_vars=variables
-        )
-        return answer
+    def _compared(self, wanted: distribution.Distribution, staging: str | None = None) -> dict[str, Any]:
+        """What is to be done on the host, or with what was sent to ``staging`` was done."""
+        return self._module({"files": [file.wanted() for file in wanted.files], "staging": staging})
 
 
 def _diff(change: dict[str, str]) -> dict[str, str]:

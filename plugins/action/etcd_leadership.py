@@ -13,14 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
-from ansible.template import trust_as_template
-
 from kubeproof.core.errors import KubeproofError
+from kubeproof.install.action import Action
 from kubeproof.install.barrier import Meeting
 from kubeproof.install.leadership import Handover, Moved
 from kubeproof.install.rolling import this_run
@@ -28,51 +24,44 @@ from kubeproof.install.rolling import this_run
 _API_SERVER = "kube-apiserver.service"
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]
+class ActionModule(Action):
     """What ``kubeproof.install.leadership`` asks for, done over this host's connection: its ``Hands``."""
 
     _supports_check_mode = False
-    _supports_async = False
     _VALID_ARGS = frozenset(("leaders", "api_servers", "seconds", "url", "ca", "certificate", "key"))
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+    def act(self) -> dict[str, Any]:
         """Fails only if a host can't be worked on: to lead on is no reason to stop."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        self._variables = task_vars or {}
-        self._etcd = dict(self._task.args)
+        self._etcd = dict(self._arguments)
         leaders, holders = self._etcd.pop("leaders"), self._etcd.pop("api_servers")
         seconds = float(self._etcd.pop("seconds"))
-        state = Path(self._templar.template(trust_as_template("{{ cluster_state_directory }}")))
         handover = Handover(
-            str(self._variables["inventory_hostname"]),
+            self._host,
             self,
             # The task's own number, so that two handovers of one run are two.
-            Meeting(state / "rolling", "handover", f"{this_run()}-{self._task._uuid}"),  # noqa: SLF001
+            Meeting(self._state_directory / "rolling", "handover", f"{this_run()}-{self._task._uuid}"),  # noqa: SLF001
             leaders=leaders,
             holders=holders,
             seconds=seconds,
             present=self._variables["ansible_play_hosts"],
             forks=int(self._variables["ansible_forks"]),
         )
-        try:
-            outcome = asdict(handover.carry_out())
-        except KubeproofError as error:
-            raise AnsibleActionFail(str(error)) from error
+        outcome = asdict(handover.carry_out())
         warnings = outcome.pop("warnings")
-        return {**result, **outcome, "changed": False, **({"warnings": warnings} if warnings else {})}
+        return {**outcome, "changed": False, **({"warnings": warnings} if warnings else {})}
 
     def look(self) -> str:
         """Why this host's member can't transfer leadership; empty if it can."""
-        return str(self._module("etcd_leadership", {**self._etcd, "look": True})["why"])
+        return str(self._answer({**self._etcd, "look": True})["why"])
 
     def move(self) -> Moved:
         """Transfer leadership."""
-        answer = self._module("etcd_leadership", self._etcd)
+        answer = self._answer(self._etcd)
         return Moved(answer["to"], answer["why"], answer["rested"])
 
     def processes(self) -> list[int]:
         """The API server's."""
-        return [int(each) for each in self._module("component_processes", {"unit": _API_SERVER})["processes"]]
+        return [int(each) for each in self._answer({"unit": _API_SERVER}, "component_processes")["processes"]]
 
     def hold(self, processes: Sequence[int], seconds: float) -> float:
         """No module: the shorter the time between the first paused API server and the last, the better."""
@@ -90,10 +79,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             raise KubeproofError(str(done.get("stderr") or done.get("stdout")).strip())
         return float(done["stdout"].split()[0])
 
-    def _module(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        answer: dict[str, Any] = self._execute_module(
-            module_name=name, module_args=arguments, task_vars=self._variables
-        )
+    def _answer(self, arguments: dict[str, Any], name: str | None = None) -> dict[str, Any]:
+        answer = self._module(arguments, name)
         if answer.get("failed"):
             raise KubeproofError(str(answer.get("msg")))
         return answer

@@ -11,37 +11,26 @@ import datetime
 from dataclasses import asdict
 from typing import Any
 
-from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
-
-from kubeproof.core.errors import KubeproofError
+from kubeproof.install.action import Action
 from kubeproof.restore import record, replacing
 from kubeproof.restore.checking import Look
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]
+class ActionModule(Action):
     """Thin: what is decided is decided in ``kubeproof.restore.replacing``."""
 
     _requires_connection = False
-    _supports_async = False
     _VALID_ARGS = frozenset(("member", "hosts", "healthy_too"))
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Raises AnsibleActionFail if it can't."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        arguments = self._task.args
-        known = (task_vars or {})["hostvars"]
-        try:
-            looks = [Look.of(str(host), known[host]["__etcd_look"]) for host in arguments["hosts"]]
-            plan = replacing.plan(
-                str(arguments["member"]), looks, healthy_too=bool(arguments.get("healthy_too", False))
-            )
-        except KubeproofError as error:
-            raise AnsibleActionFail(str(error)) from error
+    def act(self) -> dict[str, Any]:
+        """Raises KubeproofError if it can't."""
+        arguments = self._arguments
+        looks = [Look.of(str(host), self._variable(host, "__etcd_look")) for host in arguments["hosts"]]
+        plan = replacing.plan(str(arguments["member"]), looks, healthy_too=bool(arguments.get("healthy_too", False)))
         if not plan.needed:
             self._display.display(
                 f"{plan.member} is a member that is well; nothing is done. To replace it all the same: "
                 "-e replace_healthy=true"
             )
         fact = {**asdict(plan), "needed": plan.needed, "id": record.new_id(datetime.datetime.now(tz=datetime.UTC))}
-        return {**result, "changed": False, "ansible_facts": {"kubeproof_replacement": fact}}
+        return {"changed": False, "ansible_facts": {"kubeproof_replacement": fact}}

@@ -15,36 +15,28 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
-
-from kubeproof.core.errors import KubeproofError
+from kubeproof.install.action import Action
 
 _BLOCK = 1 << 20
 _SLICE_BLOCKS = 32
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]
+class ActionModule(Action):
     """Sends and gets files."""
 
-    _supports_async = False
     _VALID_ARGS = frozenset(("pull", "push"))
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Raises AnsibleActionFail if a file can't be read or written."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        arguments = self._task.args
-        try:
-            if "pull" in arguments:
-                wanted = arguments["pull"]
-                for name in self._command(f"ls -1A -- {shlex.quote(str(wanted['source']))}", None).splitlines():
-                    self._pull(f"{wanted['source']}/{name}", Path(str(wanted["dest"])) / Path(name).name)
-            elif arguments["push"]["dest"]:
-                wanted = arguments["push"]
-                self._push(Path(str(wanted["source"])), str(wanted["dest"]), str(wanted["user"]))
-        except KubeproofError as error:
-            raise AnsibleActionFail(str(error)) from error
-        return {**result, "changed": False}
+    def act(self) -> dict[str, Any]:
+        """Raises KubeproofError if a file can't be read or written."""
+        arguments = self._arguments
+        if "pull" in arguments:
+            wanted = arguments["pull"]
+            for name in self._command(f"ls -1A -- {shlex.quote(str(wanted['source']))}").splitlines():
+                self._pull(f"{wanted['source']}/{name}", Path(str(wanted["dest"])) / Path(name).name)
+        elif arguments["push"]["dest"]:
+            wanted = arguments["push"]
+            self._push(Path(str(wanted["source"])), str(wanted["dest"]), str(wanted["user"]))
+        return {"changed": False}
 
     def _pull(self, source: str, dest: Path) -> None:
         partial = dest.with_name(f".{dest.name}.partial")
@@ -60,7 +52,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def _slice(self, source: str, blocks: int) -> bytes:
         count = f"bs={_BLOCK} skip={blocks} count={_SLICE_BLOCKS}"
         # Ansible takes what a command says for text.
-        said = self._command(f"dd if={shlex.quote(source)} {count} status=none | base64 --wrap=0", None)
+        said = self._command(f"dd if={shlex.quote(source)} {count} status=none | base64 --wrap=0")
         return base64.b64decode(said.strip())
 
     def _push(self, source: Path, dest: str, user: str) -> None:
@@ -71,9 +63,3 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 # At its place rather than appended: a connection plugin may send a slice again after it was cut off.
                 seek = (stream.tell() - len(data)) // _BLOCK
                 self._command(f"umask 077; {writer} bs={_BLOCK} seek={seek} conv=notrunc status=none", data)
-
-    def _command(self, command: str, data: bytes | None) -> str:
-        done = self._low_level_execute_command(command, in_data=data)
-        if done["rc"] or (data is None and not done["stdout"] and done["stderr"].strip()):
-            raise KubeproofError(f"`{command}` failed on the host: {done['stderr'].strip() or done['stdout'].strip()}")
-        return str(done["stdout"])

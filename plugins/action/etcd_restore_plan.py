@@ -24,21 +24,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
-
 from kubeproof.backup.agent.manifest import File, Manifest
 from kubeproof.components import pins
 from kubeproof.core.errors import KubeproofError
+from kubeproof.install.action import Action
 from kubeproof.restore import checking, losses, record
 from kubeproof.restore.source import Source, choose, kept
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]
+class ActionModule(Action):
     """Thin: what is decided is decided in ``kubeproof.restore``."""
 
     _requires_connection = False
-    _supports_async = False
     _VALID_ARGS = frozenset(
         (
             "stage",
@@ -53,10 +50,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         )
     )
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Raises AnsibleActionFail with all that speaks against the restore."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        self._variables: Mapping[str, Any] = task_vars or {}
+    def act(self) -> dict[str, Any]:
+        """Raises KubeproofError with all that speaks against the restore."""
         stages = {
             "choose": self._choose,
             "check": self._check,
@@ -64,15 +59,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             "begin": self._begin,
             "finish": self._finish,
         }
-        try:
-            return {**result, "changed": False, **stages[str(self._task.args["stage"])]()}
-        except KubeproofError as error:
-            raise AnsibleActionFail(str(error)) from error
+        return {"changed": False, **stages[self._argument("stage")]()}
 
     # What the stages work on
 
     def _argument(self, name: str) -> str:
-        return str(self._task.args[name])
+        return str(self._arguments[name])
 
     @cached_property
     def _state(self) -> Path:
@@ -84,15 +76,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     @cached_property
     def _members(self) -> dict[str, str]:
-        return {str(name): str(url) for name, url in self._task.args["peer_urls"].items()}
+        return {str(name): str(url) for name, url in self._arguments["peer_urls"].items()}
 
     @cached_property
     def _looks(self) -> list[checking.Look]:
-        return [checking.Look.of(host, self._seen(host, "__etcd_look")) for host in self._members]
-
-    def _seen(self, host: str, name: str) -> Mapping[str, Any]:
-        seen: Mapping[str, Any] = self._variables["hostvars"][host][name]
-        return seen
+        return [checking.Look.of(host, self._variable(host, "__etcd_look")) for host in self._members]
 
     @property
     def _fact(self) -> dict[str, Any]:
@@ -107,7 +95,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def _choose(self) -> dict[str, Any]:
         request = self._argument("request")
         source = Source.parse(request, list(self._members))
-        unfinished = self._records.unfinished(request, self._members) if self._task.args["resume"] else None
+        unfinished = self._records.unfinished(request, self._members) if self._arguments["resume"] else None
         self._records.drop_leftovers(keep=[unfinished.id] if unfinished else [])
         if unfinished:
             return self._resume(unfinished)
@@ -126,19 +114,21 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def _on_host(self, source: Source, identity: str) -> dict[str, Any]:
         """A backup, or a member's data, that is to be brought to the controller."""
         if source.kind == "member":
-            if not self._seen(source.host, "__etcd_look")["there"]:
+            if not self._variable(source.host, "__etcd_look")["there"]:
                 raise KubeproofError(f"restore_from: {source.host} has no etcd data")
             host, name = source.host, f"{identity}-{source.host}"
         else:
             authority = checking.authority_of(self._state)
-            listed = {each: kept(each, self._seen(each, "__etcd_look")["backups"], authority) for each in self._members}
+            listed = {
+                each: kept(each, self._variable(each, "__etcd_look")["backups"], authority) for each in self._members
+            }
             chosen = choose(source, listed)
             host, name = chosen.host, chosen.name
         return {"host": host, "name": name, "path": str(self._records.fetched(identity, name))}
 
     def _on_target(self, source: Source, identity: str) -> dict[str, Any]:
         """A backup that an etcd host fetches from one of its targets, to where its own are."""
-        host = next((each for each in self._members if self._seen(each, "__etcd_look")["program"]), "")
+        host = next((each for each in self._members if self._variable(each, "__etcd_look")["program"]), "")
         if not host:
             raise KubeproofError(
                 f"restore_from: no etcd host has kubeproof-backup yet, to fetch {source.host}/{source.name}",
@@ -173,7 +163,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             self._display.display(
                 f"Taken from the backup, since they are missing from {self._state / 'pki'}: {', '.join(taken)}"
             )
-        wanted = pins.load().with_versions(self._task.args.get("versions") or {}).components["etcd"].version
+        wanted = pins.load().with_versions(self._arguments.get("versions") or {}).components["etcd"].version
         refusals = checking.refusals(manifest, self._looks, wanted)
         if refusals:
             told = "".join(f"\n  - {refusal}" for refusal in refusals)
@@ -182,7 +172,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def _describe(self, directory: Path, fact: Mapping[str, Any]) -> None:
         """The manifest of a snapshot that was made of what is left of a member."""
-        made = self._seen(fact["host"], "__restore_snapshot")
+        made = self._variable(fact["host"], "__restore_snapshot")
         status = made["status"]
         manifest = Manifest(
             name=fact["name"],
@@ -210,7 +200,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         manifest = record.manifest_of(fact["manifest"])
         counted: Mapping[str, Any] = {"msg": "etcd does not respond"}
         if fact["ask"]:
-            counted = self._seen(fact["ask"], "__restore_changes")
+            counted = self._variable(fact["ask"], "__restore_changes")
         listed = counted.get("keys")
         told = losses.told(
             manifest,

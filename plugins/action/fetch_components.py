@@ -18,57 +18,48 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from kubeproof.components import fetch, pins, selection
 from kubeproof.components.progress import Event, Phase
 from kubeproof.components.source import Choice
-from kubeproof.core.errors import KubeproofError
+from kubeproof.install.action import Action
 
 display = Display()
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]
+class ActionModule(Action):
     """A thin adapter to ``kubeproof.components.fetch``."""
 
-    _supports_check_mode = True
-    _supports_async = False
     _requires_connection = False
     _VALID_ARGS = frozenset(
         ("source", "mirror", "registry", "versions", "state_directory", "architectures", "backup_targets", "pods")
     )
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        variables = task_vars or {}
-        request = self._request(variables)
-        state_directory = Path(self._task.args["state_directory"])
-        try:
-            if self._task.check_mode:
-                return result | {"changed": not fetch.complete(request, pins.load(), state_directory)}
-            outcome = fetch.fetch(request, pins.load(), state_directory, progress=_Narrator())
-        except KubeproofError as error:
-            raise AnsibleActionFail(str(error)) from error
+    def act(self) -> dict[str, Any]:
+        request = self._request()
+        state_directory = Path(self._arguments["state_directory"])
+        if self._task.check_mode:
+            return {"changed": not fetch.complete(request, pins.load(), state_directory)}
+        outcome = fetch.fetch(request, pins.load(), state_directory, progress=_Narrator())
         _show(outcome.choice, outcome.fetched)
-        return result | {
+        return {
             "changed": outcome.changed,
             "source": outcome.choice.source,
             "reason": outcome.choice.reason,
             "components": [dataclasses.asdict(item) for item in outcome.fetched],
         }
 
-    def _request(self, variables: dict[str, Any]) -> fetch.Request:
-        arguments = self._task.args
+    def _request(self) -> fetch.Request:
+        arguments = self._arguments
         return fetch.Request(
             source=arguments.get("source", "auto"),
             mirror=arguments.get("mirror", ""),
             registry=arguments.get("registry", ""),
             versions=dict(arguments.get("versions") or {}),
-            architectures=tuple(arguments.get("architectures") or _architectures(variables)),
+            architectures=tuple(arguments.get("architectures") or _architectures(self._variables)),
             groups=(
-                *(name for name in pins.GROUPS if variables["groups"].get(name)),
+                *(name for name in pins.GROUPS if self._variables["groups"].get(name)),
                 *selection.uses(arguments.get("backup_targets") or ()),
             ),
             pods=tuple(str(name) for name in arguments.get("pods") or ()),

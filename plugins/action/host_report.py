@@ -9,31 +9,28 @@ import time
 from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
-from ansible.plugins.action import ActionBase
+
+from kubeproof.install.action import Action
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]
+class ActionModule(Action):
     """Run the module between two looks at the controller's clock, from which the host's can be judged."""
 
-    _supports_check_mode = True
-    _supports_async = False
-
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+    def act(self) -> dict[str, Any]:
         """Always succeeds; ``kubeproof_host`` has a shape of ``kubeproof.settings.host_report``."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
         before = time.time()
         try:
-            answer: dict[str, Any] = self._execute_module(task_vars=task_vars)
+            answer = self._module()
         except AnsibleConnectionFailure as error:
-            return result | _unexamined(unreachable=True, problem=str(error))
+            return _unexamined(unreachable=True, problem=str(error))
         except AnsibleError as error:
             # sudo's password is missing or wrong.
-            return result | _unexamined(unreachable=False, problem=str(error))
+            return _unexamined(unreachable=False, problem=str(error))
         after = time.time()
         if answer.get("unreachable") or answer.get("failed"):
-            return result | _unexamined(unreachable=bool(answer.get("unreachable")), problem=_complaint(answer))
+            return _unexamined(unreachable=bool(answer.get("unreachable")), problem=_complaint(answer))
         answer["ansible_facts"]["kubeproof_host"]["asked"] = {"before": before, "after": after}
-        return result | answer
+        return answer
 
 
 def _unexamined(*, unreachable: bool, problem: str) -> dict[str, Any]:

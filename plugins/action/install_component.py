@@ -31,67 +31,40 @@ import base64
 import json
 from typing import Any
 
-from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
 
-from kubeproof.core.errors import KubeproofError
 from kubeproof.install import request as install
-from kubeproof.pki.authorities import PkiError
+from kubeproof.install.action import Action
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]
+class ActionModule(Action):
     """Render on the controller, converge on the host, sign what the host asks for."""
 
-    _supports_check_mode = True
-    _supports_async = False
     _VALID_ARGS = frozenset(install.ARGUMENTS)
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        variables = task_vars or {}
-        try:
-            request = install.Request.parse(self._task.args, self._state_directory())
-            payload = request.payload(lambda name: self._render(name, variables))
-            answer = self._install(payload, variables)
-            result.update(self._public(answer))
-            if not answer.get("failed"):
-                self._certify(request, answer, result, variables)
-        except (install.RequestError, PkiError, KubeproofError) as error:
-            raise AnsibleActionFail(str(error)) from error
+    def act(self) -> dict[str, Any]:
+        request = install.Request.parse(self._arguments, str(self._state_directory))
+        answer = self._install(request.payload(self._render))
+        if answer.get("failed"):
+            return _public(answer)
+        issued = request.issue(answer["certificates"], pretend=self._task.check_mode)
+        result = _public(answer)
+        if issued.files:
+            result |= {"changed": True, "changes": [*result["changes"], *issued.changes]}
+            second = {} if self._task.check_mode else self._install({"files": issued.files})
+            result |= _public(second) if second.get("failed") else {}
         return result
 
-    def _certify(
-        self, request: install.Request, answer: dict[str, Any], result: dict[str, Any], variables: dict[str, Any]
-    ) -> None:
-        issued = request.issue(answer["certificates"], pretend=self._task.check_mode)
-        if not issued.files:
-            return
-        result["changed"] = True
-        result["changes"] = [*result["changes"], *issued.changes]
-        if self._task.check_mode:
-            return
-        second = self._install({"files": issued.files}, variables)
-        if second.get("failed"):
-            result.update(self._public(second))
+    def _install(self, payload: dict[str, Any]) -> dict[str, Any]:
+        return self._module({"payload": base64.b64encode(json.dumps(payload).encode()).decode()})
 
-    def _install(self, payload: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
-        encoded = base64.b64encode(json.dumps(payload).encode()).decode()
-        answer: dict[str, Any] = self._execute_module(
-            module_name="install_component", module_args={"payload": encoded}, task_vars=variables
-        )
-        return answer
-
-    @staticmethod
-    def _public(answer: dict[str, Any]) -> dict[str, Any]:
-        return {key: value for key, value in answer.items() if key not in ("certificates", "invocation")}
-
-    def _state_directory(self) -> str:
-        return str(self._templar.template(trust_as_template("{{ cluster_state_directory }}")))
-
-    def _render(self, name: str, variables: dict[str, Any]) -> str:
+    def _render(self, name: str) -> str:
         path = self._find_needle("templates", name)
         text = self._loader.get_text_file_contents(path)
-        templar = self._templar.copy_with_new_env(available_variables=variables)
+        templar = self._templar.copy_with_new_env(available_variables=self._variables)
         overrides = {"trim_blocks": True, "lstrip_blocks": True}
         return str(templar.template(trust_as_template(text), escape_backslashes=False, overrides=overrides))
+
+
+def _public(answer: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in answer.items() if key not in ("certificates", "invocation")}

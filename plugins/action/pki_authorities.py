@@ -10,13 +10,11 @@ last copy is lost.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
-
+from kubeproof.core.errors import KubeproofError
+from kubeproof.install.action import Action
 from kubeproof.pki import authorities, kubeconfig
 from kubeproof.preflight import identity
 from kubeproof.preflight.findings import render
@@ -25,41 +23,36 @@ from kubeproof.preflight.model import CONTROL_PLANE, ETCD, GROUPS
 from kubeproof.settings import state as states
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]
+class ActionModule(Action):
     """Thin: all of it is in ``kubeproof.pki.authorities`` and ``kubeproof.pki.kubeconfig``."""
 
-    _supports_check_mode = True
     _VALID_ARGS = frozenset(("directory", "cluster", "days", "server", "hosts", "port"))
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        arguments = self._task.args
+    def act(self) -> dict[str, Any]:
+        arguments = self._arguments
         state = Path(str(arguments["directory"]))
         cluster = str(arguments["cluster"])
         servers = {str(host): f"https://{address}:{arguments['port']}" for host, address in arguments["hosts"].items()}
         target = kubeconfig.Target(cluster, str(arguments["server"]), servers)
         lifetime = datetime.timedelta(days=int(arguments["days"]))
-        self._refuse_others(state, task_vars or {})
+        self._refuse_others(state)
         if self._task.check_mode:
             made = [] if (state / "pki").is_dir() else ["authorities"]
-            return {**result, "changed": bool(made), "made": made}
-        try:
-            made = authorities.ensure_authorities(states.prepare(state) / "pki", cluster, lifetime)
-            if kubeconfig.ensure_kubeconfig(state, target):
-                made.append("admin.kubeconfig")
-        except authorities.PkiError as error:
-            raise AnsibleActionFail(str(error)) from error
-        return {**result, "changed": bool(made), "made": made}
+            return {"changed": bool(made), "made": made}
+        made = authorities.ensure_authorities(states.prepare(state) / "pki", cluster, lifetime)
+        if kubeconfig.ensure_kubeconfig(state, target):
+            made.append("admin.kubeconfig")
+        return {"changed": bool(made), "made": made}
 
-    def _refuse_others(self, state: Path, task_vars: Mapping[str, Any]) -> None:
+    def _refuse_others(self, state: Path) -> None:
         """The preflight has said this already, unless what it judged has changed since: in a restore it has."""
-        groups, known = task_vars["groups"], task_vars["hostvars"]
+        groups, known = self._variables["groups"], self._variables["hostvars"]
         hosts = {str(host): known[host] for group in GROUPS for host in groups.get(group, ())}
         reports = {host: each.get("ansible_facts", {}).get("kubeproof_host", {}) for host, each in hosts.items()}
         # A host that could not be examined has a report without.
         carried = {host: report["identity"] for host, report in reports.items() if "identity" in report}
-        kept = Kept.of(state, " -i ".join(str(source) for source in task_vars["ansible_inventory_sources"]))
+        kept = Kept.of(state, " -i ".join(str(source) for source in self._variables["ansible_inventory_sources"]))
         holders = [str(host) for group in (ETCD, CONTROL_PLANE) for host in groups.get(group, ())]
         found = [*identity.check_identity(carried, kept), *identity.check_beginning(holders, list(carried), kept)]
         if found:
-            raise AnsibleActionFail("No CAs were created, and no host was changed.\n" + render(found))
+            raise KubeproofError("No CAs were created, and no host was changed.\n" + render(found))

@@ -25,14 +25,14 @@ from pathlib import Path
 from typing import Any, cast
 
 from ansible import constants
-from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.errors import AnsibleError
 from ansible.inventory import manager as managing
-from ansible.plugins.action import ActionBase
 from ansible.template import Templar
 
 from kubeproof import preflight
 from kubeproof.components import pins
 from kubeproof.core.errors import KubeproofError
+from kubeproof.install.action import Action
 from kubeproof.preflight import model
 from kubeproof.settings import host_settings, resolve, specs, state
 from kubeproof.settings.host_report import HostReport
@@ -46,51 +46,43 @@ _STATE_SETTING = "cluster_state_directory"
 # What a setting's template names if it can only be rendered once hosts were asked.
 _FACTS = ("ansible_facts", "hostvars", "__cluster_host")
 
-Stage = Callable[[Mapping[str, Any]], tuple[Sequence[preflight.Variables], Iterable[preflight.Finding]]]
+Judged = tuple[Sequence[preflight.Variables], Iterable[preflight.Finding]]
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]
+class ActionModule(Action):
     """Gathers what the pure checks of ``kubeproof.preflight`` work on, and shows what they find."""
 
     _requires_connection = False
-    _supports_check_mode = True
-    _supports_async = False
     _VALID_ARGS = frozenset(("stage", "purpose", "tags"))
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Raises AnsibleActionFail if ``stage`` is none, or before ``host_report`` has run."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        stages: dict[str, Stage] = {"settings": self._settings, "hosts": self._hosts}
-        stage = str(self._task.args.get("stage"))
+    def act(self) -> dict[str, Any]:
+        """Raises KubeproofError if ``stage`` is none, or before ``host_report`` has run."""
+        stages: dict[str, Callable[[], Judged]] = {"settings": self._settings, "hosts": self._hosts}
+        stage = str(self._arguments.get("stage"))
         if stage == "inventory":
-            self._refuse_keys(task_vars or {})
-            self._refuse_tags(task_vars or {})
-            return result | {"changed": False}
+            self._refuse_keys()
+            self._refuse_tags()
+            return {"changed": False}
         if stage not in stages:
-            raise AnsibleActionFail(f"preflight: stage is {stage!r}; it must be one of inventory, {', '.join(stages)}")
-        hosts, found = stages[stage](task_vars or {})
+            raise KubeproofError(f"preflight: stage is {stage!r}; it must be one of inventory, {', '.join(stages)}")
+        hosts, found = stages[stage]()
         findings = preflight.relevant(found, _ignored(hosts))
         _write_report(stage, findings, hosts)
         self._tell_adaptations(hosts)
-        return result | self._outcome(findings)
+        return self._outcome(findings)
 
-    def _refuse_keys(self, task_vars: Mapping[str, Any]) -> None:
-        """Raises AnsibleActionFail if the state of the cluster is among what was read as inventories."""
-        sources = [Path(str(source)).absolute() for source in task_vars["ansible_inventory_sources"]]
-        try:
-            for place in self._state_directories(_members(task_vars)):
-                state.refuse_within(place, sources, managing.IGNORED)
-                state.refuse_elsewhere(place, sources)
-        except KubeproofError as error:
-            raise AnsibleActionFail(str(error)) from error
+    def _refuse_keys(self) -> None:
+        """Raises KubeproofError if the state of the cluster is among what was read as inventories."""
+        sources = [Path(str(source)).absolute() for source in self._variables["ansible_inventory_sources"]]
+        for place in self._state_directories(_members(self._variables)):
+            state.refuse_within(place, sources, managing.IGNORED)
+            state.refuse_elsewhere(place, sources)
 
-    def _refuse_tags(self, task_vars: Mapping[str, Any]) -> None:
-        """Raises AnsibleActionFail if nothing of the playbook has a tag that is given."""
-        chosen, skipped = (_plain(task_vars.get(name) or []) for name in ("ansible_run_tags", "ansible_skip_tags"))
-        try:
-            preflight.refuse_unknown(chosen, skipped, _plain(self._task.args.get("tags") or []))
-        except KubeproofError as error:
-            raise AnsibleActionFail(str(error)) from error
+    def _refuse_tags(self) -> None:
+        """Raises KubeproofError if nothing of the playbook has a tag that is given."""
+        given = (self._variables.get(name) for name in ("ansible_run_tags", "ansible_skip_tags"))
+        chosen, skipped = (_plain(tags or []) for tags in given)
+        preflight.refuse_unknown(chosen, skipped, _plain(self._arguments.get("tags") or []))
 
     def _state_directories(self, names: Iterable[str]) -> set[Path]:
         """Where hosts have the state of their cluster; that it is one place is for the settings' stage."""
@@ -103,30 +95,29 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 try:
                     found = Templar(loader=self._loader, variables=variables).template(variables[_STATE_SETTING])
                 except AnsibleError as error:
-                    raise AnsibleActionFail(f"{_STATE_SETTING} cannot be rendered: {error}") from error
+                    raise KubeproofError(f"{_STATE_SETTING} cannot be rendered: {error}") from error
                 places[key] = Path(str(found)).absolute()
         return set(places.values())
 
-    def _settings(
-        self, task_vars: Mapping[str, Any]
-    ) -> tuple[Sequence[preflight.Variables], Iterable[preflight.Finding]]:
+    def _settings(self) -> Judged:
         # Also of hosts that --limit leaves out: they are of the same cluster.
-        hosts = [self._variables(name, facts=False) for name in _members(task_vars)]
-        return hosts, preflight.check_settings(hosts, _plain(task_vars["groups"]), self._specs)
+        hosts = [self._variables_of(name, facts=False) for name in _members(self._variables)]
+        return hosts, preflight.check_settings(hosts, _plain(self._variables["groups"]), self._specs)
 
-    def _hosts(self, task_vars: Mapping[str, Any]) -> tuple[Sequence[preflight.Variables], Iterable[preflight.Finding]]:
+    def _hosts(self) -> Judged:
+        task_vars = self._variables
         asked = set(task_vars["ansible_play_hosts_all"])
-        hosts = [self._variables(name, facts=True) for name in _members(task_vars) if name in asked]
+        hosts = [self._variables_of(name, facts=True) for name in _members(task_vars) if name in asked]
         reported = [replace(entry, host=_reported(entry.host, task_vars)) for entry in hosts]
         run = preflight.Run(_plain(task_vars["groups"]), self._purpose(), _kept(reported, task_vars))
         return reported, preflight.check_hosts(reported, _wanted(reported), run)
 
     def _purpose(self) -> preflight.Purpose:
-        given = self._task.args.get("purpose", "converge")
+        given = self._arguments.get("purpose", "converge")
         for purpose in preflight.PURPOSES:
             if given == purpose:
                 return purpose
-        raise AnsibleActionFail(f"preflight: purpose is {given!r}; it must be one of {', '.join(preflight.PURPOSES)}")
+        raise KubeproofError(f"preflight: purpose is {given!r}; it must be one of {', '.join(preflight.PURPOSES)}")
 
     def _outcome(self, findings: Sequence[preflight.Finding]) -> dict[str, Any]:
         failed = bool(preflight.errors(findings))
@@ -141,7 +132,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         for reason, names in _adaptations(hosts).items():
             self._display.display(f"{', '.join(names)}: {reason}")
 
-    def _variables(self, name: str, *, facts: bool) -> preflight.Variables:
+    def _variables_of(self, name: str, *, facts: bool) -> preflight.Variables:
         """A host's variables from the inventory and the roles' defaults. ``facts``: whether facts are known by now."""
         manager = self._task.get_variable_manager()
         own = manager.get_vars(host=manager._inventory.get_host(name), include_hostvars=False)  # noqa: SLF001
@@ -201,10 +192,7 @@ def _ignored(hosts: Iterable[preflight.Variables]) -> set[str]:
 def _wanted(hosts: Sequence[preflight.Variables]) -> dict[str, str]:
     """Pinned version of each program, by the inventory's choice of versions if it makes one."""
     chosen = hosts[0].values.get("component_versions", {}) if hosts else {}
-    try:
-        pinned = pins.load().with_versions(chosen)
-    except KubeproofError as error:
-        raise AnsibleActionFail(str(error)) from error
+    pinned = pins.load().with_versions(chosen)
     return {program: component.version for component in pinned.components.values() for program in component.binaries}
 
 
@@ -232,7 +220,7 @@ def _reported(host: preflight.Host, task_vars: Mapping[str, Any]) -> preflight.H
     """The host with what ``host_report`` found."""
     fact = _plain(task_vars["hostvars"][host.name]["ansible_facts"].get("kubeproof_host"))
     if not isinstance(fact, dict):
-        raise AnsibleActionFail(f"preflight: {host.name} has no report; run host_report on all hosts first")
+        raise KubeproofError(f"preflight: {host.name} has no report; run host_report on all hosts first")
     if "problem" in fact:
         return replace(host, problem=fact["problem"], unreachable=fact["unreachable"])
     return replace(host, report=cast(HostReport, fact))

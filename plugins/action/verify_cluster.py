@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from ansible import context
-from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
-from ansible.utils.display import Display
 
 from kubeproof.core import paths
+from kubeproof.core.errors import KubeproofError
+from kubeproof.install.action import Action
 from kubeproof.settings import inventory, remote
 from kubeproof.verify.engine import run
 from kubeproof.verify.engine.results import DEFAULT_PATH, junit_path, page_path
@@ -35,19 +34,16 @@ _TOLD = {
 _OPTIONS = ("only", "level", "kubeconfig", "connection", "test_image", "report")
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]
+class ActionModule(Action):
     """Runs the verification as a process of its own: pytest and Ansible would be in each other's way in one."""
 
     _requires_connection = False
-    _supports_async = False
     _VALID_ARGS = frozenset(("inventory", *_OPTIONS))
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Raises AnsibleActionFail unless every claim that was looked at is proven."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        arguments = self._task.args
-        sources = _sources(arguments["inventory"])
-        options = run.Options.of(arguments)
+    def act(self) -> dict[str, Any]:
+        """Raises KubeproofError unless every claim that was looked at is proven."""
+        sources = _sources(self._arguments["inventory"])
+        options = run.Options.of(self._arguments)
         with (
             self._as_told() as environment,
             subprocess.Popen(
@@ -61,19 +57,18 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             ) as process,
         ):
             for line in process.stdout or ():
-                Display().display(line.rstrip("\n"))
+                self._display.display(line.rstrip("\n"))
         report = Path(options.report) if options.report else inventory.find_state(sources) / DEFAULT_PATH
         verdict = json.loads(report.read_text())["verdict"] if process.returncode in {0, 1} else "not verified"
         if process.returncode != 0:
-            raise AnsibleActionFail(f"the cluster is {verdict}: see above, or {page_path(report)}")
-        result.update(
-            changed=False,
-            msg=f"the cluster is {verdict}: {page_path(report)}",
-            report=str(report),
-            page=str(page_path(report)),
-            junit=str(junit_path(report)),
-        )
-        return result
+            raise KubeproofError(f"the cluster is {verdict}: see above, or {page_path(report)}")
+        return {
+            "changed": False,
+            "msg": f"the cluster is {verdict}: {page_path(report)}",
+            "report": str(report),
+            "page": str(page_path(report)),
+            "junit": str(junit_path(report)),
+        }
 
     @contextmanager
     def _as_told(self) -> Iterator[dict[str, str]]:
@@ -89,5 +84,5 @@ def _sources(given: Any) -> tuple[Path, ...]:
     found = tuple(Path(str(each)) for each in (given if isinstance(given, (list, tuple)) else [given]))
     missing = [str(path) for path in found if not path.exists()]
     if missing or not found:
-        raise AnsibleActionFail(f"the verification reads inventories from files and directories, not {missing}")
+        raise KubeproofError(f"the verification reads inventories from files and directories, not {missing}")
     return found

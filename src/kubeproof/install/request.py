@@ -15,6 +15,7 @@ import tomli_w
 import yaml
 
 from kubeproof.core import zipped
+from kubeproof.core.errors import KubeproofError
 from kubeproof.pki import authorities
 from kubeproof.settings import directories, fixed
 
@@ -29,7 +30,7 @@ _CERTIFICATE_KEYS = {
 }  # fmt: skip
 
 
-class RequestError(Exception):
+class RequestError(KubeproofError):
     """The task's arguments are wrong: a fault of the role, said so that its author finds it."""
 
 

@@ -23,6 +23,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from kubeproof.core.errors import KubeproofError
+
 AUTHORITIES = ("kubernetes", "etcd", "front-proxy")
 SERVICE_ACCOUNT = "service-account"
 ENCRYPTION_KEY = "encryption"
@@ -32,7 +34,7 @@ _BACKDATE = datetime.timedelta(minutes=5)
 _USAGES = {"server": ExtendedKeyUsageOID.SERVER_AUTH, "client": ExtendedKeyUsageOID.CLIENT_AUTH}
 
 
-class PkiError(Exception):
+class PkiError(KubeproofError):
     """A problem with the CAs' files that an operator has to fix."""
 
 
