@@ -26,11 +26,15 @@ from kubeproof.install.rolling import Rolling, Turns, this_run
 class ActionModule(Action):
     """Check all hosts at once, restart them one after the other."""
 
+    _VALID_ARGS = frozenset(
+        ("unit", "inputs", "reload_inputs", "health", "registers", "timeout", "state", "form", "pod", "rolling")
+    )
+
     def act(self) -> dict[str, Any]:
         arguments = _patient(_in_form(dict(self._arguments), self._variables), self._variables)
         rolling = Rolling.parse(arguments.pop("rolling", {"hosts": ()}))
         in_turns = rolling.needed and self._value("{{ cluster_rolling | bool }}")
-        answer = self._module({**arguments, "restart": not in_turns, "waits": rolling.waits})
+        answer = self._module({**arguments, "_restart": not in_turns, "_waits": rolling.waits})
         if answer.get("restart_needed") and not answer.get("failed") and not answer.get("waits"):
             answer |= self._in_turn(arguments, rolling)
         return answer
@@ -38,7 +42,7 @@ class ActionModule(Action):
     def _in_turn(self, arguments: dict[str, Any], rolling: Rolling) -> dict[str, Any]:
         turns = Turns(self._state_directory / "rolling", str(arguments["unit"]), this_run())
         with turns.turn(self._host, rolling.at_once):
-            answer = self._module({**arguments, "gate": list(rolling.gate)})
+            answer = self._module({**arguments, "_gate": list(rolling.gate)})
             if answer.get("failed"):
                 turns.halt(self._host, str(answer.get("msg", "")))
         return answer
@@ -62,4 +66,4 @@ def _in_form(arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, 
     program = static_pods.Program.parse(pod or {})
     url, timeout = arguments["health"]["url"], int(arguments["timeout"])
     components = variables["ansible_facts"]["kubeproof_components"]
-    return {**arguments, "pod": static_pods.manifest(arguments["unit"], program, url, timeout, components)}
+    return {**arguments, "_manifest": static_pods.manifest(arguments["unit"], program, url, timeout, components)}

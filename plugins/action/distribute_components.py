@@ -87,7 +87,7 @@ class ActionModule(Action):
 
     def _compared(self, wanted: distribution.Distribution, staging: str | None = None) -> dict[str, Any]:
         """What is to be done on the host, or with what was sent to ``staging`` was done."""
-        return self._module({"files": [file.wanted() for file in wanted.files], "staging": staging})
+        return self._module({"_files": [file.wanted() for file in wanted.files], "_staging": staging})
 
 
 def _diff(change: dict[str, str]) -> dict[str, str]:

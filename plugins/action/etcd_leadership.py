@@ -52,7 +52,7 @@ class ActionModule(Action):
 
     def look(self) -> str:
         """Why this host's member can't transfer leadership; empty if it can."""
-        return str(self._answer({**self._etcd, "look": True})["why"])
+        return str(self._answer({**self._etcd, "_look": True})["why"])
 
     def move(self) -> Moved:
         """Transfer leadership."""

@@ -56,7 +56,7 @@ class ActionModule(Action):
         return result
 
     def _install(self, payload: dict[str, Any]) -> dict[str, Any]:
-        return self._module({"payload": base64.b64encode(json.dumps(payload).encode()).decode()})
+        return self._module({"_payload": base64.b64encode(json.dumps(payload).encode()).decode()})
 
     def _render(self, name: str) -> str:
         path = self._find_needle("templates", name)

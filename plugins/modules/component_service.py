@@ -29,9 +29,9 @@ description:
   - Keeps, per unit, a digest of every input that the running process was started with, in
     C(/var/lib/kubeproof/units). A unit is restarted when an input differs from that, and never otherwise. So a run that
     was killed between writing a file and restarting is made good by the next one.
-  - With O(pod) the component runs as a static pod instead. Its manifest holds the digest of the inputs, so that other
-    inputs make it another pod. Whichever form the component had before is ended first, in the same turn.
-  - Called through the action plugin of the same name, which knows O(rolling) and restarts hosts in turn.
+  - As C(form) says, the component runs as a static pod instead. Its manifest holds the digest of the inputs, so that
+    other inputs make it another pod. Whichever form the component had before is ended first, in the same turn.
+  - Called through the action plugin of the same name, which knows C(rolling), C(form) and C(pod).
   - Fails with the unit's last log lines if it does not become healthy in time.
 options:
   unit:
@@ -65,15 +65,6 @@ options:
     description: How long to wait for health, in seconds.
     type: int
     default: 60
-  restart:
-    description: Whether a running process may be restarted. If not, RV(restart_needed) says why it would have to be.
-    type: bool
-    default: true
-  pod:
-    description:
-      - The manifest of the static pod that the component is to run as, with names for C(runAsUser) and C(runAsGroup).
-        Without it, it runs as the unit.
-    type: dict
   state:
     description:
       - V(absent) stops the unit or static pod, and removes it and what is known of it. Its files are for others to
@@ -81,29 +72,16 @@ options:
     type: str
     choices: [running, absent]
     default: running
-  gate:
-    description:
-      - What must be healthy before a running process is restarted, each like O(health); the others who share its duty.
-        Waited for as long as O(timeout) says. If the gate stays closed the process is left running, and the task fails.
-    type: list
-    elements: dict
-    default: []
-  waits:
-    description:
-      - How to tell, like O(health), that a running process must not be restarted yet. It is left running then, and
-        RV(restart_needed) says why another task has to restart it.
-    type: dict
-    default: {}
 author: [The kubeproof authors]
 """
 
 RETURN = r"""
 waits:
-  description: Whether O(waits) holds, of a process that has to be restarted.
+  description: Whether C(waits) of C(rolling) holds, of a process that has to be restarted.
   type: bool
   returned: when RV(restart_needed) is not empty
 restart_needed:
-  description: Why a running process has to be restarted, which O(restart) did not allow; empty if it needn't be.
+  description: Why a running process has to be restarted, that was put off; empty if it needn't be.
   type: str
   returned: always
 """
@@ -417,7 +395,7 @@ def converge(module: AnsibleModule) -> Dict[str, Any]:
         state,
         restart=reason or reason_to_register(module.params["registers"]),
         reload=", ".join(changed_inputs(record.data.get("reload_inputs", {}), reloads)),
-        may_restart=module.params["restart"] or module.check_mode,
+        may_restart=module.params["_restart"] or module.check_mode,
         instead=was_pod,
     )
     result = {"changed": bool(plan.told()), "done": plan.told(), "unit": unit, "restart_needed": plan.put_off}
@@ -425,14 +403,14 @@ def converge(module: AnsibleModule) -> Dict[str, Any]:
         return result
     require_remembered(unit)
     if plan.interrupts:
-        wait_for_gate(unit, module.params["gate"], timeout)
+        wait_for_gate(unit, module.params["_gate"], timeout)
     if was_pod and not plan.put_off:
         pod.withdraw(timeout)
     # What a timer starts has to be looked at too: nothing else would make systemd read it again.
     others = [path[len(UNITS) :] for path in module.params["inputs"] if path.startswith(UNITS)]
     plan.carry_out(systemd, state, others if plan.restart else ())
     if plan.put_off:
-        result["waits"] = bool(module.params["waits"]) and Health(module.params["waits"]).good()
+        result["waits"] = bool(module.params["_waits"]) and Health(module.params["_waits"]).good()
         return result
     started = time.monotonic()
     replaced = state["InvocationID"] if plan.restart and state["InvocationID"] else "none"
@@ -451,10 +429,10 @@ class PodPlan:
         self.unit = self.service or os.path.exists(UNITS + systemd.unit)
         self.inputs = fingerprints(module.params["inputs"])
         digest = hashlib.sha256(json.dumps(self.inputs, sort_keys=True).encode()).hexdigest()
-        self.text = pod.wanted(module.params["pod"], digest, module.check_mode)
+        self.text = pod.wanted(module.params["_manifest"], digest, module.check_mode)
         reason = self._reason(pod.text(), record.data.get("inputs", {}))
         self.interrupts = bool(reason) and (self.service or bool(pod.processes(pod.uid())))
-        self.put_off = reason if self.interrupts and not (module.params["restart"] or module.check_mode) else ""
+        self.put_off = reason if self.interrupts and not (module.params["_restart"] or module.check_mode) else ""
         self.reason = "" if self.put_off else reason
 
     def _reason(self, before: Optional[str], inputs: Dict[str, Any]) -> str:
@@ -480,10 +458,10 @@ def converge_pod(module: AnsibleModule) -> Dict[str, Any]:
     if module.check_mode:
         return result
     if plan.put_off:
-        result["waits"] = bool(module.params["waits"]) and Health(module.params["waits"]).good()
+        result["waits"] = bool(module.params["_waits"]) and Health(module.params["_waits"]).good()
         return result
     if plan.interrupts:
-        wait_for_gate(unit, module.params["gate"], timeout)
+        wait_for_gate(unit, module.params["_gate"], timeout)
     if plan.reason:
         if plan.unit:
             remove_unit(systemd)
@@ -552,15 +530,16 @@ def main() -> None:
             "health": {"type": "dict", "default": {}},
             "registers": {"type": "dict", "default": {}},
             "timeout": {"type": "int", "default": 60},
-            "restart": {"type": "bool", "default": True},
-            "pod": {"type": "dict"},
             "state": {"type": "str", "choices": ["running", "absent"], "default": "running"},
-            "gate": {"type": "list", "elements": "dict", "default": []},
-            "waits": {"type": "dict", "default": {}},
+            # What the action plugin says.
+            "_restart": {"type": "bool", "default": True},
+            "_gate": {"type": "list", "elements": "dict", "default": []},
+            "_waits": {"type": "dict", "default": {}},
+            "_manifest": {"type": "dict"},
         },
         supports_check_mode=True,
     )
-    act = converge_pod if module.params["pod"] else converge
+    act = converge_pod if module.params["_manifest"] else converge
     try:
         module.exit_json(**(remove if module.params["state"] == "absent" else act)(module))
     except (ServiceError, PodError, OSError) as error:

@@ -23,13 +23,13 @@ DOCUMENTATION = r"""
 module: distribute_components
 short_description: Files of components on a host, compared and put in place by content
 description:
-  - Without O(staging), says which of O(files) are missing or different, and makes an empty directory for them.
-  - With O(staging), verifies the SHA-256 of each file in that directory, named after it, and puts it in place by
+  - Without O(_staging), says which of O(_files) are missing or different, and makes an empty directory for them.
+  - With O(_staging), verifies the SHA-256 of each file in that directory, named after it, and puts it in place by
     rename, so that a running process keeps the file that it was started from.
   - Remembers what it wrote in C(/var/lib/kubeproof/components.json), with which a later comparison needs no hashing,
     and in C(/var/lib/kubeproof/manifest.json), with which a reset can undo it.
 options:
-  files:
+  _files:
     description: What must be there. Owned by root.
     type: list
     elements: dict
@@ -38,7 +38,7 @@ options:
       path: {description: Where., type: path, required: true}
       sha256: {description: SHA-256 of its content., type: str, required: true}
       mode: {description: Its mode in octal., type: str, required: true}
-  staging:
+  _staging:
     description: The directory that the comparison made.
     type: path
 author: [The kubeproof authors]
@@ -228,7 +228,7 @@ def main() -> None:
     """Run as an Ansible module."""
     module = AnsibleModule(
         argument_spec={
-            "files": {
+            "_files": {
                 "type": "list",
                 "elements": "dict",
                 "required": True,
@@ -238,11 +238,11 @@ def main() -> None:
                     "mode": {"type": "str", "required": True},
                 },
             },
-            "staging": {"type": "path"},
+            "_staging": {"type": "path"},
         },
         supports_check_mode=True,
     )
-    wanted, staging = module.params["files"], module.params["staging"] or ""
+    wanted, staging = module.params["_files"], module.params["_staging"] or ""
     try:
         files = Files()
     except ManifestError as error:

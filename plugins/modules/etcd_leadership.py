@@ -29,7 +29,7 @@ options:
   ca: {description: File of etcd's CA certificate., type: path, required: true}
   certificate: {description: File of the client certificate., type: path, required: true}
   key: {description: File of its key., type: path, required: true}
-  look: {description: Only check whether leadership can be transferred., type: bool, default: false}
+  _look: {description: Only check whether leadership can be transferred., type: bool, default: false}
 author: [The kubeproof authors]
 """
 
@@ -147,14 +147,15 @@ def main() -> None:
             "ca": {"type": "path", "required": True},
             "certificate": {"type": "path", "required": True},
             "key": {"type": "path", "required": True, "no_log": False},
-            "look": {"type": "bool", "default": False},
+            # What the action plugin says.
+            "_look": {"type": "bool", "default": False},
         },
         supports_check_mode=False,
     )
     to, rested, why = "", False, ""
     try:
         handover = Handover(module.params["url"], over_tls(module.params))
-        if module.params["look"]:
+        if module.params["_look"]:
             handover.candidates()
         else:
             to, rested = handover.carry_out()

@@ -31,7 +31,7 @@ description:
     C(sysctls), C(settings), C(remember) and C(absent), and changes only what differs.
   - Remembers what it made in C(/var/lib/kubeproof/manifest.json), so that a reset can undo exactly that.
 options:
-  payload:
+  _payload:
     description: The wanted state as base64 of JSON. Opaque, because it carries secrets that must not be logged.
     type: str
     required: true
@@ -320,9 +320,9 @@ def converge(host: Host, payload: Dict[str, Any]) -> Dict[str, Dict[str, str]]:
 def main() -> None:
     """Ansible's entry."""
     module = AnsibleModule(
-        argument_spec={"payload": {"type": "str", "required": True, "no_log": True}}, supports_check_mode=True
+        argument_spec={"_payload": {"type": "str", "required": True, "no_log": True}}, supports_check_mode=True
     )
-    payload = json.loads(base64.b64decode(module.params["payload"]))
+    payload = json.loads(base64.b64decode(module.params["_payload"]))
     changes: List[Change] = []
     try:
         if not module.check_mode:

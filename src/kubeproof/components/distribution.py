@@ -28,7 +28,7 @@ class HostFile:
     mode: str
 
     def wanted(self) -> dict[str, str]:
-        """As an entry of that module's ``files``."""
+        """As an entry of what the action plugin hands to that module."""
         return {"path": self.path, "sha256": self.sha256, "mode": self.mode}
 
 

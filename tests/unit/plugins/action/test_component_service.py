@@ -44,7 +44,7 @@ def variables(tmp_path: Path) -> dict[str, Any]:
 def test_a_host_alone_is_restarted_at_once(variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     harness = Harness(variables, {"changed": True, "restart_needed": ""})
     harness.run(monkeypatch, rolling={"hosts": ["cp1"]})
-    assert [asked["restart"] for asked in harness.asked] == [True]
+    assert [asked["_restart"] for asked in harness.asked] == [True]
 
 
 @pytest.mark.parametrize(("facts", "timeout"), [({}, 60), ({"work_seconds": 0.01}, 60), ({"work_seconds": 0.2}, 240)])
@@ -62,8 +62,8 @@ def test_a_restart_waits_for_its_turn_and_its_gate(
     harness = Harness(variables, {"restart_needed": "changed"}, {"changed": True, "restart_needed": ""})
     result = harness.run(monkeypatch, rolling=ROLLING)
     first, second = harness.asked
-    assert first["restart"] is False
-    assert second["gate"] == ROLLING["gate"]
+    assert first["_restart"] is False
+    assert second["_gate"] == ROLLING["gate"]
     assert result["changed"]
     assert (tmp_path / "rolling" / "etcd.service.0.lock").exists()
 
@@ -77,7 +77,7 @@ def test_what_needs_no_restart_is_asked_for_once(variables: dict[str, Any], monk
 def test_without_turns_everybody_goes_at_once(variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     harness = Harness({**variables, "cluster_rolling": False}, {"changed": True, "restart_needed": ""})
     harness.run(monkeypatch, rolling=ROLLING)
-    assert [asked["restart"] for asked in harness.asked] == [True]
+    assert [asked["_restart"] for asked in harness.asked] == [True]
 
 
 def test_one_that_fails_stops_the_next(variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

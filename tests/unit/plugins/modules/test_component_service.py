@@ -260,9 +260,9 @@ class _Module:
             "health": {},
             "registers": {},
             "timeout": 1,
-            "restart": True,
-            "gate": [],
-            "waits": {},
+            "_restart": True,
+            "_gate": [],
+            "_waits": {},
         }
         self.params = {**defaults, **params}
         self.check_mode = False
@@ -285,7 +285,7 @@ def running(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
 
 
 def test_a_restart_that_is_not_allowed_is_put_off_with_its_reason(running: list[str]) -> None:
-    result = service.converge(_Module(unit="x.service", restart=False))
+    result = service.converge(_Module(unit="x.service", _restart=False))
     assert "changed since its start" in result["restart_needed"]
     assert not result["changed"]
     assert running == []
@@ -297,18 +297,18 @@ def test_a_restart_that_is_not_allowed_is_put_off_with_its_reason(running: list[
 def test_a_restart_that_is_put_off_tells_whether_others_should_be_first(
     running: list[str], check: dict[str, Any], waits: bool
 ) -> None:
-    assert service.converge(_Module(unit="x.service", restart=False, waits=check))["waits"] is waits
+    assert service.converge(_Module(unit="x.service", _restart=False, _waits=check))["waits"] is waits
     assert running == []
 
 
 def test_a_restart_waits_for_its_gate(running: list[str]) -> None:
     with pytest.raises(service.ServiceError, match=r"was not restarted.*/bin/false"):
-        service.converge(_Module(unit="x.service", timeout=0, gate=[{"command": ["/bin/false"]}]))
+        service.converge(_Module(unit="x.service", timeout=0, _gate=[{"command": ["/bin/false"]}]))
     assert running == []
 
 
 def test_a_restart_goes_through_an_open_gate(running: list[str]) -> None:
-    result = service.converge(_Module(unit="x.service", gate=[{"command": ["/bin/true"]}]))
+    result = service.converge(_Module(unit="x.service", _gate=[{"command": ["/bin/true"]}]))
     assert running == ["restart"]
     assert result["changed"]
     assert result["restart_needed"] == ""
