@@ -1,6 +1,6 @@
 """Create the cluster's CAs and the administrator's kubeconfig in the state directory on the controller.
 
-Arguments: ``directory`` (the state directory), ``cluster`` (its name), ``days`` (the CAs' validity), ``server``
+Arguments: ``state_directory``, ``cluster`` (its name), ``days`` (the CAs' validity), ``server``
 (the URL that the kubeconfig has by default), ``hosts`` and ``port`` (addresses of the control-plane hosts by name, and
 their API servers' port, for the kubeconfig's other contexts). Changes nothing that is up to date. Changes no host,
 and creates nothing if one of the cluster's hosts was installed with other CAs or keys (by ``host_report``), so that no
@@ -26,11 +26,11 @@ from kubeproof.settings import state as states
 class ActionModule(Action):
     """Thin: all of it is in ``kubeproof.pki.authorities`` and ``kubeproof.pki.kubeconfig``."""
 
-    _VALID_ARGS = frozenset(("directory", "cluster", "days", "server", "hosts", "port"))
+    _VALID_ARGS = frozenset(("state_directory", "cluster", "days", "server", "hosts", "port"))
 
     def act(self) -> dict[str, Any]:
         arguments = self._arguments
-        state = Path(str(arguments["directory"]))
+        state = Path(str(arguments["state_directory"]))
         cluster = str(arguments["cluster"])
         servers = {str(host): f"https://{address}:{arguments['port']}" for host, address in arguments["hosts"].items()}
         target = kubeconfig.Target(cluster, str(arguments["server"]), servers)

@@ -150,7 +150,7 @@ class TestAuthorities:
     MAKE: ClassVar[dict[str, Any]] = {
         "name": "Make",
         "pki_authorities": {
-            "directory": "{{ inventory_dir }}/state",
+            "state_directory": "{{ inventory_dir }}/state",
             "cluster": "test",
             "days": 1,
             "server": "https://192.0.2.1:6443",
