@@ -14,15 +14,36 @@ from ansible.module_utils.static_pod import StaticPod
 
 DOCUMENTATION = r"""
 module: component_processes
-short_description: Tell the processes of a component
-description: [Only looks. As a unit a component has its main process.]
+short_description: List the processes of a component
+description:
+  - Returns the main process of a component that runs as a systemd unit, and all processes of one that runs as a static
+    pod but the one that holds the pod's namespaces. Changes nothing.
+  - Called by M(etcd_leadership), which pauses what it returns.
 options:
-  unit: {description: "The component's unit, with its suffix.", type: str, required: true}
-author: [The kubeproof authors]
+  unit:
+    description: Name of the component's unit with its suffix, for example V(kube-apiserver.service), in either form.
+    type: str
+    required: true
+extends_documentation_fragment: [attributes]
+attributes:
+  check_mode: {support: full}
+  diff_mode: {support: none}
+"""
+
+EXAMPLES = r"""
+- name: List the processes of the API server
+  component_processes:
+    unit: kube-apiserver.service
+  register: api_server
 """
 
 RETURN = r"""
-processes: {description: "Their numbers; empty if none runs.", type: list, elements: int, returned: always}
+processes:
+  description: Process IDs on the host; empty if the component does not run.
+  type: list
+  elements: int
+  returned: success
+  sample: [4711]
 """
 
 

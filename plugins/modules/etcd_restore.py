@@ -26,41 +26,161 @@ from ansible.module_utils.static_pod import PodError, static_pods
 
 DOCUMENTATION = r"""
 module: etcd_restore
-short_description: The steps of a restore on an etcd host
+short_description: Carry out one step of an etcd restore on a host
 description:
-  - Called by the roles C(etcd) and C(restore). Nothing of etcd's is ever deleted; old data is moved aside, as
-    C(kept-ID), within the data directory, which is often a disk of its own.
-  - Data that a restore put in place carries the restore's ID in C(member/kubeproof-restore), so that it moves with it.
+  - Examines an etcd host, saves and restores snapshots, moves data aside, and removes and adds members. What a restore
+    does, and on which hosts, is decided by M(etcd_restore_plan) and M(etcd_replace_member_plan).
+  - Never deletes data of etcd. Old data is moved to C(kept-ID) in the data directory, which often is a disk of its own.
+  - Restored data has the restore's ID in C(member/kubeproof-restore), so that steps that were done are not done again.
+  - Fails if a step cannot be done, with what the program said that was to do it.
 options:
   operation:
     description:
-      - V(look) only reads. V(changes) lists the keys that were written after O(revision). V(snapshot) makes a
-        snapshot of this member's data, through a copy of it if etcd does not run. V(stage) makes the directory into
-        which the snapshot is sent, V(check) has etcdutl read it, V(stop) stops O(units), V(place) puts it in place,
-        V(aside) only moves the data away. V(backup) has the host's own program make a backup, V(fetch) has it bring one
-        back from O(target). At the members that O(endpoints) names V(leave) removes the member O(name),
-        V(join) adds it as a learner, and V(promote) makes it a voter.
+      - V(look) reports etcd, its data and the backups on the host, and changes nothing.
+      - V(changes) lists the keys that were written after O(revision).
+      - V(snapshot) saves a snapshot of this member's data, from a copy of the data if etcd does not run.
+      - V(stage) makes the directory that the snapshot is copied to.
+      - V(check) compares the copied snapshot with O(manifest), and has etcdutl read it.
+      - V(stop) stops O(units), and static pods of the same names.
+      - V(place) moves the old data aside, and restores the snapshot. etcd must be stopped.
+      - V(aside) moves the old data aside, and restores none. etcd must be stopped.
+      - V(backup) has the host's own program make a backup, and V(fetch) has it fetch the backup O(name) from O(target).
+      - V(leave) removes the member O(name), V(join) adds it as a learner, and V(promote) makes the learner a voter, all
+        three by the members at O(endpoints).
     type: str
     required: true
     choices: [look, changes, snapshot, stage, check, stop, place, aside, backup, fetch, leave, join, promote]
-  id: {description: The restore's ID., type: str, default: ""}
-  data_directory: {description: etcd's., type: path, default: /var/lib/etcd}
-  backup_directory: {description: Where backups are., type: path, default: /var/backups/etcd}
-  bin_directory: {description: Where etcd's programs are., type: path, default: /usr/local/bin}
-  pki: {description: Where etcd's certificates are., type: path, default: /etc/etcd/pki}
-  port: {description: etcd's for clients., type: int, default: 2379}
-  endpoints: {description: Healthy members' client URLs., type: list, elements: str, default: []}
-  revision: {description: "For V(changes): after which.", type: int, default: 0}
-  units: {description: "For V(stop): names or patterns.", type: list, elements: str, default: []}
-  name: {description: The member's name; for V(fetch) the backup's., type: str, default: ""}
-  target: {description: One of C(backup_targets)., type: str, default: ""}
-  peer_url: {description: The member's., type: str, default: ""}
-  initial_cluster: {description: All members with their peer URLs., type: str, default: ""}
-  token: {description: The new cluster's., type: str, default: ""}
-  bump: {description: By how much revisions are raised., type: int, default: 0}
-  manifest: {description: The backup's., type: dict, default: {}}
-  timeout: {description: Seconds for one of etcd's programs., type: int, default: 1800}
-author: [The kubeproof authors]
+  id:
+    description: ID of the restore. For V(snapshot), V(stage), V(check), V(place) and V(aside).
+    type: str
+    default: ''
+  data_directory: {description: Data directory of etcd., type: path, default: /var/lib/etcd}
+  backup_directory: {description: Directory with the host's backups., type: path, default: /var/backups/etcd}
+  bin_directory: {description: Directory with etcd's programs., type: path, default: /usr/local/bin}
+  pki: {description: Directory with etcd's certificates., type: path, default: /etc/etcd/pki}
+  port: {description: Port of this host's etcd member for clients., type: int, default: 2379}
+  endpoints:
+    description: Client URLs of healthy members. For V(leave), V(join) and V(promote).
+    type: list
+    elements: str
+    default: []
+  revision:
+    description: Revision of the backup. For V(changes).
+    type: int
+    default: 0
+  units:
+    description: Names or patterns of units. For V(stop).
+    type: list
+    elements: str
+    default: []
+  name:
+    description: Name of the member, or for V(fetch) of the backup.
+    type: str
+    default: ''
+  target:
+    description: Name of the backup target. For V(fetch).
+    type: str
+    default: ''
+  peer_url:
+    description: Peer URL of the member. For V(place), V(leave), V(join) and V(promote).
+    type: str
+    default: ''
+  initial_cluster:
+    description: All members with their peer URLs, as etcd takes them. For V(place).
+    type: str
+    default: ''
+  token:
+    description: Token of the new cluster. For V(place).
+    type: str
+    default: ''
+  bump:
+    description: By how much revisions are raised, so that no client sees one twice. For V(place).
+    type: int
+    default: 0
+  manifest:
+    description: The backup's manifest. For V(stage) and V(check).
+    type: dict
+    default: {}
+  timeout:
+    description: How long one of etcd's programs, or the backup program, may take, in seconds.
+    type: int
+    default: 1800
+extends_documentation_fragment: [attributes]
+attributes:
+  check_mode: {support: none}
+  diff_mode: {support: none}
+seealso:
+  - module: etcd_restore_plan
+  - module: etcd_restore_copy
+"""
+
+EXAMPLES = r"""
+- name: Examine etcd, its data and the backups on the host
+  etcd_restore:
+    operation: look
+  register: __etcd_look
+
+- name: Stop etcd
+  etcd_restore:
+    operation: stop
+    units: [etcd.service]
+
+- name: Keep the old data and restore the snapshot
+  etcd_restore:
+    operation: place
+    id: 20261121T210000Z
+    name: cp1
+    peer_url: https://192.0.2.1:2380
+    initial_cluster: cp1=https://192.0.2.1:2380
+    token: example-20261121T210000Z
+    bump: 1000000
+"""
+
+RETURN = r"""
+there: {description: Whether the host has data of etcd., type: bool, returned: with V(look)}
+placed: {description: ID of the restore that the data is of; empty if of none., type: str, returned: with V(look)}
+active: {description: Whether etcd runs., type: bool, returned: with V(look)}
+free: {description: "Free space for the data directory, in bytes.", type: int, returned: with V(look)}
+live:
+  description: What the running member says of itself, and which others answer; empty if it does not answer.
+  type: dict
+  returned: with V(look)
+problem: {description: Why the member does not answer., type: str, returned: with V(look)}
+program: {description: Whether the host has the program that makes backups., type: bool, returned: with V(look)}
+backups:
+  description: The backups on the host, the newest first, each with its manifest as text and the sizes of its files.
+  type: list
+  elements: dict
+  returned: with V(look)
+keys:
+  description: The keys that were written, each with the revision at which it was created.
+  type: list
+  elements: dict
+  returned: with V(changes)
+path:
+  description: The snapshot, or where it is to be copied; empty if the host's data is this restore's already.
+  type: path
+  returned: with V(snapshot) and V(stage)
+file: {description: "Size in C(bytes) and C(sha256) of the snapshot.", type: dict, returned: with V(snapshot)}
+begun: {description: "When it was begun, in UTC.", type: str, returned: with V(snapshot)}
+finished: {description: "When it was complete, in UTC.", type: str, returned: with V(snapshot)}
+cluster_id: {description: "ID of the cluster, hexadecimal.", type: str, returned: with V(snapshot)}
+member_id: {description: "ID of the member, hexadecimal.", type: str, returned: with V(snapshot)}
+quorum: {description: "Whether the member had a majority: never.", type: bool, returned: with V(snapshot)}
+status: {description: What etcdutl says of the snapshot., type: dict, returned: with V(snapshot)}
+versions: {description: Versions of programs and of the storage., type: dict, returned: with V(snapshot)}
+kept:
+  description: Where this restore has moved old data.
+  type: list
+  elements: path
+  returned: with V(place) and V(aside)
+stopped: {description: Units and static pods that were stopped., type: list, elements: str, returned: with V(stop)}
+said: {description: What the backup program said., type: str, returned: with V(backup) and V(fetch)}
+removed: {description: IDs of the members that were removed., type: list, elements: str, returned: with V(leave)}
+initial_cluster:
+  description: All members with their peer URLs by now, as etcd takes them.
+  type: str
+  returned: with V(join)
 """
 
 MARK = etcd_member.RESTORED

@@ -13,30 +13,48 @@ from ansible.module_utils.transaction import PackagesError, Transaction, manager
 
 DOCUMENTATION = r"""
 module: host_packages
-short_description: Install packages, and remember exactly what came with them
+short_description: Install missing packages, and record exactly what came with them
 description:
-  - Installs with the host's own package manager (apt, dnf), from the sources that the host has. Package lists are
-    refreshed first if they are missing, old, or don't know one of the packages.
-  - Waits while another program has the package manager's locks.
-  - Remembers in C(/var/lib/kubeproof/manifest.json) what the package manager says that this very transaction brought,
-    so that a reset removes that and nothing else. Services that these packages would start or enable stay off.
+  - Installs packages with the host's own package manager, apt or dnf, from the sources that the host has. Package lists
+    are refreshed first if they are missing, old, or lack one of the packages.
+  - Records in C(/var/lib/kubeproof/manifest.json) what the package manager says that this very transaction brought, so
+    that a reset removes that and nothing else. Services that these packages would start or enable stay off.
+  - Fails if the host has neither apt-get nor dnf, if a package is not to be had, and if the locks are not free in time.
 options:
   names:
-    description: Packages, all of which are missing.
+    description: Names of packages that are missing.
     type: list
     elements: str
     required: true
   lock_timeout:
-    description: How long to wait for the package manager's locks, in seconds.
+    description: How long to wait, in seconds, while another program holds the package manager's locks.
     type: int
     default: 600
+extends_documentation_fragment: [attributes]
 attributes:
-  check_mode: {support: full, description: Says what is missing.}
-author: [The kubeproof authors]
+  check_mode: {support: full}
+  diff_mode: {support: none}
+seealso:
+  - plugin: missing_packages
+    plugin_type: filter
+"""
+
+EXAMPLES = r"""
+- name: Install what nodes call
+  host_packages:
+    names: [conntrack, nftables]
 """
 
 RETURN = r"""
-changes: {description: What came., type: list, elements: dict, returned: always}
+changes:
+  description: The packages that came, dependencies included; in check mode those of O(names).
+  type: list
+  elements: dict
+  returned: success
+  contains:
+    path: {description: "The package, as V(package NAME).", type: str}
+    what: {description: "V(installed), with the version unless in check mode.", type: str}
+  sample: [{path: package conntrack, what: "installed 1:1.4.7-1+b2"}]
 """
 
 

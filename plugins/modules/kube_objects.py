@@ -11,49 +11,72 @@ from ansible.module_utils.kube_client import ARGUMENTS, ApiError, Client
 
 DOCUMENTATION = r"""
 module: kube_objects
-short_description: Apply API objects, server-side
+short_description: Apply and remove Kubernetes objects, server-side
 description:
-  - Applies each object as field manager C(kubeproof). Changed is what differs afterwards, so that a second run is
-    silent. In check mode the server is asked what would happen (C(dryRun)).
+  - Applies each object by server-side apply, as the field manager C(kubeproof) and with force
+    (U(https://kubernetes.io/docs/reference/using-api/server-side-apply/)). An object counts as changed if its spec,
+    data, labels, annotations or owners differ afterwards, so that a second run changes nothing.
+  - Runs on a host that reaches the API server, with nothing but Python. In check mode the server is asked what would
+    happen (C(dryRun=All)).
+  - Fails on the first object that the server refuses. Those before it stay applied.
 options:
-  server:
-    description: URL of the API server.
-    type: str
-    required: true
-  ca:
-    description: File with the CA of the server's certificate.
-    type: path
-    required: true
-  certificate:
-    description: File with the client certificate.
-    type: path
-    required: true
-  key:
-    description: File with the client certificate's key.
-    type: path
-    required: true
   objects:
-    description: The objects, in the order in which they are to be applied.
+    description: The objects, in the order in which they are applied.
     type: list
     elements: dict
     required: true
   create:
-    description: Whether objects that are not there are made. If not, they are passed over.
+    description: Whether objects that do not exist are created. If not, they are passed over.
     type: bool
     default: true
   absent:
-    description: Objects that must not be there; C(apiVersion), C(kind) and C(metadata) are enough.
+    description: Objects to delete, of which C(apiVersion), C(kind) and C(metadata) are enough.
     type: list
     elements: dict
     default: []
   prune:
     description:
-      - Paths of collections, with a selector by label; what they list and O(objects) does not have is deleted. For
-        objects whose names follow from settings.
+      - Paths of collections in the API, each with a label selector. What they list is deleted unless it is among
+        O(objects). For objects whose names follow from settings.
     type: list
     elements: str
     default: []
-author: [The kubeproof authors]
+extends_documentation_fragment: [attributes, kube_api]
+attributes:
+  check_mode: {support: full}
+  diff_mode: {support: none}
+"""
+
+EXAMPLES = r"""
+- name: Label a node, if its kubelet has registered it
+  kube_objects:
+    server: https://127.0.0.1:6443
+    ca: /etc/kubernetes/pki/ca.crt
+    certificate: /etc/kubernetes/operator/client.crt
+    key: /etc/kubernetes/operator/client.key
+    objects: "{{ ['cp1'] | node_role_objects('control-plane') }}"
+    create: false
+
+- name: Keep the role bindings that are wanted, and delete others of ours
+  kube_objects:
+    server: https://127.0.0.1:6443
+    ca: /etc/kubernetes/pki/ca.crt
+    certificate: /etc/kubernetes/operator/client.crt
+    key: /etc/kubernetes/operator/client.key
+    objects: "{{ lookup('ansible.builtin.template', 'access.yaml.j2') | from_yaml_all | list }}"
+    prune: ["/apis/rbac.authorization.k8s.io/v1/clusterrolebindings?labelSelector=app.kubernetes.io%2Fname%3Dexample"]
+"""
+
+RETURN = r"""
+changes:
+  description: What was changed, or in check mode would be, in order.
+  type: list
+  elements: dict
+  returned: always
+  contains:
+    path: {description: "Kind, namespace and name of the object.", type: str}
+    what: {description: "V(created), V(changed) or V(removed).", type: str}
+  sample: [{path: ConfigMap kube-system/coredns, what: created}]
 """
 
 MANAGER = "kubeproof"

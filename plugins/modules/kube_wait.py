@@ -11,48 +11,61 @@ from ansible.module_utils.kube_client import ARGUMENTS, ApiError, Client, condit
 
 DOCUMENTATION = r"""
 module: kube_wait
-short_description: Wait until API objects are as they should be
+short_description: Wait until Kubernetes objects are as they should be
+description:
+  - Polls objects of the API until all of them have the condition, field or value that is wanted. One that does not
+    exist, or whose controller has not observed its last change, is waited for.
+  - Fails with what it saw of the others if O(timeout) is over. Changes nothing.
 options:
-  server:
-    description: URL of the API server.
-    type: str
-    required: true
-  ca:
-    description: File with the CA of the server's certificate.
-    type: path
-    required: true
-  certificate:
-    description: File with the client certificate.
-    type: path
-    required: true
-  key:
-    description: File with the client certificate's key.
-    type: path
-    required: true
   objects:
-    description: What to wait for.
+    description: What to wait for. Each needs C(condition) or C(field).
     type: list
     elements: dict
     required: true
     suboptions:
       path:
-        description: The object's path in the API, as C(/api/v1/nodes/NAME).
+        description: The object's path in the API, for example V(/api/v1/nodes/w1).
         type: str
         required: true
       condition:
-        description: A status condition that must be true.
+        description: Type of a status condition that must be V(True).
         type: str
       field:
-        description: A field, dotted, that must be there.
+        description: A field that must be there, with dots, for example V(spec.podCIDR).
         type: str
       value:
-        description: The value that the field must have.
+        description: The value that C(field) must have. Without it, any.
         type: raw
   timeout:
     description: How long to wait for all of them together, in seconds.
     type: int
     default: 120
-author: [The kubeproof authors]
+extends_documentation_fragment: [attributes, kube_api]
+attributes:
+  check_mode: {support: full, details: Waits as well.}
+  diff_mode: {support: none}
+seealso:
+  - plugin: api_questions
+    plugin_type: filter
+"""
+
+EXAMPLES = r"""
+- name: Wait until the nodes are ready
+  kube_wait:
+    server: https://127.0.0.1:6443
+    ca: /etc/kubernetes/pki/ca.crt
+    certificate: /etc/kubernetes/operator/client.crt
+    key: /etc/kubernetes/operator/client.key
+    objects: "{{ groups['workers'] | api_questions('/api/v1/nodes/', condition='Ready') }}"
+    timeout: 300
+"""
+
+RETURN = r"""
+values:
+  description: What was seen, by path. Of a condition its message, of a field its value.
+  type: dict
+  returned: success
+  sample: {/api/v1/nodes/w1: 10.244.1.0/24}
 """
 
 POLL_SECONDS = 0.2

@@ -10,48 +10,61 @@ from ansible.module_utils.kube_client import ARGUMENTS, ApiError, Client
 
 DOCUMENTATION = r"""
 module: node_taints
-short_description: Give nodes a taint, and take it from others
+short_description: Add a taint to nodes, and remove it from others
 description:
-  - A kubelet gives its node taints when it registers, and never again; this keeps one taint right afterwards, when a
-    host's duties change. Other taints stay as they are.
-  - Taints are one list to the API server, and controllers write it too, so that a write names the version of the node
-    that it starts from and is tried again if there is a newer one.
+  - A kubelet taints its node when it registers, and never again. This keeps one taint right afterwards, when a host's
+    groups have changed. Other taints stay as they are.
+  - Taints are one list to the API server, which controllers write as well. So a write names the version of the node
+    that it starts from, and is tried again, up to ten times, if there is a newer one.
+  - Fails if one of the nodes does not exist.
 options:
-  server:
-    description: URL of the API server.
-    type: str
-    required: true
-  ca:
-    description: File with the CA of the server's certificate.
-    type: path
-    required: true
-  certificate:
-    description: File with the client certificate.
-    type: path
-    required: true
-  key:
-    description: File with the client certificate's key.
-    type: path
-    required: true
   taint:
     description: Key of the taint.
     type: str
     required: true
   effect:
-    description: Effect of the taint, such as C(NoSchedule).
+    description: Effect of the taint, for example V(NoSchedule).
     type: str
     required: true
   present:
-    description: Nodes that have it.
+    description: Names of nodes that must have it.
     type: list
     elements: str
     required: true
   absent:
-    description: Nodes that don't.
+    description: Names of nodes that must not have it.
     type: list
     elements: str
     required: true
-author: [The kubeproof authors]
+extends_documentation_fragment: [attributes, kube_api]
+attributes:
+  check_mode: {support: full}
+  diff_mode: {support: none}
+"""
+
+EXAMPLES = r"""
+- name: Keep workloads off control-plane nodes that are no workers
+  node_taints:
+    server: https://127.0.0.1:6443
+    ca: /etc/kubernetes/pki/ca.crt
+    certificate: /etc/kubernetes/operator/client.crt
+    key: /etc/kubernetes/operator/client.key
+    taint: node-role.kubernetes.io/control-plane
+    effect: NoSchedule
+    present: "{{ groups['control_plane'] | difference(groups['workers']) }}"
+    absent: "{{ groups['control_plane'] | intersect(groups['workers']) }}"
+"""
+
+RETURN = r"""
+changes:
+  description: The nodes that were changed, or in check mode would be.
+  type: list
+  elements: dict
+  returned: always
+  contains:
+    path: {description: "The node, as V(Node NAME).", type: str}
+    what: {description: V(tainted) or V(taint removed)., type: str}
+  sample: [{path: Node cp1, what: tainted}]
 """
 
 CONFLICT = 409

@@ -21,32 +21,47 @@ from ansible.module_utils.undo.units import Units
 
 DOCUMENTATION = r"""
 module: reset_host
-short_description: Take everything off a host that kubeproof put there, and nothing else
+short_description: Remove everything from a host that kubeproof put there, and nothing else
 description:
-  - Undoes what C(/var/lib/kubeproof/manifest.json) says was done, and what the components that were installed did on
-    their own (pods' processes, mounts, network devices, routes, rules). Without a manifest there is nothing to do.
-  - A file or directory that others put beside ours stays, with the directory that it is in; it is returned in C(kept).
-  - May be killed anywhere and run again. The manifest goes last.
-  - Destroys etcd's data and everything that pods kept on the host's own disk.
+  - Undoes what C(/var/lib/kubeproof/manifest.json) says was done, and what the installed components did on their own
+    (processes of pods, mounts, network devices, routes, firewall rules). Without a manifest there is nothing to do.
+  - Destroys etcd's data and everything that pods kept on the host's own disks.
+  - A file or directory to which others have added something stays, with the directory that it is in, and is returned
+    in RV(kept).
+  - May be killed at any point and run again. The manifest is removed last.
+  - Fails with all that could not be undone, after it has undone the rest, and keeps the manifest then.
 options: {}
+extends_documentation_fragment: [attributes]
 attributes:
-  check_mode: {support: full, description: Lists what would be undone.}
-  diff_mode: {support: full, description: Shows the list.}
-author: [The kubeproof authors]
+  check_mode: {support: full}
+  diff_mode: {support: full, details: Shows the list of what is undone.}
+seealso:
+  - module: install_component
+"""
+
+EXAMPLES = r"""
+- name: Remove everything of kubeproof's from the host
+  reset_host:
 """
 
 RETURN = r"""
 changes:
-  description: What was undone, in order.
+  description: What was undone, or in check mode would be, in order.
   type: list
   elements: dict
   returned: always
+  contains:
+    path: {description: "The file, unit, user or whatever it is.", type: str}
+    what: {description: What was done with it., type: str}
   sample: [{path: kubelet.service, what: stopped}]
 kept:
-  description: What stays on the host although it has to do with us, and why.
+  description: What stays on the host although it has to do with kubeproof.
   type: list
   elements: dict
   returned: always
+  contains:
+    path: {description: What it is., type: str}
+    why: {description: Why it stays., type: str}
   sample: [{path: /etc/kubernetes, why: "others put something in it: notes.txt"}]
 """
 

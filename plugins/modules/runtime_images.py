@@ -11,28 +11,34 @@ from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
 module: runtime_images
-short_description: Container images from archives on the host
+short_description: Import container images from archives on the host into containerd
 description:
-  - Imports each archive whose image containerd does not have, or has with another digest, into Kubernetes' namespace.
-  - Labels images that the kubelet must never remove.
+  - Imports each archive whose image containerd does not have, or has with another digest, into the namespace of
+    Kubernetes (C(k8s.io)), and labels images that the kubelet must never remove.
+  - Fails if an archive does not hold the image with that digest, and if containerd does not answer.
 options:
   images:
-    description: What must be there.
+    description: Images that must be there.
     type: list
     elements: dict
     required: true
     suboptions:
-      reference: {description: The image's name., type: str, required: true}
-      archive: {description: OCI archive that has it., type: path, required: true}
-      digest: {description: "Digest of its manifest, C(sha256:…).", type: str, required: true}
+      reference: {description: Reference of the image., type: str, required: true}
+      archive: {description: OCI archive on the host that holds it., type: path, required: true}
+      digest: {description: "Digest of its manifest, as V(sha256:…).", type: str, required: true}
   pinned:
-    description: References of images, among O(images), that are never to be removed when the disk runs full.
+    description: References of images, among O(images), that are never removed when the disk runs full.
     type: list
     elements: str
     default: []
   ctr: {description: Path of containerd's client., type: path, default: /usr/local/bin/ctr}
-  socket: {description: containerd's socket., type: path, default: /run/containerd/containerd.sock}
-author: [The kubeproof authors]
+  socket: {description: Path of containerd's socket., type: path, default: /run/containerd/containerd.sock}
+extends_documentation_fragment: [attributes]
+attributes:
+  check_mode: {support: full}
+  diff_mode: {support: none}
+seealso:
+  - module: distribute_components
 """
 
 EXAMPLES = r"""
@@ -43,6 +49,18 @@ EXAMPLES = r"""
         archive: /var/lib/kubeproof/images/pause.tar
         digest: sha256:221fc0754d5812c0689a5ab81bebdac8a88c88ec0ec924a94f1feccdd217e95e
     pinned: ["localhost/kubeproof/pause:3.10.2"]
+"""
+
+RETURN = r"""
+changes:
+  description: The images that were changed, or in check mode would be.
+  type: list
+  elements: dict
+  returned: success
+  contains:
+    path: {description: Reference of the image., type: str}
+    what: {description: V(imported) or V(pinned)., type: str}
+  sample: [{path: "localhost/kubeproof/pause:3.10.2", what: imported}]
 """
 
 # What the kubelet reads as "pinned" (containerd, internal/cri/labels).
