@@ -1,15 +1,7 @@
-"""Start a component's unit, or restart it if its inputs changed: with several hosts, as a rolling restart.
+"""Start a component, or restart it if what it reads has changed; where several hosts run it, in turns.
 
-Takes the arguments of the module of the same name, and ``rolling``: ``hosts`` (which have the component), ``at_once``
-(how many of them may be down, a number or a percentage like ``25%``; default 1), ``gate`` (what must be healthy before
-a restart), ``waits`` (a host for which this check holds is left running: the result has ``waits``, and another task
-restarts it). ``timeout`` is for an ordinary machine: a slow host gets longer, by what ``host_report`` has measured.
-``form`` is ``services`` (default) or ``static-pods``; for the latter ``pod`` says what the pod runs, see
-``kubeproof.install.static_pods.Program``. A task may give it in both forms. All hosts are checked, and stopped units
-started, in parallel; only running ones that need a restart wait for each other. When one does not become healthy, those
-after it are left running as they are.
-
-``cluster_rolling`` set to false restarts all at once, without health gates.
+All hosts are looked at, and stopped units started, side by side; only running ones that have to be restarted wait for
+their turn. When one does not come back, those after it are left running as they are.
 """
 
 from __future__ import annotations

@@ -1,16 +1,8 @@
-"""Send to a host the fetched components that it needs.
+"""Put the fetched components on a host.
 
 One round trip asks what the host has; missing files are sent, and another round trip puts them in place. Files go
 through the standard input of a command rather than through SFTP: they arrive unpacked, as root's, on the file system
 that they are for, where SFTP would leave them to be copied out of the home of whoever logs in.
-
-``state_directory`` is where ``fetch_components`` left its lock, ``versions`` as there, ``directories`` those of
-binaries on the host, ``{bin: PATH, cni: PATH}``, ``pods`` the components that run as pods.
-``backup_targets`` as in the inventory: etcd hosts get the programs for them.
-
-Sets the fact ``kubeproof_components``: ``versions`` and ``images`` (reference) by name, ``binaries``
-(``{path, sha256}``) by name, ``image_archives`` (``{reference, archive, digest}`` each) to be imported. Returns
-``changes`` (``{path, what}`` each) and honours check mode and ``--diff``.
 """
 
 from __future__ import annotations

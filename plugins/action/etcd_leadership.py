@@ -1,12 +1,7 @@
-"""Transfer etcd leadership while all API servers are paused, so that no write in flight is lost.
+"""Transfer etcd's leadership to another member while all API servers are paused, so that no write is lost.
 
-Arguments: ``leaders`` (hosts whose member is the leader), ``api_servers`` (hosts whose API servers are paused),
-``seconds`` (for how long at most; 0: not at all), and those of the module of the same name, which matter on leaders.
-All hosts of both lists have to run this task in parallel (``forks``); if they do not, or an API server can't be paused,
-leadership is transferred all the same, and a warning says so. The sequence: ``kubeproof.install.leadership``.
-
-API servers are paused with SIGSTOP: their connections stay open, and requests wait. A systemd timer that is started
-before resumes them, whatever becomes of this run.
+Who does what when is in ``kubeproof.install.leadership``. A host that leads runs the module of this name twice, to look
+and to transfer; API servers are paused and continued by commands, which are quicker than modules.
 """
 
 from __future__ import annotations

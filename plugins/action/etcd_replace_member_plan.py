@@ -1,9 +1,4 @@
-"""Judge whether one etcd member can be replaced; sets the fact ``kubeproof_replacement`` on all hosts of the play.
-
-Arguments: ``member``, ``hosts`` (all etcd hosts, at which the module etcd_restore has looked: ``__etcd_look``),
-``healthy_too`` (replace one that is well, too). The fact has ``needed``, ``replace``, ``promote``, ``through``,
-``endpoints`` and ``id``, by which the old data is kept. Runs once for all hosts: ``run_once: true``.
-"""
+"""Decide whether one etcd member can be replaced; what is decided sets a fact on all hosts of the play."""
 
 from __future__ import annotations
 

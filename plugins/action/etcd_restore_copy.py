@@ -1,7 +1,4 @@
-"""Bring a backup from an etcd host to the controller, or its snapshot from the controller to an etcd host.
-
-``pull``: ``{source: DIRECTORY, dest: DIRECTORY}``, all files in it. ``push``: ``{source: FILE, dest: FILE, user}``,
-with which nothing is done if ``dest`` is empty; the user is the one to whom the directory belongs, and writes it.
+"""Copy a backup from an etcd host to the controller, or its snapshot from the controller to an etcd host.
 
 In slices through the standard streams of commands, so that no file need be readable for whoever logs in, and none is in
 memory as a whole.

@@ -1,19 +1,4 @@
-"""The controller's part of a restore: choose the backup, look for what speaks against it, say what will be lost.
-
-``stage``:
-
-``choose``: which backup, on which host; or the restore that an earlier run did not finish. The module etcd_restore has
-  looked at all etcd hosts before (``__etcd_look``).
-``check``: read the backup, which is on the controller by now, and refuse what can't be restored.
-``tell``: say what will be lost. Returns ``question``.
-``begin``: record the confirmed restore: from here on a later run resumes it without asking.
-``finish``: it is through.
-
-``choose`` and ``check`` set the fact ``kubeproof_restore``: ``id``, ``resumed``, ``placed`` (whether all hosts have the
-restored data already), ``kind``, ``host`` and ``name`` (the backup's), ``path`` (on the controller), ``ask`` (a host
-whose etcd answers), and once it was checked ``manifest``, ``token``, ``bump``, ``initial_cluster`` and ``peer_urls``.
-Runs on the controller alone, once for all hosts: ``run_once: true``.
-"""
+"""The controller's part of a restore: choose the backup, look for what speaks against it, say what will be lost."""
 
 from __future__ import annotations
 

@@ -1,13 +1,4 @@
-"""Fetch or build, on the controller, every component that the inventory's hosts need.
-
-``source`` (auto, release, mirror or go), ``mirror`` (base URL), ``registry`` (mirror of image registries),
-``versions`` (by component), ``state_directory`` (where the lock goes), ``architectures`` (empty: those of the hosts, as
-their reports say), ``backup_targets`` (what they take is needed, too), ``pods`` (components that run as pods, and need
-an image of their own). Returns ``source``, ``reason`` (why that source) and ``components``, a list of
-``{name, version, arch, origin, verified, fresh}``.
-
-In check mode nothing is fetched, and only said whether something would be.
-"""
+"""Fetch or build, on the controller, every component that the inventory's hosts need."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Ask a host for its report, noting when; a host that cannot be asked yields a report that says why, and no failure.
+"""Examine a host, noting when; one that cannot be examined yields a report that says why, and no failure.
 
-So the preflight can name every host's troubles in one list. See the module of the same name for what is asked.
+So the preflight can name the problems of all hosts in one list.
 """
 
 from __future__ import annotations

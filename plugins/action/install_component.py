@@ -1,28 +1,6 @@
-"""Install one component on a host: users, directories, certificates and files.
+"""Install one component on a host: render on the controller, converge on the host, sign what the host asks for.
 
-One round trip, two when certificates are to be issued. Arguments, all lists optional:
-
-``users``: names of system users to make, each with a group of the same name.
-``directories``: ``{path, owner: root, group: owner's, mode: "0755", data: false}``; a reset empties those with
-  ``data: true``.
-``certificates``: ``{path, authority, common_name, usages, organizations, names, addresses, owner, group,
-  mode: "0644"}``; makes ``PATH.key`` on the host (0600) and ``PATH.crt`` signed by the CA. CAs:
-  ``kubernetes``, ``etcd``, ``front-proxy``.
-``files``: each with one source and ``{owner: root, group: owner's, mode: "0644", validate}``:
-  ``template`` (a file under the role's ``templates/``, which lies there where it lands:
-  ``etc/etcd/etcd.yaml.j2`` becomes ``/etc/etcd/etcd.yaml``, unless ``dest`` says otherwise), with ``merge`` (a
-  dictionary merged over the rendered YAML); ``content`` (text) with ``dest``; ``kubeconfig`` (``{cluster, user,
-  server, authority, certificate, key}``) with ``dest``; ``authority`` (a CA's certificate), ``authority_key``, or
-  ``service_account`` (``public`` or ``private``) with ``dest``; ``program`` (a package of this project, which becomes
-  one executable file) with ``dest``; ``cluster_keys`` (``{how, recipients}``: the cluster's keys for its backups) with
-  ``dest``.
-``modules``: kernel modules to load. ``sysctls``: ``{name: value}``. ``absent``: paths to remove.
-``settings``: ``{name: value}`` of the component's settings that a cluster keeps for its life: the host remembers them,
-  and the preflight refuses others (``kubeproof.settings.fixed``).
-``remember``: ``{sysctls: [name], firewall: false}``, what components change on their own: kept as it is now, so that a
-  reset can put it back.
-
-Returns ``changes`` (``{path, what}`` each) and honours check mode and ``--diff``.
+One round trip, two when certificates are to be issued.
 """
 
 from __future__ import annotations

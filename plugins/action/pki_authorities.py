@@ -1,11 +1,4 @@
-"""Create the cluster's CAs and the administrator's kubeconfig in the state directory on the controller.
-
-Arguments: ``state_directory``, ``cluster`` (its name), ``days`` (the CAs' validity), ``server``
-(the URL that the kubeconfig has by default), ``hosts`` and ``port`` (addresses of the control-plane hosts by name, and
-their API servers' port, for the kubeconfig's other contexts). Changes nothing that is up to date. Changes no host,
-and creates nothing if one of the cluster's hosts was installed with other CAs or keys (by ``host_report``), so that no
-last copy is lost.
-"""
+"""Make the cluster's certificate authorities and the admin's kubeconfig in the state directory on the controller."""
 
 from __future__ import annotations
 

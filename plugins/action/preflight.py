@@ -1,17 +1,7 @@
-"""Judge settings (``stage: settings``) or hosts (``stage: hosts``), list all findings at once, fail if one is an error.
+"""Check settings or hosts, list all findings at once, and fail if one of them is an error.
 
-``inventory`` comes before both, on hosts of our groups only: it fails if Ansible has read the cluster's state as
-inventories, so that names of hosts are keys. Nothing may have printed or looked up these names before. It fails as well
-if the run was given a tag that is none of ``tags``, the playbook's.
-
-``settings`` touches no host. ``hosts`` needs ``host_report`` to have run on all hosts of the play, those that cannot be
-reached included. ``purpose`` (``converge``, the default; ``restore``, ``replace-member``) says what the run is about to
-do. Both run on the controller alone, once for all hosts: ``run_once: true``.
-
-The list goes to the terminal, and as JSON to ``reports/preflight-STAGE.json`` in ``cluster_state_directory``, where
-``findings`` have ``id``, ``subject``, ``host``, ``wrong``, ``mend`` and ``severity``, and ``adaptations`` are reasons
-of settings that follow from facts, each with its hosts. Returns ``msg``, a summary, and ``findings``, unless it fails:
-Ansible would print them once more then, as one long line below the list.
+The findings are returned unless one is an error: Ansible would print them once more then, as one long line below the
+list.
 """
 
 from __future__ import annotations

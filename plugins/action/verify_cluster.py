@@ -1,8 +1,4 @@
-"""Verify the cluster from the controller, once for all hosts: what ``kubeproof verify`` does, with its options.
-
-Shows the progress as it comes. Fails if a claim that was looked at is not proven. Returns ``msg``, the verdict, and the
-paths of the report: ``report``, the JSON, ``page`` and ``junit``.
-"""
+"""Verify the cluster from the controller, once for all hosts: what ``kubeproof verify`` does, with its options."""
 
 from __future__ import annotations
 

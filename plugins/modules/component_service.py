@@ -24,66 +24,211 @@ from ansible.module_utils.static_pod import PodError, StaticPod
 
 DOCUMENTATION = r"""
 module: component_service
-short_description: Start a unit, restart it only if what it reads has changed, wait until it is healthy
+short_description: Start a component, or restart it if what it reads has changed, and wait until it is healthy
 description:
-  - Keeps, per unit, a digest of every input that the running process was started with, in
-    C(/var/lib/kubeproof/units). A unit is restarted when an input differs from that, and never otherwise. So a run that
-    was killed between writing a file and restarting is made good by the next one.
-  - As C(form) says, the component runs as a static pod instead. Its manifest holds the digest of the inputs, so that
-    other inputs make it another pod. Whichever form the component had before is ended first, in the same turn.
-  - Called through the action plugin of the same name, which knows C(rolling), C(form) and C(pod).
-  - Fails with the unit's last log lines if it does not become healthy in time.
+  - Starts a component's systemd unit or static pod, enables the unit, and waits until the component is healthy.
+  - Records, for each unit, a digest of every input that the running process was started with, in
+    C(/var/lib/kubeproof/units). A running process is restarted if an input differs from its record, and never
+    otherwise. So a run that was killed between writing a file and restarting is completed by the next one.
+  - All hosts are examined, and stopped components started, side by side. Only running ones that have to be restarted
+    wait for their turn, as O(rolling) says. If one does not come back, those after it in this run are left running.
+  - As a static pod the component has the digest of its inputs in its manifest, so that other inputs make another pod.
+    A component that had the other form before is stopped first, in the same turn.
+  - Fails with the last lines of the component's log if it is not healthy in time, and for a unit that
+    M(install_component) did not install, since a reset would leave it running.
 options:
   unit:
-    description: The unit, with its suffix.
+    description: Name of the unit with its suffix, C(.service) or C(.timer). A static pod is named after it.
     type: str
     required: true
   inputs:
-    description: Files and directories that the process reads at its start. The unit file is always one of them.
+    description:
+      - Files and directories that the process reads when it starts. The unit file is always one of them. A file of
+        more than 1 MiB is compared by size, time and inode, any other one by its SHA-256.
     type: list
     elements: path
     default: []
   reload_inputs:
-    description: Files that a reload of the unit is enough for.
+    description: Files for which C(systemctl reload) is enough.
     type: list
     elements: path
     default: []
   health:
     description:
-      - How to tell that the component works. Either C(url) (with C(ca), C(certificate), C(key), and C(expect), a text
-        that the answer must contain), or C(command) (a list; exit code 0 is healthy). Without it an active unit is
-        enough.
+      - How to tell that the component works, either by O(health.url) or by O(health.command). Without both, an active
+        unit or a running pod is enough.
     type: dict
     default: {}
+    suboptions:
+      url:
+        description: Asked with GET. Healthy is an answer of status 2xx that contains O(health.expect).
+        type: str
+      expect:
+        description: Text that the answer must contain.
+        type: str
+        default: ''
+      ca:
+        description: File with the CA certificate of the server, in PEM. Without it, the system's CAs are trusted.
+        type: path
+      certificate:
+        description: File with the client certificate, in PEM.
+        type: path
+      key:
+        description: File with the private key of O(health.certificate), in PEM.
+        type: path
+      command:
+        description: Program with its arguments. Healthy is an exit status of 0.
+        type: list
+        elements: str
   registers:
     description:
-      - An object of the API, like the C(url) of O(health), that the process makes at its start and never again. Where
-        the API says that it is not there, or gives it without C(expect), a running process is restarted.
+      - An object of the API, given like O(health) by C(url), C(expect), C(ca), C(certificate) and C(key), that the
+        process makes once, when it starts. A running process whose object is gone (404), or lacks C(expect), for 8
+        seconds is restarted.
     type: dict
     default: {}
   timeout:
-    description: How long to wait for health, in seconds.
+    description:
+      - How long to wait for O(health), in seconds, and before that for the C(gate) of O(rolling). On a slow host it is
+        up to ten times as long, by what M(host_report) has measured.
     type: int
     default: 60
+  form:
+    description:
+      - Whether the component runs as a systemd unit or as a static pod. The latter needs O(pod), C(health.url) and
+        O(timeout).
+    type: str
+    choices: [services, static-pods]
+    default: services
+  pod:
+    description: What the static pod runs. A task may give it in both forms; without O(form=static-pods) it is unused.
+    type: dict
+    suboptions:
+      component:
+        description: Name of the component in C(components/components.yml), whose image is run.
+        type: str
+        required: true
+      user:
+        description: User and group of the process, by name on the host.
+        type: str
+        required: true
+      arguments:
+        description: Flags of the program.
+        type: list
+        elements: str
+        required: true
+      reads:
+        description: Directories of the host that the pod may read.
+        type: list
+        elements: path
+        required: true
+      writes:
+        description: Directories of the host that the pod may write to.
+        type: list
+        elements: path
+        default: []
+      live:
+        description: Path at which the liveness probe asks, on host and port of C(health.url).
+        type: str
+        required: true
+      cpu:
+        description: The container's CPU request, as Kubernetes writes it, for example V(250m).
+        type: str
+        required: true
+  rolling:
+    description:
+      - The rolling restart of a component that several hosts run. Without it, or with a single host, or where the
+        variable C(cluster_rolling) is false, a restart waits for nobody.
+    type: dict
+    suboptions:
+      hosts:
+        description: All hosts that run the component, this one included.
+        type: list
+        elements: str
+        required: true
+      at_once:
+        description:
+          - How many of them may be restarted at a time, a number or a share like V(25%), which is rounded down but to
+            no less than 1.
+        type: raw
+        default: 1
+      gate:
+        description: What must be healthy before a running process is restarted, each given like O(health).
+        type: list
+        elements: dict
+        default: []
+      waits:
+        description:
+          - A check like O(health). While it holds, a running process is not restarted, and RV(waits) is true, so that
+            a later task can do it. The etcd member that leads waits for the others.
+        type: dict
+        default: {}
   state:
     description:
-      - V(absent) stops the unit or static pod, and removes it and what is known of it. Its files are for others to
-        remove, and the manifest still names it.
+      - V(running) is what is described above. V(absent) stops the unit or static pod and removes it, with its record.
+        Its other files stay.
     type: str
     choices: [running, absent]
     default: running
-author: [The kubeproof authors]
+extends_documentation_fragment: [attributes, attributes.action]
+attributes:
+  check_mode: {support: full}
+  diff_mode: {support: none}
+seealso:
+  - module: install_component
+"""
+
+EXAMPLES = r"""
+- name: Start etcd, one member at a time if it has to be restarted
+  component_service:
+    unit: etcd.service
+    inputs: [/etc/etcd/etcd.yaml, /usr/local/bin/etcd]
+    health:
+      url: https://127.0.0.1:2379/health
+      expect: '"health":"true"'
+      ca: /etc/etcd/pki/ca.crt
+      certificate: /etc/etcd/pki/operator.crt
+      key: /etc/etcd/pki/operator.key
+    timeout: 120
+    rolling:
+      hosts: "{{ groups['etcd'] }}"
+
+- name: Start kubelets, a quarter of the nodes at a time
+  component_service:
+    unit: kubelet.service
+    inputs: [/etc/kubernetes/kubelet, /usr/local/bin/kubelet]
+    health: {url: "http://127.0.0.1:10248/healthz", expect: ok}
+    rolling: {hosts: "{{ groups['workers'] }}", at_once: 25%}
+
+- name: Stop and remove kube-proxy's unit
+  component_service:
+    unit: kube-proxy.service
+    state: absent
 """
 
 RETURN = r"""
+done:
+  description: What was done, or in check mode would be, in order and each with its reason.
+  type: list
+  elements: str
+  returned: success
+  sample: ["restarted: changed since its start: /etc/etcd/etcd.yaml"]
+unit:
+  description: The unit.
+  type: str
+  returned: success
+restart_needed:
+  description: Why a running process that was left running has to be restarted; empty if it needn't be.
+  type: str
+  returned: success
 waits:
-  description: Whether C(waits) of C(rolling) holds, of a process that has to be restarted.
+  description: Whether C(waits) of O(rolling) held, so that another task has to restart the process.
   type: bool
   returned: when RV(restart_needed) is not empty
-restart_needed:
-  description: Why a running process has to be restarted, that was put off; empty if it needn't be.
-  type: str
-  returned: always
+waited:
+  description: How long it took until the component was healthy, in seconds.
+  type: float
+  returned: when the component was waited for
 """
 
 STATE_DIRECTORY = "/var/lib/kubeproof"

@@ -21,27 +21,73 @@ from ansible.module_utils.manifest import Manifest, ManifestError
 
 DOCUMENTATION = r"""
 module: distribute_components
-short_description: Files of components on a host, compared and put in place by content
+short_description: Put the fetched components on a host
 description:
-  - Without O(_staging), says which of O(_files) are missing or different, and makes an empty directory for them.
-  - With O(_staging), verifies the SHA-256 of each file in that directory, named after it, and puts it in place by
+  - Puts the binaries, and the image archives, that the host's inventory groups need in place, as
+    M(fetch_components) recorded them in the inventory's lock, so that all hosts get the same.
+  - Compares the host with the lock in one round trip. Only what is missing or different is sent, over the task's own
+    connection and compressed where both sides have zstd; its SHA-256 is verified on the host, and it gets its name by a
     rename, so that a running process keeps the file that it was started from.
-  - Remembers what it wrote in C(/var/lib/kubeproof/components.json), with which a later comparison needs no hashing,
-    and in C(/var/lib/kubeproof/manifest.json), with which a reset can undo it.
+  - Records what it wrote in C(/var/lib/kubeproof/components.json), so that the next comparison reads no file that has
+    not changed, and in C(/var/lib/kubeproof/manifest.json), so that a reset can remove it.
+  - Fails if M(host_report) has not told the host's architecture, if the lock or the controller's cache lacks something,
+    and if what arrived has another SHA-256, which is not installed then.
 options:
-  _files:
-    description: What must be there. Owned by root.
-    type: list
-    elements: dict
+  directories:
+    description: Where binaries go on the host.
+    type: dict
     required: true
     suboptions:
-      path: {description: Where., type: path, required: true}
-      sha256: {description: SHA-256 of its content., type: str, required: true}
-      mode: {description: Its mode in octal., type: str, required: true}
-  _staging:
-    description: The directory that the comparison made.
-    type: path
-author: [The kubeproof authors]
+      bin:
+        description: Directory for programs.
+        type: path
+        required: true
+      cni:
+        description: Directory for CNI plugins.
+        type: path
+        required: true
+extends_documentation_fragment: [attributes, attributes.action, components, state_directory]
+attributes:
+  check_mode: {support: full}
+  diff_mode: {support: full, details: Shows checksums instead of contents.}
+seealso:
+  - module: fetch_components
+  - module: runtime_images
+"""
+
+EXAMPLES = r"""
+- name: Put the components on the host
+  distribute_components:
+    state_directory: "{{ cluster_state_directory }}"
+    directories: {bin: /usr/local/bin, cni: /opt/cni/bin}
+"""
+
+RETURN = r"""
+changes:
+  description: The files that were put in place, or in check mode would be.
+  type: list
+  elements: dict
+  returned: success
+  contains:
+    path: {description: The file on the host., type: str}
+    what: {description: "What was wrong with it: V(missing), V(different) or V(attributes).", type: str}
+  sample: [{path: /usr/local/bin/etcd, what: missing}]
+ansible_facts:
+  description: Facts to add to the host's.
+  type: dict
+  returned: success
+  contains:
+    kubeproof_components:
+      description: What the host has of components.
+      type: dict
+      contains:
+        versions: {description: Versions by component and image., type: dict, sample: {etcd: 3.6.4}}
+        images: {description: References by name of the image., type: dict}
+        binaries: {description: "For each binary C(path) and C(sha256), by its name.", type: dict}
+        image_archives:
+          description: "Images to import, each with C(reference), C(archive) and C(digest): for M(runtime_images)."
+          type: list
+          elements: dict
 """
 
 STATE_DIRECTORY = "/var/lib/kubeproof"

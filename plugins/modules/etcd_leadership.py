@@ -17,29 +17,86 @@ from ansible.module_utils.direct import opener
 
 DOCUMENTATION = r"""
 module: etcd_leadership
-short_description: Transfer etcd leadership to another member
+short_description: Transfer etcd's leadership to another member while API servers are paused
 description:
-  - If the member of this host is the leader, waits until all members have the same log and it does not grow, and then
-    transfers leadership to the most up-to-date one. Proposals made during a leader change are dropped
-    (C(ErrProposalDropped), U(https://pkg.go.dev/go.etcd.io/raft/v3#pkg-variables)).
-  - Called by the action plugin of the same name, which pauses the API servers meanwhile.
-  - Speaks to etcd's JSON gateway (U(https://etcd.io/docs/v3.6/dev-guide/api_grpc_gateway/)).
+  - On a host whose etcd member leads, waits until all members have the same log and it does not grow, and transfers
+    leadership to the member that has most of it. Waits for one second at most, both before and after that.
+  - Proposals that are under way while leadership changes are dropped (C(ErrProposalDropped),
+    U(https://pkg.go.dev/go.etcd.io/raft/v3#pkg-variables)), and only the client of the API may repeat them. So all API
+    servers are paused meanwhile, usually for less than a second. Their connections stay, and clients wait.
+  - API servers are paused with SIGSTOP. A timer of systemd, which is started before, continues them after
+    O(seconds), whatever becomes of this run.
+  - All hosts of O(leaders) and O(api_servers) have to run this task side by side. If they do not, for want of forks or
+    since one was left out, or if an API server cannot be paused, leadership is transferred all the same, and a warning
+    says that a write may fail.
+  - A leader that stays leader is a warning, too, and no failure. Fails only if the host cannot be worked on.
 options:
-  url: {description: "This host's member, as its clients reach it.", type: str, required: true}
-  ca: {description: File of etcd's CA certificate., type: path, required: true}
-  certificate: {description: File of the client certificate., type: path, required: true}
-  key: {description: File of its key., type: path, required: true}
-  _look: {description: Only check whether leadership can be transferred., type: bool, default: false}
-author: [The kubeproof authors]
+  leaders:
+    description: Hosts whose member must not lead any more, since it is about to be restarted.
+    type: list
+    elements: str
+    required: true
+  api_servers:
+    description: Hosts whose API servers are paused.
+    type: list
+    elements: str
+    required: true
+  seconds:
+    description: For how long API servers are paused at most, in seconds. With V(0) they are not.
+    type: float
+    required: true
+  url:
+    description: URL of this host's etcd member for clients, for example V(https://10.0.0.1:2379).
+    type: str
+    required: true
+  ca:
+    description: File on the host with the CA certificate of etcd, in PEM.
+    type: path
+    required: true
+  certificate:
+    description: File on the host with the client certificate, in PEM.
+    type: path
+    required: true
+  key:
+    description: File on the host with the private key of O(certificate), in PEM.
+    type: path
+    required: true
+extends_documentation_fragment: [attributes, attributes.action]
+attributes:
+  check_mode: {support: none}
+  diff_mode: {support: none}
+notes:
+  - Uses etcd's JSON gateway, U(https://etcd.io/docs/v3.6/dev-guide/api_grpc_gateway/).
+seealso:
+  - module: component_service
+"""
+
+EXAMPLES = r"""
+- name: Transfer leadership from the member that has to be restarted
+  etcd_leadership:
+    leaders: [cp1]
+    api_servers: "{{ groups['control_plane'] }}"
+    seconds: 3
+    url: https://{{ cluster_host_address }}:2379
+    ca: /etc/etcd/pki/ca.crt
+    certificate: /etc/etcd/pki/operator.crt
+    key: /etc/etcd/pki/operator.key
 """
 
 RETURN = r"""
-to: {description: The new leader; empty if leadership was not transferred., type: str, returned: always}
-rested:
-  description: Whether all members had the same log, and it did not grow, when leadership was transferred.
-  type: bool
-  returned: always
-why: {description: Why leadership was not, or can't be, transferred., type: str, returned: always}
+to:
+  description: Name of the member that leads now; empty on hosts that had no leadership to transfer, or kept it.
+  type: str
+  returned: success
+why:
+  description: Why leadership was not transferred, on a host of O(leaders); empty if it was.
+  type: str
+  returned: success
+  sample: it does not lead
+held:
+  description: For how many seconds this host's API server was paused.
+  type: float
+  returned: success
 """
 
 POLL_SECONDS = 0.02

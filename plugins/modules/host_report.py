@@ -25,31 +25,87 @@ from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
 module: host_report
-short_description: What a host is, has and runs, without changing anything
+short_description: Report what a host is, has and runs
 description:
-  - Reads C(/proc), C(/sys) and a few files, and asks C(ip) and C(systemctl) once each.
-  - The action plugin of the same name adds between which of the controller's times the host was asked, and turns a host
-    that cannot be reached or examined into a report that says so.
+  - Examines a host without changing anything, and sets the fact C(kubeproof_host), by which M(preflight) judges the
+    host and settings are derived. Reads C(/proc), C(/sys) and a few files; runs C(ip), C(systemctl) and the installed
+    components with C(--version).
+  - Never fails. Of a host that cannot be reached, or where Python or sudo do not work, the fact says why, so that the
+    preflight can list the problems of all hosts together.
 options:
   paths:
-    description: Directories whose file system matters. One that does not exist yet stands for its nearest parent.
+    description: Directories whose file systems are reported. One that does not exist stands for its nearest parent.
     type: list
     elements: str
     default: [/, /var/lib/etcd, /var/lib/containerd, /var/lib/kubelet, /usr/local/bin]
   etcd_data_directory:
-    description: Where etcd's data is to be. What is there that is not ours is named among C(leftovers).
+    description: Where etcd's data is to be. Data that kubeproof did not put there is reported among C(leftovers).
     type: path
     default: /var/lib/etcd
-author: [The kubeproof authors]
+extends_documentation_fragment: [attributes, attributes.action]
+attributes:
+  check_mode: {support: full}
+  diff_mode: {support: none}
+seealso:
+  - module: preflight
+"""
+
+EXAMPLES = r"""
+- name: Examine the host
+  host_report:
+    paths: [/, /srv/etcd]
+    etcd_data_directory: /srv/etcd
 """
 
 RETURN = r"""
 ansible_facts:
-  description:
-    - One fact, C(kubeproof_host), of the shape of C(HostReport) in C(kubeproof.settings.host_report). Sizes are bytes,
-      times seconds since 1970.
-  returned: always
+  description: Facts to add to the host's.
   type: dict
+  returned: always
+  contains:
+    kubeproof_host:
+      description:
+        - The report. Sizes are in bytes, times in seconds since 1970 by the host's clock. What cannot be read is null
+          or empty. C(src/kubeproof/settings/host_report.py) has all of its fields, as C(HostReport).
+      type: dict
+      contains:
+        problem: {description: Why the host could not be examined. The report has nothing else but C(unreachable) then.,
+                  type: str}
+        unreachable: {description: "Whether there was no connection, of a host with a C(problem).", type: bool}
+        asked: {description: The controller's time C(before) and C(after) the examination., type: dict}
+        arch: {description: "Architecture as Go names it.", type: str, sample: amd64}
+        os: {description: "System from os-release(5): C(id), C(version), C(pretty), C(like).", type: dict}
+        kernel: {description: Release of the kernel., type: str}
+        python: {description: Version of the Python that modules run with., type: str}
+        systemd: {description: "C(version), C(state), whether it is PID 1.", type: dict}
+        container: {description: The kind of container that the host is; empty if it is none., type: str}
+        cpus: {description: Number of CPUs., type: int}
+        work_seconds: {description: "How long a fixed piece of work took, in seconds.", type: float}
+        memory: {description: "C(total) and C(available), in bytes.", type: dict}
+        swap: {description: Whether swap is C(on), and its C(devices)., type: dict}
+        disks: {description: "The file system of each of O(paths), with sizes in bytes.", type: dict}
+        interfaces: {description: Network interfaces by name., type: dict}
+        default_route: {description: C(interface) and C(gateway)., type: dict}
+        resolver: {description: Name servers., type: dict}
+        ports: {description: "Listening TCP ports, each with its process.", type: list, elements: dict}
+        processes: {description: Running processes that matter to an installer., type: list, elements: dict}
+        commands: {description: Paths of the programs that components call; null where there is none., type: dict}
+        package_manager: {description: The first of those that are known., type: str, sample: apt-get}
+        cgroup: {description: "C(version) of control groups, and their C(controllers).", type: dict}
+        capabilities: {description: "Of PID 1 (C(init)) and of the module (C(self)).", type: dict}
+        limits: {description: "Hard limits of open files and processes, likewise.", type: dict}
+        user_namespace: {description: Whether root is not the machine's., type: bool}
+        modules: {description: "Kernel modules: V(loaded), V(builtin), V(loadable) or V(missing).", type: dict}
+        sysctls: {description: "Kernel parameters, each with C(value) and C(writable).", type: dict}
+        selinux: {description: "V(enforcing), V(permissive) or V(disabled).", type: str}
+        clock: {description: "Times at C(start) and C(end), and whether it is C(synchronised).", type: dict}
+        installed: {description: "What kubeproof installed: C(units), C(versions), C(settings).", type: dict}
+        leftovers: {description: Paths that hold something of other installers., type: list, elements: str}
+        etcd: {description: "Data directories and members, as far as they are known.", type: dict}
+        identity: {description: SHA-256 of the CAs and keys that the host was installed with., type: dict}
+        user: {description: "The user that modules run as, C(id) and C(name).", type: dict}
+        hostname: {description: Name of the host., type: str}
+        machine_id: {description: Content of C(/etc/machine-id)., type: str}
 """
 
 Report = Dict[str, Any]

@@ -25,17 +25,256 @@ from ansible.module_utils.transaction import finish_interrupted
 
 DOCUMENTATION = r"""
 module: install_component
-short_description: Users, directories, files and keys of one component, in one call
+short_description: Install a component's users, directories, certificates and files
 description:
-  - Takes one JSON document (base64) with the lists C(users), C(directories), C(files), C(keys), C(modules),
-    C(sysctls), C(settings), C(remember) and C(absent), and changes only what differs.
-  - Remembers what it made in C(/var/lib/kubeproof/manifest.json), so that a reset can undo exactly that.
+  - Makes everything on a host that a component needs before it is started, in one round trip; in two if certificates
+    are issued. Changes only what differs. M(component_service) starts the component.
+  - Private keys are made on the host and never leave it. The controller signs their public halves.
+  - Records what it made in C(/var/lib/kubeproof/manifest.json), with the content, owner and mode of what was there
+    before, so that a reset can undo exactly that.
+  - Fails if an option is wrong, if a CA or key that it needs is missing on the controller, if O(files.validate) rejects
+    a file, and if something on the host cannot be made. What was changed until then stays, and the next run goes on.
 options:
-  _payload:
-    description: The wanted state as base64 of JSON. Opaque, because it carries secrets that must not be logged.
-    type: str
-    required: true
-author: [The kubeproof authors]
+  users:
+    description: System users to create, each with a group of the same name, without a home directory or a shell.
+    type: list
+    elements: str
+    default: []
+  directories:
+    description: Directories to create. Missing parents are made too, owned by root and with mode 0755.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: The directory.
+        type: path
+        required: true
+      owner:
+        description: Its owner.
+        type: str
+        default: root
+      group:
+        description: Its group. By default that of O(directories.owner).
+        type: str
+      mode:
+        description: Its mode, in octal.
+        type: str
+        default: '0755'
+      data:
+        description: Whether the component keeps its data here, so that a reset empties the directory.
+        type: bool
+        default: false
+  certificates:
+    description:
+      - Certificates to issue, each for a P-256 key of its own. They are valid for 365 days, and issued anew if less
+        than a third of that is left, or if key, CA, subject, names or usages are others than they should be.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: Path without suffix, of which C(.key) (mode 0600) and C(.crt) are made.
+        type: path
+        required: true
+      authority:
+        description: The CA that signs it.
+        type: str
+        choices: [kubernetes, etcd, front-proxy]
+        required: true
+      common_name:
+        description: CN of the subject, which Kubernetes and etcd read as the user's name.
+        type: str
+        required: true
+      usages:
+        description: Extended key usages.
+        type: list
+        elements: str
+        choices: [server, client]
+        required: true
+      organizations:
+        description: O of the subject, which Kubernetes reads as the user's groups.
+        type: list
+        elements: str
+        default: []
+      names:
+        description: DNS names among the subject alternative names.
+        type: list
+        elements: str
+        default: []
+      addresses:
+        description: IP addresses among the subject alternative names.
+        type: list
+        elements: str
+        default: []
+      owner:
+        description: Owner of key and certificate.
+        type: str
+        default: root
+      group:
+        description: Their group. By default that of O(certificates.owner).
+        type: str
+      mode:
+        description: Mode of the certificate, in octal.
+        type: str
+        default: '0644'
+  files:
+    description:
+      - Files to write, each with exactly one source, O(files.template), O(files.content), O(files.kubeconfig),
+        O(files.authority), O(files.authority_key), O(files.service_account), O(files.program) or O(files.cluster_keys).
+        All but a template need O(files.dest). What is not readable by everybody, or not text, is not shown in diffs.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      template:
+        description:
+          - Template below the role's C(templates), which lies there where it lands. V(etc/etcd/etcd.yaml.j2) becomes
+            C(/etc/etcd/etcd.yaml), unless O(files.dest) says otherwise.
+        type: path
+      merge:
+        description: Dictionary that is merged over what O(files.template) renders, which must be a YAML dictionary.
+        type: dict
+        default: {}
+      content:
+        description: Text.
+        type: str
+      kubeconfig:
+        description: A kubeconfig that names its certificates by path, so that it has no secret in it.
+        type: dict
+        suboptions:
+          cluster: {description: Name of cluster and context., type: str, required: true}
+          user: {description: Name of the user., type: str, required: true}
+          server: {description: URL of the API server., type: str, required: true}
+          authority: {description: File on the host with the CA certificate., type: path, required: true}
+          certificate: {description: File on the host with the client certificate., type: path, required: true}
+          key: {description: File on the host with its private key., type: path, required: true}
+      authority:
+        description: The certificate of a CA.
+        type: str
+        choices: [kubernetes, etcd, front-proxy]
+      authority_key:
+        description: The private key of a CA, for a component that signs.
+        type: str
+        choices: [kubernetes, etcd, front-proxy]
+      service_account:
+        description: A half of the key pair for tokens of service accounts.
+        type: str
+        choices: [public, private]
+      program:
+        description: Python package of this project, which becomes one executable file, for example
+          V(kubeproof.backup.agent).
+        type: str
+      cluster_keys:
+        description: The cluster's CAs and keys in one file, as it goes into each backup.
+        type: dict
+        suboptions:
+          how: {description: Encrypted with age or not., type: str, choices: [encrypted, plain], required: true}
+          recipients:
+            description: Public keys of age that it is encrypted for. If empty, that of the state directory.
+            type: list
+            elements: str
+            required: true
+      dest:
+        description: The file on the host.
+        type: path
+      owner:
+        description: Its owner.
+        type: str
+        default: root
+      group:
+        description: Its group. By default that of O(files.owner).
+        type: str
+      mode:
+        description: Its mode, in octal.
+        type: str
+        default: '0644'
+      validate:
+        description: Command on the host, with V(%s) for the file, that must succeed before the file is put in place.
+        type: str
+  modules:
+    description: Kernel modules to load now.
+    type: list
+    elements: str
+    default: []
+  sysctls:
+    description: Kernel parameters to set now, by name. A file in C(/etc/sysctl.d) sets them at boot.
+    type: dict
+    default: {}
+  absent:
+    description: Files to remove.
+    type: list
+    elements: path
+    default: []
+  settings:
+    description:
+      - Settings that a cluster keeps for its life, with the values that the component is installed with. The host
+        remembers them, M(host_report) reports them, and M(preflight) refuses others.
+    type: dict
+    default: {}
+  remember:
+    description: What components will change on their own. It is recorded as it is now, so that a reset can restore it.
+    type: dict
+    default: {}
+    suboptions:
+      sysctls:
+        description: Names of kernel parameters.
+        type: list
+        elements: str
+        default: []
+      firewall:
+        description: Whether the names of tables and chains of nftables are recorded.
+        type: bool
+        default: false
+extends_documentation_fragment: [attributes, attributes.action]
+attributes:
+  check_mode: {support: full}
+  diff_mode: {support: full}
+notes:
+  - CAs and keys are read from the state directory of the cluster, the variable C(cluster_state_directory).
+seealso:
+  - module: component_service
+  - module: pki_authorities
+  - module: reset_host
+"""
+
+EXAMPLES = r"""
+- name: Install etcd
+  install_component:
+    users: [etcd]
+    directories:
+      - {path: /etc/etcd/pki}
+      - {path: /var/lib/etcd, owner: etcd, mode: "0700", data: true}
+    certificates:
+      - path: /etc/etcd/pki/server
+        authority: etcd
+        common_name: "{{ inventory_hostname }}"
+        usages: [server, client]
+        names: ["{{ inventory_hostname }}", localhost]
+        addresses: ["{{ cluster_host_address }}", 127.0.0.1]
+        owner: etcd
+    files:
+      - {authority: etcd, dest: /etc/etcd/pki/ca.crt}
+      - {template: etc/etcd/etcd.yaml.j2, merge: "{{ etcd_extra_config }}"}
+      - {template: etc/systemd/system/etcd.service.j2}
+
+- name: Prepare the kernel for pods
+  install_component:
+    modules: [overlay, br_netfilter]
+    sysctls: {net.ipv4.ip_forward: "1"}
+    remember: {sysctls: [net.netfilter.nf_conntrack_max], firewall: true}
+"""
+
+RETURN = r"""
+changes:
+  description: What was changed, or in check mode would be, in order.
+  type: list
+  elements: dict
+  returned: always
+  contains:
+    path: {description: "The file or directory, or what else it is, such as V(user etcd).", type: str}
+    what: {description: "What was done, for example V(created), V(content) or V(issued: there is none).", type: str}
+  sample: [{path: /etc/etcd/etcd.yaml, what: content}]
 """
 
 Change = Dict[str, str]
