@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,29 @@ from kubeproof.core import console
 from kubeproof.install.reporter import Storyteller
 from kubeproof.install.run_record import Recorder, write_profile
 
-DOCUMENTATION = """
+DOCUMENTATION = r"""
 name: kubeproof
 type: stdout
-short_description: one line per role, and a profile of the run
+short_description: One line for each role, and a profile of the run
 description:
-  - Shows one line per role with its hosts, changes and time, and on failure the task, the host, why and what to do.
-  - Writes everything to the file that the environment variable E(KUBEPROOF_LOG) names, and the time of every task as
-    JSON to the one that E(KUBEPROOF_PROFILE) names.
+  - Shows one line for each role with its hosts, changes and time. On a failure, shows the task, the host, why it
+    failed, and what to do.
+  - C(./kubeproof) runs its playbooks with it.
+options:
+  log:
+    description: File that everything is appended to, line by line, so that a run that is killed leaves all that it did.
+    type: str
+    default: /dev/null
+    env: [{name: KUBEPROOF_LOG}]
+  profile:
+    description: File that the times of all tasks are written to at the end, in seconds, as JSON. Without it, none.
+    type: str
+    env: [{name: KUBEPROOF_PROFILE}]
+author: [The kubeproof authors]
+"""
+
+EXAMPLES = r"""
+# ANSIBLE_STDOUT_CALLBACK=kubeproof KUBEPROOF_LOG=run.log ansible-playbook -i inventory/mine playbooks/cluster.yml
 """
 
 
@@ -30,12 +44,11 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
     CALLBACK_TYPE = "stdout"
     CALLBACK_NAME = "kubeproof"
 
-    def __init__(self) -> None:
-        super().__init__()
-        log = os.environ.get("KUBEPROOF_LOG", os.devnull)
+    def set_options(self, task_keys: Any = None, var_options: Any = None, direct: Any = None) -> None:
+        super().set_options(task_keys=task_keys, var_options=var_options, direct=direct)
+        log = str(self.get_option("log"))
         # Line by line, so that a run that is killed leaves all that it did.
         self._file = Path(log).open("a", buffering=1, encoding="utf-8")  # noqa: SIM115 - open as long as the run is
-        self._profile = os.environ.get("KUBEPROOF_PROFILE", "")
         self._recorder = Recorder(Storyteller(console.console(), log), lambda line: print(line, file=self._file))
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
@@ -61,8 +74,9 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
 
     def v2_playbook_on_stats(self, stats: Any) -> None:  # noqa: ARG002
         self._recorder.end()
-        if self._profile:
-            write_profile(self._recorder, Path(self._profile))
+        profile = self.get_option("profile")
+        if profile:
+            write_profile(self._recorder, Path(str(profile)))
 
     def _start(self, task: Any) -> None:
         role = task._role.get_name() if task._role else ""  # noqa: SLF001 - there is no public way to it

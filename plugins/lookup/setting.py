@@ -11,7 +11,7 @@ from kubeproof.settings import resolve, specs
 
 DOCUMENTATION = """
 name: setting
-author: the kubeproof authors
+author: The kubeproof authors
 short_description: The value of a setting, whichever role's it is
 description:
   - What the inventory says, or the default of the role that the setting belongs to. Ansible knows a role's defaults
@@ -19,6 +19,8 @@ description:
 options:
   _terms:
     description: Names of settings, as in docs/settings.md.
+    type: list
+    elements: str
     required: true
 """
 
