@@ -1,43 +1,20 @@
-"""The playbooks as this version of ansible-core takes them: syntax, documentation, and a run that finds no host."""
+"""The playbooks as this version of ansible-core takes them: syntax, tags, and a run that finds no host."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from tests.unit.ansible_program import ansible, complaints
 
 from kubeproof.core import paths
 from kubeproof.settings import state
 
 PLAYBOOKS = sorted((paths.PROJECT / "playbooks").glob("*.yml"))
-MODULES = sorted(path.stem for path in (paths.PROJECT / "plugins" / "modules").glob("*.py"))
-# What Ansible says of its own accord, as a warning or of what will be gone in a later version.
-COMPLAINT = re.compile(r"\[(DEPRECATION )?WARNING\].*")
-
-
-def ansible(program: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run one of Ansible's programs with the project's configuration."""
-    settings = {"ANSIBLE_CONFIG": str(paths.PROJECT / "ansible.cfg"), "NO_COLOR": "1", "COLUMNS": "300"}
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-m", "ansible", program, *arguments],
-        cwd=paths.PROJECT,
-        env={**os.environ, **settings, **environment},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def complaints(done: subprocess.CompletedProcess[str]) -> list[str]:
-    return [match.group() for match in COMPLAINT.finditer(done.stdout + done.stderr)]
 
 
 @pytest.mark.parametrize("playbook", PLAYBOOKS, ids=lambda path: path.stem)
@@ -46,16 +23,6 @@ def test_a_playbook_is_understood(playbook: Path) -> None:
     done = ansible("playbook", "--syntax-check", "--inventory", inventory, str(playbook))
     assert done.returncode == 0, done.stderr
     assert complaints(done) == []
-
-
-def test_modules_and_the_callback_are_documented() -> None:
-    for kind, names in (("module", MODULES), ("callback", ["kubeproof"])):
-        done = ansible("doc", "--json", "--type", kind, *names)
-        assert done.returncode == 0, done.stderr
-        assert complaints(done) == []
-        documented = json.loads(done.stdout)
-        assert sorted(documented) == names
-        assert all(entry["doc"]["short_description"] for entry in documented.values())
 
 
 @pytest.fixture
