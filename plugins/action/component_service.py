@@ -1,4 +1,4 @@
-"""Start a component, or restart it if what it reads has changed; where several hosts run it, in turns.
+"""Start a component, or restart it if what it reads has changed; on several hosts, one after the other.
 
 All hosts are looked at, and stopped units started, side by side; only running ones that have to be restarted wait for
 their turn. When one does not come back, those after it are left running as they are.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """For ``fetch_components`` and ``distribute_components``, which must be told the same."""
+    """For ``fetch_components`` and ``distribute_components``, which take the same values."""
 
     DOCUMENTATION = r"""
 options:

@@ -1,4 +1,4 @@
-"""What all action plugins have in common: they run modules, render expressions, and fail with what a person can mend.
+"""What all action plugins have in common: they run modules, render expressions, and fail with a remediation.
 
 An action plugin and the module that does its work on a host have one name, which is that of the task: whoever reads a
 task finds both, and ``ansible-doc NAME`` has its options.
