@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+from pathlib import Path
 from typing import Any
 
 from ansible.template import trust_as_template
@@ -37,11 +38,17 @@ class ActionModule(Action):
         return self._module({"_payload": base64.b64encode(json.dumps(payload).encode()).decode()})
 
     def _render(self, name: str) -> str:
-        path = self._find_needle("templates", name)
-        text = self._loader.get_text_file_contents(path)
+        text = self._loader.get_text_file_contents(self._template(name))
         templar = self._templar.copy_with_new_env(available_variables=self._variables)
         overrides = {"trim_blocks": True, "lstrip_blocks": True}
         return str(templar.template(trust_as_template(text), escape_backslashes=False, overrides=overrides))
+
+    def _template(self, name: str) -> str:
+        """Where a template of the role is: in the role, unless the cluster has its own."""
+        own = str(self._value("{{ cluster_templates_directory | default('') }}"))
+        role = self._task._role  # noqa: SLF001 - Ansible has no other way to it
+        path = Path(own) / role.get_name() / name if own and role else None
+        return str(path) if path and path.is_file() else str(self._find_needle("templates", name))
 
 
 def _public(answer: dict[str, Any]) -> dict[str, Any]:

@@ -159,7 +159,7 @@ def test_a_node_that_is_gone_comes_back(lab: Lab) -> None:
     assert lab.play("cluster").count("changed") == 0
 
 
-def test_a_part_of_a_cluster_is_converged_alone(lab: Lab) -> None:
+def test_a_part_of_a_cluster_is_converged_alone(lab: Lab, tmp_path: Path) -> None:
     """By a tag one component, by a limit one host; texts for numbers and a list of further CNI plugins are taken."""
     before = lab.processes(HOSTS)
     changed: dict[str, Any] = {"kubelet_max_pods": "60", "balancer_check_interval": "1500"}
@@ -175,7 +175,14 @@ def test_a_part_of_a_cluster_is_converged_alone(lab: Lab) -> None:
     # What the host's operator puts beside a unit is an input of it.
     lab.on("w1", "mkdir /etc/systemd/system/kubelet.service.d")
     lab.on("w1", "printf '[Service]\\nEnvironment=MINE=1\\n' > /etc/systemd/system/kubelet.service.d/mine.conf")
-    lab.part("--tags", "kubelet")
+    # A template of the cluster's own takes the place of the role's.
+    template = tmp_path / "kubelet" / "etc" / "systemd" / "system" / "kubelet.service.j2"
+    template.parent.mkdir(parents=True)
+    role = paths.PROJECT / "roles" / "kubelet" / "templates" / "etc" / "systemd" / "system" / template.name
+    template.write_text(f"# This cluster's own.\n{role.read_text()}")
+    own: dict[str, Any] = {"cluster_templates_directory": str(tmp_path)}
+    lab.part("--tags", "kubelet", **own)
+    assert lab.on("w1", "head -1 /etc/systemd/system/kubelet.service") == b"# This cluster's own.\n"
     environment = lab.on("w1", "tr '\\0' '\\n' < /proc/$(systemctl show --value --property=MainPID kubelet)/environ")
     assert b"MINE=1" in environment.splitlines()
     assert b"maxPods: 110" in lab.on("w1", "cat /etc/kubernetes/kubelet/config.yaml")

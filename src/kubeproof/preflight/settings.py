@@ -17,7 +17,7 @@ from kubeproof.core.errors import KubeproofError
 from kubeproof.preflight import networks, topology
 from kubeproof.preflight.findings import Finding
 from kubeproof.preflight.model import PORTS, Host, PortRule, port_rules
-from kubeproof.settings import authentication, directories, flags, proxies, schedulers
+from kubeproof.settings import authentication, directories, flags, proxies, schedulers, templates
 from kubeproof.settings.specs import Option, Specs
 
 # How alike (difflib's ratio) a name must be to a setting's to be taken for a slip: `clustr_domain` is 0.96 like
@@ -93,6 +93,8 @@ def _meanings(variables: Variables, values: Mapping[str, Any]) -> Iterator[Findi
         except KubeproofError as error:
             wrong.append(("cluster_nodes_at_once", str(error)))
     wrong += [("cluster_name", problem) for problem in _cluster_name(str(values.get("cluster_name", "kubeproof")))]
+    own = str(values.get("cluster_templates_directory") or "")
+    wrong += [("cluster_templates_directory", problem) for problem in templates.problems(own)]
     wrong += backup_settings.problems(values)
     wrong += directories.problems(values)
     wrong += flags.problems(values)
