@@ -26,8 +26,8 @@ def test_more_schedulers_have_names_of_their_own() -> None:
 @pytest.mark.parametrize(
     ("more", "complaint"),
     [
-        ({"Batch": {"port": 1}}, "not a valid name of a scheduler"),
-        ({"default-scheduler": {"port": 1}}, "not a valid name of a scheduler"),
+        ({"Batch": {"port": 1}}, "not a valid scheduler name"),
+        ({"default-scheduler": {"port": 1}}, "not a valid scheduler name"),
         ({"batch": {}}, "takes port"),
         ({"batch": {"port": 1, "flags": {}}}, "takes port"),
         ({"batch": 10269}, "takes port"),
