@@ -1,7 +1,7 @@
-"""Start a component, or restart it if what it reads has changed; on several hosts, one after the other.
+"""Start a component, or restart it if its inputs changed: with several hosts, as a rolling restart.
 
-All hosts are looked at, and stopped units started, side by side; only running ones that have to be restarted wait for
-their turn. When one does not come back, those after it are left running as they are.
+All hosts are checked, and stopped units started, in parallel; only running ones that need a restart wait for each
+other. When one does not become healthy, those after it are left running as they are.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Put the fetched components on a host.
+"""Send to a host the fetched components that it needs.
 
 One round trip asks what the host has; missing files are sent, and another round trip puts them in place. Files go
 through the standard input of a command rather than through SFTP: they arrive unpacked, as root's, on the file system

@@ -1,7 +1,7 @@
-"""Transfer etcd's leadership to another member while all API servers are paused, so that no write is lost.
+"""Transfer etcd leadership while all API servers are paused, so that no write in flight is lost.
 
-Who does what when is in ``kubeproof.install.leadership``. A host that leads runs the module of this name twice, to look
-and to transfer; API servers are paused and continued by commands, which are quicker than modules.
+The sequence is ``kubeproof.install.leadership``. The leader's host runs the module of this name twice, to check and to
+transfer; API servers are paused and resumed by commands, which are faster than modules.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Decide whether one etcd member can be replaced; what is decided sets a fact on all hosts of the play."""
+"""Decide whether an etcd member can be replaced, and set the result as a fact on all hosts of the play."""
 
 from __future__ import annotations
 

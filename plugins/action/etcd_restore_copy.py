@@ -1,6 +1,6 @@
 """Copy a backup from an etcd host to the controller, or its snapshot from the controller to an etcd host.
 
-In slices through the standard streams of commands, so that no file need be readable for whoever logs in, and none is in
+In slices through the standard streams of commands, so that no file need be readable for the login user, and none is in
 memory as a whole.
 """
 

@@ -1,4 +1,4 @@
-"""The controller's part of a restore: choose the backup, look for what speaks against it, say what will be lost."""
+"""The controller's part of a restore: choose and check the backup, report what will be lost, record the restore."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Examine a host, noting when; one that cannot be examined yields a report that says why, and no failure.
+"""Gather the facts of a host, with the controller's times; if that fails, the report says why, and the task succeeds.
 
-So the preflight can name the problems of all hosts in one list.
+So the preflight can list the problems of all hosts together.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Install one component on a host: render on the controller, converge on the host, sign what the host asks for.
+"""Install one component on a host: render on the controller, converge on the host, sign the keys of the host.
 
-One round trip, two when certificates are to be issued.
+One round trip, two if certificates are issued.
 """
 
 from __future__ import annotations

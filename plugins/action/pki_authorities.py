@@ -1,4 +1,4 @@
-"""Make the cluster's CAs and the admin's kubeconfig in the state directory on the controller."""
+"""Create the cluster's CAs and the administrator's kubeconfig in the state directory on the controller."""
 
 from __future__ import annotations
 

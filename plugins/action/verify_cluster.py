@@ -1,4 +1,4 @@
-"""Verify the cluster from the controller, once for all hosts: what ``kubeproof verify`` does, with its options."""
+"""Verify the cluster from the controller, once for all hosts, as ``kubeproof verify`` does and with its options."""
 
 from __future__ import annotations
 

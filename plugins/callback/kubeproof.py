@@ -14,19 +14,19 @@ from kubeproof.install.run_record import Recorder, write_profile
 DOCUMENTATION = r"""
 name: kubeproof
 type: stdout
-short_description: One line for each role, and a profile of the run
+short_description: Show one line per role, and write a profile of the run
 description:
-  - Shows one line for each role with its hosts, changes and time. On a failure, shows the task, the host, why it
-    failed, and what to do.
-  - C(./kubeproof) runs its playbooks with it.
+  - Shows one line per role with its hosts, changes and duration, and for a failure the task, the host, the error and
+    its remediation.
+  - Used by C(./kubeproof) for its playbooks.
 options:
   log:
-    description: File that everything is appended to, line by line, so that a run that is killed leaves all that it did.
+    description: File to which all events are appended as they happen, so that the log of a killed run is complete.
     type: str
     default: /dev/null
     env: [{name: KUBEPROOF_LOG}]
   profile:
-    description: File that the times of all tasks are written to at the end, in seconds, as JSON. Without it, none.
+    description: File for the durations of all tasks in seconds, as JSON, written at the end of the run.
     type: str
     env: [{name: KUBEPROOF_PROFILE}]
 author: [The kubeproof authors]

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """For ``fetch_components`` and ``distribute_components``, which take the same values."""
+    """For ``fetch_components`` and ``distribute_components``, which must be given the same."""
 
     DOCUMENTATION = r"""
 options:
   versions:
     description:
-      - Versions by component, where they are to be others than those pinned in C(components/components.yml). The
-        setting C(component_versions).
+      - Versions by component that override those pinned in C(components/components.yml). The setting
+        C(component_versions).
     type: dict
     default: {}
   backup_targets:
     description:
-      - Where backups are copied to, as in the setting C(backup_targets). A target of type V(s3) makes etcd's hosts
-        need rclone.
+      - Where backups are copied to, as in the setting C(backup_targets). With a target of type V(s3), etcd
+        hosts need rclone.
     type: list
     elements: dict
     default: []
   pods:
     description:
-      - Components that run as pods, by name, for example V(kube-apiserver). An image is made of each one's binary.
+      - Components that run as pods, by name, for example V(kube-apiserver). An image is built from each one's binary.
     type: list
     elements: str
     default: []

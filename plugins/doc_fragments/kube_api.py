@@ -25,6 +25,6 @@ options:
     type: path
     required: true
 notes:
-  - Requests that fail because the API server is away (no connection, 429, 500, 502, 503, 504), or has not made its
-    built-in roles yet (403), are repeated for 30 seconds. Then, and at once on any other error, the task fails.
+  - Requests are retried for 30 seconds while the API server is unreachable or overloaded (429, 500, 502, 503, 504), or
+    has not created its built-in roles yet (403). Then, and at once on any other error, the task fails.
 """

@@ -12,13 +12,13 @@ from kubeproof.settings import resolve, specs
 DOCUMENTATION = """
 name: setting
 author: The kubeproof authors
-short_description: The value of a setting, whichever role's it is
+short_description: Get the value of a setting of any role
 description:
-  - What the inventory says, or the default of the role that the setting belongs to. Ansible knows a role's defaults
-    only in plays that have the role; here they are known everywhere, so that nobody repeats them.
+  - Returns the value in the inventory, or the default of the role that the setting belongs to. Ansible knows a role's
+    defaults only in plays with the role; this lookup knows them everywhere, so that they need not be repeated.
 options:
   _terms:
-    description: Names of settings, as in docs/settings.md.
+    description: Names of settings, see C(docs/settings.md).
     type: list
     elements: str
     required: true

@@ -16,12 +16,12 @@ DOCUMENTATION = r"""
 module: component_processes
 short_description: List the processes of a component
 description:
-  - Returns the main process of a component that runs as a systemd unit, and all processes of one that runs as a static
-    pod but the one that holds the pod's namespaces. Changes nothing.
-  - Called by M(etcd_leadership), which pauses what it returns.
+  - Returns the main process of a component that runs as a systemd unit, or all processes of a static pod except the
+    one that holds its namespaces. Changes nothing.
+  - Used by M(etcd_leadership), which pauses these processes.
 options:
   unit:
-    description: Name of the component's unit with its suffix, for example V(kube-apiserver.service), in either form.
+    description: Name of the component's unit with its suffix, for example V(kube-apiserver.service), in both forms.
     type: str
     required: true
 extends_documentation_fragment: [attributes]
@@ -39,7 +39,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 processes:
-  description: Process IDs on the host; empty if the component does not run.
+  description: Process IDs on the host; empty if the component is not running.
   type: list
   elements: int
   returned: success

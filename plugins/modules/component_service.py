@@ -24,17 +24,17 @@ from ansible.module_utils.static_pod import PodError, StaticPod
 
 DOCUMENTATION = r"""
 module: component_service
-short_description: Start a component, or restart it if what it reads has changed, and wait until it is healthy
+short_description: Start a component, or restart it if its inputs changed, and wait until it is healthy
 description:
   - Starts a component's systemd unit or static pod, enables the unit, and waits until the component is healthy.
-  - Records, for each unit, a digest of every input that the running process was started with, in
-    C(/var/lib/kubeproof/units). A running process is restarted if an input differs from its record, and never
-    otherwise. So a run that was killed between writing a file and restarting is completed by the next one.
-  - All hosts are examined, and stopped components started, side by side. Only running ones that have to be restarted
-    wait for their turn, as O(rolling) says. If one does not come back, those after it in this run are left running.
-  - As a static pod the component has the digest of its inputs in its manifest, so that other inputs make another pod.
-    A component that had the other form before is stopped first, in the same turn.
-  - Fails with the last lines of the component's log if it is not healthy in time, and for a unit that
+  - Records in C(/var/lib/kubeproof/units), per unit, a digest of every input of the running process. A running process
+    is restarted only if an input no longer matches its record. So if a run is killed after it has written a file and
+    before it restarts the component, the next run restarts it.
+  - All hosts are checked, and stopped components are started, in parallel. Only running components that need a restart
+    wait for each other, see O(rolling). If one does not become healthy, the remaining ones are left running.
+  - The manifest of a static pod contains the digest of the inputs, so that changed inputs replace the pod. If the
+    component ran in the other form before, that one is stopped first, as part of the same restart.
+  - Fails with the last lines of the component's log if it does not become healthy in time, and for a unit that
     M(install_component) did not install, since a reset would leave it running.
 options:
   unit:
@@ -43,8 +43,8 @@ options:
     required: true
   inputs:
     description:
-      - Files and directories that the process reads when it starts. The unit file is always one of them. A file of
-        more than 1 MiB is compared by size, time and inode, any other one by its SHA-256.
+      - Files and directories that the process reads at startup. The unit file and its drop-ins are always inputs.
+        Files of more than 1 MiB are compared by size, modification time and inode, others by SHA-256.
     type: list
     elements: path
     default: []
@@ -55,16 +55,16 @@ options:
     default: []
   health:
     description:
-      - How to tell that the component works, either by O(health.url) or by O(health.command). Without both, an active
-        unit or a running pod is enough.
+      - The health check of the component, either O(health.url) or O(health.command). Without it, an active unit or a
+        running pod counts as healthy.
     type: dict
     default: {}
     suboptions:
       url:
-        description: Asked with GET. Healthy is an answer of status 2xx that contains O(health.expect).
+        description: URL for a GET request. A response with status 2xx that contains O(health.expect) is healthy.
         type: str
       expect:
-        description: Text that the answer must contain.
+        description: Text that the response must contain.
         type: str
         default: ''
       ca:
@@ -77,39 +77,39 @@ options:
         description: File with the private key of O(health.certificate), in PEM.
         type: path
       command:
-        description: Program with its arguments. Healthy is an exit status of 0.
+        description: Program with its arguments. Exit status 0 is healthy.
         type: list
         elements: str
   registers:
     description:
-      - An object of the API, given like O(health) by C(url), C(expect), C(ca), C(certificate) and C(key), that the
-        process makes once, when it starts. A running process whose object is gone (404), or lacks C(expect), for 8
-        seconds is restarted.
+      - An API object that the process creates only at startup, given by C(url), C(expect), C(ca), C(certificate) and
+        C(key) as in O(health). If the object is missing (404), or does not contain C(expect), for 8 seconds, a running
+        process is restarted.
     type: dict
     default: {}
   timeout:
     description:
-      - How long to wait for O(health), in seconds, and before that for the C(gate) of O(rolling). On a slow host it is
-        up to ten times as long, by what M(host_report) has measured.
+      - Longest time to wait for O(health), in seconds, and before a restart for O(rolling.gate). Multiplied by up to 10
+        on slow hosts, by the C(work_seconds) of M(host_report).
     type: int
     default: 60
   form:
     description:
-      - Whether the component runs as a systemd unit or as a static pod. The latter needs O(pod), C(health.url) and
+      - How the component runs, as a systemd service or as a static pod. The latter needs O(pod), O(health.url) and
         O(timeout).
     type: str
     choices: [services, static-pods]
     default: services
   pod:
-    description: What the static pod runs. A task may give it in both forms; without O(form=static-pods) it is unused.
+    description: The program of the static pod. Ignored without O(form=static-pods), so that a task may always set it.
     type: dict
     suboptions:
       component:
-        description: Name of the component in C(components/components.yml), whose image is run.
+        description: Name of the component in C(components/components.yml), and of its image.
         type: str
         required: true
       user:
-        description: User and group of the process, by name on the host.
+        description: Name of the user, and group, on the host that the process runs as.
         type: str
         required: true
       arguments:
@@ -128,17 +128,17 @@ options:
         elements: path
         default: []
       live:
-        description: Path at which the liveness probe asks, on host and port of C(health.url).
+        description: Path of the liveness probe, with host and port of O(health.url).
         type: str
         required: true
       cpu:
-        description: The container's CPU request, as Kubernetes writes it, for example V(250m).
+        description: CPU request of the container, for example V(250m).
         type: str
         required: true
   rolling:
     description:
-      - The rolling restart of a component that several hosts run. Without it, or with a single host, or where the
-        variable C(cluster_rolling) is false, a restart waits for nobody.
+      - Parameters of the rolling restart of a component that several hosts run. Without it, with a single host, or if
+        C(cluster_rolling) is false, hosts are restarted independently.
     type: dict
     suboptions:
       hosts:
@@ -148,25 +148,25 @@ options:
         required: true
       at_once:
         description:
-          - How many of them may be restarted at a time, a number or a share like V(25%), which is rounded down but to
-            no less than 1.
+          - Number of hosts that may be restarted at a time, or a percentage like V(25%), which is rounded down to at
+            least 1.
         type: raw
         default: 1
       gate:
-        description: What must be healthy before a running process is restarted, each given like O(health).
+        description: Health gate, checks like O(health) that must all succeed before a running process is restarted.
         type: list
         elements: dict
         default: []
       waits:
         description:
-          - A check like O(health). While it holds, a running process is not restarted, and RV(waits) is true, so that
-            a later task can do it. The etcd member that leads waits for the others.
+          - A check like O(health). If it succeeds, a running process is not restarted and RV(waits) is true, so that a
+            later task can restart it. Used for the etcd leader, which is restarted last.
         type: dict
         default: {}
   state:
     description:
-      - V(running) is what is described above. V(absent) stops the unit or static pod and removes it, with its record.
-        Its other files stay.
+      - V(running) starts or restarts the component as described above. V(absent) stops and removes the unit or static
+        pod, and its record. Other files of the component stay.
     type: str
     choices: [running, absent]
     default: running
@@ -179,7 +179,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Start etcd, one member at a time if it has to be restarted
+- name: Start etcd, or restart it one member at a time
   component_service:
     unit: etcd.service
     inputs: [/etc/etcd/etcd.yaml, /usr/local/bin/etcd]
@@ -193,7 +193,7 @@ EXAMPLES = r"""
     rolling:
       hosts: "{{ groups['etcd'] }}"
 
-- name: Start kubelets, a quarter of the nodes at a time
+- name: Start kubelets, or restart them on a quarter of the nodes at a time
   component_service:
     unit: kubelet.service
     inputs: [/etc/kubernetes/kubelet, /usr/local/bin/kubelet]
@@ -208,7 +208,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 done:
-  description: What was done, or in check mode would be, in order and each with its reason.
+  description: Actions, in order and with their reasons; in check mode those that would be taken.
   type: list
   elements: str
   returned: success
@@ -218,15 +218,15 @@ unit:
   type: str
   returned: success
 restart_needed:
-  description: Why a running process that was left running has to be restarted; empty if it needn't be.
+  description: Why a process that was left running needs a restart; empty if it does not.
   type: str
   returned: success
 waits:
-  description: Whether C(waits) of O(rolling) held, so that another task has to restart the process.
+  description: Whether O(rolling.waits) succeeded, so that another task has to restart the process.
   type: bool
   returned: when RV(restart_needed) is not empty
 waited:
-  description: How long it took until the component was healthy, in seconds.
+  description: Time until the component was healthy, in seconds.
   type: float
   returned: when the component was waited for
 """

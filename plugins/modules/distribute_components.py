@@ -21,20 +21,20 @@ from ansible.module_utils.manifest import Manifest, ManifestError
 
 DOCUMENTATION = r"""
 module: distribute_components
-short_description: Put the fetched components on a host
+short_description: Install the fetched components on a host
 description:
-  - Puts the binaries, and the image archives, that the host's inventory groups need in place, as
-    M(fetch_components) recorded them in the inventory's lock, so that all hosts get the same.
-  - Compares the host with the lock in one round trip. Only what is missing or different is sent, over the task's own
-    connection and compressed where both sides have zstd; its SHA-256 is verified on the host, and it gets its name by a
-    rename, so that a running process keeps the file that it was started from.
-  - Records what it wrote in C(/var/lib/kubeproof/components.json), so that the next comparison reads no file that has
-    not changed, and in C(/var/lib/kubeproof/manifest.json), so that a reset can remove it.
-  - Fails if M(host_report) has not told the host's architecture, if the lock or the controller's cache lacks something,
-    and if what arrived has another SHA-256, which is not installed then.
+  - Installs on a host the binaries and image archives that its inventory groups need, in the versions that
+    M(fetch_components) recorded in the inventory's lock, so that all hosts get the same files.
+  - Compares the host with the lock in one round trip, and sends only missing and changed files, over the task's
+    connection and compressed if both sides have zstd. The host verifies each SHA-256 and installs the file by rename,
+    so that running processes keep the file that they were started from.
+  - Records installed files in C(/var/lib/kubeproof/components.json), so that later comparisons need not read unchanged
+    files, and in the install manifest C(/var/lib/kubeproof/manifest.json), so that a reset removes them.
+  - Fails if the facts of M(host_report) are missing, if a file is missing from the lock or from the cache of the
+    controller, and if the SHA-256 of a file that was sent does not match. That file is not installed.
 options:
   directories:
-    description: Where binaries go on the host.
+    description: Directories of binaries on the host.
     type: dict
     required: true
     suboptions:
@@ -56,7 +56,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Put the components on the host
+- name: Install the components on the host
   distribute_components:
     state_directory: "{{ cluster_state_directory }}"
     directories: {bin: /usr/local/bin, cni: /opt/cni/bin}
@@ -64,13 +64,13 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes:
-  description: The files that were put in place, or in check mode would be.
+  description: Installed files; in check mode those that would be installed.
   type: list
   elements: dict
   returned: success
   contains:
     path: {description: The file on the host., type: str}
-    what: {description: "What was wrong with it: V(missing), V(different) or V(attributes).", type: str}
+    what: {description: "State of the file before: V(missing), V(different) or V(attributes).", type: str}
   sample: [{path: /usr/local/bin/etcd, what: missing}]
 ansible_facts:
   description: Facts to add to the host's.
@@ -78,7 +78,7 @@ ansible_facts:
   returned: success
   contains:
     kubeproof_components:
-      description: What the host has of components.
+      description: Components on the host.
       type: dict
       contains:
         versions: {description: Versions by component and image., type: dict, sample: {etcd: 3.6.4}}

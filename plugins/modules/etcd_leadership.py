@@ -17,48 +17,48 @@ from ansible.module_utils.direct import opener
 
 DOCUMENTATION = r"""
 module: etcd_leadership
-short_description: Transfer etcd's leadership to another member while API servers are paused
+short_description: Transfer etcd leadership to another member while API servers are paused
 description:
-  - On a host whose etcd member leads, waits until all members have the same log and it does not grow, and transfers
-    leadership to the member that has most of it. Waits for one second at most, both before and after that.
-  - Proposals that are under way while leadership changes are dropped (C(ErrProposalDropped),
-    U(https://pkg.go.dev/go.etcd.io/raft/v3#pkg-variables)), and only the client of the API may repeat them. So all API
-    servers are paused meanwhile, usually for less than a second. Their connections stay, and clients wait.
-  - API servers are paused with SIGSTOP. A timer of systemd, which is started before, continues them after
-    O(seconds), whatever becomes of this run.
-  - All hosts of O(leaders) and O(api_servers) have to run this task side by side. If they do not, for want of forks or
-    since one was left out, or if an API server cannot be paused, leadership is transferred all the same, and a warning
-    says that a write may fail.
-  - A leader that stays leader is a warning, too, and no failure. Fails only if the host cannot be worked on.
+  - On the leader's host, waits until all members have the same log and it does not grow, and then transfers leadership
+    to the most up-to-date member. Waits for at most one second before, and one second for the transfer.
+  - Proposals made during a leader change are dropped (C(ErrProposalDropped),
+    U(https://pkg.go.dev/go.etcd.io/raft/v3#pkg-variables)), and only the API client may retry them. So all API servers
+    are paused meanwhile, usually for less than a second. Connections stay open, and requests wait.
+  - API servers are paused with SIGSTOP. A systemd timer that is started before resumes them after O(seconds), even if
+    the run is killed.
+  - All hosts of O(leaders) and O(api_servers) have to run this task in parallel. If there are not enough forks, if
+    C(--limit) leaves one of them out, or if an API server cannot be paused, leadership is transferred all the same, and
+    a warning says that a write may fail.
+  - If leadership cannot be transferred, the task warns and succeeds. It fails if a command or module fails on the host.
 options:
   leaders:
-    description: Hosts whose member must not lead any more, since it is about to be restarted.
+    description: Hosts whose member is the leader and about to be restarted.
     type: list
     elements: str
     required: true
   api_servers:
-    description: Hosts whose API servers are paused.
+    description: Hosts whose API servers are to be paused.
     type: list
     elements: str
     required: true
   seconds:
-    description: For how long API servers are paused at most, in seconds. With V(0) they are not.
+    description: Longest time for which API servers are paused, in seconds. V(0) does not pause them.
     type: float
     required: true
   url:
-    description: URL of this host's etcd member for clients, for example V(https://10.0.0.1:2379).
+    description: Client URL of this host's etcd member, for example V(https://10.0.0.1:2379).
     type: str
     required: true
   ca:
-    description: File on the host with the CA certificate of etcd, in PEM.
+    description: File on the host with the CA certificate of etcd.
     type: path
     required: true
   certificate:
-    description: File on the host with the client certificate, in PEM.
+    description: File on the host with the client certificate.
     type: path
     required: true
   key:
-    description: File on the host with the private key of O(certificate), in PEM.
+    description: File on the host with the private key of O(certificate).
     type: path
     required: true
 extends_documentation_fragment: [attributes, attributes.action]
@@ -72,7 +72,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Transfer leadership from the member that has to be restarted
+- name: Transfer leadership from a member that needs a restart
   etcd_leadership:
     leaders: [cp1]
     api_servers: "{{ groups['control_plane'] }}"
@@ -85,16 +85,16 @@ EXAMPLES = r"""
 
 RETURN = r"""
 to:
-  description: Name of the member that leads now; empty on hosts that had no leadership to transfer, or kept it.
+  description: Name of the new leader; empty on other hosts, and if leadership was not transferred.
   type: str
   returned: success
 why:
-  description: Why leadership was not transferred, on a host of O(leaders); empty if it was.
+  description: Why leadership was not transferred, on hosts of O(leaders); empty if it was.
   type: str
   returned: success
   sample: it does not lead
 held:
-  description: For how many seconds this host's API server was paused.
+  description: Time for which this host's API server was paused, in seconds.
   type: float
   returned: success
 """

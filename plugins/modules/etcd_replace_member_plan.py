@@ -1,7 +1,7 @@
 #!/usr/bin/python
 """Decide whether an etcd member can be replaced, and how.
 
-Documentation alone: all of it is the action plugin of this name.
+Documentation only: the action plugin of this name does everything.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ DOCUMENTATION = r"""
 module: etcd_replace_member_plan
 short_description: Decide on the controller whether an etcd member can be replaced, and how
 description:
-  - Decides, by what all members say, whether one can be taken out and added again without risk to the others. What
-    there is to do is done by M(etcd_restore), with its operations V(aside), V(leave), V(join) and V(promote).
-  - Needs, for each of O(hosts), what M(etcd_restore) returned for V(operation=look), registered as C(__etcd_look).
-  - Fails if the others have no majority without this member, and if O(member) is none of O(hosts).
+  - Decides from the state of all members whether one can be removed and added again without risk to the others. The
+    operations V(aside), V(leave), V(join) and V(promote) of M(etcd_restore) carry it out.
+  - Needs the result of M(etcd_restore) with C(operation=look), registered as C(__etcd_look), of all O(hosts).
+  - Fails if the other members have no quorum, and if O(member) is not in O(hosts).
 options:
   member:
-    description: Host whose member is replaced.
+    description: Host of the member to replace.
     type: str
     required: true
   hosts:
@@ -25,7 +25,7 @@ options:
     elements: str
     required: true
   healthy_too:
-    description: Whether a member that is healthy is replaced as well.
+    description: Whether to replace a healthy member too.
     type: bool
     default: false
 extends_documentation_fragment: [attributes, attributes.controller]
@@ -33,7 +33,7 @@ attributes:
   check_mode: {support: full}
   diff_mode: {support: none}
 notes:
-  - Use it with C(run_once), it works for all hosts of etcd.
+  - Use it with C(run_once), since one task does the work for all hosts of etcd.
 seealso:
   - module: etcd_restore
   - module: etcd_restore_plan
@@ -54,14 +54,14 @@ ansible_facts:
   returned: success
   contains:
     kubeproof_replacement:
-      description: What to do.
+      description: The plan.
       type: dict
       contains:
         needed: {description: Whether there is anything to do., type: bool}
-        member: {description: The host., type: str}
-        replace: {description: Whether the member is taken out and begins without data., type: bool}
-        promote: {description: Whether it has yet to become a voter., type: bool}
-        through: {description: Host on which the other members are asked., type: str}
+        member: {description: Host of the member., type: str}
+        replace: {description: Whether the member is removed and joins without data., type: bool}
+        promote: {description: Whether it has to be promoted to a voting member., type: bool}
+        through: {description: Host on which commands for the other members run., type: str}
         endpoints: {description: Client URLs of the other members., type: list, elements: str}
-        id: {description: "ID of the replacement, by which old data is kept.", type: str}
+        id: {description: "ID of the replacement, in the name of the old data.", type: str}
 """

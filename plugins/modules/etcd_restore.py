@@ -26,27 +26,28 @@ from ansible.module_utils.static_pod import PodError, static_pods
 
 DOCUMENTATION = r"""
 module: etcd_restore
-short_description: Carry out one step of an etcd restore on a host
+short_description: Carry out a step of an etcd restore on a host
 description:
-  - Examines an etcd host, saves and restores snapshots, moves data aside, and removes and adds members. What a restore
-    does, and on which hosts, is decided by M(etcd_restore_plan) and M(etcd_replace_member_plan).
-  - Never deletes data of etcd. Old data is moved to C(kept-ID) in the data directory, which often is a disk of its own.
-  - Restored data has the restore's ID in C(member/kubeproof-restore), so that steps that were done are not done again.
-  - Fails if a step cannot be done, with what the program said that was to do it.
+  - Reports the state of an etcd host, saves and restores snapshots, moves data aside, and removes and adds members.
+    M(etcd_restore_plan) and M(etcd_replace_member_plan) decide what is restored or replaced.
+  - Never deletes data of etcd. Old data is moved to C(kept-ID) in the data directory, which is often a separate disk.
+  - Restored data contains the ID of the restore, in C(member/kubeproof-restore), so that completed steps are not
+    repeated.
+  - Fails if a step fails, with the error of its program.
 options:
   operation:
     description:
       - V(look) reports etcd, its data and the backups on the host, and changes nothing.
       - V(changes) lists the keys that were written after O(revision).
-      - V(snapshot) saves a snapshot of this member's data, from a copy of the data if etcd does not run.
-      - V(stage) makes the directory that the snapshot is copied to.
-      - V(check) compares the copied snapshot with O(manifest), and has etcdutl read it.
+      - V(snapshot) saves a snapshot of this member's data, from a copy of the data if etcd is not running.
+      - V(stage) creates the directory for the snapshot.
+      - V(check) compares the snapshot with O(manifest), and reads it with etcdutl.
       - V(stop) stops O(units), and static pods of the same names.
       - V(place) moves the old data aside, and restores the snapshot. etcd must be stopped.
-      - V(aside) moves the old data aside, and restores none. etcd must be stopped.
-      - V(backup) has the host's own program make a backup, and V(fetch) has it fetch the backup O(name) from O(target).
-      - V(leave) removes the member O(name), V(join) adds it as a learner, and V(promote) makes the learner a voter, all
-        three by the members at O(endpoints).
+      - V(aside) only moves the old data aside. etcd must be stopped.
+      - V(backup) creates a backup with kubeproof-backup, V(fetch) fetches the backup O(name) from O(target) with it.
+      - V(leave) removes the member O(name), V(join) adds it as a learner, and V(promote) promotes it to a voting
+        member, through the members at O(endpoints).
     type: str
     required: true
     choices: [look, changes, snapshot, stage, check, stop, place, aside, backup, fetch, leave, join, promote]
@@ -55,10 +56,10 @@ options:
     type: str
     default: ''
   data_directory: {description: Data directory of etcd., type: path, default: /var/lib/etcd}
-  backup_directory: {description: Directory with the host's backups., type: path, default: /var/backups/etcd}
-  bin_directory: {description: Directory with etcd's programs., type: path, default: /usr/local/bin}
-  pki: {description: Directory with etcd's certificates., type: path, default: /etc/etcd/pki}
-  port: {description: Port of this host's etcd member for clients., type: int, default: 2379}
+  backup_directory: {description: Directory of the host's backups., type: path, default: /var/backups/etcd}
+  bin_directory: {description: Directory of etcd's programs., type: path, default: /usr/local/bin}
+  pki: {description: Directory of etcd's certificates., type: path, default: /etc/etcd/pki}
+  port: {description: Client port of this host's etcd member., type: int, default: 2379}
   endpoints:
     description: Client URLs of healthy members. For V(leave), V(join) and V(promote).
     type: list
@@ -69,7 +70,7 @@ options:
     type: int
     default: 0
   units:
-    description: Names or patterns of units. For V(stop).
+    description: Names or patterns of units to stop. For V(stop).
     type: list
     elements: str
     default: []
@@ -86,7 +87,7 @@ options:
     type: str
     default: ''
   initial_cluster:
-    description: All members with their peer URLs, as etcd takes them. For V(place).
+    description: Value of C(initial-cluster), all members with their peer URLs. For V(place).
     type: str
     default: ''
   token:
@@ -94,15 +95,15 @@ options:
     type: str
     default: ''
   bump:
-    description: By how much revisions are raised, so that no client sees one twice. For V(place).
+    description: Number by which revisions are increased, so that clients see none twice. For V(place).
     type: int
     default: 0
   manifest:
-    description: The backup's manifest. For V(stage) and V(check).
+    description: Manifest of the backup. For V(stage) and V(check).
     type: dict
     default: {}
   timeout:
-    description: How long one of etcd's programs, or the backup program, may take, in seconds.
+    description: Time limit for programs of etcd and for kubeproof-backup, in seconds.
     type: int
     default: 1800
 extends_documentation_fragment: [attributes]
@@ -115,7 +116,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Examine etcd, its data and the backups on the host
+- name: Get the state of etcd, its data and the backups on the host
   etcd_restore:
     operation: look
   register: __etcd_look
@@ -125,7 +126,7 @@ EXAMPLES = r"""
     operation: stop
     units: [etcd.service]
 
-- name: Keep the old data and restore the snapshot
+- name: Move the old data aside and restore the snapshot
   etcd_restore:
     operation: place
     id: 20261121T210000Z
@@ -138,47 +139,47 @@ EXAMPLES = r"""
 
 RETURN = r"""
 there: {description: Whether the host has data of etcd., type: bool, returned: with V(look)}
-placed: {description: ID of the restore that the data is of; empty if of none., type: str, returned: with V(look)}
-active: {description: Whether etcd runs., type: bool, returned: with V(look)}
+placed: {description: ID of the restore that the data is from., type: str, returned: with V(look)}
+active: {description: Whether etcd is running., type: bool, returned: with V(look)}
 free: {description: "Free space for the data directory, in bytes.", type: int, returned: with V(look)}
 live:
-  description: What the running member says of itself, and which others answer; empty if it does not answer.
+  description: State of the running member, and the other members that respond; empty if it does not respond.
   type: dict
   returned: with V(look)
-problem: {description: Why the member does not answer., type: str, returned: with V(look)}
-program: {description: Whether the host has the program that makes backups., type: bool, returned: with V(look)}
+problem: {description: Why the member does not respond., type: str, returned: with V(look)}
+program: {description: Whether kubeproof-backup is installed., type: bool, returned: with V(look)}
 backups:
-  description: The backups on the host, the newest first, each with its manifest as text and the sizes of its files.
+  description: Backups on the host, the newest first, each with its manifest as text and the sizes of its files.
   type: list
   elements: dict
   returned: with V(look)
 keys:
-  description: The keys that were written, each with the revision at which it was created.
+  description: Keys that were written, each with its create revision.
   type: list
   elements: dict
   returned: with V(changes)
 path:
-  description: The snapshot, or where it is to be copied; empty if the host's data is this restore's already.
+  description: Path of the snapshot; empty if the restored data is already in place.
   type: path
   returned: with V(snapshot) and V(stage)
-file: {description: "Size in C(bytes) and C(sha256) of the snapshot.", type: dict, returned: with V(snapshot)}
-begun: {description: "When it was begun, in UTC.", type: str, returned: with V(snapshot)}
-finished: {description: "When it was complete, in UTC.", type: str, returned: with V(snapshot)}
+file: {description: "Size (C(bytes)) and C(sha256) of the snapshot.", type: dict, returned: with V(snapshot)}
+begun: {description: "Start of the snapshot, RFC 3339 in UTC.", type: str, returned: with V(snapshot)}
+finished: {description: "End of the snapshot, RFC 3339 in UTC.", type: str, returned: with V(snapshot)}
 cluster_id: {description: "ID of the cluster, hexadecimal.", type: str, returned: with V(snapshot)}
 member_id: {description: "ID of the member, hexadecimal.", type: str, returned: with V(snapshot)}
-quorum: {description: "Whether the member had a majority: never.", type: bool, returned: with V(snapshot)}
-status: {description: What etcdutl says of the snapshot., type: dict, returned: with V(snapshot)}
+quorum: {description: "Always V(false), since a quorum is not needed.", type: bool, returned: with V(snapshot)}
+status: {description: Output of C(etcdutl snapshot status)., type: dict, returned: with V(snapshot)}
 versions: {description: Versions of programs and of the storage., type: dict, returned: with V(snapshot)}
 kept:
-  description: Where this restore has moved old data.
+  description: Directories with the old data of this restore.
   type: list
   elements: path
   returned: with V(place) and V(aside)
 stopped: {description: Units and static pods that were stopped., type: list, elements: str, returned: with V(stop)}
-said: {description: What the backup program said., type: str, returned: with V(backup) and V(fetch)}
-removed: {description: IDs of the members that were removed., type: list, elements: str, returned: with V(leave)}
+said: {description: Output of kubeproof-backup., type: str, returned: with V(backup) and V(fetch)}
+removed: {description: IDs of removed members., type: list, elements: str, returned: with V(leave)}
 initial_cluster:
-  description: All members with their peer URLs by now, as etcd takes them.
+  description: Value of C(initial-cluster) for the new member.
   type: str
   returned: with V(join)
 """

@@ -1,7 +1,7 @@
 #!/usr/bin/python
 """Copy a backup or snapshot between an etcd host and the controller.
 
-Documentation alone: all of it is the action plugin of this name.
+Documentation only: the action plugin of this name does everything.
 """
 
 from __future__ import annotations
@@ -11,29 +11,29 @@ module: etcd_restore_copy
 short_description: Copy a backup or snapshot between an etcd host and the controller
 description:
   - Copies the files of a backup from an etcd host to the controller, or a snapshot from the controller to an etcd host.
-  - Works in slices of 32 MiB through the task's own connection, so that no file need be readable for the user who logs
-    in, and none is in memory as a whole.
-  - Fails if a file cannot be read or written. A file on the controller gets its name only when it is complete.
+  - Copies slices of 32 MiB over the task's connection, so that files need not be readable by the login user, nor fit
+    into memory.
+  - Fails if a file cannot be read or written. Files on the controller are renamed when they are complete.
 options:
   pull:
-    description: Copy all files of a directory on the host to the controller. One of O(pull) and O(push) is needed.
+    description: Copy all files of a directory on the host to the controller. Either O(pull) or O(push) is required.
     type: dict
     suboptions:
       source: {description: Directory on the host., type: path, required: true}
-      dest: {description: Directory on the controller. Files are given mode 0600., type: path, required: true}
+      dest: {description: Directory on the controller. Files have mode 0600., type: path, required: true}
   push:
     description: Copy a file from the controller to the host.
     type: dict
     suboptions:
       source: {description: File on the controller., type: path, required: true}
       dest:
-        description: File on the host, in a directory that belongs to O(push.user). If empty, nothing is done.
+        description: File on the host, in a directory of O(push.user). If empty, nothing is copied.
         type: path
         required: true
-      user: {description: User on the host who writes the file and owns it., type: str, required: true}
+      user: {description: User on the host that writes and owns the file., type: str, required: true}
 extends_documentation_fragment: [attributes, attributes.controller]
 attributes:
-  check_mode: {support: none, details: Copies in check mode as well.}
+  check_mode: {support: none, details: Copies in check mode too.}
   diff_mode: {support: none}
 seealso:
   - module: etcd_restore
@@ -56,7 +56,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changed:
-  description: V(false), since a copy is but a step of a restore.
+  description: Always V(false), since a copy is only a step of a restore.
   type: bool
   returned: success
 """

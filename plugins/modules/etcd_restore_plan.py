@@ -1,44 +1,45 @@
 #!/usr/bin/python
-"""Choose, check and record what is restored to etcd.
+"""Choose and check a backup of etcd to restore, and record the restore.
 
-Documentation alone: all of it is the action plugin of this name.
+Documentation only: the action plugin of this name does everything.
 """
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: etcd_restore_plan
-short_description: Choose, check and record on the controller what is restored to etcd
+short_description: Choose and check a backup of etcd to restore, and record the restore, on the controller
 description:
-  - Decides what a restore does. M(etcd_restore) does it on the hosts, and M(etcd_restore_copy) copies what it needs.
-  - A restore is recorded in C(restore/ID.json) of the state directory as soon as it was agreed to, so that a run that
-    was killed is continued by the next one instead of asking again.
-  - Needs, for each host of O(peer_urls), what M(etcd_restore) returned for V(operation=look), registered as
-    C(__etcd_look). Sets the fact C(kubeproof_restore).
-  - Fails, before anything was stopped, with all that speaks against the restore; a backup that is damaged, of another
-    cluster, or of a newer etcd, for example, or too little space on a host.
+  - The stages of a restore on the controller. M(etcd_restore) carries out its steps on hosts, M(etcd_restore_copy)
+    copies backups and snapshots.
+  - When a restore is confirmed, it is recorded in C(restore/ID.json) in the state directory, so that if the run is
+    killed, the next one resumes the restore without asking.
+  - Needs the result of M(etcd_restore) with C(operation=look), registered as C(__etcd_look), of all hosts in
+    O(peer_urls). Sets the fact C(kubeproof_restore).
+  - Fails before anything is stopped if the backup cannot be restored, for example because it is damaged, of another
+    cluster, or of a newer etcd, or because a host lacks free space.
 options:
   stage:
     description:
-      - V(choose) finds the backup that O(request) means, or the restore that an earlier run has not finished.
-      - V(check) reads the backup, which is on the controller by then, and refuses what cannot be restored. Takes the
-        cluster's keys from it if the state directory has lost them.
-      - V(tell) displays what will be lost, by what M(etcd_restore) returned for V(operation=changes), registered as
+      - V(choose) finds the backup for O(request), or the unfinished restore of an earlier run.
+      - V(check) verifies the backup on the controller, and whether it can be restored. Restores missing keys of the
+        cluster in the state directory from the backup.
+      - V(tell) displays what will be lost, from the result of M(etcd_restore) with C(operation=changes), registered as
         C(__restore_changes).
-      - V(begin) records what was agreed to. V(finish) records that it is complete.
+      - V(begin) records the confirmed restore. V(finish) records that it is complete.
     type: str
     choices: [choose, check, tell, begin, finish]
     required: true
   request:
     description:
-      - What to restore. V(latest), V(HOST:NAME), a directory on the controller, V(TARGET/NAME), or V(member:HOST) for
-        the data of a member that is all that is left. For the stages V(choose), V(check) and V(begin).
+      - Backup to restore. V(latest), V(HOST:NAME), V(TARGET/NAME), a directory on the controller, or V(member:HOST) for
+        the data of a surviving member. For the stages V(choose), V(check) and V(begin).
     type: str
   resume:
-    description: Whether a restore that was begun is continued. For V(stage=choose), which needs it.
+    description: Whether to resume an unfinished restore. Required for O(stage=choose).
     type: bool
   peer_urls:
-    description: Peer URLs of all members by host. For all stages but V(finish).
+    description: Peer URLs of all members by host. For all stages except V(finish).
     type: dict
   cluster:
     description: Name of the cluster. For the stages V(check), V(tell) and V(begin).
@@ -48,21 +49,20 @@ options:
     type: path
   identity:
     description:
-      - File on the controller with the private key of age that opens the cluster's keys in the backup. For
-        V(stage=check).
+      - File on the controller with the private key of age for the cluster's keys in the backup. For O(stage=check).
     type: path
   versions:
-    description: Versions by component, where they are to be others than those pinned. For V(stage=check).
+    description: Versions by component that override the pinned ones. For O(stage=check).
     type: dict
     default: {}
   state_directory:
     required: false
 extends_documentation_fragment: [attributes, attributes.controller, state_directory]
 attributes:
-  check_mode: {support: none, details: Records and displays in check mode as well.}
+  check_mode: {support: none, details: Records and displays in check mode too.}
   diff_mode: {support: none}
 notes:
-  - Use it with C(run_once), it works for all hosts of etcd.
+  - Use it with C(run_once), since one task does the work for all hosts of etcd.
 seealso:
   - module: etcd_restore
   - module: etcd_replace_member_plan
@@ -87,13 +87,13 @@ EXAMPLES = r"""
 
 RETURN = r"""
 question:
-  description: The question to ask before the restore begins.
+  description: Question for the confirmation.
   type: str
-  returned: with V(stage=tell)
+  returned: with O(stage=tell)
 msg:
-  description: What was restored, how long it took, and where the old data is.
+  description: Restored backup, duration, and location of the old data.
   type: str
-  returned: with V(stage=finish)
+  returned: with O(stage=finish)
 ansible_facts:
   description: Facts to add to those of all hosts of the play.
   type: dict
@@ -103,22 +103,22 @@ ansible_facts:
       description: The restore.
       type: dict
       contains:
-        id: {description: Its ID, the time at which it began., type: str, sample: 20261121T210000Z}
-        resumed: {description: Whether an earlier run began it., type: bool}
-        placed: {description: Whether all hosts have the restored data already., type: bool}
+        id: {description: ID of the restore., type: str, sample: 20261121T210000Z}
+        resumed: {description: Whether an earlier run started it., type: bool}
+        placed: {description: Whether the restored data is in place on all hosts., type: bool}
         kind:
-          description: What O(request) is, or V(resumed).
+          description: Kind of O(request), or V(resumed).
           type: str
           sample: host
-        host: {description: Host that has the backup; empty if the controller has it., type: str}
-        target: {description: Name of the target that has the backup., type: str}
+        host: {description: Host with the backup; empty if it is on the controller., type: str}
+        target: {description: Name of the target with the backup., type: str}
         name: {description: Name of the backup., type: str}
-        path: {description: Directory on the controller with the backup., type: path}
-        ask: {description: A host whose etcd answers; empty if none does., type: str}
-        manifest: {description: The backup's manifest. From V(stage=check) on., type: dict}
-        kept: {description: Where each host keeps its old data. From V(stage=check) on., type: path}
-        token: {description: The new cluster's token. From V(stage=check) on., type: str}
-        bump: {description: By how much revisions are raised. From V(stage=check) on., type: int}
-        initial_cluster: {description: Members with their peer URLs as etcd takes them., type: str}
-        peer_urls: {description: Peer URLs by host., type: dict}
+        path: {description: Directory of the backup on the controller., type: path}
+        ask: {description: A host whose etcd member responds; empty if there is none., type: str}
+        manifest: {description: Manifest of the backup. Since O(stage=check)., type: dict}
+        kept: {description: Directory of the old data on each host. Since O(stage=check)., type: path}
+        token: {description: Token of the new cluster. Since O(stage=check)., type: str}
+        bump: {description: Number by which revisions are increased. Since O(stage=check)., type: int}
+        initial_cluster: {description: Value of C(initial-cluster). Since O(stage=check)., type: str}
+        peer_urls: {description: Peer URLs by host. Since O(stage=check)., type: dict}
 """

@@ -1,7 +1,7 @@
 #!/usr/bin/python
 """Fetch or build, on the controller, the components that the inventory's hosts need.
 
-Documentation alone: all of it is the action plugin of this name.
+Documentation only: the action plugin of this name does everything.
 """
 
 from __future__ import annotations
@@ -10,44 +10,45 @@ DOCUMENTATION = r"""
 module: fetch_components
 short_description: Fetch or build, on the controller, the components that the inventory's hosts need
 description:
-  - Downloads each component that the inventory's groups need, in the pinned version and for the hosts' architectures,
-    from the release hosts or a mirror, or builds it from its pinned Go modules. Also makes or looks up the images that
-    nodes need.
-  - Downloads are verified against the inventory's lock, else against C(components/components.yml), else against the
-    checksums that the release publishes. Builds are verified by Go's checksum database.
-  - Keeps everything by its SHA-256 in a cache (C(~/.cache/kubeproof)), and records it in the inventory's lock, from
-    which M(distribute_components) gives all hosts the same. The lock is written only when everything was had.
-  - Fails if a source cannot be reached, and if a download is not what it must be. What was completed stays cached.
+  - Downloads the components that the inventory's groups need, in their pinned versions and for the architectures of the
+    hosts, from the release hosts or a mirror, or builds them from pinned Go modules. Also builds or resolves the images
+    that nodes need.
+  - Downloads are verified against the inventory's lock, or else C(components/components.yml), or else the checksums
+    that the release publishes. Builds are verified with C(go.sum).
+  - Stores files by SHA-256 in a cache (C(~/.cache/kubeproof)), and records them in the inventory's lock, from which
+    M(distribute_components) installs them. The lock is only written if everything was fetched.
+  - Fails if a source is unreachable, and if the checksum of a download does not match. Completed downloads stay in the
+    cache.
 options:
   source:
     description:
-      - Where components come from. V(release) is the official downloads, V(mirror) a mirror of them, V(go) a build.
-      - V(auto) is the source that the inventory was installed from, else the mirror if there is one, else the official
-        downloads if their hosts answer, else a build.
+      - Source of components. V(release) for the official downloads, V(mirror) for a mirror of them, V(go) for builds.
+      - V(auto) is the source with which the inventory was installed. For a new one it is O(mirror) if set, or else the
+        official downloads; or builds, if these hosts are unreachable.
     type: str
     choices: [auto, release, mirror, go]
     default: auto
   mirror:
-    description: Base URL of a mirror, which has the official files under the names of their hosts.
+    description: Base URL of a mirror, which has the official files at C(HOST/PATH) of their URLs.
     type: str
     default: ''
   registry:
-    description: Registry, with a path if need be, that images are taken from in place of their own registries.
+    description: Registry, with an optional path, for images instead of their own registries.
     type: str
     default: ''
   architectures:
-    description: Architectures as Go names them. If empty, those that M(host_report) has found on the hosts.
+    description: Architectures. If empty, those of the hosts by M(host_report).
     type: list
     elements: str
     choices: [amd64, arm64]
     default: []
 extends_documentation_fragment: [attributes, attributes.controller, components, state_directory]
 attributes:
-  check_mode: {support: full, details: Fetches nothing; only tells whether something is missing.}
+  check_mode: {support: full, details: Fetches nothing, and only reports whether something is missing.}
   diff_mode: {support: none}
 notes:
-  - Use it with C(run_once), it works for all hosts of the inventory.
-  - Proxies are taken from the controller's environment.
+  - Use it with C(run_once), since one task does the work for all hosts of the inventory.
+  - Proxies are configured by the environment of the controller.
 seealso:
   - module: distribute_components
 """
@@ -63,25 +64,25 @@ EXAMPLES = r"""
 
 RETURN = r"""
 source:
-  description: The source that was used.
+  description: Source that was used.
   type: str
   returned: success, except in check mode
   sample: release
 reason:
-  description: Why that source.
+  description: Why it was chosen.
   type: str
   returned: success, except in check mode
   sample: its hosts answer
 components:
-  description: What was fetched, built, or found in the cache.
+  description: Components and images, fetched, built or cached.
   type: list
   elements: dict
   returned: success, except in check mode
   contains:
-    name: {description: Name of the component or image., type: str}
-    version: {description: Its version., type: str}
-    arch: {description: Its architecture., type: str}
-    origin: {description: "Where it is from, a URL or Go module.", type: str}
-    verified: {description: "What vouches for it, for example V(components.yml).", type: str}
-    fresh: {description: Whether it was not in the cache yet., type: bool}
+    name: {description: Name., type: str}
+    version: {description: Version., type: str}
+    arch: {description: Architecture., type: str}
+    origin: {description: URL or Go module., type: str}
+    verified: {description: "Origin of the checksum, for example V(components.yml).", type: str}
+    fresh: {description: Whether it was not in the cache., type: bool}
 """

@@ -13,21 +13,22 @@ from ansible.module_utils.transaction import PackagesError, Transaction, manager
 
 DOCUMENTATION = r"""
 module: host_packages
-short_description: Install missing packages, and record exactly what came with them
+short_description: Install packages, and record them for a reset
 description:
-  - Installs packages with the host's own package manager, apt or dnf, from the sources that the host has. Package lists
-    are refreshed first if they are missing, old, or lack one of the packages.
-  - Records in C(/var/lib/kubeproof/manifest.json) what the package manager says that this very transaction brought, so
-    that a reset removes that and nothing else. Services that these packages would start or enable stay off.
-  - Fails if the host has neither apt-get nor dnf, if a package is not to be had, and if the locks are not free in time.
+  - Installs packages with the host's package manager, apt or dnf, from its configured sources. Package lists are
+    refreshed first if they are missing, outdated, or lack one of the packages.
+  - Records in the install manifest C(/var/lib/kubeproof/manifest.json) the packages that the transaction installed,
+    dependencies included, so that a reset removes exactly these. Services of the packages are not started or enabled.
+  - Fails if the host has neither apt-get nor dnf, if a package is not available, and if the package manager stays
+    locked for longer than O(lock_timeout).
 options:
   names:
-    description: Names of packages that are missing.
+    description: Names of packages, none of which is installed.
     type: list
     elements: str
     required: true
   lock_timeout:
-    description: How long to wait, in seconds, while another program holds the package manager's locks.
+    description: Longest time to wait for the package manager's locks, in seconds.
     type: int
     default: 600
 extends_documentation_fragment: [attributes]
@@ -40,20 +41,20 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Install what nodes call
+- name: Install packages that nodes need
   host_packages:
     names: [conntrack, nftables]
 """
 
 RETURN = r"""
 changes:
-  description: The packages that came, dependencies included; in check mode those of O(names).
+  description: Installed packages, dependencies included; in check mode those of O(names).
   type: list
   elements: dict
   returned: success
   contains:
     path: {description: "The package, as V(package NAME).", type: str}
-    what: {description: "V(installed), with the version unless in check mode.", type: str}
+    what: {description: "V(installed), and except in check mode the version.", type: str}
   sample: [{path: package conntrack, what: "installed 1:1.4.7-1+b2"}]
 """
 

@@ -25,21 +25,21 @@ from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
 module: host_report
-short_description: Report what a host is, has and runs
+short_description: Gather the facts of a host
 description:
-  - Examines a host without changing anything, and sets the fact C(kubeproof_host), by which M(preflight) judges the
-    host and settings are derived. Reads C(/proc), C(/sys) and a few files; runs C(ip), C(systemctl) and the installed
+  - Sets the fact C(kubeproof_host), which M(preflight) checks and from which settings are derived. Changes nothing.
+    Reads C(/proc), C(/sys) and a few files, asks the local etcd member, and runs C(ip), C(systemctl) and installed
     components with C(--version).
-  - Never fails. Of a host that cannot be reached, or where Python or sudo do not work, the fact says why, so that the
-    preflight can list the problems of all hosts together.
+  - Never fails. If a host is unreachable, or if Python or sudo do not work there, the fact contains the reason, so that
+    the preflight can list the problems of all hosts together.
 options:
   paths:
-    description: Directories whose file systems are reported. One that does not exist stands for its nearest parent.
+    description: Directories whose file systems are reported. For one that does not exist, its nearest parent.
     type: list
     elements: str
     default: [/, /var/lib/etcd, /var/lib/containerd, /var/lib/kubelet, /usr/local/bin]
   etcd_data_directory:
-    description: Where etcd's data is to be. Data that kubeproof did not put there is reported among C(leftovers).
+    description: Data directory of etcd. Data that kubeproof did not create is reported as C(leftovers).
     type: path
     default: /var/lib/etcd
 extends_documentation_fragment: [attributes, attributes.action]
@@ -51,7 +51,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Examine the host
+- name: Gather the facts of the host
   host_report:
     paths: [/, /srv/etcd]
     etcd_data_directory: /srv/etcd
@@ -65,22 +65,21 @@ ansible_facts:
   contains:
     kubeproof_host:
       description:
-        - The report. Sizes are in bytes, times in seconds since 1970 by the host's clock. What cannot be read is null
-          or empty. C(src/kubeproof/settings/host_report.py) has all of its fields, as C(HostReport).
+        - The report. Sizes are in bytes, times in seconds since 1970 by the host's clock. Unknown values are null or
+          empty. All fields are in C(HostReport) in C(src/kubeproof/settings/host_report.py).
       type: dict
       contains:
-        problem: {description: Why the host could not be examined. The report has nothing else but C(unreachable) then.,
-                  type: str}
-        unreachable: {description: "Whether there was no connection, of a host with a C(problem).", type: bool}
-        asked: {description: The controller's time C(before) and C(after) the examination., type: dict}
+        problem: {description: Why there are no facts. Only set together with C(unreachable)., type: str}
+        unreachable: {description: Whether there was no connection. Only set together with C(problem)., type: bool}
+        asked: {description: The controller's time C(before) and C(after) the facts were gathered., type: dict}
         arch: {description: "Architecture as Go names it.", type: str, sample: amd64}
         os: {description: "System from os-release(5): C(id), C(version), C(pretty), C(like).", type: dict}
         kernel: {description: Release of the kernel., type: str}
         python: {description: Version of the Python that modules run with., type: str}
-        systemd: {description: "C(version), C(state), whether it is PID 1.", type: dict}
-        container: {description: The kind of container that the host is; empty if it is none., type: str}
+        systemd: {description: "C(version), C(state), and whether it is PID 1 (C(init)).", type: dict}
+        container: {description: Kind of container; empty if the host is not a container., type: str}
         cpus: {description: Number of CPUs., type: int}
-        work_seconds: {description: "How long a fixed piece of work took, in seconds.", type: float}
+        work_seconds: {description: "Time for a fixed piece of work, in seconds.", type: float}
         memory: {description: "C(total) and C(available), in bytes.", type: dict}
         swap: {description: Whether swap is C(on), and its C(devices)., type: dict}
         disks: {description: "The file system of each of O(paths), with sizes in bytes.", type: dict}
@@ -88,21 +87,21 @@ ansible_facts:
         default_route: {description: C(interface) and C(gateway)., type: dict}
         resolver: {description: Name servers., type: dict}
         ports: {description: "Listening TCP ports, each with its process.", type: list, elements: dict}
-        processes: {description: Running processes that matter to an installer., type: list, elements: dict}
+        processes: {description: Running processes that may conflict with components., type: list, elements: dict}
         commands: {description: Paths of the programs that components call; null where there is none., type: dict}
-        package_manager: {description: The first of those that are known., type: str, sample: apt-get}
+        package_manager: {description: Package manager of the host., type: str, sample: apt-get}
         cgroup: {description: "C(version) of control groups, and their C(controllers).", type: dict}
         capabilities: {description: "Of PID 1 (C(init)) and of the module (C(self)).", type: dict}
         limits: {description: "Hard limits of open files and processes, likewise.", type: dict}
-        user_namespace: {description: Whether root is not the machine's., type: bool}
+        user_namespace: {description: Whether root of the host is another user of its machine., type: bool}
         modules: {description: "Kernel modules: V(loaded), V(builtin), V(loadable) or V(missing).", type: dict}
         sysctls: {description: "Kernel parameters, each with C(value) and C(writable).", type: dict}
         selinux: {description: "V(enforcing), V(permissive) or V(disabled).", type: str}
         clock: {description: "Times at C(start) and C(end), and whether it is C(synchronised).", type: dict}
         installed: {description: "What kubeproof installed: C(units), C(versions), C(settings).", type: dict}
-        leftovers: {description: Paths that hold something of other installers., type: list, elements: str}
-        etcd: {description: "Data directories and members, as far as they are known.", type: dict}
-        identity: {description: SHA-256 of the CAs and keys that the host was installed with., type: dict}
+        leftovers: {description: Paths with files of other installers., type: list, elements: str}
+        etcd: {description: Data directories and members of etcd., type: dict}
+        identity: {description: SHA-256 of the CAs and keys with which the host was installed., type: dict}
         user: {description: "The user that modules run as, C(id) and C(name).", type: dict}
         hostname: {description: Name of the host., type: str}
         machine_id: {description: Content of C(/etc/machine-id)., type: str}

@@ -27,13 +27,13 @@ DOCUMENTATION = r"""
 module: install_component
 short_description: Install a component's users, directories, certificates and files
 description:
-  - Makes everything on a host that a component needs before it is started, in one round trip; in two if certificates
+  - Creates on a host everything that a component needs before it is started, in one round trip, or two if certificates
     are issued. Changes only what differs. M(component_service) starts the component.
-  - Private keys are made on the host and never leave it. The controller signs their public halves.
-  - Records what it made in C(/var/lib/kubeproof/manifest.json), with the content, owner and mode of what was there
-    before, so that a reset can undo exactly that.
-  - Fails if an option is wrong, if a CA or key that it needs is missing on the controller, if O(files.validate) rejects
-    a file, and if something on the host cannot be made. What was changed until then stays, and the next run goes on.
+  - Private keys are generated on the host and never leave it. The controller signs the public keys.
+  - Records what it created in the install manifest C(/var/lib/kubeproof/manifest.json), with the previous content,
+    owner and mode of files that it replaced, so that a reset can undo the changes.
+  - Fails if an option is invalid, if a CA or key is missing on the controller, if O(files.validate) rejects a file, and
+    if a change on the host fails. Changes made until then stay, and the next run continues.
 options:
   users:
     description: System users to create, each with a group of the same name, without a home directory or a shell.
@@ -41,7 +41,7 @@ options:
     elements: str
     default: []
   directories:
-    description: Directories to create. Missing parents are made too, owned by root and with mode 0755.
+    description: Directories to create. Missing parents are created too, owned by root and with mode 0755.
     type: list
     elements: dict
     default: []
@@ -51,14 +51,14 @@ options:
         type: path
         required: true
       owner:
-        description: Its owner.
+        description: Owner.
         type: str
         default: root
       group:
-        description: Its group. By default that of O(directories.owner).
+        description: Group. Defaults to the group of O(directories.owner).
         type: str
       mode:
-        description: Its mode, in octal.
+        description: Mode, in octal.
         type: str
         default: '0755'
       data:
@@ -67,23 +67,23 @@ options:
         default: false
   certificates:
     description:
-      - Certificates to issue, each for a P-256 key of its own. They are valid for 365 days, and issued anew if less
-        than a third of that is left, or if key, CA, subject, names or usages are others than they should be.
+      - Certificates to issue, each for its own P-256 key. They are valid for 365 days, and renewed if less than a third
+        of that is left, or if key, CA, subject, names or usages do not match.
     type: list
     elements: dict
     default: []
     suboptions:
       path:
-        description: Path without suffix, of which C(.key) (mode 0600) and C(.crt) are made.
+        description: Path without suffix. The key is C(PATH.key), with mode 0600, the certificate C(PATH.crt).
         type: path
         required: true
       authority:
-        description: The CA that signs it.
+        description: CA that signs the certificate.
         type: str
         choices: [kubernetes, etcd, front-proxy]
         required: true
       common_name:
-        description: CN of the subject, which Kubernetes and etcd read as the user's name.
+        description: CN of the subject, the user name for Kubernetes and etcd.
         type: str
         required: true
       usages:
@@ -93,17 +93,17 @@ options:
         choices: [server, client]
         required: true
       organizations:
-        description: O of the subject, which Kubernetes reads as the user's groups.
+        description: O of the subject, the user's groups for Kubernetes.
         type: list
         elements: str
         default: []
       names:
-        description: DNS names among the subject alternative names.
+        description: DNS subject alternative names.
         type: list
         elements: str
         default: []
       addresses:
-        description: IP addresses among the subject alternative names.
+        description: IP subject alternative names.
         type: list
         elements: str
         default: []
@@ -112,7 +112,7 @@ options:
         type: str
         default: root
       group:
-        description: Their group. By default that of O(certificates.owner).
+        description: Group of key and certificate. Defaults to the group of O(certificates.owner).
         type: str
       mode:
         description: Mode of the certificate, in octal.
@@ -122,25 +122,26 @@ options:
     description:
       - Files to write, each with exactly one source, O(files.template), O(files.content), O(files.kubeconfig),
         O(files.authority), O(files.authority_key), O(files.service_account), O(files.program) or O(files.cluster_keys).
-        All but a template need O(files.dest). What is not readable by everybody, or not text, is not shown in diffs.
+        All except templates need O(files.dest). Diffs do not show files that are binary or not world-readable.
     type: list
     elements: dict
     default: []
     suboptions:
       template:
         description:
-          - Template below the role's C(templates), which lies there where it lands. V(etc/etcd/etcd.yaml.j2) becomes
-            C(/etc/etcd/etcd.yaml), unless O(files.dest) says otherwise.
+          - Template in the role's C(templates), by its path on the host. V(etc/etcd/etcd.yaml.j2) becomes
+            C(/etc/etcd/etcd.yaml), unless O(files.dest) is set.
+          - A file of this name in C(ROLE) of the setting C(cluster_templates_directory) replaces it.
         type: path
       merge:
-        description: Dictionary that is merged over what O(files.template) renders, which must be a YAML dictionary.
+        description: Dictionary that is merged over the rendered O(files.template), which must be YAML or TOML.
         type: dict
         default: {}
       content:
         description: Text.
         type: str
       kubeconfig:
-        description: A kubeconfig that names its certificates by path, so that it has no secret in it.
+        description: Kubeconfig that refers to its certificates by path, and so contains no secret.
         type: dict
         suboptions:
           cluster: {description: Name of cluster and context., type: str, required: true}
@@ -150,55 +151,55 @@ options:
           certificate: {description: File on the host with the client certificate., type: path, required: true}
           key: {description: File on the host with its private key., type: path, required: true}
       authority:
-        description: The certificate of a CA.
+        description: Certificate of this CA.
         type: str
         choices: [kubernetes, etcd, front-proxy]
       authority_key:
-        description: The private key of a CA, for a component that signs.
+        description: Private key of this CA, for a component that signs certificates.
         type: str
         choices: [kubernetes, etcd, front-proxy]
       service_account:
-        description: A half of the key pair for tokens of service accounts.
+        description: Public or private key for service account tokens.
         type: str
         choices: [public, private]
       program:
-        description: Python package of this project, which becomes one executable file, for example
+        description: Python package of this project to install as one executable file, for example
           V(kubeproof.backup.agent).
         type: str
       cluster_keys:
-        description: The cluster's CAs and keys in one file, as it goes into each backup.
+        description: Archive of the cluster's CAs and keys, for backups.
         type: dict
         suboptions:
-          how: {description: Encrypted with age or not., type: str, choices: [encrypted, plain], required: true}
+          how: {description: Whether it is encrypted with age., type: str, choices: [encrypted, plain], required: true}
           recipients:
-            description: Public keys of age that it is encrypted for. If empty, that of the state directory.
+            description: Public keys of age for the encryption. If empty, the one of the state directory is used.
             type: list
             elements: str
             required: true
       dest:
-        description: The file on the host.
+        description: Path of the file on the host.
         type: path
       owner:
-        description: Its owner.
+        description: Owner.
         type: str
         default: root
       group:
-        description: Its group. By default that of O(files.owner).
+        description: Group. Defaults to the group of O(files.owner).
         type: str
       mode:
-        description: Its mode, in octal.
+        description: Mode, in octal.
         type: str
         default: '0644'
       validate:
-        description: Command on the host, with V(%s) for the file, that must succeed before the file is put in place.
+        description: Command on the host that checks the file, V(%s), before it is installed.
         type: str
   modules:
-    description: Kernel modules to load now.
+    description: Kernel modules to load.
     type: list
     elements: str
     default: []
   sysctls:
-    description: Kernel parameters to set now, by name. A file in C(/etc/sysctl.d) sets them at boot.
+    description: Kernel parameters to set, by name. A file in C(/etc/sysctl.d) has to set them at boot.
     type: dict
     default: {}
   absent:
@@ -208,12 +209,12 @@ options:
     default: []
   settings:
     description:
-      - Settings that a cluster keeps for its life, with the values that the component is installed with. The host
-        remembers them, M(host_report) reports them, and M(preflight) refuses others.
+      - Settings of the component that cannot be changed later, with their values. They are recorded on the host,
+        reported by M(host_report), and M(preflight) refuses other values.
     type: dict
     default: {}
   remember:
-    description: What components will change on their own. It is recorded as it is now, so that a reset can restore it.
+    description: State of the kernel that components will change. It is recorded, so that a reset can restore it.
     type: dict
     default: {}
     suboptions:
@@ -223,7 +224,7 @@ options:
         elements: str
         default: []
       firewall:
-        description: Whether the names of tables and chains of nftables are recorded.
+        description: Whether to record the names of nftables tables and chains.
         type: bool
         default: false
 extends_documentation_fragment: [attributes, attributes.action]
@@ -231,7 +232,7 @@ attributes:
   check_mode: {support: full}
   diff_mode: {support: full}
 notes:
-  - CAs and keys are read from the state directory of the cluster, the variable C(cluster_state_directory).
+  - CAs and keys are read from the state directory, the variable C(cluster_state_directory).
 seealso:
   - module: component_service
   - module: pki_authorities
@@ -267,13 +268,13 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes:
-  description: What was changed, or in check mode would be, in order.
+  description: Changes, in order; in check mode those that would be made.
   type: list
   elements: dict
   returned: always
   contains:
-    path: {description: "The file or directory, or what else it is, such as V(user etcd).", type: str}
-    what: {description: "What was done, for example V(created), V(content) or V(issued: there is none).", type: str}
+    path: {description: "The file or directory, or another object, for example V(user etcd).", type: str}
+    what: {description: "The change, for example V(created), V(content) or V(issued: there is none).", type: str}
   sample: [{path: /etc/etcd/etcd.yaml, what: content}]
 """
 

@@ -11,33 +11,32 @@ from ansible.module_utils.kube_client import ARGUMENTS, ApiError, Client
 
 DOCUMENTATION = r"""
 module: kube_objects
-short_description: Apply and remove Kubernetes objects, server-side
+short_description: Apply and delete Kubernetes objects
 description:
-  - Applies each object by server-side apply, as the field manager C(kubeproof) and with force
+  - Applies each object with server-side apply, as field manager C(kubeproof) and with C(force)
     (U(https://kubernetes.io/docs/reference/using-api/server-side-apply/)). An object counts as changed if its spec,
     data, labels, annotations or owners differ afterwards, so that a second run changes nothing.
-  - Runs on a host that reaches the API server, with nothing but Python. In check mode the server is asked what would
-    happen (C(dryRun=All)).
-  - Fails on the first object that the server refuses. Those before it stay applied.
+  - Needs only Python on the host. In check mode, requests are sent with C(dryRun=All).
+  - Fails on the first object that the server rejects. Objects before it stay applied.
 options:
   objects:
-    description: The objects, in the order in which they are applied.
+    description: Objects to apply, in this order.
     type: list
     elements: dict
     required: true
   create:
-    description: Whether objects that do not exist are created. If not, they are passed over.
+    description: Whether to create objects that do not exist. If false, they are skipped.
     type: bool
     default: true
   absent:
-    description: Objects to delete, of which C(apiVersion), C(kind) and C(metadata) are enough.
+    description: Objects to delete. Only C(apiVersion), C(kind) and C(metadata) are used.
     type: list
     elements: dict
     default: []
   prune:
     description:
-      - Paths of collections in the API, each with a label selector. What they list is deleted unless it is among
-        O(objects). For objects whose names follow from settings.
+      - API paths of collections with a label selector. Objects in them that are not in O(objects) are deleted. Useful
+        if names of objects depend on settings.
     type: list
     elements: str
     default: []
@@ -57,7 +56,7 @@ EXAMPLES = r"""
     objects: "{{ ['cp1'] | node_role_objects('control-plane') }}"
     create: false
 
-- name: Keep the role bindings that are wanted, and delete others of ours
+- name: Apply role bindings, and delete those that are no longer in the template
   kube_objects:
     server: https://127.0.0.1:6443
     ca: /etc/kubernetes/pki/ca.crt
@@ -69,7 +68,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes:
-  description: What was changed, or in check mode would be, in order.
+  description: Changes, in order; in check mode those that would be made.
   type: list
   elements: dict
   returned: always

@@ -11,38 +11,38 @@ from ansible.module_utils.kube_client import ARGUMENTS, ApiError, Client, condit
 
 DOCUMENTATION = r"""
 module: kube_wait
-short_description: Wait until Kubernetes objects are as they should be
+short_description: Wait for conditions or fields of Kubernetes objects
 description:
-  - Polls objects of the API until all of them have the condition, field or value that is wanted. One that does not
-    exist, or whose controller has not observed its last change, is waited for.
-  - Fails with what it saw of the others if O(timeout) is over. Changes nothing.
+  - Polls objects until all of them have the given condition, field or value. Also waits for objects that do not exist
+    yet, and for controllers that have not observed the latest generation of an object.
+  - Fails after O(timeout), with the last values of the remaining objects. Changes nothing.
 options:
   objects:
-    description: What to wait for. Each needs C(condition) or C(field).
+    description: Objects to wait for. Each needs O(objects.condition) or O(objects.field).
     type: list
     elements: dict
     required: true
     suboptions:
       path:
-        description: The object's path in the API, for example V(/api/v1/nodes/w1).
+        description: API path of the object, for example V(/api/v1/nodes/w1).
         type: str
         required: true
       condition:
         description: Type of a status condition that must be V(True).
         type: str
       field:
-        description: A field that must be there, with dots, for example V(spec.podCIDR).
+        description: Field that must exist, with dots, for example V(spec.podCIDR).
         type: str
       value:
-        description: The value that C(field) must have. Without it, any.
+        description: Value that O(objects.field) must have. By default, any value.
         type: raw
   timeout:
-    description: How long to wait for all of them together, in seconds.
+    description: Longest time to wait for all objects together, in seconds.
     type: int
     default: 120
 extends_documentation_fragment: [attributes, kube_api]
 attributes:
-  check_mode: {support: full, details: Waits as well.}
+  check_mode: {support: full, details: Waits in check mode too.}
   diff_mode: {support: none}
 seealso:
   - plugin: api_questions
@@ -62,7 +62,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 values:
-  description: What was seen, by path. Of a condition its message, of a field its value.
+  description: Values of fields, and messages of conditions, by path.
   type: dict
   returned: success
   sample: {/api/v1/nodes/w1: 10.244.1.0/24}

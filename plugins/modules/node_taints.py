@@ -12,11 +12,11 @@ DOCUMENTATION = r"""
 module: node_taints
 short_description: Add a taint to nodes, and remove it from others
 description:
-  - A kubelet taints its node when it registers, and never again. This keeps one taint right afterwards, when a host's
-    groups have changed. Other taints stay as they are.
-  - Taints are one list to the API server, which controllers write as well. So a write names the version of the node
-    that it starts from, and is tried again, up to ten times, if there is a newer one.
-  - Fails if one of the nodes does not exist.
+  - A kubelet sets the taints of its node only when it registers. This module updates one taint later, when the groups
+    of a host have changed. Other taints are not changed.
+  - Controllers write to the same list of taints. So updates contain the resource version of the node, and are retried
+    up to ten times on a conflict.
+  - Fails if a node does not exist.
 options:
   taint:
     description: Key of the taint.
@@ -27,12 +27,12 @@ options:
     type: str
     required: true
   present:
-    description: Names of nodes that must have it.
+    description: Names of nodes that must have the taint.
     type: list
     elements: str
     required: true
   absent:
-    description: Names of nodes that must not have it.
+    description: Names of nodes that must not have the taint.
     type: list
     elements: str
     required: true
@@ -43,7 +43,7 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Keep workloads off control-plane nodes that are no workers
+- name: Keep workloads off control-plane nodes that are not workers
   node_taints:
     server: https://127.0.0.1:6443
     ca: /etc/kubernetes/pki/ca.crt
@@ -57,7 +57,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes:
-  description: The nodes that were changed, or in check mode would be.
+  description: Changed nodes; in check mode those that would be changed.
   type: list
   elements: dict
   returned: always

@@ -1,36 +1,36 @@
 #!/usr/bin/python
-"""Make the cluster's CAs, keys and the administrator's kubeconfig.
+"""Create the cluster's CAs and keys, and the administrator's kubeconfig.
 
-Documentation alone: all of it is the action plugin of this name.
+Documentation only: the action plugin of this name does everything.
 """
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: pki_authorities
-short_description: Make the cluster's CAs, keys and the administrator's kubeconfig on the controller
+short_description: Create the cluster's CAs and keys, and the administrator's kubeconfig, on the controller
 description:
-  - Makes, in C(pki) of the state directory and with mode 0600, the CAs C(kubernetes), C(etcd) and C(front-proxy), the
-    key pair for tokens of service accounts, and the key that Secrets are encrypted with in etcd. What is there stays.
-  - Writes C(admin.kubeconfig), with a client certificate of its own, if there is none or it is no longer right.
-  - Fails, and makes nothing, if a host of the cluster was installed under other CAs or keys than these, by what
-    M(host_report) found, or if no host of etcd and the control plane was examined while there are none yet. So the
-    last copy of a cluster's keys is not replaced. Fails also if only half of a pair is there.
+  - Creates the CAs C(kubernetes), C(etcd) and C(front-proxy), the key pair for service account tokens, and the key that
+    encrypts Secrets in etcd, in C(pki) of the state directory and with mode 0600. Existing ones are not changed.
+  - Writes C(admin.kubeconfig), with its own client certificate, if it is missing or outdated.
+  - Fails, and creates nothing, if a host of the cluster was installed with other CAs or keys (by the facts of
+    M(host_report)), or if there are no CAs yet and no facts of any etcd or control-plane host. So the keys of an
+    installed cluster are not replaced by new ones. Fails also if only half of a key pair exists.
 options:
   cluster:
-    description: Name of the cluster, which is in the CAs' subjects and in the kubeconfig.
+    description: Name of the cluster, for the subjects of CAs and the kubeconfig.
     type: str
     required: true
   days:
-    description: For how many days new CAs are valid.
+    description: Validity of new CAs, in days.
     type: int
     required: true
   server:
-    description: URL of the API in the kubeconfig's default context.
+    description: URL of the API for the default context of the kubeconfig.
     type: str
     required: true
   hosts:
-    description: Addresses of the control-plane hosts by name, each of which gets a context of its own.
+    description: Addresses of the control-plane hosts by name, for a context per host.
     type: dict
     required: true
   port:
@@ -39,14 +39,14 @@ options:
     required: true
 extends_documentation_fragment: [attributes, attributes.controller, state_directory]
 attributes:
-  check_mode: {support: partial, details: Says whether CAs would be made; does not look at the kubeconfig.}
+  check_mode: {support: partial, details: Does not check the kubeconfig.}
   diff_mode: {support: none}
 notes:
-  - Use it with C(run_once), it works for the whole cluster.
+  - Use it with C(run_once), since one task does the work for the whole cluster.
 """
 
 EXAMPLES = r"""
-- name: Make the CAs and the administrator's kubeconfig
+- name: Create the CAs and the administrator's kubeconfig
   pki_authorities:
     state_directory: "{{ cluster_state_directory }}"
     cluster: example
@@ -59,7 +59,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 made:
-  description: What was made. In check mode only V(authorities), if there are none yet.
+  description: Created files. In check mode V(authorities), if there are no CAs yet.
   type: list
   elements: str
   returned: success

@@ -1,7 +1,7 @@
 #!/usr/bin/python
 """Check settings and hosts before anything is changed.
 
-Documentation alone: all of it is the action plugin of this name.
+Documentation only: the action plugin of this name does everything.
 """
 
 from __future__ import annotations
@@ -10,38 +10,37 @@ DOCUMENTATION = r"""
 module: preflight
 short_description: Check settings and hosts before anything is changed
 description:
-  - Lists everything that would go wrong, of all hosts at once, each with what to do about it, and fails if one of
-    these findings is an error. Runs on the controller; connects to no host.
+  - Displays all findings of all hosts, each with its remediation, and fails if one of them is an error. Runs on the
+    controller only.
   - Writes the findings of the stages V(settings) and V(hosts) to C(reports/preflight-STAGE.json) in the state
-    directory, with the reasons of settings that follow from what hosts are.
-  - The setting C(preflight_ignore) leaves findings out.
+    directory, with the reasons for settings that are derived from facts.
+  - The setting C(preflight_ignore) ignores findings.
 options:
   stage:
     description:
-      - V(inventory) fails if Ansible has read the cluster's state directory as an inventory, so that names of hosts
-        are keys, or if the run was given a tag that is not among O(tags). Nothing may have printed names of hosts
-        before.
-      - V(settings) checks all settings of all hosts of the cluster, those that C(--limit) leaves out included.
-      - V(hosts) checks the hosts by their reports. M(host_report) must have run on all hosts of the play.
+      - V(inventory) fails if Ansible has read files of the state directory as inventories, so that names of hosts may
+        be keys, or if the run has a tag that is not in O(tags). It has to be the first task of a run.
+      - V(settings) checks the settings of all hosts of the cluster, including those that C(--limit) leaves out.
+      - V(hosts) checks the facts of hosts. M(host_report) must have run on all hosts of the play.
     type: str
     choices: [inventory, settings, hosts]
     required: true
   purpose:
-    description: What the run is about to do, for V(stage=hosts).
+    description: Purpose of the run, for O(stage=hosts).
     type: str
     choices: [converge, restore, replace-member]
     default: converge
   tags:
-    description: The playbook's tags, for V(stage=inventory). Without any, every tag is refused.
+    description: Tags of the playbook, for O(stage=inventory). If empty, all tags are refused.
     type: list
     elements: str
     default: []
 extends_documentation_fragment: [attributes, attributes.controller]
 attributes:
-  check_mode: {support: full, details: Changes nothing but its report.}
+  check_mode: {support: full, details: Writes the report in check mode too.}
   diff_mode: {support: none}
 notes:
-  - Use it with C(run_once), it works for all hosts.
+  - Use it with C(run_once), since one task does the work for all hosts.
 seealso:
   - module: host_report
 """
@@ -52,7 +51,7 @@ EXAMPLES = r"""
     stage: settings
   run_once: true
 
-- name: Examine the hosts
+- name: Gather the facts of the hosts
   host_report:
 
 - name: Check the hosts
@@ -64,20 +63,20 @@ EXAMPLES = r"""
 
 RETURN = r"""
 msg:
-  description: How many errors and warnings there are.
+  description: Number of errors and warnings.
   type: str
-  returned: always, unless V(stage=inventory)
+  returned: with the stages V(settings) and V(hosts)
   sample: "preflight: 2 errors, 1 warning"
 findings:
-  description: The findings, all of which are warnings. If there is an error, they are only displayed.
+  description: The findings, if all of them are warnings. With errors they are only displayed.
   type: list
   elements: dict
-  returned: success, unless V(stage=inventory)
+  returned: success, with the stages V(settings) and V(hosts)
   contains:
-    id: {description: The kind of finding., type: str, sample: unknown-setting}
-    subject: {description: "What it is about: a setting, a port, a path.", type: str, sample: kubelet_max_pds}
+    id: {description: Kind of finding., type: str, sample: unknown-setting}
+    subject: {description: "The setting, port, path or other object.", type: str, sample: kubelet_max_pds}
     host: {description: "The host, or V(settings).", type: str}
-    wrong: {description: What is wrong., type: str}
-    mend: {description: What to do about it., type: str}
+    problem: {description: The problem., type: str}
+    remediation: {description: Its remediation., type: str}
     severity: {description: V(error) or V(warning)., type: str}
 """

@@ -21,47 +21,47 @@ from ansible.module_utils.undo.units import Units
 
 DOCUMENTATION = r"""
 module: reset_host
-short_description: Remove everything from a host that kubeproof put there, and nothing else
+short_description: Uninstall everything that kubeproof installed on a host, and nothing else
 description:
-  - Undoes what C(/var/lib/kubeproof/manifest.json) says was done, and what the installed components did on their own
-    (processes of pods, mounts, network devices, routes, firewall rules). Without a manifest there is nothing to do.
-  - Destroys etcd's data and everything that pods kept on the host's own disks.
-  - A file or directory to which others have added something stays, with the directory that it is in, and is returned
-    in RV(kept).
-  - May be killed at any point and run again. The manifest is removed last.
-  - Fails with all that could not be undone, after it has undone the rest, and keeps the manifest then.
+  - Undoes the changes in the install manifest C(/var/lib/kubeproof/manifest.json), and removes what installed
+    components created (processes of pods, mounts, network devices, routes, firewall rules). Without an install manifest
+    there is nothing to do.
+  - Destroys the data of etcd and all data of pods on local disks.
+  - Directories to which others have added files are kept, and returned in RV(kept).
+  - May be killed at any point and run again. The install manifest is removed last.
+  - If some changes cannot be undone, undoes the others, keeps the install manifest, and fails with all problems.
 options: {}
 extends_documentation_fragment: [attributes]
 attributes:
   check_mode: {support: full}
-  diff_mode: {support: full, details: Shows the list of what is undone.}
+  diff_mode: {support: full, details: Shows the list of RV(changes).}
 seealso:
   - module: install_component
 """
 
 EXAMPLES = r"""
-- name: Remove everything of kubeproof's from the host
+- name: Uninstall kubeproof from the host
   reset_host:
 """
 
 RETURN = r"""
 changes:
-  description: What was undone, or in check mode would be, in order.
+  description: Undone changes, in order; in check mode those that would be undone.
   type: list
   elements: dict
   returned: always
   contains:
-    path: {description: "The file, unit, user or whatever it is.", type: str}
-    what: {description: What was done with it., type: str}
+    path: {description: "File, unit, user or other object.", type: str}
+    what: {description: What was done., type: str}
   sample: [{path: kubelet.service, what: stopped}]
 kept:
-  description: What stays on the host although it has to do with kubeproof.
+  description: What kubeproof installed or used, and is kept on the host.
   type: list
   elements: dict
   returned: always
   contains:
-    path: {description: What it is., type: str}
-    why: {description: Why it stays., type: str}
+    path: {description: File or other object., type: str}
+    why: {description: Why it is kept., type: str}
   sample: [{path: /etc/kubernetes, why: "others put something in it: notes.txt"}]
 """
 

@@ -13,21 +13,21 @@ DOCUMENTATION = r"""
 module: runtime_images
 short_description: Import container images from archives on the host into containerd
 description:
-  - Imports each archive whose image containerd does not have, or has with another digest, into the namespace of
-    Kubernetes (C(k8s.io)), and labels images that the kubelet must never remove.
-  - Fails if an archive does not hold the image with that digest, and if containerd does not answer.
+  - Imports archives of images that are missing in containerd, or have another digest there, into the namespace
+    C(k8s.io), and labels images that the kubelet must not remove.
+  - Fails if an archive does not contain the image with that digest, and if containerd does not respond.
 options:
   images:
-    description: Images that must be there.
+    description: Images to import.
     type: list
     elements: dict
     required: true
     suboptions:
       reference: {description: Reference of the image., type: str, required: true}
-      archive: {description: OCI archive on the host that holds it., type: path, required: true}
+      archive: {description: OCI archive on the host with the image., type: path, required: true}
       digest: {description: "Digest of its manifest, as V(sha256:…).", type: str, required: true}
   pinned:
-    description: References of images, among O(images), that are never removed when the disk runs full.
+    description: References of images in O(images) that the kubelet must not remove when the disk fills up.
     type: list
     elements: str
     default: []
@@ -53,7 +53,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes:
-  description: The images that were changed, or in check mode would be.
+  description: Changed images; in check mode those that would be changed.
   type: list
   elements: dict
   returned: success

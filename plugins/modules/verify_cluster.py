@@ -1,57 +1,57 @@
 #!/usr/bin/python
-"""Verify from the controller that a cluster is what it should be.
+"""Verify from the controller that a cluster behaves as claimed.
 
-Documentation alone: all of it is the action plugin of this name.
+Documentation only: the action plugin of this name does everything.
 """
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: verify_cluster
-short_description: Verify from the controller that a cluster is what it should be
+short_description: Verify from the controller that a cluster behaves as claimed
 description:
-  - Does what C(./kubeproof verify) does. Observes the cluster on the API, in etcd and on its hosts, and says claim by
-    claim whether it is as the architecture says, with the progress on the terminal.
-  - Works in namespaces of its own, which it removes. Writes a report as JSON, as a page, and as JUnit XML.
-  - How hosts are reached is taken from the inventory and the options of C(ansible-playbook).
-  - Fails unless every claim that was looked at is proven, and if O(inventory) is a list of hosts instead of files.
+  - Runs the same verification as C(./kubeproof verify). Observes the cluster on the API, in etcd and on its hosts, and
+    displays the verdict on each claim.
+  - Uses its own namespaces, and removes them. Writes a report as JSON, HTML and JUnit XML.
+  - Connects to hosts as the inventory and the options of C(ansible-playbook) say.
+  - Fails unless all selected claims are proven, and if O(inventory) is a list of hosts instead of files.
 options:
   inventory:
-    description: Files and directories of the inventory, of which there may be several.
+    description: Files and directories of the inventory.
     type: list
     elements: path
     required: true
   only:
-    description: Components or claims that are looked at. If empty, all.
+    description: Components or claims to verify. If empty, all.
     type: list
     elements: str
     default: []
   level:
     description:
-      - How much the verification asks of the cluster. V(quick) makes no pods, V(standard) disturbs nothing,
-        V(disruptive) stops components.
+      - V(quick) creates no pods, V(standard) does not disturb the cluster, V(disruptive) stops components. Each level
+        includes the ones before it.
     type: str
     choices: [quick, standard, disruptive]
     default: standard
   kubeconfig:
-    description: Kubeconfig on the controller. By default C(admin.kubeconfig) in the state directory.
+    description: Kubeconfig on the controller. Defaults to C(admin.kubeconfig) in the state directory.
     type: path
   connection:
-    description: How hosts are reached. By default with V(ssh).
+    description: Connection to hosts. Defaults to V(ssh).
     type: str
     choices: [ssh, paramiko]
   test_image:
-    description: Image of agnhost for test pods. By default the one that was installed.
+    description: Image of agnhost for test pods. Defaults to the installed one.
     type: str
   report:
-    description: Path of the JSON. By default C(reports/verification.json) in the state directory.
+    description: Path of the JSON report. Defaults to C(reports/verification.json) in the state directory.
     type: path
 extends_documentation_fragment: [attributes, attributes.controller]
 attributes:
-  check_mode: {support: full, details: Verifies as well; it changes nothing that stays.}
+  check_mode: {support: full, details: Verifies in check mode too.}
   diff_mode: {support: none}
 notes:
-  - Use it with C(run_once), it works for all hosts.
+  - Use it with C(run_once), since one task does the work for all hosts.
 """
 
 EXAMPLES = r"""
@@ -65,19 +65,19 @@ EXAMPLES = r"""
 
 RETURN = r"""
 msg:
-  description: The verdict, and where the page is. A failure says it as well.
+  description: Verdict, and path of the HTML report.
   type: str
   returned: always
 report:
-  description: Path of the report as JSON.
+  description: Path of the JSON report.
   type: str
   returned: success
 page:
-  description: Path of the report as a page.
+  description: Path of the HTML report.
   type: str
   returned: success
 junit:
-  description: Path of the report as JUnit XML.
+  description: Path of the JUnit XML report.
   type: str
   returned: success
 """

@@ -1,7 +1,7 @@
-"""What all action plugins have in common: they run modules, render expressions, and fail with a remediation.
+"""The base class of action plugins: it runs modules and commands, renders expressions, and reports errors.
 
-An action plugin and the module that does its work on a host have one name, which is that of the task: whoever reads a
-task finds both, and ``ansible-doc NAME`` has its options.
+An action plugin and the module that it runs on a host have the same name, the one in the task, and ``ansible-doc NAME``
+shows their options.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from kubeproof.core.errors import KubeproofError
 
 
 class Action(ActionBase):  # type: ignore[misc]
-    """An action plugin: ``act`` does what its task says, on one host."""
+    """An action plugin: ``act`` carries out the task for one host."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Ansible's entry. Raises AnsibleActionFail with the message and the hint of a KubeproofError."""
@@ -32,7 +32,7 @@ class Action(ActionBase):  # type: ignore[misc]
 
     @abstractmethod
     def act(self) -> dict[str, Any]:
-        """Do it; returns the task's result. Raises KubeproofError."""
+        """Carry out the task; returns its result. Raises KubeproofError."""
 
     @property
     def _arguments(self) -> Mapping[str, Any]:
@@ -42,16 +42,16 @@ class Action(ActionBase):  # type: ignore[misc]
 
     @property
     def _host(self) -> str:
-        """The host that the task is for."""
+        """The host of the task."""
         return str(self._variables["inventory_hostname"])
 
     @property
     def _state_directory(self) -> Path:
-        """Where the cluster of this host has its state on the controller."""
+        """The state directory of the host's cluster."""
         return Path(str(self._value("{{ cluster_state_directory }}")))
 
     def _value(self, expression: str) -> Any:
-        """An expression of ours, rendered with the host's variables."""
+        """A trusted expression, rendered with the host's variables."""
         return self._templar.template(trust_as_template(expression))
 
     def _variable(self, host: str, name: str) -> Mapping[str, Any]:
@@ -60,7 +60,7 @@ class Action(ActionBase):  # type: ignore[misc]
         return variable
 
     def _module(self, arguments: Mapping[str, Any] | None = None, name: str | None = None) -> dict[str, Any]:
-        """Run a module on the host; without a name the one of this action, without arguments with the task's."""
+        """Run a module on the host. Defaults: the module of the action's name, and the task's options."""
         answer: dict[str, Any] = self._execute_module(
             module_name=name, module_args=arguments, task_vars=self._variables
         )
