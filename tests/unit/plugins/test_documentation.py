@@ -17,11 +17,12 @@ import pytest
 import yaml
 from tests.unit.ansible_program import ansible, complaints
 
-from kubeproof.components import pins, source
+from kubeproof.components import fetch, pins, source
 from kubeproof.core import paths
-from kubeproof.install import request, rolling, static_pods
+from kubeproof.install import leadership, request, rolling, static_pods
 from kubeproof.pki import authorities
-from kubeproof.preflight import model
+from kubeproof.preflight import findings, model
+from kubeproof.restore import replacing
 from kubeproof.settings import host_report
 from kubeproof.verify.engine.claims import Level
 
@@ -160,6 +161,10 @@ def accepted(name: str) -> frozenset[str]:
     return valid
 
 
+def fields(kind: type[Any]) -> set[str]:
+    return {field.name for field in dataclasses.fields(kind)}
+
+
 class TestOptions:
     @pytest.mark.parametrize("name", MODULES)
     def test_are_those_of_the_code(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,8 +199,8 @@ class TestOptions:
             ("install_component", "files", request._FILE_KEYS),
             ("install_component", "directories", request._DIRECTORY_KEYS),
             ("install_component", "certificates", request._CERTIFICATE_KEYS),
-            ("component_service", "rolling", {field.name for field in dataclasses.fields(rolling.Rolling)}),
-            ("component_service", "pod", {field.name for field in dataclasses.fields(static_pods.Program)}),
+            ("component_service", "rolling", fields(rolling.Rolling)),
+            ("component_service", "pod", fields(static_pods.Program)),
         ],
     )
     def test_have_the_keys_that_are_understood(self, name: str, option: str, wanted: set[str]) -> None:
@@ -220,10 +225,29 @@ class TestOptions:
         assert sorted(found[option]["choices"]) == sorted(wanted)
 
 
-def test_a_report_has_the_fields_that_are_documented() -> None:
-    facts = documented("host_report")["return"]["ansible_facts"]["contains"]
-    fields = {*host_report.HostReport.__annotations__, *host_report.Unexamined.__annotations__}
-    assert set(facts["kubeproof_host"]["contains"]) == fields
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("fetch_components", "components", fields(fetch.Fetched)),
+        ("preflight", "findings", fields(findings.Finding)),
+        ("etcd_leadership", "", fields(leadership.Outcome) - {"warnings"}),
+        (
+            "etcd_replace_member_plan",
+            "ansible_facts.kubeproof_replacement",
+            fields(replacing.Replacement) | {"needed", "id"},
+        ),
+        (
+            "host_report",
+            "ansible_facts.kubeproof_host",
+            {*host_report.HostReport.__annotations__, *host_report.Unexamined.__annotations__},
+        ),
+    ],
+)
+def test_results_have_the_fields_that_are_documented(name: str, value: str, wanted: set[str]) -> None:
+    found = documented(name)["return"]
+    for part in filter(None, value.split(".")):
+        found = found[part]["contains"]
+    assert set(found) == wanted
 
 
 def tasks(found: Any) -> Iterator[Doc]:

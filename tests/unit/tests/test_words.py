@@ -62,14 +62,28 @@ def comments(path: Path) -> Iterator[str]:
         yield from (found[1] for found in (name, comment) if found)
 
 
-def descriptions(path: Path) -> Iterator[str]:
-    """All prose of an argument specification."""
-    waiting = [yaml.safe_load(path.read_text())]
+def descriptions(text: str) -> Iterator[str]:
+    """All prose of an argument specification, or of a plugin's documentation."""
+    waiting = [yaml.safe_load(text)]
     for found in waiting:
         if isinstance(found, Mapping):
-            texts = (found.get(key, "") for key in ("short_description", "description"))
-            yield from (" ".join(text) if isinstance(text, list) else str(text) for text in texts)
+            for key in ("short_description", "description", "details", "notes"):
+                value = found.get(key, "")
+                # An option may have that name as well.
+                yield from (str(each) for each in (value if isinstance(value, list) else [value]))
             waiting += found.values()
+
+
+def documentation(path: Path) -> Iterator[str]:
+    """What ansible-doc shows of a plugin."""
+    if path.suffix == ".yml":
+        yield from descriptions(path.read_text())
+        return
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
+            name, text = node.targets[0], str(node.value.value)
+            if isinstance(name, ast.Name) and name.id.isupper() and "description:" in text:
+                yield from descriptions(text)
 
 
 def pages(path: Path) -> Iterator[str]:
@@ -127,7 +141,14 @@ def test_roles_and_playbooks_use_the_words_of_the_glossary() -> None:
     for path in files("roles/*/*/*.yml", "roles/*/templates/**/*.j2", "playbooks/**/*.yml", "molecule/**/*.yml"):
         found += refused(comments(path), path, RETIRED | UNCLEAR)
     for path in files("roles/*/meta/argument_specs.yml"):
-        found += refused(descriptions(path), path, RETIRED | UNCLEAR)
+        found += refused(descriptions(path.read_text()), path, RETIRED | UNCLEAR)
+    assert found == []
+
+
+def test_ansible_doc_uses_the_words_of_the_glossary() -> None:
+    found = []
+    for path in files("plugins/*/*.py", "plugins/*/*.yml"):
+        found += refused(documentation(path), path, RETIRED | UNCLEAR)
     assert found == []
 
 
