@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import json
 import re
 from pathlib import Path
@@ -23,6 +24,18 @@ def test_a_playbook_is_understood(playbook: Path) -> None:
     done = ansible("playbook", "--syntax-check", "--inventory", inventory, str(playbook))
     assert done.returncode == 0, done.stderr
     assert complaints(done) == []
+
+
+def test_molecule_has_the_plugins_that_playbooks_need() -> None:
+    """Molecule does not read ansible.cfg."""
+    ours = configparser.ConfigParser()
+    ours.read(paths.PROJECT / "ansible.cfg")
+    wanted = {value for value in ours["defaults"].values() if value.startswith("plugins/")}
+    # It has its own output, and shows no documentation.
+    wanted -= {ours["defaults"]["callback_plugins"], ours["defaults"]["doc_fragment_plugins"]}
+    molecule = yaml.safe_load((paths.PROJECT / ".config" / "molecule" / "config.yml").read_text())
+    given = {value.removeprefix("${MOLECULE_PROJECT_DIRECTORY}/") for value in molecule["ansible"]["env"].values()}
+    assert wanted - given == set()
 
 
 @pytest.fixture
