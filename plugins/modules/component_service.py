@@ -506,10 +506,14 @@ class Plan:
             told.append("reloaded: " + self.reload)
         return told
 
-    def carry_out(self, systemd: Systemd, state: Dict[str, str], others: Sequence[str] = ()) -> None:
+    def carry_out(
+        self, systemd: Systemd, state: Dict[str, str], others: Sequence[str] = (), drop_ins_differ: bool = False
+    ) -> None:
         """Do it, in the order in which systemd needs it. ``others``: units that this one starts, a timer's service."""
-        # systemd sees by itself that a file has changed, but not that a package's unit of this name has to yield.
+        # systemd sees by itself that a file has changed, but not that a package's unit of this name has to yield, nor a
+        # new directory of drop-ins, which is not in its cache of paths.
         stale = state["NeedDaemonReload"] == "yes" or state["FragmentPath"] not in ("", UNITS + systemd.unit)
+        stale = stale or drop_ins_differ
         if stale or any(Systemd(other).show()["NeedDaemonReload"] == "yes" for other in others):
             systemd.call("daemon-reload")
         if self.enable:
@@ -553,7 +557,10 @@ def converge(module: AnsibleModule) -> Dict[str, Any]:
         pod.withdraw(timeout)
     # What a timer starts has to be looked at too: nothing else would make systemd read it again.
     others = [path[len(UNITS) :] for path in module.params["inputs"] if path.startswith(UNITS)]
-    plan.carry_out(systemd, state, others if plan.restart else ())
+    differ = any(
+        path.startswith(UNITS + unit + ".d/") for path in changed_inputs(record.data.get("inputs", {}), inputs)
+    )
+    plan.carry_out(systemd, state, others if plan.restart else (), differ and bool(plan.restart))
     if plan.put_off:
         result["waits"] = bool(module.params["_waits"]) and Health(module.params["_waits"]).good()
         return result

@@ -327,7 +327,8 @@ def test_a_process_whose_object_is_gone_is_restarted(
 
 def test_a_drop_in_of_the_hosts_operator_is_an_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
-    shown = {"UnitFileState": "enabled", "NeedDaemonReload": "yes", "FragmentPath": "", "NRestarts": "0"}
+    # systemd does not see a new directory of drop-ins by itself.
+    shown = {"UnitFileState": "enabled", "NeedDaemonReload": "no", "FragmentPath": "", "NRestarts": "0"}
     monkeypatch.setattr(service.Systemd, "show", lambda _: {**RUNNING, **shown, "InvocationID": str(len(calls))})
     monkeypatch.setattr(service.Systemd, "call", lambda _, *arguments: calls.append(arguments[0]))
     monkeypatch.setattr(service, "require_remembered", lambda _: None)
