@@ -28,8 +28,8 @@ from kubeproof.verify.observe.objects import Object
 _SCHEDULER = "system:kube-scheduler"
 # A pod that did not fit waits a second, then two, then four … before it is looked at again.
 _BOUND_SECONDS = 15.0
-# Of the nodes of a large cluster only so many are asked to be choosy with.
 _EVENT_SECONDS = 10.0
+# Of the nodes of a large cluster only so many are asked to be choosy with.
 _MAX_NODES = 3
 # As long as nothing is to happen.
 _QUIET_SECONDS = 5.0
