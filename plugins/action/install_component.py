@@ -45,7 +45,7 @@ class ActionModule(Action):
 
     def _template(self, name: str) -> str:
         """Where a template of the role is: in the role, unless the cluster has its own."""
-        own = str(self._value("{{ cluster_templates_directory | default('') }}"))
+        own = str(self._value("{{ cluster_template_overrides | default('') }}"))
         role = self._task._role  # noqa: SLF001 - Ansible has no other way to it
         path = Path(own) / role.get_name() / name if own and role else None
         return str(path) if path and path.is_file() else str(self._find_needle("templates", name))

@@ -131,7 +131,7 @@ options:
         description:
           - Template in the role's C(templates), by its path on the host. V(etc/etcd/etcd.yaml.j2) becomes
             C(/etc/etcd/etcd.yaml), unless O(files.dest) is set.
-          - A file of this name in C(ROLE) of the setting C(cluster_templates_directory) replaces it.
+          - A file of this name in C(ROLE) of the setting C(cluster_template_overrides) replaces it.
         type: path
       merge:
         description: Dictionary that is merged over the rendered O(files.template), which must be YAML or TOML.

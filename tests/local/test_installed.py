@@ -180,7 +180,7 @@ def test_a_part_of_a_cluster_is_converged_alone(lab: Lab, tmp_path: Path) -> Non
     template.parent.mkdir(parents=True)
     role = paths.PROJECT / "roles" / "kubelet" / "templates" / "etc" / "systemd" / "system" / template.name
     template.write_text(f"# This cluster's own.\n{role.read_text()}")
-    own: dict[str, Any] = {"cluster_templates_directory": str(tmp_path)}
+    own: dict[str, Any] = {"cluster_template_overrides": str(tmp_path)}
     lab.part("--tags", "kubelet", **own)
     assert lab.on("w1", "head -1 /etc/systemd/system/kubelet.service") == b"# This cluster's own.\n"
     environment = lab.on("w1", "tr '\\0' '\\n' < /proc/$(systemctl show --value --property=MainPID kubelet)/environ")

@@ -93,8 +93,8 @@ def _meanings(variables: Variables, values: Mapping[str, Any]) -> Iterator[Findi
         except KubeproofError as error:
             wrong.append(("cluster_nodes_at_once", str(error)))
     wrong += [("cluster_name", problem) for problem in _cluster_name(str(values.get("cluster_name", "kubeproof")))]
-    own = str(values.get("cluster_templates_directory") or "")
-    wrong += [("cluster_templates_directory", problem) for problem in templates.problems(own)]
+    own = str(values.get("cluster_template_overrides") or "")
+    wrong += [("cluster_template_overrides", problem) for problem in templates.problems(own)]
     wrong += backup_settings.problems(values)
     wrong += directories.problems(values)
     wrong += flags.problems(values)

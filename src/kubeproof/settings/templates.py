@@ -9,7 +9,7 @@ from kubeproof.settings import specs
 
 
 def problems(directory: str, roles: Path = specs.ROLES) -> Iterator[str]:
-    """What is wrong with ``cluster_templates_directory``: a file that replaces no template of a role is never used.
+    """What is wrong with ``cluster_template_overrides``: a file that replaces no template of a role is never used.
 
     Only files on hosts can be replaced: templates of objects, which are not in a directory, are not.
     """
