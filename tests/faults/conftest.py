@@ -7,7 +7,7 @@ from contextlib import closing
 from typing import Any
 
 import pytest
-from tests import breaking
+from tests import disposable_cluster
 
 from kubeproof.core import paths
 from kubeproof.verify.act.pods import Setting
@@ -19,13 +19,13 @@ from kubeproof.verify.observe.cluster import Cluster
 
 DEFAULT = paths.PROJECT / "inventory" / "ha" / "hosts.yml"
 
-described = breaking.described
-lab = breaking.lab
+described = disposable_cluster.described
+lab = disposable_cluster.lab
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("kubeproof", "faults")
-    breaking.add_options(group, DEFAULT, "inventory/ha/hosts.yml")
+    disposable_cluster.add_options(group, DEFAULT, "inventory/ha/hosts.yml")
     group.addoption("--count", type=int, default=len(KINDS), help="how many faults (default: one of each kind)")
     group.addoption("--minutes", type=float, default=60, help="after which no further one begins (default: 60)")
     group.addoption("--seed", type=int, default=1, help="decides their order and whom they hit (default: 1)")
@@ -33,7 +33,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    breaking.repair_when_ended()
+    disposable_cluster.repair_when_ended()
     config.option.verbose = config.option.verbose or -1
 
 

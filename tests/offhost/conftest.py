@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests import breakable
+from tests import disposable_cluster
 
 from kubeproof.core import paths
 from kubeproof.core.arguments import AppendSource
@@ -30,7 +30,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session")
 def described(pytestconfig: pytest.Config) -> Inventory:
-    return breakable.load(pytestconfig.getoption("inventory"), regardless=False)
+    return disposable_cluster.load(pytestconfig.getoption("inventory"), regardless=False)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests import breaking
+from tests import disposable_cluster
 from tests.saboteurs.framework import mutations, registry, snapshot
 from tests.saboteurs.framework.registry import Saboteur
 from tests.saboteurs.framework.snapshot import Snapshot
@@ -30,13 +30,13 @@ _STARTED = pytest.StashKey[datetime.datetime]()
 _TRIALS = pytest.StashKey[list[Trial]]()
 _CHOSEN = pytest.StashKey[tuple[Saboteur, ...]]()
 
-described = breaking.described
-lab = breaking.lab
+described = disposable_cluster.described
+lab = disposable_cluster.lab
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("kubeproof", "saboteurs")
-    breaking.add_options(group, paths.DEFAULT_INVENTORY, "the local one")
+    disposable_cluster.add_options(group, paths.DEFAULT_INVENTORY, "the local one")
     group.addoption("--only", action="append", default=[], metavar="SABOTEUR|CLAIM", help="only these; may be repeated")
     group.addoption("--quick", action="store_true", help="the short list that every run of `kubeproof test` includes")
 
@@ -50,7 +50,7 @@ def pytest_configure(config: pytest.Config) -> None:
         )
     except KubeproofError as error:
         raise pytest.UsageError(str(error)) from None
-    breaking.repair_when_ended()
+    disposable_cluster.repair_when_ended()
     config.option.verbose = config.option.verbose or -1
 
 

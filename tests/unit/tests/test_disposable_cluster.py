@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests import breakable
+from tests import disposable_cluster
 
 from kubeproof.core import paths
 from kubeproof.core.errors import KubeproofError
@@ -14,15 +14,15 @@ FOREIGN = "all:\n  children:\n    etcd: {hosts: {a: {ansible_host: 192.0.2.1}}}\
 
 
 def test_local_hosts_are_there_to_be_broken() -> None:
-    assert breakable.load(paths.PROJECT / "inventory" / "ha" / "hosts.yml", regardless=False).hosts
+    assert disposable_cluster.load(paths.PROJECT / "inventory" / "ha" / "hosts.yml", regardless=False).hosts
 
 
 def test_hosts_of_somebodys_own_are_broken_only_if_that_is_said(tmp_path: Path) -> None:
     path = tmp_path / "hosts.yml"
     path.write_text(FOREIGN)
     with pytest.raises(KubeproofError, match="not made of local container hosts only"):
-        breakable.load(path, regardless=False)
-    assert list(breakable.load(path, regardless=True).hosts) == ["a"]
+        disposable_cluster.load(path, regardless=False)
+    assert list(disposable_cluster.load(path, regardless=True).hosts) == ["a"]
 
 
 def test_one_host_of_somebodys_own_among_local_ones_is_enough(tmp_path: Path) -> None:
@@ -30,4 +30,4 @@ def test_one_host_of_somebodys_own_among_local_ones_is_enough(tmp_path: Path) ->
     local = "{ansible_host: 10.213.99.11, local_host_network: {name: mixed, subnet: 10.213.99.0/24}}"
     path.write_text(FOREIGN.replace("{a: }", f"{{a: , b: {local}}}"))
     with pytest.raises(KubeproofError):
-        breakable.load(path, regardless=False)
+        disposable_cluster.load(path, regardless=False)
