@@ -128,8 +128,7 @@ class ActionModule(Action):
         where = "all members" if everywhere else ", ".join(placed) or "no member"
         self._display.display(
             f"Resuming the restore {unfinished.id} of {unfinished.name}, which was started at {unfinished.began} and "
-            "not "
-            f"finished. Its data is in place on {where}. To start another: -e restore_resume=false"
+            f"not finished. Its data is in place on {where}. To start another: -e restore_resume=false"
         )
         fact = {"kind": "resumed", "host": "", "ask": "", "resumed": True, "placed": everywhere}
         if not everywhere:

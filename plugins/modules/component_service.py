@@ -302,9 +302,9 @@ def fingerprints(paths: List[str]) -> Dict[str, Any]:
     return {path: fingerprint(path) for path in paths}
 
 
-def drop_ins(unit: str, units: str = UNITS) -> List[str]:
-    """What the host's operator has put beside a unit (systemd.unit(5)): each is an input of it like its own file."""
-    return sorted(glob.glob(os.path.join(glob.escape(units), glob.escape(unit) + ".d", "*.conf")))
+def drop_ins(unit: str) -> List[str]:
+    """What the host's operator has put next to a unit (systemd.unit(5)): each is an input of it like its own file."""
+    return sorted(glob.glob(os.path.join(glob.escape(UNITS + unit) + ".d", "*.conf")))
 
 
 def changed_inputs(before: Dict[str, Any], now: Dict[str, Any]) -> List[str]:

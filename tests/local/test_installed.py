@@ -191,6 +191,18 @@ def test_a_part_of_a_cluster_is_converged_alone(lab: Lab, tmp_path: Path) -> Non
     assert lab.play("cluster").count("changed") == 0
 
 
+def test_a_look_changes_nothing_and_neither_does_a_run_on_one_host(lab: Lab) -> None:
+    before = lab.processes(HOSTS)
+    assert lab.part("--check", "--diff").count("changed") == 0
+    assert lab.part("--limit", "w1").count("changed") == 0
+    # What is to change is listed, and not done.
+    look = lab.part("--check", "--diff", "--tags", "kubelet", kubelet_max_pods=70)
+    assert look.count("changed") > 0
+    assert "+maxPods: 70" in look.log.read_text()
+    assert b"maxPods: 110" in lab.on("w1", "cat /etc/kubernetes/kubelet/config.yaml")
+    assert lab.processes(HOSTS) == before
+
+
 def test_a_run_that_starts_in_the_middle_says_what_it_lacks(lab: Lab) -> None:
     ended = lab.part("--start-at-task", "Install the kubelet", fails=True)
     assert "this run has not gathered the facts of this host" in ended.log.read_text()

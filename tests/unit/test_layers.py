@@ -30,7 +30,7 @@ LAYERS = (
     "verify.faults",
     "cli",
 )
-# Not a package, so that it stays the way in.
+# The only modules outside of packages.
 ENTRANCES = {"__init__.py", "__main__.py"}
 
 

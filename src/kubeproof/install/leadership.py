@@ -156,8 +156,7 @@ class Handover:
             reason = problem or "something else writes"
             outcome.warnings.append(
                 f"etcd leadership was transferred from {self._host} to {moved.to} while writes may have been in "
-                "flight, so "
-                f"that a write may fail: {reason}"
+                f"flight, so that a write may fail: {reason}"
             )
 
     def _problem_of_holding(self) -> str:

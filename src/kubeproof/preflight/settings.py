@@ -92,7 +92,8 @@ def _meanings(variables: Variables, values: Mapping[str, Any]) -> Iterator[Findi
             at_once(values["cluster_nodes_at_once"], hosts=1)
         except KubeproofError as error:
             wrong.append(("cluster_nodes_at_once", str(error)))
-    wrong += [("cluster_name", problem) for problem in _cluster_name(str(values.get("cluster_name", "kubeproof")))]
+    if "cluster_name" in values:
+        wrong += [("cluster_name", problem) for problem in _cluster_name(str(values["cluster_name"]))]
     own = str(values.get("cluster_template_overrides") or "")
     wrong += [("cluster_template_overrides", problem) for problem in templates.problems(own)]
     wrong += backup_settings.problems(values)

@@ -171,7 +171,6 @@ def _outside(looks: Sequence[Look]) -> Iterator[str]:
     if outside:
         yield (
             f"{', '.join(sorted(outside))} runs as a member and is not an etcd host of the inventory: it would "
-            "continue with "
-            "the old data, and so would API servers. Stop etcd there (systemctl disable --now etcd), or put it back "
-            "into the inventory"
+            "continue with the old data, and so would API servers. Stop etcd there (systemctl disable --now etcd), or "
+            "put it back into the inventory"
         )

@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from kubeproof.core.errors import KubeproofError
 from kubeproof.settings import inventory, specs
 from kubeproof.settings.inventory import Host
@@ -24,17 +22,14 @@ class Settings(Mapping[str, Any]):
 
     def __init__(self, host: Host) -> None:
         """Nothing is rendered yet."""
-        self._host = host
+        self._host = Host(host.name, host.groups, {**defaults(), **host.variables})
         self._known: dict[str, Any] = {}
 
     def __getitem__(self, name: str) -> Any:
         """Raises KeyError for what is no setting, KubeproofError for what cannot be rendered or is of a wrong type."""
         if name not in self._known:
             option = specs.load().options[name]
-            variables = {**defaults(), **self._host.variables}
-            if name not in variables:
-                raise KeyError(name)
-            value = inventory.rendered(Host(self._host.name, self._host.groups, variables), [name])[name]
+            value = inventory.rendered(self._host, [name])[name]
             self._known[name] = _typed(self._host.name, name, option, value)
         return self._known[name]
 
@@ -54,7 +49,7 @@ def defaults(roles: Path = specs.ROLES) -> Mapping[str, Any]:
     # Defaults are what a user may set: where a name were both, that one counts.
     for directory in ("vars", "defaults"):
         for path in sorted(roles.glob(f"*/{directory}/main.yml")):
-            found |= yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+            found |= specs.read(path)
     return {name: _trusted(value, trust_as_template) for name, value in found.items()}
 
 

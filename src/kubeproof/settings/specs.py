@@ -42,12 +42,16 @@ def load(roles: Path = ROLES) -> Specs:
     options: dict[str, Option] = {}
     prefixes: set[str] = set()
     for path in sorted(roles.glob("*/meta/argument_specs.yml")):
-        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506  (it is a safe one)
-        entry_points = document["argument_specs"].values()
+        entry_points = read(path)["argument_specs"].values()
         found = {name: option for entry in entry_points for name, option in (entry.get("options") or {}).items()}
         options |= found
         prefixes |= {path.parents[1].name.replace("-", "_") + "_", _common_prefix(list(found))}
     return Specs(options, tuple(sorted(prefixes - {""})))
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A YAML file of a role; empty if it has nothing."""
+    return yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER) or {}  # noqa: S506  (it is a safe one)
 
 
 def converted(option: Option, value: Any) -> Any:

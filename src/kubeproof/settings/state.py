@@ -77,8 +77,7 @@ def refuse_within(path: Path, sources: Iterable[Path], ignored: re.Pattern[bytes
                 found = path if place == path else place.parent
                 raise KubeproofError(
                     f"{found}, the state directory of a cluster, is within the inventory {source}: Ansible reads its "
-                    "files, "
-                    "including keys, as inventories",
+                    "files, including keys, as inventories",
                     hint=_mend(found, source),
                 )
 

@@ -334,7 +334,7 @@ def namespace(work: Workspace) -> str:
 @pytest.fixture(scope="session")
 def setting(lab: Cluster, namespace: str, pytestconfig: pytest.Config) -> Setting:
     """What all test pods have in common."""
-    image = pytestconfig.getoption("test_image") or cluster.recorded_image(lab.inventory, lab.nodes_found)
+    image = pytestconfig.getoption("test_image") or cluster.recorded_image(lab.inventory, lab.nodes)
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": namespace}}
     try:
         lab.api.observe_one(
@@ -343,7 +343,7 @@ def setting(lab: Cluster, namespace: str, pytestconfig: pytest.Config) -> Settin
     except NotObserved as error:
         # Without it the API server admits no pod.
         raise Blocked("controller-manager", str(error)) from None
-    return Setting(namespace, image, nodes=tuple(node.name for node in lab.nodes_found))
+    return Setting(namespace, image, nodes=tuple(node.name for node in lab.nodes))
 
 
 @pytest.fixture(scope="session")

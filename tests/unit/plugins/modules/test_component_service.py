@@ -334,7 +334,6 @@ def test_a_drop_in_of_the_hosts_operator_is_an_input(tmp_path: Path, monkeypatch
     monkeypatch.setattr(service, "require_remembered", lambda _: None)
     monkeypatch.setattr(service, "STATE_DIRECTORY", str(tmp_path / "state"))
     monkeypatch.setattr(service, "UNITS", f"{tmp_path}/")
-    monkeypatch.setattr(service.drop_ins, "__defaults__", (f"{tmp_path}/",))
     (tmp_path / "x.service").write_text("[Service]\n")
     recorded = {"inputs": service.fingerprints([f"{tmp_path}/x.service"]), "invocation": "0"}
     monkeypatch.setattr(service.Record, "__init__", lambda self, _: setattr(self, "data", recorded))

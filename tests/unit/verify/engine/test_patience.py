@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 from typing import Any, cast
 
 import pytest
 
+import host_report
 from kubeproof.core.errors import KubeproofError
 from kubeproof.verify.engine import patience
 from kubeproof.verify.observe.hosts import CommandFailed, Host
@@ -60,3 +63,13 @@ def test_a_factor_may_be_asked_for() -> None:
     found: Any = patience.given("3")
     assert found.factor == 3
     assert found.told == ["time limits were 3.0 times the usual ones: so asked for"]
+
+
+def test_a_verification_measures_the_work_that_the_preflight_measures() -> None:
+    """Both are held against the same seconds."""
+
+    def loops(source: str) -> str:
+        work = next(node for node in ast.walk(ast.parse(source)) if getattr(node, "name", "") == "work")
+        return ast.dump(next(node for node in ast.walk(work) if isinstance(node, ast.For)))
+
+    assert loops(patience._WORK) == loops(inspect.getsource(host_report.work))
