@@ -111,3 +111,18 @@ def test_a_tag_that_nothing_has_is_refused(playbook: str, options: tuple[str, ..
     assert done.returncode == 2
     assert told in done.stdout
     assert "UNREACHABLE" not in done.stdout
+
+
+@pytest.mark.parametrize("playbook", ["cluster", "restore", "replace-member"])
+def test_a_run_gets_to_the_hosts(playbook: str, tmp_path: Path) -> None:
+    """What a role may be given is checked by Ansible only when it runs; these runs end at a host that is not there."""
+    hosts = {"cp1": {"ansible_host": "127.0.0.1", "ansible_port": 1, "cluster_host_address": "192.0.2.1"}}
+    groups = {group: {"hosts": {"cp1": None}} for group in ("etcd", "control_plane", "workers")}
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts, "children": groups}}))
+    given = json.dumps({"restore_from": "latest", "member": "cp1"})
+    done = ansible(
+        "playbook", "--inventory", str(tmp_path / "hosts.yml"), f"playbooks/{playbook}.yml", "--extra-vars", given
+    )
+    assert done.returncode == 2
+    assert "[unreachable]" in done.stdout, done.stdout
+    assert "Validation of arguments failed" not in done.stdout + done.stderr
