@@ -313,3 +313,11 @@ def test_a_text_is_no_list(name: str, told: str) -> None:
 def test_a_cluster_name_fits_into_its_certificates(name: str) -> None:
     assert list(_cluster_name(name))
     assert not list(_cluster_name("My Cluster: 1"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("cluster_name", "c" * 50), ("cluster_template_overrides", "not/absolute/templates")]
+)
+def test_what_the_type_does_not_say_is_looked_at(name: str, value: str) -> None:
+    values: dict[str, Any] = {name: value}
+    assert ("invalid-setting", name, "h0") in found(variables(**values))

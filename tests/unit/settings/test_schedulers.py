@@ -27,6 +27,7 @@ def test_more_schedulers_have_names_of_their_own() -> None:
     ("more", "complaint"),
     [
         ({"Batch": {"port": 1}}, "not a valid scheduler name"),
+        ({"s" * 43: {"port": 1}}, "not a valid scheduler name"),
         ({"default-scheduler": {"port": 1}}, "not a valid scheduler name"),
         ({"batch": {}}, "takes port"),
         ({"batch": {"port": 1, "flags": {}}}, "takes port"),

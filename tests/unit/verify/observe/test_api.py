@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 
+import httpx
 import pytest
 import yaml
 
@@ -163,6 +164,26 @@ def test_threads_do_not_share_connections(api: Api, server: type[Server]) -> Non
 def test_an_api_that_is_not_there_is_an_error_with_a_hint() -> None:
     with pytest.raises(KubeproofError, match=r"cannot be reached from here(.|\n)*is there a route"):
         connect(Access("http://127.0.0.1:1", "", Anonymous()))
+
+
+def test_requests_and_watches_are_as_patient_as_the_hosts_are_slow(
+    api: Api, server: type[Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = []
+    for name in ("request", "stream"):
+        true = getattr(httpx.Client, name)
+
+        def noting(*arguments: Any, true: Any = true, timeout: float, **more: Any) -> Any:
+            limits.append(timeout)
+            return true(*arguments, timeout=timeout, **more)
+
+        monkeypatch.setattr(httpx.Client, name, noting)
+    for factor in (1.0, 4.0):
+        api.patience = factor
+        api.get("/api/v1/pods")
+        with api.watching("/api/v1/pods", since="10", timeout=1):
+            pass
+    assert limits == [10, 11, 40, 41]
 
 
 def test_a_watch_without_events_ends_in_time(api: Api) -> None:
