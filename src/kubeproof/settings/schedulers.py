@@ -11,16 +11,12 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 _FIELDS = {"port", "config", "args"}
 
 
-# Its user is the common name of a certificate, which has 64 characters (RFC 5280, ub-common-name).
-_NAME_LENGTH = 64 - len("system:kube-scheduler:")
-
-
 def problems(more: Mapping[str, Any], default_port: int) -> Iterator[str]:
     """What is wrong with ``scheduler_more``, a line each. ``default_port`` is that of the cluster's own scheduler."""
     taken = {default_port}
     for name, given in sorted(more.items()):
-        if not _NAME.fullmatch(str(name)) or name == DEFAULT or len(str(name)) > _NAME_LENGTH:
-            yield f"{name!r} is not a valid scheduler name: lower-case letters, digits and -, at most {_NAME_LENGTH}"
+        if not _NAME.fullmatch(str(name)) or name == DEFAULT:
+            yield f"{name!r} is not a valid scheduler name: lower-case letters, digits and -, at most 40 characters"
         elif not isinstance(given, Mapping) or set(given) - _FIELDS or not isinstance(given.get("port"), int):
             yield f"{name} takes port (a number, needed), config and args"
         elif given["port"] in taken:

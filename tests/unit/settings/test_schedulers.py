@@ -27,7 +27,7 @@ def test_more_schedulers_have_names_of_their_own() -> None:
     ("more", "complaint"),
     [
         ({"Batch": {"port": 1}}, "not a valid scheduler name"),
-        ({"s" * 43: {"port": 1}}, "not a valid scheduler name"),
+        ({"s" * 41: {"port": 1}}, "at most 40 characters"),
         ({"default-scheduler": {"port": 1}}, "not a valid scheduler name"),
         ({"batch": {}}, "takes port"),
         ({"batch": {"port": 1, "flags": {}}}, "takes port"),
@@ -44,3 +44,11 @@ def test_what_is_wrong_with_a_scheduler_is_named(more: dict[str, Any], complaint
 def test_units_of_schedulers() -> None:
     units = ["etcd.service", "kube-scheduler.service", "kube-scheduler-batch.service"]
     assert schedulers.units(units) == units[1:]
+
+
+def test_the_longest_name_fits_into_a_certificate() -> None:
+    longest = {"s" * 40: {"port": 10269}}
+    assert list(schedulers.problems(longest, 10259)) == []
+    (instance,) = (each for each in schedulers.instances(longest, 10259, {}, {}) if "s" * 40 in each["user"])
+    # RFC 5280, appendix A.1, ub-common-name.
+    assert len(instance["user"]) <= 64
