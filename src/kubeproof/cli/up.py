@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 from rich.console import Console
 
@@ -14,7 +13,7 @@ from kubeproof.cli.options import FAILED, NOT_VERIFIED, SubParsers, add_become, 
 from kubeproof.components import prefetch
 from kubeproof.core import console as ui
 from kubeproof.core import controller_packages, locking
-from kubeproof.core.errors import KubeproofError
+from kubeproof.core.parallel import run_all
 from kubeproof.install import playbook
 from kubeproof.local_hosts import lifecycle, machine
 from kubeproof.local_hosts.plan import Plan, has_local_hosts, plan
@@ -71,10 +70,7 @@ def prepare(console: Console, cluster: Inventory, local: Plan | None, *, replace
         if local is None:
             # What the hosts are is only known when they are asked: the playbook fetches for them.
             return
-        _side_by_side(
-            lambda: _fetch(board, cluster),
-            lambda: _make_hosts(board, local, replace=replace_hosts),
-        )
+        run_all([lambda: _fetch(board, cluster), lambda: _make_hosts(board, local, replace=replace_hosts)])
 
 
 def _require(local: Plan | None, tell: Callable[[str], None]) -> None:
@@ -94,15 +90,3 @@ def _make_hosts(board: ui.Board, local: Plan, *, replace: bool) -> None:
     with board.step("Hosts") as tell:
         lifecycle.create(local, tell, replace=replace)
         tell(", ".join(f"{host.name} {host.address}" for host in local.hosts))
-
-
-def _side_by_side(*jobs: Callable[[], None]) -> None:
-    """Run jobs at the same time, each to its end, and then raise what went wrong in all of them."""
-    with ThreadPoolExecutor() as pool:
-        futures = [pool.submit(job) for job in jobs]
-    errors = [error for future in futures if (error := future.exception())]
-    for error in errors:
-        if not isinstance(error, KubeproofError):
-            raise error
-    if errors:
-        raise KubeproofError("\n".join(str(error) for error in errors))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import functools
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from kubeproof.components.lock import Lock
 from kubeproof.components.pins import ARCHITECTURES, GROUPS, Component, Image, Pins
 from kubeproof.components.progress import Event, Phase, Progress, silent
 from kubeproof.core.errors import KubeproofError
+from kubeproof.core.parallel import run_all
 
 # Downloads wait for the network, not for this machine; the release hosts serve this many at once without slowing.
 _PARALLEL_DOWNLOADS = 6
@@ -171,7 +171,7 @@ class _Run:
             for arch in self.request.architectures
             for component in components
         ]
-        fetched = _side_by_side(jobs)
+        fetched = run_all(jobs, _PARALLEL_DOWNLOADS)
         for arch in self.request.architectures:
             fetched += [
                 self._packed(image, arch, self._recorded(image.component, arch))
@@ -251,23 +251,3 @@ class _Run:
 
     def _finished(self, name: str, *, fresh: bool) -> None:
         self.progress(Event(name, Phase.DONE if fresh else Phase.CACHED))
-
-
-def _side_by_side(jobs: Sequence[Callable[[], Fetched]]) -> list[Fetched]:
-    """Run all jobs to their end; if any failed, raise one error that repeats each."""
-    with concurrent.futures.ThreadPoolExecutor(_PARALLEL_DOWNLOADS) as pool:
-        futures = [pool.submit(job) for job in jobs]
-    errors = [error for future in futures if (error := future.exception())]
-    for error in errors:
-        if not isinstance(error, KubeproofError):
-            raise error
-    if errors:
-        raise _joined([error for error in errors if isinstance(error, KubeproofError)])
-    return [future.result() for future in futures]
-
-
-def _joined(errors: Sequence[KubeproofError]) -> KubeproofError:
-    """All problems in one error, and each hint once."""
-    problems = dict.fromkeys(str(error.args[0]) for error in errors)
-    hints = dict.fromkeys(error.hint for error in errors if error.hint)
-    return KubeproofError("\n".join(problems), hint="\n  ".join(hints))
