@@ -1,6 +1,6 @@
 """``docs/settings.md`` and every role's ``README.md``, written from the roles' ``meta/argument_specs.yml``.
 
-``python -m tools.settings_page`` writes them; a unit test fails when they are not what this module would write.
+``python -m tools.settings_pages`` writes them; a unit test fails when they are not what this module would write.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _HEAD = """\
 # Settings
 
 Settings go into the inventory. A name that no role knows is refused, with the nearest that one does. Generated from
-each role's `meta/argument_specs.yml` by `python -m tools.settings_page`; `ansible-doc -t role NAME` shows them too.
+each role's `meta/argument_specs.yml` by `python -m tools.settings_pages`; `ansible-doc -t role NAME` shows them too.
 """
 
 
