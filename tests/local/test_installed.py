@@ -160,7 +160,7 @@ def test_a_node_that_is_gone_comes_back(lab: Lab) -> None:
 
 
 def test_a_part_of_a_cluster_is_converged_alone(lab: Lab, tmp_path: Path) -> None:
-    """By a tag one component, by a limit one host; texts for numbers and a list of further CNI plugins are taken."""
+    """By a tag one component, by a limit one host; texts for numbers are taken."""
     before = lab.processes(HOSTS)
     changed: dict[str, Any] = {"kubelet_max_pods": "60", "balancer_check_interval": "1500"}
     assert lab.part("--tags", "kubelet", "--limit", "w1", **changed).count("changed") > 0
