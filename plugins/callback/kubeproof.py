@@ -8,7 +8,7 @@ from typing import Any
 from ansible.plugins.callback import CallbackBase
 
 from kubeproof.core import console
-from kubeproof.install.reporter import Storyteller
+from kubeproof.install.reporter import RunReporter
 from kubeproof.install.run_record import Recorder, write_profile
 
 DOCUMENTATION = r"""
@@ -49,7 +49,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         log = str(self.get_option("log"))
         # Line by line, so that a run that is killed leaves all that it did.
         self._file = Path(log).open("a", buffering=1, encoding="utf-8")  # noqa: SIM115 - open as long as the run is
-        self._recorder = Recorder(Storyteller(console.console(), log), lambda line: print(line, file=self._file))
+        self._recorder = Recorder(RunReporter(console.console(), log), lambda line: print(line, file=self._file))
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
         self._recorder.play(play.get_name())
@@ -71,6 +71,13 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
 
     def v2_runner_on_unreachable(self, result: Any) -> None:
         self._end("unreachable", result)
+
+    def v2_on_file_diff(self, result: Any) -> None:
+        # What a loop did is shown by item, as Ansible's own output does.
+        for each in result.result.get("results") or [result.result]:
+            text = self._get_diff(each["diff"]) if each.get("changed") and each.get("diff") else ""
+            if text:
+                self._recorder.diff(_identity(result.task), result.host.get_name(), text)
 
     def v2_playbook_on_stats(self, stats: Any) -> None:  # noqa: ARG002
         self._recorder.end()

@@ -212,8 +212,11 @@ def run_as_etcd(command: List[str], timeout: float) -> str:
 
 
 def account() -> Tuple[int, int]:
-    """User and group of etcd."""
-    entry = pwd.getpwnam(USER)
+    """User and group of etcd; Failed on a host that never had it."""
+    try:
+        entry = pwd.getpwnam(USER)
+    except KeyError:
+        raise Failed("there is no user %s on this host" % USER) from None
     return entry.pw_uid, entry.pw_gid
 
 
@@ -310,7 +313,9 @@ class Host:
 
     def placed(self) -> str:
         """The restore that this host's data is of; empty if of none."""
-        with contextlib.suppress(OSError), etcds_rights(), open(os.path.join(self.member, MARK), "rb") as stream:
+        with contextlib.suppress(OSError, Failed), etcds_rights(), open(
+            os.path.join(self.member, MARK), "rb"
+        ) as stream:
             return stream.read().decode(errors="replace").strip()
         return ""
 

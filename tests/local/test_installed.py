@@ -198,7 +198,7 @@ def test_a_look_changes_nothing_and_neither_does_a_run_on_one_host(lab: Lab) -> 
     # What is to change is listed, and not done.
     look = lab.part("--check", "--diff", "--tags", "kubelet", kubelet_max_pods=70)
     assert look.count("changed") > 0
-    assert "+maxPods: 70" in look.log.read_text()
+    assert "w1: +maxPods: 70" in look.log.read_text()
     assert b"maxPods: 110" in lab.on("w1", "cat /etc/kubernetes/kubelet/config.yaml")
     assert lab.processes(HOSTS) == before
 

@@ -113,7 +113,8 @@ POINTS = [
 ]
 # Ansible's is the only Python on these hosts.
 KILLER = """
-for _ in $(seq 3000); do
+echo ready
+while (( SECONDS < 120 )); do
   if {point} &> /dev/null && pkill -9 -x python3; then exit 0; fi
   sleep 0.01
 done
@@ -311,9 +312,18 @@ def test_the_controller_forgets_the_cluster_only_if_told_to(cluster: Cluster) ->
 def kill_reset(cluster: Cluster, point: str) -> None:
     """Kill a reset at work on each host, as soon as a test of a shell is true there."""
     killers = [
-        subprocess.Popen([*ssh_command(host), KILLER.format(point=point)], stdin=subprocess.DEVNULL)
+        subprocess.Popen(
+            [*ssh_command(host), KILLER.format(point=point)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         for host in cluster.hosts.values()
     ]
+    for killer in killers:
+        # A login can take longer than a reset.
+        assert killer.stdout
+        assert killer.stdout.readline() == "ready\n"
     reset = cluster.reset()
-    assert [killer.wait(timeout=60) for killer in killers] == [0] * len(killers), f"not killed when {point}"
+    assert [killer.wait(timeout=150) for killer in killers] == [0] * len(killers), f"not killed when {point}"
     assert not reset.ok

@@ -15,7 +15,7 @@ from kubeproof.install.run_record import Failure, Phase, Recorder, Task
 _INDENT = 2
 
 
-class Storyteller:
+class RunReporter:
     """Reports a run on a console. On a terminal the line of the current phase is rewritten until it is over."""
 
     def __init__(self, console: Console, log: str) -> None:
@@ -27,6 +27,13 @@ class Storyteller:
         if self._console.is_terminal:
             line = f"{' ' * _INDENT}… {phase.title}: {task.name} ({len(task.outcomes)} done)"
             self._overwrite(line[: self._console.width - 1])
+
+    def diff(self, task: Task, host: str, text: str) -> None:
+        """Show what a task changed in files on a host."""
+        if self._console.is_terminal:
+            self._overwrite("")
+        self._console.print(Text.assemble((host, "bold"), f" · {task.role}: {task.name}"))
+        self._console.print(Text.from_ansi(text.rstrip()), soft_wrap=True)
 
     def phase(self, phase: Phase) -> None:
         """Show a phase's line."""

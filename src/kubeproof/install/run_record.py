@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from rich.text import Text
+
 # The outcomes of a task on a host, and which of them mean that the run can't go on there.
 OUTCOMES = ("ok", "changed", "skipped", "ignored", "failed", "unreachable")
 _FATAL = ("failed", "unreachable")
@@ -97,6 +99,9 @@ class Audience(Protocol):
     def task(self, phase: Phase, task: Task) -> None:
         """A task began, or was done on one more host."""
 
+    def diff(self, task: Task, host: str, text: str) -> None:
+        """A task changed files on a host, or would, and the user asked to see how. Colours are ANSI's."""
+
     def phase(self, phase: Phase) -> None:
         """A phase is over."""
 
@@ -152,6 +157,13 @@ class Recorder:
         if outcome in _FATAL:
             self.failures.append(Failure(host, task.name, task.role, message(result), hint(result), task.path))
         self._audience.task(self.phases[-1], task)
+
+    def diff(self, identity: str, host: str, text: str) -> None:
+        """A task changed files on a host, or would in check mode. ``text`` may have colours, as ANSI writes them."""
+        task = self._tasks[identity]
+        for line in Text.from_ansi(text).plain.splitlines():
+            self._log(f"  {host}: {line}")
+        self._audience.diff(task, host, text)
 
     def end(self) -> None:
         """The run is over."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from kubeproof.install.reporter import Storyteller
+from kubeproof.install.reporter import RunReporter
 from kubeproof.install.run_record import Recorder, message, write_profile
 
 
@@ -27,7 +27,7 @@ def log() -> list[str]:
 @pytest.fixture
 def recorder(output: io.StringIO, log: list[str]) -> Recorder:
     """A recorder that tells to a log, with a clock that ticks at each look."""
-    audience = Storyteller(Console(file=output, width=100), "run.log")
+    audience = RunReporter(Console(file=output, width=100), "run.log")
     ticks = itertools.count()
     return Recorder(audience, log.append, clock=lambda: float(next(ticks)))
 
@@ -75,6 +75,18 @@ def test_warnings_are_told_at_the_end_each_once(recorder: Recorder, output: io.S
         "! cp3 · deprecated: old",
     ]
     assert any("a write may fail" in line for line in log)
+
+
+def test_a_difference_of_files_is_shown_and_logged(recorder: Recorder, output: io.StringIO, log: list[str]) -> None:
+    recorder.play("Nodes")
+    recorder.task("1", "Install the kubelet", "kubelet", "x")
+    recorder.outcome("1", "w1", "changed", {})
+    recorder.diff("1", "w1", "--- before: /etc/kubelet\n\x1b[0;32m+maxPods: 70\x1b[0m\n")
+    recorder.end()
+    assert output.getvalue().splitlines()[:3] == [
+        "w1 · kubelet: Install the kubelet", "--- before: /etc/kubelet", "+maxPods: 70"
+    ]  # fmt: skip
+    assert log[-2:] == ["  w1: --- before: /etc/kubelet", "  w1: +maxPods: 70"]
 
 
 def test_one_role_in_two_plays_is_two_phases(recorder: Recorder) -> None:

@@ -72,6 +72,12 @@ def test_data_of_this_restore_is_not_replaced(host: Host, tmp_path: Path) -> Non
     assert (tmp_path / "data" / "member" / "snap" / "db").read_bytes() == b"old"
 
 
+def test_a_host_that_never_had_etcd_is_seen_as_one(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(etcd_restore, "USER", "etcd-is-not-here")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert host.placed() == ""
+
+
 def test_data_is_not_touched_while_etcd_may_run(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     for state in ("active", "activating", "deactivating"):
         monkeypatch.setattr(etcd_restore.Systemd, "state", staticmethod(lambda _unit, state=state: state))
