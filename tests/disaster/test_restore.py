@@ -103,7 +103,7 @@ def test_what_can_not_be_restored_is_refused_before_anything_is_stopped(lab: Lab
     (source / "snapshot.db").write_bytes(content)
 
     said = lab.refused("restore", restore_from=str(source), restore_confirmed=True)
-    assert "cannot be restored: snapshot.db is not what was written" in said
+    assert "cannot be restored: snapshot.db has changed" in said
     assert "there is no directory" in lab.refused("restore", restore_from=f"{source}-2", restore_confirmed=True)
     assert lab.processes(CONTROL_PLANE) == processes
 
