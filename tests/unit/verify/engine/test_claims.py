@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
 
+from kubeproof.core import paths
 from kubeproof.core.errors import KubeproofError
 from kubeproof.verify.engine import claims
 from kubeproof.verify.engine.claims import Catalogue, Level
@@ -68,6 +70,14 @@ def test_claims_are_whole_sentences(catalogue: Catalogue) -> None:
     for claim in catalogue.claims:
         assert claim.statement.endswith("."), claim.id
         assert claim.why.endswith("."), claim.id
+
+
+def test_every_claim_cites_a_statement_of_the_architecture_and_every_statement_is_claimed(catalogue: Catalogue) -> None:
+    page = (paths.PROJECT / "docs" / "architecture.md").read_text()
+    numbers = [int(number) for number in re.findall(r"^(\d+)\. ", page[page.index("## Statements") :], re.MULTILINE)]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert {claim.id for claim in catalogue.claims if not claim.source} == set()
+    assert {number for claim in catalogue.claims for number in claim.source} == set(numbers)
 
 
 def test_a_component_stands_for_its_claims(catalogue: Catalogue) -> None:
