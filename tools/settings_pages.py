@@ -39,7 +39,10 @@ def readme(role: Path, tags: Collection[str]) -> str:
     lines += [line for text in paragraphs for line in ("", _description(text))]
     if role.name in tags:
         command = f"ansible-playbook -i INVENTORY playbooks/cluster.yml --tags {role.name}"
-        lines += ["", f"Alone, on an installed cluster ([what that does](../../docs/partial-runs.md)): `{command}`"]
+        lines += [
+            "",
+            f"Alone, on an installed cluster ([what that does](../../docs/operations/partial-runs.md)): `{command}`",
+        ]
     for entry in (name for name in entries if name != "main"):
         lines += ["", f"Entry point `{entry}`: {entries[entry]['short_description']}."]
     templates = sorted(path.relative_to(role / "templates") for path in (role / "templates").rglob("*.j2"))

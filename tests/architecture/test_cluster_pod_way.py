@@ -1,4 +1,4 @@
-"""The way of a pod through all components, from kubectl to a running container."""
+"""The start of a pod through all components, from kubectl to a running container."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def test_what_is_shipped_does_not_import_what_tests_it() -> None:
 
 
 def test_the_map_has_all_layers_in_their_order() -> None:
-    text = (SOURCES.parents[1] / "docs" / "development.md").read_text()
+    text = (SOURCES.parents[1] / "docs" / "development" / "map.md").read_text()
     assert re.findall(r"^\| `([a-z_.]+)` \|", text, re.MULTILINE) == list(LAYERS)
 
 

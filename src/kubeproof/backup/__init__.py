@@ -1,1 +1,1 @@
-"""Backups of etcd: made, kept, carried off the host, proven and restored. docs/backups.md says what they are."""
+"""Backups of etcd: saved, kept, copied off the host, proven and restored. See docs/operations/backups.md."""

@@ -102,9 +102,8 @@ def _other(host: str, names: Sequence[str], carried: Digests, kept: Kept) -> Fin
 def _remediation(kept: Kept) -> str:
     return (
         f"Put a copy of {kept.state} back. Without a copy, put backup-identity.txt there and run ./kubeproof backup "
-        "keys "
-        f"-i {kept.inventory} (docs/backups.md, Keys). If the cluster is no longer needed: ansible-playbook -i "
-        f"{kept.inventory} playbooks/reset.yml."
+        f"keys -i {kept.inventory} (docs/operations/backups.md, Keys). If the cluster is no longer needed: "
+        f"ansible-playbook -i {kept.inventory} playbooks/reset.yml."
     )
 
 

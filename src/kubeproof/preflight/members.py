@@ -201,7 +201,7 @@ class Beginning:
                 if any(member.name in holder.etcd["peers"] for holder in self.holders)
                 else "Remove the host from the group `etcd`. To change the number of members, restore onto all: "
                 "playbooks/backup.yml with the current members, then playbooks/restore.yml with all future members "
-                "(docs/backups.md, Restore). If the data is not needed: playbooks/reset.yml."
+                "(docs/operations/backups.md, Restore). If the data is not needed: playbooks/reset.yml."
             )
         return Finding("etcd-stranger", problem, remediation, host=member.name)
 

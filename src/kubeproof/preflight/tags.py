@@ -30,5 +30,5 @@ def refuse_unknown(chosen: Iterable[str], skipped: Iterable[str], known: Collect
     meant = f"; you may mean {', '.join(near)}" if near else ""
     raise KubeproofError(
         f"no part of this playbook has the tag {names}{meant}",
-        hint=f"the tags are {', '.join(sorted(known))}; docs/partial-runs.md says what each of them does",
+        hint=f"the tags are {', '.join(sorted(known))}; docs/operations/partial-runs.md says what each of them does",
     )

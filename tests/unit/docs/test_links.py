@@ -49,5 +49,5 @@ def test_a_broken_link_is_found(tmp_path: Path) -> None:
 def test_the_map_of_the_documentation_is_complete() -> None:
     index = ROOT / "docs" / "index.md"
     listed = {(index.parent / link.partition("#")[0]).resolve() for link in links(index)}
-    missing = {page.name for page in (ROOT / "docs").glob("*.md")} - {page.name for page in listed} - {"index.md"}
+    missing = {page.name for page in (ROOT / "docs").rglob("*.md")} - {page.name for page in listed} - {"index.md"}
     assert not missing

@@ -55,9 +55,9 @@ def prose(text: str) -> str:
 
 
 def comments(path: Path) -> Iterator[str]:
-    """Comments of a YAML file or a template, and names of plays and tasks."""
+    """Comments of a YAML file or a template, names of plays and tasks, descriptions of units."""
     for line in path.read_text().splitlines():
-        name = re.match(r"\s*- name: (.+)", line)
+        name = re.match(r"(?:\s*- name: |Description=)(.+)", line)
         comment = re.search(r"(?:^|\s)#\s(.*)", line)
         yield from (found[1] for found in (name, comment) if found)
 
@@ -154,7 +154,7 @@ def test_ansible_doc_uses_the_words_of_the_glossary() -> None:
 
 def test_pages_use_the_words_of_the_glossary() -> None:
     found = []
-    for path in files("*.md", "docs/*.md", "tests/README.md"):
+    for path in files("*.md", "docs/**/*.md", "tests/README.md"):
         found += refused(pages(path), path, RETIRED | UNCLEAR)
     assert found == []
 

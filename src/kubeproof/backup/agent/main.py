@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """The parser of the command line."""
     whole = argparse.ArgumentParser(
-        prog="kubeproof-backup", description="Backups of etcd, as docs/backups.md has them."
+        prog="kubeproof-backup", description="Backups of etcd, as docs/operations/backups.md has them."
     )
     whole.add_argument("--config", type=Path, default=PATH, help="default: %(default)s")
     commands = whole.add_subparsers(metavar="COMMAND", required=True)

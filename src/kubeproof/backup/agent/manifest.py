@@ -37,7 +37,7 @@ class File:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The fields are those of docs/backups.md. Times are RFC 3339 in UTC, IDs and digests are hex."""
+    """The fields are those of docs/operations/backups.md. Times are RFC 3339 in UTC, IDs and digests are hex."""
 
     name: str
     cluster: str

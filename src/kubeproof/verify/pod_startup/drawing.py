@@ -1,4 +1,4 @@
-"""The way of a pod on a terminal: a lane for each component, a row for each step, an arrow from lane to lane."""
+"""The start of a pod on a terminal: a lane for each component, a row for each step, an arrow from lane to lane."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def draw(way: Mapping[str, Any], *, width: int, plain: bool = False) -> list[str
     """The lines of a drawing: times from the first step on, on the right who did it, by its record."""
     signs = _PLAIN if plain else _SIGNS
     node = f" on {way['node']}" if way["node"] else ""
-    lines = [f"The way of pod {way['pod']}{node}, since {way['started']}", _heads()]
+    lines = [f"Start of pod {way['pod']}{node}, since {way['started']}", _heads()]
     lines += [_row(step, signs, width) for step in way["steps"]]
     widest = max((step["uncertainty_ms"] for step in way["steps"]), default=0.0)
     lines += [

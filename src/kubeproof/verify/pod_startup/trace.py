@@ -1,4 +1,4 @@
-"""The way of a pod, from kubectl to a running container: eleven steps, judged by records of those who took part.
+"""The start of a pod, from kubectl to a running container: eleven steps, judged by records of those who took part.
 
 What is observed (pod_records.py) and what follows from it (here) are kept apart. Records come with the time of the
 clock that wrote them. Some are of the act itself: an API server's audit log says when a request came, the runtime's log

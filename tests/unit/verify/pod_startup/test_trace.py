@@ -1,4 +1,4 @@
-"""The way of a pod, judged by records: those of a real one, and the same with something wrong."""
+"""The start of a pod, judged by records: those of a real one, and the same with something wrong."""
 
 from __future__ import annotations
 

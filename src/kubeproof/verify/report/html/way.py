@@ -1,4 +1,4 @@
-"""The way of a pod, from the command that asks for it to its process: one lane per component, one row per step."""
+"""The start of a pod, from the command that asks for it to its process: one lane per component, one row per step."""
 
 from __future__ import annotations
 
