@@ -10,14 +10,14 @@ from typing import Any, Dict, List
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.transaction import PackagesError, finish_interrupted
-from ansible.module_utils.undo.account import Account, CommandFailed, Unfinished
-from ansible.module_utils.undo.files import Files, remove_all
-from ansible.module_utils.undo.firewall import Firewall
-from ansible.module_utils.undo.mounts import Mounts
-from ansible.module_utils.undo.network import Network
-from ansible.module_utils.undo.processes import Pods, Processes
-from ansible.module_utils.undo.software import Software
-from ansible.module_utils.undo.units import Units
+from ansible.module_utils.uninstall.account import Account, CommandFailed, Unfinished
+from ansible.module_utils.uninstall.files import Files, remove_all
+from ansible.module_utils.uninstall.firewall import Firewall
+from ansible.module_utils.uninstall.mounts import Mounts
+from ansible.module_utils.uninstall.network import Network
+from ansible.module_utils.uninstall.processes import Pods, Processes
+from ansible.module_utils.uninstall.software import Software
+from ansible.module_utils.uninstall.units import Units
 
 DOCUMENTATION = r"""
 module: reset_host

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.transaction import Apt
-from ansible.module_utils.undo.packages import Dpkg
+from ansible.module_utils.uninstall.packages import Dpkg
 
 _TREE = (
     "etc/apt/apt.conf.d", "etc/apt/preferences.d", "etc/apt/trusted.gpg.d", "etc/apt/sources.list.d", "usr/sbin",

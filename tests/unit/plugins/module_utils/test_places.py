@@ -12,8 +12,8 @@ import pytest
 from ansible.module_utils import places
 from ansible.module_utils.manifest import Manifest
 from ansible.module_utils.places import Changed, Unsafe
-from ansible.module_utils.undo.account import Account
-from ansible.module_utils.undo.files import Files
+from ansible.module_utils.uninstall.account import Account
+from ansible.module_utils.uninstall.files import Files
 
 import component_service
 import distribute_components

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.undo import mounts, units
-from ansible.module_utils.undo.account import Account, CommandFailed, run
+from ansible.module_utils.uninstall import mounts, units
+from ansible.module_utils.uninstall.account import Account, CommandFailed, run
 
 import reset_host
 

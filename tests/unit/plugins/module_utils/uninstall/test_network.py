@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.undo import network
-from ansible.module_utils.undo.account import Account
-from ansible.module_utils.undo.network import Network
+from ansible.module_utils.uninstall import network
+from ansible.module_utils.uninstall.account import Account
+from ansible.module_utils.uninstall.network import Network
 
 CONFIGURATION = {
     "cniVersion": "1.0.0",

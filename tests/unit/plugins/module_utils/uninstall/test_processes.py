@@ -7,9 +7,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.undo import processes
-from ansible.module_utils.undo.account import Account, CommandFailed
-from ansible.module_utils.undo.processes import Pods, Processes
+from ansible.module_utils.uninstall import processes
+from ansible.module_utils.uninstall.account import Account, CommandFailed
+from ansible.module_utils.uninstall.processes import Pods, Processes
 
 
 class Host:

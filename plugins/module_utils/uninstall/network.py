@@ -8,7 +8,7 @@ import json
 import os
 from typing import Any, Dict, List
 
-from ansible.module_utils.undo.account import Account, CommandFailed, run
+from ansible.module_utils.uninstall.account import Account, CommandFailed, run
 
 # Where libcni keeps what it attached, until it is detached.
 RESULTS = "/var/lib/cni/results"

@@ -8,7 +8,7 @@ import signal
 import time
 from typing import Callable, Dict, Iterable, List, Set
 
-from ansible.module_utils.undo.account import Account, CommandFailed, run
+from ansible.module_utils.uninstall.account import Account, CommandFailed, run
 
 # Where kubelet has the pods (by cgroup driver cgroupfs or systemd), and containerd what `ctr` ran manually.
 # A slice is systemd's, which has to stop it, together with everything below it.

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.undo import units
-from ansible.module_utils.undo.account import Account, Unfinished
-from ansible.module_utils.undo.units import Units
+from ansible.module_utils.uninstall import units
+from ansible.module_utils.uninstall.account import Account, Unfinished
+from ansible.module_utils.uninstall.units import Units
 
 NAMES = ["etcd.service", "containerd.service", "kubelet.service"]
 

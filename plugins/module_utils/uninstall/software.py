@@ -9,8 +9,8 @@ import pwd
 from typing import Any, Dict, List
 
 from ansible.module_utils.transaction import switched_on, units
-from ansible.module_utils.undo.account import Account, run
-from ansible.module_utils.undo.packages import Database, database
+from ansible.module_utils.uninstall.account import Account, run
+from ansible.module_utils.uninstall.packages import Database, database
 
 Entry = Dict[str, Any]
 

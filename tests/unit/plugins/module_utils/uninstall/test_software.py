@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.undo import software
-from ansible.module_utils.undo.account import Account
-from ansible.module_utils.undo.software import Software
+from ansible.module_utils.uninstall import software
+from ansible.module_utils.uninstall.account import Account
+from ansible.module_utils.uninstall.software import Software
 
 
 def test_a_system_without_a_database_that_we_know_keeps_its_packages(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.transaction import Transaction
-from ansible.module_utils.undo import packages, software
-from ansible.module_utils.undo.account import Account, CommandFailed
-from ansible.module_utils.undo.software import Software
+from ansible.module_utils.uninstall import packages, software
+from ansible.module_utils.uninstall.account import Account, CommandFailed
+from ansible.module_utils.uninstall.software import Software
 from tests.unit.plugins.module_utils import debian
 from tests.unit.plugins.module_utils.debian import Debian
 

@@ -10,7 +10,7 @@ import tempfile
 from typing import Any, Callable, Dict, List, Optional, Set
 
 from ansible.module_utils import places
-from ansible.module_utils.undo.account import Account
+from ansible.module_utils.uninstall.account import Account
 
 UNITS = "/etc/systemd/system/"
 # What an install that was killed was just writing.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.undo import mounts
-from ansible.module_utils.undo.account import Account
+from ansible.module_utils.uninstall import mounts
+from ansible.module_utils.uninstall.account import Account
 
 # A machine: its disk, one more at etcd's directory, kubelet's directory on itself, and in it a volume of a pod.
 MACHINE = r"""

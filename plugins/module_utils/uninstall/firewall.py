@@ -10,7 +10,7 @@ import re
 import shutil
 from typing import Any, Dict, List, NamedTuple, Set
 
-from ansible.module_utils.undo.account import Account, run
+from ansible.module_utils.uninstall.account import Account, run
 
 # Of the unit kube-pod-network, which leaves its table there when it is stopped, and of kube-proxy.
 TABLES = ("ip kubeproof", "ip kube-proxy", "ip6 kube-proxy")

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.undo.account import Account
-from ansible.module_utils.undo.files import Files
+from ansible.module_utils.uninstall.account import Account
+from ansible.module_utils.uninstall.files import Files
 
 
 def entry(kind: str, path: Path, **more: Any) -> dict[str, Any]:
