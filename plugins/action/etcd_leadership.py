@@ -12,15 +12,15 @@ from typing import Any
 
 from kubeproof.core.errors import KubeproofError
 from kubeproof.install.action import Action
-from kubeproof.install.barrier import Meeting
-from kubeproof.install.leadership import Handover, Moved
+from kubeproof.install.barrier import Barrier
+from kubeproof.install.leadership import LeadershipTransfer, Moved
 from kubeproof.install.rolling import this_run
 
 _API_SERVER = "kube-apiserver.service"
 
 
 class ActionModule(Action):
-    """What ``kubeproof.install.leadership`` asks for, done over this host's connection: its ``Hands``."""
+    """What ``kubeproof.install.leadership`` asks for, done over this host's connection: its ``Steps``."""
 
     _supports_check_mode = False
     _VALID_ARGS = frozenset(("leaders", "api_servers", "seconds", "url", "ca", "certificate", "key"))
@@ -30,18 +30,18 @@ class ActionModule(Action):
         self._etcd = dict(self._arguments)
         leaders, holders = self._etcd.pop("leaders"), self._etcd.pop("api_servers")
         seconds = float(self._etcd.pop("seconds"))
-        handover = Handover(
+        transfer = LeadershipTransfer(
             self._host,
             self,
             # The task's own number, so that two handovers of one run are two.
-            Meeting(self._state_directory / "rolling", "handover", f"{this_run()}-{self._task._uuid}"),  # noqa: SLF001
+            Barrier(self._state_directory / "rolling", "transfer", f"{this_run()}-{self._task._uuid}"),  # noqa: SLF001
             leaders=leaders,
             holders=holders,
             seconds=seconds,
             present=self._variables["ansible_play_hosts"],
             forks=int(self._variables["ansible_forks"]),
         )
-        outcome = asdict(handover.carry_out())
+        outcome = asdict(transfer.carry_out())
         warnings = outcome.pop("warnings")
         return {**outcome, "changed": False, **({"warnings": warnings} if warnings else {})}
 

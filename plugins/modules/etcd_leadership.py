@@ -126,7 +126,7 @@ def over_tls(parameters: Dict[str, Any]) -> Ask:
     return ask
 
 
-class Handover:
+class LeadershipTransfer:
     """The transfer from the member at ``url`` to another one."""
 
     def __init__(self, url: str, ask: Ask) -> None:
@@ -211,11 +211,11 @@ def main() -> None:
     )
     to, rested, why = "", False, ""
     try:
-        handover = Handover(module.params["url"], over_tls(module.params))
+        transfer = LeadershipTransfer(module.params["url"], over_tls(module.params))
         if module.params["_look"]:
-            handover.candidates()
+            transfer.candidates()
         else:
-            to, rested = handover.carry_out()
+            to, rested = transfer.carry_out()
     except Stays as reason:
         why = str(reason)
     except (OSError, ValueError, KeyError) as error:

@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     cluster = inventory.load(arguments.inventory)
     request = _request(cluster, arguments)
     if arguments.action == "fetch":
-        board = ui.Board(ui.console())
+        board = ui.Progress(ui.console())
         with board.showing(), board.step("Components") as tell:
             prefetch.fetch_all(cluster, tell, request)
     else:

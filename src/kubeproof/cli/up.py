@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def prepare(console: Console, cluster: Inventory, local: Plan | None, *, replace_hosts: bool = False) -> None:
     """Have what the installation needs: the machine's programs, and, side by side, components and hosts."""
-    board = ui.Board(console)
+    board = ui.Progress(console)
     with board.showing():
         with board.step("This machine") as tell:
             _require(local, tell)
@@ -81,12 +81,12 @@ def _require(local: Plan | None, tell: Callable[[str], None]) -> None:
     tell("has what is needed")
 
 
-def _fetch(board: ui.Board, cluster: Inventory) -> None:
+def _fetch(board: ui.Progress, cluster: Inventory) -> None:
     with board.step("Components") as tell:
         prefetch.fetch_all(cluster, tell)
 
 
-def _make_hosts(board: ui.Board, local: Plan, *, replace: bool) -> None:
+def _make_hosts(board: ui.Progress, local: Plan, *, replace: bool) -> None:
     with board.step("Hosts") as tell:
         lifecycle.create(local, tell, replace=replace)
         tell(", ".join(f"{host.name} {host.address}" for host in local.hosts))

@@ -13,7 +13,7 @@ from pathlib import Path
 _POLL_SECONDS = 0.01
 
 
-class Meeting:
+class Barrier:
     """What the hosts of one task in one run say to each other."""
 
     def __init__(self, directory: Path, name: str, run: str) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from kubeproof.core.errors import KubeproofError
-from kubeproof.install.barrier import Meeting
+from kubeproof.install.barrier import Barrier
 
 # Until the last host has come to this task, and is ready.
 _READY_SECONDS = 20.0
@@ -33,7 +33,7 @@ class Moved:
     rested: bool = False
 
 
-class Hands(Protocol):
+class Steps(Protocol):
     """What can be done on a host. Raises KubeproofError."""
 
     def look(self) -> str:
@@ -62,14 +62,14 @@ class Outcome:
     warnings: list[str] = field(default_factory=list)
 
 
-class Handover:
+class LeadershipTransfer:
     """One host's part."""
 
     def __init__(
         self,
         host: str,
-        hands: Hands,
-        meeting: Meeting,
+        steps: Steps,
+        barrier: Barrier,
         *,
         leaders: Sequence[str],
         holders: Sequence[str],
@@ -82,8 +82,8 @@ class Handover:
         ``present``: the hosts that this run works on, ``forks`` of them side by side.
         """
         self._host = host
-        self._hands = hands
-        self._meeting = meeting
+        self._steps = steps
+        self._barrier = barrier
         self._leaders = leaders
         self._holders = holders
         self._seconds = seconds
@@ -95,14 +95,14 @@ class Handover:
         outcome = Outcome()
         leads = self._host in self._leaders
         if leads:
-            outcome.why = self._hands.look()
-        processes = self._hands.processes() if self._host in self._holders else []
+            outcome.why = self._steps.look()
+        processes = self._steps.processes() if self._host in self._holders else []
         together, problem = self._gather(outcome.why)
         with self._still(processes, outcome) if together else nullcontext():
             if leads and not outcome.why:
                 self._move(outcome, problem, together=together)
             elif together:
-                self._meeting.await_all("moved", self._leading(), self._seconds)
+                self._barrier.await_all("moved", self._leading(), self._seconds)
         return outcome
 
     def _gather(self, why: str) -> tuple[bool, str]:
@@ -114,14 +114,14 @@ class Handover:
             return False, f"this run leaves {', '.join(self._absent)} out, whose API servers it can't hold still"
         if len(together) > self._forks:
             return False, f"it takes {len(together)} hosts side by side, and there are {self._forks} forks"
-        self._meeting.say(self._host, "ready", why)
-        missing = self._meeting.await_all("ready", together, _READY_SECONDS)
+        self._barrier.say(self._host, "ready", why)
+        missing = self._barrier.await_all("ready", together, _READY_SECONDS)
         if missing:
             return False, f"{', '.join(missing)} did not reach the barrier in time"
         return bool(self._leading()), ""
 
     def _leading(self) -> list[str]:
-        return [host for host in self._leaders if self._meeting.said(host, "ready") == ""]
+        return [host for host in self._leaders if self._barrier.said(host, "ready") == ""]
 
     @contextmanager
     def _still(self, processes: Sequence[int], outcome: Outcome) -> Iterator[None]:
@@ -129,26 +129,26 @@ class Handover:
         # They go on by themselves so many seconds after this at the earliest.
         before, since, problem = time.monotonic(), None, ""
         try:
-            since = self._hands.hold(processes, self._seconds) if processes else None
+            since = self._steps.hold(processes, self._seconds) if processes else None
         except KubeproofError as error:
             problem = str(error)
             outcome.warnings.append(f"the API server on {self._host} was not paused: {problem}")
         try:
-            self._meeting.say(self._host, "held", "" if problem else str(before))
+            self._barrier.say(self._host, "held", "" if problem else str(before))
             yield
         finally:
             # Also after a failure: it may have been held all the same.
-            over = self._hands.release(processes) if processes else 0.0
+            over = self._steps.release(processes) if processes else 0.0
             outcome.held = round(over - since, 2) if since is not None else 0.0
 
     def _move(self, outcome: Outcome, problem: str, *, together: bool) -> None:
         if together:
             problem = self._problem_of_holding()
-        moved = self._hands.move()
+        moved = self._steps.move()
         if together and not problem:
             over = time.monotonic() - self._until()
             problem = f"it took {over:.1f} s longer than etcd_hold_seconds" if over > 0 else ""
-        self._meeting.say(self._host, "moved")
+        self._barrier.say(self._host, "moved")
         outcome.to, outcome.why = moved.to, moved.why
         if moved.why:
             outcome.warnings.append(f"etcd leadership stays on {self._host} until it restarts: {moved.why}")
@@ -160,12 +160,12 @@ class Handover:
             )
 
     def _problem_of_holding(self) -> str:
-        late = self._meeting.await_all("held", self._holders, self._seconds)
+        late = self._barrier.await_all("held", self._holders, self._seconds)
         if late:
             return f"the API server on {', '.join(late)} was not paused in time"
-        failed = [host for host in self._holders if not self._meeting.said(host, "held")]
+        failed = [host for host in self._holders if not self._barrier.said(host, "held")]
         return f"the API server on {', '.join(failed)} was not paused" if failed else ""
 
     def _until(self) -> float:
         """Until when all API servers stand still for certain."""
-        return min(float(self._meeting.said(host, "held") or 0) for host in self._holders) + self._seconds
+        return min(float(self._barrier.said(host, "held") or 0) for host in self._holders) + self._seconds

@@ -93,7 +93,7 @@ class Phase:
         return self.ended - self.started
 
 
-class Audience(Protocol):
+class Listener(Protocol):
     """Receives the progress of a run."""
 
     def task(self, phase: Phase, task: Task) -> None:
@@ -113,9 +113,9 @@ class Recorder:
     """The events of one run."""
 
     def __init__(
-        self, audience: Audience, log: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+        self, listener: Listener, log: Callable[[str], None], clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._audience = audience
+        self._listener = listener
         self._log = log
         self._clock = clock
         self._play = ""
@@ -144,7 +144,7 @@ class Recorder:
         self._tasks[identity] = task
         self.phases[-1].tasks.append(task)
         self._log(f"TASK {f'{role} : ' if role else ''}{name}  ({path})")
-        self._audience.task(self.phases[-1], task)
+        self._listener.task(self.phases[-1], task)
 
     def outcome(self, identity: str, host: str, outcome: str, result: Mapping[str, Any]) -> None:
         """A task is done on a host."""
@@ -156,19 +156,19 @@ class Recorder:
         self.warnings += [(host, text) for text in warned_of(result)]
         if outcome in _FATAL:
             self.failures.append(Failure(host, task.name, task.role, message(result), hint(result), task.path))
-        self._audience.task(self.phases[-1], task)
+        self._listener.task(self.phases[-1], task)
 
     def diff(self, identity: str, host: str, text: str) -> None:
         """A task changed files on a host, or would in check mode. ``text`` may have colours, as ANSI writes them."""
         task = self._tasks[identity]
         for line in Text.from_ansi(text).plain.splitlines():
             self._log(f"  {host}: {line}")
-        self._audience.diff(task, host, text)
+        self._listener.diff(task, host, text)
 
     def end(self) -> None:
         """The run is over."""
         self._finish_phase()
-        self._audience.end(self)
+        self._listener.end(self)
 
     @property
     def seconds(self) -> float:
@@ -186,7 +186,7 @@ class Recorder:
     def _finish_phase(self) -> None:
         if self._open:
             self._open = False
-            self._audience.phase(self.phases[-1])
+            self._listener.phase(self.phases[-1])
 
 
 def _phase_profile(phase: Phase) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from kubeproof.components.prefetch import Narrator
 from kubeproof.components.progress import Event, Phase
-from kubeproof.core.console import Board, duration
+from kubeproof.core.console import Progress, duration
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ def test_durations(seconds: float, words: str) -> None:
 
 def test_a_step_is_one_line_in_a_log() -> None:
     output = io.StringIO()
-    board = Board(Console(file=output, width=80))
+    board = Progress(Console(file=output, width=80))
     with board.showing(), board.step("Hosts") as tell:
         tell("making w1")
         tell("w1, w2")
@@ -32,7 +32,7 @@ def test_a_step_is_one_line_in_a_log() -> None:
 
 def test_a_step_that_fails_is_marked() -> None:
     output = io.StringIO()
-    board = Board(Console(file=output, width=80))
+    board = Progress(Console(file=output, width=80))
     with pytest.raises(ValueError, match="no"), board.step("Hosts"):
         raise ValueError("no")
     assert output.getvalue().startswith("✘ Hosts")

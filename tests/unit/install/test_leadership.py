@@ -11,8 +11,8 @@ import pytest
 
 from kubeproof.core.errors import KubeproofError
 from kubeproof.install import leadership
-from kubeproof.install.barrier import Meeting
-from kubeproof.install.leadership import Handover, Moved, Outcome
+from kubeproof.install.barrier import Barrier
+from kubeproof.install.leadership import LeadershipTransfer, Moved, Outcome
 
 HOSTS = ("cp1", "cp2", "cp3")
 
@@ -31,7 +31,7 @@ class Cluster:
         self.immovable = ""
 
 
-class Hands:
+class Steps:
     """One host."""
 
     def __init__(self, cluster: Cluster, host: str) -> None:
@@ -83,11 +83,11 @@ def run(
     outcomes: dict[str, Outcome] = {}
 
     def work(host: str) -> None:
-        meeting = Meeting(directory, "handover", "run")
-        part = Handover(
+        barrier = Barrier(directory, "transfer", "run")
+        part = LeadershipTransfer(
             host,
-            Hands(cluster, host),
-            meeting,
+            Steps(cluster, host),
+            barrier,
             leaders=leaders,
             holders=holders,
             seconds=seconds,
@@ -198,8 +198,8 @@ def test_a_lead_that_stays_is_told_and_ends_nothing(tmp_path: Path) -> None:
 
 
 def test_what_was_said_in_another_run_does_not_count(tmp_path: Path) -> None:
-    Meeting(tmp_path, "handover", "yesterday").say("cp1", "ready")
-    today = Meeting(tmp_path, "handover", "today")
+    Barrier(tmp_path, "transfer", "yesterday").say("cp1", "ready")
+    today = Barrier(tmp_path, "transfer", "today")
     assert today.said("cp1", "ready") is None
     assert today.await_all("ready", ["cp1"], 0.05) == ["cp1"]
     today.say("cp1", "ready", "here")

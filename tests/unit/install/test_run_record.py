@@ -27,9 +27,9 @@ def log() -> list[str]:
 @pytest.fixture
 def recorder(output: io.StringIO, log: list[str]) -> Recorder:
     """A recorder that tells to a log, with a clock that ticks at each look."""
-    audience = RunReporter(Console(file=output, width=100), "run.log")
+    listener = RunReporter(Console(file=output, width=100), "run.log")
     ticks = itertools.count()
-    return Recorder(audience, log.append, clock=lambda: float(next(ticks)))
+    return Recorder(listener, log.append, clock=lambda: float(next(ticks)))
 
 
 def install(recorder: Recorder, role: str, *outcomes: str) -> None:

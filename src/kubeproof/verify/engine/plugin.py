@@ -31,7 +31,7 @@ from kubeproof.verify.engine.claims import Claim, Level
 from kubeproof.verify.engine.evidence import Evidence
 from kubeproof.verify.engine.preparations import EARLY, Workloads
 from kubeproof.verify.engine.results import Circumstances, Outcome, Results, TestResult
-from kubeproof.verify.engine.terminal import Board
+from kubeproof.verify.engine.terminal import Progress
 from kubeproof.verify.etcd_backups import history as backup_history
 from kubeproof.verify.observe import cluster
 from kubeproof.verify.observe.api import Api, ApiError, NotObserved, connect
@@ -114,7 +114,7 @@ class Recorder:
             )
         self._started = datetime.datetime.now(datetime.UTC)
         self._clock = time.monotonic()
-        self._board: Board | None = None
+        self._board: Progress | None = None
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         """Keep the tests of claims that are asked for, in the order of the claims."""
@@ -138,7 +138,7 @@ class Recorder:
         reporter = session.config.pluginmanager.get_plugin("terminalreporter")
         if reporter and not session.config.option.collectonly:
             expected = [item.stash[_CLAIM].id for item in session.items]
-            self._board = Board(self.results, expected, reporter)
+            self._board = Progress(self.results, expected, reporter)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import etcd_leadership
-from etcd_leadership import Handover, Stays
+from etcd_leadership import LeadershipTransfer, Stays
 
 
 class Etcd:
@@ -57,7 +57,7 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def move(etcd: Etcd) -> tuple[str, bool]:
-    return Handover("https://e1", etcd.ask).carry_out()
+    return LeadershipTransfer("https://e1", etcd.ask).carry_out()
 
 
 def test_the_member_that_has_most_of_the_log_leads() -> None:
@@ -100,7 +100,7 @@ def test_members_that_are_away_or_learn_are_no_candidates() -> None:
 
 def test_looking_moves_nothing() -> None:
     etcd = Etcd()
-    assert {name for _, name, _, _ in Handover("https://e1", etcd.ask).candidates()} == {"e2", "e3"}
+    assert {name for _, name, _, _ in LeadershipTransfer("https://e1", etcd.ask).candidates()} == {"e2", "e3"}
     assert "/v3/maintenance/transfer-leadership" not in etcd.asked
 
 

@@ -13,7 +13,7 @@ from kubeproof.core import paths
 from kubeproof.verify.engine import results as report
 from kubeproof.verify.engine.claims import Catalogue, Claim, Component, Level
 from kubeproof.verify.engine.results import Circumstances, Outcome, Results, TestResult, Verdict
-from kubeproof.verify.engine.terminal import Board
+from kubeproof.verify.engine.terminal import Progress
 
 
 def claim(claim_id: str, *, level: Level = Level.QUICK, untested: str = "") -> Claim:
@@ -115,7 +115,7 @@ class Lines(list[str]):
 
 def show(results: Results, circumstances: Circumstances, incoming: list[TestResult]) -> Lines:
     lines = Lines()
-    board = Board(results, [each.claim for each in incoming], lines)
+    board = Progress(results, [each.claim for each in incoming], lines)
     for each in incoming:
         results.tests.append(each)
         board.result(each)
