@@ -10,7 +10,7 @@ from typing import Any
 from kubeproof.install import playbook
 from kubeproof.settings.inventory import Inventory
 from kubeproof.verify.faults.campaign import Campaign, Observed
-from kubeproof.verify.faults.history import Entry, longest_gap
+from kubeproof.verify.faults.checker import Entry, longest_gap
 from kubeproof.verify.observe.cluster import Cluster
 
 # One setting of each component, to something as good as what it was.

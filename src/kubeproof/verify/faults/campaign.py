@@ -20,7 +20,7 @@ import httpx
 from kubeproof.core import zipped
 from kubeproof.verify.act.pods import Blocked, Setting, is_ready
 from kubeproof.verify.act.workspace import Workspace
-from kubeproof.verify.faults.history import Gap, History, Violation, longest_gap, violations
+from kubeproof.verify.faults.checker import Gap, History, Violation, longest_gap, violations
 from kubeproof.verify.faults.kinds import Field, Kind
 from kubeproof.verify.faults.timeline import timeline
 from kubeproof.verify.observe import objects

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from kubeproof.verify.faults.history import Entry
+from kubeproof.verify.faults.checker import Entry
 
 # More than a picture has room for tells nobody anything; a report should stay small after hours, too.
 MOST_STEPS = 600

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from kubeproof.verify.faults.campaign import Outcome, Struck
-from kubeproof.verify.faults.history import History, violations
+from kubeproof.verify.faults.checker import History, violations
 from kubeproof.verify.faults.kinds import KINDS, Kind
 
 START = 1_760_000_000.0

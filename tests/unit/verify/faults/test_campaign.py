@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kubeproof.verify.faults.campaign import ANSWER_SECONDS, Outcome, Struck
-from kubeproof.verify.faults.history import History
+from kubeproof.verify.faults.checker import History
 from kubeproof.verify.faults.kinds import KINDS
 
 START = 1_760_000_000.0

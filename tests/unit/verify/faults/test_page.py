@@ -18,7 +18,7 @@ from tests.unit.verify.faults import campaigns
 from kubeproof.core import paths
 from kubeproof.core.errors import KubeproofError
 from kubeproof.verify.faults.campaign import Outcome
-from kubeproof.verify.faults.history import History, Violation
+from kubeproof.verify.faults.checker import History, Violation
 from kubeproof.verify.faults.kinds import KINDS
 from kubeproof.verify.faults.page import number, render
 from kubeproof.verify.faults.picture import COMPONENTS, clock, component, picture

@@ -1,4 +1,4 @@
-"""What the judge of recordings sees, and what it is not fooled by."""
+"""What the checker finds in a history, and what does not fool it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kubeproof.verify.faults.history import History, longest_gap, violations
+from kubeproof.verify.faults.checker import History, longest_gap, violations
 
 
 def write(value: int, start: float, end: float, outcome: str = "ok", register: int = 0) -> dict[str, Any]:

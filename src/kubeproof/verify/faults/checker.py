@@ -1,4 +1,4 @@
-"""Judges what the recorder has written down: whether anything was lost or stale, who led, how long nobody answered."""
+"""The checker: decides from a history what was lost or stale, who led, and the longest time without success."""
 
 from __future__ import annotations
 
