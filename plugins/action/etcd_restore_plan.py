@@ -191,7 +191,7 @@ class ActionModule(Action):
         if fact["ask"]:
             counted = self._variable(fact["ask"], "__restore_changes")
         listed = counted.get("keys")
-        told = losses.told(
+        told = losses.summary(
             manifest,
             self._looks,
             str(counted.get("msg", "")) if listed is None else losses.Changes.of(listed, manifest.revision),

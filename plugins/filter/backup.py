@@ -36,7 +36,7 @@ class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
             "backup_target_files": target_settings.files,
-            "backup_targets_told": target_settings.told,
+            "backup_targets_for_hosts": target_settings.for_hosts,
             "calendar_interval": calendar.interval,
             "storage_flags": storage_flags,
             "unit_templates": unit_templates,

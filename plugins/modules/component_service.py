@@ -497,7 +497,7 @@ class Plan:
         self.reload = "" if restart else reload
         self.interrupts = bool(self.restart) and runs
 
-    def told(self) -> List[str]:
+    def actions(self) -> List[str]:
         """The plan for people."""
         told = ["enabled"] if self.enable else []
         if self.restart:
@@ -547,7 +547,7 @@ def converge(module: AnsibleModule) -> Dict[str, Any]:
         may_restart=module.params["_restart"] or module.check_mode,
         instead=was_pod,
     )
-    result = {"changed": bool(plan.told()), "done": plan.told(), "unit": unit, "restart_needed": plan.put_off}
+    result = {"changed": bool(plan.actions()), "done": plan.actions(), "unit": unit, "restart_needed": plan.put_off}
     if module.check_mode:
         return result
     require_remembered(unit)
@@ -596,7 +596,7 @@ class PodPlan:
             return ""
         return "changed since its start: " + (", ".join(changed_inputs(inputs, self.inputs)) or "its manifest")
 
-    def told(self) -> List[str]:
+    def actions(self) -> List[str]:
         """The plan for people."""
         return ["%s: %s" % ("restarted" if self.interrupts else "started", self.reason)] if self.reason else []
 
@@ -606,7 +606,7 @@ def converge_pod(module: AnsibleModule) -> Dict[str, Any]:
     unit, timeout = module.params["unit"], module.params["timeout"]
     systemd, pod, record = Systemd(unit), StaticPod(unit), Record(unit)
     plan = PodPlan(module, systemd, pod, record)
-    result = {"changed": bool(plan.told()), "done": plan.told(), "unit": unit, "restart_needed": plan.put_off}
+    result = {"changed": bool(plan.actions()), "done": plan.actions(), "unit": unit, "restart_needed": plan.put_off}
     if module.check_mode:
         return result
     if plan.put_off:

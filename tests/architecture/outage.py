@@ -75,7 +75,7 @@ def observe(lab: Cluster, api: Api, setting: Setting) -> Outage:
     try:
         with Traffic(entry.address, port, "hostname", timeout=_REQUEST_SECONDS) as traffic:
             if not traffic.await_answer(_ANSWER_SECONDS):
-                raise Blocked("kube-proxy", f"port {port} of {entry.name} is not answered: {traffic.told()}")
+                raise Blocked("kube-proxy", f"port {port} of {entry.name} is not answered: {traffic.summary()}")
             with cut_off(victim.host):
                 seen = Outage(victim.name, traffic, time.monotonic(), [objects.name(item) for item in lost])
                 _look_on(api, seen, pods, {item["metadata"]["uid"] for item in before})

@@ -122,7 +122,10 @@ def test_an_application_outlives_a_node(outage: Outage, evidence: Evidence) -> N
     last = max((request.over for request in failed), default=outage.cut) - outage.cut
     after = [request for request in requests if request.sent - outage.cut > last]
     evidence["node"] = outage.node
-    evidence["requests while it was gone"] = outage.traffic.told() | {"requests": len(requests), "failed": len(failed)}
+    evidence["requests while it was gone"] = outage.traffic.summary() | {
+        "requests": len(requests),
+        "failed": len(failed),
+    }
     evidence["last error after seconds"] = round(last, 1)
     evidence["answered after the last error"] = len(after)
     assert len(failed) < len(requests), f"with {outage.node} the whole application is gone: {failed[0].error}"
@@ -162,8 +165,8 @@ def test_the_control_plane_outlives_one_of_its_hosts(
     evidence["lost"] = lost.name
     evidence["API servers reached by the other nodes"] = reached
     evidence["seconds until"] = {"all balancers answer": round(written, 1), "a new pod runs": round(ran, 1)}
-    evidence["requests meanwhile"] = traffic.told()
-    assert answered, f"without {lost} the application does not answer any more: {traffic.told()['errors']}"
+    evidence["requests meanwhile"] = traffic.summary()
+    assert answered, f"without {lost} the application does not answer any more: {traffic.summary()['errors']}"
     assert not problem, f"the API server of {lost} is not ready after its return: {problem}"
     evidence.headline = f"{lost} cut off: balancers answer after {written:.0f} s, a new pod runs after {ran:.0f} s"
 

@@ -286,7 +286,7 @@ def _roll(api: Api, manifest: Object, traffic: Traffic) -> Rollout:
     _await_rollout(api, manifest, "a new Deployment is rolled out")
     with traffic:
         if not traffic.await_answer(_LOOP_SECONDS):
-            raise Blocked("kube-proxy", f"the Deployment's service does not answer: {traffic.told()}")
+            raise Blocked("kube-proxy", f"the Deployment's service does not answer: {traffic.summary()}")
         traffic.forget()
         _note(api, manifest, seen, start)
         for template in ({"metadata": {"annotations": {"revision": "second"}}}, None):
@@ -330,7 +330,7 @@ def test_a_deployment_rolls_forward_and_back_without_a_failed_request(
 ) -> None:
     seen = rollout.result()
     first, second, third = seen.revisions
-    told = seen.traffic.told()
+    told = seen.traffic.summary()
     evidence["requests"] = told
     evidence["revisions, and their templates' hashes"] = seen.revisions
     evidence["seconds"] = dict(zip(("first", "forward", "back"), seen.seconds, strict=True))

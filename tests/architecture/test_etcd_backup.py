@@ -46,7 +46,7 @@ def test_a_backup_is_as_young_as_the_schedule_says_and_can_be_read(lab: Cluster,
     assert revision <= current, f"{last.newest} has revision {revision}, etcd itself is only at {current}"
     late = backups.unproven(surveys)
     assert not late, late
-    evidence.headline = backups.told(last, surveys)
+    evidence.headline = backups.summary(last, surveys)
 
 
 @pytest.mark.claim("etcd-private")

@@ -325,11 +325,11 @@ def test_without_a_scheduler_new_pods_wait_and_others_go_on(
     port = service["spec"]["ports"][0]["nodePort"]
     with Traffic(lab.nodes[0].address, port, "hostname", timeout=5) as traffic:
         if not traffic.await_answer(_BOUND_SECONDS):
-            raise Blocked("kube-proxy", f"port {port} of {lab.nodes[0].name} is not answered: {traffic.told()}")
+            raise Blocked("kube-proxy", f"port {port} of {lab.nodes[0].name} is not answered: {traffic.summary()}")
         with stopped_everywhere(lab.control_plane, "kube-scheduler"):
             api.create(manifest)
             bound = _happens(api, manifest, _is_bound, _QUIET_SECONDS)
-            served = traffic.told()
+            served = traffic.summary()
             failed = traffic.failed
         placed = api.observe_one(
             manifest, _is_bound, what="the pod is bound when schedulers run again", timeout=_BACK_SECONDS

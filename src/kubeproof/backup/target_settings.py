@@ -106,7 +106,7 @@ def _s3(target: Mapping[str, Any]) -> Iterator[str]:
         yield "`ca` has no certificate in PEM"
 
 
-def told(targets: Sequence[Mapping[str, Any]], files: str, state: str, programs: str) -> list[dict[str, Any]]:
+def for_hosts(targets: Sequence[Mapping[str, Any]], files: str, state: str, programs: str) -> list[dict[str, Any]]:
     """What the program's configuration has of the targets. ``files``: the directory that has ``files()``."""
     return [_told(target, files, state, programs) for target in targets]
 

@@ -60,7 +60,7 @@ def bump(manifest: Manifest, looks: Sequence[Look]) -> int:
     return max(LEAST_BUMP, live_revision(looks) - manifest.revision + _MARGIN)
 
 
-def told(
+def summary(
     manifest: Manifest,
     looks: Sequence[Look],
     changes: Changes | str,

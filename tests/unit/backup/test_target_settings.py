@@ -57,7 +57,9 @@ def test_what_is_wrong_is_named(targets: Any, said: str) -> None:
 
 
 def test_a_host_is_told_no_secret_in_what_all_may_read() -> None:
-    told = target_settings.told([DISK, FAR, S3], "/etc/kubeproof/targets", "/var/lib/etcd-backup", "/usr/local/bin")
+    told = target_settings.for_hosts(
+        [DISK, FAR, S3], "/etc/kubeproof/targets", "/var/lib/etcd-backup", "/usr/local/bin"
+    )
     files = target_settings.files([DISK, FAR, {**S3, "ca": "-----BEGIN CERTIFICATE-----"}], "/etc/t", "etcd-backup")
     assert "hush-hush" not in json.dumps(told)
     assert told[0]["mount"] is True

@@ -6,7 +6,7 @@ import datetime
 
 from tests.unit.restore import made
 
-from kubeproof.restore.losses import LEAST_BUMP, Changes, bump, told
+from kubeproof.restore.losses import LEAST_BUMP, Changes, bump, summary
 
 NOW = datetime.datetime(2026, 11, 21, 20, 0, 3, tzinfo=datetime.UTC)
 
@@ -25,7 +25,7 @@ def test_what_was_made_and_what_was_changed() -> None:
 
 def test_the_whole_of_it() -> None:
     looks = [made.look("cp1"), made.look("cp2"), made.look("cp3", live={})]
-    text = told(made.manifest(), looks, Changes({"pods": 3}, 4), where="cp1:NAME", now=NOW, kept="as /kept")
+    text = summary(made.manifest(), looks, Changes({"pods": 3}, 4), where="cp1:NAME", now=NOW, kept="as /kept")
     assert "Restore of the cluster example on cp1, cp2, cp3" in text
     assert "cp1:NAME: 2026-11-21 17:45:03 UTC, 2 h 15 min ago; revision 1,000, 300 keys" in text
     assert "etcd responds on cp1, cp2 (with quorum), revision 1,200; etcd does not respond on cp3" in text
@@ -36,14 +36,14 @@ def test_the_whole_of_it() -> None:
 
 def test_nobody_answers() -> None:
     looks = [made.look("cp1", live={}), made.look("cp2", there=False, live={})]
-    text = told(made.manifest(quorum=False), looks, "etcd does not answer", where="x", now=NOW, kept="as /kept")
+    text = summary(made.manifest(quorum=False), looks, "etcd does not answer", where="x", now=NOW, kept="as /kept")
     assert "etcd does not respond on cp1, but has data there; no data on cp2" in text
     assert "which can't be counted: etcd does not answer" in text
     assert "taken from a member without quorum" in text
 
 
 def test_what_kept_it_from_being_counted_is_told() -> None:
-    text = told(made.manifest(), [made.look("cp1")], "etcdctl did not end within 70 s", where="x", now=NOW, kept="x")
+    text = summary(made.manifest(), [made.look("cp1")], "etcdctl did not end within 70 s", where="x", now=NOW, kept="x")
     assert "which can't be counted: etcdctl did not end within 70 s" in text
 
 

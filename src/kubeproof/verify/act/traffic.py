@@ -55,7 +55,7 @@ class Traffic:
         """Those that were not answered as they should be."""
         return [request for request in self.requests if request.error]
 
-    def told(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, Any]:
         """For the report: how many there were, who answered how many, and some of the errors."""
         requests, failed = self.requests, self.failed
         return {

@@ -34,7 +34,7 @@ class Patience:
     seconds: Mapping[str, float]
 
     @property
-    def told(self) -> list[str]:
+    def notes(self) -> list[str]:
         """That limits are stretched, and for whose sake, as warnings of a report."""
         if self.factor == 1:
             return []

@@ -301,12 +301,12 @@ def lab(described: Inventory, kubeconfig_path: Path, pytestconfig: pytest.Config
             workspace.remove_leftovers(api)
             expiry = Expiry(found)
             yield found
-            certificates, warnings = expiry.told(datetime.datetime.now(datetime.UTC))
-            history, more = backup_history.told(found)
-            recorder.results.sections |= {"certificates": certificates, "warnings": [*patience.told, *warnings, *more]}
+            certificates, warnings = expiry.report(datetime.datetime.now(datetime.UTC))
+            history, more = backup_history.report(found)
+            recorder.results.sections |= {"certificates": certificates, "warnings": [*patience.notes, *warnings, *more]}
             if history:
                 recorder.results.sections["backups"] = history
-            recorder.latencies["api"] = api.stopwatch.told()
+            recorder.latencies["api"] = api.stopwatch.as_data()
     except KubeproofError as error:
         pytestconfig.stash[_RECORDER].results.problems.append(f"nothing could be verified: {error}")
         pytest.exit(f"nothing could be verified: {error}", returncode=pytest.ExitCode.USAGE_ERROR)
@@ -358,7 +358,7 @@ def workloads(
     made.submit({name for item in items for name in getattr(item, "fixturenames", ())})
     yield made
     starts.end()
-    pytestconfig.stash[_RECORDER].latencies["pod_start"] = starts.told()
+    pytestconfig.stash[_RECORDER].latencies["pod_start"] = starts.as_data()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -19,7 +19,7 @@ _MOST_FAILURES = 100
 _FIGURES = ("revision", "keys", "size", "trigger", "quorum")
 
 
-def told(lab: Cluster) -> tuple[dict[str, Any] | None, list[str]]:
+def report(lab: Cluster) -> tuple[dict[str, Any] | None, list[str]]:
     """The report's part, none if kubeproof makes no backups here, and what there is to be warned of."""
     try:
         surveys = each(lab.etcd_hosts, functools.partial(backups.survey, what="history"))

@@ -136,7 +136,7 @@ def lost(surveys: Mapping[str, Survey], record: Mapping[str, Any] | None) -> str
     return f"the last good backup, {record['name']}, is not on {record['host']} any more; there are: {left}"
 
 
-def told(last: Survey, surveys: Mapping[str, Survey]) -> str:
+def summary(last: Survey, surveys: Mapping[str, Survey]) -> str:
     """The last backup, and the last proven restore, in a line."""
     manifest = last.found["backups"][last.newest]
     proofs = sorted((each.proven["at"], each.proven["name"]) for each in surveys.values() if each.proven)

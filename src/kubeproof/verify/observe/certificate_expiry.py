@@ -47,7 +47,7 @@ class Expiry:
             host.name: self._pool.submit(_of_host, host) for host in lab.hosts.all
         }
 
-    def told(self, now: datetime.datetime) -> tuple[list[dict[str, Any]], list[str]]:
+    def report(self, now: datetime.datetime) -> tuple[list[dict[str, Any]], list[str]]:
         """All certificates, the next to expire first, and what there is to be warned of."""
         found: dict[bytes, _Found] = {}
         warnings = []

@@ -54,7 +54,7 @@ class Stopwatch:
             times.last.append(milliseconds)
             times.buckets[bisect_left(BOUNDS_MS, milliseconds)] += 1
 
-    def told(self) -> list[dict[str, Any]]:
+    def as_data(self) -> list[dict[str, Any]]:
         """What each verb took, the most frequent one first."""
         with self._lock:
             return [
@@ -126,7 +126,7 @@ class PodStarts:
         self._begun.set()
         return self._ended.is_set()
 
-    def told(self) -> list[dict[str, Any]]:
+    def as_data(self) -> list[dict[str, Any]]:
         """The pods that became ready, in the order of creation; ``scheduled_ms`` only where the scheduler chose."""
         with self._lock:
             return [

@@ -48,7 +48,7 @@ def traffic(server: Answering) -> Iterator[Traffic]:
 
 def test_who_answered_is_told(traffic: Traffic) -> None:
     assert traffic.await_answer(5)
-    told = traffic.told()
+    told = traffic.summary()
     assert set(told["answered by"]) == {"first"}
     assert not told["failed"]
 
@@ -80,4 +80,4 @@ def test_it_can_begin_anew(server: Answering, traffic: Traffic) -> None:
     assert traffic.await_answer_of({"second"}, 5)
     traffic.forget()
     assert traffic.await_answer(5)
-    assert set(traffic.told()["answered by"]) == {"second"}
+    assert set(traffic.summary()["answered by"]) == {"second"}

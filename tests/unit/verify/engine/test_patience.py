@@ -33,13 +33,13 @@ def measured(**hosts: float | None) -> patience.Patience:
 def test_usual_hosts_are_given_the_usual_time() -> None:
     found = measured(a=0.007, b=0.04)
     assert found.factor == 1
-    assert found.told == []
+    assert found.notes == []
 
 
 def test_the_slowest_host_decides_and_is_named() -> None:
     found = measured(a=0.007, b=0.14)
     assert found.factor == pytest.approx(2.8)
-    (told,) = found.told
+    (told,) = found.notes
     assert "2.8 times" in told
     assert "b (20 times)" in told
     assert "a (" not in told
@@ -62,7 +62,7 @@ def test_a_factor_that_is_none_is_refused(text: str) -> None:
 def test_a_factor_may_be_asked_for() -> None:
     found: Any = patience.given("3")
     assert found.factor == 3
-    assert found.told == ["time limits were 3.0 times the usual ones: so asked for"]
+    assert found.notes == ["time limits were 3.0 times the usual ones: so asked for"]
 
 
 def test_a_verification_measures_the_work_that_the_preflight_measures() -> None:

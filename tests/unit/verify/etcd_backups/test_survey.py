@@ -62,7 +62,7 @@ def test_nothing_is_wrong_with_what_is_right() -> None:
     assert survey.damage(right["cp1"]) == ""
     assert survey.lost(right, {"host": "cp1", "name": NAME}) == ""
     told = f"last backup {NAME}, 600 s old, revision 700, 300 keys, 4096 bytes; {NAME} proven restorable"
-    assert survey.told(right["cp1"], right) == f"{told} 2026-11-21T18:05:00Z"
+    assert survey.summary(right["cp1"], right) == f"{told} 2026-11-21T18:05:00Z"
 
 
 @pytest.mark.parametrize("change", [{"active": "inactive"}, {"enabled": "disabled"}, {"enabled": ""}])

@@ -41,7 +41,7 @@ def test_what_requests_took_is_told_by_verb() -> None:
     for milliseconds in range(1, 101):
         stopwatch.took("GET", "/api/v1/nodes/w1", milliseconds / 1000)
     stopwatch.took("POST", "/api/v1/namespaces", 9.0)
-    get, create = stopwatch.told()
+    get, create = stopwatch.as_data()
     assert (get["verb"], get["count"], get["p50_ms"], get["p90_ms"], get["max_ms"]) == ("get", 100, 51.0, 91.0, 100.0)
     assert sum(get["buckets"]) == 100
     assert create["buckets"] == [0] * len(BOUNDS_MS) + [1]
@@ -52,7 +52,7 @@ def test_the_longest_request_is_not_forgotten_among_many() -> None:
     stopwatch.took("GET", "/version", 7.0)
     for _ in range(10_000):
         stopwatch.took("GET", "/version", 0.001)
-    [told] = stopwatch.told()
+    [told] = stopwatch.as_data()
     assert (told["count"], told["max_ms"]) == (10_001, 7000.0)
 
 
@@ -74,7 +74,7 @@ def test_a_pods_start_is_followed_from_creation_to_ready() -> None:
     starts.note([pod("a", node="w1"), pod("placed", node="w1", ready=True)])
     starts.end()
     assert starts.note([])
-    assert starts.told() == [
+    assert starts.as_data() == [
         {"pod": "pod-a", "scheduled_ms": 250.0, "ready_ms": 1500.0},
         {"pod": "pod-placed", "scheduled_ms": None, "ready_ms": 1500.0},
     ]
