@@ -316,6 +316,8 @@ def kill_reset(cluster: Cluster, point: str) -> None:
             [*ssh_command(host), KILLER.format(point=point)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
+            # Of its own: ssh makes it non-blocking, with which Ansible does not start.
+            stderr=subprocess.DEVNULL,
             text=True,
         )
         for host in cluster.hosts.values()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,11 +47,22 @@ def run(name: str, sources: inventory.Sources, state: Path, arguments: Sequence[
     # A run that dies writes no profile: it must not be taken for an earlier one.
     profile.unlink(missing_ok=True)
     playbook = paths.PROJECT / "playbooks" / f"{name}.yml"
+    make_streams_blocking()
     status = attend(
         [tool("ansible-playbook"), *inventory.options(sources), *arguments, str(playbook)],
         env=environment(ANSIBLE_STDOUT_CALLBACK="kubeproof", KUBEPROOF_LOG=str(log), KUBEPROOF_PROFILE=str(profile)),
     )
     return Run(status, log, json.loads(profile.read_text()) if profile.is_file() else {})
+
+
+def make_streams_blocking() -> None:
+    """Undo what another program did to the terminal: Ansible does not start if one of its streams is non-blocking.
+
+    ssh and Node.js make them so, and they are shared with whatever runs in the same terminal or pipeline.
+    """
+    for stream in (0, 1, 2):
+        with contextlib.suppress(OSError):
+            os.set_blocking(stream, True)
 
 
 def new_log(state: Path, name: str) -> Path:
