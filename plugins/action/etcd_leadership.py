@@ -20,7 +20,7 @@ _API_SERVER = "kube-apiserver.service"
 
 
 class ActionModule(Action):
-    """What ``kubeproof.install.leadership`` asks for, done over this host's connection: its ``Steps``."""
+    """What ``kubeproof.install.leadership`` asks for, done over this host's connection: its ``HostOperations``."""
 
     _supports_check_mode = False
     _VALID_ARGS = frozenset(("leaders", "api_servers", "seconds", "url", "ca", "certificate", "key"))
@@ -33,7 +33,7 @@ class ActionModule(Action):
         transfer = LeadershipTransfer(
             self._host,
             self,
-            # The task's own number, so that two handovers of one run are two.
+            # The task's own number, so that two transfers of one run are two.
             Barrier(self._state_directory / "rolling", "transfer", f"{this_run()}-{self._task._uuid}"),  # noqa: SLF001
             leaders=leaders,
             holders=holders,

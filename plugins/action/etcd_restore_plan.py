@@ -87,9 +87,7 @@ class ActionModule(Action):
         now = datetime.datetime.now(tz=datetime.UTC)
         identity = record.new_id(now)
         fact: dict[str, Any] = {"id": identity, "resumed": False, "placed": False, "kind": source.kind}
-        # Not when a member's data is restored: that is the current state. Besides, its snapshot was taken with a stop
-        # and a start, after which a member without quorum serves no clients.
-        fact["ask"] = "" if source.kind == "member" else next((look.host for look in self._looks if look.live), "")
+        fact["ask"] = losses.host_to_ask(source.kind, self._looks)
         if source.kind == "directory":
             fact |= {"host": "", "name": source.name, "path": source.path}
         elif source.kind == "target":
@@ -184,10 +182,7 @@ class ActionModule(Action):
     def _tell(self) -> dict[str, Any]:
         fact = self._fact
         manifest = record.manifest_of(fact["manifest"])
-        unknown = "etcd does not respond"
-        if fact["kind"] == "member":
-            unknown = f"only data of {fact['host']} is restored"
-        counted: Mapping[str, Any] = {"msg": unknown}
+        counted: Mapping[str, Any] = {"msg": "etcd does not respond, or has no quorum"}
         if fact["ask"]:
             counted = self._variable(fact["ask"], "__restore_changes")
         listed = counted.get("keys")

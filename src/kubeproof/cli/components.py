@@ -43,8 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
     cluster = inventory.load(arguments.inventory)
     request = _request(cluster, arguments)
     if arguments.action == "fetch":
-        board = ui.Progress(ui.console())
-        with board.showing(), board.step("Components") as tell:
+        display = ui.StepDisplay(ui.console())
+        with display.showing(), display.step("Components") as tell:
             prefetch.fetch_all(cluster, tell, request)
     else:
         _list(request, cluster)

@@ -63,14 +63,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 def prepare(console: Console, cluster: Inventory, local: Plan | None, *, replace_hosts: bool = False) -> None:
     """Have what the installation needs: the machine's programs, and, side by side, components and hosts."""
-    board = ui.Progress(console)
-    with board.showing():
-        with board.step("This machine") as tell:
+    display = ui.StepDisplay(console)
+    with display.showing():
+        with display.step("This machine") as tell:
             _require(local, tell)
         if local is None:
             # What the hosts are is only known when they are asked: the playbook fetches for them.
             return
-        run_all([lambda: _fetch(board, cluster), lambda: _make_hosts(board, local, replace=replace_hosts)])
+        run_all([lambda: _fetch(display, cluster), lambda: _make_hosts(display, local, replace=replace_hosts)])
 
 
 def _require(local: Plan | None, tell: Callable[[str], None]) -> None:
@@ -81,12 +81,12 @@ def _require(local: Plan | None, tell: Callable[[str], None]) -> None:
     tell("has what is needed")
 
 
-def _fetch(board: ui.Progress, cluster: Inventory) -> None:
-    with board.step("Components") as tell:
+def _fetch(display: ui.StepDisplay, cluster: Inventory) -> None:
+    with display.step("Components") as tell:
         prefetch.fetch_all(cluster, tell)
 
 
-def _make_hosts(board: ui.Progress, local: Plan, *, replace: bool) -> None:
-    with board.step("Hosts") as tell:
+def _make_hosts(display: ui.StepDisplay, local: Plan, *, replace: bool) -> None:
+    with display.step("Hosts") as tell:
         lifecycle.create(local, tell, replace=replace)
         tell(", ".join(f"{host.name} {host.address}" for host in local.hosts))

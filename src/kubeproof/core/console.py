@@ -35,7 +35,7 @@ class Step:
         return self.seconds if self.seconds is not None else time.monotonic() - self.started
 
 
-class Progress:
+class StepDisplay:
     """The steps of a command. Safe to use from several threads: steps may run side by side."""
 
     def __init__(self, console: Console) -> None:

@@ -33,7 +33,7 @@ class Moved:
     rested: bool = False
 
 
-class Steps(Protocol):
+class HostOperations(Protocol):
     """What can be done on a host. Raises KubeproofError."""
 
     def look(self) -> str:
@@ -68,7 +68,7 @@ class LeadershipTransfer:
     def __init__(
         self,
         host: str,
-        steps: Steps,
+        operations: HostOperations,
         barrier: Barrier,
         *,
         leaders: Sequence[str],
@@ -82,7 +82,7 @@ class LeadershipTransfer:
         ``present``: the hosts that this run works on, ``forks`` of them side by side.
         """
         self._host = host
-        self._steps = steps
+        self._operations = operations
         self._barrier = barrier
         self._leaders = leaders
         self._holders = holders
@@ -95,8 +95,8 @@ class LeadershipTransfer:
         outcome = Outcome()
         leads = self._host in self._leaders
         if leads:
-            outcome.why = self._steps.look()
-        processes = self._steps.processes() if self._host in self._holders else []
+            outcome.why = self._operations.look()
+        processes = self._operations.processes() if self._host in self._holders else []
         together, problem = self._gather(outcome.why)
         with self._still(processes, outcome) if together else nullcontext():
             if leads and not outcome.why:
@@ -111,7 +111,7 @@ class LeadershipTransfer:
         if not self._seconds:
             return False, ""
         if self._absent:
-            return False, f"this run leaves {', '.join(self._absent)} out, whose API servers it can't hold still"
+            return False, f"this run leaves {', '.join(self._absent)} out, whose API servers it can't pause"
         if len(together) > self._forks:
             return False, f"it takes {len(together)} hosts side by side, and there are {self._forks} forks"
         self._barrier.say(self._host, "ready", why)
@@ -129,7 +129,7 @@ class LeadershipTransfer:
         # They go on by themselves so many seconds after this at the earliest.
         before, since, problem = time.monotonic(), None, ""
         try:
-            since = self._steps.hold(processes, self._seconds) if processes else None
+            since = self._operations.hold(processes, self._seconds) if processes else None
         except KubeproofError as error:
             problem = str(error)
             outcome.warnings.append(f"the API server on {self._host} was not paused: {problem}")
@@ -138,13 +138,13 @@ class LeadershipTransfer:
             yield
         finally:
             # Also after a failure: it may have been held all the same.
-            over = self._steps.release(processes) if processes else 0.0
+            over = self._operations.release(processes) if processes else 0.0
             outcome.held = round(over - since, 2) if since is not None else 0.0
 
     def _move(self, outcome: Outcome, problem: str, *, together: bool) -> None:
         if together:
             problem = self._problem_of_holding()
-        moved = self._steps.move()
+        moved = self._operations.move()
         if together and not problem:
             over = time.monotonic() - self._until()
             problem = f"it took {over:.1f} s longer than etcd_hold_seconds" if over > 0 else ""

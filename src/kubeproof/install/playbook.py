@@ -47,7 +47,7 @@ def run(name: str, sources: inventory.Sources, state: Path, arguments: Sequence[
     # A run that dies writes no profile: it must not be taken for an earlier one.
     profile.unlink(missing_ok=True)
     playbook = paths.PROJECT / "playbooks" / f"{name}.yml"
-    make_streams_blocking()
+    _make_streams_blocking()
     status = attend(
         [tool("ansible-playbook"), *inventory.options(sources), *arguments, str(playbook)],
         env=environment(ANSIBLE_STDOUT_CALLBACK="kubeproof", KUBEPROOF_LOG=str(log), KUBEPROOF_PROFILE=str(profile)),
@@ -55,7 +55,7 @@ def run(name: str, sources: inventory.Sources, state: Path, arguments: Sequence[
     return Run(status, log, json.loads(profile.read_text()) if profile.is_file() else {})
 
 
-def make_streams_blocking() -> None:
+def _make_streams_blocking() -> None:
     """Undo what another program did to the terminal: Ansible does not start if one of its streams is non-blocking.
 
     ssh and Node.js make them so, and they are shared with whatever runs in the same terminal or pipeline.

@@ -32,7 +32,7 @@ class RunReporter:
         """Show what a task changed in files on a host."""
         if self._console.is_terminal:
             self._overwrite("")
-        self._console.print(Text.assemble((host, "bold"), f" · {task.role}: {task.name}"))
+        self._console.print(Text.assemble((host, "bold"), f" · {_where(task.role, task.name)}"))
         self._console.print(Text.from_ansi(text.rstrip()), soft_wrap=True)
 
     def phase(self, phase: Phase) -> None:
@@ -78,13 +78,16 @@ def _grouped(failures: Sequence[Failure]) -> list[list[Failure]]:
 def _failure(alike: Sequence[Failure]) -> Text:
     first = alike[0]
     hosts = ", ".join(sorted(failure.host for failure in alike))
-    where = f"{first.role}: {first.task}" if first.role else first.task
-    text = Text.assemble(("\n✘ ", "bold red"), (hosts, "bold"), f" · {where}\n")
+    text = Text.assemble(("\n✘ ", "bold red"), (hosts, "bold"), f" · {_where(first.role, first.task)}\n")
     for line in first.message.splitlines():
         text.append(f"    {line}\n")
     if first.hint:
         text.append(f"    {first.hint}\n", style="bold")
     return text
+
+
+def _where(role: str, task: str) -> str:
+    return f"{role}: {task}" if role else task
 
 
 def _names(hosts: Sequence[str]) -> str:

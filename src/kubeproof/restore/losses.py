@@ -50,6 +50,16 @@ def _kind(key: str) -> str:
     return parts[2] if "." in parts[1] and len(parts) > 2 else parts[1]
 
 
+def host_to_ask(kind: str, looks: Sequence[Look]) -> str:
+    """The host whose etcd counts the writes since the backup, and backs up the current state; empty if there is none.
+
+    ``kind``: that of the source. If the data of a member without quorum is restored, that is the current state, and its
+    snapshot may have taken a stop and a start, after which such a member serves no clients.
+    """
+    usable = (look for look in looks if look.live and (kind != "member" or look.live["leader"]))
+    return next((look.host for look in usable), "")
+
+
 def live_revision(looks: Sequence[Look]) -> int:
     """The newest revision that any member tells; 0 if none does."""
     return max((int(look.live["revision"]) for look in looks if look.live), default=0)

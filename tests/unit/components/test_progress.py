@@ -9,7 +9,7 @@ from rich.console import Console
 
 from kubeproof.components.prefetch import Narrator
 from kubeproof.components.progress import Event, Phase
-from kubeproof.core.console import Progress, duration
+from kubeproof.core.console import StepDisplay, duration
 
 
 @pytest.mark.parametrize(
@@ -21,8 +21,8 @@ def test_durations(seconds: float, words: str) -> None:
 
 def test_a_step_is_one_line_in_a_log() -> None:
     output = io.StringIO()
-    board = Progress(Console(file=output, width=80))
-    with board.showing(), board.step("Hosts") as tell:
+    display = StepDisplay(Console(file=output, width=80))
+    with display.showing(), display.step("Hosts") as tell:
         tell("making w1")
         tell("w1, w2")
     (line,) = output.getvalue().splitlines()
@@ -32,8 +32,8 @@ def test_a_step_is_one_line_in_a_log() -> None:
 
 def test_a_step_that_fails_is_marked() -> None:
     output = io.StringIO()
-    board = Progress(Console(file=output, width=80))
-    with pytest.raises(ValueError, match="no"), board.step("Hosts"):
+    display = StepDisplay(Console(file=output, width=80))
+    with pytest.raises(ValueError, match="no"), display.step("Hosts"):
         raise ValueError("no")
     assert output.getvalue().startswith("✘ Hosts")
 

@@ -31,7 +31,7 @@ class Cluster:
         self.immovable = ""
 
 
-class Steps:
+class Operations:
     """One host."""
 
     def __init__(self, cluster: Cluster, host: str) -> None:
@@ -86,7 +86,7 @@ def run(
         barrier = Barrier(directory, "transfer", "run")
         part = LeadershipTransfer(
             host,
-            Steps(cluster, host),
+            Operations(cluster, host),
             barrier,
             leaders=leaders,
             holders=holders,

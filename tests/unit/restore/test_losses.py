@@ -6,7 +6,7 @@ import datetime
 
 from tests.unit.restore import made
 
-from kubeproof.restore.losses import LEAST_BUMP, Changes, bump, summary
+from kubeproof.restore.losses import LEAST_BUMP, Changes, bump, host_to_ask, summary
 
 NOW = datetime.datetime(2026, 11, 21, 20, 0, 3, tzinfo=datetime.UTC)
 
@@ -45,6 +45,15 @@ def test_nobody_answers() -> None:
 def test_what_kept_it_from_being_counted_is_told() -> None:
     text = summary(made.manifest(), [made.look("cp1")], "etcdctl did not end within 70 s", where="x", now=NOW, kept="x")
     assert "which can't be counted: etcdctl did not end within 70 s" in text
+
+
+def test_a_member_without_quorum_is_not_asked_about_its_own_data() -> None:
+    away, alone = made.look("cp1", live={}), made.look("cp2", live=made.live("cp2", leader=False))
+    assert host_to_ask("host", [away, alone]) == "cp2"
+    assert host_to_ask("member", [away, alone]) == ""
+    # A cluster that works is backed up before one member's data replaces it.
+    assert host_to_ask("member", [away, made.look("cp3")]) == "cp3"
+    assert host_to_ask("directory", [away]) == ""
 
 
 def test_revisions_are_raised_above_all_that_can_have_been_seen() -> None:

@@ -31,7 +31,7 @@ from kubeproof.verify.engine.claims import Claim, Level
 from kubeproof.verify.engine.evidence import Evidence
 from kubeproof.verify.engine.preparations import EARLY, Workloads
 from kubeproof.verify.engine.results import Circumstances, Outcome, Results, TestResult
-from kubeproof.verify.engine.terminal import Progress
+from kubeproof.verify.engine.terminal import ClaimDisplay
 from kubeproof.verify.etcd_backups import history as backup_history
 from kubeproof.verify.observe import cluster
 from kubeproof.verify.observe.api import Api, ApiError, NotObserved, connect
@@ -85,7 +85,7 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(str(error)) from None
     config.pluginmanager.register(config.stash[_RECORDER])
     signal.signal(signal.SIGTERM, _interrupt)
-    # The board shows what happens; pytest's own dots and file names would only come between its lines.
+    # The display shows what happens; pytest's own dots and file names would only come between its lines.
     config.option.verbose = config.option.verbose or -1
 
 
@@ -114,7 +114,7 @@ class Recorder:
             )
         self._started = datetime.datetime.now(datetime.UTC)
         self._clock = time.monotonic()
-        self._board: Progress | None = None
+        self._display: ClaimDisplay | None = None
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         """Keep the tests of claims that are asked for, in the order of the claims."""
@@ -134,11 +134,11 @@ class Recorder:
         items[:] = sorted(chosen, key=lambda item: (*_turn(item), order[item.stash[_CLAIM].id]))
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Prepare the board: results are shown as soon as a claim's last test is over."""
+        """Prepare the display: results are shown as soon as a claim's last test is over."""
         reporter = session.config.pluginmanager.get_plugin("terminalreporter")
         if reporter and not session.config.option.collectonly:
             expected = [item.stash[_CLAIM].id for item in session.items]
-            self._board = Progress(self.results, expected, reporter)
+            self._display = ClaimDisplay(self.results, expected, reporter)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -180,11 +180,11 @@ class Recorder:
             seconds=report.duration,
         )
         self.results.tests.append(result)
-        if self._board:
-            self._board.result(result)
+        if self._display:
+            self._display.result(result)
 
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
-        """Count tests for pytest's last line, and leave showing them to the board."""
+        """Count tests for pytest's last line, and leave showing them to the display."""
         if report.when == "call" or report.outcome != "passed":
             return ("error" if report.when != "call" and report.failed else report.outcome), "", ""
         return None
@@ -208,8 +208,8 @@ class Recorder:
         )
         path = self._report or state.prepare(inventory.find_state(self._inventory)) / results.DEFAULT_PATH
         written = _write(results.document(self.results, circumstances), path)
-        if self._board:
-            self._board.finish(circumstances, written)
+        if self._display:
+            self._display.finish(circumstances, written)
 
 
 def _write(document: dict[str, Any], path: Path) -> dict[str, str]:

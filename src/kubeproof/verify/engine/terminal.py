@@ -36,7 +36,7 @@ class Writer(Protocol):
         """Write a line, coloured where the terminal can."""
 
 
-class Progress:
+class ClaimDisplay:
     """Shows claims in the order of the report, each when its last test is over."""
 
     def __init__(self, results: Results, expected: Sequence[str], writer: Writer, *, plain: bool = False) -> None:

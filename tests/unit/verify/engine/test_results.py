@@ -13,7 +13,7 @@ from kubeproof.core import paths
 from kubeproof.verify.engine import results as report
 from kubeproof.verify.engine.claims import Catalogue, Claim, Component, Level
 from kubeproof.verify.engine.results import Circumstances, Outcome, Results, TestResult, Verdict
-from kubeproof.verify.engine.terminal import Progress
+from kubeproof.verify.engine.terminal import ClaimDisplay
 
 
 def claim(claim_id: str, *, level: Level = Level.QUICK, untested: str = "") -> Claim:
@@ -115,11 +115,11 @@ class Lines(list[str]):
 
 def show(results: Results, circumstances: Circumstances, incoming: list[TestResult]) -> Lines:
     lines = Lines()
-    board = Progress(results, [each.claim for each in incoming], lines)
+    display = ClaimDisplay(results, [each.claim for each in incoming], lines)
     for each in incoming:
         results.tests.append(each)
-        board.result(each)
-    board.finish(circumstances, {"Report": "report.html", "JSON": "report.json"})
+        display.result(each)
+    display.finish(circumstances, {"Report": "report.html", "JSON": "report.json"})
     return lines
 
 
