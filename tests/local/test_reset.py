@@ -114,7 +114,7 @@ POINTS = [
 # Ansible's is the only Python on these hosts.
 KILLER = """
 echo ready
-while (( SECONDS < 120 )); do
+while (( SECONDS < 60 )); do
   if {point} &> /dev/null && pkill -9 -x python3; then exit 0; fi
   sleep 0.01
 done
@@ -327,5 +327,5 @@ def kill_reset(cluster: Cluster, point: str) -> None:
         assert killer.stdout
         assert killer.stdout.readline() == "ready\n"
     reset = cluster.reset()
-    assert [killer.wait(timeout=150) for killer in killers] == [0] * len(killers), f"not killed when {point}"
+    assert [killer.wait(timeout=60) for killer in killers] == [0] * len(killers), f"not killed when {point}"
     assert not reset.ok
