@@ -25,6 +25,7 @@ from kubeproof.components import fetch, gobuild, pins
 from kubeproof.components.cache import Cache
 from kubeproof.components.lock import Lock
 from kubeproof.components.progress import silent
+from kubeproof.core import files
 from kubeproof.pki import authorities
 
 _STARTED_SECONDS = 60.0
@@ -158,7 +159,7 @@ class Store:
         now = datetime.datetime.now(datetime.UTC)
         path = self.directory / "pki" / name
         path.with_suffix(".crt").write_text(authority.issue(wanted, public.decode(), now))
-        authorities.write_private(path.with_suffix(".key"), authorities.private_pem(key))
+        files.write_private(path.with_suffix(".key"), authorities.private_pem(key))
 
     def _command(self) -> list[str]:
         directory, peer = self.directory / "pki", f"http://127.0.0.1:{self.peer_port}"

@@ -17,7 +17,7 @@ from typing import Literal
 
 import pyrage
 
-from kubeproof.core import locking
+from kubeproof.core import files, locking
 from kubeproof.core.errors import KubeproofError
 from kubeproof.pki import authorities
 
@@ -61,10 +61,8 @@ def ensure(state: Path, how: How, recipients: Sequence[str]) -> Bundle | None:
         content, kept = directory / "keys.tar.age", directory / "made.json"
         if not _is_of(content, kept, made_of):
             encrypted = encrypt(plain, wanted)
-            authorities.write_private(content, encrypted)
-            authorities.write_private(
-                kept, json.dumps({**made_of, "sha256": hashlib.sha256(encrypted).hexdigest()}).encode()
-            )
+            files.write_private(content, encrypted)
+            files.write_private(kept, json.dumps({**made_of, "sha256": hashlib.sha256(encrypted).hexdigest()}))
         return Bundle(content.name, content.read_bytes())
 
 
@@ -82,7 +80,7 @@ def own_recipient(state: Path) -> str:
     if not path.exists():
         identity = pyrage.x25519.Identity.generate()
         text = f"# Opens the keys in this cluster's backups. Keep a copy where the backups are not.\n{identity}\n"
-        authorities.write_private(path, text.encode())
+        files.write_private(path, text)
     (identity,) = identities(path.read_text(), str(path))
     return str(identity.to_public())
 
@@ -139,7 +137,7 @@ def restore(keys: dict[str, bytes], state: Path) -> list[str]:
     # Private halves first, as when they are made: half a pair is never taken for a whole one.
     missing = sorted(keys.keys() - there.keys(), key=lambda name: (not name.endswith(".key"), name))
     for name in missing:
-        authorities.write_private(directory / name, keys[name])
+        files.write_private(directory / name, keys[name])
     return missing
 
 

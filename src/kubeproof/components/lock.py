@@ -10,11 +10,10 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
+from kubeproof.core import files
 from kubeproof.core.errors import KubeproofError
 
 NAME = "components.lock.json"
@@ -76,18 +75,7 @@ class Lock:
         if self._document == self._saved:
             return False
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=".kubeproof-", dir=self.path.parent)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-                json.dump(self._document, stream, indent=2, sort_keys=True)
-                stream.write("\n")
-                os.fchmod(stream.fileno(), 0o644)
-                stream.flush()
-                os.fsync(stream.fileno())
-            Path(temporary).replace(self.path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        files.write(self.path, json.dumps(self._document, indent=2, sort_keys=True) + "\n", 0o644, durable=True)
         self._saved = copy.deepcopy(self._document)
         return True
 

@@ -10,6 +10,8 @@ import time
 from collections.abc import Collection
 from pathlib import Path
 
+from kubeproof.core import files
+
 _POLL_SECONDS = 0.01
 
 
@@ -25,10 +27,7 @@ class Barrier:
     def say(self, host: str, step: str, what: str = "") -> None:
         """Let the others know that ``host`` has come so far."""
         self._directory.mkdir(parents=True, exist_ok=True)
-        path = self._path(host, step)
-        fresh = path.with_suffix(".new")
-        fresh.write_text(json.dumps({"run": self._run, "what": what}))
-        fresh.replace(path)
+        files.write(self._path(host, step), json.dumps({"run": self._run, "what": what}))
 
     def said(self, host: str, step: str) -> str | None:
         """What a host said as it had come so far; None if it has not."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from kubeproof.core import files
 from kubeproof.core.amounts import at_once
 from kubeproof.core.errors import KubeproofError
 
@@ -82,9 +83,7 @@ class Turns:
 
     def halt(self, host: str, reason: str) -> None:
         """Let nobody else go in this run."""
-        fresh = self._halted.with_suffix(".new")
-        fresh.write_text(json.dumps({"run": self._run, "host": host, "reason": reason}))
-        fresh.replace(self._halted)
+        files.write(self._halted, json.dumps({"run": self._run, "host": host, "reason": reason}))
 
     @property
     def _halted(self) -> Path:

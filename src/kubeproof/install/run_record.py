@@ -15,6 +15,8 @@ from typing import Any, Protocol
 
 from rich.text import Text
 
+from kubeproof.core import files
+
 # The outcomes of a task on a host, and which of them mean that the run can't go on there.
 OUTCOMES = ("ok", "changed", "skipped", "ignored", "failed", "unreachable")
 _FATAL = ("failed", "unreachable")
@@ -233,6 +235,4 @@ def write_profile(recorder: Recorder, path: Path) -> None:
     """Keep the run's profile, whole or not at all."""
     # A reset that lets the controller forget the cluster takes its reports away.
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f"{path.name}.new")
-    fresh.write_text(json.dumps(recorder.profile(), indent=1) + "\n")
-    fresh.replace(path)
+    files.write(path, json.dumps(recorder.profile(), indent=1) + "\n")

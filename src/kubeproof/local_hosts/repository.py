@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from kubeproof.core import paths
+from kubeproof.core import files, paths
 from kubeproof.core.errors import KubeproofError
 from kubeproof.core.process import run
 from kubeproof.local_hosts import disk, machine
@@ -67,9 +67,7 @@ def _index(directory: Path) -> None:
     known = directory / "Packages"
     if known.exists() and all(package.stat().st_mtime < known.stat().st_mtime for package in packages):
         return
-    fresh = directory / "Packages.new"
-    fresh.write_text("\n".join(_entry(package) for package in packages))
-    fresh.replace(known)
+    files.write(known, "\n".join(_entry(package) for package in packages))
 
 
 def _entry(package: Path) -> str:

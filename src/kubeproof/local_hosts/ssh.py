@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from kubeproof.core import files
 from kubeproof.core.errors import KubeproofError
 from kubeproof.core.process import run
 from kubeproof.local_hosts.plan import LocalHost, Plan
@@ -61,9 +62,7 @@ def write_known_hosts(plan: Plan, keys: Mapping[str, str]) -> bool:
     content = "".join(lines)
     if path.is_file() and path.read_text() == content:
         return False
-    fresh = path.with_suffix(".new")
-    fresh.write_text(content)
-    fresh.replace(path)
+    files.write(path, content)
     return True
 
 

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import base64
 import datetime
-import fcntl
 import ipaddress
-import os
 import secrets
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from kubeproof.core import files, locking
 from kubeproof.core.errors import KubeproofError
 
 AUTHORITIES = ("kubernetes", "etcd", "front-proxy")
@@ -137,7 +135,8 @@ def ensure_authorities(directory: Path, cluster: str, lifetime: datetime.timedel
     Half of a pair is an error, never a reason to create a new one: a new CA would lock out every component.
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _exclusive(directory):
+    # Two runs against one inventory must not make two CAs.
+    with locking.locked(directory / ".lock"):
         made = _ensure_encryption_key(directory)
         made += [
             name
@@ -156,7 +155,7 @@ def _ensure_encryption_key(directory: Path) -> list[str]:
         return []
     if (directory / f"{AUTHORITIES[0]}.crt").exists():
         raise PkiError(f"{path} is missing: restore it; without it no Secret of the cluster can be read")
-    write_private(path, base64.b64encode(secrets.token_bytes(32)))
+    files.write_private(path, base64.b64encode(secrets.token_bytes(32)))
     return [ENCRYPTION_KEY]
 
 
@@ -172,8 +171,8 @@ def _ensure_pair(
         )
     public_pem, private_pem = make(name)
     # The public half lands last: a run killed in between leaves a key alone, which the next run replaces.
-    write_private(private, private_pem)
-    write_private(public, public_pem)
+    files.write_private(private, private_pem)
+    files.write_private(public, public_pem)
     return True
 
 
@@ -271,23 +270,3 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except FileNotFoundError:
         raise PkiError(f"{path} is missing: run playbooks/cluster.yml from its start, which creates the CAs") from None
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """Write a file that only its owner may read, in one step."""
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
-
-
-@contextmanager
-def _exclusive(directory: Path) -> Iterator[None]:
-    """Two runs against one inventory must not make two authorities."""
-    with (directory / ".lock").open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield

@@ -14,6 +14,7 @@ import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from kubeproof.core import files
 from kubeproof.pki import authorities
 
 ADMIN_GROUP = "kubeproof:cluster-admins"
@@ -52,7 +53,7 @@ def ensure_kubeconfig(state: Path, target: Target) -> bool:
     document = _with_choices(_kubeconfig(target, authority, user or _new_user(authority, now)), found)
     if found == document and not path.stat().st_mode & 0o077:
         return False
-    authorities.write_private(path, yaml.safe_dump(document, sort_keys=False).encode())
+    files.write_private(path, yaml.safe_dump(document, sort_keys=False))
     return True
 
 

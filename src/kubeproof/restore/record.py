@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from kubeproof.backup.agent.manifest import File, Manifest
-from kubeproof.pki.authorities import write_private
+from kubeproof.core import files
 
 DIRECTORY = "restore"
 
@@ -76,7 +76,7 @@ class Records:
     def save(self, restore: Restore) -> None:
         """Write it down, in one step."""
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_private(self._path(restore.id), json.dumps(asdict(restore), indent=1, sort_keys=True).encode())
+        files.write_private(self._path(restore.id), json.dumps(asdict(restore), indent=1, sort_keys=True))
 
     def load(self, identity: str) -> Restore:
         """A restore that was written down."""

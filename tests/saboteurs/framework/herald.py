@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from kubeproof.core import files
 from kubeproof.verify.engine.plugin import Recorder
 from kubeproof.verify.engine.results import ClaimResult, Outcome
 
@@ -27,9 +28,7 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
         return
     recorder = next(plugin for plugin in item.config.pluginmanager.get_plugins() if isinstance(plugin, Recorder))
     findings = {result.claim.id: _finding(result) for result in recorder.results.claims if result.tests}
-    fresh = path.with_name(f".{path.name}.new")
-    fresh.write_text(json.dumps(findings))
-    fresh.replace(path)
+    files.write(path, json.dumps(findings))
 
 
 def _finding(result: ClaimResult) -> dict[str, object]:

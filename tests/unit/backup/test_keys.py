@@ -11,6 +11,7 @@ import pyrage
 import pytest
 
 from kubeproof.backup import keys
+from kubeproof.core import files
 from kubeproof.core.errors import KubeproofError
 from kubeproof.pki import authorities
 
@@ -50,7 +51,7 @@ def test_it_is_made_anew_only_when_keys_or_recipients_change(state: Path) -> Non
     second = keys.ensure(state, "encrypted", [other])
     assert second != first
     assert keys.ensure(state, "encrypted", [other, other]) == second
-    authorities.write_private(state / "pki" / "encryption.key", b"another")
+    files.write_private(state / "pki" / "encryption.key", b"another")
     third = keys.ensure(state, "encrypted", [other])
     assert third != second
     # A file that something else has changed is not brought to any host.

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kubeproof.core import files
 from kubeproof.verify.engine.claims import Catalogue, Claim
 from kubeproof.verify.report import html, junit
 
@@ -202,10 +203,8 @@ def write_junit(report: Mapping[str, Any], path: Path) -> None:
 def _write(path: Path, text: str) -> None:
     """Write a file in one step: a reader never finds half of one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.new")
     # What is no character, half of a pair for example, is still shown.
-    fresh.write_text(text, encoding="utf-8", errors="backslashreplace")
-    fresh.replace(path)
+    files.write(path, text.encode(errors="backslashreplace"))
 
 
 def _claim(result: ClaimResult) -> dict[str, Any]:
