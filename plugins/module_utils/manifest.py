@@ -65,7 +65,7 @@ class Manifest:
     def _save(self) -> None:
         places.make_directories(self.directory)
         document = json.dumps({"version": 1, "entries": self.entries}, indent=1).encode()
-        write_atomically(self.path, document, os.geteuid(), os.getegid(), 0o644)
+        places.write(self.path, document, os.geteuid(), os.getegid(), 0o644)
 
     def knows(self, kind: str, identity: str) -> bool:
         """Whether it is remembered."""
@@ -90,6 +90,3 @@ class Manifest:
         with contextlib.suppress(PermissionError):
             os.chown(target, found.st_uid, found.st_gid, follow_symlinks=False)
         return target
-
-
-write_atomically = places.write

@@ -17,7 +17,7 @@ import time
 from typing import Any, Dict, List, Optional
 
 from ansible.module_utils import places
-from ansible.module_utils.manifest import Manifest, write_atomically
+from ansible.module_utils.manifest import Manifest
 
 MANIFESTS = "/etc/kubernetes/manifests"
 POLL_SECONDS = 0.1
@@ -84,7 +84,7 @@ class StaticPod:
         """Put the manifest where the kubelet finds it, remembered for a reset."""
         places.make_directories(os.path.dirname(self.path), 0o700)
         Manifest().add("file", self.path, backup=None)
-        write_atomically(self.path, text.encode(), os.geteuid(), os.getegid(), 0o600)
+        places.write(self.path, text.encode(), os.geteuid(), os.getegid(), 0o600)
 
     def replace(self, text: str, timeout: float) -> None:
         """Have the kubelet end the pod, and start another one.
@@ -94,7 +94,7 @@ class StaticPod:
         """
         self.disinherit()
         Manifest().add("file", self._next, backup=None)
-        write_atomically(self._next, text.encode(), os.geteuid(), os.getegid(), 0o600)
+        places.write(self._next, text.encode(), os.geteuid(), os.getegid(), 0o600)
         later = "--on-active=%d" % (timeout + NEXT_SECONDS)
         _run("systemd-run", "--quiet", "--collect", "--unit=" + self._timer, later, "/bin/mv", self._next, self.path)
         try:

@@ -16,7 +16,7 @@ import time
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
 from ansible.module_utils import places
-from ansible.module_utils.manifest import STATE_DIRECTORY, Manifest, write_atomically
+from ansible.module_utils.manifest import STATE_DIRECTORY, Manifest
 
 PENDING = "packages.pending.json"
 PLAN = "packages.plan"
@@ -217,7 +217,7 @@ class Apt:
         """Have no service of these packages started by their installation, unless others decide that on this host."""
         if not os.path.lexists(self._policy):
             text = POLICY_TEXT % " ".join(wanted)
-            write_atomically(self._policy, text.encode(), os.geteuid(), os.getegid(), 0o755)
+            places.write(self._policy, text.encode(), os.geteuid(), os.getegid(), 0o755)
 
     def allow_starts(self) -> None:
         """The opposite, also after a run that was killed."""
@@ -267,7 +267,7 @@ class Dnf:
             )
         if "nothing to do" in done.stdout.lower():
             # Somebody else's transaction was quicker.
-            write_atomically(order.plan, NOTHING, os.geteuid(), os.getegid(), 0o600)
+            places.write(order.plan, NOTHING, os.geteuid(), os.getegid(), 0o600)
 
     def unfinished(self) -> None:
         """Nothing that another transaction would not do."""
@@ -324,7 +324,7 @@ class Transaction:
         warnings: List[str] = self.packages.refresh(order)
         pending = {"wanted": list(wanted), "before": self.packages.before()}
         places.make_directories(self.directory)
-        write_atomically(self._pending, json.dumps(pending).encode(), os.geteuid(), os.getegid(), 0o600)
+        places.write(self._pending, json.dumps(pending).encode(), os.geteuid(), os.getegid(), 0o600)
         try:
             self.packages.forbid_starts(wanted)
             self.packages.install(order)

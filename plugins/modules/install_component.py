@@ -20,7 +20,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 from ansible.module_utils import places
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.manifest import Manifest, write_atomically
+from ansible.module_utils.manifest import Manifest
 from ansible.module_utils.transaction import finish_interrupted
 
 DOCUMENTATION = r"""
@@ -377,7 +377,7 @@ class Host:
         if self.check_mode:
             return
         self._remember_file(path, there)
-        write_atomically(path, content, uid, gid, mode)
+        places.write(path, content, uid, gid, mode)
 
     def _remember_attributes(self, path: str, status: os.stat_result) -> None:
         """What was here before us gets its owner and mode back; of what we made nothing needs to be known."""
@@ -405,7 +405,7 @@ class Host:
             self._remember_file(path, there=False)
             # P-256: what upstream's own tools use by default since kubeadm 1.31 offers it; small and fast to sign with.
             key = run(["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"])
-            write_atomically(path, key, uid, gid, 0o600)
+            places.write(path, key, uid, gid, 0o600)
         self.attributes(path, uid, gid, 0o600)
         certificate = places.read(wanted["path"] + ".crt") or b""
         public_key = run(["openssl", "pkey", "-in", path, "-pubout"])

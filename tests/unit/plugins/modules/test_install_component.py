@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.manifest import Manifest, ManifestError, write_atomically
+from ansible.module_utils import places
+from ansible.module_utils.manifest import Manifest, ManifestError
 
 import install_component
 
@@ -131,7 +132,7 @@ def test_a_file_is_never_half_there(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr("os.fsync", crash)
     with pytest.raises(OSError, match="disk full"):
-        write_atomically(str(path), b"new", os.getuid(), os.getgid(), 0o644)
+        places.write(str(path), b"new", os.getuid(), os.getgid(), 0o644)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
