@@ -17,6 +17,7 @@ import time
 from typing import Any, Dict, List, Optional
 
 from ansible.module_utils import places
+from ansible.module_utils.commands import run
 from ansible.module_utils.manifest import Manifest
 
 MANIFESTS = "/etc/kubernetes/manifests"
@@ -96,7 +97,8 @@ class StaticPod:
         Manifest().add("file", self._next, backup=None)
         places.write(self._next, text.encode(), os.geteuid(), os.getegid(), 0o600)
         later = "--on-active=%d" % (timeout + NEXT_SECONDS)
-        _run("systemd-run", "--quiet", "--collect", "--unit=" + self._timer, later, "/bin/mv", self._next, self.path)
+        timer = ["systemd-run", "--quiet", "--collect", "--unit=" + self._timer, later]
+        run([*timer, "/bin/mv", self._next, self.path])
         try:
             self._end(timeout)
         finally:
@@ -182,12 +184,6 @@ class StaticPod:
         places = [top + pods for top in ("", "*/") for pods in ("kubepods*/", "kubepods*/*/")]
         root = os.path.join(self.root, "sys/fs/cgroup")
         return [path for place in places for path in glob.glob("%s/%s*pod%s*" % (root, place, uid))]
-
-
-def _run(*command: str) -> None:
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
-    if done.returncode != 0:
-        raise PodError("%s: %s" % (" ".join(command), done.stdout.decode(errors="replace").strip()))
 
 
 def static_pods(patterns: List[str], manifests: str = MANIFESTS) -> List[StaticPod]:

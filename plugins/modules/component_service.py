@@ -19,6 +19,7 @@ from typing import Any, Dict, List, Optional, Sequence
 
 from ansible.module_utils import places
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.commands import CommandFailed, run
 from ansible.module_utils.direct import opener
 from ansible.module_utils.static_pod import PodError, StaticPod
 
@@ -261,12 +262,12 @@ class Systemd:
 
     def show(self) -> Dict[str, str]:
         """The unit's properties, by name."""
-        output = self._run("show", self.unit, "--timestamp=us+utc", "--property=" + PROPERTIES)
+        output = run(["systemctl", "show", self.unit, "--timestamp=us+utc", "--property=" + PROPERTIES])
         return dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
 
     def call(self, *arguments: str) -> None:
         """Run systemctl for its effect."""
-        self._run(*arguments)
+        run(["systemctl", *arguments])
 
     def log(self) -> str:
         """The unit's last lines."""
@@ -274,13 +275,6 @@ class Systemd:
         return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False).stdout.decode(
             errors="replace"
         )
-
-    @staticmethod
-    def _run(*arguments: str) -> str:
-        done = subprocess.run(["systemctl", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
-        if done.returncode != 0:
-            raise ServiceError("systemctl %s: %s" % (" ".join(arguments), done.stderr.decode(errors="replace").strip()))
-        return done.stdout.decode(errors="replace")
 
 
 def fingerprint(path: str) -> Any:
@@ -694,7 +688,7 @@ def main() -> None:
     act = converge_pod if module.params["_manifest"] else converge
     try:
         module.exit_json(**(remove if module.params["state"] == "absent" else act)(module))
-    except (ServiceError, PodError, OSError) as error:
+    except (ServiceError, PodError, CommandFailed, OSError) as error:
         module.fail_json(msg=str(error))
 
 

@@ -14,12 +14,12 @@ import os
 import pwd
 import shlex
 import stat
-import subprocess
 import tempfile
 from typing import Any, Dict, List, Optional, Tuple
 
 from ansible.module_utils import places
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.commands import CommandFailed, run
 from ansible.module_utils.manifest import Manifest
 from ansible.module_utils.transaction import finish_interrupted
 
@@ -405,11 +405,11 @@ class Host:
             self._remember_file(path, there=False)
             # P-256: what upstream's own tools use by default since kubeadm 1.31 offers it; small and fast to sign with.
             key = run(["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"])
-            places.write(path, key, uid, gid, 0o600)
+            places.write(path, key.encode(), uid, gid, 0o600)
         self.attributes(path, uid, gid, 0o600)
         certificate = places.read(wanted["path"] + ".crt") or b""
         public_key = run(["openssl", "pkey", "-in", path, "-pubout"])
-        return {"certificate": certificate.decode(), "public_key": public_key.decode()}
+        return {"certificate": certificate.decode(), "public_key": public_key}
 
     def module(self, name: str) -> None:
         """Load a kernel module. One that is built in, or that a container's machine has loaded, is present already."""
@@ -471,8 +471,8 @@ def identify(path: str) -> Tuple[str, str]:
 
 def unit_before(name: str) -> Dict[str, Any]:
     """How a unit is that ours will stand in for: a package's, say. Nothing if there is none, or it is off."""
-    with contextlib.suppress(RuntimeError):
-        shown = run(["systemctl", "show", name, "--property=UnitFileState,ActiveState"]).decode().split()
+    with contextlib.suppress(CommandFailed):
+        shown = run(["systemctl", "show", name, "--property=UnitFileState,ActiveState"]).split()
         state = {"enabled": "UnitFileState=enabled" in shown, "active": "ActiveState=active" in shown}
         return {"before": state} if any(state.values()) else {}
     return {}
@@ -510,17 +510,6 @@ def read(path: str) -> Optional[bytes]:
         return None
 
 
-def run(command: List[str]) -> bytes:
-    """Standard output of a command; what it complained of becomes the error."""
-    try:
-        return subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE).stdout
-    except FileNotFoundError:
-        raise RuntimeError("%s is not installed on this host" % command[0]) from None
-    except subprocess.CalledProcessError as error:
-        detail = error.stderr.decode(errors="replace").strip()
-        raise RuntimeError("%s failed (%d): %s" % (shlex.join(command), error.returncode, detail)) from None
-
-
 def validate(path: str, content: bytes, command: str) -> None:
     """Let the component's own checker judge a file before it lands. ``%s`` in the command is the file."""
     suffix = os.path.splitext(path)[1]
@@ -530,7 +519,7 @@ def validate(path: str, content: bytes, command: str) -> None:
         os.chmod(stream.name, 0o600)
         try:
             run([word.replace("%s", stream.name) for word in shlex.split(command)])
-        except RuntimeError as error:
+        except CommandFailed as error:
             raise RuntimeError("%s would not be valid, nothing was changed: %s" % (path, error)) from None
 
 

@@ -9,8 +9,9 @@ import os
 from typing import Any, Dict, List
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.commands import CommandFailed
 from ansible.module_utils.transaction import PackagesError, finish_interrupted
-from ansible.module_utils.uninstall.account import Account, CommandFailed, Unfinished
+from ansible.module_utils.uninstall.account import Account, Unfinished
 from ansible.module_utils.uninstall.files import Files, remove_all
 from ansible.module_utils.uninstall.firewall import Firewall
 from ansible.module_utils.uninstall.mounts import Mounts

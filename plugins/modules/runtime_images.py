@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import concurrent.futures
-import subprocess
 from typing import Any, Dict, List, Set
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.commands import run
 
 DOCUMENTATION = r"""
 module: runtime_images
@@ -90,11 +90,8 @@ class Runtime:
         self._run("label", reference, PINNED)
 
     def _run(self, *arguments: str) -> str:
-        command = [*self._command, *arguments]
-        done = subprocess.run(command, check=False, capture_output=True, text=True)
-        if done.returncode:
-            raise RuntimeError("`%s` failed: %s" % (" ".join(command), done.stderr.strip() or done.stdout.strip()))
-        return done.stdout
+        output: str = run([*self._command, *arguments])
+        return output
 
 
 class Image:

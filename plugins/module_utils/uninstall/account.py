@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shlex
-import subprocess
 from typing import Callable, Dict, List, Optional, Sequence
 
+from ansible.module_utils import commands
+from ansible.module_utils.commands import CommandFailed
+
 TIMEOUT = 120
-
-
-class CommandFailed(Exception):
-    """A program ended with an error, or not at all."""
 
 
 class Unfinished(Exception):
@@ -50,19 +46,6 @@ class Account:
 
 
 def run(command: Sequence[str], stdin: str = "", environment: Optional[Dict[str, str]] = None) -> str:
-    """Standard output of a program that must succeed."""
-    settings = {**os.environ, "LC_ALL": "C", **(environment or {})}
-    try:
-        done = subprocess.run(
-            command, input=stdin.encode(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=settings,
-            timeout=TIMEOUT, check=False,
-        )  # fmt: skip
-    except FileNotFoundError:
-        raise CommandFailed("%s is not installed" % command[0]) from None
-    except subprocess.TimeoutExpired:
-        raise CommandFailed("`%s` did not end in %d s" % (shlex.join(command), TIMEOUT)) from None
-    output = done.stdout.decode(errors="replace")
-    if done.returncode != 0:
-        said = done.stderr.decode(errors="replace").strip() or output.strip()
-        raise CommandFailed("`%s` ended with %d: %s" % (shlex.join(command), done.returncode, said))
+    """Standard output of a program that must succeed, and that a reset does not wait for without end."""
+    output: str = commands.run(command, stdin, environment, TIMEOUT)
     return output

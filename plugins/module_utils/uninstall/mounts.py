@@ -6,7 +6,8 @@ import os
 import re
 from typing import List, NamedTuple, Optional
 
-from ansible.module_utils.uninstall.account import Account, CommandFailed, run
+from ansible.module_utils.commands import CommandFailed
+from ansible.module_utils.uninstall.account import Account, run
 
 # As containerd names a pod's network namespace.
 NAMESPACE = re.compile(r"cni-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")

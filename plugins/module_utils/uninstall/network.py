@@ -8,7 +8,8 @@ import json
 import os
 from typing import Any, Dict, List
 
-from ansible.module_utils.uninstall.account import Account, CommandFailed, run
+from ansible.module_utils.commands import CommandFailed
+from ansible.module_utils.uninstall.account import Account, run
 
 # Where libcni keeps what it attached, until it is detached.
 RESULTS = "/var/lib/cni/results"

@@ -9,7 +9,8 @@ import shutil
 import time
 from typing import Dict, Iterator, List, Optional, Sequence, Set
 
-from ansible.module_utils.uninstall.account import CommandFailed, run
+from ansible.module_utils.commands import CommandFailed
+from ansible.module_utils.uninstall.account import run
 
 # How long another program may be at work on packages, in seconds.
 PATIENCE = 120.0

@@ -8,7 +8,8 @@ import signal
 import time
 from typing import Callable, Dict, Iterable, List, Set
 
-from ansible.module_utils.uninstall.account import Account, CommandFailed, run
+from ansible.module_utils.commands import CommandFailed
+from ansible.module_utils.uninstall.account import Account, run
 
 # Where kubelet has the pods (by cgroup driver cgroupfs or systemd), and containerd what `ctr` ran manually.
 # A slice is systemd's, which has to stop it, together with everything below it.

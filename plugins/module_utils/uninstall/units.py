@@ -9,7 +9,8 @@ import time
 from typing import Any, Dict, List
 
 from ansible.module_utils import places
-from ansible.module_utils.uninstall.account import Account, CommandFailed, Unfinished, run
+from ansible.module_utils.commands import CommandFailed
+from ansible.module_utils.uninstall.account import Account, Unfinished, run
 
 PROPERTIES = ("Id", "LoadState", "ActiveState", "UnitFileState", "ControlGroup")
 # How long units may take to stop by themselves. There is nothing that they could save, as their data goes too; but an

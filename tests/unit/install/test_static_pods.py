@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils import static_pod
+from ansible.module_utils.commands import CommandFailed
 from ansible.module_utils.static_pod import PodError, StaticPod
 
 from kubeproof.core.errors import KubeproofError
@@ -144,7 +145,7 @@ class Systemd:
             self.next = json.loads(Path(command[-2]).read_text())
             assert command[-1] == self.pod.path
             assert Path(self.pod.path).exists()
-        return subprocess.CompletedProcess(command, int(self.fails), b"no systemd")
+        return subprocess.CompletedProcess(command, int(self.fails), b"", b"no systemd")
 
 
 @pytest.fixture
@@ -179,7 +180,7 @@ def test_a_pod_that_does_not_end_has_its_manifest_again(pod: StaticPod, systemd:
 
 def test_a_pod_is_not_ended_if_systemd_would_not_bring_the_next(pod: StaticPod, systemd: Systemd) -> None:
     systemd.fails = True
-    with pytest.raises(PodError, match="no systemd"):
+    with pytest.raises(CommandFailed, match="no systemd"):
         pod.replace(json.dumps({"metadata": {"uid": "new"}}), 5)
     assert pod.uid() == "old"
 

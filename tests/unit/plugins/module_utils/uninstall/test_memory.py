@@ -15,7 +15,7 @@ import install_component
 
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> install_component.Host:
-    monkeypatch.setattr(install_component, "run", lambda _command: b"")
+    monkeypatch.setattr(install_component, "run", lambda _command: "")
     return install_component.Host(check_mode=False, manifest=Manifest(str(tmp_path / "state")))
 
 
@@ -44,9 +44,9 @@ def test_a_file_that_is_removed(host: install_component.Host, tmp_path: Path) ->
 
 
 def test_a_unit_that_ours_stands_in_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(install_component, "run", lambda _command: b"ActiveState=inactive\nUnitFileState=enabled\n")
+    monkeypatch.setattr(install_component, "run", lambda _command: "ActiveState=inactive\nUnitFileState=enabled\n")
     assert install_component.unit_before("x.service") == {"before": {"enabled": True, "active": False}}
-    monkeypatch.setattr(install_component, "run", lambda _command: b"ActiveState=inactive\nUnitFileState=\n")
+    monkeypatch.setattr(install_component, "run", lambda _command: "ActiveState=inactive\nUnitFileState=\n")
     assert install_component.unit_before("x.service") == {}
 
 
@@ -60,7 +60,7 @@ def test_chains_that_were_there(host: install_component.Host, monkeypatch: pytes
             {"table": {"family": "ip", "name": "nat"}},
         ]
     }
-    monkeypatch.setattr(install_component, "run", lambda _command: json.dumps(listed).encode())
+    monkeypatch.setattr(install_component, "run", lambda _command: json.dumps(listed))
     host.remember({"firewall": True})
     listed["nftables"].clear()
     host.remember({"firewall": True})

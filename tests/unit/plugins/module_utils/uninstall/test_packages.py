@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils.commands import CommandFailed
 from ansible.module_utils.transaction import Transaction
 from ansible.module_utils.uninstall import packages, software
-from ansible.module_utils.uninstall.account import Account, CommandFailed
+from ansible.module_utils.uninstall.account import Account
 from ansible.module_utils.uninstall.software import Software
 from tests.unit.plugins.module_utils import debian
 from tests.unit.plugins.module_utils.debian import Debian

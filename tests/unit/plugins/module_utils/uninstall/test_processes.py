@@ -7,8 +7,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from ansible.module_utils.commands import CommandFailed
 from ansible.module_utils.uninstall import processes
-from ansible.module_utils.uninstall.account import Account, CommandFailed
+from ansible.module_utils.uninstall.account import Account
 from ansible.module_utils.uninstall.processes import Pods, Processes
 
 
