@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import base64
 import datetime
-import shlex
 import socket
 import ssl
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from cryptography import x509
@@ -21,20 +17,6 @@ from kubeproof.api.kubeconfig import Certificate
 from kubeproof.verify.act import client_certificates
 from kubeproof.verify.observe import certificate_expiry
 from kubeproof.verify.observe.hosts import Host
-
-
-class Local:
-    """This machine, as testinfra would run commands on it."""
-
-    def run(self, command: str, *arguments: str) -> Any:
-        line = command % tuple(map(shlex.quote, arguments))
-        done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
-        return SimpleNamespace(rc=done.returncode, stdout=done.stdout, stderr=done.stderr)
-
-
-@pytest.fixture
-def here() -> Host:
-    return Host("here", frozenset(), "127.0.0.1", Local())
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import re
-import shlex
 import socket
 import struct
 import subprocess
@@ -17,6 +16,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from tests.unit.verify.observe.this_machine import Local
 
 from kubeproof.core.errors import KubeproofError
 from kubeproof.settings import inventory
@@ -44,20 +44,6 @@ class Fake:
     @property
     def host(self) -> Host:
         return Host("one", frozenset(), "192.0.2.1", self)
-
-
-class Local:
-    """This machine, as testinfra would run commands on it."""
-
-    def run(self, command: str, *arguments: str) -> Any:
-        line = command % tuple(map(shlex.quote, arguments))
-        done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
-        return SimpleNamespace(rc=done.returncode, stdout=done.stdout, stderr=done.stderr)
-
-
-@pytest.fixture
-def here() -> Host:
-    return Host("here", frozenset(), "127.0.0.1", Local())
 
 
 @pytest.fixture
