@@ -7,14 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jinja2
-from markupsafe import Markup
-
+from kubeproof.core import files
 from kubeproof.core.errors import KubeproofError
 from kubeproof.verify.faults.campaign import SCHEMA
 from kubeproof.verify.faults.picture import clock, component, picture
-from kubeproof.verify.report import html as verification
-from kubeproof.verify.report.html.words import count, duration, moment
+from kubeproof.verify.report.html.environment import styles, template
+from kubeproof.verify.report.html.words import count
 
 _HERE = Path(__file__).parent
 # Looks like the verification's page: its verdicts' colours are meant.
@@ -29,17 +27,7 @@ def render(document: Mapping[str, Any]) -> str:
     """The page of a campaign. Raises KubeproofError for what is none."""
     if document.get("schema") != SCHEMA:
         raise KubeproofError(f"this is no result of a campaign of faults: its schema is {document.get('schema')!r}")
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"duration": duration, "moment": moment, "number": number, "clock": clock}
-    environment.globals |= {"count": count, "component": component}
-    css = [path.read_text() for path in (Path(verification.__file__).parent / "page.css", _HERE / "page.css")]
-    return environment.get_template("page.html.jinja").render(
+    return template(_HERE, {"number": number, "clock": clock}, {"component": component}).render(
         it=document,
         style=_STYLES[document["verdict"]],
         sign=_SIGNS[document["verdict"]],
@@ -48,14 +36,14 @@ def render(document: Mapping[str, Any]) -> str:
         series=_series(document),
         kinds=_kinds(document),
         begin=document["timeline"]["start"],
-        css=Markup("\n".join(css)),  # noqa: S704 - ours
+        css=styles(_HERE / "page.css"),
     )
 
 
 def write(document: Mapping[str, Any], path: Path) -> None:
     """Write a campaign's page."""
     # What is no character, half of a pair for example, is still shown.
-    path.write_text(render(document), encoding="utf-8", errors="backslashreplace")
+    files.write(path, render(document).encode(errors="backslashreplace"))
 
 
 def number(value: int) -> str:

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from kubeproof.verify.report.html import backups, pictures, way
+from kubeproof.verify.report.html.environment import styles, template
 from kubeproof.verify.report.html.facts import fact
 from kubeproof.verify.report.html.view import Page, page_of
-from kubeproof.verify.report.html.words import OUTCOMES, SIGNS, VERDICTS, count, duration, moment
+from kubeproof.verify.report.html.words import OUTCOMES, SIGNS, VERDICTS
 
 _HERE = Path(__file__).parent
 
@@ -22,20 +22,12 @@ _HERE = Path(__file__).parent
 def render(document: Mapping[str, Any]) -> str:
     """The page of a report: one file that loads nothing. Raises KubeproofError for what is no report."""
     page = page_of(document)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"duration": duration, "moment": moment, "fact": fact}
-    environment.globals |= {"SIGNS": SIGNS, "VERDICTS": VERDICTS, "OUTCOMES": OUTCOMES, "count": count}
+    names = {"SIGNS": SIGNS, "VERDICTS": VERDICTS, "OUTCOMES": OUTCOMES}
     script = (_HERE / "page.js").read_text()
-    return environment.get_template("page.html.jinja").render(
+    return template(_HERE, {"fact": fact}, names).render(
         page=page,
         **_pictures(document, page),
-        css=Markup((_HERE / "page.css").read_text()),  # noqa: S704 - ours
+        css=styles(),
         script=Markup(script),  # noqa: S704 - ours
         # Only this script runs here, whatever a message or an observation may contain.
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
