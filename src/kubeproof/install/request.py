@@ -17,6 +17,7 @@ import yaml
 from kubeproof.core import zipped
 from kubeproof.core.errors import KubeproofError
 from kubeproof.pki import authorities
+from kubeproof.pki.kubeconfig import compose
 from kubeproof.settings import directories, fixed
 
 ARGUMENTS = ("users", "directories", "certificates", "files", "modules", "sysctls", "settings", "remember", "absent")
@@ -173,25 +174,9 @@ def kubeconfig(access: Mapping[str, Any]) -> str:
 
     ``access``: ``cluster`` and ``user`` (names), ``server`` (URL), ``authority``, ``certificate`` and ``key`` (paths).
     """
-    cluster, user = str(access["cluster"]), str(access["user"])
-    document = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [
-            {
-                "name": cluster,
-                "cluster": {"server": str(access["server"]), "certificate-authority": str(access["authority"])},
-            }
-        ],
-        "users": [
-            {
-                "name": user,
-                "user": {"client-certificate": str(access["certificate"]), "client-key": str(access["key"])},
-            }
-        ],
-        "contexts": [{"name": cluster, "context": {"cluster": cluster, "user": user}}],
-        "current-context": cluster,
-    }
+    cluster = {"server": str(access["server"]), "certificate-authority": str(access["authority"])}
+    credentials = {"client-certificate": str(access["certificate"]), "client-key": str(access["key"])}
+    document = compose({str(access["cluster"]): cluster}, str(access["user"]), credentials)
     return yaml.safe_dump(document, sort_keys=False)
 
 

@@ -40,6 +40,21 @@ class Target:
         return {self.cluster: self.server, **(others if set(others.values()) - {self.server} else {})}
 
 
+def compose(clusters: Mapping[str, Mapping[str, str]], user: str, credentials: Mapping[str, str]) -> dict[str, Any]:
+    """A kubeconfig for one user, with a context for each cluster; the first is the current one.
+
+    ``clusters`` and ``credentials``: as a kubeconfig has them, the former by name.
+    """
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": name, "cluster": dict(cluster)} for name, cluster in clusters.items()],
+        "users": [{"name": user, "user": dict(credentials)}],
+        "contexts": [{"name": name, "context": {"cluster": name, "user": user}} for name in clusters],
+        "current-context": next(iter(clusters)),
+    }
+
+
 def ensure_kubeconfig(state: Path, target: Target) -> bool:
     """Write ``admin.kubeconfig`` if there is none, or if it is no longer right; returns whether it was written.
 
@@ -108,16 +123,5 @@ def _encoded(data: str | bytes) -> str:
 
 
 def _kubeconfig(target: Target, authority: authorities.Authority, user: Mapping[str, str]) -> dict[str, Any]:
-    clusters = target.clusters()
-    trusted = _encoded(authority.pem())
-    return {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [
-            {"name": name, "cluster": {"server": url, "certificate-authority-data": trusted}}
-            for name, url in clusters.items()
-        ],
-        "users": [{"name": _USER, "user": dict(user)}],
-        "contexts": [{"name": name, "context": {"cluster": name, "user": _USER}} for name in clusters],
-        "current-context": target.cluster,
-    }
+    trusted = {"certificate-authority-data": _encoded(authority.pem())}
+    return compose({name: {"server": url, **trusted} for name, url in target.clusters().items()}, _USER, user)
