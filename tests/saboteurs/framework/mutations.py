@@ -75,7 +75,7 @@ def flags(host: Host, unit: str, *more: str, without: Sequence[str] = ()) -> Ite
         return [*(word for word in command if word.partition("=")[0] not in without), *more]
 
     component = component_control.component(host, unit)
-    if component.form is component_control.Form.STATIC_POD:
+    if isinstance(component, component_control.StaticPod):
         with _other_command(host, component, edit):
             yield
         return
@@ -86,7 +86,7 @@ def flags(host: Host, unit: str, *more: str, without: Sequence[str] = ()) -> Ite
 
 @contextmanager
 def _other_command(
-    host: Host, component: component_control.Component, edit: Callable[[list[str]], list[str]]
+    host: Host, component: component_control.StaticPod, edit: Callable[[list[str]], list[str]]
 ) -> Iterator[None]:
     do, undo = component_control.with_command(host, component, edit)
     with undone(host, undo):

@@ -7,13 +7,14 @@ revert them by itself.
 
 from __future__ import annotations
 
+import abc
 import enum
 import json
 import secrets
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from kubeproof.verify.observe.hosts import Host
 
@@ -51,78 +52,160 @@ class Form(enum.StrEnum):
 
 
 @dataclass(frozen=True)
-class Component:
+class Component(abc.ABC):
     """A component on a host. Each operation is a shell command."""
 
     name: str
-    form: Form
+    form: ClassVar[Form]
+
+    @property
+    @abc.abstractmethod
+    def stop(self) -> str:
+        """Stop it, and wait until it is gone."""
+
+    @property
+    @abc.abstractmethod
+    def start(self) -> str:
+        """Start it again."""
+
+    @property
+    @abc.abstractmethod
+    def restart(self) -> str:
+        """End its process, and see to it that there is another."""
+
+    @property
+    @abc.abstractmethod
+    def kill(self) -> str:
+        """End it without warning, and keep it from coming back."""
+
+    @property
+    @abc.abstractmethod
+    def processes(self) -> str:
+        """Print the numbers of its processes."""
+
+    def signal(self, name: str) -> str:
+        """Send its processes a signal."""
+        return f"for pid in $({self.processes}); do kill -{name} $pid; done"
+
+
+class Service(Component):
+    """A systemd service."""
+
+    form = Form.SERVICE
+
+    @property
+    def stop(self) -> str:
+        """Stop the unit."""
+        return f"systemctl stop {self._unit}"
+
+    @property
+    def start(self) -> str:
+        """Start the unit."""
+        return f"systemctl start {self._unit}"
+
+    @property
+    def restart(self) -> str:
+        """Restart the unit."""
+        return f"systemctl restart {self._unit}"
+
+    @property
+    def kill(self) -> str:
+        """Kill all its processes; stopped by then, it is not started again."""
+        return f"systemctl kill --signal=SIGKILL {self._unit} && systemctl stop {self._unit}"
+
+    @property
+    def processes(self) -> str:
+        """Its main process."""
+        return f"systemctl show --property=MainPID --value {self._unit}"
+
+    def signal(self, name: str) -> str:
+        """Send all its processes a signal."""
+        return f"systemctl kill --signal=SIG{name} {self._unit}"
+
+    @property
+    def _unit(self) -> str:
+        return shlex.quote(self.name)
+
+
+class StaticPod(Component):
+    """A static pod: the kubelet runs it as long as its manifest is there."""
+
+    form = Form.STATIC_POD
 
     @property
     def manifest(self) -> str:
-        """Where its manifest is, if it is a static pod."""
+        """Where its manifest is."""
         return f"{MANIFESTS}/{self.name}.json"
 
     @property
     def stop(self) -> str:
-        """Stop it, and wait until it is gone. A daemonset's pod can't be kept away from a node: it is frozen."""
-        if self.form is Form.STATIC_POD:
-            aside = f"{_ASIDE}/{self.name}.json"
-            return (
-                f"{_POD}\nif [ -e {self.manifest} ]; then uid=$(uid_of {self.manifest}); mkdir -p {_ASIDE}; "
-                f"cp --preserve=all {self.manifest} {aside} && rm {self.manifest} && ended $uid; fi"
-            )
-        if self.form is Form.DAEMONSET:
-            return self.signal("STOP")
-        return f"systemctl stop {shlex.quote(self.name)}"
+        """Put its manifest aside."""
+        return (
+            f"{_POD}\nif [ -e {self.manifest} ]; then uid=$(uid_of {self.manifest}); mkdir -p {_ASIDE}; "
+            f"cp --preserve=all {self.manifest} {self._aside} && rm {self.manifest} && ended $uid; fi"
+        )
 
     @property
     def start(self) -> str:
-        """Start it again."""
-        if self.form is Form.STATIC_POD:
-            aside, hidden = f"{_ASIDE}/{self.name}.json", f"{MANIFESTS}/.{self.name}.json"
-            return (
-                f"if [ -e {aside} ]; then cp --preserve=all {aside} {hidden} && mv {hidden} {self.manifest} && "
-                f"rm {aside}; rmdir --ignore-fail-on-non-empty {_ASIDE}; fi"
-            )
-        if self.form is Form.DAEMONSET:
-            return self.signal("CONT")
-        return f"systemctl start {shlex.quote(self.name)}"
+        """Put its manifest back, which the kubelet must not read before it is whole."""
+        hidden = f"{MANIFESTS}/.{self.name}.json"
+        return (
+            f"if [ -e {self._aside} ]; then cp --preserve=all {self._aside} {hidden} && mv {hidden} {self.manifest} && "
+            f"rm {self._aside}; rmdir --ignore-fail-on-non-empty {_ASIDE}; fi"
+        )
 
     @property
     def restart(self) -> str:
-        """End its process, and see to it that there is another."""
-        if self.form is Form.STATIC_POD:
-            return f"{self.stop}\n{self.start}"
-        if self.form is Form.DAEMONSET:
-            another = 'if [ -n "$now" ] && [ "$now" != "$before" ]; then break; fi'
-            look = f"for _ in $(seq 300); do now=$({self.processes}); {another}; sleep 0.2; done"
-            return f"before=$({self.processes}); kill $before; {look}"
-        return f"systemctl restart {shlex.quote(self.name)}"
+        """Stop and start it."""
+        return f"{self.stop}\n{self.start}"
 
     @property
     def kill(self) -> str:
-        """End it without warning, and keep it from coming back."""
-        if self.form is Form.STATIC_POD:
-            # The manifest goes first, or the kubelet would have another process there at once.
-            kill = 'sleep 0.05\nfor pid in $pids; do kill -KILL "$pid"; done\nwait $!'
-            return f"{_POD}\npids=$(members $(uid_of {self.manifest}))\n( {self.stop} ) &\n{kill}"
-        name = shlex.quote(self.name)
-        return f"systemctl kill --signal=SIGKILL {name} && systemctl stop {name}"
-
-    def signal(self, name: str) -> str:
-        """Send its processes a signal."""
-        if self.form is Form.SERVICE:
-            return f"systemctl kill --signal=SIG{name} {shlex.quote(self.name)}"
-        return f"for pid in $({self.processes}); do kill -{name} $pid; done"
+        """Kill its processes while its manifest goes: that goes first, or the kubelet would start others at once."""
+        kill = 'sleep 0.05\nfor pid in $pids; do kill -KILL "$pid"; done\nwait $!'
+        return f"{_POD}\npids=$(members $(uid_of {self.manifest}))\n( {self.stop} ) &\n{kill}"
 
     @property
     def processes(self) -> str:
-        """Print the numbers of its processes."""
-        if self.form is Form.STATIC_POD:
-            return f'{_POD}\nuid=$(uid_of {self.manifest}); if [ -n "$uid" ]; then members $uid; fi\n'
-        if self.form is Form.DAEMONSET:
-            return f"pgrep -x {shlex.quote(self.name[:15])}"
-        return f"systemctl show --property=MainPID --value {shlex.quote(self.name)}"
+        """The processes of its control group."""
+        return f'{_POD}\nuid=$(uid_of {self.manifest}); if [ -n "$uid" ]; then members $uid; fi\n'
+
+    @property
+    def _aside(self) -> str:
+        return f"{_ASIDE}/{self.name}.json"
+
+
+class DaemonSetPod(Component):
+    """A pod of a DaemonSet. It can't be kept away from its node: instead of being stopped it is frozen."""
+
+    form = Form.DAEMONSET
+
+    @property
+    def stop(self) -> str:
+        """Freeze its processes."""
+        return self.signal("STOP")
+
+    @property
+    def start(self) -> str:
+        """Let its processes run again."""
+        return self.signal("CONT")
+
+    @property
+    def restart(self) -> str:
+        """End its process, and wait for another."""
+        another = 'if [ -n "$now" ] && [ "$now" != "$before" ]; then break; fi'
+        look = f"for _ in $(seq 300); do now=$({self.processes}); {another}; sleep 0.2; done"
+        return f"before=$({self.processes}); kill $before; {look}"
+
+    @property
+    def kill(self) -> str:
+        """There is no way."""
+        raise NotImplementedError(f"{self.name}: a DaemonSet's pod that is killed comes back")
+
+    @property
+    def processes(self) -> str:
+        """The processes of that name."""
+        return f"pgrep -x {shlex.quote(self.name[:15])}"
 
 
 def component(host: Host, name: str) -> Component:
@@ -131,8 +214,8 @@ def component(host: Host, name: str) -> Component:
     look = f"if [ -e {MANIFESTS}/%s.json ] || [ -e {_ASIDE}/%s.json ]; then echo pod; else systemctl cat %s; fi"
     status, told, _ = host.attempt(look, name, name, f"{name}.service")
     if told.strip() == "pod":
-        return Component(name, Form.STATIC_POD)
-    return Component(name, Form.DAEMONSET if status != 0 and name == "kube-proxy" else Form.SERVICE)
+        return StaticPod(name)
+    return DaemonSetPod(name) if status != 0 and name == "kube-proxy" else Service(name)
 
 
 def processes(host: Host, name: str) -> tuple[int, ...]:
@@ -150,7 +233,7 @@ def edited(manifest: str, edit: Callable[[list[str]], list[str]]) -> str:
     return json.dumps(document, indent=1) + "\n"
 
 
-def with_command(host: Host, static: Component, edit: Callable[[list[str]], list[str]]) -> tuple[str, str]:
+def with_command(host: Host, static: StaticPod, edit: Callable[[list[str]], list[str]]) -> tuple[str, str]:
     """Two shell commands: one has a static pod run with another command, one takes that back."""
     saved = f"/run/{secrets.token_hex(8)}.json"
     hidden = f"{MANIFESTS}/.{static.name}.json"

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from kubeproof.verify.observe import component_control
-from kubeproof.verify.observe.component_control import Component, Form
+from kubeproof.verify.observe.component_control import Component, DaemonSetPod, Service, StaticPod
 from kubeproof.verify.observe.hosts import Host
 
 
@@ -27,17 +27,16 @@ def host(status: int, told: str) -> Host:
 
 
 @pytest.mark.parametrize(
-    ("status", "told", "name", "form"),
+    ("status", "told", "name", "component"),
     [
-        (0, "pod\n", "kube-apiserver.service", Form.STATIC_POD),
-        (0, "[Unit]\nDescription=…\n", "kube-apiserver", Form.SERVICE),
-        (1, "", "kube-proxy", Form.DAEMONSET),
-        (1, "", "kube-apiserver", Form.SERVICE),
+        (0, "pod\n", "kube-apiserver.service", StaticPod("kube-apiserver")),
+        (0, "[Unit]\nDescription=…\n", "kube-apiserver", Service("kube-apiserver")),
+        (1, "", "kube-proxy", DaemonSetPod("kube-proxy")),
+        (1, "", "kube-apiserver", Service("kube-apiserver")),
     ],
 )
-def test_the_form_is_what_is_found_on_the_host(status: int, told: str, name: str, form: Form) -> None:
-    found = component_control.component(host(status, told), name)
-    assert found == Component(name.removesuffix(".service"), form)
+def test_the_form_is_what_is_found_on_the_host(status: int, told: str, name: str, component: Component) -> None:
+    assert component_control.component(host(status, told), name) == component
 
 
 def test_another_command_makes_another_pod() -> None:
