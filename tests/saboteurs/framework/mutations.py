@@ -34,7 +34,6 @@ from kubeproof.verify.observe.objects import Object, holds, name
 
 LABEL = "kubeproof.io/saboteur"
 _PREFIX = "kubeproof-saboteur"
-_RUNTIME_UNITS = PurePosixPath("/run/systemd/system")
 _SAVED = PurePosixPath("/run/kubeproof-saboteur")
 _HEALTHY_SECONDS = 60.0
 _PAUSE = 0.2
@@ -98,13 +97,8 @@ def _other_command(
 
 @contextmanager
 def drop_in(host: Host, unit: str, *lines: str) -> Iterator[None]:
-    """Restart a unit with lines added to its unit file, for this boot of the host only."""
-    directory = _RUNTIME_UNITS / f"{unit}.service.d"
-    path = directory / f"{_PREFIX}.conf"
-    restart = f"systemctl daemon-reload && systemctl restart {unit}"
-    with undone(host, f"rm -f {path}; rmdir --ignore-fail-on-non-empty {directory}; {restart}"):
-        host.run("mkdir -p %s && printf '%%s\\n' %s > %s", str(directory), "\n".join(lines), str(path))
-        host.run(restart)
+    """Restart a unit with lines added to its unit file, and wait until it does its work; afterwards without them."""
+    with disruption.drop_in(host, unit, *lines, name=_PREFIX):
         await_health(host, unit)
         yield
     await_health(host, unit)

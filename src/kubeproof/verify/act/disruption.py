@@ -65,14 +65,20 @@ def frozen(host: Host, unit: str) -> Iterator[None]:
 @contextmanager
 def restarted_with(host: Host, unit: str, *flags: str) -> Iterator[None]:
     """Restart a unit with more flags, of two that are the same the last one counts, and afterwards without them."""
-    directory = f"/run/systemd/system/{unit}.service.d"
-    path = f"{directory}/{_PREFIX}.conf"
-    restart = f"systemctl daemon-reload && systemctl restart {unit}"
     running = host.run("tr '\\0' '\\n' < /proc/$(systemctl show --property=MainPID --value %s)/cmdline", unit)
     command = " ".join([*running.splitlines(), *flags]).replace("%", "%%").replace("$", "$$")
+    with drop_in(host, unit, "[Service]", "ExecStart=", f"ExecStart={command}"):
+        yield
+
+
+@contextmanager
+def drop_in(host: Host, unit: str, *lines: str, name: str = _PREFIX) -> Iterator[None]:
+    """Restart a unit with lines added to its unit file, for this boot of the host only."""
+    directory = f"/run/systemd/system/{unit}.service.d"
+    path = f"{directory}/{name}.conf"
+    restart = f"systemctl daemon-reload && systemctl restart {unit}"
     with undone(host, f"rm -f {path}; rmdir --ignore-fail-on-non-empty {directory}; {restart}"):
-        lines = f"[Service]\nExecStart=\nExecStart={command}\n"
-        host.run("mkdir -p %s && printf %%s %s > %s", directory, lines, path)
+        host.run("mkdir -p %s && printf '%%s\\n' %s > %s", directory, "\n".join(lines), path)
         host.run(restart)
         yield
 
