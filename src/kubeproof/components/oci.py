@@ -13,7 +13,7 @@ import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 _OCI = "application/vnd.oci.image"
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -36,6 +36,14 @@ class Contents:
 
 
 @dataclass(frozen=True)
+class Digests:
+    """What an image is known by: containerd names that of its manifest, the CRI that of its configuration."""
+
+    manifest: str
+    configuration: str
+
+
+@dataclass(frozen=True)
 class _Descriptor:
     media_type: str
     data: bytes
@@ -50,8 +58,22 @@ class _Descriptor:
 
 def write_archive(contents: Contents, target: Path) -> str:
     """Write the image to ``target`` and return its digest (``sha256:…``), under which a runtime lists it."""
-    layer = _Descriptor(f"{_OCI}.layer.v1.tar", _layer(contents))
-    config = _document(f"{_OCI}.config.v1+json", _config(contents, layer.digest))
+    with target.open("wb") as stream:
+        return pack(stream, contents.reference, contents.arch, _config(contents), _layer(contents)).manifest
+
+
+def pack(stream: IO[bytes], reference: str, arch: str, settings: Mapping[str, Any], content: bytes) -> Digests:
+    """Write an image of one layer, the tar ``content``. ``settings``: more of its configuration."""
+    layer = _Descriptor(f"{_OCI}.layer.v1.tar", content)
+    config = _document(
+        f"{_OCI}.config.v1+json",
+        {
+            "architecture": arch,
+            "os": "linux",
+            "rootfs": {"type": "layers", "diff_ids": [layer.digest]},
+            **settings,
+        },
+    )
     manifest = _document(
         f"{_OCI}.manifest.v1+json",
         {
@@ -68,28 +90,33 @@ def write_archive(contents: Contents, target: Path) -> str:
             "mediaType": f"{_OCI}.index.v1+json",
             "manifests": [
                 manifest.json(
-                    platform={"architecture": contents.arch, "os": "linux"},
+                    platform={"architecture": arch, "os": "linux"},
                     # containerd names the image by the first, podman and skopeo by the second.
                     annotations={
-                        "io.containerd.image.name": contents.reference,
-                        "org.opencontainers.image.ref.name": contents.reference,
+                        "io.containerd.image.name": reference,
+                        "org.opencontainers.image.ref.name": reference,
                     },
                 )
             ],
         },
     )
-    with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as archive:
-        _add_bytes(archive, "oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
-        _add_bytes(archive, "index.json", index.data)
-        for blob in (manifest, config, layer):
-            _add_bytes(archive, "blobs/" + blob.digest.replace(":", "/"), blob.data)
-    return manifest.digest
+    layout = {"oci-layout": b'{"imageLayoutVersion":"1.0.0"}', "index.json": index.data}
+    blobs = {"blobs/" + blob.digest.replace(":", "/"): blob.data for blob in (manifest, config, layer)}
+    write_tar(stream, {**layout, **blobs})
+    return Digests(manifest.digest, config.digest)
 
 
-def _config(contents: Contents, layer: str) -> dict[str, Any]:
+def write_tar(stream: IO[bytes], files: Mapping[str, bytes]) -> None:
+    """Write files as a tar: owned by root, dated 1970, in the order in which they are given."""
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for name, data in files.items():
+            entry = _entry(name, 0o644)
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+
+
+def _config(contents: Contents) -> dict[str, Any]:
     return {
-        "architecture": contents.arch,
-        "os": "linux",
         "config": {
             "User": contents.user,
             "ExposedPorts": {port: {} for port in sorted(contents.ports)},
@@ -99,7 +126,6 @@ def _config(contents: Contents, layer: str) -> dict[str, Any]:
             "WorkingDir": "/",
             "Labels": dict(contents.labels),
         },
-        "rootfs": {"type": "layers", "diff_ids": [layer]},
         "history": [{"created_by": "kubeproof", "comment": "made from a locally built program"}],
     }
 
@@ -132,9 +158,3 @@ def _entry(path: str, mode: int) -> tarfile.TarInfo:
     entry = tarfile.TarInfo(path.lstrip("/"))
     entry.mode = mode
     return entry
-
-
-def _add_bytes(archive: tarfile.TarFile, name: str, data: bytes) -> None:
-    entry = _entry(name, 0o644)
-    entry.size = len(data)
-    archive.addfile(entry, io.BytesIO(data))

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import hashlib
 import io
-import json
 import shlex
-import tarfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from kubeproof.components import oci
 from kubeproof.verify.act.disruption import undone
 from kubeproof.verify.act.pods import Blocked
 from kubeproof.verify.observe.hosts import Host
@@ -75,9 +73,12 @@ def unused_image(host: Host, reference: str, machine: str) -> Iterator[tuple[str
     The value is its names: the reference, and its id, which the runtime adds by itself.
     """
     ctr = f"{_CTR} --namespace {KUBERNETES}"
-    archive, identity = _archive(reference, machine)
+    layer, archive = io.BytesIO(), io.BytesIO()
+    # Its one file names it, so that no two are the same.
+    oci.write_tar(layer, {"name": reference.encode()})
+    identity = oci.pack(archive, reference, machine, {"config": {}}, layer.getvalue()).configuration
     with undone(host, f"{ctr} images rm {shlex.quote(reference)} {identity} >/dev/null 2>&1; true"):
-        content = base64.b64encode(archive).decode()
+        content = base64.b64encode(archive.getvalue()).decode()
         host.run(f"printf %%s %s | base64 -d | {ctr} images import --local - >/dev/null", content)
         yield reference, identity
 
@@ -106,48 +107,3 @@ def images(host: Host, *, unpinned: bool = False) -> list[str]:
     """The names that the node's images have; ``unpinned``: of those that may be collected."""
     lines = host.run(f"{_CTR} --namespace {KUBERNETES} images ls").splitlines()[1:]
     return [line.split()[0] for line in lines if not (unpinned and f"{_PINNED}=pinned" in line)]
-
-
-def _archive(reference: str, machine: str) -> tuple[bytes, str]:
-    """An image as an OCI archive, and its id: one layer with one file, which names it, so that no two are the same."""
-    layer = _tar({"name": reference.encode()})
-    config = json.dumps(
-        {
-            "architecture": machine,
-            "os": "linux",
-            "config": {},
-            "rootfs": {"type": "layers", "diff_ids": [_digest(layer)]},
-        }
-    ).encode()
-    prefix = "application/vnd.oci.image"
-    manifest = json.dumps(
-        {
-            "schemaVersion": 2,
-            "mediaType": f"{prefix}.manifest.v1+json",
-            "config": _descriptor(f"{prefix}.config.v1+json", config),
-            "layers": [_descriptor(f"{prefix}.layer.v1.tar", layer)],
-        }
-    ).encode()
-    named = {"annotations": {"io.containerd.image.name": reference}}
-    index = {"schemaVersion": 2, "manifests": [{**_descriptor(f"{prefix}.manifest.v1+json", manifest), **named}]}
-    blobs = {f"blobs/sha256/{hashlib.sha256(blob).hexdigest()}": blob for blob in (layer, config, manifest)}
-    layout = {"oci-layout": b'{"imageLayoutVersion": "1.0.0"}', "index.json": json.dumps(index).encode()}
-    return _tar({**layout, **blobs}), _digest(config)
-
-
-def _tar(files: dict[str, bytes]) -> bytes:
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w") as archive:
-        for name, content in files.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            archive.addfile(entry, io.BytesIO(content))
-    return stream.getvalue()
-
-
-def _descriptor(media_type: str, blob: bytes) -> dict[str, object]:
-    return {"mediaType": media_type, "digest": _digest(blob), "size": len(blob)}
-
-
-def _digest(blob: bytes) -> str:
-    return f"sha256:{hashlib.sha256(blob).hexdigest()}"
