@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import shutil
-import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -17,8 +15,6 @@ import yaml
 
 from kubeproof.api import kubectl
 from kubeproof.backup import keys
-from kubeproof.core import paths
-from kubeproof.core.environment import environment, tool
 from kubeproof.core.process import run
 from kubeproof.install import playbook
 from kubeproof.local_hosts import lifecycle, network, podman
@@ -85,30 +81,6 @@ class Lab:
         ended = playbook.run(name, self.path, self.inventory.state, ["--extra-vars", json.dumps(variables)])
         assert not ended.ok, f"playbooks/{name}.yml was not refused"
         return ended.log.read_text()
-
-    def kill_in(self, task: str, seconds: float, name: str, **variables: Any) -> None:
-        """Run a playbook, and kill all its processes in the middle of a task."""
-        command = [tool("ansible-playbook"), "--inventory", str(self.path), "--extra-vars", json.dumps(variables)]
-        process = subprocess.Popen(
-            [*command, str(paths.PROJECT / "playbooks" / f"{name}.yml")],
-            env=environment(PYTHONUNBUFFERED="1"),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        assert process.stdout
-        seen: list[str] = []
-        for line in process.stdout:
-            seen.append(line)
-            if line.startswith("TASK [") and task in line:
-                time.sleep(seconds)
-                break
-        else:
-            raise AssertionError(f"the run ended before {task!r}:\n{''.join(seen[-30:])}")
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
 
     # Hosts
 

@@ -10,6 +10,7 @@ import time
 
 import pytest
 from tests.disaster.lab import Lab, Uids, eventually
+from tests.killed_run import kill_in
 
 pytestmark = [pytest.mark.local, pytest.mark.cluster]
 
@@ -39,9 +40,10 @@ def test_a_restore_that_is_killed_again_and_again_is_finished_by_the_next(lab: L
     source = lab.backup("cp1")
     lab.kubectl("create", "configmap", "made-since")
 
+    settings = {"restore_from": str(source), "restore_confirmed": True}
     for task, seconds in POINTS:
-        lab.kill_in(task, seconds, "restore", restore_from=str(source), restore_confirmed=True, restore_verify="none")
-    lab.play("restore", restore_from=str(source), restore_confirmed=True, restore_verify="quick")
+        kill_in(lab.path, "restore", task, seconds, **settings, restore_verify="none")
+    lab.play("restore", **settings, restore_verify="quick")
 
     after = lab.uids()
     assert lost(before, after) == {}

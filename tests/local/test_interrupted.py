@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
+from tests.killed_run import kill_in
 
 from kubeproof.core import paths
-from kubeproof.core.environment import environment, tool
 from kubeproof.install import playbook
 from kubeproof.local_hosts import lifecycle
 from kubeproof.local_hosts.plan import plan
@@ -54,38 +50,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, system: str) -> Iterator[P
     lifecycle.destroy(made, print)
 
 
-def kill_in(path: Path, task: str, seconds: float) -> bool:
-    """Run the installation and kill all its processes in the middle of a task; whether it got that far.
-
-    What it printed is on the test's output: a run that ends before says why.
-    """
-    command = [tool("ansible-playbook"), "--inventory", str(path), str(paths.PROJECT / "playbooks" / "cluster.yml")]
-    process = subprocess.Popen(
-        command,
-        env=environment(PYTHONUNBUFFERED="1"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    assert process.stdout
-    reached = any(line.startswith("TASK [") and task in line for line in map(_shown, process.stdout))
-    if reached:
-        time.sleep(seconds)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
-    return reached
-
-
-def _shown(line: str) -> str:
-    print(line, end="")
-    return line
-
-
 def test_a_killed_installation_is_finished_by_the_next(cluster: Path) -> None:
     for task, seconds in POINTS:
-        assert kill_in(cluster, task, seconds), f"the run ended before {task!r}"
+        kill_in(cluster, "cluster", task, seconds)
 
     finished = playbook.run("cluster", cluster, cluster.parent / state.NAME)
     assert finished.ok

@@ -6,28 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.unit.restore import made
 
 from kubeproof.backup.agent import check, manifest
 from kubeproof.backup.agent.errors import Damaged
 from kubeproof.backup.agent.manifest import File, Manifest
 
-MADE = Manifest(
-    name="20261121T174502Z-cp1",
+MADE = made.manifest(
     cluster="größe",
-    authority="ab" * 32,
-    cluster_id="cdf818194e3a8c32",
-    member="cp1",
-    member_id="8e9e05c52164694d",
-    trigger="schedule",
-    begun="2026-11-21T17:45:02Z",
-    finished="2026-11-21T17:45:03Z",
     seconds=0.812,
-    revision=4711,
-    hash=2994839932,
-    keys=600,
-    size=2166816,
-    quorum=True,
-    versions={"etcd": "3.6.16", "etcdctl": "3.6.16", "storage": "3.6.0"},
     files={"snapshot.db": File(2166816, "0" * 64), "keys.tar.age": File(9000, "1" * 64)},
 )
 
