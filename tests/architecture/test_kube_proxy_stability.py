@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from types import TracebackType
-from typing import Self
 
 import pytest
 
 from kubeproof.verify.act.pods import HTTP_PORT, Blocked, Dialled, Pod, Setting, is_ready
+from kubeproof.verify.act.repeated import Repeated
 from kubeproof.verify.engine.evidence import Evidence
 from kubeproof.verify.engine.preparations import Workloads, prepared_together
 from kubeproof.verify.observe import objects
@@ -107,27 +105,16 @@ def test_pods_are_replaced_and_no_request_fails(
     evidence.headline = f"{len(old)} of {len(old)} pods replaced, {count} requests to address and name, none failed"
 
 
-class Requests:
+class Requests(Repeated):
     """Requests that a pod sends without a pause to a service, each over a connection of its own."""
 
     def __init__(self, client: Pod, host: str) -> None:
         """Nothing is sent before the ``with`` block."""
+        super().__init__(self._send)
         self._client, self._host = client, host
         self.answered: Counter[str] = Counter()
         self.errors: list[str] = []
-        self._over = threading.Event()
         self._rounds = 0
-        self._thread = threading.Thread(target=self._send_all, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        self._thread.join()
 
     def since_now(self) -> Callable[[], Counter[str]]:
         """What is answered, told by the function that this returns, to requests that were not sent yet."""
@@ -141,12 +128,11 @@ class Requests:
 
         return since
 
-    def _send_all(self) -> None:
-        while not self._over.is_set():
-            answered = _dial(self._client, self._host, _TRIES)
-            self.answered += Counter(answered.responses)
-            self.errors += answered.errors
-            self._rounds += 1
+    def _send(self) -> None:
+        answered = _dial(self._client, self._host, _TRIES)
+        self.answered += Counter(answered.responses)
+        self.errors += answered.errors
+        self._rounds += 1
 
 
 def _generation(setting: Setting, name: str) -> list[Object]:

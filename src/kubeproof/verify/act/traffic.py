@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import http.client
-import threading
 import time
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
+
+from kubeproof.verify.act.repeated import Repeated
 
 _PAUSE = 0.02
 _SHOWN = 5
@@ -25,25 +25,14 @@ class Request:
     error: str
 
 
-class Traffic:
+class Traffic(Repeated):
     """Sends one request after the other, each over a connection of its own, from here to an address of the cluster."""
 
     def __init__(self, address: str, port: int, path: str, *, timeout: float) -> None:
         """Nothing is sent before the ``with`` block."""
+        super().__init__(self._send, pause=_PAUSE)
         self._address, self._port, self._path, self._timeout = address, port, path, timeout
         self._requests: list[Request] = []
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._send_all, name="traffic", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        self._thread.join()
 
     @property
     def requests(self) -> list[Request]:
@@ -88,12 +77,7 @@ class Traffic:
         """Count from here on: what was sent before the address was served, for example, says nothing."""
         self._requests.clear()
 
-    def _send_all(self) -> None:
-        while not self._over.is_set():
-            self._requests.append(self._send())
-            self._over.wait(_PAUSE)
-
-    def _send(self) -> Request:
+    def _send(self) -> None:
         sent, answer, error = time.monotonic(), "", ""
         connection = http.client.HTTPConnection(self._address, self._port, timeout=self._timeout)
         try:
@@ -105,4 +89,4 @@ class Traffic:
             error = f"{type(problem).__name__}: {problem}"
         finally:
             connection.close()
-        return Request(sent, time.monotonic(), answer, error)
+        self._requests.append(Request(sent, time.monotonic(), answer, error))
