@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
+from kubeproof.core import waiting
 from kubeproof.verify.act.pods import HTTP_PORT, Blocked, Dialled, Pod, Setting, is_ready
 from kubeproof.verify.act.repeated import Repeated
 from kubeproof.verify.engine.evidence import Evidence
@@ -166,7 +167,4 @@ def _await_answer(client: Pod, host: str, what: str) -> None:
 
 
 def _await(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + _REPLACED_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"{what}: not within {_REPLACED_SECONDS:.0f} s"
-        time.sleep(_PAUSE)
+    assert waiting.until(condition, _REPLACED_SECONDS, pause=_PAUSE), f"{what}: not within {_REPLACED_SECONDS:.0f} s"

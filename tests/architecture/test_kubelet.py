@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from kubeproof.api.kubeconfig import Anonymous, Credentials, Token
+from kubeproof.core import waiting
 from kubeproof.verify.act import client_certificates
 from kubeproof.verify.act.pods import HTTP_PORT, Pod, Setting, is_ready
 from kubeproof.verify.engine.evidence import Evidence
@@ -299,11 +300,8 @@ def _read(host: Host, pid: int, file: str) -> str:
 
 
 def _await(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + _RESTART_SECONDS
-    while not condition():
-        if time.monotonic() > deadline:
-            raise NotObserved(f"{what}: not within {_RESTART_SECONDS:.0f} s")
-        time.sleep(0.2)
+    if not waiting.until(condition, _RESTART_SECONDS, pause=0.2):
+        raise NotObserved(f"{what}: not within {_RESTART_SECONDS:.0f} s")
 
 
 def _observe_restart(api: Api, before: Pod, what: str) -> Pod:

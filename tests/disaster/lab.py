@@ -6,8 +6,7 @@ import json
 import shlex
 import shutil
 import subprocess
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -169,13 +168,3 @@ class Lab:
 def _name(item: dict[str, Any]) -> str:
     where = item["metadata"].get("namespace", "")
     return f"{item['apiVersion']} {item['kind']} {where}/{item['metadata']['name']}"
-
-
-def eventually(holds: Callable[[], bool], seconds: float) -> bool:
-    """Whether something comes to hold in time."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(1)
-    return True

@@ -9,8 +9,10 @@ from __future__ import annotations
 import time
 
 import pytest
-from tests.disaster.lab import Lab, Uids, eventually
+from tests.disaster.lab import Lab, Uids
 from tests.killed_run import kill_in
+
+from kubeproof.core import waiting
 
 pytestmark = [pytest.mark.local, pytest.mark.cluster]
 
@@ -158,4 +160,4 @@ def test_three_members_become_one_and_one_becomes_three(lab: Lab) -> None:
     lab.backup("cp1")
     lab.play("restore", restore_from="latest", restore_confirmed=True, restore_verify="quick")
     assert lost(before, lab.uids()) == {}
-    assert eventually(lambda: "NotReady" not in lab.kubectl("get", "nodes"), 60)
+    assert waiting.until(lambda: "NotReady" not in lab.kubectl("get", "nodes"), 60, pause=1)

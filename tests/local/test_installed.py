@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.disaster.lab import Lab, eventually
+from tests.disaster.lab import Lab
 
 from kubeproof.cli.main import main
-from kubeproof.core import paths
+from kubeproof.core import paths, waiting
 from kubeproof.local_hosts import lifecycle
 from kubeproof.local_hosts.plan import plan
 from kubeproof.settings import inventory
@@ -129,14 +129,14 @@ def test_a_member_whose_disk_is_not_mounted_begins_nothing(lab: Lab) -> None:
     said = (
         "journalctl --quiet --unit etcd --since -1min --output cat --grep 'its data is not there: is its disk mounted'"
     )
-    assert eventually(lambda: bool(lab.on("cp1", f"{said} || true")), 20)
+    assert waiting.until(lambda: lab.on("cp1", f"{said} || true"), 20, pause=1)
     assert lab.on("cp1", "ls /var/lib/etcd") == b""
     refused(lab, "etcd-data-lost cp1", False)
     assert lab.on("cp1", "ls /var/lib/etcd") == b""
 
     # It goes on by itself as soon as the disk is there.
     lab.on("cp1", "mv /srv/disk/member /var/lib/etcd; rmdir /srv/disk")
-    assert eventually(lambda: lab.on("cp1", "systemctl is-active etcd || true") == b"active\n", 30)
+    assert waiting.until(lambda: lab.on("cp1", "systemctl is-active etcd || true") == b"active\n", 30, pause=1)
     assert lab.play("cluster").count("changed") == 0
     assert before.items() <= lab.uids().items()
 

@@ -6,13 +6,13 @@ import json
 import platform
 import shlex
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
 from kubeproof.components import gobuild, pins
 from kubeproof.components.cache import Cache
 from kubeproof.components.progress import silent
+from kubeproof.core import waiting
 from kubeproof.settings.inventory import Inventory
 from kubeproof.settings.remote import ssh_command
 from kubeproof.verify.observe.hosts import Host, Hosts
@@ -110,12 +110,10 @@ def test_another_member_takes_over(hosts: Hosts) -> None:
     try:
         for host in others:
             host.run("systemctl start --no-block etcd-backup.service")
-        deadline = time.monotonic() + 120
-        while any(
-            host.attempt("systemctl is-active etcd-backup.service")[1].strip() == "activating" for host in others
-        ):
-            assert time.monotonic() < deadline, "the backup is not made"
-            time.sleep(1)
+        state = "systemctl is-active etcd-backup.service"
+        assert waiting.until(
+            lambda: all(host.attempt(state)[1].strip() != "activating" for host in others), 120, pause=1
+        ), "the backup is not made"
         made = [host.name for host in others if status(host)["backup"]]
         assert len(made) == 1, f"one makes it, not {made}"
     finally:

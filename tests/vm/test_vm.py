@@ -14,7 +14,7 @@ import pytest
 from tests.local.snapshots import Snapshot
 
 from kubeproof.api import kubectl
-from kubeproof.core import paths
+from kubeproof.core import paths, waiting
 from kubeproof.install import playbook
 from kubeproof.local_hosts import lifecycle
 from kubeproof.local_hosts.plan import HostKind, plan
@@ -178,7 +178,4 @@ def ready(cluster: Inventory, node: str) -> bool:
 
 
 def await_that(happens: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + _BACK_SECONDS
-    while not happens():
-        assert time.monotonic() < deadline, f"not within {_BACK_SECONDS:.0f} s: {what}"
-        time.sleep(2.0)
+    assert waiting.until(happens, _BACK_SECONDS, pause=2.0), f"not within {_BACK_SECONDS:.0f} s: {what}"

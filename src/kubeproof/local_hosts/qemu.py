@@ -14,14 +14,13 @@ import re
 import shutil
 import signal
 import socket
-import time
 import uuid
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from kubeproof.core import controller_packages, paths
+from kubeproof.core import controller_packages, paths, waiting
 from kubeproof.core.errors import KubeproofError
 from kubeproof.core.process import run
 from kubeproof.local_hosts import acceleration, cloud_init, disk, identity, machine, network, repository
@@ -225,14 +224,13 @@ def remove(name: str) -> None:
 
 def host_key(host: LocalHost) -> str:
     """A running virtual machine's public SSH key, which it prints on its console when sshd starts."""
-    path, deadline = _directory(host.unique_name) / "console.log", time.monotonic() + _KEY_SECONDS
+    path = _directory(host.unique_name) / "console.log"
     # sshd answers a moment before its unit prints the key.
-    while not (found := _HOST_KEY.findall(path.read_text(errors="replace"))):
-        if time.monotonic() > deadline:
-            raise KubeproofError(
-                f"host {host.name} did not say its SSH host key on its console", hint=console(host.unique_name)
-            )
-        time.sleep(0.5)
+    found = waiting.until(lambda: _HOST_KEY.findall(path.read_text(errors="replace")), _KEY_SECONDS, pause=0.5)
+    if not found:
+        raise KubeproofError(
+            f"host {host.name} did not say its SSH host key on its console", hint=console(host.unique_name)
+        )
     return str(found[-1])
 
 
@@ -266,12 +264,7 @@ def _process(name: str) -> int | None:
 
 def _ended(process: int, seconds: float) -> bool:
     """Wait for a process to end; returns whether it has."""
-    deadline = time.monotonic() + seconds
-    while Path(f"/proc/{process}").exists() and not _is_zombie(process):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.1)
-    return True
+    return waiting.until(lambda: not Path(f"/proc/{process}").exists() or _is_zombie(process), seconds, pause=0.1)
 
 
 def _is_zombie(process: int) -> bool:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import shutil
 import socket
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from kubeproof.core import files
+from kubeproof.core import files, waiting
 from kubeproof.core.errors import KubeproofError
 from kubeproof.core.process import run
 from kubeproof.local_hosts.plan import LocalHost, Plan
@@ -68,14 +67,11 @@ def write_known_hosts(plan: Plan, keys: Mapping[str, str]) -> bool:
 
 def wait_until_reachable(host: LocalHost, *, timeout: float, look: str) -> None:
     """Wait until a host's sshd greets. ``look``: a command that shows why it does not."""
-    deadline = time.monotonic() + timeout
-    while not _greets(host):
-        if time.monotonic() > deadline:
-            raise KubeproofError(
-                f"host {host.name} does not answer on SSH at {host.address} after {timeout:.0f} s",
-                hint=f"look into it with `{look}`",
-            )
-        time.sleep(0.05)
+    if not waiting.until(lambda: _greets(host), timeout, pause=0.05):
+        raise KubeproofError(
+            f"host {host.name} does not answer on SSH at {host.address} after {timeout:.0f} s",
+            hint=f"look into it with `{look}`",
+        )
 
 
 def _greets(host: LocalHost) -> bool:

@@ -23,6 +23,7 @@ from typing import Any
 import httpx
 from tests.saboteurs.framework import snapshot
 
+from kubeproof.core import waiting
 from kubeproof.verify.act import disruption
 from kubeproof.verify.act.disruption import undone
 from kubeproof.verify.act.workspace import PREFIX
@@ -351,11 +352,8 @@ def _renewed(host: Host, unit: str) -> float:
 
 
 def _await(what: str, is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + _HEALTHY_SECONDS
-    while not is_so():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"not within {_HEALTHY_SECONDS:.0f} s: {what}")
-        time.sleep(_PAUSE)
+    if not waiting.until(is_so, _HEALTHY_SECONDS, pause=_PAUSE):
+        raise TimeoutError(f"not within {_HEALTHY_SECONDS:.0f} s: {what}")
 
 
 def _restart(host: Host, units: Sequence[str]) -> None:

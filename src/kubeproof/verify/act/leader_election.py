@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import httpx
 
+from kubeproof.core import waiting
 from kubeproof.verify.act import disruption
 from kubeproof.verify.observe.api import Api, ApiError, NotObserved
 from kubeproof.verify.observe.cluster import AUTHORITY, Cluster
@@ -105,16 +106,14 @@ def leader_killed(lab: Cluster, component: str) -> Iterator[Takeover]:
 
 
 def _await_successor(lab: Cluster, component: str, leader: str, patience: float) -> str:
-    deadline = time.monotonic() + patience
-    while True:
+    def other() -> str:
         found = holder(lease(lab.api, component))
-        if found not in {"", leader}:
-            return found
-        if time.monotonic() > deadline:
-            raise NotObserved(
-                f"{patience:.0f} s after the {component} of {leader} was killed nobody has taken its lease"
-            )
-        time.sleep(_POLL_SECONDS)
+        return "" if found == leader else found
+
+    successor = waiting.until(other, patience, pause=_POLL_SECONDS)
+    if not successor:
+        raise NotObserved(f"{patience:.0f} s after the {component} of {leader} was killed nobody has taken its lease")
+    return successor
 
 
 def servers_reached(lab: Cluster, hosts: tuple[Host, ...], *, without: Host | None = None) -> dict[str, dict[str, int]]:

@@ -9,6 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+from kubeproof.core import waiting
 from kubeproof.verify.act.repeated import Repeated
 
 _PAUSE = 0.02
@@ -58,20 +59,15 @@ class Traffic(Repeated):
     def await_answer(self, timeout: float) -> bool:
         """Whether a request that was sent from now on is answered within a time."""
         start = time.monotonic()
-        while time.monotonic() < start + timeout:
-            if any(request.sent > start and not request.error for request in self.requests[-_SHOWN:]):
-                return True
-            time.sleep(_PAUSE)
-        return False
+        return waiting.until(
+            lambda: any(request.sent > start and not request.error for request in self.requests[-_SHOWN:]),
+            timeout,
+            pause=_PAUSE,
+        )
 
     def await_answer_of(self, names: Collection[str], timeout: float) -> bool:
         """Whether one of these has answered, or does so within a time."""
-        start = time.monotonic()
-        while not any(request.answer in names for request in self.requests):
-            if time.monotonic() > start + timeout:
-                return False
-            time.sleep(_PAUSE)
-        return True
+        return waiting.until(lambda: any(request.answer in names for request in self.requests), timeout, pause=_PAUSE)
 
     def forget(self) -> None:
         """Count from here on: what was sent before the address was served, for example, says nothing."""

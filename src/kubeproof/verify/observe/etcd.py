@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kubeproof.core import waiting
 from kubeproof.verify.observe.api import NotObserved
 from kubeproof.verify.observe.hosts import Host, packed
 
@@ -120,11 +121,8 @@ class Etcd:
             prefix,
         )
         try:
-            deadline = time.monotonic() + _WATCH_SECONDS
-            while not told():
-                if time.monotonic() > deadline:
-                    raise NotObserved(f"etcd on {self.host} confirms no watch within {_WATCH_SECONDS:.0f} s")
-                time.sleep(0.1)
+            if not waiting.until(told, _WATCH_SECONDS, pause=0.1):
+                raise NotObserved(f"etcd on {self.host} confirms no watch within {_WATCH_SECONDS:.0f} s")
             yield lambda: [Change(**line) for line in told() if "revision" in line]
         finally:
             self.host.attempt("systemctl stop %s", unit)
