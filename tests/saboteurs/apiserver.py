@@ -13,12 +13,16 @@ from tests.saboteurs.framework.mutations import (
     etcdctl,
     everywhere,
     flags,
+    rules,
     running,
 )
 from tests.saboteurs.framework.registry import saboteur
 
+from kubeproof.verify.act import leader_election
+from kubeproof.verify.act.disruption import stopped_everywhere
 from kubeproof.verify.observe import etcd
 from kubeproof.verify.observe.cluster import Cluster
+from kubeproof.verify.observe.hosts import NotObservable
 
 _AUTHENTICATION = "/etc/kubernetes/apiserver/authentication.yaml"
 _WRITTEN_TO = ("persistent", "watched")
@@ -169,4 +173,37 @@ def new_kinds_without_schema(lab: Cluster) -> Iterator[None]:
 def nothing_is_collected(lab: Cluster) -> Iterator[None]:
     loops = "--controllers=*,-garbage-collector-controller"
     with everywhere(lab.control_plane, lambda host: flags(host, "kube-controller-manager", loops)):
+        yield
+
+
+@saboteur(
+    "api-load-balanced",
+    breaks="One node reaches one API server only",
+    says="do not reach the API server of",
+)
+def a_node_with_one_api_server(lab: Cluster) -> Iterator[None]:
+    others = ", ".join(host.address for host in leader_election.several_control_plane_hosts(lab)[1:])
+    node = next(node.host for node in lab.nodes if not node.control_plane)
+    port = lab.api_servers[0][1]
+    chain = f"""
+  chain output {{
+    type filter hook output priority 0; policy accept;
+    ip daddr {{ {others} }} tcp dport {port} reject with tcp reset
+  }}"""
+    with rules(node, chain):
+        yield
+
+
+@saboteur(
+    "api-load-balanced",
+    breaks="No host can take over the virtual address",
+    says="(does not answer|is not ready).* within",
+)
+def an_address_without_a_successor(lab: Cluster) -> Iterator[None]:
+    address = str(lab.settings["cluster_virtual_address"])
+    if not address:
+        raise NotObservable("the cluster has no virtual address")
+    holders = leader_election.address_holders(lab, address)
+    others = [host for host in leader_election.several_control_plane_hosts(lab) if host not in holders]
+    with stopped_everywhere(others, "kube-virtual-address"):
         yield

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import base64
+import shlex
 from collections.abc import Iterator
 
-from tests.saboteurs.framework.mutations import changed_object, etcdctl, meddling
+from tests.saboteurs.framework.mutations import (
+    await_health,
+    changed_object,
+    etcdctl,
+    meddling,
+    running,
+    stopped,
+    three_members,
+)
 from tests.saboteurs.framework.registry import saboteur
 
 from kubeproof.verify.act.workspace import PREFIX
+from kubeproof.verify.observe import component_control
 from kubeproof.verify.observe.cluster import Cluster
 from kubeproof.verify.observe.objects import Object
+
+_SCHEDULER = "kube-scheduler"
 
 
 @saboteur(
@@ -46,4 +58,29 @@ def pods_written_past_the_api(lab: Cluster) -> Iterator[None]:
         return False
 
     with meddling(write_again):
+        yield
+
+
+# By itself, since it takes long to find: all that is asked of a cluster without a majority waits.
+@saboteur(
+    "control-plane-loss",
+    breaks="A control-plane host more would be one too many: one etcd member is down already",
+    says="nothing can be created|a new pod runs|was lost, nodes get",
+)
+def a_control_plane_without_a_spare(lab: Cluster) -> Iterator[None]:
+    with stopped(three_members(lab)[-1], "etcd"):
+        yield
+
+
+@saboteur(
+    "controlplane-forms",
+    breaks="The scheduler of a host was started manually",
+    says="kube-scheduler on .* runs as service kubeproof-saboteur-.*, not as",
+)
+def scheduler_by_hand(lab: Cluster) -> Iterator[None]:
+    host = lab.control_plane[0]
+    pid = component_control.processes(host, _SCHEDULER)[0]
+    flags = host.run("tr '\\0' '\\n' < %s", f"/proc/{pid}/cmdline").splitlines()[1:]
+    with stopped(host, _SCHEDULER), running(host, f"exec {_SCHEDULER} {shlex.join(flags)}"):
+        await_health(host, _SCHEDULER)
         yield

@@ -5,9 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
-from tests.saboteurs.framework.mutations import admission, everywhere, flags, meddling, once_ready, verifications_pods
+from tests.saboteurs.framework.mutations import (
+    admission,
+    everywhere,
+    flags,
+    followers,
+    meddling,
+    once_ready,
+    verifications_pods,
+)
 from tests.saboteurs.framework.registry import saboteur
 
+from kubeproof.verify.act.disruption import stopped_everywhere
 from kubeproof.verify.observe.cluster import Cluster
 from kubeproof.verify.observe.objects import Object, holds, name
 
@@ -144,4 +153,14 @@ def no_loop_for_nodes(lab: Cluster) -> Iterator[None]:
 )
 def no_loop_that_evicts(lab: Cluster) -> Iterator[None]:
     with _without_loops(lab, "taint-eviction"):
+        yield
+
+
+@saboteur(
+    "ctl-leader",
+    breaks="All controller managers but the one that leads are stopped",
+    says="the kube-controller-manager of .* was killed nobody has taken its lease",
+)
+def controller_managers_that_do_not_stand_in(lab: Cluster) -> Iterator[None]:
+    with stopped_everywhere(followers(lab, "kube-controller-manager"), "kube-controller-manager"):
         yield

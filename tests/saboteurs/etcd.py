@@ -5,17 +5,29 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
-from tests.saboteurs.framework.mutations import changed_file, done, etcdctl, everywhere, stopped
+from tests.saboteurs.apiserver import erased
+from tests.saboteurs.framework.mutations import (
+    changed_file,
+    done,
+    etcdctl,
+    everywhere,
+    flags,
+    rules,
+    running,
+    stopped,
+    three_members,
+)
 from tests.saboteurs.framework.registry import saboteur
 
 from kubeproof.verify.etcd_backups import survey
 from kubeproof.verify.observe.cluster import Cluster
-from kubeproof.verify.observe.hosts import Host
+from kubeproof.verify.observe.hosts import Host, NotObservable
 
 # In no network of a cluster: nothing is there, and nothing gets there.
 _GHOST = "https://192.0.2.1:2380"
+_SCRATCH_PORT = 12379
 
 
 @saboteur(
@@ -116,4 +128,114 @@ def _damaged_newest(host: Host, command: str) -> Iterator[None]:
     # A cp over it keeps its owner and mode.
     repair = f'{_NEWEST}; cp /run/kubeproof-saboteur.db "$newest/snapshot.db" && rm /run/kubeproof-saboteur.db'
     with done(host, spoil, repair):
+        yield
+
+
+@saboteur(
+    "etcd-consistent",
+    breaks="Written keys are deleted, behind the API servers",
+    says="was acknowledged, and is gone|was acknowledged at revision .* has it at None",
+)
+def acknowledged_writes_vanish(lab: Cluster) -> Iterator[None]:
+    three_members(lab)
+    with erased(lab, "consistent"):
+        yield
+
+
+@saboteur(
+    "etcd-quorum",
+    breaks="One etcd member is down already",
+    says="no write was acknowledged|catches up",
+)
+def one_member_is_down_already(lab: Cluster) -> Iterator[None]:
+    # Not the first one, on which etcd is asked.
+    with stopped(three_members(lab)[-1], "etcd"):
+        yield
+
+
+@saboteur(
+    "etcd-no-split",
+    breaks="The last member has a store of its own for those who ask it",
+    says="without a majority the member on .* accepts a write",
+)
+def a_member_for_itself(lab: Cluster) -> Iterator[None]:
+    last = three_members(lab)[-1]
+    port = lab.settings["cluster_etcd_port"]
+    pki = "/etc/etcd/pki"
+    url = f"https://127.0.0.1:{_SCRATCH_PORT}"
+    scratch = (
+        "d=$(mktemp -d); trap 'rm -rf $d' EXIT; etcd --data-dir $d --name scratch "
+        f"--listen-client-urls {url} --advertise-client-urls {url} --listen-peer-urls http://127.0.0.1:12380 "
+        f"--cert-file {pki}/server.crt --key-file {pki}/server.key --trusted-ca-file {pki}/ca.crt --client-cert-auth"
+    )
+    chain = f"""
+  chain output {{
+    type nat hook output priority -100; policy accept;
+    ip daddr 127.0.0.1 tcp dport {port} redirect to :{_SCRATCH_PORT}
+  }}"""
+    with running(last, scratch), rules(last, chain, "ip"):
+        yield
+
+
+@saboteur(
+    "etcd-separate",
+    breaks="A host that is no API server is connected to etcd",
+    says="clients of etcd are not API servers",
+)
+def a_stranger_at_etcd(lab: Cluster) -> Iterator[None]:
+    if {host.name for host in lab.etcd_hosts} & {host.name for host in lab.control_plane}:
+        raise NotObservable("it takes etcd on hosts of its own")
+    stranger = next(node.host for node in lab.nodes if not node.control_plane)
+    address, port = lab.etcd_hosts[0].address, lab.settings["cluster_etcd_port"]
+    with running(stranger, f"while sleep 0.1; do timeout 5 bash -c 'exec 3<>/dev/tcp/{address}/{port}; cat <&3'; done"):
+        yield
+
+
+@saboteur(
+    "etcd-all-state",
+    breaks="API servers keep ConfigMaps in another etcd, of which there is no backup",
+    says="configmaps is not kept in this etcd",
+)
+def state_in_another_etcd(lab: Cluster) -> Iterator[None]:
+    url, data = "http://127.0.0.1:12379", "/run/kubeproof-saboteur-etcd"
+    peers = "--listen-peer-urls=http://127.0.0.1:12380 --initial-advertise-peer-urls=http://127.0.0.1:12380"
+    clients = f"--listen-client-urls={url} --advertise-client-urls={url}"
+    one = f"etcd --data-dir={data} {clients} {peers} --initial-cluster=default=http://127.0.0.1:12380"
+    with ExitStack() as stack:
+        for host in lab.control_plane:
+            stack.enter_context(done(host, "true", f"rm -rf {data}"))
+            stack.enter_context(running(host, f"exec {one}"))
+            stack.enter_context(flags(host, "kube-apiserver", f"--etcd-servers-overrides=/configmaps#{url}"))
+        yield
+
+
+@saboteur(
+    "etcd-all-state",
+    breaks="The program that backs etcd up compares nothing in a drill",
+    says="calls a backup proven that is not what its manifest says",
+)
+def drill_that_compares_nothing(lab: Cluster) -> Iterator[None]:
+    path = "/usr/local/bin/kubeproof-backup"
+    # As an edit of the program would: each comparison returns before it looks.
+    patch = f"""
+import os, re, shutil, sys, zipfile
+source = zipfile.ZipFile({path!r})
+entries = {{entry: source.read(entry) for entry in source.infolist()}}
+names = rb"def (check|compare_database|compare_content|compare_objects)\\((?s:.*?)\\) -> \\w+:\\n"
+with open({path!r} + ".new", "wb") as written:
+    written.write(b"#!/usr/bin/python3 -I\\n")
+    with zipfile.ZipFile(written, "a") as target:
+        for entry, content in entries.items():
+            if entry.filename.endswith(("agent/drill.py", "agent/check.py")):
+                content = re.sub(names, lambda found: found[0] + b"    return None\\n", content)
+            target.writestr(entry, content)
+shutil.copymode({path!r}, {path!r} + ".new")
+"""
+    hosts = lab.etcd_hosts
+    with ExitStack() as stack:
+        for host in hosts:
+            keep = (
+                f"cp --preserve=all {path} {path}.saboteur && python3 -c {shlex.quote(patch)} && mv {path}.new {path}"
+            )
+            stack.enter_context(done(host, keep, f"mv {path}.saboteur {path}"))
         yield

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.saboteurs.framework.mutations import changed_file, everywhere, once_ready, stopped
+from tests.saboteurs.framework.mutations import admission, changed_file, everywhere, once_ready, running, stopped
 from tests.saboteurs.framework.registry import saboteur
 
 from kubeproof.verify.act.disruption import undone
@@ -16,6 +16,18 @@ from kubeproof.verify.observe.objects import Object, holds
 _CONFIG = "/etc/kubernetes/kubelet/config.yaml"
 _ENCRYPTION = "/etc/kubernetes/apiserver/encryption.yaml"
 _MISSED_SECONDS = 90.0
+# Something to do on a host over and over while nothing listens at an API server, and something to do afterwards.
+_WHILE_AWAY = """
+while sleep 0.1; do
+  if timeout 1 bash -c 'exec 3<>/dev/tcp/{address}/{port}' 2>/dev/null; then
+    [ -z "$away" ] || {{ {afterwards}; }}
+    away=
+  else
+    away=yes
+    {act}
+  fi
+done
+"""
 
 
 @saboteur(
@@ -97,4 +109,79 @@ def no_encryption(lab: Cluster) -> Iterator[None]:
         return re.sub(r"\n( *)providers:\n( *)-", r"\n\1providers:\n\2- identity: {}\n\2-", text)
 
     with everywhere(lab.control_plane, lambda host: changed_file(host, _ENCRYPTION, plain_first, "kube-apiserver")):
+        yield
+
+
+@saboteur(
+    "kubelet-resources",
+    breaks="A kubelet gives no container a quota of CPU",
+    says="with a limit of .* cores may use inf",
+)
+def no_cpu_quota(lab: Cluster) -> Iterator[None]:
+    with changed_file(lab.nodes[-1].host, _CONFIG, lambda text: f"{text}\ncpuCFSQuota: false\n", "kubelet"):
+        yield
+
+
+@saboteur(
+    "kubelet-resources",
+    breaks="The limits that pods are given get lost on their way to the kubelet",
+    says="with a limit of .* bytes may have inf",
+)
+def limits_lost(lab: Cluster) -> Iterator[None]:
+    only = [{"name": "limited-ones", "expression": "object.metadata.name in ['greedy', 'limited']"}]
+    remove = '[JSONPatch{op: "remove", path: "/spec/containers/0/resources/limits"}]'
+    with admission(lab.api, "/v1/pods", remove, operations=["CREATE"], matchConditions=only):
+        yield
+
+
+@saboteur(
+    "pod-sidecar",
+    breaks="Init containers are started next to the application",
+    says="(?s)is not over, and the runtime has.*the application of a pod whose init container failed",
+)
+def no_init_containers(lab: Cluster) -> Iterator[None]:
+    only = [{"name": "ordered-ones", "expression": "has(object.spec.initContainers)"}]
+    move = (
+        '[JSONPatch{op: "add", path: "/spec/containers/-", value: object.spec.initContainers[0]}, '
+        'JSONPatch{op: "remove", path: "/spec/initContainers/0"}]'
+    )
+    with admission(lab.api, "/v1/pods", move, operations=["CREATE"], matchConditions=only):
+        yield
+
+
+@saboteur(
+    "pod-sidecar",
+    breaks="The kubelet hangs as soon as sidecar and application run",
+    says="a sidecar that has ended is restarted: not within",
+)
+def sidecar_left_dead(lab: Cluster) -> Iterator[None]:
+    with _kubelet_hangs_after(lab, "convoy"):
+        yield
+
+
+def _while_away(lab: Cluster, act: str, afterwards: str = "true") -> str:
+    [(address, port), *_] = lab.api_servers
+    return _WHILE_AWAY.format(address=address, port=port, act=act, afterwards=afterwards)
+
+
+@saboteur(
+    "kubelet-autonomous",
+    breaks="A kubelet does nothing as long as it has no API server",
+    says="a container on .* whose process was killed is not restarted within",
+)
+def kubelet_waits_for_the_api(lab: Cluster) -> Iterator[None]:
+    host = lab.nodes[-1].host
+    freeze, thaw = (f"systemctl kill --signal={signal} kubelet" for signal in ("SIGSTOP", "SIGCONT"))
+    with undone(host, thaw), running(host, _while_away(lab, freeze, thaw)):
+        yield
+
+
+@saboteur(
+    "kubelet-autonomous",
+    breaks="Applications are ended when there is no API server",
+    says="(?s)without an API server: .* is answered.*was replaced by the outage",
+)
+def applications_end_with_the_api(lab: Cluster) -> Iterator[None]:
+    program = _while_away(lab, "pkill -KILL -f '^/agnhost netexec'")
+    with everywhere([node.host for node in lab.nodes], lambda host: running(host, program)):
         yield

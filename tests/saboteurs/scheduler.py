@@ -6,9 +6,17 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
 import yaml
-from tests.saboteurs.framework.mutations import changed_file, everywhere, meddling, stopped, verifications_pods
+from tests.saboteurs.framework.mutations import (
+    changed_file,
+    everywhere,
+    followers,
+    meddling,
+    stopped,
+    verifications_pods,
+)
 from tests.saboteurs.framework.registry import saboteur
 
+from kubeproof.verify.act.disruption import stopped_everywhere
 from kubeproof.verify.observe.cluster import Cluster
 from kubeproof.verify.observe.hosts import NotObservable
 from kubeproof.verify.observe.objects import name
@@ -204,4 +212,14 @@ def running_as_soon_as_bound(lab: Cluster) -> Iterator[None]:
         return False
 
     with meddling(claim):
+        yield
+
+
+@saboteur(
+    "sched-leader",
+    breaks="All schedulers but the one that leads are stopped",
+    says="the kube-scheduler of .* was killed nobody has taken its lease",
+)
+def schedulers_that_do_not_stand_in(lab: Cluster) -> Iterator[None]:
+    with stopped_everywhere(followers(lab, "kube-scheduler"), "kube-scheduler"):
         yield

@@ -24,13 +24,13 @@ import httpx
 from tests.saboteurs.framework import snapshot
 
 from kubeproof.core import waiting
-from kubeproof.verify.act import disruption
+from kubeproof.verify.act import disruption, leader_election
 from kubeproof.verify.act.disruption import undone
 from kubeproof.verify.act.workspace import PREFIX
 from kubeproof.verify.observe import component_control, etcd, hosts
 from kubeproof.verify.observe.api import Api, ApiError
 from kubeproof.verify.observe.cluster import AUTHORITY, Cluster
-from kubeproof.verify.observe.hosts import CommandFailed, Host
+from kubeproof.verify.observe.hosts import CommandFailed, Host, NotObservable
 from kubeproof.verify.observe.objects import Object, holds, name
 
 LABEL = "kubeproof.io/saboteur"
@@ -349,6 +349,19 @@ def _renewed(host: Host, unit: str) -> float:
     if not lease.get("holderIdentity"):
         return 0.0
     return datetime.datetime.fromisoformat(lease["renewTime"]).timestamp()
+
+
+def three_members(lab: Cluster) -> tuple[Host, ...]:
+    """The hosts of etcd, where one of its members can be missed."""
+    if len(lab.etcd_hosts) < 3:
+        raise NotObservable("it takes three etcd members")
+    return lab.etcd_hosts
+
+
+def followers(lab: Cluster, component: str) -> list[Host]:
+    """The hosts whose scheduler or controller manager does not have the lease."""
+    leader = leader_election.holder(leader_election.lease(lab.api, component))
+    return [host for host in leader_election.several_control_plane_hosts(lab) if host.name != leader]
 
 
 def _await(what: str, is_so: Callable[[], bool]) -> None:

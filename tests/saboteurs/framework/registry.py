@@ -7,8 +7,9 @@ A saboteur is a generator function that breaks the cluster, yields, and repairs 
         with stopped_everywhere(lab.control_plane, "kube-scheduler"):
             yield
 
-They live in ``tests/saboteurs``, one file per component, and never run against a cluster that anybody needs.
-``tampering.py`` and ``disruption.py`` have the tools; what these break, the host itself repairs if nobody else does.
+They are in ``tests/saboteurs/COMPONENT.py``, by the component of their first claim, and never run against a cluster
+that anybody needs. ``mutations.py`` and ``disruption.py`` have the tools; what these break, the host itself repairs if
+nobody else does.
 """
 
 from __future__ import annotations

@@ -45,6 +45,13 @@ def test_saboteurs_name_claims_that_have_tests_and_say_what_they_break() -> None
         re.compile(each.says)
 
 
+def test_saboteurs_are_in_the_module_of_their_first_claims_component() -> None:
+    catalogue = claims.load()
+    for each in registry.load():
+        component = catalogue.claim(each.claims[0]).component
+        assert each.breaking.__module__ == f"tests.saboteurs.{component.replace('-', '_')}", each.name
+
+
 def test_the_quick_list_stays_quick_and_knows_every_component() -> None:
     quick = [each for each in registry.load() if each.quick]
     catalogue = claims.load()
