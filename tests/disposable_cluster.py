@@ -77,7 +77,7 @@ def described(pytestconfig: pytest.Config) -> Inventory:
 
 
 @pytest.fixture(scope="session")
-def lab(described: Inventory) -> Iterator[Cluster]:
+def cluster(described: Inventory) -> Iterator[Cluster]:
     """The cluster that is broken."""
     try:
         with opened(described) as found:

@@ -52,14 +52,14 @@ def agents(setting: Setting) -> list[Object]:
 
 
 @pytest.fixture(scope="session")
-def settled(lab: Cluster, api: Api, agents: list[Pod], setting: Setting) -> None:
+def settled(cluster: Cluster, api: Api, agents: list[Pod], setting: Setting) -> None:
     """Give every node's rules the time to follow the agents' readiness. Whether they do is for tests to say."""
-    services = {name: lab.service_address(setting.namespace, name) for name in ("agents", "agent-alone")}
+    services = {name: cluster.service_address(setting.namespace, name) for name in ("agents", "agent-alone")}
     outside = api.get(f"{objects.core(setting.namespace, 'services')}/agents-outside")["spec"]["ports"][0]["nodePort"]
     deadline = time.monotonic() + _SETTLE_SECONDS
 
     def await_answers(pod: Pod) -> None:
-        targets = [(address, 80) for address in services.values()] + [(lab.node(pod.node).address, outside)]
+        targets = [(address, 80) for address in services.values()] + [(cluster.node(pod.node).address, outside)]
         while targets and time.monotonic() < deadline:
             address, port = targets[0]
             if pod.dial(address, port, "hostname").responses:
@@ -72,7 +72,7 @@ def settled(lab: Cluster, api: Api, agents: list[Pod], setting: Setting) -> None
 
 
 @early
-def going(lab: Cluster, api: Api, work: Workspace) -> Iterator[Departure]:
+def going(cluster: Cluster, api: Api, work: Workspace) -> Iterator[Departure]:
     """A namespace with content, on its way out: its controller waits five seconds before it begins."""
     namespace = work.namespace("going")
     metadata = {"name": "content", "namespace": namespace}
@@ -83,11 +83,11 @@ def going(lab: Cluster, api: Api, work: Workspace) -> Iterator[Departure]:
         {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": metadata},
     ):
         api.create(manifest)
-    with departing(api, lab.etcd, namespace) as departure:
+    with departing(api, cluster.etcd, namespace) as departure:
         yield departure
 
 
 @pytest.fixture(scope="session")
-def outage(lab: Cluster, api: Api, setting: Setting) -> Outage:
+def outage(cluster: Cluster, api: Api, setting: Setting) -> Outage:
     """A node dies, once, for all claims that say what then happens."""
-    return observe(lab, api, setting)
+    return observe(cluster, api, setting)

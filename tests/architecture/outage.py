@@ -59,11 +59,11 @@ class Outage:
         return [request for request in self.requests if request.error]
 
 
-def observe(lab: Cluster, api: Api, setting: Setting) -> Outage:
+def observe(cluster: Cluster, api: Api, setting: Setting) -> Outage:
     """Cut a worker off that runs one of an application's pods, and look on until others have taken over."""
-    if len(lab.workers) < 2:
-        raise NotObservable(f"only {len(lab.workers)} node takes workloads: what runs on it can run nowhere else")
-    victim, entry = lab.workers[-1], lab.nodes[0]
+    if len(cluster.workers) < 2:
+        raise NotObservable(f"only {len(cluster.workers)} node takes workloads: what runs on it can run nowhere else")
+    victim, entry = cluster.workers[-1], cluster.nodes[0]
     api.create(_application(setting, victim))
     service = api.create(setting.service("survivor", _LABELS, type="NodePort"))
     pods = objects.core(setting.namespace, "pods")

@@ -48,18 +48,18 @@ def _etcd_key(manifest: Object) -> str:
 
 
 @pytest.mark.claim("api-front-end")
-def test_only_api_servers_are_connected_to_etcd(lab: Cluster, evidence: Evidence) -> None:
-    port = int(lab.settings["cluster_etcd_port"])
-    api_port = lab.api_servers[0][1]
-    listeners = each(lab.hosts.all, sockets.listening)
-    connections = each(lab.hosts.all, lambda host: sockets.established(host, port))
+def test_only_api_servers_are_connected_to_etcd(cluster: Cluster, evidence: Evidence) -> None:
+    port = int(cluster.settings["cluster_etcd_port"])
+    api_port = cluster.api_servers[0][1]
+    listeners = each(cluster.hosts.all, sockets.listening)
+    connections = each(cluster.hosts.all, lambda host: sockets.established(host, port))
 
     allowed = {}
     for host, sockets_there in listeners.items():
         servers = {socket.program: socket.pids for socket in sockets_there if socket.local[1] in {port, api_port}}
         allowed[host] = frozenset().union(*servers.values())
     # A backup that is being made meanwhile is a client of the member on its own host.
-    backup_users = each(lab.etcd_hosts, _backup_user)
+    backup_users = each(cluster.etcd_hosts, _backup_user)
     clients = {
         socket.local: (host, socket)
         for host, sockets_there in connections.items()
@@ -67,7 +67,10 @@ def test_only_api_servers_are_connected_to_etcd(lab: Cluster, evidence: Evidence
         if socket.peer[1] == port
     }
     served = [
-        (host.name, socket) for host in lab.etcd_hosts for socket in connections[host.name] if socket.local[1] == port
+        (host.name, socket)
+        for host in cluster.etcd_hosts
+        for socket in connections[host.name]
+        if socket.local[1] == port
     ]
     evidence["connections"] = {
         f"{program} on {host}": sum(client == host and socket.program == program for client, socket in clients.values())
@@ -76,7 +79,7 @@ def test_only_api_servers_are_connected_to_etcd(lab: Cluster, evidence: Evidence
     assert served, f"no connection to etcd's port {port} is open on its hosts, though an API server answers"
     # A connection may have ended between looking at the two ends of it, so that only those seen at both are judged,
     # and every other one must not be from where no host of the cluster is.
-    cluster_addresses = {host.address for host in lab.hosts.all} | {"127.0.0.1", "::1"}
+    cluster_addresses = {host.address for host in cluster.hosts.all} | {"127.0.0.1", "::1"}
     for host_name, socket in served:
         origin, client = clients.get(socket.peer, ("", None))
         assert client or socket.peer[0] in cluster_addresses, (
@@ -97,12 +100,12 @@ def _backup_user(host: Host) -> int:
 
 
 @pytest.mark.claim("api-front-end")
-def test_components_credentials_do_not_open_etcd(lab: Cluster, evidence: Evidence) -> None:
-    endpoints = [url for member in lab.etcd.members() for url in member.client_urls]
-    hosts = {who.component: lab.hosts.group(who.group)[0] for who in CREDENTIALS}
+def test_components_credentials_do_not_open_etcd(cluster: Cluster, evidence: Evidence) -> None:
+    endpoints = [url for member in cluster.etcd.members() for url in member.client_urls]
+    hosts = {who.component: cluster.hosts.group(who.group)[0] for who in CREDENTIALS}
     # A component that runs as a pod of a daemonset has a token of the API's instead, which is nothing to etcd.
     asking = [
-        who for who in CREDENTIALS if who.component != "kube-proxy" or lab.settings["kube_proxy_form"] == "service"
+        who for who in CREDENTIALS if who.component != "kube-proxy" or cluster.settings["kube_proxy_form"] == "service"
     ]
     with ThreadPoolExecutor(len(asking)) as pool:
         answers = pool.map(lambda who: _ask_etcd(hosts[who.component], who, endpoints), asking)
@@ -119,7 +122,7 @@ def test_components_credentials_do_not_open_etcd(lab: Cluster, evidence: Evidenc
 
 @pytest.mark.claim("api-authentication")
 def test_callers_who_cannot_show_who_they_are_are_turned_away(
-    lab: Cluster, api: Api, namespace: str, evidence: Evidence
+    cluster: Cluster, api: Api, namespace: str, evidence: Evidence
 ) -> None:
     token = _service_account_token(api, namespace, "known")
     now = datetime.datetime.now(datetime.UTC)
@@ -133,14 +136,14 @@ def test_callers_who_cannot_show_who_they_are_are_turned_away(
         "the administrator's certificate": api.access.credentials,
         "a service account's token": Token(token),
     }
-    pki_directory = lab.inventory.state / "pki"
+    pki_directory = cluster.inventory.state / "pki"
     if (pki_directory / "kubernetes.key").is_file():
         intruders["an expired certificate"] = client_certificates.issued(
             pki_directory, now - datetime.timedelta(days=3650)
         )
         known["the same certificate, not expired"] = client_certificates.issued(pki_directory, now)
 
-    for server in _each_server(lab):
+    for server in _each_server(cluster):
         for shown, credentials in intruders.items():
             with Api(server).using(credentials) as stranger:
                 answer = stranger.request("GET", "/api/v1/namespaces")
@@ -181,9 +184,9 @@ def secret_user(setting: Setting) -> Object:
 
 @pytest.mark.claim("api-authorization")
 def test_a_node_reaches_only_what_concerns_it(
-    lab: Cluster, api: Api, secret_user: Pod, setting: Setting, evidence: Evidence
+    cluster: Cluster, api: Api, secret_user: Pod, setting: Setting, evidence: Evidence
 ) -> None:
-    mine, other = lab.node(secret_user.node), lab.nodes[0]
+    mine, other = cluster.node(secret_user.node), cluster.nodes[0]
     if mine is other:
         raise NotObservable("it takes two nodes to tell one node's business from another's")
     for secret in ("of-mine", "of-other"):
@@ -196,7 +199,7 @@ def test_a_node_reaches_only_what_concerns_it(
     label = json.dumps({"metadata": {"labels": {"kubeproof.io/intruder": "yes"}}})
     taint = json.dumps({"spec": {"unschedulable": True}})
     granted, foreign_secret, all_secrets, foreign_node, foreign_status, binding = _as_component(
-        lab,
+        cluster,
         mine.host,
         "kubelet",
         {"url": f"{secrets}/of-mine"},
@@ -222,9 +225,11 @@ def test_a_node_reaches_only_what_concerns_it(
 
 
 @pytest.mark.claim("api-authorization")
-def test_the_scheduler_cannot_read_secrets(lab: Cluster, evidence: Evidence) -> None:
-    host = lab.control_plane[0]
-    pods, secrets = _as_component(lab, host, "scheduler", {"url": "/api/v1/pods?limit=1"}, {"url": "/api/v1/secrets"})
+def test_the_scheduler_cannot_read_secrets(cluster: Cluster, evidence: Evidence) -> None:
+    host = cluster.control_plane[0]
+    pods, secrets = _as_component(
+        cluster, host, "scheduler", {"url": "/api/v1/pods?limit=1"}, {"url": "/api/v1/secrets"}
+    )
     evidence["pods"], evidence["secrets"] = pods.get("status"), secrets.get("status")
     assert pods.get("status") == 200, f"the scheduler cannot read pods, so its credentials prove nothing: {pods}"
     assert secrets.get("status") == 403, f"the scheduler may read all Secrets: {secrets.get('status')}"
@@ -232,18 +237,18 @@ def test_the_scheduler_cannot_read_secrets(lab: Cluster, evidence: Evidence) -> 
 
 
 @pytest.mark.claim("api-validation")
-def test_an_invalid_object_leaves_no_trace(lab: Cluster, api: Api, namespace: str, evidence: Evidence) -> None:
+def test_an_invalid_object_leaves_no_trace(cluster: Cluster, api: Api, namespace: str, evidence: Evidence) -> None:
     invalid = _config_map(namespace, "validated", **{"not a key!": "value"})
     refused = api.request("POST", objects.collection(invalid), invalid)
     evidence["create"] = {"status": refused.status, "fields": refused.fields, "message": refused.message}
     assert refused.status == 422, f"an invalid ConfigMap is answered {refused.status}, not 422"
     assert any("data" in field for field in refused.fields), f"the refusal does not name the field: {refused.message}"
-    assert lab.etcd.get(_etcd_key(invalid)) is None, "a refused object is in etcd nevertheless"
+    assert cluster.etcd.get(_etcd_key(invalid)) is None, "a refused object is in etcd nevertheless"
 
     valid = api.create(_config_map(namespace, "validated", colour="green"))
-    before = lab.etcd.get(_etcd_key(valid))
+    before = cluster.etcd.get(_etcd_key(valid))
     refused = api.request("PUT", objects.path(invalid), {**invalid, "metadata": valid["metadata"]})
-    after = lab.etcd.get(_etcd_key(valid))
+    after = cluster.etcd.get(_etcd_key(valid))
     assert before, "an accepted object is not in etcd"
     assert after, "an object is gone from etcd after a refused change"
     evidence["update"] = {"status": refused.status, "fields": refused.fields}
@@ -254,10 +259,10 @@ def test_an_invalid_object_leaves_no_trace(lab: Cluster, api: Api, namespace: st
 
 
 @pytest.mark.claim("api-persistence")
-def test_what_is_accepted_is_in_etcd(lab: Cluster, api: Api, namespace: str, evidence: Evidence) -> None:
+def test_what_is_accepted_is_in_etcd(cluster: Cluster, api: Api, namespace: str, evidence: Evidence) -> None:
     manifest = _config_map(namespace, "persistent", colour="kubeproof-blue")
     created = api.create(manifest)
-    stored = lab.etcd.get(_etcd_key(manifest))
+    stored = cluster.etcd.get(_etcd_key(manifest))
     assert stored, f"etcd has no key {_etcd_key(manifest)} after the API server acknowledged it"
     assert b"kubeproof-blue" in stored.value, "etcd's value does not have the object's data"
     assert stored.created == stored.modified == objects.revision(created), (
@@ -265,7 +270,7 @@ def test_what_is_accepted_is_in_etcd(lab: Cluster, api: Api, namespace: str, evi
     )
 
     changed = api.replace({**created, "data": {"colour": "kubeproof-red"}})
-    rewritten = lab.etcd.get(_etcd_key(manifest))
+    rewritten = cluster.etcd.get(_etcd_key(manifest))
     assert rewritten, "the key is gone after an update"
     assert b"kubeproof-red" in rewritten.value, "etcd still has the object's old data after an acknowledged update"
     assert rewritten.modified == objects.revision(changed), (
@@ -273,7 +278,7 @@ def test_what_is_accepted_is_in_etcd(lab: Cluster, api: Api, namespace: str, evi
     )
 
     api.delete(objects.path(manifest))
-    assert lab.etcd.get(_etcd_key(manifest)) is None, "the key is still in etcd after an acknowledged deletion"
+    assert cluster.etcd.get(_etcd_key(manifest)) is None, "the key is still in etcd after an acknowledged deletion"
     evidence["key"] = stored.key
     evidence["revisions"] = {"created": stored.modified, "updated": rewritten.modified}
     evidence.headline = f"{stored.key} at revisions {stored.modified} and {rewritten.modified}, as returned; then gone"
@@ -334,64 +339,64 @@ def test_no_increment_of_concurrent_writers_is_lost(api: Api, namespace: str, ev
 
 
 @pytest.mark.claim("api-load-balanced")
-def test_any_one_api_server_can_be_missed(lab: Cluster, work: Workspace, evidence: Evidence) -> None:
-    servers = leader_election.several_control_plane_hosts(lab)
-    nodes = tuple(node.host for node in lab.nodes)
-    evidence["connections through balancers"] = _all_reached(lab, nodes, "in normal times")
-    evidence["virtual address"] = str(lab.settings["cluster_virtual_address"]) or "none is configured"
-    _look_at_virtual_address(lab)
+def test_any_one_api_server_can_be_missed(cluster: Cluster, work: Workspace, evidence: Evidence) -> None:
+    servers = leader_election.several_control_plane_hosts(cluster)
+    nodes = tuple(node.host for node in cluster.nodes)
+    evidence["connections through balancers"] = _all_reached(cluster, nodes, "in normal times")
+    evidence["virtual address"] = str(cluster.settings["cluster_virtual_address"]) or "none is configured"
+    _look_at_virtual_address(cluster)
     for host in servers:
-        with leader_election.api_without(lab, host) as api:
+        with leader_election.api_without(cluster, host) as api:
             start = time.monotonic()
             with disruption.stopped(host, "kube-apiserver"):
-                away = leader_election.servers_reached(lab, nodes)
+                away = leader_election.servers_reached(cluster, nodes)
                 for name, reached in away.items():
                     strangers = set(reached) - {server.name for server in servers if server is not host}
                     assert not strangers, f"with the API server of {host} stopped, {name} gets {strangers} for answers"
-                _look_at_virtual_address(lab, stopped=host)
+                _look_at_virtual_address(cluster, stopped=host)
                 heard = _await_news_of_all_nodes(api, host)
                 account = _account(work.namespace(f"without-{host.name}", api))
                 what = f"controllers act while the API server of {host} is stopped"
                 api.observe_one(account, lambda _: True, what=what, timeout=_MISSED_SECONDS)
-            problem = leader_election.await_ready(lab, host, _MISSED_SECONDS)
+            problem = leader_election.await_ready(cluster, host, _MISSED_SECONDS)
             assert not problem, f"the API server of {host} is not ready after it was started: {problem}"
         evidence[host.name] = {
             "answers without it": away,
             "all nodes heard of after": round(heard, 1),
             "away for": round(time.monotonic() - start, 1),
         }
-    _await_all_reached(lab, nodes)
+    _await_all_reached(cluster, nodes)
     evidence.headline = f"{len(servers)} servers, all reached from {len(nodes)} nodes; each missed in turn, all went on"
 
 
-def _look_at_virtual_address(lab: Cluster, stopped: Host | None = None) -> None:
+def _look_at_virtual_address(cluster: Cluster, stopped: Host | None = None) -> None:
     """If the cluster has one, one host holds it, and not the one whose API server is stopped."""
-    address = str(lab.settings["cluster_virtual_address"])
+    address = str(cluster.settings["cluster_virtual_address"])
     if not address:
         return
-    leader_election.await_answer(lab, f"https://{address}:{lab.api_servers[0][1]}", _MOVED_SECONDS)
-    holders = leader_election.address_holders(lab, address)
+    leader_election.await_answer(cluster, f"https://{address}:{cluster.api_servers[0][1]}", _MOVED_SECONDS)
+    holders = leader_election.address_holders(cluster, address)
     names = ", ".join(host.name for host in holders) or "nobody"
     assert len(holders) == 1, f"the virtual address {address} is held by {names}, not by one host"
     assert holders[0] is not stopped, f"{stopped} holds the virtual address {address}, and its API server is stopped"
 
 
-def _all_reached(lab: Cluster, nodes: tuple[Host, ...], when: str) -> dict[str, dict[str, int]]:
-    reached = leader_election.servers_reached(lab, nodes)
+def _all_reached(cluster: Cluster, nodes: tuple[Host, ...], when: str) -> dict[str, dict[str, int]]:
+    reached = leader_election.servers_reached(cluster, nodes)
     for name, servers in reached.items():
-        missing = {host.name for host in lab.control_plane} - set(servers)
+        missing = {host.name for host in cluster.control_plane} - set(servers)
         assert not missing, (
             f"{when} connections from {name} do not reach the API server of {', '.join(missing)}: {servers}"
         )
     return reached
 
 
-def _await_all_reached(lab: Cluster, nodes: tuple[Host, ...]) -> None:
+def _await_all_reached(cluster: Cluster, nodes: tuple[Host, ...]) -> None:
     """Balancers look once in a while whether a server is back."""
     deadline = time.monotonic() + _MISSED_SECONDS
     while True:
         try:
-            _all_reached(lab, nodes, "with all servers back")
+            _all_reached(cluster, nodes, "with all servers back")
         except AssertionError:
             if time.monotonic() > deadline:
                 raise
@@ -452,14 +457,16 @@ def greetings(api: Api, work: Workspace, namespace: str) -> Iterator[Operator]:
 
 
 @pytest.mark.claim("api-extensible")
-def test_objects_of_a_new_kind_are_validated_and_stored(lab: Cluster, greetings: Operator, evidence: Evidence) -> None:
+def test_objects_of_a_new_kind_are_validated_and_stored(
+    cluster: Cluster, greetings: Operator, evidence: Evidence
+) -> None:
     refused = greetings.submit("invalid", {"whom": 7})
     evidence["invalid"] = {"status": refused.status, "fields": refused.fields, "message": refused.message}
     assert refused.status == 422, f"an object that its schema rules out is answered {refused.status}, not 422"
     assert "spec.whom" in refused.fields, f"the refusal does not name the field spec.whom: {refused.message}"
-    assert lab.etcd.get(greetings.etcd_key("invalid")) is None, "a refused object is in etcd nevertheless"
+    assert cluster.etcd.get(greetings.etcd_key("invalid")) is None, "a refused object is in etcd nevertheless"
     created = greetings.greet("stored", "etcd")
-    stored = lab.etcd.get(greetings.etcd_key("stored"))
+    stored = cluster.etcd.get(greetings.etcd_key("stored"))
     assert stored, f"etcd has no key {greetings.etcd_key('stored')} after the API server acknowledged it"
     evidence["key"], evidence["revision"] = stored.key, stored.created
     assert stored.created == objects.revision(created), (
@@ -547,10 +554,11 @@ def _ask_etcd(host: Host, who: ComponentCredentials, endpoints: list[str]) -> li
     return host.probe(*({**request, "url": f"{url}/v3/kv/range"} for url in endpoints))
 
 
-def _each_server(lab: Cluster) -> list[Access]:
+def _each_server(cluster: Cluster) -> list[Access]:
     """The access to each API server by itself: behind a balancer one may differ from the others."""
     return [
-        dataclasses.replace(lab.api.access, server=f"https://{address}:{port}") for address, port in lab.api_servers
+        dataclasses.replace(cluster.api.access, server=f"https://{address}:{port}")
+        for address, port in cluster.api_servers
     ]
 
 
@@ -572,11 +580,11 @@ def _altered(token: str) -> str:
     return f"{header}.{changed}.{signature}"
 
 
-def _as_component(lab: Cluster, host: Host, component: str, *requests: dict[str, Any]) -> list[dict[str, Any]]:
+def _as_component(cluster: Cluster, host: Host, component: str, *requests: dict[str, Any]) -> list[dict[str, Any]]:
     """Ask the API from a host with the credentials of one of its components, which do not leave it."""
     who = next(each_ for each_ in CREDENTIALS if each_.component == component)
     trust = {"do": "http", "ca": AUTHORITY, "cert": who.cert, "key": who.key}
-    address, port = lab.api_servers[0]
+    address, port = cluster.api_servers[0]
     return host.probe(
         *({**trust, **request, "url": f"https://{address}:{port}{request['url']}"} for request in requests)
     )

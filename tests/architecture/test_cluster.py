@@ -37,9 +37,9 @@ _ERROR_SECONDS = 70.0
 
 @pytest.mark.claim("masters-unscheduled")
 def test_control_plane_hosts_take_no_workloads_unless_told_to(
-    lab: Cluster, api: Api, setting: Setting, evidence: Evidence
+    cluster: Cluster, api: Api, setting: Setting, evidence: Evidence
 ) -> None:
-    for node in lab.nodes:
+    for node in cluster.nodes:
         told_to = "workers" in node.host.groups
         evidence[node.name] = {
             "control plane": node.control_plane,
@@ -70,23 +70,23 @@ def test_control_plane_hosts_take_no_workloads_unless_told_to(
             f"but a workload is {'placed there' if bound else 'kept away: ' + reason}"
         )
         assert bound or "taint" in reason, f"the pod is kept from {node.name} by something else than a taint: {reason}"
-    control_plane = [node for node in lab.nodes if node.control_plane]
+    control_plane = [node for node in cluster.nodes if node.control_plane]
     kept_free = [node.name for node in control_plane if not node.schedulable]
     evidence.headline = f"{len(kept_free)} of {len(control_plane)} control-plane nodes kept free, by a taint"
 
 
 @pytest.mark.claim("kubectl")
-def test_a_users_first_commands(lab: Cluster, kubeconfig_path: Path, setting: Setting, evidence: Evidence) -> None:
+def test_a_users_first_commands(cluster: Cluster, kubeconfig_path: Path, setting: Setting, evidence: Evidence) -> None:
     try:
-        binary = kubectl.binary(lab.inventory.state)
+        binary = kubectl.binary(cluster.inventory.state)
     except KubeproofError as error:
         raise NotObservable(str(error)) from None
 
     def run(*arguments: str) -> str:
         # By the server that this verification has found to be ready.
-        command = [str(binary), "--kubeconfig", str(kubeconfig_path), "--server", lab.api.access.server]
+        command = [str(binary), "--kubeconfig", str(kubeconfig_path), "--server", cluster.api.access.server]
         environment = kubectl.environment(kubeconfig_path)
-        limit = lab.api.patient(_COMMAND_SECONDS)
+        limit = cluster.api.patient(_COMMAND_SECONDS)
         result = process.attempt([*command, *arguments], env=environment, timeout=limit)
         # Where this kubectl lies, and which options it has, is of no interest.
         shown = " ".join(argument for argument in arguments if not argument.startswith("--"))
@@ -97,7 +97,7 @@ def test_a_users_first_commands(lab: Cluster, kubeconfig_path: Path, setting: Se
     namespace = f"--namespace={setting.namespace}"
     overrides = setting.pod("hello-minikube", [])["spec"]
     del overrides["containers"]
-    ready = lab.api.patient(_READY_SECONDS)
+    ready = cluster.api.patient(_READY_SECONDS)
     created = run(
         "run", "hello-minikube", f"--image={setting.image}", namespace, "--override-type=strategic",
         f"--overrides={json.dumps({'apiVersion': 'v1', 'spec': overrides})}",
@@ -108,9 +108,11 @@ def test_a_users_first_commands(lab: Cluster, kubeconfig_path: Path, setting: Se
     evidence["kubectl run hello-minikube"] = [created.strip(), waited.strip()]
     evidence["kubectl cluster-info"] = information.strip().splitlines()
     evidence["kubectl get nodes"] = {objects.name(node): objects.holds(node, "Ready") for node in nodes}
-    assert lab.api.access.server in information, f"cluster-info does not show the API at {lab.api.access.server}"
+    assert cluster.api.access.server in information, (
+        f"cluster-info does not show the API at {cluster.api.access.server}"
+    )
     assert all(objects.holds(node, "Ready") for node in nodes), "not all nodes are ready"
-    expected = sorted(map(objects.name, lab.api.items("/api/v1/nodes")))
+    expected = sorted(map(objects.name, cluster.api.items("/api/v1/nodes")))
     shown = sorted(map(objects.name, nodes))
     assert shown == expected, f"kubectl shows the nodes {', '.join(shown)}, the API {', '.join(expected)}"
     evidence.headline = f"hello-minikube runs, cluster-info and {len(nodes)} nodes are shown"
@@ -141,27 +143,27 @@ def test_an_application_outlives_a_node(outage: Outage, evidence: Evidence) -> N
 
 @pytest.mark.claim("control-plane-loss")
 def test_the_control_plane_outlives_one_of_its_hosts(
-    lab: Cluster, agents: list[Pod], setting: Setting, evidence: Evidence
+    cluster: Cluster, agents: list[Pod], setting: Setting, evidence: Evidence
 ) -> None:
-    hosts = leader_election.several_control_plane_hosts(lab)
+    hosts = leader_election.several_control_plane_hosts(cluster)
     # The one that leads: the others have to take over all of its duties.
-    leader = leader_election.holder(leader_election.lease(lab.api, "kube-controller-manager"))
+    leader = leader_election.holder(leader_election.lease(cluster.api, "kube-controller-manager"))
     lost = next((host for host in hosts if host.name == leader), hosts[0])
-    others = [node for node in lab.nodes if node.host is not lost]
+    others = [node for node in cluster.nodes if node.host is not lost]
     manifest = setting.pod("after-the-loss", [setting.container("pause", ["pause"])])
-    with leader_election.api_without(lab, lost) as api:
+    with leader_election.api_without(cluster, lost) as api:
         service = api.get(f"{objects.core(setting.namespace, 'services')}/agents-outside")
         port = service["spec"]["ports"][0]["nodePort"]
         with Traffic(others[0].address, port, "hostname", timeout=1) as traffic, disruption.cut_off(lost):
             start = time.monotonic()
-            reached = _await_answers(lab, tuple(node.host for node in others), lost)
+            reached = _await_answers(cluster, tuple(node.host for node in others), lost)
             written = time.monotonic() - start
             _create_in_time(api, manifest)
             _run_in_time(api, manifest, f"without {lost} a new pod runs")
             ran = time.monotonic() - start
             answered = traffic.await_answer(_ERROR_SECONDS)
         disruption.await_recovery(api, f"all nodes ready after {lost} is back")
-    problem = leader_election.await_ready(lab, lost, _TAKEN_OVER_SECONDS)
+    problem = leader_election.await_ready(cluster, lost, _TAKEN_OVER_SECONDS)
     evidence["lost"] = lost.name
     evidence["API servers reached by the other nodes"] = reached
     evidence["seconds until"] = {"all balancers answer": round(written, 1), "a new pod runs": round(ran, 1)}
@@ -171,12 +173,12 @@ def test_the_control_plane_outlives_one_of_its_hosts(
     evidence.headline = f"{lost} cut off: balancers answer after {written:.0f} s, a new pod runs after {ran:.0f} s"
 
 
-def _await_answers(lab: Cluster, hosts: tuple[Host, ...], lost: Host) -> dict[str, dict[str, int]]:
+def _await_answers(cluster: Cluster, hosts: tuple[Host, ...], lost: Host) -> dict[str, dict[str, int]]:
     """Wait until the balancers of these hosts only lead to servers that answer; whom they lead to then."""
     deadline = time.monotonic() + _TAKEN_OVER_SECONDS
-    expected = {host.name for host in lab.control_plane} - {lost.name}
+    expected = {host.name for host in cluster.control_plane} - {lost.name}
     while True:
-        reached = leader_election.servers_reached(lab, hosts, without=lost)
+        reached = leader_election.servers_reached(cluster, hosts, without=lost)
         if all(set(servers) <= expected for servers in reached.values()):
             return reached
         assert time.monotonic() < deadline, f"{_TAKEN_OVER_SECONDS:.0f} s after {lost} was lost, nodes get: {reached}"

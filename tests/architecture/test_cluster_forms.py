@@ -36,10 +36,12 @@ class Wanted:
 
 
 @pytest.mark.claim("controlplane-forms")
-def test_each_component_runs_in_the_form_that_was_asked_for(lab: Cluster, api: Api, evidence: Evidence) -> None:
-    listening = each(lab.hosts.all, lambda host: {socket.local[1]: socket.pids for socket in sockets.listening(host)})
+def test_each_component_runs_in_the_form_that_was_asked_for(cluster: Cluster, api: Api, evidence: Evidence) -> None:
+    listening = each(
+        cluster.hosts.all, lambda host: {socket.local[1]: socket.pids for socket in sockets.listening(host)}
+    )
     pods = {_uid(pod): pod for pod in api.items("/api/v1/namespaces/kube-system/pods")}
-    wanted = _wanted(lab)
+    wanted = _wanted(cluster)
     for component in wanted:
         for host in component.hosts:
             pids = listening[host.name].get(component.port)
@@ -54,18 +56,18 @@ def test_each_component_runs_in_the_form_that_was_asked_for(lab: Cluster, api: A
     evidence.headline = f"{len(wanted)} components on {len(listening)} hosts, as {' and '.join(sorted(forms))}"
 
 
-def _wanted(lab: Cluster) -> list[Wanted]:
-    settings, hosts = lab.settings, lab.control_plane
+def _wanted(cluster: Cluster) -> list[Wanted]:
+    settings, hosts = cluster.settings, cluster.control_plane
     form = _CONTROL_PLANE[settings["cluster_control_plane_form"]]
     instances = schedulers.instances(settings["scheduler_more"], int(settings["scheduler_port"]), {}, {})
     return [
-        Wanted("kube-apiserver", lab.api_servers[0][1], hosts, form),
+        Wanted("kube-apiserver", cluster.api_servers[0][1], hosts, form),
         Wanted("kube-controller-manager", int(settings["controller_manager_port"]), hosts, form),
         *(Wanted(each_["unit"].removesuffix(".service"), int(each_["port"]), hosts, form) for each_ in instances),
         Wanted(
             "kube-proxy",
             int(settings["kube_proxy_health_port"]),
-            tuple(node.host for node in lab.nodes),
+            tuple(node.host for node in cluster.nodes),
             _PROXY[settings["kube_proxy_form"]],
         ),
     ]

@@ -24,19 +24,21 @@ _COMMAND_SECONDS = 60.0
 
 @pytest.mark.claim("pod-way")
 def test_each_component_does_its_part_in_order(
-    lab: Cluster, kubeconfig_path: Path, setting: Setting, report_sections: dict[str, Any], evidence: Evidence
+    cluster: Cluster, kubeconfig_path: Path, setting: Setting, report_sections: dict[str, Any], evidence: Evidence
 ) -> None:
-    _require_records(lab)
+    _require_records(cluster)
     manifest = setting.pod("pod-way", [setting.container("pause", ["pause"])])
     with tempfile.TemporaryDirectory() as directory:
         # Under its own name, which it tells the API server.
         program = Path(directory) / "kubectl"
-        program.symlink_to(_kubectl(lab))
-        command = [str(program), "--kubeconfig", str(kubeconfig_path), "--server", lab.api.access.server]
+        program.symlink_to(_kubectl(cluster))
+        command = [str(program), "--kubeconfig", str(kubeconfig_path), "--server", cluster.api.access.server]
         command += ["create", "--filename=-"]
         env = kubectl.environment(kubeconfig_path)
         recording = records.record(
-            lab, manifest, lambda: process.run(command, stdin=json.dumps(manifest), env=env, timeout=_COMMAND_SECONDS)
+            cluster,
+            manifest,
+            lambda: process.run(command, stdin=json.dumps(manifest), env=env, timeout=_COMMAND_SECONDS),
         )
     way = trace.trace(recording)
     shown = way.document()
@@ -54,17 +56,17 @@ def test_each_component_does_its_part_in_order(
     )
 
 
-def _require_records(lab: Cluster) -> None:
-    if not all(each(lab.control_plane, lambda host: host.attempt("test -s %s", audit.LOG)[0] == 0).values()):
+def _require_records(cluster: Cluster) -> None:
+    if not all(each(cluster.control_plane, lambda host: host.attempt("test -s %s", audit.LOG)[0] == 0).values()):
         raise NotObservable(f"the API servers write no audit log to {audit.LOG}")
-    for node in lab.workers:
+    for node in cluster.workers:
         version = node.item["status"]["nodeInfo"]["containerRuntimeVersion"]
         if not version.startswith("containerd://"):
             raise NotObservable(f"{node.name} has {version}, whose log is not read here")
 
 
-def _kubectl(lab: Cluster) -> Path:
+def _kubectl(cluster: Cluster) -> Path:
     try:
-        return kubectl.binary(lab.inventory.state)
+        return kubectl.binary(cluster.inventory.state)
     except KubeproofError as error:
         raise NotObservable(str(error)) from None

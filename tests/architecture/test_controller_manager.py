@@ -141,12 +141,12 @@ def test_a_new_namespace_gets_an_account(api: Api, work: Workspace, evidence: Ev
 
 @pytest.mark.claim("ctl-serviceaccount")
 def test_a_pods_token_is_accepted_as_its_account(
-    lab: Cluster, agents: list[Pod], setting: Setting, evidence: Evidence
+    cluster: Cluster, agents: list[Pod], setting: Setting, evidence: Evidence
 ) -> None:
     pod = agents[-1]
-    host = lab.node(pod.node).host
+    host = cluster.node(pod.node).host
     pid = runtime.process(host, pod.uid, "server")
-    address, port = lab.api_servers[0]
+    address, port = cluster.api_servers[0]
     # Read and used on its host: the token is shown to nobody but the API server.
     answer = host.http(
         f"https://{address}:{port}/apis/authentication.k8s.io/v1/selfsubjectreviews",
@@ -183,11 +183,11 @@ def test_owned_objects_go_with_their_owner(api: Api, namespace: str, evidence: E
 
 
 @pytest.mark.claim("ctl-namespace")
-def test_a_namespace_goes_with_all_that_is_in_it(lab: Cluster, going: Departure, evidence: Evidence) -> None:
+def test_a_namespace_goes_with_all_that_is_in_it(cluster: Cluster, going: Departure, evidence: Evidence) -> None:
     evidence["keys in etcd before"] = going.keys
     assert len(going.keys) > 4, f"etcd has only {going.keys} of what was created in {going.namespace}"
     seconds = going.seconds.result()
-    after = keys_of(lab.etcd, going.namespace)
+    after = keys_of(cluster.etcd, going.namespace)
     evidence["keys in etcd after"] = after
     evidence["seconds"] = round(seconds, 2)
     assert not after, f"etcd still has {after} of a namespace that is gone"
@@ -196,9 +196,9 @@ def test_a_namespace_goes_with_all_that_is_in_it(lab: Cluster, going: Departure,
 
 @pytest.mark.claim("ctl-leader")
 def test_when_the_acting_controller_manager_is_killed_another_acts(
-    lab: Cluster, api: Api, work: Workspace, evidence: Evidence
+    cluster: Cluster, api: Api, work: Workspace, evidence: Evidence
 ) -> None:
-    with leader_election.leader_killed(lab, "kube-controller-manager") as takeover:
+    with leader_election.leader_killed(cluster, "kube-controller-manager") as takeover:
         namespace = work.namespace("inherited")
         account = {
             "apiVersion": "v1",
@@ -216,7 +216,7 @@ def test_when_the_acting_controller_manager_is_killed_another_acts(
 
 @pytest.mark.claim("ctl-loop")
 def test_what_happened_while_the_loops_were_away_is_repaired(
-    lab: Cluster, api: Api, workloads: Workloads, setting: Setting, evidence: Evidence
+    cluster: Cluster, api: Api, workloads: Workloads, setting: Setting, evidence: Evidence
 ) -> None:
     labels = {"app": "unattended"}
     manifest = _owner(setting, "ReplicaSet", "unattended", labels, [setting.container("pause", ["pause"])])
@@ -225,7 +225,7 @@ def test_what_happened_while_the_loops_were_away_is_repaired(
     before = _await_pods(api, pods, _REPLICAS, "pods of a ReplicaSet", selected)
     workloads.await_all(before, is_running)
     lost = before[0]
-    with stopped_everywhere(lab.control_plane, "kube-controller-manager"):
+    with stopped_everywhere(cluster.control_plane, "kube-controller-manager"):
         api.delete(f"{pods}/{objects.name(lost)}")
         replaced = _happens(api, pods, lambda items: _new(items, before), selected)
     start = time.monotonic()
@@ -264,7 +264,7 @@ class Rollout:
 
 
 @early
-def rollout(lab: Cluster, api: Api, setting: Setting) -> Iterator[Future[Rollout]]:
+def rollout(cluster: Cluster, api: Api, setting: Setting) -> Iterator[Future[Rollout]]:
     """A Deployment on its way to another revision and back, while other claims are looked at."""
     labels = {"app": "rolled"}
     probe = {"httpGet": {"path": "/readyz", "port": HTTP_PORT}, "periodSeconds": 1}
@@ -275,7 +275,7 @@ def rollout(lab: Cluster, api: Api, setting: Setting) -> Iterator[Future[Rollout
     manifest["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = 3 * _GOODBYE_SECONDS
     api.create(manifest)
     service = api.create(setting.service("rolled", labels, type="NodePort"))
-    address, port = lab.nodes[0].address, service["spec"]["ports"][0]["nodePort"]
+    address, port = cluster.nodes[0].address, service["spec"]["ports"][0]["nodePort"]
     with ThreadPoolExecutor(1) as pool:
         yield pool.submit(_roll, api, manifest, Traffic(address, port, "hostname", timeout=5))
 
@@ -351,13 +351,13 @@ def test_a_deployment_rolls_forward_and_back_without_a_failed_request(
 
 
 @early
-def everywhere(lab: Cluster, api: Api, work: Workspace, setting: Setting) -> str:
+def everywhere(cluster: Cluster, api: Api, work: Workspace, setting: Setting) -> str:
     """A DaemonSet for nodes with a label, which all but one of the nodes that are looked at have; the label."""
     label = f"{work.resource}-member"
     labels = {"app": "everywhere"}
-    if len(lab.nodes) < 2:
+    if len(cluster.nodes) < 2:
         raise NotObservable("it takes a second node to see one join")
-    for node in lab.nodes[:_MAX_NODES][:-1]:
+    for node in cluster.nodes[:_MAX_NODES][:-1]:
         work.label_node(node.name, label)
     manifest = _owner(setting, "DaemonSet", "everywhere", labels, [setting.container("pause", ["pause"])])
     manifest["spec"]["template"]["spec"] |= {"nodeSelector": {label: ""}, "tolerations": [{"operator": "Exists"}]}
@@ -367,9 +367,9 @@ def everywhere(lab: Cluster, api: Api, work: Workspace, setting: Setting) -> str
 
 @pytest.mark.claim("ctl-daemonset")
 def test_a_daemonset_has_a_pod_on_each_node_and_on_one_that_joins(
-    lab: Cluster, api: Api, work: Workspace, setting: Setting, everywhere: str, evidence: Evidence
+    cluster: Cluster, api: Api, work: Workspace, setting: Setting, everywhere: str, evidence: Evidence
 ) -> None:
-    nodes = [node.name for node in lab.nodes[:_MAX_NODES]]
+    nodes = [node.name for node in cluster.nodes[:_MAX_NODES]]
     members, newcomer = nodes[:-1], nodes[-1]
     pods, selected = objects.core(setting.namespace, "pods"), {"labelSelector": "app=everywhere"}
 

@@ -31,9 +31,11 @@ class _Resolved:
 
 
 @pytest.mark.claim("service-dns")
-def test_services_have_names_and_records(lab: Cluster, agents: list[Pod], setting: Setting, evidence: Evidence) -> None:
-    domain = f"{setting.namespace}.svc.{lab.settings['cluster_domain']}"
-    address = lab.service_address(setting.namespace, "agents")
+def test_services_have_names_and_records(
+    cluster: Cluster, agents: list[Pod], setting: Setting, evidence: Evidence
+) -> None:
+    domain = f"{setting.namespace}.svc.{cluster.settings['cluster_domain']}"
+    address = cluster.service_address(setting.namespace, "agents")
     questions = [
         dns.ask(f"agents.{domain}", dns.A),
         dns.ask(f"_http._tcp.agents.{domain}", dns.SRV),
@@ -41,7 +43,7 @@ def test_services_have_names_and_records(lab: Cluster, agents: list[Pod], settin
         dns.ask(f"no-such-service.{domain}", dns.A),
     ]
     with ThreadPoolExecutor(len(agents)) as pool:
-        resolved = list(pool.map(lambda pod: _resolve_settled(lab, pod, questions, len(agents)), agents))
+        resolved = list(pool.map(lambda pod: _resolve_settled(cluster, pod, questions, len(agents)), agents))
     for pod, told in zip(agents, resolved, strict=True):
         service, port, headless, nothing = told.answers
         evidence[f"{pod.name} on {pod.node}, asking {told.server}"] = {
@@ -71,19 +73,19 @@ def test_a_program_reaches_a_service_by_its_short_name(agents: list[Pod], eviden
     evidence.headline = "short names work"
 
 
-def _resolve_settled(lab: Cluster, pod: Pod, questions: Sequence[dns.Question], endpoints: int) -> _Resolved:
+def _resolve_settled(cluster: Cluster, pod: Pod, questions: Sequence[dns.Question], endpoints: int) -> _Resolved:
     """The answers once the headless name has all pods: records follow readiness, and old ones are kept a while."""
     deadline = time.monotonic() + _FOLLOW_SECONDS
     while True:
-        told = _resolve(lab, pod, questions)
+        told = _resolve(cluster, pod, questions)
         if len(told.answers[2].addresses) == endpoints or time.monotonic() > deadline:
             return told
         time.sleep(_PAUSE)
 
 
-def _resolve(lab: Cluster, pod: Pod, questions: Sequence[dns.Question]) -> _Resolved:
+def _resolve(cluster: Cluster, pod: Pod, questions: Sequence[dns.Question]) -> _Resolved:
     """Ask from a pod's network the server that the pod has been told."""
-    host = lab.node(pod.node).host
+    host = cluster.node(pod.node).host
     pid = runtime.process(host, pod.uid, "server")
     lines = [line.split() for line in host.run("cat %s", f"/proc/{pid}/root/etc/resolv.conf").splitlines() if line]
     server = next(words[1] for words in lines if words[0] == "nameserver")

@@ -29,10 +29,10 @@ _RANGE = {"key": "Lw==", "range_end": "AA==", "limit": 1, "keys_only": True}
 
 
 @pytest.mark.claim("etcd-replicated")
-def test_every_host_is_a_healthy_member_with_the_same_data(lab: Cluster, evidence: Evidence) -> None:
-    members = lab.etcd.members()
+def test_every_host_is_a_healthy_member_with_the_same_data(cluster: Cluster, evidence: Evidence) -> None:
+    members = cluster.etcd.members()
     evidence["members"] = [member.name for member in members]
-    hosts = {host.name: host.address for host in lab.etcd_hosts}
+    hosts = {host.name: host.address for host in cluster.etcd_hosts}
     assert len(members) == len(hosts), (
         f"etcd has {len(members)} members, {[member.name for member in members]}, its hosts are {list(hosts)}"
     )
@@ -42,7 +42,7 @@ def test_every_host_is_a_healthy_member_with_the_same_data(lab: Cluster, evidenc
         assert at, f"member {member.name} at {member.client_urls} is none of the inventory's etcd hosts"
 
     endpoints = [url for member in members for url in member.client_urls]
-    statuses = lab.etcd.statuses(endpoints)
+    statuses = cluster.etcd.statuses(endpoints)
     leaders = {status["leader"] for status in statuses.values()}
     evidence["leader"] = [member.name for member in members if member.id in leaders]
     evidence["versions"] = {endpoint: status["version"] for endpoint, status in statuses.items()}
@@ -53,18 +53,20 @@ def test_every_host_is_a_healthy_member_with_the_same_data(lab: Cluster, evidenc
     assert not faults, f"members report faults: {faults}"
 
     revision = min(status["header"]["revision"] for status in statuses.values())
-    hashes = lab.etcd.hashes(endpoints, revision)
+    hashes = cluster.etcd.hashes(endpoints, revision)
     evidence["hashes"] = {"revision": revision, **hashes}
     assert len(set(hashes.values())) == 1, f"members have different data at revision {revision}: {hashes}"
     evidence.headline = f"{len(members)} of {len(hosts)} members healthy, same hash at revision {revision}"
 
 
 @pytest.mark.claim("etcd-private")
-def test_nobody_gets_in_without_a_certificate_of_etcds_authority(lab: Cluster, api: Api, evidence: Evidence) -> None:
-    ports = {int(lab.settings["cluster_etcd_port"]), int(lab.settings["etcd_peer_port"])}
-    addresses = each(lab.etcd_hosts, lambda host: _addresses(host, ports))
+def test_nobody_gets_in_without_a_certificate_of_etcds_authority(
+    cluster: Cluster, api: Api, evidence: Evidence
+) -> None:
+    ports = {int(cluster.settings["cluster_etcd_port"]), int(cluster.settings["etcd_peer_port"])}
+    addresses = each(cluster.etcd_hosts, lambda host: _addresses(host, ports))
     reached = 0
-    for host in lab.etcd_hosts:
+    for host in cluster.etcd_hosts:
         for address, port in addresses[host.name]:
             # Loopback can only be tried from the host itself, with what there is there.
             answers = _knock_from_inside(host, address, port)
@@ -74,16 +76,16 @@ def test_nobody_gets_in_without_a_certificate_of_etcds_authority(lab: Cluster, a
                 assert answer.startswith("refused"), f"etcd at {address}:{port} answers a caller with {shown}: {answer}"
             reached += len(answers)
             evidence[f"{address}:{port}"] = answers
-    assert lab.etcd.revision() > 0, "etcd does not answer its operator either, so that refusals prove nothing"
+    assert cluster.etcd.revision() > 0, "etcd does not answer its operator either, so that refusals prove nothing"
     tried = sum(map(len, addresses.values()))
     evidence.headline = f"{reached} attempts at {tried} addresses refused: plain, no, foreign, Kubernetes' certificate"
 
 
 @pytest.mark.claim("etcd-consistent")
 def test_a_read_sees_what_was_acknowledged_whichever_member_is_asked(
-    lab: Cluster, api: Api, namespace: str, evidence: Evidence
+    cluster: Cluster, api: Api, namespace: str, evidence: Evidence
 ) -> None:
-    members = _several_members(lab)
+    members = _several_members(cluster)
     metadata = {"name": "consistent", "namespace": namespace}
     created = api.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"round": "0"}})
     key = f"/registry/configmaps/{namespace}/consistent"
@@ -92,7 +94,7 @@ def test_a_read_sees_what_was_acknowledged_whichever_member_is_asked(
         answer = api.request("PATCH", objects.path(created), {"data": {"round": str(number)}}, content_type=MERGE_PATCH)
         assert answer.status != 404, f"round {number - 1} was acknowledged, and is gone when the next one is written"
         written = answer.required()
-        seen = each(members, lambda host: lab.etcd_on(host).get(key))
+        seen = each(members, lambda host: cluster.etcd_on(host).get(key))
         for name, found in seen.items():
             at = found.modified if found else None
             assert at == objects.revision(written), (
@@ -105,13 +107,13 @@ def test_a_read_sees_what_was_acknowledged_whichever_member_is_asked(
 
 
 @pytest.mark.claim("etcd-quorum")
-def test_any_one_member_can_be_missed(lab: Cluster, api: Api, namespace: str, evidence: Evidence) -> None:
-    members = _several_members(lab)
+def test_any_one_member_can_be_missed(cluster: Cluster, api: Api, namespace: str, evidence: Evidence) -> None:
+    members = _several_members(cluster)
     metadata = {"name": "counted", "namespace": namespace}
     path = objects.path(api.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"n": "0"}}))
     number = 0
     for host in members:
-        led = lab.etcd_on(host).leads()
+        led = cluster.etcd_on(host).leads()
         start = time.monotonic()
         with disruption.stopped(host, "etcd"):
             worst = 0.0
@@ -119,12 +121,12 @@ def test_any_one_member_can_be_missed(lab: Cluster, api: Api, namespace: str, ev
                 number += 1
                 worst = max(worst, _write_until_acknowledged(api, path, number, f"without the member on {host}"))
             left = next(other for other in members if other is not host)
-            found = lab.etcd_on(left).get(f"/registry/configmaps/{namespace}/counted")
+            found = cluster.etcd_on(left).get(f"/registry/configmaps/{namespace}/counted")
             assert found, f"without the member on {host} the object is gone"
         away = time.monotonic() - start
         stored = api.get(path)["data"]["n"]
         assert stored == str(number), f"write {number} was acknowledged without {host}, {stored} is stored"
-        caught_up = _await_same_data(lab, f"after its return the member on {host} catches up")
+        caught_up = _await_same_data(cluster, f"after its return the member on {host} catches up")
         evidence[host.name] = {
             "was leader": led,
             "away for": round(away, 1),
@@ -136,12 +138,12 @@ def test_any_one_member_can_be_missed(lab: Cluster, api: Api, namespace: str, ev
 
 
 @pytest.mark.claim("etcd-no-split")
-def test_without_a_majority_writes_are_refused(lab: Cluster, evidence: Evidence) -> None:
-    members = _several_members(lab)
+def test_without_a_majority_writes_are_refused(cluster: Cluster, evidence: Evidence) -> None:
+    members = _several_members(cluster)
     majority, rest = members[: len(members) // 2 + 1], members[len(members) // 2 + 1 :]
-    before = lab.etcd.revision()
+    before = cluster.etcd.revision()
     with disruption.stopped_everywhere(majority, "etcd"):
-        answers = each(rest, lambda host: lab.etcd_on(host).try_to_write(_PROBE_KEY, "without a majority"))
+        answers = each(rest, lambda host: cluster.etcd_on(host).try_to_write(_PROBE_KEY, "without a majority"))
         evidence["stopped"] = [host.name for host in majority]
         evidence["answers"] = answers
         for name, answer in answers.items():
@@ -149,43 +151,43 @@ def test_without_a_majority_writes_are_refused(lab: Cluster, evidence: Evidence)
             assert answer["seconds"] < _REFUSED_SECONDS, f"{name} takes {answer['seconds']} s to refuse a write"
     # A write without an answer may have stayed in a log, and be carried out then; but on all members, or on none.
     try:
-        _await_same_data(lab, "the members have the same data after the majority is back")
-        there = each(members, lambda host: lab.etcd_on(host).get(_PROBE_KEY) is not None)
+        _await_same_data(cluster, "the members have the same data after the majority is back")
+        there = each(members, lambda host: cluster.etcd_on(host).get(_PROBE_KEY) is not None)
         assert len(set(there.values())) == 1, f"a write that was not acknowledged is on some members only: {there}"
     finally:
-        lab.etcd.delete(_PROBE_KEY)
-    disruption.await_recovery(lab.api, "all nodes ready after etcd is back")
-    evidence["revisions"] = {"before": before, "after": lab.etcd.revision()}
+        cluster.etcd.delete(_PROBE_KEY)
+    disruption.await_recovery(cluster.api, "all nodes ready after etcd is back")
+    evidence["revisions"] = {"before": before, "after": cluster.etcd.revision()}
     evidence["the write without an answer"] = "carried out later" if any(there.values()) else "never carried out"
     slowest = max(answer["seconds"] for answer in answers.values())
     evidence.headline = f"{len(majority)} of {len(members)} stopped: writes refused within {slowest} s, same data after"
 
 
 @pytest.mark.claim("etcd-separate")
-def test_its_hosts_are_its_own(lab: Cluster, evidence: Evidence) -> None:
-    shared = {host.name for host in lab.etcd_hosts} & {host.name for host in lab.control_plane}
+def test_its_hosts_are_its_own(cluster: Cluster, evidence: Evidence) -> None:
+    shared = {host.name for host in cluster.etcd_hosts} & {host.name for host in cluster.control_plane}
     if shared:
         raise NotObservable(f"on this cluster etcd shares hosts with the control plane: {', '.join(sorted(shared))}")
-    port = int(lab.settings["cluster_etcd_port"])
+    port = int(cluster.settings["cluster_etcd_port"])
     peers = {
         socket.peer[0]
-        for host in lab.etcd_hosts
+        for host in cluster.etcd_hosts
         for socket in sockets.established(host, port)
         if socket.local[1] == port and socket.peer[0] != host.address and not socket.peer[0].startswith("127.")
     }
-    servers = {host.address for host in lab.control_plane}
-    evidence["etcd hosts"] = {host.name: host.address for host in lab.etcd_hosts}
+    servers = {host.address for host in cluster.control_plane}
+    evidence["etcd hosts"] = {host.name: host.address for host in cluster.etcd_hosts}
     evidence["clients"] = sorted(peers)
     assert peers, "no API server is connected to etcd"
-    strangers = peers - servers - {host.address for host in lab.etcd_hosts}
+    strangers = peers - servers - {host.address for host in cluster.etcd_hosts}
     assert not strangers, f"clients of etcd are not API servers: {sorted(strangers)}"
-    evidence.headline = f"etcd on {len(lab.etcd_hosts)} hosts of its own serves {len(peers & servers)} API servers"
+    evidence.headline = f"etcd on {len(cluster.etcd_hosts)} hosts of its own serves {len(peers & servers)} API servers"
 
 
-def _several_members(lab: Cluster) -> tuple[Host, ...]:
-    if len(lab.etcd_hosts) < _FEWEST:
-        raise NotObservable(f"it takes {_FEWEST} etcd members, there are {len(lab.etcd_hosts)}")
-    return lab.etcd_hosts
+def _several_members(cluster: Cluster) -> tuple[Host, ...]:
+    if len(cluster.etcd_hosts) < _FEWEST:
+        raise NotObservable(f"it takes {_FEWEST} etcd members, there are {len(cluster.etcd_hosts)}")
+    return cluster.etcd_hosts
 
 
 def _write_until_acknowledged(api: Api, path: str, number: int, when: str) -> float:
@@ -204,16 +206,16 @@ def _write_until_acknowledged(api: Api, path: str, number: int, when: str) -> fl
         )
 
 
-def _await_same_data(lab: Cluster, what: str) -> float:
+def _await_same_data(cluster: Cluster, what: str) -> float:
     """Wait until all members have the same data; how long that took."""
     start = time.monotonic()
-    endpoints = [f"https://{host.address}:{lab.settings['cluster_etcd_port']}" for host in lab.etcd_hosts]
+    endpoints = [f"https://{host.address}:{cluster.settings['cluster_etcd_port']}" for host in cluster.etcd_hosts]
     problem = ""
     while time.monotonic() - start < _RECOVERY_SECONDS:
         try:
-            statuses = lab.etcd.statuses(endpoints)
+            statuses = cluster.etcd.statuses(endpoints)
             revision = min(status["header"]["revision"] for status in statuses.values())
-            hashes = lab.etcd.hashes(endpoints, revision)
+            hashes = cluster.etcd.hashes(endpoints, revision)
             if len(hashes) == len(endpoints) and len(set(hashes.values())) == 1:
                 return time.monotonic() - start
             problem = f"at revision {revision}: {hashes}"

@@ -16,8 +16,8 @@ _ETCD_PKI = "/etc/etcd/pki"
 
 
 @pytest.mark.claim("etcd-backup")
-def test_a_backup_is_as_young_as_the_schedule_says_and_can_be_read(lab: Cluster, evidence: Evidence) -> None:
-    surveys = _survey(lab)
+def test_a_backup_is_as_young_as_the_schedule_says_and_can_be_read(cluster: Cluster, evidence: Evidence) -> None:
+    surveys = _survey(cluster)
     evidence["hosts"] = {host: list(each.found["backups"]) for host, each in surveys.items()}
     evidence["timers"] = {host: each.found["timers"][backups.TIMER] for host, each in surveys.items()}
     problems = list(backups.timer_problems(surveys))
@@ -27,14 +27,14 @@ def test_a_backup_is_as_young_as_the_schedule_says_and_can_be_read(lab: Cluster,
 
     if backups.newest(surveys) is None:
         # The schedule's first run is yet to come: this is one like it, an hour early.
-        host = next(host for host in lab.etcd_hosts if host.name in surveys)
+        host = next(host for host in cluster.etcd_hosts if host.name in surveys)
         evidence["made"] = f"there was none yet: {backups.SERVICE} on {host} was started as its timer would"
         _run(host)
-        surveys = _survey(lab)
+        surveys = _survey(cluster)
     last = backups.newest(surveys)
     assert last, f"{backups.SERVICE} ended well, and made no backup"
 
-    stored = lab.etcd.get(backups.LAST)
+    stored = cluster.etcd.get(backups.LAST)
     record = json.loads(stored.value) if stored else None
     evidence["record in etcd"] = record
     gone = backups.lost(surveys, record)
@@ -42,7 +42,7 @@ def test_a_backup_is_as_young_as_the_schedule_says_and_can_be_read(lab: Cluster,
     evidence["newest"] = last.found["backups"][last.newest]
     damaged = backups.damage(last)
     assert not damaged, damaged
-    revision, current = last.found["backups"][last.newest]["revision"], lab.etcd.revision()
+    revision, current = last.found["backups"][last.newest]["revision"], cluster.etcd.revision()
     assert revision <= current, f"{last.newest} has revision {revision}, etcd itself is only at {current}"
     late = backups.unproven(surveys)
     assert not late, late
@@ -50,12 +50,12 @@ def test_a_backup_is_as_young_as_the_schedule_says_and_can_be_read(lab: Cluster,
 
 
 @pytest.mark.claim("etcd-private")
-def test_nobody_else_on_its_hosts_reads_its_files_or_their_copies(lab: Cluster, evidence: Evidence) -> None:
+def test_nobody_else_on_its_hosts_reads_its_files_or_their_copies(cluster: Cluster, evidence: Evidence) -> None:
     tried = 0
-    for host in lab.etcd_hosts:
+    for host in cluster.etcd_hosts:
         # A user who may read what everybody may: without that, refusals would prove nothing.
         host.run("runuser -u nobody -- cat /etc/passwd > /dev/null")
-        paths = _secrets_of_etcd(lab, host)
+        paths = _secrets_of_etcd(cluster, host)
         evidence[str(host)] = paths
         for path in paths:
             status, _, _ = host.attempt("runuser -u nobody -- head -c 1 -- %s", path)
@@ -67,17 +67,17 @@ def test_nobody_else_on_its_hosts_reads_its_files_or_their_copies(lab: Cluster, 
     evidence.headline = f"{tried} files of etcd, its keys and its backups closed to other users"
 
 
-def _secrets_of_etcd(lab: Cluster, host: Host) -> list[str]:
+def _secrets_of_etcd(cluster: Cluster, host: Host) -> list[str]:
     """Files that hold the cluster's state, or open etcd: its data, private keys, and backups."""
     _, settings, _ = host.attempt("cat %s", backups.CONFIGURATION)
     kept = [json.loads(settings)["directory"], "/etc/kubeproof"] if settings else []
-    places = [_ETCD_PKI, str(lab.settings["etcd_data_directory"]), *kept]
+    places = [_ETCD_PKI, str(cluster.settings["etcd_data_directory"]), *kept]
     names = r"\( -name '*.key' -o -name '*.db' -o -name '*.wal' -o -name 'keys.tar*' \)"
     return host.run(f"find {' '.join('%s' for _ in places)} -type f {names}", *places).split()
 
 
-def _survey(lab: Cluster) -> dict[str, Survey]:
-    found = {host: survey for host, survey in each(lab.etcd_hosts, backups.survey).items() if survey}
+def _survey(cluster: Cluster) -> dict[str, Survey]:
+    found = {host: survey for host, survey in each(cluster.etcd_hosts, backups.survey).items() if survey}
     if not found:
         raise NotObservable(f"no host of etcd has {backups.CONFIGURATION}: kubeproof makes no backups here")
     return found

@@ -14,9 +14,9 @@ _SHOWN = 5
 
 @pytest.mark.claim("etcd-all-state")
 def test_an_api_server_on_a_restored_backup_has_the_same_objects(
-    lab: Cluster, api: Api, namespace: str, evidence: Evidence
+    cluster: Cluster, api: Api, namespace: str, evidence: Evidence
 ) -> None:
-    program = drills.program(lab)
+    program = drills.program(cluster)
     metadata = {"name": "marker", "namespace": namespace}
     markers = {
         f"{resource}": api.create({"apiVersion": "v1", "kind": kind, "metadata": metadata})["metadata"]["uid"]
@@ -44,8 +44,8 @@ def test_an_api_server_on_a_restored_backup_has_the_same_objects(
 
 
 @pytest.mark.claim("etcd-all-state")
-def test_a_drill_does_not_call_proven_what_is_another_backup(lab: Cluster, evidence: Evidence) -> None:
-    program = drills.program(lab)
+def test_a_drill_does_not_call_proven_what_is_another_backup(cluster: Cluster, evidence: Evidence) -> None:
+    program = drills.program(cluster)
     name, _ = program.save()
     proven, said = program.drill_forgery(name)
     evidence["the drill says"] = said

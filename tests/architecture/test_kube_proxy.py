@@ -26,43 +26,43 @@ _DEVIATIONS = 5.0
 
 
 @pytest.mark.claim("proxy-every-node")
-def test_every_node_reaches_the_api_through_its_service(lab: Cluster, evidence: Evidence) -> None:
-    address = lab.service_address("default", "kubernetes")
+def test_every_node_reaches_the_api_through_its_service(cluster: Cluster, evidence: Evidence) -> None:
+    address = cluster.service_address("default", "kubernetes")
     # That the certificate is the API server's shows who has answered.
     answers = each(
-        (node.host for node in lab.nodes), lambda host: host.http(f"https://{address}:443/livez", ca=AUTHORITY)
+        (node.host for node in cluster.nodes), lambda host: host.http(f"https://{address}:443/livez", ca=AUTHORITY)
     )
-    for node in lab.nodes:
+    for node in cluster.nodes:
         answer = answers[node.host.name]
         evidence[node.name] = answer
         assert answer.get("status") == 200, (
             f"from {node.name} the API cannot be reached at its service {address}: {answer}"
         )
-        url = f"http://{node.address}:{lab.settings['kube_proxy_health_port']}/healthz"
+        url = f"http://{node.address}:{cluster.settings['kube_proxy_health_port']}/healthz"
         health = _status(url)
         evidence[f"{node.name} health"] = health
         assert health == 200, f"kube-proxy of {node.name} answers {health} at {url}"
-    evidence.headline = f"service {address} answers on {len(lab.nodes)} of {len(lab.nodes)} nodes"
+    evidence.headline = f"service {address} answers on {len(cluster.nodes)} of {len(cluster.nodes)} nodes"
 
 
 @pytest.mark.claim("proxy-every-node")
-def test_every_node_has_the_rules_of_the_apis_service(lab: Cluster, evidence: Evidence) -> None:
+def test_every_node_has_the_rules_of_the_apis_service(cluster: Cluster, evidence: Evidence) -> None:
     # A connection that was there before its rules went is passed on still.
-    address = lab.service_address("default", "kubernetes")
+    address = cluster.service_address("default", "kubernetes")
     pattern = re.compile(rf"{re.escape(address)}\b")
-    answers = each((node.host for node in lab.nodes), lambda host: host.run("sh -c %s", _LIST_RULES[-1]))
-    for node in lab.nodes:
+    answers = each((node.host for node in cluster.nodes), lambda host: host.run("sh -c %s", _LIST_RULES[-1]))
+    for node in cluster.nodes:
         found = [line.strip() for line in answers[node.host.name].splitlines() if pattern.search(line)]
         evidence[node.name] = found
         assert found, f"{node.name} has no rule for service {address}, the API's"
-    evidence.headline = f"{len(lab.nodes)} nodes have rules for {address}"
+    evidence.headline = f"{len(cluster.nodes)} nodes have rules for {address}"
 
 
 @pytest.mark.claim("proxy-rules")
 def test_a_service_gets_its_rules_on_every_node_and_loses_them(
-    lab: Cluster, api: Api, agents: list[Pod], setting: Setting, evidence: Evidence
+    cluster: Cluster, api: Api, agents: list[Pod], setting: Setting, evidence: Evidence
 ) -> None:
-    hosts = [node.host for node in lab.nodes]
+    hosts = [node.host for node in cluster.nodes]
     manifest = setting.service("ruled", {"app": "agent"}, port=8123)
     service = api.create(manifest)
     address = re.escape(service["spec"]["clusterIP"])
@@ -94,8 +94,8 @@ def test_a_service_gets_its_rules_on_every_node_and_loses_them(
 
 @pytest.mark.claim("proxy-balances")
 @pytest.mark.usefixtures("settled")
-def test_requests_are_spread_evenly(lab: Cluster, agents: list[Pod], setting: Setting, evidence: Evidence) -> None:
-    address = lab.service_address(setting.namespace, "agents")
+def test_requests_are_spread_evenly(cluster: Cluster, agents: list[Pod], setting: Setting, evidence: Evidence) -> None:
+    address = cluster.service_address(setting.namespace, "agents")
     tries = _REQUESTS_PER_POD * len(agents)
     answered = agents[0].dial(address, 80, "hostname", tries=tries)
     shares = Counter(answered.responses)
@@ -117,25 +117,25 @@ def test_requests_are_spread_evenly(lab: Cluster, agents: list[Pod], setting: Se
 @pytest.mark.claim("proxy-external")
 @pytest.mark.usefixtures("settled")
 def test_a_node_port_answers_outside_at_every_node(
-    lab: Cluster, api: Api, agents: list[Pod], setting: Setting, evidence: Evidence
+    cluster: Cluster, api: Api, agents: list[Pod], setting: Setting, evidence: Evidence
 ) -> None:
     service = api.get(f"{objects.core(setting.namespace, 'services')}/agents-outside")
     port = service["spec"]["ports"][0]["nodePort"]
     names = {pod.name for pod in agents}
-    for node in lab.nodes:
+    for node in cluster.nodes:
         url = f"http://{node.address}:{port}/hostname"
         answered = _get(url)
         evidence[url] = answered
         assert answered in names, f"{url}, asked from outside the cluster, answers {answered!r}"
-    evidence.headline = f"port {port} answered from outside at {len(lab.nodes)} of {len(lab.nodes)} nodes"
+    evidence.headline = f"port {port} answered from outside at {len(cluster.nodes)} of {len(cluster.nodes)} nodes"
 
 
 @pytest.mark.claim("proxy-inside")
 @pytest.mark.usefixtures("settled")
 def test_a_service_is_reached_from_pods_and_nodes(
-    lab: Cluster, agents: list[Pod], setting: Setting, evidence: Evidence
+    cluster: Cluster, agents: list[Pod], setting: Setting, evidence: Evidence
 ) -> None:
-    address = lab.service_address(setting.namespace, "agents")
+    address = cluster.service_address(setting.namespace, "agents")
     names = {pod.name for pod in agents}
     for pod in agents:
         answered = pod.dial(address, 80, "hostname")
@@ -144,7 +144,7 @@ def test_a_service_is_reached_from_pods_and_nodes(
         assert answered.responses, (
             f"from pod {pod.name} on {pod.node} service {address} is not reached: {answered.errors}"
         )
-    answers = each((node.host for node in lab.nodes), lambda host: host.http(f"http://{address}/hostname"))
+    answers = each((node.host for node in cluster.nodes), lambda host: host.http(f"http://{address}/hostname"))
     for host, answer in answers.items():
         evidence[f"from node {host}"] = answer
         assert answer.get("body") in names, f"from node {host} service {address} is not reached: {answer}"
@@ -154,10 +154,10 @@ def test_a_service_is_reached_from_pods_and_nodes(
 @pytest.mark.claim("proxy-inside")
 @pytest.mark.usefixtures("settled")
 def test_a_pod_reaches_itself_through_its_service(
-    lab: Cluster, agents: list[Pod], setting: Setting, evidence: Evidence
+    cluster: Cluster, agents: list[Pod], setting: Setting, evidence: Evidence
 ) -> None:
     # The only pod behind this service.
-    pod, address = agents[0], lab.service_address(setting.namespace, "agent-alone")
+    pod, address = agents[0], cluster.service_address(setting.namespace, "agent-alone")
     answered = pod.dial(address, 80, "hostname", tries=5)
     evidence["answers"] = answered.responses or answered.errors
     assert set(answered.responses) == {pod.name}, (

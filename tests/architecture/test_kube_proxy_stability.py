@@ -38,7 +38,7 @@ def replaceable(setting: Setting) -> list[Object]:
 
 @pytest.mark.claim("service-stable")
 def test_pods_are_replaced_and_no_request_fails(
-    lab: Cluster,
+    cluster: Cluster,
     api: Api,
     workloads: Workloads,
     agents: list[Pod],
@@ -48,7 +48,7 @@ def test_pods_are_replaced_and_no_request_fails(
 ) -> None:
     service = f"{objects.core(setting.namespace, 'services')}/stable"
     before = api.get(service)
-    address, name = before["spec"]["clusterIP"], f"stable.{setting.namespace}.svc.{lab.settings['cluster_domain']}"
+    address, name = before["spec"]["clusterIP"], f"stable.{setting.namespace}.svc.{cluster.settings['cluster_domain']}"
     evidence["service"] = {"address": address, "name": name}
     clients = {
         f"{agents[0].name} to {address}": (agents[0], address),

@@ -71,13 +71,13 @@ def configured(setting: Setting) -> list[Object]:
 
 
 @pytest.mark.claim("kubelet-registers")
-def test_what_a_node_reports_is_what_its_host_is(lab: Cluster, api: Api, evidence: Evidence) -> None:
-    expected = {host.name for group in ("control_plane", "workers") for host in lab.hosts.group(group)}
-    registered = {node.host.name for node in lab.nodes}
+def test_what_a_node_reports_is_what_its_host_is(cluster: Cluster, api: Api, evidence: Evidence) -> None:
+    expected = {host.name for group in ("control_plane", "workers") for host in cluster.hosts.group(group)}
+    registered = {node.host.name for node in cluster.nodes}
     assert registered == expected, f"hosts that should be nodes: {sorted(expected)}; that are: {sorted(registered)}"
-    facts = each(lab.hosts.all, lambda host: host.run(_FACTS).split())
+    facts = each(cluster.hosts.all, lambda host: host.run(_FACTS).split())
     now = datetime.datetime.now(datetime.UTC)
-    for node in lab.nodes:
+    for node in cluster.nodes:
         cores, memory, kernel, machine, boot = facts[node.host.name]
         status = node.item["status"]
         found = {
@@ -95,11 +95,13 @@ def test_what_a_node_reports_is_what_its_host_is(lab: Cluster, api: Api, evidenc
         assert age < lease["leaseDurationSeconds"], f"{node.name} has given no sign of life for {age:.0f} s"
         assert objects.holds(node.item, "Ready"), f"{node.name} is not ready: {objects.condition(node.item, 'Ready')}"
         evidence[node.name] = {what: reported for what, (reported, _) in found.items()} | {"lease age": round(age, 1)}
-    evidence.headline = f"{len(lab.nodes)} nodes ready; size, kernel, ids and address are those of their hosts"
+    evidence.headline = f"{len(cluster.nodes)} nodes ready; size, kernel, ids and address are those of their hosts"
 
 
 @pytest.mark.claim("kubelet-private")
-def test_only_the_known_and_allowed_get_an_answer(lab: Cluster, api: Api, namespace: str, evidence: Evidence) -> None:
+def test_only_the_known_and_allowed_get_an_answer(
+    cluster: Cluster, api: Api, namespace: str, evidence: Evidence
+) -> None:
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "curious", "namespace": namespace}}
     api.create(account)
     request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 600}}
@@ -111,7 +113,7 @@ def test_only_the_known_and_allowed_get_an_answer(lab: Cluster, api: Api, namesp
         "an account without rights": (Token(token), {403}),
         "the administrator": (api.access.credentials, {200}),
     }
-    for node in lab.nodes:
+    for node in cluster.nodes:
         answers = {who: _ask_kubelet(node, api, credentials) for who, (credentials, _) in callers.items()}
         evidence[node.name] = answers
         for who, (_, expected) in callers.items():
@@ -123,9 +125,9 @@ def test_only_the_known_and_allowed_get_an_answer(lab: Cluster, api: Api, namesp
 
 
 @pytest.fixture
-def manifest_file(lab: Cluster, api: Api, setting: Setting) -> Iterator[tuple[Node, PurePosixPath | None]]:
+def manifest_file(cluster: Cluster, api: Api, setting: Setting) -> Iterator[tuple[Node, PurePosixPath | None]]:
     """A node and a place for a manifest file on it, if its kubelet takes any. There is none there before and after."""
-    node = lab.workers[-1]
+    node = cluster.workers[-1]
     directory = api.get(f"/api/v1/nodes/{node.name}/proxy/configz")["kubeletconfig"].get("staticPodPath")
     if not directory:
         yield node, None
@@ -200,8 +202,10 @@ def test_a_container_that_fails_its_liveness_check_is_restarted(api: Api, mortal
 
 
 @pytest.mark.claim("kubelet-healthy")
-def test_a_container_whose_process_dies_is_restarted(lab: Cluster, api: Api, victim: Pod, evidence: Evidence) -> None:
-    host = lab.node(victim.node).host
+def test_a_container_whose_process_dies_is_restarted(
+    cluster: Cluster, api: Api, victim: Pod, evidence: Evidence
+) -> None:
+    host = cluster.node(victim.node).host
     before, pid = victim.now(), runtime.process(host, victim.uid, "server")
     start = time.monotonic()
     host.run(f"kill -KILL {pid}")
@@ -218,10 +222,10 @@ def test_a_container_whose_process_dies_is_restarted(lab: Cluster, api: Api, vic
 
 @pytest.mark.claim("config-secret")
 def test_configuration_reaches_pods_and_changes_reach_files(
-    lab: Cluster, api: Api, configured: list[Pod], setting: Setting, evidence: Evidence
+    cluster: Cluster, api: Api, configured: list[Pod], setting: Setting, evidence: Evidence
 ) -> None:
     [pod] = configured
-    host = lab.node(pod.node).host
+    host = cluster.node(pod.node).host
     pid = runtime.process(host, pod.uid, "pause")
     variables = dict(
         line.partition("=")[::2] for line in host.run("tr '\\0' '\\n' < %s", f"/proc/{pid}/environ").splitlines()
@@ -252,9 +256,9 @@ def test_configuration_reaches_pods_and_changes_reach_files(
 
 @pytest.mark.claim("config-secret")
 @pytest.mark.usefixtures("configured")
-def test_a_secret_is_ciphertext_in_etcd(lab: Cluster, setting: Setting, evidence: Evidence) -> None:
-    plain = lab.etcd.get(f"/registry/configmaps/{setting.namespace}/configured")
-    secret = lab.etcd.get(f"/registry/secrets/{setting.namespace}/configured")
+def test_a_secret_is_ciphertext_in_etcd(cluster: Cluster, setting: Setting, evidence: Evidence) -> None:
+    plain = cluster.etcd.get(f"/registry/configmaps/{setting.namespace}/configured")
+    secret = cluster.etcd.get(f"/registry/secrets/{setting.namespace}/configured")
     assert plain, "the ConfigMap is not in etcd"
     assert secret, "the Secret is not in etcd"
     evidence["secret"] = {"key": secret.key, "begins with": secret.value[:40].decode("ascii", "replace")}

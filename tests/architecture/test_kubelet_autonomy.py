@@ -58,21 +58,21 @@ class Outage:
 
 
 @pytest.fixture(scope="module")
-def outage(lab: Cluster, api: Api, enduring: list[Pod], setting: Setting) -> Outage:
+def outage(cluster: Cluster, api: Api, enduring: list[Pod], setting: Setting) -> Outage:
     """Stop all API servers, look at what runs, kill a container, look again, and start them."""
     seen = Outage(enduring)
     urls = [f"http://{pod.address}:{HTTP_PORT}/hostname" for pod in enduring]
-    urls.append(f"http://{lab.service_address(setting.namespace, 'enduring')}/hostname")
-    seen.before = _ask(lab, urls, patience=_ANSWER_SECONDS)
+    urls.append(f"http://{cluster.service_address(setting.namespace, 'enduring')}/hostname")
+    seen.before = _ask(cluster, urls, patience=_ANSWER_SECONDS)
     if _unanswered(seen.before, enduring):
         raise Blocked("kube-proxy or pod-network", f"before the outage: {_unanswered(seen.before, enduring)}")
-    victim, servers = enduring[-1], lab.api_servers
-    host = lab.node(victim.node).host
+    victim, servers = enduring[-1], cluster.api_servers
+    host = cluster.node(victim.node).host
     start = time.monotonic()
-    with stopped_everywhere(lab.control_plane, _UNIT):
-        if answering := _answering(lab, servers):
+    with stopped_everywhere(cluster.control_plane, _UNIT):
+        if answering := _answering(cluster, servers):
             raise Blocked("apiserver", f"stopped, but still answering: {answering}")
-        seen.during = _ask(lab, urls)
+        seen.during = _ask(cluster, urls)
         seen.killed = _process(host, victim)
         if seen.killed:
             # It may just have ended by itself, which is for the tests to tell.
@@ -84,7 +84,7 @@ def outage(lab: Cluster, api: Api, enduring: list[Pod], setting: Setting) -> Out
         seen.restart_seconds = time.monotonic() - at
         seen.restarted_as = 0 if seen.restarted_as == seen.killed else seen.restarted_as
         if seen.restarted_as:
-            seen.after_kill = _ask(lab, urls, patience=_ANSWER_SECONDS)
+            seen.after_kill = _ask(cluster, urls, patience=_ANSWER_SECONDS)
     seen.seconds = time.monotonic() - start
     await_recovery(api, "all nodes are ready after the API servers were away")
     return seen
@@ -143,22 +143,22 @@ def _process(host: Host, pod: Pod) -> int:
     return next(running, 0)
 
 
-def _answering(lab: Cluster, servers: Sequence[tuple[str, int]]) -> list[str]:
+def _answering(cluster: Cluster, servers: Sequence[tuple[str, int]]) -> list[str]:
     """The API servers that answer anything at all, asked from a control-plane host."""
     found = []
     for address, port in servers:
-        answer = lab.control_plane[0].http(f"https://{address}:{port}/livez", timeout=3.0)
+        answer = cluster.control_plane[0].http(f"https://{address}:{port}/livez", timeout=3.0)
         found += [f"{address}:{port}"] if "status" in answer else []
     return found
 
 
-def _ask(lab: Cluster, urls: Sequence[str], patience: float = 0.0) -> dict[str, str]:
+def _ask(cluster: Cluster, urls: Sequence[str], patience: float = 0.0) -> dict[str, str]:
     """Ask each URL from each node; with patience, those that do not answer again and again."""
     found: dict[str, str] = {}
     requests = [{"do": "http", "url": url} for url in urls]
     deadline = time.monotonic() + patience
     while True:
-        answers = each((node.host for node in lab.nodes), lambda host: host.probe(*requests))
+        answers = each((node.host for node in cluster.nodes), lambda host: host.probe(*requests))
         for host, told in answers.items():
             for url, answer in zip(urls, told, strict=True):
                 found[f"{url} from {host}"] = str(answer.get("body", answer.get("error")))

@@ -57,8 +57,8 @@ def limited(setting: Setting) -> Object:
 
 
 @pytest.mark.claim("kubelet-resources")
-def test_cpu_is_limited_and_shared_as_asked_for(lab: Cluster, limited: Pod, evidence: Evidence) -> None:
-    host = lab.node(limited.node).host
+def test_cpu_is_limited_and_shared_as_asked_for(cluster: Cluster, limited: Pod, evidence: Evidence) -> None:
+    host = cluster.node(limited.node).host
     pids = {name: runtime.process(host, limited.uid, name) for name in _SHARES}
     found = {name: cgroups.limits(host, pid) for name, pid in pids.items()}
     used = cgroups.cpu_used(host, pids["busy"], _MEASURED_SECONDS)
@@ -90,9 +90,9 @@ def test_cpu_is_limited_and_shared_as_asked_for(lab: Cluster, limited: Pod, evid
 
 @pytest.mark.claim("kubelet-resources")
 def test_a_container_that_takes_more_memory_than_it_may_is_killed(
-    lab: Cluster, api: Api, greedy: Pod, limited: Pod, evidence: Evidence
+    cluster: Cluster, api: Api, greedy: Pod, limited: Pod, evidence: Evidence
 ) -> None:
-    host = lab.node(limited.node).host
+    host = cluster.node(limited.node).host
     given = cgroups.limits(host, runtime.process(host, limited.uid, "busy"))
     evidence["cgroup"] = {"of a neighbour with the same limit": given.path, "memory": str(given.memory)}
     assert given.memory == _MEMORY, f"a container of {host} with a limit of {_MEMORY} bytes may have {given.memory}"

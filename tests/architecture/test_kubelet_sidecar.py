@@ -71,9 +71,9 @@ def spoiled(setting: Setting) -> Object:
 
 @pytest.mark.claim("pod-sidecar")
 def test_init_containers_come_first_and_a_sidecar_goes_along(
-    lab: Cluster, api: Api, convoy: Pod, evidence: Evidence
+    cluster: Cluster, api: Api, convoy: Pod, evidence: Evidence
 ) -> None:
-    host = lab.node(convoy.node).host
+    host = cluster.node(convoy.node).host
     at_the_gate = _created(host, convoy)
     evidence["while the first init container runs"] = sorted(at_the_gate)
     assert set(at_the_gate) == {"gate"}, (
@@ -107,7 +107,9 @@ def test_init_containers_come_first_and_a_sidecar_goes_along(
 
 
 @pytest.mark.claim("pod-sidecar")
-def test_a_sidecar_is_restarted_beside_its_application(lab: Cluster, api: Api, convoy: Pod, evidence: Evidence) -> None:
+def test_a_sidecar_is_restarted_beside_its_application(
+    cluster: Cluster, api: Api, convoy: Pod, evidence: Evidence
+) -> None:
     before = Pod(
         api,
         api.observe_one(
@@ -141,9 +143,9 @@ def test_a_sidecar_is_restarted_beside_its_application(lab: Cluster, api: Api, c
 
 @pytest.mark.claim("pod-sidecar")
 def test_a_failing_init_container_keeps_the_application_from_starting(
-    lab: Cluster, spoiled: Pod, evidence: Evidence
+    cluster: Cluster, spoiled: Pod, evidence: Evidence
 ) -> None:
-    host = lab.node(spoiled.node).host
+    host = cluster.node(spoiled.node).host
     ended = _init(spoiled, "spoiler")["state"] if spoiled.item["status"].get("initContainerStatuses") else {}
     app = spoiled.container("app")
     evidence["pod"] = spoiled.item["status"]["phase"]

@@ -60,13 +60,13 @@ def shared(setting: Setting) -> Object:
 
 @pytest.mark.claim("pod-own-ip")
 def test_pods_have_addresses_of_their_own_from_their_nodes_network(
-    lab: Cluster, agents: list[Pod], evidence: Evidence
+    cluster: Cluster, agents: list[Pod], evidence: Evidence
 ) -> None:
     addresses = {pod.name: pod.address for pod in agents}
     evidence["addresses"] = addresses
     assert len(set(addresses.values())) == len(agents), f"pods share addresses: {addresses}"
     for pod in agents:
-        node = lab.node(pod.node)
+        node = cluster.node(pod.node)
         inside = any(ipaddress.ip_address(pod.address) in network for network in node.networks)
         assert inside, f"{pod.name} has {pod.address}, which is not of the network of {node.name}: {node.networks}"
     evidence.headline = f"{len(agents)} pods with addresses of their nodes' networks"
@@ -106,10 +106,10 @@ def test_large_messages_pass_between_nodes(agents: list[Pod], evidence: Evidence
 
 @pytest.mark.claim("pod-own-ip")
 def test_every_node_reaches_every_pod_under_its_own_address(
-    lab: Cluster, agents: list[Pod], evidence: Evidence
+    cluster: Cluster, agents: list[Pod], evidence: Evidence
 ) -> None:
     requests = [{"do": "http", "url": f"http://{pod.address}:{HTTP_PORT}/clientip"} for pod in agents]
-    answers = each((node.host for node in lab.nodes), lambda host: host.probe(*requests))
+    answers = each((node.host for node in cluster.nodes), lambda host: host.probe(*requests))
     for host, told in answers.items():
         for pod, answer in zip(agents, told, strict=True):
             evidence[f"{host} to {pod.name}"] = answer
@@ -120,27 +120,27 @@ def test_every_node_reaches_every_pod_under_its_own_address(
 
 
 @pytest.mark.claim("pod-routes")
-def test_every_node_has_a_route_to_every_other_nodes_pods(lab: Cluster, evidence: Evidence) -> None:
-    answers = each((node.host for node in lab.nodes), lambda host: _ways(lab, host))
-    for node in lab.nodes:
+def test_every_node_has_a_route_to_every_other_nodes_pods(cluster: Cluster, evidence: Evidence) -> None:
+    answers = each((node.host for node in cluster.nodes), lambda host: _ways(cluster, host))
+    for node in cluster.nodes:
         ways = answers[node.host.name]
         evidence[node.name] = {str(network): f"{way.matched} via {way.gateway}" for network, way in ways.items()}
-        for other in lab.nodes:
+        for other in cluster.nodes:
             for network in () if other is node else other.networks:
                 way = ways[network]
                 assert way.leads_to(network), (
                     f"{node.name} has no route to the pods of {other.name}, {network}: {way.matched or 'none at all'}"
                 )
                 # Of networks that make a tunnel of it the next hop is no node.
-                wrong = next((each.name for each in lab.nodes if each.address == way.gateway), other.name)
+                wrong = next((each.name for each in cluster.nodes if each.address == way.gateway), other.name)
                 assert wrong == other.name, f"{node.name} sends what is for pods of {other.name}, {network}, to {wrong}"
-    evidence.headline = f"{len(lab.nodes)} nodes have a route to each other's pods"
+    evidence.headline = f"{len(cluster.nodes)} nodes have a route to each other's pods"
 
 
 @pytest.mark.claim("pod-routes")
-def test_every_node_translates_what_its_pods_send_outside(lab: Cluster, evidence: Evidence) -> None:
-    answers = each((node.host for node in lab.nodes), _translated)
-    for node in lab.nodes:
+def test_every_node_translates_what_its_pods_send_outside(cluster: Cluster, evidence: Evidence) -> None:
+    answers = each((node.host for node in cluster.nodes), _translated)
+    for node in cluster.nodes:
         networks = answers[node.host.name]
         evidence[node.name] = sorted(map(str, networks))
         for network in node.networks:
@@ -148,12 +148,12 @@ def test_every_node_translates_what_its_pods_send_outside(lab: Cluster, evidence
             if not covered and node.host.attempt("test -e %s", CNI_CONFIG)[0] != 0:
                 raise NotObservable(f"{node.name} has another pod network than kubeproof's, and ways of its own")
             assert covered, f"{node.name} has no rule that translates what its pods, {network}, send outside"
-    evidence.headline = f"{len(lab.nodes)} nodes give their address to what pods send outside"
+    evidence.headline = f"{len(cluster.nodes)} nodes give their address to what pods send outside"
 
 
 @pytest.mark.claim("pod-network-heals")
-def test_routes_and_rules_that_are_taken_away_come_back(lab: Cluster, evidence: Evidence) -> None:
-    node = lab.workers[-1]
+def test_routes_and_rules_that_are_taken_away_come_back(cluster: Cluster, evidence: Evidence) -> None:
+    node = cluster.workers[-1]
     if node.host.attempt("test -e %s", f"/etc/systemd/system/{UNIT}.service")[0] != 0:
         raise NotObservable(f"{node.name} has no unit {UNIT}: its pod network is none of kubeproof's")
     before = node.host.run(_OWN)
@@ -189,9 +189,9 @@ class _Way:
         return matched.version == network.version and matched.prefixlen > 0 and network.subnet_of(matched)  # type: ignore[arg-type]
 
 
-def _ways(lab: Cluster, host: Host) -> dict[ipaddress.IPv4Network | ipaddress.IPv6Network, _Way]:
+def _ways(cluster: Cluster, host: Host) -> dict[ipaddress.IPv4Network | ipaddress.IPv6Network, _Way]:
     """How a host would send packets to each node's pods: the kernel's own decision."""
-    networks = [network for node in lab.nodes for network in node.networks]
+    networks = [network for node in cluster.nodes for network in node.networks]
     asked = "; ".join(f"ip -json route get fibmatch {network[1]} 2>/dev/null || echo '[{{}}]'" for network in networks)
     answers = [json.loads(line) for line in host.run(asked).splitlines() if line.strip()]
     found = [answer[0] if answer else {} for answer in answers]

@@ -13,9 +13,11 @@ from kubeproof.verify.observe.hosts import each
 
 
 @pytest.mark.claim("runtime-cri")
-def test_pods_are_sandboxes_and_containers_of_the_runtime(lab: Cluster, agents: list[Pod], evidence: Evidence) -> None:
+def test_pods_are_sandboxes_and_containers_of_the_runtime(
+    cluster: Cluster, agents: list[Pod], evidence: Evidence
+) -> None:
     for pod in agents:
-        host = lab.node(pod.node).host
+        host = cluster.node(pod.node).host
         found = runtime.containers(host, pod.uid)
         sandboxes = [container for container in found if container.sandbox]
         running = [container for container in found if not container.sandbox and container.pid]
@@ -41,9 +43,9 @@ def test_pods_are_sandboxes_and_containers_of_the_runtime(lab: Cluster, agents: 
 
 
 @pytest.mark.claim("runtime-cri")
-def test_the_kubelet_holds_the_runtimes_socket(lab: Cluster, api: Api, evidence: Evidence) -> None:
-    listeners = each(lab.hosts.all, sockets.listening)
-    for node in lab.nodes:
+def test_the_kubelet_holds_the_runtimes_socket(cluster: Cluster, api: Api, evidence: Evidence) -> None:
+    listeners = each(cluster.hosts.all, sockets.listening)
+    for node in cluster.nodes:
         config = api.get(f"/api/v1/nodes/{node.name}/proxy/configz")["kubeletconfig"]
         path = config["containerRuntimeEndpoint"].removeprefix("unix://")
         kubelet = frozenset().union(
@@ -52,4 +54,4 @@ def test_the_kubelet_holds_the_runtimes_socket(lab: Cluster, api: Api, evidence:
         clients = sockets.clients(node.host, path).keys()
         evidence[node.name] = {"socket": path, "kubelet": sorted(kubelet), "clients": sorted(clients)}
         assert kubelet & clients, f"the kubelet of {node.name} is not connected to {path}; {sorted(clients)} are"
-    evidence.headline = f"kubelets of {len(lab.nodes)} nodes connected to {path}"
+    evidence.headline = f"kubelets of {len(cluster.nodes)} nodes connected to {path}"

@@ -51,13 +51,13 @@ def housed(setting: Setting) -> Object:
 
 
 @pytest.fixture(scope="module")
-def image_names(lab: Cluster, setting: Setting) -> Iterator[dict[str, str]]:
+def image_names(cluster: Cluster, setting: Setting) -> Iterator[dict[str, str]]:
     """Images of a registry that does not answer. Two are on a node: the test image, under these names.
 
     They are not the same: an image that the kubelet has tried to fetch is not one that was there before, to it.
     """
     names = {name: f"{_NOWHERE}/{setting.namespace}/{name}:1" for name in ("present", "fetched", "absent")}
-    host = lab.node(setting.nodes[-1]).host
+    host = cluster.node(setting.nodes[-1]).host
     with (
         ctr.tagged(host, setting.image, names["present"]),
         ctr.tagged(host, setting.image, names["fetched"]),
@@ -105,8 +105,8 @@ def test_pull_policies_are_honoured(
 
 
 @pytest.mark.claim("runtime-images-volumes")
-def test_volumes_come_and_go_with_their_pod(lab: Cluster, api: Api, housed: Pod, evidence: Evidence) -> None:
-    host = lab.node(housed.node).host
+def test_volumes_come_and_go_with_their_pod(cluster: Cluster, api: Api, housed: Pod, evidence: Evidence) -> None:
+    host = cluster.node(housed.node).host
     pid = runtime.process(host, housed.uid, "pause")
     inside = {line.split()[4] for line in host.run("cat %s", f"/proc/{pid}/mountinfo").splitlines()}
     missing = [path for path in _VOLUMES.values() if path not in inside]

@@ -64,10 +64,10 @@ class Upkeep:
 
 
 @pytest.fixture(scope="module")
-def upkeep(lab: Cluster, api: Api, abandoned: list[Pod], setting: Setting) -> Upkeep:
+def upkeep(cluster: Cluster, api: Api, abandoned: list[Pod], setting: Setting) -> Upkeep:
     """Put things into a node's runtime by hand, restart its kubelet, and wait until it has cleared up."""
     pod, kept = abandoned
-    node = lab.node(pod.node)
+    node = cluster.node(pod.node)
     host, name = node.host, setting.namespace
     machine = str(node.item["status"]["nodeInfo"]["architecture"])
     pid = runtime.process(host, kept.uid, "pause")

@@ -55,16 +55,16 @@ def scheduled(setting: Setting) -> list[Object]:
 
 @pytest.mark.claim("sched-binding")
 def test_pods_are_bound_by_the_scheduler_through_the_api(
-    lab: Cluster, scheduled: list[Pod], setting: Setting, evidence: Evidence
+    cluster: Cluster, scheduled: list[Pod], setting: Setting, evidence: Evidence
 ) -> None:
-    _need_audit_log(lab)
+    _need_audit_log(cluster)
     names = [pod.name for pod in scheduled]
 
     def bindings(records: list[audit.Record]) -> list[audit.Record]:
         return [each_ for each_ in records for pod in names if audit.concerns(each_, "pods", "create", pod, "binding")]
 
     records = audit.await_records(
-        lab.control_plane,
+        cluster.control_plane,
         setting.namespace,
         lambda found: len(bindings(found)) >= len(names),
         what=f"bindings of {', '.join(names)}",
@@ -84,9 +84,9 @@ def test_pods_are_bound_by_the_scheduler_through_the_api(
 
 @pytest.mark.claim("sched-resources")
 def test_a_pod_goes_where_what_it_requests_is_left(
-    lab: Cluster, api: Api, work: Workspace, setting: Setting, evidence: Evidence
+    cluster: Cluster, api: Api, work: Workspace, setting: Setting, evidence: Evidence
 ) -> None:
-    node, resource = lab.workers[-1].name, f"{work.resource}-scarce"
+    node, resource = cluster.workers[-1].name, f"{work.resource}-scarce"
     work.on_exit(lambda: withdraw(api, node, resource))
     advertise(api, node, resource, 1)
     first, second = (_pod_requesting(setting, f"scarce-{number}", resource) for number in range(2))
@@ -112,9 +112,9 @@ def test_a_pod_goes_where_what_it_requests_is_left(
 
 @pytest.mark.claim("sched-pending")
 def test_a_pod_that_fits_nowhere_waits_until_a_node_fits(
-    lab: Cluster, api: Api, work: Workspace, setting: Setting, evidence: Evidence
+    cluster: Cluster, api: Api, work: Workspace, setting: Setting, evidence: Evidence
 ) -> None:
-    node, resource = lab.workers[0].name, f"{work.resource}-late"
+    node, resource = cluster.workers[0].name, f"{work.resource}-late"
     manifest = _pod_requesting(setting, "waiting", resource)
     waiting = _observe(api, manifest, _is_judged, "a pod that fits nowhere is said to be unschedulable")
     assert not _is_bound(waiting), f"a pod that fits nowhere was put on {waiting['spec'].get('nodeName')}"
@@ -139,9 +139,9 @@ def test_a_pod_that_fits_nowhere_waits_until_a_node_fits(
 
 
 @early
-def affine(lab: Cluster, api: Api, setting: Setting) -> list[Object]:
+def affine(cluster: Cluster, api: Api, setting: Setting) -> list[Object]:
     """Pods that shun each other, one more than there are nodes for them, and one that follows a pod where it is."""
-    nodes = _several(lab)
+    nodes = _several(cluster)
     shunning = {"app": "shunning"}
     apart = _terms("podAntiAffinity", shunning)
     made = [_choosy(setting, f"shunning-{number}", nodes, shunning, affinity=apart) for number in range(len(nodes) + 1)]
@@ -157,9 +157,9 @@ def affine(lab: Cluster, api: Api, setting: Setting) -> list[Object]:
 
 @pytest.mark.claim("sched-affinity")
 def test_pods_that_shun_each_other_share_no_node(
-    lab: Cluster, api: Api, affine: list[Object], evidence: Evidence
+    cluster: Cluster, api: Api, affine: list[Object], evidence: Evidence
 ) -> None:
-    nodes = _several(lab)
+    nodes = _several(cluster)
     judged = _observe_all(api, [item for item in affine if objects.name(item).startswith("shunning")])
     evidence["nodes to choose from"] = [node.name for node in nodes]
     evidence["placed"] = _placement(judged)
@@ -175,9 +175,9 @@ def test_pods_that_shun_each_other_share_no_node(
 
 @pytest.mark.claim("sched-affinity")
 def test_a_pod_follows_the_one_it_wants_to_be_with(
-    lab: Cluster, api: Api, affine: list[Object], evidence: Evidence
+    cluster: Cluster, api: Api, affine: list[Object], evidence: Evidence
 ) -> None:
-    nodes = _several(lab)
+    nodes = _several(cluster)
     [follower] = _observe_all(api, [item for item in affine if objects.name(item) == "follower"])
     evidence["leader on"], evidence["follower would rather be on"] = nodes[-1].name, nodes[0].name
     evidence["follower"] = _placement([follower])
@@ -187,22 +187,22 @@ def test_a_pod_follows_the_one_it_wants_to_be_with(
 
 
 @early
-def constrained(lab: Cluster, api: Api, setting: Setting) -> list[Object]:
+def constrained(cluster: Cluster, api: Api, setting: Setting) -> list[Object]:
     """Pods with a node selector, with and without a toleration, and with a constraint on how they are spread."""
     made = []
     pause = [setting.container("pause", ["pause"])]
-    for number, node in enumerate(_several(lab)):
+    for number, node in enumerate(_several(cluster)):
         made.append(setting.pod(f"selecting-{number}", pause, nodeSelector=_selector(node)))
     made.append(setting.pod("selecting-nothing", pause, nodeSelector={"verify.kubeproof.io/none": "such"}))
-    for node in _tainted(lab)[:1]:
+    for node in _tainted(cluster)[:1]:
         for name, tolerations in (("tolerating", [{"operator": "Exists", "effect": "NoSchedule"}]), ("frail", [])):
             made.append(setting.pod(name, pause, nodeSelector=_selector(node), tolerations=tolerations))
-    made.extend(_spread(setting, _several(lab)))
+    made.extend(_spread(setting, _several(cluster)))
     return [api.create(manifest) for manifest in made]
 
 
 @pytest.mark.claim("sched-constraints")
-def test_node_selectors_are_honoured(lab: Cluster, api: Api, constrained: list[Object], evidence: Evidence) -> None:
+def test_node_selectors_are_honoured(cluster: Cluster, api: Api, constrained: list[Object], evidence: Evidence) -> None:
     judged = _observe_all(api, [item for item in constrained if objects.name(item).startswith("selecting")])
     evidence["placed"] = _placement(judged)
     for item in judged:
@@ -210,7 +210,7 @@ def test_node_selectors_are_honoured(lab: Cluster, api: Api, constrained: list[O
         if not _is_bound(item):
             assert _HOSTNAME not in selector, f"{objects.name(item)} waits, though {selector} selects a node"
             continue
-        labels = lab.node(item["spec"]["nodeName"]).item["metadata"]["labels"]
+        labels = cluster.node(item["spec"]["nodeName"]).item["metadata"]["labels"]
         assert selector.items() <= labels.items(), (
             f"{objects.name(item)} is put on {item['spec']['nodeName']}, which its node selector {selector} rules out"
         )
@@ -219,9 +219,9 @@ def test_node_selectors_are_honoured(lab: Cluster, api: Api, constrained: list[O
 
 @pytest.mark.claim("sched-constraints")
 def test_taints_keep_pods_away_that_do_not_tolerate_them(
-    lab: Cluster, api: Api, constrained: list[Object], evidence: Evidence
+    cluster: Cluster, api: Api, constrained: list[Object], evidence: Evidence
 ) -> None:
-    tainted = _tainted(lab)
+    tainted = _tainted(cluster)
     if not tainted:
         raise NotObservable("no node is tainted")
     node = tainted[0]
@@ -244,8 +244,10 @@ def test_taints_keep_pods_away_that_do_not_tolerate_them(
 
 
 @pytest.mark.claim("sched-constraints")
-def test_pods_are_spread_as_they_must_be(lab: Cluster, api: Api, constrained: list[Object], evidence: Evidence) -> None:
-    nodes = _several(lab)
+def test_pods_are_spread_as_they_must_be(
+    cluster: Cluster, api: Api, constrained: list[Object], evidence: Evidence
+) -> None:
+    nodes = _several(cluster)
     judged = _observe_all(api, [item for item in constrained if objects.name(item).startswith("spread")])
     evidence["all prefer"] = nodes[0].name
     evidence["placed"] = _placement(judged)
@@ -258,9 +260,9 @@ def test_pods_are_spread_as_they_must_be(lab: Cluster, api: Api, constrained: li
 
 
 @early
-def ranked(lab: Cluster, api: Api, setting: Setting) -> tuple[list[Object], list[Object]]:
+def ranked(cluster: Cluster, api: Api, setting: Setting) -> tuple[list[Object], list[Object]]:
     """Pods of one service that can go to two nodes: some have no preference, those that come later have one."""
-    nodes = _several(lab)[:2]
+    nodes = _several(cluster)[:2]
     labels = {"app": "ranked"}
     api.create(setting.service("ranked", labels))
     even = [api.create(_choosy(setting, f"ranked-{number}", nodes, labels)) for number in range(4)]
@@ -273,9 +275,9 @@ def ranked(lab: Cluster, api: Api, setting: Setting) -> tuple[list[Object], list
 
 @pytest.mark.claim("sched-rank")
 def test_of_the_nodes_that_fit_the_best_is_taken(
-    lab: Cluster, api: Api, ranked: tuple[list[Object], list[Object]], evidence: Evidence
+    cluster: Cluster, api: Api, ranked: tuple[list[Object], list[Object]], evidence: Evidence
 ) -> None:
-    first, second = _several(lab)[:2]
+    first, second = _several(cluster)[:2]
     even, partial = (_observe_all(api, items) for items in ranked)
     evidence["no preference"] = _placement(even)
     evidence[f"{first.name} preferred"] = _placement(partial)
@@ -292,8 +294,8 @@ def test_of_the_nodes_that_fit_the_best_is_taken(
 
 
 @pytest.mark.claim("sched-only-decides")
-def test_a_bound_pod_waits_for_its_kubelet(lab: Cluster, api: Api, setting: Setting, evidence: Evidence) -> None:
-    node = lab.workers[-1]
+def test_a_bound_pod_waits_for_its_kubelet(cluster: Cluster, api: Api, setting: Setting, evidence: Evidence) -> None:
+    node = cluster.workers[-1]
     manifest = _choosy(setting, "decided", [node], {})
     with stopped(node.host, "kubelet"):
         bound = _observe(api, manifest, _is_bound, f"a pod for {node.name} is bound while the kubelet there is stopped")
@@ -318,15 +320,15 @@ def test_a_bound_pod_waits_for_its_kubelet(lab: Cluster, api: Api, setting: Sett
 
 @pytest.mark.claim("sched-needed")
 def test_without_a_scheduler_new_pods_wait_and_others_go_on(
-    lab: Cluster, api: Api, agents: list[Pod], setting: Setting, evidence: Evidence
+    cluster: Cluster, api: Api, agents: list[Pod], setting: Setting, evidence: Evidence
 ) -> None:
     service = api.get(f"{objects.core(setting.namespace, 'services')}/agents-outside")
     manifest = setting.pod("newcomer", [setting.container("pause", ["pause"])])
     port = service["spec"]["ports"][0]["nodePort"]
-    with Traffic(lab.nodes[0].address, port, "hostname", timeout=5) as traffic:
+    with Traffic(cluster.nodes[0].address, port, "hostname", timeout=5) as traffic:
         if not traffic.await_answer(_BOUND_SECONDS):
-            raise Blocked("kube-proxy", f"port {port} of {lab.nodes[0].name} is not answered: {traffic.summary()}")
-        with stopped_everywhere(lab.control_plane, "kube-scheduler"):
+            raise Blocked("kube-proxy", f"port {port} of {cluster.nodes[0].name} is not answered: {traffic.summary()}")
+        with stopped_everywhere(cluster.control_plane, "kube-scheduler"):
             api.create(manifest)
             bound = _happens(api, manifest, _is_bound, _QUIET_SECONDS)
             served = traffic.summary()
@@ -346,10 +348,10 @@ def test_without_a_scheduler_new_pods_wait_and_others_go_on(
 
 @pytest.mark.claim("sched-leader")
 def test_when_the_acting_scheduler_is_killed_another_acts(
-    lab: Cluster, api: Api, setting: Setting, evidence: Evidence
+    cluster: Cluster, api: Api, setting: Setting, evidence: Evidence
 ) -> None:
     manifest = setting.pod("inherited", [setting.container("pause", ["pause"])])
-    with leader_election.leader_killed(lab, "kube-scheduler") as takeover:
+    with leader_election.leader_killed(cluster, "kube-scheduler") as takeover:
         api.create(manifest)
         placed = api.observe_one(
             manifest, _is_bound, what=f"the scheduler of {takeover.after} binds a pod", timeout=_BACK_SECONDS
@@ -370,22 +372,22 @@ def named(api: Api, setting: Setting) -> list[Object]:
 
 
 @early
-def assigned(lab: Cluster, api: Api, setting: Setting) -> dict[str, Object]:
+def assigned(cluster: Cluster, api: Api, setting: Setting) -> dict[str, Object]:
     """A pod for each further scheduler that the cluster has."""
     pause = [setting.container("pause", ["pause"])]
     return {
         name: api.create(setting.pod(f"assigned-{name}", pause, schedulerName=name))
-        for name in lab.settings["scheduler_more"]
+        for name in cluster.settings["scheduler_more"]
     }
 
 
 @pytest.mark.claim("sched-multiple")
 def test_each_configured_scheduler_binds_what_names_it(
-    lab: Cluster, api: Api, setting: Setting, assigned: dict[str, Object], evidence: Evidence
+    cluster: Cluster, api: Api, setting: Setting, assigned: dict[str, Object], evidence: Evidence
 ) -> None:
     for scheduler, pod in assigned.items():
         placed = _observe(api, pod, _is_bound, f"a pod that names the scheduler {scheduler} is bound")
-        who = _binders(lab, setting.namespace, [objects.name(pod)])[objects.name(pod)]
+        who = _binders(cluster, setting.namespace, [objects.name(pod)])[objects.name(pod)]
         evidence[f"{objects.name(pod)}, which names {scheduler}"] = {**_placement([placed]), "bound by": who}
         expected = f"{_SCHEDULER}:{scheduler}"
         assert who == [expected], f"{objects.name(pod)} names {scheduler}, and was bound by {who}, not by {expected}"
@@ -398,7 +400,7 @@ def test_each_configured_scheduler_binds_what_names_it(
 
 @pytest.mark.claim("sched-multiple")
 def test_each_scheduler_binds_its_own_pods_only(
-    lab: Cluster, api: Api, work: Workspace, setting: Setting, named: list[Object], evidence: Evidence
+    cluster: Cluster, api: Api, work: Workspace, setting: Setting, named: list[Object], evidence: Evidence
 ) -> None:
     # It comes after those that name another one: when it is bound, the scheduler has seen them.
     other = setting.pod("unnamed", [setting.container("pause", ["pause"])])
@@ -408,10 +410,10 @@ def test_each_scheduler_binds_its_own_pods_only(
         evidence["before the second scheduler begins"] = _placement(ignored)
         bound_already = {objects.name(item): item["spec"]["nodeName"] for item in ignored if _is_bound(item)}
         theirs = _observe(api, other, _is_bound, "a pod that names no scheduler is bound")
-        bound = _schedule(second, setting.namespace, lab.workers[0].name)
+        bound = _schedule(second, setting.namespace, cluster.workers[0].name)
     evidence["bound by the second scheduler"] = bound
     evidence["bound by the default scheduler"] = _placement([theirs])
-    who = _binders(lab, setting.namespace, [objects.name(item) for item in (*named, other)])
+    who = _binders(cluster, setting.namespace, [objects.name(item) for item in (*named, other)])
     evidence["bound by, says the audit log"] = who
     account = f"system:serviceaccount:{setting.namespace}:{_SECOND}"
     for item in named:
@@ -451,9 +453,9 @@ def _schedule(scheduler: Api, namespace: str, node: str) -> dict[str, str]:
     return bound
 
 
-def _binders(lab: Cluster, namespace: str, names: Sequence[str]) -> dict[str, list[str]]:
+def _binders(cluster: Cluster, namespace: str, names: Sequence[str]) -> dict[str, list[str]]:
     """Who has bound each of some pods, as the audit log has it."""
-    _need_audit_log(lab)
+    _need_audit_log(cluster)
 
     def of(records: list[audit.Record]) -> dict[str, list[str]]:
         return {
@@ -466,7 +468,7 @@ def _binders(lab: Cluster, namespace: str, names: Sequence[str]) -> dict[str, li
         }
 
     records = audit.await_records(
-        lab.control_plane,
+        cluster.control_plane,
         namespace,
         lambda found: all(of(found).values()),
         what=f"bindings of {', '.join(names)}",
@@ -475,20 +477,20 @@ def _binders(lab: Cluster, namespace: str, names: Sequence[str]) -> dict[str, li
     return of(records)
 
 
-def _need_audit_log(lab: Cluster) -> None:
-    if not all(each(lab.control_plane, lambda host: host.attempt("test -s %s", audit.LOG)[0] == 0).values()):
+def _need_audit_log(cluster: Cluster) -> None:
+    if not all(each(cluster.control_plane, lambda host: host.attempt("test -s %s", audit.LOG)[0] == 0).values()):
         raise NotObservable(f"the API servers write no audit log to {audit.LOG}")
 
 
-def _several(lab: Cluster) -> list[Node]:
+def _several(cluster: Cluster) -> list[Node]:
     """Some of the nodes that take workloads: two at least, since a choice is to be made."""
-    if len(lab.workers) < 2:
-        raise NotObservable(f"only {len(lab.workers)} node takes workloads, so that there is no choice")
-    return list(lab.workers[:_MAX_NODES])
+    if len(cluster.workers) < 2:
+        raise NotObservable(f"only {len(cluster.workers)} node takes workloads, so that there is no choice")
+    return list(cluster.workers[:_MAX_NODES])
 
 
-def _tainted(lab: Cluster) -> list[Node]:
-    return [node for node in lab.nodes if not node.schedulable]
+def _tainted(cluster: Cluster) -> list[Node]:
+    return [node for node in cluster.nodes if not node.schedulable]
 
 
 def _selector(node: Node) -> dict[str, str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.disaster.lab import Lab
+from tests.disaster.local_cluster import LocalCluster
 
 from kubeproof.core import controller_packages, paths
 from kubeproof.local_hosts import lifecycle
@@ -38,7 +38,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(scope="session")
-def lab(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def cluster(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
     """The cluster, installed, with something running in it."""
     if os.geteuid() != 0:
         pytest.skip("local hosts need root")
@@ -50,7 +50,7 @@ def lab(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -
         directory.mkdir(parents=True, exist_ok=True)
         path.write_text(_described())
     try:
-        made = Lab(path)
+        made = LocalCluster(path)
         made.install()
         made.fill()
         yield made

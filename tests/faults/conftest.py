@@ -14,13 +14,12 @@ from kubeproof.verify.act.pods import Setting
 from kubeproof.verify.act.workspace import Workspace
 from kubeproof.verify.faults.campaign import Campaign
 from kubeproof.verify.faults.kinds import KINDS, Kind
-from kubeproof.verify.observe import cluster
-from kubeproof.verify.observe.cluster import Cluster
+from kubeproof.verify.observe.cluster import Cluster, recorded_image
 
 DEFAULT = paths.PROJECT / "inventory" / "ha" / "hosts.yml"
 
 described = disposable_cluster.described
-lab = disposable_cluster.lab
+cluster = disposable_cluster.cluster
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -54,12 +53,12 @@ def tell(pytestconfig: pytest.Config) -> Callable[[str], None]:
 
 
 @pytest.fixture
-def campaign(lab: Cluster, tell: Callable[[str], None]) -> Iterator[Campaign]:
+def campaign(cluster: Cluster, tell: Callable[[str], None]) -> Iterator[Campaign]:
     """Faults into this cluster; what they need there is each test's own, and removed at its end."""
-    with Workspace(lab.api) as work:
-        image = cluster.recorded_image(lab.inventory, lab.nodes)
-        setting = Setting(work.namespace(), image, nodes=tuple(node.name for node in lab.nodes))
-        with closing(Campaign(lab, work, setting, tell)) as campaign:
+    with Workspace(cluster.api) as work:
+        image = recorded_image(cluster.inventory, cluster.nodes)
+        setting = Setting(work.namespace(), image, nodes=tuple(node.name for node in cluster.nodes))
+        with closing(Campaign(cluster, work, setting, tell)) as campaign:
             yield campaign
 
 

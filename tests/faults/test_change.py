@@ -33,16 +33,16 @@ UNITS = {
 
 
 def test_a_change_rolls_over_all_hosts_without_a_failed_request(
-    campaign: Campaign, lab: Cluster, described: Inventory, tell: Callable[[str], None]
+    campaign: Campaign, cluster: Cluster, described: Inventory, tell: Callable[[str], None]
 ) -> None:
-    generations = [_processes(lab)]
+    generations = [_processes(cluster)]
 
     def change_and_change_back() -> None:
         for settings in (CHANGE, {}):
             run = playbook.run("cluster", described.sources, described.state, ["--extra-vars", json.dumps(settings)])
             assert run.ok, f"the converge failed; {run.log} tells how"
             campaign.await_whole("after a converge")
-            generations.append(_processes(lab))
+            generations.append(_processes(cluster))
 
     seen = campaign.observe(change_and_change_back)
     for line in _summary(seen):
@@ -58,12 +58,12 @@ def test_a_change_rolls_over_all_hosts_without_a_failed_request(
         assert not same, f"these were not restarted, so that nothing is proven of them: {', '.join(same)}"
 
 
-def _processes(lab: Cluster) -> dict[tuple[str, str], str]:
+def _processes(cluster: Cluster) -> dict[tuple[str, str], str]:
     """The main process of each unit that the change concerns."""
     return {
         (host.name, unit): host.run("systemctl show --property=MainPID --value %s", unit).strip()
         for group, units in UNITS.items()
-        for host in lab.hosts.group(group)
+        for host in cluster.hosts.group(group)
         for unit in units
     }
 

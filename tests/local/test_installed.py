@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.disaster.lab import Lab
+from tests.disaster.local_cluster import LocalCluster
 
 from kubeproof.cli.main import main
 from kubeproof.core import paths, waiting
@@ -24,7 +24,7 @@ HOSTS = ("cp1", "w1")
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
     """A cluster of one control-plane host and a worker."""
     path = tmp_path_factory.mktemp("installed") / "hosts.yml"
     document = yaml.safe_load((paths.PROJECT / "inventory" / "test" / "hosts.yml").read_text())
@@ -35,7 +35,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         "workers": {"hosts": {"w1": {"ansible_host": "10.213.248.21"}}},
     }
     path.write_text(yaml.safe_dump(document))
-    made = Lab(path)
+    made = LocalCluster(path)
     try:
         made.make_hosts()
         made.play("cluster")
@@ -44,55 +44,55 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         lifecycle.destroy(plan(inventory.load(path)), print)
 
 
-def refused(lab: Lab, reason: str, leaders: bool = True, /, **variables: Any) -> None:
+def refused(cluster: LocalCluster, reason: str, leaders: bool = True, /, **variables: Any) -> None:
     """A run is refused for a reason, and nothing is touched.
 
     ``leaders``: whether controller manager and scheduler count, which end by themselves when they can't keep their
     leases, as without etcd.
     """
-    before = processes(lab, leaders=leaders), contents(lab)
-    lab.refused("cluster", **variables)
-    found = findings(lab)
+    before = processes(cluster, leaders=leaders), contents(cluster)
+    cluster.refused("cluster", **variables)
+    found = findings(cluster)
     assert reason in found, found
-    assert (processes(lab, leaders=leaders), contents(lab)) == before
+    assert (processes(cluster, leaders=leaders), contents(cluster)) == before
 
 
-def processes(lab: Lab, *, leaders: bool) -> dict[str, list[str]]:
-    """The components' main processes, in the order of the lab's units; with those that hold leases or without."""
+def processes(cluster: LocalCluster, *, leaders: bool) -> dict[str, list[str]]:
+    """The components' main processes, in the order of the cluster's units; with those that hold leases or without."""
     left_out = set() if leaders else {2, 3}
-    found = lab.processes(HOSTS)
+    found = cluster.processes(HOSTS)
     return {host: [pid for at, pid in enumerate(pids) if at not in left_out] for host, pids in found.items()}
 
 
-def findings(lab: Lab) -> set[str]:
+def findings(cluster: LocalCluster) -> set[str]:
     """What the preflight had against the hosts."""
-    document = json.loads((lab.inventory.state / "reports" / "preflight-hosts.json").read_text())
+    document = json.loads((cluster.inventory.state / "reports" / "preflight-hosts.json").read_text())
     return {f"{entry['id']} {entry['host']}" for entry in document["findings"] if entry["severity"] == "error"}
 
 
-def contents(lab: Lab) -> dict[str, bytes]:
+def contents(cluster: LocalCluster) -> dict[str, bytes]:
     """The cluster's keys on the controller."""
-    directory = lab.inventory.state / "pki"
+    directory = cluster.inventory.state / "pki"
     return {path.name: path.read_bytes() for path in directory.glob("[!.]*")}
 
 
-def test_another_host_of_etcd_makes_no_second_one(lab: Lab) -> None:
-    document = yaml.safe_load(lab.path.read_text())
+def test_another_host_of_etcd_makes_no_second_one(cluster: LocalCluster) -> None:
+    document = yaml.safe_load(cluster.path.read_text())
     etcd = document["all"]["children"]["etcd"]["hosts"]
     try:
         # One, so that there is no third host to make; an even number of members is a finding of its own.
         etcd["w1"] = {}
-        lab.path.write_text(yaml.safe_dump(document))
-        refused(lab, "etcd-stranger w1", preflight_ignore=["etcd-members"])
+        cluster.path.write_text(yaml.safe_dump(document))
+        refused(cluster, "etcd-stranger w1", preflight_ignore=["etcd-members"])
     finally:
         del etcd["w1"]
-        lab.path.write_text(yaml.safe_dump(document))
-    assert lab.on("w1", "ls -d /etc/etcd /var/lib/etcd/member 2> /dev/null || true") == b""
+        cluster.path.write_text(yaml.safe_dump(document))
+    assert cluster.on("w1", "ls -d /etc/etcd /var/lib/etcd/member 2> /dev/null || true") == b""
 
 
-def test_another_directory_makes_no_empty_one(lab: Lab) -> None:
-    refused(lab, "etcd-data-directory cp1", etcd_data_directory="/data/etcd")
-    assert lab.on("cp1", "ls -d /data 2> /dev/null || true") == b""
+def test_another_directory_makes_no_empty_one(cluster: LocalCluster) -> None:
+    refused(cluster, "etcd-data-directory cp1", etcd_data_directory="/data/etcd")
+    assert cluster.on("cp1", "ls -d /data 2> /dev/null || true") == b""
 
 
 @pytest.mark.parametrize(
@@ -105,104 +105,110 @@ def test_another_directory_makes_no_empty_one(lab: Lab) -> None:
         ("containerd_root_directory", "/srv/containerd", "w1"),
     ],
 )
-def test_what_a_cluster_keeps_is_not_changed(lab: Lab, name: str, value: str, host: str) -> None:
-    refused(lab, f"installed-setting {host}", **{name: value})
+def test_what_a_cluster_keeps_is_not_changed(cluster: LocalCluster, name: str, value: str, host: str) -> None:
+    refused(cluster, f"installed-setting {host}", **{name: value})
 
 
-def test_keys_that_the_controller_has_lost_are_not_made_again_and_come_back(lab: Lab, tmp_path: Path) -> None:
-    before = contents(lab)
-    shutil.move(lab.inventory.state / "pki", tmp_path / "pki")
-    refused(lab, "authorities-lost w1")
-    assert not (lab.inventory.state / "pki").exists()
+def test_keys_that_the_controller_has_lost_are_not_made_again_and_come_back(
+    cluster: LocalCluster, tmp_path: Path
+) -> None:
+    before = contents(cluster)
+    shutil.move(cluster.inventory.state / "pki", tmp_path / "pki")
+    refused(cluster, "authorities-lost w1")
+    assert not (cluster.inventory.state / "pki").exists()
 
-    assert main(["backup", "keys", "--inventory", str(lab.path)]) == 0
-    assert contents(lab) == before
-    assert lab.play("cluster").count("changed") == 0
+    assert main(["backup", "keys", "--inventory", str(cluster.path)]) == 0
+    assert contents(cluster) == before
+    assert cluster.play("cluster").count("changed") == 0
 
 
-def test_a_member_whose_disk_is_not_mounted_begins_nothing(lab: Lab) -> None:
-    before = lab.uids()
-    lab.on(
+def test_a_member_whose_disk_is_not_mounted_begins_nothing(cluster: LocalCluster) -> None:
+    before = cluster.uids()
+    cluster.on(
         "cp1",
         "systemctl stop etcd; mkdir /srv/disk; mv /var/lib/etcd/member /srv/disk; systemctl start --no-block etcd",
     )
     said = (
         "journalctl --quiet --unit etcd --since -1min --output cat --grep 'its data is not there: is its disk mounted'"
     )
-    assert waiting.until(lambda: lab.on("cp1", f"{said} || true"), 20, pause=1)
-    assert lab.on("cp1", "ls /var/lib/etcd") == b""
-    refused(lab, "etcd-data-lost cp1", False)
-    assert lab.on("cp1", "ls /var/lib/etcd") == b""
+    assert waiting.until(lambda: cluster.on("cp1", f"{said} || true"), 20, pause=1)
+    assert cluster.on("cp1", "ls /var/lib/etcd") == b""
+    refused(cluster, "etcd-data-lost cp1", False)
+    assert cluster.on("cp1", "ls /var/lib/etcd") == b""
 
     # It goes on by itself as soon as the disk is there.
-    lab.on("cp1", "mv /srv/disk/member /var/lib/etcd; rmdir /srv/disk")
-    assert waiting.until(lambda: lab.on("cp1", "systemctl is-active etcd || true") == b"active\n", 30, pause=1)
-    assert lab.play("cluster").count("changed") == 0
-    assert before.items() <= lab.uids().items()
+    cluster.on("cp1", "mv /srv/disk/member /var/lib/etcd; rmdir /srv/disk")
+    assert waiting.until(lambda: cluster.on("cp1", "systemctl is-active etcd || true") == b"active\n", 30, pause=1)
+    assert cluster.play("cluster").count("changed") == 0
+    assert before.items() <= cluster.uids().items()
 
 
-def test_a_node_that_is_gone_comes_back(lab: Lab) -> None:
-    lab.fill()
-    before = lab.processes(HOSTS)
-    lab.kubectl("delete", "node", "w1")
+def test_a_node_that_is_gone_comes_back(cluster: LocalCluster) -> None:
+    cluster.fill()
+    before = cluster.processes(HOSTS)
+    cluster.kubectl("delete", "node", "w1")
 
-    lab.play("cluster")
+    cluster.play("cluster")
 
-    after = lab.processes(HOSTS)
+    after = cluster.processes(HOSTS)
     kubelet = 4
     assert after["cp1"] == before["cp1"]
     assert [number for number, pid in enumerate(after["w1"]) if pid != before["w1"][number]] == [kubelet]
     # It has been given another network, which its bridge has to follow.
-    lab.fill()
-    network = lab.kubectl("get", "node", "w1", "--output=jsonpath={.spec.podCIDR}")
-    assert f" {network.removesuffix('.0/24')}.1/24 " in lab.on("w1", "ip -4 -oneline address show cni0").decode()
-    assert lab.play("cluster").count("changed") == 0
+    cluster.fill()
+    network = cluster.kubectl("get", "node", "w1", "--output=jsonpath={.spec.podCIDR}")
+    assert f" {network.removesuffix('.0/24')}.1/24 " in cluster.on("w1", "ip -4 -oneline address show cni0").decode()
+    assert cluster.play("cluster").count("changed") == 0
 
 
-def test_a_part_of_a_cluster_is_converged_alone(lab: Lab, tmp_path: Path) -> None:
+def test_a_part_of_a_cluster_is_converged_alone(cluster: LocalCluster, tmp_path: Path) -> None:
     """By a tag one component, by a limit one host; texts for numbers are taken."""
-    before = lab.processes(HOSTS)
+    before = cluster.processes(HOSTS)
     changed: dict[str, Any] = {"kubelet_max_pods": "60", "balancer_check_interval": "1500"}
-    assert lab.part("--tags", "kubelet", "--limit", "w1", **changed).count("changed") > 0
-    assert b"maxPods: 60" in lab.on("w1", "cat /etc/kubernetes/kubelet/config.yaml")
+    assert cluster.part("--tags", "kubelet", "--limit", "w1", **changed).count("changed") > 0
+    assert b"maxPods: 60" in cluster.on("w1", "cat /etc/kubernetes/kubelet/config.yaml")
     for host, path in (("cp1", "kubelet/config.yaml"), ("w1", "balancer/haproxy.cfg")):
-        assert not {b"60", b"1500ms"} & set(lab.on(host, f"cat /etc/kubernetes/{path}").split()), f"{path} of {host}"
-    after = lab.processes(HOSTS)
+        assert not {b"60", b"1500ms"} & set(cluster.on(host, f"cat /etc/kubernetes/{path}").split()), (
+            f"{path} of {host}"
+        )
+    after = cluster.processes(HOSTS)
     kubelet = 4
     assert after["cp1"] == before["cp1"]
     assert [number for number, pid in enumerate(after["w1"]) if pid != before["w1"][number]] == [kubelet]
 
     # What the host's operator puts beside a unit is an input of it.
-    lab.on("w1", "mkdir /etc/systemd/system/kubelet.service.d")
-    lab.on("w1", "printf '[Service]\\nEnvironment=MINE=1\\n' > /etc/systemd/system/kubelet.service.d/mine.conf")
+    cluster.on("w1", "mkdir /etc/systemd/system/kubelet.service.d")
+    cluster.on("w1", "printf '[Service]\\nEnvironment=MINE=1\\n' > /etc/systemd/system/kubelet.service.d/mine.conf")
     # A template of the cluster's own takes the place of the role's.
     template = tmp_path / "kubelet" / "etc" / "systemd" / "system" / "kubelet.service.j2"
     template.parent.mkdir(parents=True)
     role = paths.PROJECT / "roles" / "kubelet" / "templates" / "etc" / "systemd" / "system" / template.name
     template.write_text(f"# This cluster's own.\n{role.read_text()}")
     own: dict[str, Any] = {"cluster_template_overrides": str(tmp_path)}
-    lab.part("--tags", "kubelet", **own)
-    assert lab.on("w1", "head -1 /etc/systemd/system/kubelet.service") == b"# This cluster's own.\n"
-    environment = lab.on("w1", "tr '\\0' '\\n' < /proc/$(systemctl show --value --property=MainPID kubelet)/environ")
+    cluster.part("--tags", "kubelet", **own)
+    assert cluster.on("w1", "head -1 /etc/systemd/system/kubelet.service") == b"# This cluster's own.\n"
+    environment = cluster.on(
+        "w1", "tr '\\0' '\\n' < /proc/$(systemctl show --value --property=MainPID kubelet)/environ"
+    )
     assert b"MINE=1" in environment.splitlines()
-    assert b"maxPods: 110" in lab.on("w1", "cat /etc/kubernetes/kubelet/config.yaml")
-    lab.on("w1", "rm -r /etc/systemd/system/kubelet.service.d")
-    lab.play("cluster")
-    assert lab.play("cluster").count("changed") == 0
+    assert b"maxPods: 110" in cluster.on("w1", "cat /etc/kubernetes/kubelet/config.yaml")
+    cluster.on("w1", "rm -r /etc/systemd/system/kubelet.service.d")
+    cluster.play("cluster")
+    assert cluster.play("cluster").count("changed") == 0
 
 
-def test_a_look_changes_nothing_and_neither_does_a_run_on_one_host(lab: Lab) -> None:
-    before = lab.processes(HOSTS)
-    assert lab.part("--check", "--diff").count("changed") == 0
-    assert lab.part("--limit", "w1").count("changed") == 0
+def test_a_look_changes_nothing_and_neither_does_a_run_on_one_host(cluster: LocalCluster) -> None:
+    before = cluster.processes(HOSTS)
+    assert cluster.part("--check", "--diff").count("changed") == 0
+    assert cluster.part("--limit", "w1").count("changed") == 0
     # What is to change is listed, and not done.
-    look = lab.part("--check", "--diff", "--tags", "kubelet", kubelet_max_pods=70)
+    look = cluster.part("--check", "--diff", "--tags", "kubelet", kubelet_max_pods=70)
     assert look.count("changed") > 0
     assert "w1: +maxPods: 70" in look.log.read_text()
-    assert b"maxPods: 110" in lab.on("w1", "cat /etc/kubernetes/kubelet/config.yaml")
-    assert lab.processes(HOSTS) == before
+    assert b"maxPods: 110" in cluster.on("w1", "cat /etc/kubernetes/kubelet/config.yaml")
+    assert cluster.processes(HOSTS) == before
 
 
-def test_a_run_that_starts_in_the_middle_says_what_it_lacks(lab: Lab) -> None:
-    ended = lab.part("--start-at-task", "Install the kubelet", fails=True)
+def test_a_run_that_starts_in_the_middle_says_what_it_lacks(cluster: LocalCluster) -> None:
+    ended = cluster.part("--start-at-task", "Install the kubelet", fails=True)
     assert "this run has not gathered the facts of this host" in ended.log.read_text()

@@ -53,8 +53,8 @@ while True:
     says="etcdctl on .*, which is no API server, is connected to etcd",
     quick=True,
 )
-def second_client_of_etcd(lab: Cluster) -> Iterator[None]:
-    with running(lab.etcd.host, f"exec {etcdctl(lab)} watch --prefix /nothing"):
+def second_client_of_etcd(cluster: Cluster) -> Iterator[None]:
+    with running(cluster.etcd.host, f"exec {etcdctl(cluster)} watch --prefix /nothing"):
         yield
 
 
@@ -64,10 +64,10 @@ def second_client_of_etcd(lab: Cluster) -> Iterator[None]:
     breaks="etcd trusts the Kubernetes CA, too",
     says="talks to the (scheduler|controller-manager|kubelet|kube-proxy)|the Kubernetes administrator's: 200",
 )
-def etcd_trusts_kubernetes(lab: Cluster) -> Iterator[None]:
-    kubernetes = lab.api.access.authority
+def etcd_trusts_kubernetes(cluster: Cluster) -> Iterator[None]:
+    kubernetes = cluster.api.access.authority
     with everywhere(
-        lab.etcd_hosts, lambda host: changed_file(host, f"{etcd.PKI}/ca.crt", lambda own: own + kubernetes, "etcd")
+        cluster.etcd_hosts, lambda host: changed_file(host, f"{etcd.PKI}/ca.crt", lambda own: own + kubernetes, "etcd")
     ):
         yield
 
@@ -77,12 +77,12 @@ def etcd_trusts_kubernetes(lab: Cluster) -> Iterator[None]:
     breaks="Anonymous requests are allowed everywhere, not only for health checks",
     says="answers 403 to a caller who shows nothing",
 )
-def anonymous_let_in(lab: Cluster) -> Iterator[None]:
+def anonymous_let_in(cluster: Cluster) -> Iterator[None]:
     def without_conditions(text: str) -> str:
         return text.partition("  conditions:")[0]
 
     with everywhere(
-        lab.control_plane, lambda host: changed_file(host, _AUTHENTICATION, without_conditions, "kube-apiserver")
+        cluster.control_plane, lambda host: changed_file(host, _AUTHENTICATION, without_conditions, "kube-apiserver")
     ):
         yield
 
@@ -95,8 +95,8 @@ def anonymous_let_in(lab: Cluster) -> Iterator[None]:
     "|answers 200 to an account without rights",
     quick=True,
 )
-def everybody_is_administrator(lab: Cluster) -> Iterator[None]:
-    with bound_to_cluster_admin(lab.api, {"kind": "Group", "name": "system:authenticated"}):
+def everybody_is_administrator(cluster: Cluster) -> Iterator[None]:
+    with bound_to_cluster_admin(cluster.api, {"kind": "Group", "name": "system:authenticated"}):
         yield
 
 
@@ -105,10 +105,10 @@ def everybody_is_administrator(lab: Cluster) -> Iterator[None]:
     breaks="An admission policy repairs an invalid ConfigMap instead of having it refused",
     says="an invalid ConfigMap is answered 201, not 422",
 )
-def invalid_objects_are_repaired(lab: Cluster) -> Iterator[None]:
+def invalid_objects_are_repaired(cluster: Cluster) -> Iterator[None]:
     invalid = "has(object.data) && object.data.exists(key, key.contains(' '))"
     with admission(
-        lab.api,
+        cluster.api,
         "/v1/configmaps",
         '[JSONPatch{op: "remove", path: "/data"}]',
         matchConditions=[{"name": "invalid", "expression": invalid}],
@@ -121,9 +121,9 @@ def invalid_objects_are_repaired(lab: Cluster) -> Iterator[None]:
     breaks="An admission policy drops the version that a writer started from",
     says="(?s)stale resourceVersion is answered 200, not 409.*increments were acknowledged",
 )
-def last_writer_wins(lab: Cluster) -> Iterator[None]:
+def last_writer_wins(cluster: Cluster) -> Iterator[None]:
     drop = '[JSONPatch{op: "remove", path: "/metadata/resourceVersion"}]'
-    with admission(lab.api, "/v1/configmaps", drop, operations=["UPDATE"]):
+    with admission(cluster.api, "/v1/configmaps", drop, operations=["UPDATE"]):
         yield
 
 
@@ -133,17 +133,17 @@ def last_writer_wins(lab: Cluster) -> Iterator[None]:
     breaks="Keys are deleted in etcd behind the API server's back",
     says="after the API server acknowledged it|the key is gone after an update|did not tell each change once",
 )
-def keys_deleted_in_etcd(lab: Cluster) -> Iterator[None]:
-    with erased(lab, *_WRITTEN_TO):
+def keys_deleted_in_etcd(cluster: Cluster) -> Iterator[None]:
+    with erased(cluster, *_WRITTEN_TO):
         yield
 
 
 @contextmanager
-def erased(lab: Cluster, *names: str) -> Iterator[None]:
+def erased(cluster: Cluster, *names: str) -> Iterator[None]:
     """Have verifications' ConfigMaps of these names deleted in etcd as soon as they are there."""
     endings = tuple(f"/{each}" for each in names)
-    program = _ERASER.format(pki=etcd.PKI, port=lab.settings["cluster_etcd_port"], names=endings)
-    with running(lab.etcd.host, f"exec python3 -c {shlex.quote(program)}"):
+    program = _ERASER.format(pki=etcd.PKI, port=cluster.settings["cluster_etcd_port"], names=endings)
+    with running(cluster.etcd.host, f"exec python3 -c {shlex.quote(program)}"):
         yield
 
 
@@ -153,11 +153,11 @@ def erased(lab: Cluster, *names: str) -> Iterator[None]:
     says="that its schema rules out is answered 201, not 422",
     quick=True,
 )
-def new_kinds_without_schema(lab: Cluster) -> Iterator[None]:
+def new_kinds_without_schema(cluster: Cluster) -> Iterator[None]:
     anything = '{"type": dyn("object"), "x-kubernetes-preserve-unknown-fields": dyn(true)}'
     path = "/spec/versions/0/schema/openAPIV3Schema/properties/spec"
     with admission(
-        lab.api,
+        cluster.api,
         "apiextensions.k8s.io/v1/customresourcedefinitions",
         f'[JSONPatch{{op: "replace", path: "{path}", value: {anything}}}]',
         matchConditions=[{"name": "ours", "expression": "object.metadata.name.endsWith('.verify.kubeproof.io')"}],
@@ -170,9 +170,9 @@ def new_kinds_without_schema(lab: Cluster) -> Iterator[None]:
     breaks="The controller manager runs without the loop that collects what has no owner any more",
     says="what the operator made goes with its object: not within",
 )
-def nothing_is_collected(lab: Cluster) -> Iterator[None]:
+def nothing_is_collected(cluster: Cluster) -> Iterator[None]:
     loops = "--controllers=*,-garbage-collector-controller"
-    with everywhere(lab.control_plane, lambda host: flags(host, "kube-controller-manager", loops)):
+    with everywhere(cluster.control_plane, lambda host: flags(host, "kube-controller-manager", loops)):
         yield
 
 
@@ -181,10 +181,10 @@ def nothing_is_collected(lab: Cluster) -> Iterator[None]:
     breaks="One node reaches one API server only",
     says="do not reach the API server of",
 )
-def a_node_with_one_api_server(lab: Cluster) -> Iterator[None]:
-    others = ", ".join(host.address for host in leader_election.several_control_plane_hosts(lab)[1:])
-    node = next(node.host for node in lab.nodes if not node.control_plane)
-    port = lab.api_servers[0][1]
+def a_node_with_one_api_server(cluster: Cluster) -> Iterator[None]:
+    others = ", ".join(host.address for host in leader_election.several_control_plane_hosts(cluster)[1:])
+    node = next(node.host for node in cluster.nodes if not node.control_plane)
+    port = cluster.api_servers[0][1]
     chain = f"""
   chain output {{
     type filter hook output priority 0; policy accept;
@@ -199,11 +199,11 @@ def a_node_with_one_api_server(lab: Cluster) -> Iterator[None]:
     breaks="No host can take over the virtual address",
     says="(does not answer|is not ready).* within",
 )
-def an_address_without_a_successor(lab: Cluster) -> Iterator[None]:
-    address = str(lab.settings["cluster_virtual_address"])
+def an_address_without_a_successor(cluster: Cluster) -> Iterator[None]:
+    address = str(cluster.settings["cluster_virtual_address"])
     if not address:
         raise NotObservable("the cluster has no virtual address")
-    holders = leader_election.address_holders(lab, address)
-    others = [host for host in leader_election.several_control_plane_hosts(lab) if host not in holders]
+    holders = leader_election.address_holders(cluster, address)
+    others = [host for host in leader_election.several_control_plane_hosts(cluster) if host not in holders]
     with stopped_everywhere(others, "kube-virtual-address"):
         yield

@@ -31,12 +31,12 @@ _SCHEDULER = "kube-scheduler"
     says="is of the control plane and not of the workers, but a workload is placed there",
     quick=True,
 )
-def control_plane_open_to_workloads(lab: Cluster) -> Iterator[None]:
+def control_plane_open_to_workloads(cluster: Cluster) -> Iterator[None]:
     def untainted(node: Object) -> None:
         node["spec"].pop("taints", None)
 
-    host = next(node for node in lab.nodes if node.control_plane)
-    with changed_object(lab.api, f"/api/v1/nodes/{host.name}", untainted):
+    host = next(node for node in cluster.nodes if node.control_plane)
+    with changed_object(cluster.api, f"/api/v1/nodes/{host.name}", untainted):
         yield
 
 
@@ -45,15 +45,15 @@ def control_plane_open_to_workloads(lab: Cluster) -> Iterator[None]:
     breaks="Someone writes pods into etcd, past the API servers",
     says="was written past them",
 )
-def pods_written_past_the_api(lab: Cluster) -> Iterator[None]:
+def pods_written_past_the_api(cluster: Cluster) -> Iterator[None]:
     written: set[str] = set()
 
     def write_again() -> bool:
-        for key in lab.etcd.keys(f"/registry/pods/{PREFIX}-"):
+        for key in cluster.etcd.keys(f"/registry/pods/{PREFIX}-"):
             # As it is, once: what matters is who writes, not what.
-            if key.endswith("/pod-way") and key not in written and (found := lab.etcd.get(key)):
+            if key.endswith("/pod-way") and key not in written and (found := cluster.etcd.get(key)):
                 value = base64.b64encode(found.value).decode()
-                lab.etcd.host.run(f"echo %s | base64 --decode | {etcdctl(lab)} put %s", value, key)
+                cluster.etcd.host.run(f"echo %s | base64 --decode | {etcdctl(cluster)} put %s", value, key)
                 written.add(key)
         return False
 
@@ -67,8 +67,8 @@ def pods_written_past_the_api(lab: Cluster) -> Iterator[None]:
     breaks="A control-plane host more would be one too many: one etcd member is down already",
     says="nothing can be created|a new pod runs|was lost, nodes get",
 )
-def a_control_plane_without_a_spare(lab: Cluster) -> Iterator[None]:
-    with stopped(three_members(lab)[-1], "etcd"):
+def a_control_plane_without_a_spare(cluster: Cluster) -> Iterator[None]:
+    with stopped(three_members(cluster)[-1], "etcd"):
         yield
 
 
@@ -77,8 +77,8 @@ def a_control_plane_without_a_spare(lab: Cluster) -> Iterator[None]:
     breaks="The scheduler of a host was started manually",
     says="kube-scheduler on .* runs as service kubeproof-saboteur-.*, not as",
 )
-def scheduler_by_hand(lab: Cluster) -> Iterator[None]:
-    host = lab.control_plane[0]
+def scheduler_by_hand(cluster: Cluster) -> Iterator[None]:
+    host = cluster.control_plane[0]
     pid = component_control.processes(host, _SCHEDULER)[0]
     flags = host.run("tr '\\0' '\\n' < %s", f"/proc/{pid}/cmdline").splitlines()[1:]
     with stopped(host, _SCHEDULER), running(host, f"exec {_SCHEDULER} {shlex.join(flags)}"):

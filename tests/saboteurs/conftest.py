@@ -31,7 +31,7 @@ _TRIALS = pytest.StashKey[list[Trial]]()
 _CHOSEN = pytest.StashKey[tuple[Saboteur, ...]]()
 
 described = disposable_cluster.described
-lab = disposable_cluster.lab
+cluster = disposable_cluster.cluster
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -61,10 +61,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="session")
-def before(lab: Cluster) -> Snapshot:
+def before(cluster: Cluster) -> Snapshot:
     """The cluster as it has to be after each saboteur."""
-    mutations.remove_leftovers(lab)
-    return snapshot.take(lab)
+    mutations.remove_leftovers(cluster)
+    return snapshot.take(cluster)
 
 
 @pytest.fixture(scope="session")

@@ -21,10 +21,10 @@ from kubeproof.verify.observe.cluster import Cluster
 from kubeproof.verify.observe.objects import Object, holds, name
 
 
-def _without_loops(lab: Cluster, *loops: str) -> AbstractContextManager[None]:
+def _without_loops(cluster: Cluster, *loops: str) -> AbstractContextManager[None]:
     controllers = ",".join(["*", *(f"-{loop}-controller" for loop in loops)])
     return everywhere(
-        lab.control_plane, lambda host: flags(host, "kube-controller-manager", f"--controllers={controllers}")
+        cluster.control_plane, lambda host: flags(host, "kube-controller-manager", f"--controllers={controllers}")
     )
 
 
@@ -35,8 +35,8 @@ def _without_loops(lab: Cluster, *loops: str) -> AbstractContextManager[None]:
     says="(?s)pods of a ReplicaSet: not within.*pods of a ReplicationController: not within"
     "|is an endpoint .*: not within",
 )
-def no_loops_for_replicas(lab: Cluster) -> Iterator[None]:
-    with _without_loops(lab, "replicaset", "replicationcontroller", "endpointslice"):
+def no_loops_for_replicas(cluster: Cluster) -> Iterator[None]:
+    with _without_loops(cluster, "replicaset", "replicationcontroller", "endpointslice"):
         yield
 
 
@@ -46,8 +46,8 @@ def no_loops_for_replicas(lab: Cluster) -> Iterator[None]:
     breaks="The controller manager runs without the loops that remove things",
     says="goes with its owner: not within|namespace .* gone: not within",
 )
-def no_loops_that_remove(lab: Cluster) -> Iterator[None]:
-    with _without_loops(lab, "garbage-collector", "namespace"):
+def no_loops_that_remove(cluster: Cluster) -> Iterator[None]:
+    with _without_loops(cluster, "garbage-collector", "namespace"):
         yield
 
 
@@ -56,8 +56,8 @@ def no_loops_that_remove(lab: Cluster) -> Iterator[None]:
     breaks="The controller manager runs without the loop of service accounts",
     says="ServiceAccount default in a new namespace: not within",
 )
-def no_loop_for_accounts(lab: Cluster) -> Iterator[None]:
-    with _without_loops(lab, "serviceaccount"):
+def no_loop_for_accounts(cluster: Cluster) -> Iterator[None]:
+    with _without_loops(cluster, "serviceaccount"):
         yield
 
 
@@ -66,12 +66,12 @@ def no_loop_for_accounts(lab: Cluster) -> Iterator[None]:
     breaks="The service account is deleted under its pods",
     says="the token of pod .* is not accepted: .*401",
 )
-def account_deleted_under_its_pods(lab: Cluster) -> Iterator[None]:
+def account_deleted_under_its_pods(cluster: Cluster) -> Iterator[None]:
     def delete_account(pods: list[Object]) -> None:
         namespace = pods[0]["metadata"]["namespace"]
-        lab.api.delete(f"/api/v1/namespaces/{namespace}/serviceaccounts/default")
+        cluster.api.delete(f"/api/v1/namespaces/{namespace}/serviceaccounts/default")
 
-    with once_ready(lab, ["agent-"], delete_account):
+    with once_ready(cluster, ["agent-"], delete_account):
         yield
 
 
@@ -81,9 +81,9 @@ def account_deleted_under_its_pods(lab: Cluster) -> Iterator[None]:
     says="requests failed while the Deployment was rolled",
     quick=True,
 )
-def deployments_start_from_nothing(lab: Cluster) -> Iterator[None]:
+def deployments_start_from_nothing(cluster: Cluster) -> Iterator[None]:
     recreate = '[JSONPatch{op: "add", path: "/spec/strategy", value: Object.spec.strategy{type: "Recreate"}}]'
-    with admission(lab.api, "apps/v1/deployments", recreate):
+    with admission(cluster.api, "apps/v1/deployments", recreate):
         yield
 
 
@@ -93,8 +93,8 @@ def deployments_start_from_nothing(lab: Cluster) -> Iterator[None]:
     breaks="The controller manager runs without the loops of DaemonSets and Jobs",
     says="(?s)one pod of the DaemonSet runs on each of .*: not within|is Complete: not within.*is Failed: not within",
 )
-def no_loops_for_daemons_and_jobs(lab: Cluster) -> Iterator[None]:
-    with _without_loops(lab, "daemonset", "job"):
+def no_loops_for_daemons_and_jobs(cluster: Cluster) -> Iterator[None]:
+    with _without_loops(cluster, "daemonset", "job"):
         yield
 
 
@@ -103,8 +103,8 @@ def no_loops_for_daemons_and_jobs(lab: Cluster) -> Iterator[None]:
     breaks="The controller manager runs without the loop of CronJobs",
     says="a CronJob that is due every minute creates a Job: not within",
 )
-def no_loop_for_cronjobs(lab: Cluster) -> Iterator[None]:
-    with _without_loops(lab, "cronjob"):
+def no_loop_for_cronjobs(cluster: Cluster) -> Iterator[None]:
+    with _without_loops(cluster, "cronjob"):
         yield
 
 
@@ -113,12 +113,14 @@ def no_loop_for_cronjobs(lab: Cluster) -> Iterator[None]:
     breaks="Another client replaces pods while the controller manager is stopped",
     says="appeared though no controller manager runs",
 )
-def somebody_replaces_pods(lab: Cluster) -> Iterator[None]:
+def somebody_replaces_pods(cluster: Cluster) -> Iterator[None]:
     complete: set[str] = set()
 
     def replace() -> bool:
         pods = [
-            pod for pod in verifications_pods(lab.api) if pod["metadata"].get("labels", {}).get("app") == "unattended"
+            pod
+            for pod in verifications_pods(cluster.api)
+            if pod["metadata"].get("labels", {}).get("app") == "unattended"
         ]
         if len(pods) == 2 and all(holds(pod, "Ready") for pod in pods):
             complete.update(name(pod) for pod in pods)
@@ -128,7 +130,7 @@ def somebody_replaces_pods(lab: Cluster) -> Iterator[None]:
         metadata = {key: kept["metadata"][key] for key in ("namespace", "labels", "ownerReferences")}
         metadata["name"] = f"{name(kept)}-again"
         spec = {key: value for key, value in kept["spec"].items() if key not in {"nodeName", "volumes"}}
-        lab.api.create({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+        cluster.api.create({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
         return True
 
     with meddling(replace):
@@ -141,8 +143,8 @@ def somebody_replaces_pods(lab: Cluster) -> Iterator[None]:
     breaks="The controller manager runs without the loop that watches nodes",
     says="is not said to be gone|still fail .* after",
 )
-def no_loop_for_nodes(lab: Cluster) -> Iterator[None]:
-    with _without_loops(lab, "node-lifecycle"):
+def no_loop_for_nodes(cluster: Cluster) -> Iterator[None]:
+    with _without_loops(cluster, "node-lifecycle"):
         yield
 
 
@@ -151,8 +153,8 @@ def no_loop_for_nodes(lab: Cluster) -> Iterator[None]:
     breaks="The controller manager runs without the loop that evicts",
     says="which is dead, are not evicted",
 )
-def no_loop_that_evicts(lab: Cluster) -> Iterator[None]:
-    with _without_loops(lab, "taint-eviction"):
+def no_loop_that_evicts(cluster: Cluster) -> Iterator[None]:
+    with _without_loops(cluster, "taint-eviction"):
         yield
 
 
@@ -161,6 +163,6 @@ def no_loop_that_evicts(lab: Cluster) -> Iterator[None]:
     breaks="All controller managers but the one that leads are stopped",
     says="the kube-controller-manager of .* was killed nobody has taken its lease",
 )
-def controller_managers_that_do_not_stand_in(lab: Cluster) -> Iterator[None]:
-    with stopped_everywhere(followers(lab, "kube-controller-manager"), "kube-controller-manager"):
+def controller_managers_that_do_not_stand_in(cluster: Cluster) -> Iterator[None]:
+    with stopped_everywhere(followers(cluster, "kube-controller-manager"), "kube-controller-manager"):
         yield

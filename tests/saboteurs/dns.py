@@ -12,9 +12,9 @@ from kubeproof.verify.observe.objects import Object
 
 
 @saboteur("service-dns", breaks="CoreDNS is scaled to zero", says="the DNS at .* does not answer", quick=True)
-def no_dns(lab: Cluster) -> Iterator[None]:
+def no_dns(cluster: Cluster) -> Iterator[None]:
     def none(deployment: Object) -> None:
         deployment["spec"]["replicas"] = 0
 
-    with changed_object(lab.api, "/apis/apps/v1/namespaces/kube-system/deployments/coredns", none):
+    with changed_object(cluster.api, "/apis/apps/v1/namespaces/kube-system/deployments/coredns", none):
         yield

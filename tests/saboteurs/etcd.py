@@ -36,10 +36,10 @@ _SCRATCH_PORT = 12379
     says="etcd has 2 members",
     quick=True,
 )
-def ghost_member(lab: Cluster) -> Iterator[None]:
-    ctl = etcdctl(lab)
+def ghost_member(cluster: Cluster) -> Iterator[None]:
+    ctl = etcdctl(cluster)
     remove = f"{ctl} member list | grep {_GHOST} | cut -d, -f1 | xargs -r {ctl} member remove"
-    with done(lab.etcd.host, f"{ctl} member add ghost --learner --peer-urls={_GHOST}", remove):
+    with done(cluster.etcd.host, f"{ctl} member add ghost --learner --peer-urls={_GHOST}", remove):
         yield
 
 
@@ -48,21 +48,23 @@ def ghost_member(lab: Cluster) -> Iterator[None]:
     breaks="etcd asks its clients for no certificate",
     says="answers a caller with https and no certificate",
 )
-def etcd_open_to_everybody(lab: Cluster) -> Iterator[None]:
+def etcd_open_to_everybody(cluster: Cluster) -> Iterator[None]:
     def without_authority(text: str) -> str:
         client, peers = text.split("\nlisten-peer-urls")
         client = re.sub(r"\n  (trusted-ca-file|client-cert-auth):.*", "", client)
         return f"{client}\nlisten-peer-urls{peers}"
 
-    with everywhere(lab.etcd_hosts, lambda host: changed_file(host, "/etc/etcd/etcd.yaml", without_authority, "etcd")):
+    with everywhere(
+        cluster.etcd_hosts, lambda host: changed_file(host, "/etc/etcd/etcd.yaml", without_authority, "etcd")
+    ):
         yield
 
 
 @saboteur(
     "etcd-backup", breaks="The timer of the backup is off on a host of etcd", says="etcd-backup.timer on .* is inactive"
 )
-def no_timer(lab: Cluster) -> Iterator[None]:
-    with stopped(lab.etcd_hosts[0], survey.TIMER):
+def no_timer(cluster: Cluster) -> Iterator[None]:
+    with stopped(cluster.etcd_hosts[0], survey.TIMER):
         yield
 
 
@@ -71,15 +73,15 @@ def no_timer(lab: Cluster) -> Iterator[None]:
     breaks="The newest snapshot ends too early",
     says="etcdutl cannot read the snapshot|is not what was written",
 )
-def truncated_snapshot(lab: Cluster) -> Iterator[None]:
-    with _damaged_newest(lab.etcd_hosts[0], "truncate --size=-4096"):
+def truncated_snapshot(cluster: Cluster) -> Iterator[None]:
+    with _damaged_newest(cluster.etcd_hosts[0], "truncate --size=-4096"):
         yield
 
 
 @saboteur("etcd-backup", breaks="A few bits of the newest snapshot are others", says="is not what was written")
-def flipped_bits(lab: Cluster) -> Iterator[None]:
+def flipped_bits(cluster: Cluster) -> Iterator[None]:
     flip = 'python3 -c \'import sys; f = open(sys.argv[1], "r+b"); f.seek(-5000, 2); f.write(b"\\x55")\''
-    with _damaged_newest(lab.etcd_hosts[0], flip):
+    with _damaged_newest(cluster.etcd_hosts[0], flip):
         yield
 
 
@@ -88,9 +90,9 @@ def flipped_bits(lab: Cluster) -> Iterator[None]:
     breaks="Retention removes the backup that was just made",
     says="the last good backup, .*, is not on .* any more",
 )
-def retention_eats_the_newest(lab: Cluster) -> Iterator[None]:
+def retention_eats_the_newest(cluster: Cluster) -> Iterator[None]:
     """The program is another one, which removes what it has made. What it ate is not missed: it was made for it."""
-    host = lab.etcd_hosts[0]
+    host = cluster.etcd_hosts[0]
     program, real = "/usr/local/bin/kubeproof-backup", "/run/kubeproof-backup.real"
     hungry = f'#!/bin/sh\n{real} "$@"\n{_NEWEST}\nrm -r "$newest"\n'
     patch = f"mv {program} {real} && printf %s {shlex.quote(hungry)} > {program} && chmod 0755 {program}"
@@ -105,8 +107,8 @@ def retention_eats_the_newest(lab: Cluster) -> Iterator[None]:
     breaks="The backups on a host can be read by any user of it",
     says="can be read by any user",
 )
-def backups_open_to_everybody(lab: Cluster) -> Iterator[None]:
-    host = lab.etcd_hosts[0]
+def backups_open_to_everybody(cluster: Cluster) -> Iterator[None]:
+    host = cluster.etcd_hosts[0]
     _have_one(host)
     with done(host, "chmod -R a+rX /var/backups/etcd", "chmod -R go-rwx /var/backups/etcd"):
         yield
@@ -136,9 +138,9 @@ def _damaged_newest(host: Host, command: str) -> Iterator[None]:
     breaks="Written keys are deleted, behind the API servers",
     says="was acknowledged, and is gone|was acknowledged at revision .* has it at None",
 )
-def acknowledged_writes_vanish(lab: Cluster) -> Iterator[None]:
-    three_members(lab)
-    with erased(lab, "consistent"):
+def acknowledged_writes_vanish(cluster: Cluster) -> Iterator[None]:
+    three_members(cluster)
+    with erased(cluster, "consistent"):
         yield
 
 
@@ -147,9 +149,9 @@ def acknowledged_writes_vanish(lab: Cluster) -> Iterator[None]:
     breaks="One etcd member is down already",
     says="no write was acknowledged|catches up",
 )
-def one_member_is_down_already(lab: Cluster) -> Iterator[None]:
+def one_member_is_down_already(cluster: Cluster) -> Iterator[None]:
     # Not the first one, on which etcd is asked.
-    with stopped(three_members(lab)[-1], "etcd"):
+    with stopped(three_members(cluster)[-1], "etcd"):
         yield
 
 
@@ -158,9 +160,9 @@ def one_member_is_down_already(lab: Cluster) -> Iterator[None]:
     breaks="The last member has a store of its own for those who ask it",
     says="without a majority the member on .* accepts a write",
 )
-def a_member_for_itself(lab: Cluster) -> Iterator[None]:
-    last = three_members(lab)[-1]
-    port = lab.settings["cluster_etcd_port"]
+def a_member_for_itself(cluster: Cluster) -> Iterator[None]:
+    last = three_members(cluster)[-1]
+    port = cluster.settings["cluster_etcd_port"]
     pki = "/etc/etcd/pki"
     url = f"https://127.0.0.1:{_SCRATCH_PORT}"
     scratch = (
@@ -182,11 +184,11 @@ def a_member_for_itself(lab: Cluster) -> Iterator[None]:
     breaks="A host that is no API server is connected to etcd",
     says="clients of etcd are not API servers",
 )
-def a_stranger_at_etcd(lab: Cluster) -> Iterator[None]:
-    if {host.name for host in lab.etcd_hosts} & {host.name for host in lab.control_plane}:
+def a_stranger_at_etcd(cluster: Cluster) -> Iterator[None]:
+    if {host.name for host in cluster.etcd_hosts} & {host.name for host in cluster.control_plane}:
         raise NotObservable("it takes etcd on hosts of its own")
-    stranger = next(node.host for node in lab.nodes if not node.control_plane)
-    address, port = lab.etcd_hosts[0].address, lab.settings["cluster_etcd_port"]
+    stranger = next(node.host for node in cluster.nodes if not node.control_plane)
+    address, port = cluster.etcd_hosts[0].address, cluster.settings["cluster_etcd_port"]
     with running(stranger, f"while sleep 0.1; do timeout 5 bash -c 'exec 3<>/dev/tcp/{address}/{port}; cat <&3'; done"):
         yield
 
@@ -196,13 +198,13 @@ def a_stranger_at_etcd(lab: Cluster) -> Iterator[None]:
     breaks="API servers keep ConfigMaps in another etcd, of which there is no backup",
     says="configmaps is not kept in this etcd",
 )
-def state_in_another_etcd(lab: Cluster) -> Iterator[None]:
+def state_in_another_etcd(cluster: Cluster) -> Iterator[None]:
     url, data = "http://127.0.0.1:12379", "/run/kubeproof-saboteur-etcd"
     peers = "--listen-peer-urls=http://127.0.0.1:12380 --initial-advertise-peer-urls=http://127.0.0.1:12380"
     clients = f"--listen-client-urls={url} --advertise-client-urls={url}"
     one = f"etcd --data-dir={data} {clients} {peers} --initial-cluster=default=http://127.0.0.1:12380"
     with ExitStack() as stack:
-        for host in lab.control_plane:
+        for host in cluster.control_plane:
             stack.enter_context(done(host, "true", f"rm -rf {data}"))
             stack.enter_context(running(host, f"exec {one}"))
             stack.enter_context(flags(host, "kube-apiserver", f"--etcd-servers-overrides=/configmaps#{url}"))
@@ -214,7 +216,7 @@ def state_in_another_etcd(lab: Cluster) -> Iterator[None]:
     breaks="The program that backs etcd up compares nothing in a drill",
     says="calls a backup proven that is not what its manifest says",
 )
-def drill_that_compares_nothing(lab: Cluster) -> Iterator[None]:
+def drill_that_compares_nothing(cluster: Cluster) -> Iterator[None]:
     path = "/usr/local/bin/kubeproof-backup"
     # As an edit of the program would: each comparison returns before it looks.
     patch = f"""
@@ -231,7 +233,7 @@ with open({path!r} + ".new", "wb") as written:
             target.writestr(entry, content)
 shutil.copymode({path!r}, {path!r} + ".new")
 """
-    hosts = lab.etcd_hosts
+    hosts = cluster.etcd_hosts
     with ExitStack() as stack:
         for host in hosts:
             keep = (

@@ -33,8 +33,8 @@ exit 1
     says="the API cannot be reached at its service|has no rule for service|service .* is not reached",
     quick=True,
 )
-def node_without_proxy(lab: Cluster) -> Iterator[None]:
-    host = lab.workers[-1].host
+def node_without_proxy(cluster: Cluster) -> Iterator[None]:
+    host = cluster.workers[-1].host
     with stopped(host, "kube-proxy"):
         host.run(_DELETE_RULES)
         yield
@@ -45,9 +45,9 @@ def node_without_proxy(lab: Cluster) -> Iterator[None]:
     breaks="A node's kube-proxy runs, has lost its rules, and nothing makes it write them again",
     says="has no rule for service",
 )
-def rules_lost(lab: Cluster) -> Iterator[None]:
+def rules_lost(cluster: Cluster) -> Iterator[None]:
     # kube-proxy is started anew by the unit that is stopped here, as soon as that runs again.
-    with done(lab.workers[-1].host, f"systemctl stop kube-pod-network; {_DELETE_RULES}", _START_AND_WAIT):
+    with done(cluster.workers[-1].host, f"systemctl stop kube-pod-network; {_DELETE_RULES}", _START_AND_WAIT):
         yield
 
 
@@ -56,14 +56,14 @@ def rules_lost(lab: Cluster) -> Iterator[None]:
     breaks="A service sends each client to the same pod always",
     says="of .* pods only .* got requests",
 )
-def clients_stick_to_a_pod(lab: Cluster) -> Iterator[None]:
+def clients_stick_to_a_pod(cluster: Cluster) -> Iterator[None]:
     config = "Object.spec.sessionAffinityConfig"
     sticky = (
         'Object{spec: Object.spec{sessionAffinity: "ClientIP", '
         f"sessionAffinityConfig: {config}{{clientIP: {config}.clientIP{{timeoutSeconds: 600}}}}}}}}"
     )
     only = [{"name": "the-balanced-one", "expression": "object.metadata.name == 'agents'"}]
-    with admission(lab.api, "/v1/services", sticky, operations=["CREATE"], matchConditions=only):
+    with admission(cluster.api, "/v1/services", sticky, operations=["CREATE"], matchConditions=only):
         yield
 
 
@@ -72,9 +72,9 @@ def clients_stick_to_a_pod(lab: Cluster) -> Iterator[None]:
     breaks="A node drops what comes for NodePorts",
     says="asked from outside the cluster, answers",
 )
-def node_ports_dropped(lab: Cluster) -> Iterator[None]:
+def node_ports_dropped(cluster: Cluster) -> Iterator[None]:
     drop = "chain arriving { type filter hook prerouting priority raw; tcp dport 30000-32767 drop; }"
-    with rules(lab.workers[-1].host, drop):
+    with rules(cluster.workers[-1].host, drop):
         yield
 
 
@@ -83,9 +83,9 @@ def node_ports_dropped(lab: Cluster) -> Iterator[None]:
     breaks="A node forwards nothing that would go back to where it came from",
     says="does not reach itself at",
 )
-def no_hairpin(lab: Cluster) -> Iterator[None]:
+def no_hairpin(cluster: Cluster) -> Iterator[None]:
     drop = 'chain forwarded { type filter hook forward priority raw; iifname "cni0" oifname "cni0" drop; }'
-    with rules(lab.nodes[0].host, drop):
+    with rules(cluster.nodes[0].host, drop):
         yield
 
 
@@ -94,12 +94,12 @@ def no_hairpin(lab: Cluster) -> Iterator[None]:
     breaks="A node's kube-proxy hangs while a service's pods are replaced",
     says="requests come to .*: not within|failed while pods were replaced",
 )
-def hanging_proxy(lab: Cluster) -> Iterator[None]:
-    host = lab.nodes[0].host
+def hanging_proxy(cluster: Cluster) -> Iterator[None]:
+    host = cluster.nodes[0].host
     proxy = component_control.component(host, "kube-proxy")
 
     def freeze() -> bool:
-        if not any(name(pod).startswith("new-") for pod in verifications_pods(lab.api)):
+        if not any(name(pod).startswith("new-") for pod in verifications_pods(cluster.api)):
             return False
         host.run("sh -c %s", proxy.signal("STOP"))
         return True
@@ -113,12 +113,12 @@ def hanging_proxy(lab: Cluster) -> Iterator[None]:
     breaks="Pods end at once, before nodes can know that they will",
     says="failed while pods were replaced",
 )
-def no_farewell(lab: Cluster) -> Iterator[None]:
+def no_farewell(cluster: Cluster) -> Iterator[None]:
     only = [{"name": "replaced-ones", "expression": "object.metadata.name.startsWith('old-')"}]
     arguments = '["netexec", "--http-port=8080", "--udp-port=8081"]'
     hasten = (
         f'[JSONPatch{{op: "replace", path: "/spec/containers/0/args", value: {arguments}}}, '
         'JSONPatch{op: "replace", path: "/spec/terminationGracePeriodSeconds", value: 1}]'
     )
-    with admission(lab.api, "/v1/pods", hasten, operations=["CREATE"], matchConditions=only):
+    with admission(cluster.api, "/v1/pods", hasten, operations=["CREATE"], matchConditions=only):
         yield

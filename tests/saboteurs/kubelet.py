@@ -36,10 +36,10 @@ done
     breaks="A kubelet has been stopped for so long that its node counts as lost",
     says="has given no sign of life for|is not ready|not all nodes are ready",
 )
-def lost_node(lab: Cluster) -> Iterator[None]:
-    node = lab.workers[-1]
+def lost_node(cluster: Cluster) -> Iterator[None]:
+    node = cluster.workers[-1]
     with stopped(node.host, "kubelet"):
-        lab.api.observe(
+        cluster.api.observe(
             "/api/v1/nodes",
             lambda nodes: not any(holds(each, "Ready") for each in nodes),
             what=f"node {node.name} is missed",
@@ -56,14 +56,14 @@ def lost_node(lab: Cluster) -> Iterator[None]:
     says="answers 200 to nothing for /pods|takes no manifest files",
     quick=True,
 )
-def careless_kubelet(lab: Cluster) -> Iterator[None]:
+def careless_kubelet(cluster: Cluster) -> Iterator[None]:
     def careless(text: str) -> str:
         text = re.sub(r"readOnlyPort: 0", "readOnlyPort: 10255", text)
         text = re.sub(r"(anonymous:\n +enabled:) false", r"\1 true", text)
         text = re.sub(r"mode: Webhook", "mode: AlwaysAllow", text)
         return re.sub(r"staticPodPath:.*\n", "", text)
 
-    with changed_file(lab.workers[-1].host, _CONFIG, careless, "kubelet"):
+    with changed_file(cluster.workers[-1].host, _CONFIG, careless, "kubelet"):
         yield
 
 
@@ -72,8 +72,8 @@ def careless_kubelet(lab: Cluster) -> Iterator[None]:
     breaks="The kubelet hangs as soon as the pods run",
     says="(?s)fails its liveness check is restarted: not within.*process was killed is restarted: not within",
 )
-def hanging_kubelet(lab: Cluster) -> Iterator[None]:
-    with _kubelet_hangs_after(lab, "mortal", "victim"):
+def hanging_kubelet(cluster: Cluster) -> Iterator[None]:
+    with _kubelet_hangs_after(cluster, "mortal", "victim"):
         yield
 
 
@@ -82,19 +82,19 @@ def hanging_kubelet(lab: Cluster) -> Iterator[None]:
     breaks="The kubelet hangs once the pod has its configuration",
     says="follows its source: not within",
 )
-def configuration_not_followed(lab: Cluster) -> Iterator[None]:
-    with _kubelet_hangs_after(lab, "configured"):
+def configuration_not_followed(cluster: Cluster) -> Iterator[None]:
+    with _kubelet_hangs_after(cluster, "configured"):
         yield
 
 
 @contextmanager
-def _kubelet_hangs_after(lab: Cluster, *pods: str) -> Iterator[None]:
-    host = lab.nodes[-1].host
+def _kubelet_hangs_after(cluster: Cluster, *pods: str) -> Iterator[None]:
+    host = cluster.nodes[-1].host
 
     def freeze(_: list[Object]) -> None:
         host.run("systemctl kill --signal=SIGSTOP kubelet")
 
-    with undone(host, "systemctl kill --signal=SIGCONT kubelet"), once_ready(lab, pods, freeze):
+    with undone(host, "systemctl kill --signal=SIGCONT kubelet"), once_ready(cluster, pods, freeze):
         yield
 
 
@@ -103,12 +103,12 @@ def _kubelet_hangs_after(lab: Cluster, *pods: str) -> Iterator[None]:
     breaks="Secrets are not encrypted on their way to etcd",
     says="can be read in etcd by whoever gets at a backup",
 )
-def no_encryption(lab: Cluster) -> Iterator[None]:
+def no_encryption(cluster: Cluster) -> Iterator[None]:
     def plain_first(text: str) -> str:
         text = re.sub(r"\n *- identity: *\{\}", "", text)
         return re.sub(r"\n( *)providers:\n( *)-", r"\n\1providers:\n\2- identity: {}\n\2-", text)
 
-    with everywhere(lab.control_plane, lambda host: changed_file(host, _ENCRYPTION, plain_first, "kube-apiserver")):
+    with everywhere(cluster.control_plane, lambda host: changed_file(host, _ENCRYPTION, plain_first, "kube-apiserver")):
         yield
 
 
@@ -117,8 +117,8 @@ def no_encryption(lab: Cluster) -> Iterator[None]:
     breaks="A kubelet gives no container a quota of CPU",
     says="with a limit of .* cores may use inf",
 )
-def no_cpu_quota(lab: Cluster) -> Iterator[None]:
-    with changed_file(lab.nodes[-1].host, _CONFIG, lambda text: f"{text}\ncpuCFSQuota: false\n", "kubelet"):
+def no_cpu_quota(cluster: Cluster) -> Iterator[None]:
+    with changed_file(cluster.nodes[-1].host, _CONFIG, lambda text: f"{text}\ncpuCFSQuota: false\n", "kubelet"):
         yield
 
 
@@ -127,10 +127,10 @@ def no_cpu_quota(lab: Cluster) -> Iterator[None]:
     breaks="The limits that pods are given get lost on their way to the kubelet",
     says="with a limit of .* bytes may have inf",
 )
-def limits_lost(lab: Cluster) -> Iterator[None]:
+def limits_lost(cluster: Cluster) -> Iterator[None]:
     only = [{"name": "limited-ones", "expression": "object.metadata.name in ['greedy', 'limited']"}]
     remove = '[JSONPatch{op: "remove", path: "/spec/containers/0/resources/limits"}]'
-    with admission(lab.api, "/v1/pods", remove, operations=["CREATE"], matchConditions=only):
+    with admission(cluster.api, "/v1/pods", remove, operations=["CREATE"], matchConditions=only):
         yield
 
 
@@ -139,13 +139,13 @@ def limits_lost(lab: Cluster) -> Iterator[None]:
     breaks="Init containers are started next to the application",
     says="(?s)is not over, and the runtime has.*the application of a pod whose init container failed",
 )
-def no_init_containers(lab: Cluster) -> Iterator[None]:
+def no_init_containers(cluster: Cluster) -> Iterator[None]:
     only = [{"name": "ordered-ones", "expression": "has(object.spec.initContainers)"}]
     move = (
         '[JSONPatch{op: "add", path: "/spec/containers/-", value: object.spec.initContainers[0]}, '
         'JSONPatch{op: "remove", path: "/spec/initContainers/0"}]'
     )
-    with admission(lab.api, "/v1/pods", move, operations=["CREATE"], matchConditions=only):
+    with admission(cluster.api, "/v1/pods", move, operations=["CREATE"], matchConditions=only):
         yield
 
 
@@ -154,13 +154,13 @@ def no_init_containers(lab: Cluster) -> Iterator[None]:
     breaks="The kubelet hangs as soon as sidecar and application run",
     says="a sidecar that has ended is restarted: not within",
 )
-def sidecar_left_dead(lab: Cluster) -> Iterator[None]:
-    with _kubelet_hangs_after(lab, "convoy"):
+def sidecar_left_dead(cluster: Cluster) -> Iterator[None]:
+    with _kubelet_hangs_after(cluster, "convoy"):
         yield
 
 
-def _while_away(lab: Cluster, act: str, afterwards: str = "true") -> str:
-    [(address, port), *_] = lab.api_servers
+def _while_away(cluster: Cluster, act: str, afterwards: str = "true") -> str:
+    [(address, port), *_] = cluster.api_servers
     return _WHILE_AWAY.format(address=address, port=port, act=act, afterwards=afterwards)
 
 
@@ -169,10 +169,10 @@ def _while_away(lab: Cluster, act: str, afterwards: str = "true") -> str:
     breaks="A kubelet does nothing as long as it has no API server",
     says="a container on .* whose process was killed is not restarted within",
 )
-def kubelet_waits_for_the_api(lab: Cluster) -> Iterator[None]:
-    host = lab.nodes[-1].host
+def kubelet_waits_for_the_api(cluster: Cluster) -> Iterator[None]:
+    host = cluster.nodes[-1].host
     freeze, thaw = (f"systemctl kill --signal={signal} kubelet" for signal in ("SIGSTOP", "SIGCONT"))
-    with undone(host, thaw), running(host, _while_away(lab, freeze, thaw)):
+    with undone(host, thaw), running(host, _while_away(cluster, freeze, thaw)):
         yield
 
 
@@ -181,7 +181,7 @@ def kubelet_waits_for_the_api(lab: Cluster) -> Iterator[None]:
     breaks="Applications are ended when there is no API server",
     says="(?s)without an API server: .* is answered.*was replaced by the outage",
 )
-def applications_end_with_the_api(lab: Cluster) -> Iterator[None]:
-    program = _while_away(lab, "pkill -KILL -f '^/agnhost netexec'")
-    with everywhere([node.host for node in lab.nodes], lambda host: running(host, program)):
+def applications_end_with_the_api(cluster: Cluster) -> Iterator[None]:
+    program = _while_away(cluster, "pkill -KILL -f '^/agnhost netexec'")
+    with everywhere([node.host for node in cluster.nodes], lambda host: running(host, program)):
         yield

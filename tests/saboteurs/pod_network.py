@@ -37,9 +37,9 @@ done
     says="the server sees .*, the client is",
     quick=True,
 )
-def senders_masqueraded(lab: Cluster) -> Iterator[None]:
+def senders_masqueraded(cluster: Cluster) -> Iterator[None]:
     masquerade = 'chain leaving { type nat hook postrouting priority srcnat; oifname "cni0" masquerade; }'
-    with rules(lab.workers[-1].host, masquerade, family="ip"):
+    with rules(cluster.workers[-1].host, masquerade, family="ip"):
         yield
 
 
@@ -48,8 +48,8 @@ def senders_masqueraded(lab: Cluster) -> Iterator[None]:
     breaks="A node has no route to another node's pods",
     says="nothing passes|is not reached",
 )
-def route_missing(lab: Cluster) -> Iterator[None]:
-    here, there = lab.workers[0], lab.workers[-1]
+def route_missing(cluster: Cluster) -> Iterator[None]:
+    here, there = cluster.workers[0], cluster.workers[-1]
     network = str(there.networks[0])
     route = here.host.run("ip route show exact %s", network).strip()
     # Who would put it back is not there.
@@ -65,8 +65,8 @@ def route_missing(lab: Cluster) -> Iterator[None]:
     breaks="A node has lost its routes, and nothing puts them back",
     says="has no route to the pods of",
 )
-def routes_lost(lab: Cluster) -> Iterator[None]:
-    host = lab.workers[0].host
+def routes_lost(cluster: Cluster) -> Iterator[None]:
+    host = cluster.workers[0].host
     # What is started again puts back what is missing before it says that it is ready.
     with stopped(host, _UNIT):
         host.run("ip route flush proto 86")
@@ -78,8 +78,8 @@ def routes_lost(lab: Cluster) -> Iterator[None]:
     breaks="A node has lost the rules that translate its pods' addresses, and nothing puts them back",
     says="has no rule that translates what its pods",
 )
-def translation_lost(lab: Cluster) -> Iterator[None]:
-    host = lab.workers[-1].host
+def translation_lost(cluster: Cluster) -> Iterator[None]:
+    host = cluster.workers[-1].host
     with stopped(host, _UNIT):
         host.run("nft delete table ip kubeproof")
         yield
@@ -90,8 +90,8 @@ def translation_lost(lab: Cluster) -> Iterator[None]:
     breaks="What puts back routes and rules is stopped",
     says="does not have again",
 )
-def nobody_heals(lab: Cluster) -> Iterator[None]:
-    with stopped(lab.workers[-1].host, _UNIT):
+def nobody_heals(cluster: Cluster) -> Iterator[None]:
+    with stopped(cluster.workers[-1].host, _UNIT):
         yield
 
 
@@ -100,9 +100,9 @@ def nobody_heals(lab: Cluster) -> Iterator[None]:
     breaks="A node drops large packets",
     says="bytes do not pass",
 )
-def large_packets_dropped(lab: Cluster) -> Iterator[None]:
+def large_packets_dropped(cluster: Cluster) -> Iterator[None]:
     drop = "chain forwarded { type filter hook forward priority raw; meta length > 1000 drop; }"
-    with rules(lab.workers[0].host, drop):
+    with rules(cluster.workers[0].host, drop):
         yield
 
 
@@ -111,8 +111,8 @@ def large_packets_dropped(lab: Cluster) -> Iterator[None]:
     breaks="A node gives its pods addresses of a network that is not its own",
     says="which is not of the network of",
 )
-def foreign_addresses(lab: Cluster) -> Iterator[None]:
-    host = lab.workers[-1].host
+def foreign_addresses(cluster: Cluster) -> Iterator[None]:
+    host = cluster.workers[-1].host
 
     def elsewhere(text: str) -> str:
         config = json.loads(text)
@@ -132,6 +132,6 @@ def foreign_addresses(lab: Cluster) -> Iterator[None]:
     breaks="What containers of a pod send each other is dropped",
     says="a container does not reach its neighbour",
 )
-def deaf_neighbours(lab: Cluster) -> Iterator[None]:
-    with running(lab.nodes[-1].host, _DEAFEN):
+def deaf_neighbours(cluster: Cluster) -> Iterator[None]:
+    with running(cluster.nodes[-1].host, _DEAFEN):
         yield

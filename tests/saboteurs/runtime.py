@@ -39,8 +39,8 @@ done
     breaks="A container's process is gone, and the kubelet hangs, so that the API shows it as running",
     says="has 0 running containers in the runtime|but its process .* is gone",
 )
-def container_gone_unnoticed(lab: Cluster) -> Iterator[None]:
-    node = lab.nodes[-1]
+def container_gone_unnoticed(cluster: Cluster) -> Iterator[None]:
+    node = cluster.nodes[-1]
 
     def kill(pods: list[Object]) -> None:
         [pod] = [each for each in pods if each["spec"]["nodeName"] == node.name]
@@ -48,7 +48,7 @@ def container_gone_unnoticed(lab: Cluster) -> Iterator[None]:
         node.host.run("systemctl kill --signal=SIGSTOP kubelet")
         node.host.run(f"kill -KILL {process}")
 
-    with undone(node.host, "systemctl kill --signal=SIGCONT kubelet"), once_ready(lab, ["agent-"], kill):
+    with undone(node.host, "systemctl kill --signal=SIGCONT kubelet"), once_ready(cluster, ["agent-"], kill):
         yield
 
 
@@ -58,13 +58,13 @@ def container_gone_unnoticed(lab: Cluster) -> Iterator[None]:
     says="the kubelet of .* is not connected to",
     quick=True,
 )
-def runtime_stopped(lab: Cluster) -> Iterator[None]:
-    host = lab.nodes[-1].host
+def runtime_stopped(cluster: Cluster) -> Iterator[None]:
+    host = cluster.nodes[-1].host
 
     def stop(_: list[Object]) -> None:
         host.run("systemctl stop containerd")
 
-    with undone(host, "systemctl start containerd"), once_ready(lab, ["agent-"], stop):
+    with undone(host, "systemctl start containerd"), once_ready(cluster, ["agent-"], stop):
         yield
 
 
@@ -73,8 +73,8 @@ def runtime_stopped(lab: Cluster) -> Iterator[None]:
     breaks="When the kubelet starts, containers that are not its own are ended",
     says="started by hand in containerd's namespace .* does not run any more",
 )
-def foreign_containers_ended(lab: Cluster) -> Iterator[None]:
-    with running(lab.nodes[-1].host, _END_FOREIGN):
+def foreign_containers_ended(cluster: Cluster) -> Iterator[None]:
+    with running(cluster.nodes[-1].host, _END_FOREIGN):
         yield
 
 
@@ -83,8 +83,8 @@ def foreign_containers_ended(lab: Cluster) -> Iterator[None]:
     breaks="Every image is marked as one that must not be collected",
     says="an image that nothing uses is still on",
 )
-def images_never_collected(lab: Cluster) -> Iterator[None]:
-    with running(lab.nodes[-1].host, _PIN):
+def images_never_collected(cluster: Cluster) -> Iterator[None]:
+    with running(cluster.nodes[-1].host, _PIN):
         yield
 
 
@@ -93,10 +93,10 @@ def images_never_collected(lab: Cluster) -> Iterator[None]:
     breaks="Images that are to be fetched always are fetched once",
     says="to be fetched always, from a registry that does not answer, is running",
 )
-def stale_images(lab: Cluster) -> Iterator[None]:
+def stale_images(cluster: Cluster) -> Iterator[None]:
     only = [{"name": "fetched-always", "expression": "object.metadata.name.startsWith('always-')"}]
     soften = '[JSONPatch{op: "replace", path: "/spec/containers/0/imagePullPolicy", value: "IfNotPresent"}]'
-    with admission(lab.api, "/v1/pods", soften, operations=["CREATE"], matchConditions=only):
+    with admission(cluster.api, "/v1/pods", soften, operations=["CREATE"], matchConditions=only):
         yield
 
 
@@ -105,11 +105,11 @@ def stale_images(lab: Cluster) -> Iterator[None]:
     breaks="The kubelet hangs when a pod with volumes is deleted",
     says="pod housed on .* goes: not within",
 )
-def volumes_stay(lab: Cluster) -> Iterator[None]:
-    host = lab.nodes[-1].host
+def volumes_stay(cluster: Cluster) -> Iterator[None]:
+    host = cluster.nodes[-1].host
 
     def freeze() -> bool:
-        pods = lab.api.items("/api/v1/pods", fieldSelector="metadata.name=housed")
+        pods = cluster.api.items("/api/v1/pods", fieldSelector="metadata.name=housed")
         if not any("deletionTimestamp" in pod["metadata"] for pod in pods):
             return False
         host.run("systemctl kill --signal=SIGSTOP kubelet")

@@ -56,8 +56,8 @@ profiles:
     breaks="The scheduler is stopped",
     says="is bound: not within|said to be unschedulable: not within|judges a pod .* not within",
 )
-def no_scheduler(lab: Cluster) -> Iterator[None]:
-    with everywhere(lab.control_plane, lambda host: stopped(host, "kube-scheduler")):
+def no_scheduler(cluster: Cluster) -> Iterator[None]:
+    with everywhere(cluster.control_plane, lambda host: stopped(host, "kube-scheduler")):
         yield
 
 
@@ -68,20 +68,20 @@ def no_scheduler(lab: Cluster) -> Iterator[None]:
     says="was bound by .*admin.*, not by (the scheduler|system:kube-scheduler)",
     quick=True,
 )
-def somebody_else_binds(lab: Cluster) -> Iterator[None]:
-    node = lab.workers[0].name
+def somebody_else_binds(cluster: Cluster) -> Iterator[None]:
+    node = cluster.workers[0].name
 
     def bind() -> bool:
-        for pod in verifications_pods(lab.api):
+        for pod in verifications_pods(cluster.api):
             if "nodeName" not in pod["spec"]:
                 metadata = {"name": name(pod), "namespace": pod["metadata"]["namespace"]}
                 path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}/binding"
                 target = {"apiVersion": "v1", "kind": "Node", "name": node}
                 binding = {"apiVersion": "v1", "kind": "Binding", "metadata": metadata, "target": target}
-                lab.api.request("POST", path, binding)
+                cluster.api.request("POST", path, binding)
         return False
 
-    with everywhere(lab.control_plane, lambda host: stopped(host, "kube-scheduler")), meddling(bind):
+    with everywhere(cluster.control_plane, lambda host: stopped(host, "kube-scheduler")), meddling(bind):
         yield
 
 
@@ -91,22 +91,22 @@ def somebody_else_binds(lab: Cluster) -> Iterator[None]:
     breaks="The scheduler does not look at what is left on nodes",
     says="was put on",
 )
-def scheduler_without_fit(lab: Cluster) -> Iterator[None]:
-    with _without(lab, "NodeResourcesFit"):
+def scheduler_without_fit(cluster: Cluster) -> Iterator[None]:
+    with _without(cluster, "NodeResourcesFit"):
         yield
 
 
-def _configured(lab: Cluster, instead: str) -> AbstractContextManager[None]:
+def _configured(cluster: Cluster, instead: str) -> AbstractContextManager[None]:
     """Give the scheduler another configuration, as far as it is given."""
 
     def edit(text: str) -> str:
         return yaml.safe_dump({**yaml.safe_load(text), **yaml.safe_load(instead)})
 
-    return everywhere(lab.control_plane, lambda host: changed_file(host, _CONFIG, edit, "kube-scheduler"))
+    return everywhere(cluster.control_plane, lambda host: changed_file(host, _CONFIG, edit, "kube-scheduler"))
 
 
-def _without(lab: Cluster, *plugins: str) -> AbstractContextManager[None]:
-    return _configured(lab, _WITHOUT.format(plugins=", ".join(f"{{name: {plugin}}}" for plugin in plugins)))
+def _without(cluster: Cluster, *plugins: str) -> AbstractContextManager[None]:
+    return _configured(cluster, _WITHOUT.format(plugins=", ".join(f"{{name: {plugin}}}" for plugin in plugins)))
 
 
 @saboteur(
@@ -114,8 +114,8 @@ def _without(lab: Cluster, *plugins: str) -> AbstractContextManager[None]:
     breaks="The scheduler does not look at affinity between pods",
     says="(?s)pods that shun each other.*a pod that must be with one on .* is put on",
 )
-def scheduler_without_pod_affinity(lab: Cluster) -> Iterator[None]:
-    with _without(lab, "InterPodAffinity"):
+def scheduler_without_pod_affinity(cluster: Cluster) -> Iterator[None]:
+    with _without(cluster, "InterPodAffinity"):
         yield
 
 
@@ -124,8 +124,8 @@ def scheduler_without_pod_affinity(lab: Cluster) -> Iterator[None]:
     breaks="The scheduler does not look at taints, nor at how pods are to be spread",
     says="(?s)tolerates nothing is put on .*, which is tainted.*whose skew must not exceed 1",
 )
-def scheduler_without_taints_and_spread(lab: Cluster) -> Iterator[None]:
-    with _without(lab, "TaintToleration", "PodTopologySpread"):
+def scheduler_without_taints_and_spread(cluster: Cluster) -> Iterator[None]:
+    with _without(cluster, "TaintToleration", "PodTopologySpread"):
         yield
 
 
@@ -134,8 +134,8 @@ def scheduler_without_taints_and_spread(lab: Cluster) -> Iterator[None]:
     breaks="The scheduler does not look at node selectors",
     says="which its node selector .* rules out",
 )
-def scheduler_without_selectors(lab: Cluster) -> Iterator[None]:
-    with _without(lab, "NodeAffinity"):
+def scheduler_without_selectors(cluster: Cluster) -> Iterator[None]:
+    with _without(cluster, "NodeAffinity"):
         yield
 
 
@@ -144,8 +144,8 @@ def scheduler_without_selectors(lab: Cluster) -> Iterator[None]:
     breaks="The scheduler prefers nodes that have much to do, and nothing else",
     says="are not spread over nodes that all fit",
 )
-def scheduler_that_packs(lab: Cluster) -> Iterator[None]:
-    with _configured(lab, _PACKING):
+def scheduler_that_packs(cluster: Cluster) -> Iterator[None]:
+    with _configured(cluster, _PACKING):
         yield
 
 
@@ -154,8 +154,8 @@ def scheduler_that_packs(lab: Cluster) -> Iterator[None]:
     breaks="The scheduler takes care of pods that name another one, too",
     says="names kubeproof-verify-second, and was bound to .* without it",
 )
-def scheduler_with_two_names(lab: Cluster) -> Iterator[None]:
-    with _configured(lab, _TWO_NAMES):
+def scheduler_with_two_names(cluster: Cluster) -> Iterator[None]:
+    with _configured(cluster, _TWO_NAMES):
         yield
 
 
@@ -164,13 +164,13 @@ def scheduler_with_two_names(lab: Cluster) -> Iterator[None]:
     breaks="The default scheduler answers to the name of another one, which is stopped",
     says="was bound by .*system:kube-scheduler'.*, not by system:kube-scheduler:",
 )
-def scheduler_in_anothers_name(lab: Cluster) -> Iterator[None]:
-    if not lab.settings["scheduler_more"]:
+def scheduler_in_anothers_name(cluster: Cluster) -> Iterator[None]:
+    if not cluster.settings["scheduler_more"]:
         raise NotObservable("it takes a further scheduler")
-    other = str(min(lab.settings["scheduler_more"]))
+    other = str(min(cluster.settings["scheduler_more"]))
     names = yaml.safe_dump({"profiles": [{"schedulerName": "default-scheduler"}, {"schedulerName": other}]})
-    stopped_other = everywhere(lab.control_plane, lambda host: stopped(host, f"kube-scheduler-{other}"))
-    with stopped_other, _configured(lab, names):
+    stopped_other = everywhere(cluster.control_plane, lambda host: stopped(host, f"kube-scheduler-{other}"))
+    with stopped_other, _configured(cluster, names):
         yield
 
 
@@ -179,17 +179,17 @@ def scheduler_in_anothers_name(lab: Cluster) -> Iterator[None]:
     breaks="Another client binds pods while the scheduler is stopped",
     says="is bound to .* though no scheduler runs",
 )
-def somebody_steps_in(lab: Cluster) -> Iterator[None]:
-    node = lab.workers[0].name
+def somebody_steps_in(cluster: Cluster) -> Iterator[None]:
+    node = cluster.workers[0].name
 
     def bind() -> bool:
-        for pod in verifications_pods(lab.api):
+        for pod in verifications_pods(cluster.api):
             if name(pod) == "newcomer" and "nodeName" not in pod["spec"]:
                 metadata = {"name": name(pod), "namespace": pod["metadata"]["namespace"]}
                 path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}/binding"
                 target = {"apiVersion": "v1", "kind": "Node", "name": node}
                 binding = {"apiVersion": "v1", "kind": "Binding", "metadata": metadata, "target": target}
-                lab.api.request("POST", path, binding).required()
+                cluster.api.request("POST", path, binding).required()
                 return True
         return False
 
@@ -202,12 +202,12 @@ def somebody_steps_in(lab: Cluster) -> Iterator[None]:
     breaks="Another client reports that a pod runs as soon as it is bound",
     says="is said to run on .* though the kubelet there is stopped",
 )
-def running_as_soon_as_bound(lab: Cluster) -> Iterator[None]:
+def running_as_soon_as_bound(cluster: Cluster) -> Iterator[None]:
     def claim() -> bool:
-        for pod in verifications_pods(lab.api):
+        for pod in verifications_pods(cluster.api):
             if name(pod) == "decided" and "nodeName" in pod["spec"]:
                 path = f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/decided/status"
-                lab.api.patch(path, {"status": {"phase": "Running"}})
+                cluster.api.patch(path, {"status": {"phase": "Running"}})
                 return True
         return False
 
@@ -220,6 +220,6 @@ def running_as_soon_as_bound(lab: Cluster) -> Iterator[None]:
     breaks="All schedulers but the one that leads are stopped",
     says="the kube-scheduler of .* was killed nobody has taken its lease",
 )
-def schedulers_that_do_not_stand_in(lab: Cluster) -> Iterator[None]:
-    with stopped_everywhere(followers(lab, "kube-scheduler"), "kube-scheduler"):
+def schedulers_that_do_not_stand_in(cluster: Cluster) -> Iterator[None]:
+    with stopped_everywhere(followers(cluster, "kube-scheduler"), "kube-scheduler"):
         yield

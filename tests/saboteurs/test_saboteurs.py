@@ -13,7 +13,7 @@ from kubeproof.verify.observe.cluster import Cluster
 
 
 def test_it_is_caught_and_repaired(
-    lab: Cluster,
+    cluster: Cluster,
     before: Snapshot,
     catalogue: Catalogue,
     saboteur: Saboteur,
@@ -21,7 +21,7 @@ def test_it_is_caught_and_repaired(
     request: pytest.FixtureRequest,
 ) -> None:
     try:
-        trials.hold(lab, saboteur, catalogue, before, trial)
+        trials.hold(cluster, saboteur, catalogue, before, trial)
     except NotAsItWas as error:
         # What the next saboteur would be blamed for is this one's doing.
         request.session.shouldfail = f"{saboteur.name} was not repaired"

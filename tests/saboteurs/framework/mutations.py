@@ -194,14 +194,14 @@ def meddling(act: Callable[[], bool]) -> Iterator[None]:
 
 
 @contextmanager
-def once_ready(lab: Cluster, names: Sequence[str], act: Callable[[list[Object]], Any]) -> Iterator[None]:
+def once_ready(cluster: Cluster, names: Sequence[str], act: Callable[[list[Object]], Any]) -> Iterator[None]:
     """Have something done as soon as pods of a verification are ready, which are given to it; names may be prefixes."""
 
     def look() -> bool:
         # Names that end in "-" are those of several pods, one on each node.
-        wanted = sum(len(lab.nodes) if each.endswith("-") else 1 for each in names)
+        wanted = sum(len(cluster.nodes) if each.endswith("-") else 1 for each in names)
         pods = [
-            pod for pod in verifications_pods(lab.api) if name(pod).startswith(tuple(names)) and holds(pod, "Ready")
+            pod for pod in verifications_pods(cluster.api) if name(pod).startswith(tuple(names)) and holds(pod, "Ready")
         ]
         if len(pods) < wanted:
             return False
@@ -212,10 +212,10 @@ def once_ready(lab: Cluster, names: Sequence[str], act: Callable[[list[Object]],
         yield
 
 
-def etcdctl(lab: Cluster) -> str:
+def etcdctl(cluster: Cluster) -> str:
     """The operator's etcdctl on an etcd host, to be followed by what it is to do."""
     identity = f"--cacert {etcd.PKI}/ca.crt --cert {etcd.PKI}/operator.crt --key {etcd.PKI}/operator.key"
-    return f"etcdctl {identity} --endpoints https://127.0.0.1:{lab.settings['cluster_etcd_port']}"
+    return f"etcdctl {identity} --endpoints https://127.0.0.1:{cluster.settings['cluster_etcd_port']}"
 
 
 def verifications_pods(api: Api) -> list[Object]:
@@ -333,12 +333,12 @@ def await_health(host: Host, unit: str) -> None:
         _await(f"somebody acts as {unit}", lambda: _renewed(host, unit) > started)
 
 
-def remove_leftovers(lab: Cluster) -> None:
+def remove_leftovers(cluster: Cluster) -> None:
     """Undo now what a run that was killed has left: hosts would get to it by themselves later."""
-    hosts.each(lab.hosts.all, lambda host: host.run(_UNDO_NOW))
-    for collection in snapshot.collections(lab.api):
-        for item in lab.api.items(collection, labelSelector=LABEL):
-            lab.api.delete(f"{collection}/{item['metadata']['name']}")
+    hosts.each(cluster.hosts.all, lambda host: host.run(_UNDO_NOW))
+    for collection in snapshot.collections(cluster.api):
+        for item in cluster.api.items(collection, labelSelector=LABEL):
+            cluster.api.delete(f"{collection}/{item['metadata']['name']}")
 
 
 def _renewed(host: Host, unit: str) -> float:
@@ -351,17 +351,17 @@ def _renewed(host: Host, unit: str) -> float:
     return datetime.datetime.fromisoformat(lease["renewTime"]).timestamp()
 
 
-def three_members(lab: Cluster) -> tuple[Host, ...]:
+def three_members(cluster: Cluster) -> tuple[Host, ...]:
     """The hosts of etcd, where one of its members can be missed."""
-    if len(lab.etcd_hosts) < 3:
+    if len(cluster.etcd_hosts) < 3:
         raise NotObservable("it takes three etcd members")
-    return lab.etcd_hosts
+    return cluster.etcd_hosts
 
 
-def followers(lab: Cluster, component: str) -> list[Host]:
+def followers(cluster: Cluster, component: str) -> list[Host]:
     """The hosts whose scheduler or controller manager does not have the lease."""
-    leader = leader_election.holder(leader_election.lease(lab.api, component))
-    return [host for host in leader_election.several_control_plane_hosts(lab) if host.name != leader]
+    leader = leader_election.holder(leader_election.lease(cluster.api, component))
+    return [host for host in leader_election.several_control_plane_hosts(cluster) if host.name != leader]
 
 
 def _await(what: str, is_so: Callable[[], bool]) -> None:

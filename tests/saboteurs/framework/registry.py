@@ -3,8 +3,8 @@
 A saboteur is a generator function that breaks the cluster, yields, and repairs it::
 
     @saboteur("sched-resources", "sched-pending", breaks="The scheduler is stopped", says="is bound: not within")
-    def no_scheduler(lab: Cluster) -> Iterator[None]:
-        with stopped_everywhere(lab.control_plane, "kube-scheduler"):
+    def no_scheduler(cluster: Cluster) -> Iterator[None]:
+        with stopped_everywhere(cluster.control_plane, "kube-scheduler"):
             yield
 
 They are in ``tests/saboteurs/COMPONENT.py``, by the component of their first claim, and never run against a cluster
@@ -47,9 +47,9 @@ class Saboteur:
     breaking: Breaking
 
     @contextmanager
-    def at_work(self, lab: Cluster) -> Iterator[None]:
+    def at_work(self, cluster: Cluster) -> Iterator[None]:
         """Break the cluster for the time of a ``with`` block, and repair it whatever happens in the block."""
-        steps = self.breaking(lab)
+        steps = self.breaking(cluster)
         next(steps)
         try:
             yield

@@ -49,16 +49,16 @@ _FLEETING = {
 _FLEETING_METADATA = {"creationTimestamp", "generation", "managedFields", "ownerReferences", "resourceVersion", "uid"}
 
 
-def take(lab: Cluster) -> Snapshot:
+def take(cluster: Cluster) -> Snapshot:
     """Look at all that saboteurs might change."""
     found: dict[str, set[str]] = {}
-    for host, lines in hosts.each(lab.hosts.all, _look).items():
+    for host, lines in hosts.each(cluster.hosts.all, _look).items():
         for line in lines:
             what, _, value = line.partition("\t")
             found.setdefault(f"{host}: {what}", set()).add(value)
-    for path, item in _objects(lab.api):
+    for path, item in _objects(cluster.api):
         found[path] = set(_leaves(item))
-    found["etcd: members"] = {f"{member.name} {member.peer_urls}" for member in lab.etcd.members()}
+    found["etcd: members"] = {f"{member.name} {member.peer_urls}" for member in cluster.etcd.members()}
     return {what: frozenset(values) for what, values in found.items()}
 
 
@@ -74,12 +74,12 @@ def differences(before: Snapshot, now: Snapshot) -> list[str]:
     return found
 
 
-def await_same(lab: Cluster, before: Snapshot, timeout: float) -> list[str]:
+def await_same(cluster: Cluster, before: Snapshot, timeout: float) -> list[str]:
     """Wait until the cluster is as it was; what is different after that time."""
     deadline = time.monotonic() + timeout
     while True:
         try:
-            left = differences(before, take(lab))
+            left = differences(before, take(cluster))
         except (ApiError, CommandFailed, httpx.HTTPError) as error:
             left = [f"it cannot be looked at: {error}"]
         if not left or time.monotonic() > deadline:

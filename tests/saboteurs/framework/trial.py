@@ -44,7 +44,7 @@ class NotAsItWas(AssertionError):
 class Verification:
     """A verification of some claims in a process of its own."""
 
-    def __init__(self, lab: Cluster, claims: tuple[str, ...], catalogue: Catalogue) -> None:
+    def __init__(self, cluster: Cluster, claims: tuple[str, ...], catalogue: Catalogue) -> None:
         """Nothing is started yet."""
         self._directory = tempfile.TemporaryDirectory(prefix="kubeproof-")
         directory = Path(self._directory.name)
@@ -56,7 +56,7 @@ class Verification:
             report=str(directory / "report.json"),
             more=("-p", "tests.saboteurs.framework.herald", f"--announce={self._announced}"),
         )
-        self._command = run.command(lab.inventory.path, options)
+        self._command = run.command(cluster.inventory.path, options)
         self._started: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -138,17 +138,17 @@ class Trial:
         return not self.complaints and not self.left_out
 
 
-def hold(lab: Cluster, saboteur: Saboteur, catalogue: Catalogue, before: Snapshot, trial: Trial) -> None:
+def hold(cluster: Cluster, saboteur: Saboteur, catalogue: Catalogue, before: Snapshot, trial: Trial) -> None:
     """Let a saboteur work and be repaired, and fill in what the verification says about it.
 
     Raises NotAsItWas if its repair has left the cluster other than it was before.
     """
     clock = _Clock(trial.seconds)
     try:
-        _make_red(lab, saboteur, catalogue, clock, trial)
-        _await_restored(lab, before)
+        _make_red(cluster, saboteur, catalogue, clock, trial)
+        _await_restored(cluster, before)
         clock.lap("as before")
-        with Verification(lab, saboteur.claims, catalogue) as green:
+        with Verification(cluster, saboteur.claims, catalogue) as green:
             green.start()
             trial.complaints += registry.not_restored(saboteur, green.findings(_GREEN_SECONDS)) or green.complaints()
         clock.lap("proven")
@@ -159,13 +159,13 @@ def hold(lab: Cluster, saboteur: Saboteur, catalogue: Catalogue, before: Snapsho
         raise
     except Exception as error:  # noqa: BLE001 - whatever went wrong, the next one must find the cluster as it was
         trial.complaints.append(f"{type(error).__name__}: {error}")
-    _await_restored(lab, before)
+    _await_restored(cluster, before)
 
 
-def _make_red(lab: Cluster, saboteur: Saboteur, catalogue: Catalogue, clock: _Clock, trial: Trial) -> None:
+def _make_red(cluster: Cluster, saboteur: Saboteur, catalogue: Catalogue, clock: _Clock, trial: Trial) -> None:
     # As soon as there are findings the cluster is repaired, for the verification to clean up.
-    with Verification(lab, saboteur.claims, catalogue) as red:
-        with saboteur.at_work(lab):
+    with Verification(cluster, saboteur.claims, catalogue) as red:
+        with saboteur.at_work(cluster):
             clock.lap("broken")
             red.start()
             trial.found = red.findings(_RED_SECONDS)
@@ -184,7 +184,7 @@ class _Clock:
         self._last = now
 
 
-def _await_restored(lab: Cluster, before: Snapshot) -> None:
-    differences = snapshot.await_same(lab, before, _RESTORED_SECONDS)
+def _await_restored(cluster: Cluster, before: Snapshot) -> None:
+    differences = snapshot.await_same(cluster, before, _RESTORED_SECONDS)
     if differences:
         raise NotAsItWas("\n".join(["the cluster is not as it was:", *(f"  {each}" for each in differences)]))

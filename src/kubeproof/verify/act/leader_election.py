@@ -37,34 +37,34 @@ class Takeover:
     lease_seconds: int
 
 
-def several_control_plane_hosts(lab: Cluster) -> tuple[Host, ...]:
+def several_control_plane_hosts(cluster: Cluster) -> tuple[Host, ...]:
     """The control plane's hosts. Raises NotObservable if there is only one."""
-    if len(lab.control_plane) < 2:
+    if len(cluster.control_plane) < 2:
         raise NotObservable("it takes a second control-plane host")
-    return lab.control_plane
+    return cluster.control_plane
 
 
 @contextmanager
-def api_without(lab: Cluster, host: Host) -> Iterator[Api]:
+def api_without(cluster: Cluster, host: Host) -> Iterator[Api]:
     """The API as another server than this host's serves it."""
-    server = next(f"https://{address}:{port}" for address, port in lab.api_servers if address != host.address)
-    with Api(dataclasses.replace(lab.api.access, server=server)) as api:
+    server = next(f"https://{address}:{port}" for address, port in cluster.api_servers if address != host.address)
+    with Api(dataclasses.replace(cluster.api.access, server=server)) as api:
         yield api
 
 
-def address_holders(lab: Cluster, address: str) -> list[Host]:
+def address_holders(cluster: Cluster, address: str) -> list[Host]:
     """The control-plane hosts that have an address on an interface."""
-    found = each(lab.control_plane, lambda host: host.run("ip -oneline -4 address show to %s", address).strip())
-    return [host for host in lab.control_plane if found[host.name]]
+    found = each(cluster.control_plane, lambda host: host.run("ip -oneline -4 address show to %s", address).strip())
+    return [host for host in cluster.control_plane if found[host.name]]
 
 
-def await_answer(lab: Cluster, server: str, seconds: float) -> float:
+def await_answer(cluster: Cluster, server: str, seconds: float) -> float:
     """Wait until an API server that is ready answers at a URL; how long that took.
 
     Raises AssertionError, with what was seen instead, if none does in time.
     """
     start = time.monotonic()
-    with Api(dataclasses.replace(lab.api.access, server=server)) as api:
+    with Api(dataclasses.replace(cluster.api.access, server=server)) as api:
         while True:
             try:
                 if api.request("GET", "/readyz").ok:
@@ -91,23 +91,23 @@ def holder(found: Object) -> str:
 
 
 @contextmanager
-def leader_killed(lab: Cluster, component: str) -> Iterator[Takeover]:
+def leader_killed(cluster: Cluster, component: str) -> Iterator[Takeover]:
     """Kill a component where it leads, keep it down, and wait until another host has the lease."""
-    before = lease(lab.api, component)
-    candidates = {host.name: host for host in several_control_plane_hosts(lab)}
+    before = lease(cluster.api, component)
+    candidates = {host.name: host for host in several_control_plane_hosts(cluster)}
     leader = holder(before)
     if leader not in candidates:
         raise NotObserved(f"{component}'s lease is held by {leader or 'nobody'}, which is no control-plane host")
     seconds = int(before["spec"]["leaseDurationSeconds"])
     with disruption.killed(candidates[leader], component):
         start = time.monotonic()
-        successor = _await_successor(lab, component, leader, seconds + _SLACK_SECONDS)
+        successor = _await_successor(cluster, component, leader, seconds + _SLACK_SECONDS)
         yield Takeover(leader, successor, round(time.monotonic() - start, 1), seconds)
 
 
-def _await_successor(lab: Cluster, component: str, leader: str, patience: float) -> str:
+def _await_successor(cluster: Cluster, component: str, leader: str, patience: float) -> str:
     def other() -> str:
-        found = holder(lease(lab.api, component))
+        found = holder(lease(cluster.api, component))
         return "" if found == leader else found
 
     successor = waiting.until(other, patience, pause=_POLL_SECONDS)
@@ -116,17 +116,19 @@ def _await_successor(lab: Cluster, component: str, leader: str, patience: float)
     return successor
 
 
-def servers_reached(lab: Cluster, hosts: tuple[Host, ...], *, without: Host | None = None) -> dict[str, dict[str, int]]:
+def servers_reached(
+    cluster: Cluster, hosts: tuple[Host, ...], *, without: Host | None = None
+) -> dict[str, dict[str, int]]:
     """How many of a number of connections at a time, made through each host's load balancer, go to which API server.
 
     ``without`` is left out, because that host is down.
     """
-    servers = [host for host in lab.control_plane if host is not without]
-    digests = {host.name: _digest_of(hosts[0], lab, host) for host in servers}
+    servers = [host for host in cluster.control_plane if host is not without]
+    digests = {host.name: _digest_of(hosts[0], cluster, host) for host in servers}
     # A server that is stopped shows none.
     certificates = {digest: name for name, digest in digests.items() if digest}
-    count = _CONNECTIONS_PER_SERVER * len(lab.control_plane)
-    url = f"https://127.0.0.1:{lab.settings['cluster_balancer_port']}/version"
+    count = _CONNECTIONS_PER_SERVER * len(cluster.control_plane)
+    url = f"https://127.0.0.1:{cluster.settings['cluster_balancer_port']}/version"
 
     def ask(host: Host) -> dict[str, int]:
         answers = host.probe({"do": "spread", "url": url, "count": count, "ca": AUTHORITY})[0]["answers"]
@@ -139,18 +141,18 @@ def servers_reached(lab: Cluster, hosts: tuple[Host, ...], *, without: Host | No
     return each(hosts, ask)
 
 
-def _digest_of(asker: Host, lab: Cluster, host: Host) -> str:
-    port = next(port for address, port in lab.api_servers if address == host.address)
+def _digest_of(asker: Host, cluster: Cluster, host: Host) -> str:
+    port = next(port for address, port in cluster.api_servers if address == host.address)
     url = f"https://{host.address}:{port}/version"
     answer = asker.probe({"do": "spread", "url": url, "count": 1, "ca": AUTHORITY})[0]["answers"][0]
     return str(answer.get("certificate", ""))
 
 
-def await_ready(lab: Cluster, host: Host, patience: float) -> str:
+def await_ready(cluster: Cluster, host: Host, patience: float) -> str:
     """Wait until a host's API server is ready; what it says if it is not."""
-    port = next(port for address, port in lab.api_servers if address == host.address)
+    port = next(port for address, port in cluster.api_servers if address == host.address)
     deadline = time.monotonic() + patience
-    with Api(dataclasses.replace(lab.api.access, server=f"https://{host.address}:{port}")) as api:
+    with Api(dataclasses.replace(cluster.api.access, server=f"https://{host.address}:{port}")) as api:
         while True:
             try:
                 answer = api.request("GET", "/readyz")

@@ -33,10 +33,9 @@ from kubeproof.verify.engine.preparations import EARLY, Workloads
 from kubeproof.verify.engine.results import Circumstances, Outcome, Results, TestResult
 from kubeproof.verify.engine.terminal import ClaimDisplay
 from kubeproof.verify.etcd_backups import history as backup_history
-from kubeproof.verify.observe import cluster
 from kubeproof.verify.observe.api import Api, ApiError, NotObserved, connect
 from kubeproof.verify.observe.certificate_expiry import Expiry
-from kubeproof.verify.observe.cluster import Cluster
+from kubeproof.verify.observe.cluster import Cluster, recorded_image
 from kubeproof.verify.observe.hosts import CONNECTIONS, CommandFailed, Hosts, NotObservable
 from kubeproof.verify.observe.latency import PodStarts, service_rules
 
@@ -285,7 +284,7 @@ def kubeconfig_path(described: Inventory, pytestconfig: pytest.Config) -> Path:
 
 
 @pytest.fixture(scope="session")
-def lab(described: Inventory, kubeconfig_path: Path, pytestconfig: pytest.Config) -> Iterator[Cluster]:
+def cluster(described: Inventory, kubeconfig_path: Path, pytestconfig: pytest.Config) -> Iterator[Cluster]:
     """The cluster, reachable in all its parts; without that there is nothing to verify."""
     connection = pytestconfig.getoption("connection") or CONNECTIONS[0]
     try:
@@ -313,15 +312,15 @@ def lab(described: Inventory, kubeconfig_path: Path, pytestconfig: pytest.Config
 
 
 @pytest.fixture(scope="session")
-def api(lab: Cluster) -> Api:
+def api(cluster: Cluster) -> Api:
     """The API, as the administrator sees it."""
-    return lab.api
+    return cluster.api
 
 
 @pytest.fixture(scope="session")
-def work(lab: Cluster) -> Iterator[Workspace]:
+def work(cluster: Cluster) -> Iterator[Workspace]:
     """Where objects of this verification go, and are removed from at the end."""
-    with Workspace(lab.api) as space:
+    with Workspace(cluster.api) as space:
         yield space
 
 
@@ -332,18 +331,18 @@ def namespace(work: Workspace) -> str:
 
 
 @pytest.fixture(scope="session")
-def setting(lab: Cluster, namespace: str, pytestconfig: pytest.Config) -> Setting:
+def setting(cluster: Cluster, namespace: str, pytestconfig: pytest.Config) -> Setting:
     """What all test pods have in common."""
-    image = pytestconfig.getoption("test_image") or cluster.recorded_image(lab.inventory, lab.nodes)
+    image = pytestconfig.getoption("test_image") or recorded_image(cluster.inventory, cluster.nodes)
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": namespace}}
     try:
-        lab.api.observe_one(
+        cluster.api.observe_one(
             account, lambda _: True, what="service account of a new namespace", timeout=_ACCOUNT_SECONDS
         )
     except NotObserved as error:
         # Without it the API server admits no pod.
         raise Blocked("controller-manager", str(error)) from None
-    return Setting(namespace, image, nodes=tuple(node.name for node in lab.nodes))
+    return Setting(namespace, image, nodes=tuple(node.name for node in cluster.nodes))
 
 
 @pytest.fixture(scope="session")

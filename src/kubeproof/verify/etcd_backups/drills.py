@@ -120,9 +120,9 @@ class Program:
         return self.host.attempt("journalctl --quiet --output=cat --lines=3 --unit=%s", DRILL)[1].strip()
 
 
-def program(lab: Cluster) -> Program:
+def program(cluster: Cluster) -> Program:
     """The program on a host that has an API server, too, on which a drill can be read by."""
-    both = [host for host in lab.etcd_hosts if "control_plane" in host.groups]
+    both = [host for host in cluster.etcd_hosts if "control_plane" in host.groups]
     if not both:
         raise NotObservable("no host of etcd has an API server that a drill could start")
     return Program(both[0])

@@ -19,10 +19,10 @@ _MOST_FAILURES = 100
 _FIGURES = ("revision", "keys", "size", "trigger", "quorum")
 
 
-def report(lab: Cluster) -> tuple[dict[str, Any] | None, list[str]]:
+def report(cluster: Cluster) -> tuple[dict[str, Any] | None, list[str]]:
     """The report's part, none if kubeproof makes no backups here, and what there is to be warned of."""
     try:
-        surveys = each(lab.etcd_hosts, functools.partial(backups.survey, what="history"))
+        surveys = each(cluster.etcd_hosts, functools.partial(backups.survey, what="history"))
     except Exception as error:  # noqa: BLE001 - what backups have been is not worth the verification
         return None, [f"what became of the backups could not be looked at: {error}"]
     found = history([survey for survey in surveys.values() if survey])

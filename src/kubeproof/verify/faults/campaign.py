@@ -218,21 +218,21 @@ class Observed:
 class Campaign:
     """Faults into one cluster."""
 
-    def __init__(self, lab: Cluster, work: Workspace, setting: Setting, tell: Callable[[str], None]) -> None:
+    def __init__(self, cluster: Cluster, work: Workspace, setting: Setting, tell: Callable[[str], None]) -> None:
         """``tell`` gets a line for each fault."""
-        self.lab = lab
+        self.cluster = cluster
         self.work = work
         self.setting = setting
         self.tell = tell
         self._service = ""
         # The first worker asks; there must be others to hit.
-        self.field = Field(lab, lab.hosts.group("workers")[0])
+        self.field = Field(cluster, cluster.hosts.group("workers")[0])
         # Ours too, so that a connection that a fault has broken is noticed before the next one.
-        servers = [f"https://{address}:{port}" for address, port in lab.api_servers]
+        servers = [f"https://{address}:{port}" for address, port in cluster.api_servers]
         self._own = ExitStack()
-        others = [dataclasses.replace(lab.api.access, server=server) for server in servers]
-        own = [self._own.enter_context(Api(access)) for access in others if access != lab.api.access]
-        self._apis = [lab.api, *own]
+        others = [dataclasses.replace(cluster.api.access, server=server) for server in servers]
+        own = [self._own.enter_context(Api(access)) for access in others if access != cluster.api.access]
+        self._apis = [cluster.api, *own]
 
     def close(self) -> None:
         """End the connections to the API servers that are its own."""
@@ -291,10 +291,10 @@ class Campaign:
 
     def _diverged(self) -> str:
         """How members' data differ; empty if they don't."""
-        port = self.lab.settings["cluster_etcd_port"]
-        endpoints = [f"https://{host.address}:{port}" for host in self.lab.etcd_hosts]
-        revision = self.lab.etcd.revision()
-        hashes = self.lab.etcd.hashes(endpoints, revision)
+        port = self.cluster.settings["cluster_etcd_port"]
+        endpoints = [f"https://{host.address}:{port}" for host in self.cluster.etcd_hosts]
+        revision = self.cluster.etcd.revision()
+        hashes = self.cluster.etcd.hashes(endpoints, revision)
         if len(hashes) == len(endpoints) and len(set(hashes.values())) == 1:
             return ""
         return f"etcd's members differ at revision {revision}: {hashes}"
@@ -339,10 +339,10 @@ class Campaign:
                     yield f"the API server at {api.access.server} is not ready"
             except httpx.HTTPError as error:
                 yield f"the API server at {api.access.server} does not answer: {type(error).__name__}"
-        port = self.lab.settings["cluster_etcd_port"]
-        endpoints = [f"https://{host.address}:{port}" for host in self.lab.etcd_hosts]
+        port = self.cluster.settings["cluster_etcd_port"]
+        endpoints = [f"https://{host.address}:{port}" for host in self.cluster.etcd_hosts]
         try:
-            statuses = self.lab.etcd.statuses(endpoints)
+            statuses = self.cluster.etcd.statuses(endpoints)
             for endpoint, status in statuses.items():
                 if status.get("errors") or not status.get("leader"):
                     yield f"etcd at {endpoint} is not whole: {status.get('errors')}"
@@ -393,21 +393,23 @@ class Campaign:
             "template": {"metadata": {"labels": labels}, "spec": pod["spec"]},
         }
         metadata = {"name": "served", "namespace": self.setting.namespace}
-        self.lab.api.create({"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": metadata, "spec": spec})
-        service = self.lab.api.create(self.setting.service("served", labels))
+        self.cluster.api.create({"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": metadata, "spec": spec})
+        service = self.cluster.api.create(self.setting.service("served", labels))
         return str(service["spec"]["clusterIP"])
 
     def _registers(self) -> None:
         for number in range(REGISTERS):
             metadata = {"name": f"register-{number}", "namespace": self.setting.namespace}
-            self.lab.api.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"value": "0"}})
+            self.cluster.api.create(
+                {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"value": "0"}}
+            )
 
     def _value(self, number: int) -> int:
-        found = self.lab.api.get(f"{objects.core(self.setting.namespace, 'configmaps')}/register-{number}")
+        found = self.cluster.api.get(f"{objects.core(self.setting.namespace, 'configmaps')}/register-{number}")
         return int(found["data"]["value"])
 
     def _settings(self) -> dict[str, Any]:
-        balancer = self.lab.settings["cluster_balancer_port"]
+        balancer = self.cluster.settings["cluster_balancer_port"]
         return {
             "api": {
                 "url": f"https://127.0.0.1:{balancer}",
@@ -441,7 +443,7 @@ class Campaign:
             "kind": "ServiceAccount",
             "metadata": {"name": "recorder", "namespace": namespace},
         }
-        self.lab.api.create(account)
+        self.cluster.api.create(account)
         group = "rbac.authorization.k8s.io"
         for where, rule in rights.items():
             metadata = {"name": name, "namespace": where}
@@ -455,14 +457,14 @@ class Campaign:
                 "subjects": [subject],
             }
             for manifest in (role, binding):
-                self.lab.api.create(manifest)
-                self.work.on_exit(functools.partial(self.lab.api.delete, objects.path(manifest)))
+                self.cluster.api.create(manifest)
+                self.work.on_exit(functools.partial(self.cluster.api.delete, objects.path(manifest)))
         request = {
             "apiVersion": "authentication.k8s.io/v1",
             "kind": "TokenRequest",
             "spec": {"expirationSeconds": _TOKEN_SECONDS},
         }
-        answer = self.lab.api.request("POST", f"{objects.path(account)}/token", request)
+        answer = self.cluster.api.request("POST", f"{objects.path(account)}/token", request)
         return str(answer.required()["status"]["token"])
 
     def _offset(self) -> float:

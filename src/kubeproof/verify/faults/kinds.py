@@ -29,17 +29,17 @@ _LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
 class Field:
     """Where faults happen. ``client`` is the host that asks; what ends a whole host leaves it alone."""
 
-    lab: Cluster
+    cluster: Cluster
     client: Host
 
     def host(self, name: str) -> Host:
         """The host of this name."""
-        return next(host for host in self.lab.hosts.all if host.name == name)
+        return next(host for host in self.cluster.hosts.all if host.name == name)
 
     @property
     def bystanders(self) -> tuple[Host, ...]:
         """The workers that ask nothing."""
-        return tuple(host for host in self.lab.hosts.group("workers") if host is not self.client)
+        return tuple(host for host in self.cluster.hosts.group("workers") if host is not self.client)
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Kind:
 
 
 def _group(name: str) -> Targets:
-    return lambda field: field.lab.hosts.group(name)
+    return lambda field: field.cluster.hosts.group(name)
 
 
 def _client(field: Field) -> Sequence[Host]:
@@ -72,10 +72,10 @@ def _bystanders(field: Field) -> Sequence[Host]:
 
 def etcd_leader(field: Field) -> Sequence[Host]:
     """The host of etcd's leader."""
-    members = {member.id: member.name for member in field.lab.etcd.members()}
-    port = field.lab.settings["cluster_etcd_port"]
-    endpoints = [f"https://{host.address}:{port}" for host in field.lab.etcd_hosts]
-    status = next(iter(field.lab.etcd.statuses(endpoints).values()))
+    members = {member.id: member.name for member in field.cluster.etcd.members()}
+    port = field.cluster.settings["cluster_etcd_port"]
+    endpoints = [f"https://{host.address}:{port}" for host in field.cluster.etcd_hosts]
+    status = next(iter(field.cluster.etcd.statuses(endpoints).values()))
     return (field.host(members[status["leader"]]),)
 
 
@@ -83,9 +83,9 @@ def _holder(lease: str) -> Targets:
     """The host whose component holds a lease: identities are HOST_UUID."""
 
     def find(field: Field) -> Sequence[Host]:
-        holder = field.lab.api.get(f"{_LEASES}/{lease}")["spec"].get("holderIdentity") or ""
+        holder = field.cluster.api.get(f"{_LEASES}/{lease}")["spec"].get("holderIdentity") or ""
         name = re.sub(r"_[0-9a-f-]{36}$", "", holder)
-        return tuple(host for host in field.lab.control_plane if host.name == name)
+        return tuple(host for host in field.cluster.control_plane if host.name == name)
 
     return find
 
@@ -114,7 +114,7 @@ def _freeze(unit: str) -> Hit:
 def _majority_lost(field: Field, survivor: Host) -> Iterator[None]:
     """Stop etcd on all hosts but one, which can do nothing alone."""
     with ExitStack() as stack:
-        for host in field.lab.etcd_hosts:
+        for host in field.cluster.etcd_hosts:
             if host is not survivor:
                 stack.enter_context(stopped(host, "etcd.service"))
         yield
@@ -134,7 +134,7 @@ def _power_off(field: Field, host: Host) -> Iterator[None]:
         yield
     finally:
         lifecycle.create(local, lambda _: None)
-        field.lab.hosts.forget(host)
+        field.cluster.hosts.forget(host)
 
 
 @contextmanager
@@ -177,9 +177,9 @@ def _program(process: Path) -> str:
 
 
 def _local(field: Field) -> Plan:
-    if not has_local_hosts(field.lab.inventory):
+    if not has_local_hosts(field.cluster.inventory):
         raise NotObservable("only hosts that are made on this machine can be switched off and slowed down from here")
-    return plan(field.lab.inventory)
+    return plan(field.cluster.inventory)
 
 
 _ETCD = ("etcd_heartbeat_interval", "etcd_election_timeout")

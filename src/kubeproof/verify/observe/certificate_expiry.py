@@ -39,12 +39,12 @@ class _Found:
 class Expiry:
     """Looks for certificates while other things are looked at. Keys are not read."""
 
-    def __init__(self, lab: Cluster) -> None:
+    def __init__(self, cluster: Cluster) -> None:
         """Begin to look."""
-        self._pool = ThreadPoolExecutor(len(lab.hosts.all) or 1, thread_name_prefix="certificates")
-        self._api = lab.api
+        self._pool = ThreadPoolExecutor(len(cluster.hosts.all) or 1, thread_name_prefix="certificates")
+        self._api = cluster.api
         self._of_host: dict[str, Future[list[tuple[str, bytes]]]] = {
-            host.name: self._pool.submit(_of_host, host) for host in lab.hosts.all
+            host.name: self._pool.submit(_of_host, host) for host in cluster.hosts.all
         }
 
     def report(self, now: datetime.datetime) -> tuple[list[dict[str, Any]], list[str]]:

@@ -34,28 +34,28 @@ _AUDIT_FIELDS = (
 )
 
 
-def record(lab: Cluster, manifest: Mapping[str, Any], create: Callable[[], object]) -> Recording:
+def record(cluster: Cluster, manifest: Mapping[str, Any], create: Callable[[], object]) -> Recording:
     """Have a pod created, and return what was recorded until it runs, or does not get there in time."""
     namespace, name = manifest["metadata"]["namespace"], objects.name(manifest)
     key = f"/registry/pods/{namespace}/{name}"
-    servers = lab.control_plane
-    known = {host.name: clocks.measure(host) for host in {*servers, lab.etcd.host}}
-    with lab.etcd.watching(key) as changes, ThreadPoolExecutor(2) as pool:
-        since = lab.api.get(objects.collection(manifest))["metadata"]["resourceVersion"]
-        watches = [_Watch(lab.api, manifest, selector) for selector in (SCHEDULER_SELECTOR, KUBELET_SELECTOR)]
+    servers = cluster.control_plane
+    known = {host.name: clocks.measure(host) for host in {*servers, cluster.etcd.host}}
+    with cluster.etcd.watching(key) as changes, ThreadPoolExecutor(2) as pool:
+        since = cluster.api.get(objects.collection(manifest))["metadata"]["resourceVersion"]
+        watches = [_Watch(cluster.api, manifest, selector) for selector in (SCHEDULER_SELECTOR, KUBELET_SELECTOR)]
         following = [pool.submit(watch.follow, since) for watch in watches]
         for watch in watches:
             watch.await_open()
         create()
         told = [each_ for future in following for each_ in future.result()]
-        item = lab.api.get(objects.path(manifest))
-        made = Recording(namespace, name, item["metadata"]["uid"], key, lab.etcd.host.name, told=told)
+        item = cluster.api.get(objects.path(manifest))
+        made = Recording(namespace, name, item["metadata"]["uid"], key, cluster.etcd.host.name, told=told)
         made.clocks = {clocks.CONTROLLER: clocks.THIS, **known}
         if bound_to := item["spec"].get("nodeName"):
-            node = lab.node(bound_to)
+            node = cluster.node(bound_to)
             made.node, made.node_host = node.name, node.host.name
             made.clocks.setdefault(node.host.name, clocks.measure(node.host))
-        _read_until_complete(lab, made, changes)
+        _read_until_complete(cluster, made, changes)
     return made
 
 
@@ -96,16 +96,16 @@ class _Watch:
         return Told(self._selector, objects.revision(item), node, phase, at)
 
 
-def _read_until_complete(lab: Cluster, made: Recording, changes: Callable[[], list[Change]]) -> None:
+def _read_until_complete(cluster: Cluster, made: Recording, changes: Callable[[], list[Change]]) -> None:
     """Read the logs until they leave nothing to be asked for, for a while: a request is in them once it is answered."""
-    deadline = time.monotonic() + lab.api.patient(_WRITTEN_SECONDS)
+    deadline = time.monotonic() + cluster.api.patient(_WRITTEN_SECONDS)
     while True:
         made.changes = changes()
-        made.audit = each(lab.control_plane, lambda host: _audited(host, made))
+        made.audit = each(cluster.control_plane, lambda host: _audited(host, made))
         if made.node:
-            host = lab.node(made.node).host
+            host = cluster.node(made.node).host
             made.requests = runtime.requests(host, made.uid)
-            made.runtime_clients = sorted(set(sockets.clients(host, _socket(lab.api, made.node)).values()))
+            made.runtime_clients = sorted(set(sockets.clients(host, _socket(cluster.api, made.node)).values()))
         if not trace.trace(made).problems or time.monotonic() > deadline:
             return
         time.sleep(0.2)

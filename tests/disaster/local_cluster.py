@@ -30,7 +30,7 @@ _IMAGE = "localhost/kubeproof/agnhost:2.63.0"
 Uids = dict[str, str]
 
 
-class Lab:
+class LocalCluster:
     """A local cluster that may be lost."""
 
     def __init__(self, path: Path) -> None:
