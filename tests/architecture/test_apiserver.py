@@ -25,7 +25,7 @@ from kubeproof.verify.engine.preparations import early, prepared
 from kubeproof.verify.observe import objects, sockets
 from kubeproof.verify.observe.api import Api, ApiError, NotObserved
 from kubeproof.verify.observe.cluster import AUTHORITY, CREDENTIALS, Cluster, ComponentCredentials
-from kubeproof.verify.observe.hosts import Host, NotObservable, each
+from kubeproof.verify.observe.hosts import Host, NotObservable, on_hosts
 from kubeproof.verify.observe.objects import Object
 
 # Kubelets renew their leases every ten seconds, and may have to find another server first.
@@ -51,15 +51,15 @@ def _etcd_key(manifest: Object) -> str:
 def test_only_api_servers_are_connected_to_etcd(cluster: Cluster, evidence: Evidence) -> None:
     port = int(cluster.settings["cluster_etcd_port"])
     api_port = cluster.api_servers[0][1]
-    listeners = each(cluster.hosts.all, sockets.listening)
-    connections = each(cluster.hosts.all, lambda host: sockets.established(host, port))
+    listeners = on_hosts(cluster.hosts.all, sockets.listening)
+    connections = on_hosts(cluster.hosts.all, lambda host: sockets.established(host, port))
 
     allowed = {}
     for host, sockets_there in listeners.items():
         servers = {socket.program: socket.pids for socket in sockets_there if socket.local[1] in {port, api_port}}
         allowed[host] = frozenset().union(*servers.values())
     # A backup that is being made meanwhile is a client of the member on its own host.
-    backup_users = each(cluster.etcd_hosts, _backup_user)
+    backup_users = on_hosts(cluster.etcd_hosts, _backup_user)
     clients = {
         socket.local: (host, socket)
         for host, sockets_there in connections.items()
@@ -582,7 +582,7 @@ def _altered(token: str) -> str:
 
 def _as_component(cluster: Cluster, host: Host, component: str, *requests: dict[str, Any]) -> list[dict[str, Any]]:
     """Ask the API from a host with the credentials of one of its components, which do not leave it."""
-    who = next(each_ for each_ in CREDENTIALS if each_.component == component)
+    who = next(each for each in CREDENTIALS if each.component == component)
     trust = {"do": "http", "ca": AUTHORITY, "cert": who.cert, "key": who.key}
     address, port = cluster.api_servers[0]
     return host.probe(

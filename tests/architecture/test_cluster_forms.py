@@ -14,7 +14,7 @@ from kubeproof.verify.observe import objects, sockets
 from kubeproof.verify.observe.api import Api
 from kubeproof.verify.observe.cluster import Cluster
 from kubeproof.verify.observe.component_control import Form
-from kubeproof.verify.observe.hosts import Host, each
+from kubeproof.verify.observe.hosts import Host, on_hosts
 from kubeproof.verify.observe.objects import Object
 
 _CONTROL_PLANE = {"services": Form.SERVICE, "static-pods": Form.STATIC_POD}
@@ -37,7 +37,7 @@ class Wanted:
 
 @pytest.mark.claim("controlplane-forms")
 def test_each_component_runs_in_the_form_that_was_asked_for(cluster: Cluster, api: Api, evidence: Evidence) -> None:
-    listening = each(
+    listening = on_hosts(
         cluster.hosts.all, lambda host: {socket.local[1]: socket.pids for socket in sockets.listening(host)}
     )
     pods = {_uid(pod): pod for pod in api.items("/api/v1/namespaces/kube-system/pods")}
@@ -63,7 +63,7 @@ def _wanted(cluster: Cluster) -> list[Wanted]:
     return [
         Wanted("kube-apiserver", cluster.api_servers[0][1], hosts, form),
         Wanted("kube-controller-manager", int(settings["controller_manager_port"]), hosts, form),
-        *(Wanted(each_["unit"].removesuffix(".service"), int(each_["port"]), hosts, form) for each_ in instances),
+        *(Wanted(each["unit"].removesuffix(".service"), int(each["port"]), hosts, form) for each in instances),
         Wanted(
             "kube-proxy",
             int(settings["kube_proxy_health_port"]),

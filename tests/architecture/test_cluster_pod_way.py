@@ -16,7 +16,7 @@ from kubeproof.verify.act.pods import Setting
 from kubeproof.verify.engine.evidence import Evidence
 from kubeproof.verify.observe import audit
 from kubeproof.verify.observe.cluster import Cluster
-from kubeproof.verify.observe.hosts import NotObservable, each
+from kubeproof.verify.observe.hosts import NotObservable, on_hosts
 from kubeproof.verify.pod_startup import records, trace
 
 _COMMAND_SECONDS = 60.0
@@ -57,7 +57,7 @@ def test_each_component_does_its_part_in_order(
 
 
 def _require_records(cluster: Cluster) -> None:
-    if not all(each(cluster.control_plane, lambda host: host.attempt("test -s %s", audit.LOG)[0] == 0).values()):
+    if not all(on_hosts(cluster.control_plane, lambda host: host.attempt("test -s %s", audit.LOG)[0] == 0).values()):
         raise NotObservable(f"the API servers write no audit log to {audit.LOG}")
     for node in cluster.workers:
         version = node.item["status"]["nodeInfo"]["containerRuntimeVersion"]

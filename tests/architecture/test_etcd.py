@@ -15,7 +15,7 @@ from kubeproof.verify.engine.evidence import Evidence
 from kubeproof.verify.observe import objects, sockets
 from kubeproof.verify.observe.api import MERGE_PATCH, Api, tls_context
 from kubeproof.verify.observe.cluster import Cluster
-from kubeproof.verify.observe.hosts import CommandFailed, Host, NotObservable, each
+from kubeproof.verify.observe.hosts import CommandFailed, Host, NotObservable, on_hosts
 
 _ROUNDS = 5
 _FEWEST = 3
@@ -64,7 +64,7 @@ def test_nobody_gets_in_without_a_certificate_of_etcds_authority(
     cluster: Cluster, api: Api, evidence: Evidence
 ) -> None:
     ports = {int(cluster.settings["cluster_etcd_port"]), int(cluster.settings["etcd_peer_port"])}
-    addresses = each(cluster.etcd_hosts, lambda host: _addresses(host, ports))
+    addresses = on_hosts(cluster.etcd_hosts, lambda host: _addresses(host, ports))
     reached = 0
     for host in cluster.etcd_hosts:
         for address, port in addresses[host.name]:
@@ -94,7 +94,7 @@ def test_a_read_sees_what_was_acknowledged_whichever_member_is_asked(
         answer = api.request("PATCH", objects.path(created), {"data": {"round": str(number)}}, content_type=MERGE_PATCH)
         assert answer.status != 404, f"round {number - 1} was acknowledged, and is gone when the next one is written"
         written = answer.required()
-        seen = each(members, lambda host: cluster.etcd_on(host).get(key))
+        seen = on_hosts(members, lambda host: cluster.etcd_on(host).get(key))
         for name, found in seen.items():
             at = found.modified if found else None
             assert at == objects.revision(written), (
@@ -133,7 +133,7 @@ def test_any_one_member_can_be_missed(cluster: Cluster, api: Api, namespace: str
             "slowest write": round(worst, 2),
             "caught up after": round(caught_up, 2),
         }
-    slowest = max(each_["slowest write"] for each_ in evidence.values() if isinstance(each_, dict))
+    slowest = max(each["slowest write"] for each in evidence.values() if isinstance(each, dict))
     evidence.headline = f"{len(members)} members stopped in turn, {number} of {number} writes kept, slowest {slowest} s"
 
 
@@ -143,7 +143,7 @@ def test_without_a_majority_writes_are_refused(cluster: Cluster, evidence: Evide
     majority, rest = members[: len(members) // 2 + 1], members[len(members) // 2 + 1 :]
     before = cluster.etcd.revision()
     with disruption.stopped_everywhere(majority, "etcd"):
-        answers = each(rest, lambda host: cluster.etcd_on(host).try_to_write(_PROBE_KEY, "without a majority"))
+        answers = on_hosts(rest, lambda host: cluster.etcd_on(host).try_to_write(_PROBE_KEY, "without a majority"))
         evidence["stopped"] = [host.name for host in majority]
         evidence["answers"] = answers
         for name, answer in answers.items():
@@ -152,7 +152,7 @@ def test_without_a_majority_writes_are_refused(cluster: Cluster, evidence: Evide
     # A write without an answer may have stayed in a log, and be carried out then; but on all members, or on none.
     try:
         _await_same_data(cluster, "the members have the same data after the majority is back")
-        there = each(members, lambda host: cluster.etcd_on(host).get(_PROBE_KEY) is not None)
+        there = on_hosts(members, lambda host: cluster.etcd_on(host).get(_PROBE_KEY) is not None)
         assert len(set(there.values())) == 1, f"a write that was not acknowledged is on some members only: {there}"
     finally:
         cluster.etcd.delete(_PROBE_KEY)

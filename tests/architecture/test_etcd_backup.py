@@ -10,7 +10,7 @@ from kubeproof.verify.engine.evidence import Evidence
 from kubeproof.verify.etcd_backups import survey as backups
 from kubeproof.verify.etcd_backups.survey import Survey
 from kubeproof.verify.observe.cluster import Cluster
-from kubeproof.verify.observe.hosts import Host, NotObservable, each
+from kubeproof.verify.observe.hosts import Host, NotObservable, on_hosts
 
 _ETCD_PKI = "/etc/etcd/pki"
 
@@ -77,7 +77,7 @@ def _secrets_of_etcd(cluster: Cluster, host: Host) -> list[str]:
 
 
 def _survey(cluster: Cluster) -> dict[str, Survey]:
-    found = {host: survey for host, survey in each(cluster.etcd_hosts, backups.survey).items() if survey}
+    found = {host: survey for host, survey in on_hosts(cluster.etcd_hosts, backups.survey).items() if survey}
     if not found:
         raise NotObservable(f"no host of etcd has {backups.CONFIGURATION}: kubeproof makes no backups here")
     return found

@@ -15,7 +15,7 @@ from kubeproof.verify.engine.evidence import Evidence
 from kubeproof.verify.observe import objects
 from kubeproof.verify.observe.api import Api
 from kubeproof.verify.observe.cluster import AUTHORITY, Cluster
-from kubeproof.verify.observe.hosts import Host, each
+from kubeproof.verify.observe.hosts import Host, on_hosts
 
 _RULES_SECONDS = 15.0
 # Whatever mode kube-proxy is in, one of the two lists its rules.
@@ -29,7 +29,7 @@ _DEVIATIONS = 5.0
 def test_every_node_reaches_the_api_through_its_service(cluster: Cluster, evidence: Evidence) -> None:
     address = cluster.service_address("default", "kubernetes")
     # That the certificate is the API server's shows who has answered.
-    answers = each(
+    answers = on_hosts(
         (node.host for node in cluster.nodes), lambda host: host.http(f"https://{address}:443/livez", ca=AUTHORITY)
     )
     for node in cluster.nodes:
@@ -50,7 +50,7 @@ def test_every_node_has_the_rules_of_the_apis_service(cluster: Cluster, evidence
     # A connection that was there before its rules went is passed on still.
     address = cluster.service_address("default", "kubernetes")
     pattern = re.compile(rf"{re.escape(address)}\b")
-    answers = each((node.host for node in cluster.nodes), lambda host: host.run("sh -c %s", _LIST_RULES[-1]))
+    answers = on_hosts((node.host for node in cluster.nodes), lambda host: host.run("sh -c %s", _LIST_RULES[-1]))
     for node in cluster.nodes:
         found = [line.strip() for line in answers[node.host.name].splitlines() if pattern.search(line)]
         evidence[node.name] = found
@@ -144,7 +144,7 @@ def test_a_service_is_reached_from_pods_and_nodes(
         assert answered.responses, (
             f"from pod {pod.name} on {pod.node} service {address} is not reached: {answered.errors}"
         )
-    answers = each((node.host for node in cluster.nodes), lambda host: host.http(f"http://{address}/hostname"))
+    answers = on_hosts((node.host for node in cluster.nodes), lambda host: host.http(f"http://{address}/hostname"))
     for host, answer in answers.items():
         evidence[f"from node {host}"] = answer
         assert answer.get("body") in names, f"from node {host} service {address} is not reached: {answer}"
@@ -182,7 +182,7 @@ def _await_rules(
         [answer] = host.probe(request)
         return (round(time.monotonic() - start, 2) if answer["met"] else None), answer["output"]
 
-    return each(hosts, poll)
+    return on_hosts(hosts, poll)
 
 
 def _milliseconds(seconds: float | None) -> int | None:

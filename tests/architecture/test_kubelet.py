@@ -20,7 +20,7 @@ from kubeproof.verify.engine.preparations import prepared, prepared_together
 from kubeproof.verify.observe import objects, runtime
 from kubeproof.verify.observe.api import Api, NotObserved, tls_context
 from kubeproof.verify.observe.cluster import Cluster, Node
-from kubeproof.verify.observe.hosts import Host, each
+from kubeproof.verify.observe.hosts import Host, on_hosts
 from kubeproof.verify.observe.objects import Object
 
 _GRPC_PORT = 5000
@@ -75,7 +75,7 @@ def test_what_a_node_reports_is_what_its_host_is(cluster: Cluster, api: Api, evi
     expected = {host.name for group in ("control_plane", "workers") for host in cluster.hosts.group(group)}
     registered = {node.host.name for node in cluster.nodes}
     assert registered == expected, f"hosts that should be nodes: {sorted(expected)}; that are: {sorted(registered)}"
-    facts = each(cluster.hosts.all, lambda host: host.run(_FACTS).split())
+    facts = on_hosts(cluster.hosts.all, lambda host: host.run(_FACTS).split())
     now = datetime.datetime.now(datetime.UTC)
     for node in cluster.nodes:
         cores, memory, kernel, machine, boot = facts[node.host.name]
@@ -173,7 +173,7 @@ def test_a_pod_from_a_file_is_shown_by_the_api_and_ruled_by_the_file(
     start = time.monotonic()
     node.host.run("rm %s", str(path))
     _await(
-        lambda: not any(each_.pid for each_ in runtime.containers(node.host, local_uid)),
+        lambda: not any(each.pid for each in runtime.containers(node.host, local_uid)),
         "the containers of a pod go with its file",
     )
     stopped = time.monotonic() - start

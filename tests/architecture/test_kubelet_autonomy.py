@@ -16,7 +16,7 @@ from kubeproof.verify.engine.preparations import prepared_together
 from kubeproof.verify.observe import runtime
 from kubeproof.verify.observe.api import Api
 from kubeproof.verify.observe.cluster import Cluster
-from kubeproof.verify.observe.hosts import Host, each
+from kubeproof.verify.observe.hosts import Host, on_hosts
 from kubeproof.verify.observe.objects import Object
 
 _UNIT = "kube-apiserver"
@@ -158,7 +158,7 @@ def _ask(cluster: Cluster, urls: Sequence[str], patience: float = 0.0) -> dict[s
     requests = [{"do": "http", "url": url} for url in urls]
     deadline = time.monotonic() + patience
     while True:
-        answers = each((node.host for node in cluster.nodes), lambda host: host.probe(*requests))
+        answers = on_hosts((node.host for node in cluster.nodes), lambda host: host.probe(*requests))
         for host, told in answers.items():
             for url, answer in zip(urls, told, strict=True):
                 found[f"{url} from {host}"] = str(answer.get("body", answer.get("error")))

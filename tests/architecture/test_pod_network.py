@@ -15,7 +15,7 @@ from kubeproof.verify.act.pods import HTTP_PORT, UDP_PORT, Pod, Setting
 from kubeproof.verify.engine.evidence import Evidence
 from kubeproof.verify.engine.preparations import prepared
 from kubeproof.verify.observe.cluster import Cluster
-from kubeproof.verify.observe.hosts import Host, NotObservable, each
+from kubeproof.verify.observe.hosts import Host, NotObservable, on_hosts
 from kubeproof.verify.observe.objects import Object
 
 # Many packets at any MTU, so that one that is too large for the way is found out.
@@ -109,7 +109,7 @@ def test_every_node_reaches_every_pod_under_its_own_address(
     cluster: Cluster, agents: list[Pod], evidence: Evidence
 ) -> None:
     requests = [{"do": "http", "url": f"http://{pod.address}:{HTTP_PORT}/clientip"} for pod in agents]
-    answers = each((node.host for node in cluster.nodes), lambda host: host.probe(*requests))
+    answers = on_hosts((node.host for node in cluster.nodes), lambda host: host.probe(*requests))
     for host, told in answers.items():
         for pod, answer in zip(agents, told, strict=True):
             evidence[f"{host} to {pod.name}"] = answer
@@ -121,7 +121,7 @@ def test_every_node_reaches_every_pod_under_its_own_address(
 
 @pytest.mark.claim("pod-routes")
 def test_every_node_has_a_route_to_every_other_nodes_pods(cluster: Cluster, evidence: Evidence) -> None:
-    answers = each((node.host for node in cluster.nodes), lambda host: _ways(cluster, host))
+    answers = on_hosts((node.host for node in cluster.nodes), lambda host: _ways(cluster, host))
     for node in cluster.nodes:
         ways = answers[node.host.name]
         evidence[node.name] = {str(network): f"{way.matched} via {way.gateway}" for network, way in ways.items()}
@@ -139,7 +139,7 @@ def test_every_node_has_a_route_to_every_other_nodes_pods(cluster: Cluster, evid
 
 @pytest.mark.claim("pod-routes")
 def test_every_node_translates_what_its_pods_send_outside(cluster: Cluster, evidence: Evidence) -> None:
-    answers = each((node.host for node in cluster.nodes), _translated)
+    answers = on_hosts((node.host for node in cluster.nodes), _translated)
     for node in cluster.nodes:
         networks = answers[node.host.name]
         evidence[node.name] = sorted(map(str, networks))

@@ -9,7 +9,7 @@ from kubeproof.verify.engine.evidence import Evidence
 from kubeproof.verify.observe import runtime, sockets
 from kubeproof.verify.observe.api import Api
 from kubeproof.verify.observe.cluster import Cluster
-from kubeproof.verify.observe.hosts import each
+from kubeproof.verify.observe.hosts import on_hosts
 
 
 @pytest.mark.claim("runtime-cri")
@@ -44,7 +44,7 @@ def test_pods_are_sandboxes_and_containers_of_the_runtime(
 
 @pytest.mark.claim("runtime-cri")
 def test_the_kubelet_holds_the_runtimes_socket(cluster: Cluster, api: Api, evidence: Evidence) -> None:
-    listeners = each(cluster.hosts.all, sockets.listening)
+    listeners = on_hosts(cluster.hosts.all, sockets.listening)
     for node in cluster.nodes:
         config = api.get(f"/api/v1/nodes/{node.name}/proxy/configz")["kubeletconfig"]
         path = config["containerRuntimeEndpoint"].removeprefix("unix://")

@@ -22,7 +22,7 @@ from kubeproof.verify.engine.preparations import early, prepared_together
 from kubeproof.verify.observe import audit, objects, runtime
 from kubeproof.verify.observe.api import Api, NotObserved
 from kubeproof.verify.observe.cluster import Cluster, Node
-from kubeproof.verify.observe.hosts import NotObservable, each
+from kubeproof.verify.observe.hosts import NotObservable, on_hosts
 from kubeproof.verify.observe.objects import Object
 
 _SCHEDULER = "system:kube-scheduler"
@@ -61,7 +61,7 @@ def test_pods_are_bound_by_the_scheduler_through_the_api(
     names = [pod.name for pod in scheduled]
 
     def bindings(records: list[audit.Record]) -> list[audit.Record]:
-        return [each_ for each_ in records for pod in names if audit.concerns(each_, "pods", "create", pod, "binding")]
+        return [each for each in records for pod in names if audit.concerns(each, "pods", "create", pod, "binding")]
 
     records = audit.await_records(
         cluster.control_plane,
@@ -478,7 +478,7 @@ def _binders(cluster: Cluster, namespace: str, names: Sequence[str]) -> dict[str
 
 
 def _need_audit_log(cluster: Cluster) -> None:
-    if not all(each(cluster.control_plane, lambda host: host.attempt("test -s %s", audit.LOG)[0] == 0).values()):
+    if not all(on_hosts(cluster.control_plane, lambda host: host.attempt("test -s %s", audit.LOG)[0] == 0).values()):
         raise NotObservable(f"the API servers write no audit log to {audit.LOG}")
 
 

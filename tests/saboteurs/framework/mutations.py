@@ -335,7 +335,7 @@ def await_health(host: Host, unit: str) -> None:
 
 def remove_leftovers(cluster: Cluster) -> None:
     """Undo now what a run that was killed has left: hosts would get to it by themselves later."""
-    hosts.each(cluster.hosts.all, lambda host: host.run(_UNDO_NOW))
+    hosts.on_hosts(cluster.hosts.all, lambda host: host.run(_UNDO_NOW))
     for collection in snapshot.collections(cluster.api):
         for item in cluster.api.items(collection, labelSelector=LABEL):
             cluster.api.delete(f"{collection}/{item['metadata']['name']}")

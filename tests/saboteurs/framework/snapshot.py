@@ -52,7 +52,7 @@ _FLEETING_METADATA = {"creationTimestamp", "generation", "managedFields", "owner
 def take(cluster: Cluster) -> Snapshot:
     """Look at all that saboteurs might change."""
     found: dict[str, set[str]] = {}
-    for host, lines in hosts.each(cluster.hosts.all, _look).items():
+    for host, lines in hosts.on_hosts(cluster.hosts.all, _look).items():
         for line in lines:
             what, _, value = line.partition("\t")
             found.setdefault(f"{host}: {what}", set()).add(value)

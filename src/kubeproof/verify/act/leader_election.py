@@ -15,7 +15,7 @@ from kubeproof.core import waiting
 from kubeproof.verify.act import disruption
 from kubeproof.verify.observe.api import Api, ApiError, NotObserved
 from kubeproof.verify.observe.cluster import AUTHORITY, Cluster
-from kubeproof.verify.observe.hosts import Host, NotObservable, each
+from kubeproof.verify.observe.hosts import Host, NotObservable, on_hosts
 from kubeproof.verify.observe.objects import Object
 
 # Client-go's identity of a candidate: the host's name, and a UUID of the process.
@@ -54,7 +54,7 @@ def api_without(cluster: Cluster, host: Host) -> Iterator[Api]:
 
 def address_holders(cluster: Cluster, address: str) -> list[Host]:
     """The control-plane hosts that have an address on an interface."""
-    found = each(cluster.control_plane, lambda host: host.run("ip -oneline -4 address show to %s", address).strip())
+    found = on_hosts(cluster.control_plane, lambda host: host.run("ip -oneline -4 address show to %s", address).strip())
     return [host for host in cluster.control_plane if found[host.name]]
 
 
@@ -138,7 +138,7 @@ def servers_reached(
             found[server] = found.get(server, 0) + 1
         return found
 
-    return each(hosts, ask)
+    return on_hosts(hosts, ask)
 
 
 def _digest_of(asker: Host, cluster: Cluster, host: Host) -> str:

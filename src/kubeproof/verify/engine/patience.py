@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from kubeproof.core.errors import KubeproofError
 from kubeproof.core.patience import FAST_SECONDS, USUAL_SECONDS, factor
-from kubeproof.verify.observe.hosts import CommandFailed, Host, each
+from kubeproof.verify.observe.hosts import CommandFailed, Host, on_hosts
 
 # As host_report does it, which may have been on another day.
 _WORK = """
@@ -46,7 +46,7 @@ class Patience:
 
 def measure(hosts: Iterable[Host]) -> Patience:
     """Give each host the work, side by side."""
-    seconds = each(hosts, _seconds)
+    seconds = on_hosts(hosts, _seconds)
     return Patience(factor(max(seconds.values(), default=0.0), _MOST), seconds)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from kubeproof.verify.etcd_backups import survey as backups
 from kubeproof.verify.etcd_backups.survey import Survey
 from kubeproof.verify.observe.cluster import Cluster
-from kubeproof.verify.observe.hosts import each
+from kubeproof.verify.observe.hosts import on_hosts
 
 _MOST_BACKUPS = 1000
 _MOST_FAILURES = 100
@@ -22,7 +22,7 @@ _FIGURES = ("revision", "keys", "size", "trigger", "quorum")
 def report(cluster: Cluster) -> tuple[dict[str, Any] | None, list[str]]:
     """The report's part, none if kubeproof makes no backups here, and what there is to be warned of."""
     try:
-        surveys = each(cluster.etcd_hosts, functools.partial(backups.survey, what="history"))
+        surveys = on_hosts(cluster.etcd_hosts, functools.partial(backups.survey, what="history"))
     except Exception as error:  # noqa: BLE001 - what backups have been is not worth the verification
         return None, [f"what became of the backups could not be looked at: {error}"]
     found = history([survey for survey in surveys.values() if survey])

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from kubeproof.verify.observe.api import NotObserved
-from kubeproof.verify.observe.hosts import Host, each
+from kubeproof.verify.observe.hosts import Host, on_hosts
 
 # Where kubeproof's role apiserver lets it be written.
 LOG = "/var/log/kubernetes/apiserver/audit.log"
@@ -19,7 +19,7 @@ Record = dict[str, Any]
 def records(hosts: Iterable[Host], text: str) -> list[Record]:
     """The records of all API servers that contain a text, in the order in which the requests came."""
     # grep's 1 says that there is none, which is an answer; 2 that the log cannot be read.
-    outputs = each(hosts, lambda host: host.run("grep -hF -e %s %s || [ $? -eq 1 ]", text, LOG))
+    outputs = on_hosts(hosts, lambda host: host.run("grep -hF -e %s %s || [ $? -eq 1 ]", text, LOG))
     found = [json.loads(line) for output in outputs.values() for line in output.splitlines()]
     return sorted(found, key=lambda record: str(record["requestReceivedTimestamp"]))
 

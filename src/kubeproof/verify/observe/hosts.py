@@ -140,7 +140,7 @@ class Hosts:
 
     def check(self) -> None:
         """Connect to every host. Raises HostUnreachable with all that cannot be reached."""
-        problems = [problem.told for problem in each(self.all, _problem).values() if problem]
+        problems = [problem.told for problem in on_hosts(self.all, _problem).values() if problem]
         if problems:
             raise HostUnreachable("\n".join(problems), hint=_ACCESS)
 
@@ -149,7 +149,7 @@ class Hosts:
 
         Raises HostUnreachable if none can, or if who logs in to one is not root there: that is a matter of settings.
         """
-        problems = {name: problem for name, problem in each(self.all, _problem).items() if problem}
+        problems = {name: problem for name, problem in on_hosts(self.all, _problem).items() if problem}
         away = [problem for problem in problems.values() if problem.unreachable]
         if len(away) < len(problems) or len(away) == len(self.all):
             raise HostUnreachable("\n".join(problem.told for problem in problems.values()), hint=_ACCESS)
@@ -201,7 +201,7 @@ class _Paramiko(ParamikoBackend):  # type: ignore[misc]
         return channel.recv_exit_status(), stdout, stderr
 
 
-def each(hosts: Iterable[Host], function: Callable[[Host], Result]) -> dict[str, Result]:
+def on_hosts(hosts: Iterable[Host], function: Callable[[Host], Result]) -> dict[str, Result]:
     """Do something on hosts side by side; the results by host name."""
     chosen = list(hosts)
     with ThreadPoolExecutor(max_workers=max(1, min(16, len(chosen)))) as pool:

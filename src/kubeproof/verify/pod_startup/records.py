@@ -13,7 +13,7 @@ from kubeproof.verify.observe import audit, clocks, objects, runtime, sockets
 from kubeproof.verify.observe.api import Api
 from kubeproof.verify.observe.cluster import Cluster
 from kubeproof.verify.observe.etcd import Change
-from kubeproof.verify.observe.hosts import Host, each
+from kubeproof.verify.observe.hosts import Host, on_hosts
 from kubeproof.verify.pod_startup import trace
 from kubeproof.verify.pod_startup.trace import KUBELET_SELECTOR, SCHEDULER_SELECTOR, Recording, Told
 
@@ -47,7 +47,7 @@ def record(cluster: Cluster, manifest: Mapping[str, Any], create: Callable[[], o
         for watch in watches:
             watch.await_open()
         create()
-        told = [each_ for future in following for each_ in future.result()]
+        told = [each for future in following for each in future.result()]
         item = cluster.api.get(objects.path(manifest))
         made = Recording(namespace, name, item["metadata"]["uid"], key, cluster.etcd.host.name, told=told)
         made.clocks = {clocks.CONTROLLER: clocks.THIS, **known}
@@ -101,7 +101,7 @@ def _read_until_complete(cluster: Cluster, made: Recording, changes: Callable[[]
     deadline = time.monotonic() + cluster.api.patient(_WRITTEN_SECONDS)
     while True:
         made.changes = changes()
-        made.audit = each(cluster.control_plane, lambda host: _audited(host, made))
+        made.audit = on_hosts(cluster.control_plane, lambda host: _audited(host, made))
         if made.node:
             host = cluster.node(made.node).host
             made.requests = runtime.requests(host, made.uid)
