@@ -103,9 +103,9 @@ class ActionModule(Action):
                 raise KubeproofError(f"restore_from: {source.host} has no etcd data")
             host, name = source.host, f"{identity}-{source.host}"
         else:
-            authority = checking.authority_of(self._state)
+            ca_digest = checking.ca_digest_of(self._state)
             listed = {
-                each: kept(each, self._variable(each, "__etcd_look")["backups"], authority) for each in self._members
+                each: kept(each, self._variable(each, "__etcd_look")["backups"], ca_digest) for each in self._members
             }
             chosen = choose(source, listed)
             host, name = chosen.host, chosen.name
@@ -132,7 +132,7 @@ class ActionModule(Action):
         )
         fact = {"kind": "resumed", "host": "", "ask": "", "resumed": True, "placed": everywhere}
         if not everywhere:
-            checking.whole(Path(unfinished.path), checking.authority_of(self._state))
+            checking.whole(Path(unfinished.path), checking.ca_digest_of(self._state))
         return self._with(fact | _settled(unfinished))
 
     def _check(self) -> dict[str, Any]:
@@ -140,8 +140,8 @@ class ActionModule(Action):
         directory = Path(fact["path"])
         if fact["kind"] == "member":
             self._describe(directory, fact)
-        authority = checking.authority_of(self._state)
-        manifest = checking.whole(directory, authority)
+        ca_digest = checking.ca_digest_of(self._state)
+        manifest = checking.whole(directory, ca_digest)
         taken = checking.keys_for(self._state, directory, Path(self._argument("identity")).expanduser())
         if taken:
             self._display.display(
@@ -161,7 +161,7 @@ class ActionModule(Action):
         manifest = Manifest(
             name=fact["name"],
             cluster=self._argument("cluster"),
-            authority=checking.authority_of(self._state),
+            authority=checking.ca_digest_of(self._state),
             cluster_id=str(made["cluster_id"]),
             member=str(fact["host"]),
             member_id=str(made["member_id"]),

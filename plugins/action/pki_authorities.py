@@ -8,7 +8,7 @@ from typing import Any
 
 from kubeproof.core.errors import KubeproofError
 from kubeproof.install.action import Action
-from kubeproof.pki import authorities, kubeconfig
+from kubeproof.pki import cas, kubeconfig
 from kubeproof.preflight import identity
 from kubeproof.preflight.findings import render
 from kubeproof.preflight.identity import Kept
@@ -17,7 +17,7 @@ from kubeproof.settings import state as states
 
 
 class ActionModule(Action):
-    """Thin: all of it is in ``kubeproof.pki.authorities`` and ``kubeproof.pki.kubeconfig``."""
+    """Thin: all of it is in ``kubeproof.pki.cas`` and ``kubeproof.pki.kubeconfig``."""
 
     _VALID_ARGS = frozenset(("state_directory", "cluster", "days", "server", "hosts", "port"))
 
@@ -32,7 +32,7 @@ class ActionModule(Action):
         if self._task.check_mode:
             made = [] if (state / "pki").is_dir() else ["authorities"]
             return {"changed": bool(made), "made": made}
-        made = authorities.ensure_authorities(states.prepare(state) / "pki", cluster, lifetime)
+        made = cas.ensure_cas(states.prepare(state) / "pki", cluster, lifetime)
         if kubeconfig.ensure_kubeconfig(state, target):
             made.append("admin.kubeconfig")
         return {"changed": bool(made), "made": made}

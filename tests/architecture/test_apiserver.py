@@ -24,7 +24,7 @@ from kubeproof.verify.engine.evidence import Evidence
 from kubeproof.verify.engine.preparations import early, prepared
 from kubeproof.verify.observe import objects, sockets
 from kubeproof.verify.observe.api import Api, ApiError, NotObserved
-from kubeproof.verify.observe.cluster import AUTHORITY, CREDENTIALS, Cluster, ComponentCredentials
+from kubeproof.verify.observe.cluster import CA_FILE, CREDENTIALS, Cluster, ComponentCredentials
 from kubeproof.verify.observe.hosts import Host, NotObservable, on_hosts
 from kubeproof.verify.observe.objects import Object
 
@@ -583,7 +583,7 @@ def _altered(token: str) -> str:
 def _as_component(cluster: Cluster, host: Host, component: str, *requests: dict[str, Any]) -> list[dict[str, Any]]:
     """Ask the API from a host with the credentials of one of its components, which do not leave it."""
     who = next(each for each in CREDENTIALS if each.component == component)
-    trust = {"do": "http", "ca": AUTHORITY, "cert": who.cert, "key": who.key}
+    trust = {"do": "http", "ca": CA_FILE, "cert": who.cert, "key": who.key}
     address, port = cluster.api_servers[0]
     return host.probe(
         *({**trust, **request, "url": f"https://{address}:{port}{request['url']}"} for request in requests)

@@ -22,7 +22,7 @@ from kubeproof.verify.engine.evidence import Evidence
 from kubeproof.verify.engine.preparations import Workloads, early, prepared_together
 from kubeproof.verify.observe import objects, runtime
 from kubeproof.verify.observe.api import Api, NotObserved
-from kubeproof.verify.observe.cluster import AUTHORITY, Cluster
+from kubeproof.verify.observe.cluster import CA_FILE, Cluster
 from kubeproof.verify.observe.hosts import NotObservable
 from kubeproof.verify.observe.objects import Object
 
@@ -153,7 +153,7 @@ def test_a_pods_token_is_accepted_as_its_account(
         method="POST",
         headers={"Content-Type": "application/json"},
         body='{"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}',
-        ca=AUTHORITY,
+        ca=CA_FILE,
         token=f"/proc/{pid}/root{_TOKENS}/token",
     )
     assert answer.get("status") == 201, f"the token of pod {pod.name} is not accepted: {answer}"

@@ -60,9 +60,7 @@ def test_every_host_is_a_healthy_member_with_the_same_data(cluster: Cluster, evi
 
 
 @pytest.mark.claim("etcd-private")
-def test_nobody_gets_in_without_a_certificate_of_etcds_authority(
-    cluster: Cluster, api: Api, evidence: Evidence
-) -> None:
+def test_nobody_gets_in_without_a_certificate_of_etcds_ca(cluster: Cluster, api: Api, evidence: Evidence) -> None:
     ports = {int(cluster.settings["cluster_etcd_port"]), int(cluster.settings["etcd_peer_port"])}
     addresses = on_hosts(cluster.etcd_hosts, lambda host: _addresses(host, ports))
     reached = 0

@@ -14,7 +14,7 @@ from kubeproof.verify.act.pods import Pod, Setting
 from kubeproof.verify.engine.evidence import Evidence
 from kubeproof.verify.observe import objects
 from kubeproof.verify.observe.api import Api
-from kubeproof.verify.observe.cluster import AUTHORITY, Cluster
+from kubeproof.verify.observe.cluster import CA_FILE, Cluster
 from kubeproof.verify.observe.hosts import Host, on_hosts
 
 _RULES_SECONDS = 15.0
@@ -30,7 +30,7 @@ def test_every_node_reaches_the_api_through_its_service(cluster: Cluster, eviden
     address = cluster.service_address("default", "kubernetes")
     # That the certificate is the API server's shows who has answered.
     answers = on_hosts(
-        (node.host for node in cluster.nodes), lambda host: host.http(f"https://{address}:443/livez", ca=AUTHORITY)
+        (node.host for node in cluster.nodes), lambda host: host.http(f"https://{address}:443/livez", ca=CA_FILE)
     )
     for node in cluster.nodes:
         answer = answers[node.host.name]

@@ -276,7 +276,7 @@ def _ask_kubelet(node: Node, api: Api, credentials: Credentials) -> int | str:
         return httpx.get(
             f"https://{node.address}:{node.kubelet_port}/pods",
             headers=headers,
-            verify=tls_context(api.access.authority, credentials),
+            verify=tls_context(api.access.ca, credentials),
             trust_env=False,
             timeout=10,
         ).status_code

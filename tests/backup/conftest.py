@@ -26,7 +26,7 @@ from kubeproof.components.cache import Cache
 from kubeproof.components.lock import Lock
 from kubeproof.components.progress import silent
 from kubeproof.core import files
-from kubeproof.pki import authorities
+from kubeproof.pki import cas
 
 _STARTED_SECONDS = 60.0
 
@@ -144,22 +144,20 @@ class Store:
 
     def make_certificates(self) -> None:
         directory = self.directory / "pki"
-        authorities.ensure_authorities(directory, "test", datetime.timedelta(days=1))
-        authority = authorities.Authority.load(directory, "etcd")
-        self._issue(
-            authority, authorities.Wanted("etcd", self.name, ("server", "client"), addresses=("127.0.0.1",)), "server"
-        )
-        self._issue(authority, authorities.Wanted("etcd", "etcd-backup", ("client",)), "client")
+        cas.ensure_cas(directory, "test", datetime.timedelta(days=1))
+        ca = cas.CA.load(directory, "etcd")
+        self._issue(ca, cas.Wanted("etcd", self.name, ("server", "client"), addresses=("127.0.0.1",)), "server")
+        self._issue(ca, cas.Wanted("etcd", "etcd-backup", ("client",)), "client")
 
-    def _issue(self, authority: authorities.Authority, wanted: authorities.Wanted, name: str) -> None:
+    def _issue(self, ca: cas.CA, wanted: cas.Wanted, name: str) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
         public = key.public_key().public_bytes(
             serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
         )
         now = datetime.datetime.now(datetime.UTC)
         path = self.directory / "pki" / name
-        path.with_suffix(".crt").write_text(authority.issue(wanted, public.decode(), now))
-        files.write_private(path.with_suffix(".key"), authorities.private_pem(key))
+        path.with_suffix(".crt").write_text(ca.issue(wanted, public.decode(), now))
+        files.write_private(path.with_suffix(".key"), cas.private_pem(key))
 
     def _command(self) -> list[str]:
         directory, peer = self.directory / "pki", f"http://127.0.0.1:{self.peer_port}"

@@ -97,8 +97,8 @@ def two(store: Store) -> tuple[Path, Path]:
 def test_whatever_is_damaged_is_refused(two: tuple[Path, Path], store: Store, tmp_path: Path) -> None:
     chance = random.Random(2026)  # noqa: S311 - no secret
     original, other = two
-    authority, etcdutl = store.configuration().etcd.authority, str(store.programs / "etcdutl")
-    check.check(original, etcdutl, authority)
+    ca_digest, etcdutl = store.configuration().etcd.ca_digest, str(store.programs / "etcdutl")
+    check.check(original, etcdutl, ca_digest)
     kinds: list[Damage] = [cut, cut_to_pages, flip, flip, flip, blank, swap, lose, add]
     accepted = []
     for number in range(ROUNDS):
@@ -106,7 +106,7 @@ def test_whatever_is_damaged_is_refused(two: tuple[Path, Path], store: Store, tm
         shutil.copytree(original, damaged)
         done = kinds[number % len(kinds)](damaged, other, chance)
         try:
-            check.check(damaged, etcdutl, authority)
+            check.check(damaged, etcdutl, ca_digest)
             accepted.append(done)
         except Damaged:
             pass

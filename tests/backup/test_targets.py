@@ -178,7 +178,7 @@ def all_check(place: Place, configuration: Configuration, scratch: Path) -> list
     names = place.names()
     for name in names:
         path = targets.fetch(
-            place.target(), name, scratch, configuration.programs.etcdutl, configuration.etcd.authority
+            place.target(), name, scratch, configuration.programs.etcdutl, configuration.etcd.ca_digest
         )
         assert path == scratch / name
         shutil.rmtree(path)

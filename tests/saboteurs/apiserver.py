@@ -65,7 +65,7 @@ def second_client_of_etcd(cluster: Cluster) -> Iterator[None]:
     says="talks to the (scheduler|controller-manager|kubelet|kube-proxy)|the Kubernetes administrator's: 200",
 )
 def etcd_trusts_kubernetes(cluster: Cluster) -> Iterator[None]:
-    kubernetes = cluster.api.access.authority
+    kubernetes = cluster.api.access.ca
     with everywhere(
         cluster.etcd_hosts, lambda host: changed_file(host, f"{etcd.PKI}/ca.crt", lambda own: own + kubernetes, "etcd")
     ):

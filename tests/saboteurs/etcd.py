@@ -49,14 +49,12 @@ def ghost_member(cluster: Cluster) -> Iterator[None]:
     says="answers a caller with https and no certificate",
 )
 def etcd_open_to_everybody(cluster: Cluster) -> Iterator[None]:
-    def without_authority(text: str) -> str:
+    def without_ca(text: str) -> str:
         client, peers = text.split("\nlisten-peer-urls")
         client = re.sub(r"\n  (trusted-ca-file|client-cert-auth):.*", "", client)
         return f"{client}\nlisten-peer-urls{peers}"
 
-    with everywhere(
-        cluster.etcd_hosts, lambda host: changed_file(host, "/etc/etcd/etcd.yaml", without_authority, "etcd")
-    ):
+    with everywhere(cluster.etcd_hosts, lambda host: changed_file(host, "/etc/etcd/etcd.yaml", without_ca, "etcd")):
         yield
 
 

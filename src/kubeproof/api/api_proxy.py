@@ -28,10 +28,10 @@ _SILENCE_SECONDS = 20
 class Proxy:
     """Listens, and leads."""
 
-    def __init__(self, servers: Sequence[str], authority: str) -> None:
+    def __init__(self, servers: Sequence[str], ca: str) -> None:
         """Listen on a free port; nothing is answered before ``serve``."""
         self._servers = list(servers)
-        self._authority = authority
+        self._ca = ca
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._choice: tuple[str, float] | None = None
         self._lock = threading.Lock()
@@ -75,7 +75,7 @@ class Proxy:
                 connection, _ = _open(chosen)
                 if connection:
                     return connection, ""
-            found, answers = api_servers.choose(self._servers, self._authority)
+            found, answers = api_servers.choose(self._servers, self._ca)
             if found is None:
                 said = "; ".join(f"{each.server}: {each.said}" for each in answers)
                 return None, f"no API server answers ({said})".replace("\r", " ").replace("\n", " ")

@@ -41,19 +41,19 @@ def address(server: str) -> tuple[str, int]:
     return parts.hostname or "", parts.port or 443
 
 
-def choose(servers: Sequence[str], authority: str, patience: float = _PATIENCE) -> tuple[str | None, list[Answer]]:
+def choose(servers: Sequence[str], ca: str, patience: float = _PATIENCE) -> tuple[str | None, list[Answer]]:
     """The URL to use of several, those wanted most first, and what all said that were heard of.
 
     None if none answers. One that is not ready is better than none: what it says is to be read.
     """
-    inquiry = _Inquiry(servers, authority, patience)
+    inquiry = _Inquiry(servers, ca, patience)
     found = inquiry.best(time.monotonic() + patience)
     return (found.server if found else None), inquiry.answers()
 
 
-def survey(servers: Sequence[str], authority: str, patience: float = _PATIENCE) -> list[Answer]:
+def survey(servers: Sequence[str], ca: str, patience: float = _PATIENCE) -> list[Answer]:
     """How all of them are."""
-    inquiry = _Inquiry(servers, authority, patience)
+    inquiry = _Inquiry(servers, ca, patience)
     inquiry.wait(time.monotonic() + patience)
     return inquiry.answers()
 
@@ -61,11 +61,11 @@ def survey(servers: Sequence[str], authority: str, patience: float = _PATIENCE) 
 class _Inquiry:
     """Questions that are on their way, and answers as they come."""
 
-    def __init__(self, servers: Sequence[str], authority: str, patience: float) -> None:
+    def __init__(self, servers: Sequence[str], ca: str, patience: float) -> None:
         self._servers = list(servers)
         self._answers: dict[str, Answer] = {}
         self._news = threading.Condition()
-        context = ssl.create_default_context(cadata=authority)
+        context = ssl.create_default_context(cadata=ca)
         # A balancer's name need not be in the certificate: who uses the connection looks at that.
         context.check_hostname = False
         for server in servers:

@@ -39,10 +39,10 @@ Credentials = Anonymous | Certificate | Token
 
 @dataclass(frozen=True)
 class Access:
-    """A cluster's API as one caller reaches it. ``authority`` in PEM."""
+    """A cluster's API as one caller reaches it. ``ca`` in PEM."""
 
     server: str
-    authority: str
+    ca: str
     credentials: Credentials
 
 
@@ -61,7 +61,7 @@ def load_all(path: Path) -> tuple[Access, ...]:
         for entry in document["contexts"]:
             if entry["context"]["user"] == current["user"] and entry["context"]["cluster"] != current["cluster"]:
                 other = _access(document, entry["context"], path)
-                if other.authority == first.authority:
+                if other.ca == first.ca:
                     found.setdefault(other.server, other)
         return tuple(found.values())
     except (KeyError, TypeError, binascii.Error, OSError) as error:
@@ -97,7 +97,7 @@ def _access(document: Mapping[str, Any], context: Mapping[str, Any], path: Path)
     cluster = _named(document, "clusters", context["cluster"])["cluster"]
     return Access(
         server=str(cluster["server"]).rstrip("/"),
-        authority=_material(cluster, "certificate-authority", path),
+        ca=_material(cluster, "certificate-authority", path),
         credentials=_credentials(_named(document, "users", context["user"])["user"], path),
     )
 

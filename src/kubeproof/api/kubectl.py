@@ -52,7 +52,7 @@ def command(state: Path) -> list[str]:
     accesses = kubeconfigs.load_all(config)
     chosen = accesses[0].server
     if accesses[1:]:
-        chosen = api_servers.choose([each.server for each in accesses], accesses[0].authority)[0] or chosen
+        chosen = api_servers.choose([each.server for each in accesses], accesses[0].ca)[0] or chosen
     return [str(program), "--kubeconfig", str(config), "--server", chosen]
 
 

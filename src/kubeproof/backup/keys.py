@@ -19,14 +19,14 @@ import pyrage
 
 from kubeproof.core import files, locking
 from kubeproof.core.errors import KubeproofError
-from kubeproof.pki import authorities
+from kubeproof.pki import cas
 
 How = Literal["encrypted", "plain", "none"]
 IDENTITY = "backup-identity.txt"
 """The private key that is made where the settings name no recipients, in the inventory's state directory."""
 _NAMES = frozenset(
-    [f"{name}.{suffix}" for name in authorities.AUTHORITIES for suffix in ("crt", "key")]
-    + [f"{authorities.SERVICE_ACCOUNT}.pub", f"{authorities.SERVICE_ACCOUNT}.key", f"{authorities.ENCRYPTION_KEY}.key"]
+    [f"{name}.{suffix}" for name in cas.CAS for suffix in ("crt", "key")]
+    + [f"{cas.SERVICE_ACCOUNT}.pub", f"{cas.SERVICE_ACCOUNT}.key", f"{cas.ENCRYPTION_KEY}.key"]
 )
 _DIRECTORY = "pki"
 # Each is a few kilobytes; a tar that claims more is none of ours.

@@ -24,7 +24,7 @@ from kubeproof.settings.inventory import Host, Inventory
 _SECONDS = 60.0
 # What hosts that make backups have of the keys, for the next one; and whose they are.
 _ARCHIVES = tuple(f"/etc/kubeproof/{name}" for name in checking.ARCHIVES)
-_AUTHORITY = "/etc/etcd/pki/ca.crt"
+_CA_FILE = "/etc/etcd/pki/ca.crt"
 _READ = f"for file in {' '.join(_ARCHIVES)}; do test -e $file && echo $file && base64 -w0 $file && echo && break; done"
 
 Read = Callable[[Host], Result]
@@ -75,7 +75,7 @@ class Held:
 
     name: str
     archive: bytes
-    authority: str
+    ca_digest: str
 
 
 def from_hosts(cluster: Inventory, identity: Path, read: Read) -> list[str]:
@@ -89,7 +89,7 @@ def from_hosts(cluster: Inventory, identity: Path, read: Read) -> list[str]:
             continue
         opened = keys.decrypt(held.archive, identity) if held.name.endswith(".age") else held.archive
         otherwise = f"the keys that {host.name} has for its backups are another cluster's than its etcd"
-        return checking.take(opened, cluster.state, held.authority, otherwise)
+        return checking.take(opened, cluster.state, held.ca_digest, otherwise)
     raise KubeproofError(
         "\n    ".join(["no host of etcd has the cluster's keys", *problems]),
         hint="give the directory of a backup, for example of a copy elsewhere; or put a copy of the state directory "
@@ -98,7 +98,7 @@ def from_hosts(cluster: Inventory, identity: Path, read: Read) -> list[str]:
 
 
 def _read(host: Host) -> Result:
-    script = f"{_READ}; cat {_AUTHORITY}"
+    script = f"{_READ}; cat {_CA_FILE}"
     return remote.login(host).run(script, timeout=_SECONDS)
 
 
@@ -106,13 +106,13 @@ def _ask(host: Host, read: Read) -> Held:
     """Raises KubeproofError if there is nothing to be had."""
     result = read(host)
     name, _, rest = result.stdout.partition("\n")
-    encoded, _, authority = rest.partition("\n")
+    encoded, _, pem = rest.partition("\n")
     if not result.ok:
         raise KubeproofError((result.stderr.strip().splitlines() or [f"it ended with {result.returncode}"])[-1])
     if name not in _ARCHIVES:
         raise KubeproofError(f"it has none of {', '.join(_ARCHIVES)}")
     try:
-        der = ssl.PEM_cert_to_DER_cert(authority.strip())
+        der = ssl.PEM_cert_to_DER_cert(pem.strip())
         return Held(name, base64.b64decode(encoded, validate=True), hashlib.sha256(der).hexdigest())
     except (ValueError, binascii.Error):
         raise KubeproofError("its answer cannot be read") from None

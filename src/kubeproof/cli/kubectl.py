@@ -40,7 +40,7 @@ def _with_proxy(config: Path) -> str:
     accesses = kubeconfigs.load_all(config)
     if len(accesses) == 1:
         return str(config)
-    proxy = api_proxy.Proxy([access.server for access in accesses], accesses[0].authority)
+    proxy = api_proxy.Proxy([access.server for access in accesses], accesses[0].ca)
     api_proxy.serve_beside(proxy)
     name, cluster = kubeconfigs.current_cluster(config)
     # Of a cluster that is in two files the first one's counts.

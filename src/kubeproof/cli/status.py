@@ -72,7 +72,7 @@ def _health(console: Console, cluster: Inventory) -> bool:
         config = kubectl.kubeconfig(cluster.state)
         accesses = kubeconfig.load_all(config)
         if accesses[1:]:
-            return _servers(console, [each.server for each in accesses], accesses[0].authority)
+            return _servers(console, [each.server for each in accesses], accesses[0].ca)
         command = [*kubectl.command(cluster.state), "get", "--raw", "/readyz?verbose"]
     except KubeproofError:
         return False  # Said with the nodes.
@@ -85,9 +85,9 @@ def _health(console: Console, cluster: Inventory) -> bool:
     return result.ok
 
 
-def _servers(console: Console, servers: list[str], authority: str) -> bool:
+def _servers(console: Console, servers: list[str], ca: str) -> bool:
     """Each of several; the virtual address or balancer before them, if the kubeconfig names one, among them."""
-    answers = api_servers.survey(servers, authority)
+    answers = api_servers.survey(servers, ca)
     console.print("[bold]API servers[/bold]")
     for answer in answers:
         console.print(f"  {answer.server}: {answer.said or 'ready'}", markup=False, soft_wrap=True)

@@ -16,7 +16,7 @@ import yaml
 
 from kubeproof.core import zipped
 from kubeproof.core.errors import KubeproofError
-from kubeproof.pki import authorities
+from kubeproof.pki import cas
 from kubeproof.pki.kubeconfig import compose
 from kubeproof.settings import directories, fixed
 
@@ -108,13 +108,13 @@ class Request:
         changes: list[dict[str, str]] = []
         for item in self.certificates:
             path, wanted = _path(item["path"]), _wanted(item)
-            authority = authorities.Authority.load(self.pki_directory, wanted.authority)
+            ca = cas.CA.load(self.pki_directory, wanted.ca)
             have = found[path]
-            reason = authority.reason_to_issue(wanted, have["certificate"], have["public_key"], now)
+            reason = ca.reason_to_issue(wanted, have["certificate"], have["public_key"], now)
             if not reason:
                 continue
             changes.append({"path": f"{path}.crt", "what": f"issued: {reason}"})
-            content = "" if pretend else authority.issue(wanted, have["public_key"], now)
+            content = "" if pretend else ca.issue(wanted, have["public_key"], now)
             files.append(_encode(_owned({"path": f"{path}.crt", "mode": str(item.get("mode", "0644"))}, item), content))
         return Issued(files, changes)
 
@@ -160,7 +160,7 @@ class Request:
         file_names = {
             "authority": f"{name}.crt",
             "authority_key": f"{name}.key",
-            "service_account": f"{authorities.SERVICE_ACCOUNT}.{'pub' if name == 'public' else 'key'}",
+            "service_account": f"{cas.SERVICE_ACCOUNT}.{'pub' if name == 'public' else 'key'}",
         }
         path = self.pki_directory / file_names[source]
         try:
@@ -188,9 +188,9 @@ def _settings(given: Mapping[str, Any]) -> Mapping[str, Any]:
     return given
 
 
-def _wanted(item: Mapping[str, Any]) -> authorities.Wanted:
-    return authorities.Wanted(
-        authority=str(item["authority"]),
+def _wanted(item: Mapping[str, Any]) -> cas.Wanted:
+    return cas.Wanted(
+        ca=str(item["authority"]),
         common_name=str(item["common_name"]),
         usages=_strings(item["usages"]),
         organizations=_strings(item.get("organizations")),

@@ -15,12 +15,12 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from kubeproof.core import files
-from kubeproof.pki import authorities
+from kubeproof.pki import cas
 
 ADMIN_GROUP = "kubeproof:cluster-admins"
 """Bound to cluster-admin by a ClusterRoleBinding, so that unlike ``system:masters`` its rights can be taken away."""
 _USER = "kubeproof-admin"
-_WANTED = authorities.Wanted("kubernetes", _USER, ("client",), organizations=(ADMIN_GROUP,))
+_WANTED = cas.Wanted("kubernetes", _USER, ("client",), organizations=(ADMIN_GROUP,))
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,11 @@ def ensure_kubeconfig(state: Path, target: Target) -> bool:
     The certificate, of which there are copies elsewhere, stays the same as long as it can.
     """
     path = state / "admin.kubeconfig"
-    authority = authorities.Authority.load(state / "pki", "kubernetes")
+    ca = cas.CA.load(state / "pki", "kubernetes")
     now = datetime.datetime.now(datetime.UTC)
     found = _read(path)
-    user = _sound_user(found, authority, now)
-    document = _with_choices(_kubeconfig(target, authority, user or _new_user(authority, now)), found)
+    user = _sound_user(found, ca, now)
+    document = _with_choices(_kubeconfig(target, ca, user or _new_user(ca, now)), found)
     if found == document and not path.stat().st_mode & 0o077:
         return False
     files.write_private(path, yaml.safe_dump(document, sort_keys=False))
@@ -94,9 +94,7 @@ def _with_choices(document: dict[str, Any], found: Mapping[str, Any]) -> dict[st
     return {**document, "current-context": chosen if chosen in names else document["current-context"]}
 
 
-def _sound_user(
-    document: Mapping[str, Any], authority: authorities.Authority, now: datetime.datetime
-) -> dict[str, str] | None:
+def _sound_user(document: Mapping[str, Any], ca: cas.CA, now: datetime.datetime) -> dict[str, str] | None:
     """The credentials in a kubeconfig; None if they are none, or of no use any more."""
     try:
         user: dict[str, str] = document["users"][0]["user"]
@@ -104,13 +102,13 @@ def _sound_user(
         key = serialization.load_pem_private_key(base64.b64decode(user["client-key-data"]), password=None)
     except (KeyError, IndexError, TypeError, ValueError, binascii.Error):
         return None
-    return None if authority.reason_to_issue(_WANTED, certificate, _public_pem(key), now) else user
+    return None if ca.reason_to_issue(_WANTED, certificate, _public_pem(key), now) else user
 
 
-def _new_user(authority: authorities.Authority, now: datetime.datetime) -> dict[str, str]:
+def _new_user(ca: cas.CA, now: datetime.datetime) -> dict[str, str]:
     key = ec.generate_private_key(ec.SECP256R1())
-    certificate = authority.issue(_WANTED, _public_pem(key), now)
-    return {"client-certificate-data": _encoded(certificate), "client-key-data": _encoded(authorities.private_pem(key))}
+    certificate = ca.issue(_WANTED, _public_pem(key), now)
+    return {"client-certificate-data": _encoded(certificate), "client-key-data": _encoded(cas.private_pem(key))}
 
 
 def _public_pem(key: Any) -> str:
@@ -122,6 +120,6 @@ def _encoded(data: str | bytes) -> str:
     return base64.b64encode(data.encode() if isinstance(data, str) else data).decode()
 
 
-def _kubeconfig(target: Target, authority: authorities.Authority, user: Mapping[str, str]) -> dict[str, Any]:
-    trusted = {"certificate-authority-data": _encoded(authority.pem())}
+def _kubeconfig(target: Target, ca: cas.CA, user: Mapping[str, str]) -> dict[str, Any]:
+    trusted = {"certificate-authority-data": _encoded(ca.pem())}
     return compose({name: {"server": url, **trusted} for name, url in target.clusters().items()}, _USER, user)

@@ -15,10 +15,10 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from kubeproof.pki.authorities import AUTHORITIES, ENCRYPTION_KEY, SERVICE_ACCOUNT
+from kubeproof.pki.cas import CAS, ENCRYPTION_KEY, SERVICE_ACCOUNT
 from kubeproof.preflight.findings import Finding
 
-NAMES = (*AUTHORITIES, SERVICE_ACCOUNT, ENCRYPTION_KEY)
+NAMES = (*CAS, SERVICE_ACCOUNT, ENCRYPTION_KEY)
 # Digits of a digest that people compare.
 _SHOWN = 12
 

@@ -59,15 +59,15 @@ class Look:
         )
 
 
-def authority_of(state: Path) -> str:
+def ca_digest_of(state: Path) -> str:
     """Whose cluster the controller's state is of: SHA-256 of etcd's CA certificate (DER, hex); empty if it has none."""
     path = state / "pki" / "etcd.crt"
     if not path.is_file():
         return ""
-    return _authority(path.read_bytes())
+    return _ca_digest(path.read_bytes())
 
 
-def _authority(pem: bytes) -> str:
+def _ca_digest(pem: bytes) -> str:
     certificate = x509.load_pem_x509_certificate(pem)
     return hashlib.sha256(certificate.public_bytes(serialization.Encoding.DER)).hexdigest()
 
@@ -88,26 +88,26 @@ def keys_for(state: Path, directory: Path, identity: Path) -> list[str]:
             hint="Put that directory back from a copy, or choose a backup that has keys.tar.age.",
         )
     archive = (directory / names[0]).read_bytes()
-    authority = check.glance(directory).authority
+    ca_digest = check.glance(directory).authority
     opened = keys.decrypt(archive, identity) if names[0].endswith(".age") else archive
-    return take(opened, state, authority, f"the keys in {directory.name} belong to another cluster than its snapshot")
+    return take(opened, state, ca_digest, f"the keys in {directory.name} belong to another cluster than its snapshot")
 
 
-def take(archive: bytes, state: Path, authority: str, otherwise: str) -> list[str]:
+def take(archive: bytes, state: Path, ca_digest: str, otherwise: str) -> list[str]:
     """Put the keys in an archive back into a state directory; returns the names of the files that were missing.
 
     Raises KubeproofError with ``otherwise``, and changes nothing, if etcd's CA there has another SHA-256.
     """
     found = keys.unpack(archive)
-    if _authority(found["etcd.crt"]) != authority:
+    if _ca_digest(found["etcd.crt"]) != ca_digest:
         raise KubeproofError(otherwise)
     return keys.restore(found, state)
 
 
-def whole(directory: Path, authority: str) -> Manifest:
+def whole(directory: Path, ca_digest: str) -> Manifest:
     """Read all of a backup, as far as that needs none of etcd's programs. Raises KubeproofError."""
     try:
-        found = check.glance(directory, authority)
+        found = check.glance(directory, ca_digest)
         _same_digests(directory, found)
         check.snapshot(directory / SNAPSHOT)
     except (Damaged, OSError) as error:

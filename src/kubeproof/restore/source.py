@@ -87,16 +87,16 @@ class Kept:
     manifest: Manifest | None = None
 
 
-def kept(host: str, listed: Iterable[Mapping[str, Any]], authority: str) -> list[Kept]:
+def kept(host: str, listed: Iterable[Mapping[str, Any]], ca_digest: str) -> list[Kept]:
     """The backups that a host listed (``name``, ``manifest`` as text, ``files`` with sizes), newest first.
 
-    ``authority``: whose they must be; empty: not known, anybody's.
+    ``ca_digest``: whose they must be; empty: not known, anybody's.
     """
-    found = [_judged(host, entry, authority) for entry in listed]
+    found = [_judged(host, entry, ca_digest) for entry in listed]
     return sorted(found, key=lambda backup: backup.name, reverse=True)
 
 
-def _judged(host: str, entry: Mapping[str, Any], authority: str) -> Kept:
+def _judged(host: str, entry: Mapping[str, Any], ca_digest: str) -> Kept:
     name = str(entry["name"])
     try:
         manifest = Manifest.parse(str(entry["manifest"]).encode())
@@ -106,7 +106,7 @@ def _judged(host: str, entry: Mapping[str, Any], authority: str) -> Kept:
     wrong = sorted(file for file, told in manifest.files.items() if sizes.get(file) != told.bytes)
     if wrong:
         return Kept(host, name, f"{', '.join(wrong)}: missing, or not of the size that the manifest says", manifest)
-    if authority and manifest.authority != authority:
+    if ca_digest and manifest.authority != ca_digest:
         return Kept(host, name, f"it is another cluster's ({manifest.cluster})", manifest)
     return Kept(host, name, "", manifest)
 

@@ -29,7 +29,7 @@ from kubeproof.verify.act.disruption import undone
 from kubeproof.verify.act.workspace import PREFIX
 from kubeproof.verify.observe import component_control, etcd, hosts
 from kubeproof.verify.observe.api import Api, ApiError
-from kubeproof.verify.observe.cluster import AUTHORITY, Cluster
+from kubeproof.verify.observe.cluster import CA_FILE, Cluster
 from kubeproof.verify.observe.hosts import CommandFailed, Host, NotObservable
 from kubeproof.verify.observe.objects import Object, holds, name
 
@@ -344,7 +344,7 @@ def remove_leftovers(cluster: Cluster) -> None:
 def _renewed(host: Host, unit: str) -> float:
     """When the lease of the one that acts was renewed, as the component itself may see it; 0 if nobody has it."""
     client = f"/etc/kubernetes/{_LEADERS[unit]}/client"
-    answer = host.http(f"{_LEASES}/{unit}", ca=AUTHORITY, cert=f"{client}.crt", key=f"{client}.key", timeout=2.0)
+    answer = host.http(f"{_LEASES}/{unit}", ca=CA_FILE, cert=f"{client}.crt", key=f"{client}.key", timeout=2.0)
     lease = json.loads(answer["body"])["spec"] if answer.get("status") == 200 else {}
     if not lease.get("holderIdentity"):
         return 0.0

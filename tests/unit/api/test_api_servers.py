@@ -27,7 +27,7 @@ from kubeproof.api import api_proxy, api_servers, kubeconfig
 from kubeproof.api.api_servers import Health
 from kubeproof.cli import kubectl
 from kubeproof.core.errors import KubeproofError
-from kubeproof.pki import authorities
+from kubeproof.pki import cas
 from kubeproof.pki import kubeconfig as admin
 from kubeproof.verify.observe.api import connect
 
@@ -88,15 +88,15 @@ class Site:
 
     def __init__(self, directory: Path, stack: ExitStack) -> None:
         self.state, self._stack = directory, stack
-        authorities.ensure_authorities(directory / "pki", "test", datetime.timedelta(days=9))
-        self.authority = authorities.Authority.load(directory / "pki", "kubernetes")
+        cas.ensure_cas(directory / "pki", "test", datetime.timedelta(days=9))
+        self.ca = cas.CA.load(directory / "pki", "kubernetes")
         key = ec.generate_private_key(ec.SECP256R1())
         spki = serialization.PublicFormat.SubjectPublicKeyInfo
         public = key.public_key().public_bytes(serialization.Encoding.PEM, spki).decode()
-        wanted = authorities.Wanted("kubernetes", "kube-apiserver", ("server",), addresses=("127.0.0.1", "192.0.2.1"))
+        wanted = cas.Wanted("kubernetes", "kube-apiserver", ("server",), addresses=("127.0.0.1", "192.0.2.1"))
         pem = directory / "server.pem"
-        issued = self.authority.issue(wanted, public, datetime.datetime.now(datetime.UTC))
-        pem.write_bytes(issued.encode() + authorities.private_pem(key))
+        issued = self.ca.issue(wanted, public, datetime.datetime.now(datetime.UTC))
+        pem.write_bytes(issued.encode() + cas.private_pem(key))
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.load_cert_chain(pem)
 
@@ -111,7 +111,7 @@ class Site:
         return f"https://127.0.0.1:{listener.getsockname()[1]}"
 
     def choose(self, *servers: str, patience: float = 2.0) -> str | None:
-        return api_servers.choose(servers, self.authority.pem(), patience)[0]
+        return api_servers.choose(servers, self.ca.pem(), patience)[0]
 
 
 @pytest.fixture
@@ -153,9 +153,7 @@ def test_a_stranger_is_not_taken(site: Site, tmp_path: Path) -> None:
 
 def test_all_are_told(site: Site) -> None:
     ready, ailing, hanging, gone = site.serve("ready").url, site.serve("ailing", ready=False).url, site.hang(), closed()
-    found = {
-        each.server: each for each in api_servers.survey([ready, ailing, hanging, gone], site.authority.pem(), 1.0)
-    }
+    found = {each.server: each for each in api_servers.survey([ready, ailing, hanging, gone], site.ca.pem(), 1.0)}
     assert [found[each].health for each in (ready, ailing, hanging, gone)] == [
         Health.READY, Health.ANSWERS, Health.SILENT, Health.SILENT,
     ]  # fmt: skip
@@ -176,16 +174,16 @@ def served() -> Iterator[int]:
 
 def ask(proxy: api_proxy.Proxy, site: Site, client: httpx.Client | None = None) -> str:
     """The version that an API server says, asked for by an address that none of them has, through a proxy."""
-    context = ssl.create_default_context(cadata=site.authority.pem())
+    context = ssl.create_default_context(cadata=site.ca.pem())
     own = client or httpx.Client(proxy=proxy.url, verify=context, timeout=5, trust_env=False)
     return str(own.get("https://192.0.2.1:6443/version").json()["gitVersion"])
 
 
 def test_connections_go_to_another_server_when_one_goes(site: Site, served: int) -> None:
     one, two = site.serve("one"), site.serve("two")
-    proxy = api_proxy.Proxy([one.url, two.url], site.authority.pem())
+    proxy = api_proxy.Proxy([one.url, two.url], site.ca.pem())
     threading.Thread(target=proxy.serve, args=(served,), daemon=True).start()
-    context = ssl.create_default_context(cadata=site.authority.pem())
+    context = ssl.create_default_context(cadata=site.ca.pem())
     with httpx.Client(proxy=proxy.url, verify=context, timeout=5, trust_env=False) as client:
         assert [ask(proxy, site, client) for _ in range(3)] == ["one"] * 3
         assert len(one.connections) == 2, "one question whether it is ready, and one connection that is kept"
@@ -199,7 +197,7 @@ def test_connections_go_to_another_server_when_one_goes(site: Site, served: int)
 
 def test_a_server_that_is_not_ready_any_more_is_left(site: Site, served: int) -> None:
     one, two = site.serve("one"), site.serve("two")
-    proxy = api_proxy.Proxy([one.url, two.url], site.authority.pem())
+    proxy = api_proxy.Proxy([one.url, two.url], site.ca.pem())
     threading.Thread(target=proxy.serve, args=(served,), daemon=True).start()
     assert ask(proxy, site) == "one"
     one.ready = False
@@ -209,7 +207,7 @@ def test_a_server_that_is_not_ready_any_more_is_left(site: Site, served: int) ->
 
 def test_that_none_answers_is_said_where_kubectl_shows_it(site: Site, served: int) -> None:
     gone = closed()
-    proxy = api_proxy.Proxy([gone], site.authority.pem())
+    proxy = api_proxy.Proxy([gone], site.ca.pem())
     threading.Thread(target=proxy.serve, args=(served,), daemon=True).start()
     with pytest.raises(httpx.ProxyError, match=f"no API server answers \\({gone}: Connection refused\\)"):
         ask(proxy, site)
@@ -231,7 +229,7 @@ def test_beside_another_program_it_lasts_as_long_as_that(site: Site) -> None:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         url = process.stdout.readline().strip()
-        context = ssl.create_default_context(cadata=site.authority.pem())
+        context = ssl.create_default_context(cadata=site.ca.pem())
         with httpx.Client(proxy=url, verify=context, trust_env=False) as client:
             assert client.get("https://192.0.2.1:6443/version").json() == {"gitVersion": "one"}
             assert process.communicate("\n", timeout=5)[0] == "done\n"

@@ -13,7 +13,7 @@ import pytest
 from kubeproof.backup import keys
 from kubeproof.core import files
 from kubeproof.core.errors import KubeproofError
-from kubeproof.pki import authorities
+from kubeproof.pki import cas
 
 DAY = datetime.timedelta(days=1)
 
@@ -21,7 +21,7 @@ DAY = datetime.timedelta(days=1)
 @pytest.fixture
 def state(tmp_path: Path) -> Path:
     directory = tmp_path / "state"
-    authorities.ensure_authorities(directory / "pki", "test", DAY)
+    cas.ensure_cas(directory / "pki", "test", DAY)
     return directory
 
 
@@ -40,7 +40,7 @@ def test_a_state_directory_is_rebuilt_from_a_backup(state: Path, tmp_path: Path)
     assert {path.stat().st_mode & 0o777 for path in (again / "pki").iterdir()} == {0o600}
     # What is there needs nothing, and is what a converge takes as it is.
     assert keys.restore(keys.unpack(keys.archive(again / "pki")), again) == []
-    assert authorities.ensure_authorities(again / "pki", "test", DAY) == []
+    assert cas.ensure_cas(again / "pki", "test", DAY) == []
 
 
 def test_it_is_made_anew_only_when_keys_or_recipients_change(state: Path) -> None:
@@ -79,7 +79,7 @@ def test_ciphertext_says_nothing(state: Path) -> None:
 
 def test_another_clusters_keys_are_left_alone(state: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
-    authorities.ensure_authorities(other / "pki", "other", DAY)
+    cas.ensure_cas(other / "pki", "other", DAY)
     before = contents(other)
     with pytest.raises(KubeproofError, match="has other keys than the backup"):
         keys.restore(keys.unpack(keys.archive(state / "pki")), other)

@@ -13,26 +13,26 @@ from kubeproof.backup import keys
 from kubeproof.cli.keys import from_hosts
 from kubeproof.core.errors import KubeproofError
 from kubeproof.core.process import Result
-from kubeproof.pki import authorities
+from kubeproof.pki import cas
 from kubeproof.settings import state
 from kubeproof.settings.inventory import Host, Inventory
 
 DAY = datetime.timedelta(days=1)
 
 
-def answer(kept: Path, how: keys.How = "encrypted", authority: Path | None = None) -> Result:
+def answer(kept: Path, how: keys.How = "encrypted", ca: Path | None = None) -> Result:
     """What a host of a cluster says."""
     bundle = keys.ensure(kept, how, [])
     assert bundle is not None
     encoded = base64.b64encode(bundle.content).decode()
-    pem = ((authority or kept) / "pki" / "etcd.crt").read_text()
+    pem = ((ca or kept) / "pki" / "etcd.crt").read_text()
     return Result(0, f"/etc/kubeproof/{bundle.name}\n{encoded}\n{pem}", "")
 
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Inventory:
     kept = tmp_path / state.NAME
-    authorities.ensure_authorities(kept / "pki", "test", DAY)
+    cas.ensure_cas(kept / "pki", "test", DAY)
     where = {"cluster_state_directory": str(kept)}
     hosts = {name: Host(name, frozenset(["etcd"]), where) for name in ("cp1", "cp2")}
     return Inventory(tmp_path / "hosts.yml", hosts)
@@ -64,8 +64,8 @@ def test_what_is_there_stays(cluster: Inventory) -> None:
 
 
 def test_keys_of_another_cluster_are_refused(cluster: Inventory, tmp_path: Path) -> None:
-    authorities.ensure_authorities(tmp_path / "other" / "pki", "other", DAY)
-    theirs = answer(cluster.state, authority=tmp_path / "other")
+    cas.ensure_cas(tmp_path / "other" / "pki", "other", DAY)
+    theirs = answer(cluster.state, ca=tmp_path / "other")
     shutil.rmtree(cluster.state / "pki")
     with pytest.raises(KubeproofError, match="the keys that cp1 has for its backups are another cluster's"):
         from_hosts(cluster, cluster.state / keys.IDENTITY, lambda _: theirs)

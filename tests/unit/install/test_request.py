@@ -14,14 +14,14 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from kubeproof.install import request as install
-from kubeproof.pki import authorities
+from kubeproof.pki import cas
 
 CERTIFICATE = {"path": "/etc/x/client", "authority": "etcd", "common_name": "x", "usages": ["client"], "owner": "x"}
 
 
 @pytest.fixture
 def state(tmp_path: Path) -> Path:
-    authorities.ensure_authorities(tmp_path / "pki", "test", datetime.timedelta(days=10))
+    cas.ensure_cas(tmp_path / "pki", "test", datetime.timedelta(days=10))
     return tmp_path
 
 
@@ -58,7 +58,7 @@ def test_extra_settings_are_merged_deeply(state: Path) -> None:
     assert yaml.safe_load(content(file)) == {"a": {"b": 1, "c": 3}, "d": 4}
 
 
-def test_files_of_the_authorities_come_from_the_state_directory(state: Path) -> None:
+def test_files_of_the_cas_come_from_the_state_directory(state: Path) -> None:
     items = [
         {"authority": "etcd", "dest": "/a"},
         {"authority_key": "etcd", "dest": "/b", "mode": "0600"},

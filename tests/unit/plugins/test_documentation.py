@@ -20,7 +20,7 @@ from tests.unit.ansible_program import ansible, complaints
 from kubeproof.components import fetch, pins, source
 from kubeproof.core import paths
 from kubeproof.install import leadership, request, rolling, static_pods
-from kubeproof.pki import authorities
+from kubeproof.pki import cas
 from kubeproof.preflight import findings, model
 from kubeproof.restore import replacing
 from kubeproof.settings import host_report
@@ -214,10 +214,10 @@ class TestOptions:
             ("fetch_components", "architectures", pins.ARCHITECTURES),
             ("preflight", "purpose", model.PURPOSES),
             ("verify_cluster", "level", Level.names()),
-            ("install_component", "certificates.authority", authorities.AUTHORITIES),
-            ("install_component", "files.authority", authorities.AUTHORITIES),
-            ("install_component", "files.authority_key", authorities.AUTHORITIES),
-            ("install_component", "certificates.usages", tuple(authorities._USAGES)),
+            ("install_component", "certificates.authority", cas.CAS),
+            ("install_component", "files.authority", cas.CAS),
+            ("install_component", "files.authority_key", cas.CAS),
+            ("install_component", "certificates.usages", tuple(cas._USAGES)),
         ],
     )
     def test_have_the_choices_that_there_are(self, name: str, option: str, wanted: tuple[str, ...]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from ansible.module_utils import identity as on_host
 
-from kubeproof.pki import authorities
+from kubeproof.pki import cas
 from kubeproof.preflight.findings import Finding
 from kubeproof.preflight.identity import NAMES, Kept, check_beginning, check_identity
 
@@ -30,7 +30,7 @@ resources:
 
 @pytest.fixture
 def state(tmp_path: Path) -> Path:
-    authorities.ensure_authorities(tmp_path / "state" / "pki", "test", DAY)
+    cas.ensure_cas(tmp_path / "state" / "pki", "test", DAY)
     return tmp_path / "state"
 
 
@@ -79,8 +79,8 @@ def test_files_that_say_nothing(tmp_path: Path, content: str) -> None:
     assert on_host.digests(str(tmp_path / "none")) == []
 
 
-def test_of_several_authorities_in_a_file_one_is_enough(state: Path, tmp_path: Path) -> None:
-    authorities.ensure_authorities(tmp_path / "new" / "pki", "new", DAY)
+def test_of_several_cas_in_a_file_one_is_enough(state: Path, tmp_path: Path) -> None:
+    cas.ensure_cas(tmp_path / "new" / "pki", "new", DAY)
     files = [directory / "pki" / "kubernetes.crt" for directory in (state, tmp_path / "new")]
     (tmp_path / "bundle").write_text("".join(file.read_text() for file in files))
     carried = {"kubernetes": on_host.digests(str(tmp_path / "bundle"))}
@@ -110,7 +110,7 @@ def test_one_half_is_lost(state: Path, tmp_path: Path, name: str) -> None:
 
 def test_another_cluster_s(state: Path, tmp_path: Path) -> None:
     carried = install(state, tmp_path / "host")
-    authorities.ensure_authorities(tmp_path / "other" / "pki", "other", DAY)
+    cas.ensure_cas(tmp_path / "other" / "pki", "other", DAY)
     other = Kept.of(tmp_path / "other")
     (finding,) = findings(carried, other)
     assert finding.id == "authorities-other"

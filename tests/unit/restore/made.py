@@ -10,7 +10,7 @@ from typing import Any
 from kubeproof.backup.agent.manifest import File, Manifest
 from kubeproof.restore.checking import Look
 
-AUTHORITY = "a" * 64
+CA_DIGEST = "a" * 64
 GIBIBYTE = 1 << 30
 
 
@@ -19,7 +19,7 @@ def manifest(**changes: Any) -> Manifest:
     made = Manifest(
         name="20261121T174502Z-cp1",
         cluster="example",
-        authority=AUTHORITY,
+        authority=CA_DIGEST,
         cluster_id="1f",
         member="cp1",
         member_id="2f",

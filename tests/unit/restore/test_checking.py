@@ -15,13 +15,13 @@ from tests.unit.restore import made
 from kubeproof.backup import keys
 from kubeproof.backup.agent import manifest
 from kubeproof.core.errors import KubeproofError
-from kubeproof.pki import authorities
+from kubeproof.pki import cas
 from kubeproof.restore import checking
 
 
 def test_a_whole_backup(tmp_path: Path) -> None:
     path = made.backup(tmp_path)
-    assert checking.whole(path, made.AUTHORITY).revision == 1000
+    assert checking.whole(path, made.CA_DIGEST).revision == 1000
 
 
 def test_any_damage_is_refused(tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ def test_any_damage_is_refused(tmp_path: Path) -> None:
             content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
         (path / name).write_bytes(content)
         with pytest.raises(KubeproofError, match="cannot be restored"):
-            checking.whole(path, made.AUTHORITY)
+            checking.whole(path, made.CA_DIGEST)
         (path / name).write_bytes(originals[name])
 
 
@@ -92,10 +92,10 @@ def test_hosts_of_any_kind_are_fine() -> None:
 def with_keys(tmp_path: Path) -> tuple[Path, Path]:
     """A controller's state with keys, and a backup of its cluster that has them encrypted for its own identity."""
     state = tmp_path / "state"
-    authorities.ensure_authorities(state / "pki", "example", datetime.timedelta(days=1))
+    cas.ensure_cas(state / "pki", "example", datetime.timedelta(days=1))
     bundle = keys.ensure(state, "encrypted", [])
     assert bundle is not None
-    path = made.backup(tmp_path / "backups", authority=checking.authority_of(state))
+    path = made.backup(tmp_path / "backups", authority=checking.ca_digest_of(state))
     told = manifest.read(path)
     file = manifest.File(len(bundle.content), hashlib.sha256(bundle.content).hexdigest())
     (path / bundle.name).write_bytes(bundle.content)

@@ -56,9 +56,9 @@ def listed(name: str, **changes: object) -> dict[str, object]:
 
 def test_latest_is_the_newest_good_one_on_any_host() -> None:
     found = {
-        "cp1": kept("cp1", [listed("20261121T100000Z-cp1"), listed("20261121T120000Z-cp1")], made.AUTHORITY),
+        "cp1": kept("cp1", [listed("20261121T100000Z-cp1"), listed("20261121T120000Z-cp1")], made.CA_DIGEST),
         "cp2": kept("cp2", [listed("20261121T110000Z-cp2"), listed("20261121T130000Z-cp2", authority="b" * 64)],
-                    made.AUTHORITY),
+                    made.CA_DIGEST),
     }  # fmt: skip
     assert choose(Source("latest"), found).name == "20261121T120000Z-cp1"
 
@@ -68,7 +68,7 @@ def test_damaged_and_foreign_ones_are_never_latest() -> None:
     changed = listed("20261121T160000Z-cp1")
     changed["manifest"] = str(changed["manifest"]).replace('"keys": 300', '"keys": 301')
     foreign = listed("20261121T170000Z-cp1", authority="b" * 64)
-    found = {"cp1": kept("cp1", [torn, changed, foreign], made.AUTHORITY)}
+    found = {"cp1": kept("cp1", [torn, changed, foreign], made.CA_DIGEST)}
     with pytest.raises(KubeproofError) as refused:
         choose(Source("latest"), found)
     assert "no etcd host has a good backup" in str(refused.value)

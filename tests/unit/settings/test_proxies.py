@@ -24,7 +24,7 @@ from kubeproof.api import kubectl
 from kubeproof.api.kubeconfig import Access, Anonymous
 from kubeproof.backup.agent import running
 from kubeproof.core import paths
-from kubeproof.pki import authorities
+from kubeproof.pki import cas
 from kubeproof.settings import proxies
 from kubeproof.verify.observe import api
 
@@ -71,14 +71,14 @@ class Component(BaseHTTPRequestHandler):
 def credentials(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Files of an authority, and of a certificate for loopback that serves both sides."""
     directory = tmp_path_factory.mktemp("pki")
-    authorities.ensure_authorities(directory, "test", datetime.timedelta(days=1))
+    cas.ensure_cas(directory, "test", datetime.timedelta(days=1))
     key = ec.generate_private_key(ec.SECP256R1())
     public = directory / "leaf.pub"
-    (directory / "leaf.key").write_bytes(authorities.private_pem(key))
+    (directory / "leaf.key").write_bytes(cas.private_pem(key))
     subprocess.run(["openssl", "pkey", "-in", directory / "leaf.key", "-pubout", "-out", public], check=True)
-    wanted = authorities.Wanted("kubernetes", "leaf", ("server", "client"), addresses=("127.0.0.1",))
+    wanted = cas.Wanted("kubernetes", "leaf", ("server", "client"), addresses=("127.0.0.1",))
     now = datetime.datetime.now(datetime.UTC)
-    leaf = authorities.Authority.load(directory, "kubernetes").issue(wanted, public.read_text(), now)
+    leaf = cas.CA.load(directory, "kubernetes").issue(wanted, public.read_text(), now)
     (directory / "leaf.crt").write_text(leaf)
     names = {"ca": "kubernetes.crt", "certificate": "leaf.crt", "key": "leaf.key"}
     return {name: str(directory / file) for name, file in names.items()}

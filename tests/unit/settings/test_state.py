@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from kubeproof.core.errors import KubeproofError
-from kubeproof.pki import authorities, kubeconfig
+from kubeproof.pki import cas, kubeconfig
 from kubeproof.settings import inventory, state
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -31,7 +31,7 @@ NOTHING = re.compile(rb"^\.")
 def fill(directory: Path) -> str:
     """What an installation leaves in a state directory; returns the encryption key."""
     state.prepare(directory)
-    authorities.ensure_authorities(directory / "pki", "test", datetime.timedelta(days=2))
+    cas.ensure_cas(directory / "pki", "test", datetime.timedelta(days=2))
     kubeconfig.ensure_kubeconfig(directory, kubeconfig.Target("test", "https://192.0.2.1:6443", {}))
     for name in ("logs", "reports", "ssh", "rolling"):
         (directory / name).mkdir()

@@ -59,15 +59,15 @@ def reading(directory: Path) -> Iterator[None]:
         yield
 
 
-def listing(directory: Path, authority: str = "", etcdutl: str = "") -> list[Backup]:
+def listing(directory: Path, ca_digest: str = "", etcdutl: str = "") -> list[Backup]:
     """The backups in a directory, newest first. With ``etcdutl`` each is read whole, which takes time."""
-    found = [_look(path, authority, etcdutl) for path in directory.iterdir() if _is_one(path)]
+    found = [_look(path, ca_digest, etcdutl) for path in directory.iterdir() if _is_one(path)]
     return sorted(found, key=lambda backup: (backup.time, backup.name), reverse=True)
 
 
-def newest(directory: Path, authority: str = "") -> Backup | None:
+def newest(directory: Path, ca_digest: str = "") -> Backup | None:
     """The newest one that looks whole."""
-    return next((backup for backup in listing(directory, authority) if not backup.problem), None)
+    return next((backup for backup in listing(directory, ca_digest) if not backup.problem), None)
 
 
 def _is_one(path: Path) -> bool:
@@ -80,9 +80,9 @@ def _is_one(path: Path) -> bool:
     return True
 
 
-def _look(path: Path, authority: str, etcdutl: str) -> Backup:
+def _look(path: Path, ca_digest: str, etcdutl: str) -> Backup:
     try:
-        looked = check.check(path, etcdutl, authority) if etcdutl else check.glance(path, authority)
+        looked = check.check(path, etcdutl, ca_digest) if etcdutl else check.glance(path, ca_digest)
     except Damaged as error:
         return Backup(path, None, str(error))
     except OSError as error:

@@ -17,15 +17,15 @@ _PAGE = 512
 _VERSION = re.compile(r"v?(\d+)\.(\d+)")
 
 
-def glance(directory: Path, authority: str = "") -> Manifest:
+def glance(directory: Path, ca_digest: str = "") -> Manifest:
     """Check what needs no complete read: manifest, names and sizes. Raises Damaged."""
     found = manifest.read(directory)
     if found.name != directory.name:
         raise Damaged("its manifest names it %s" % found.name)
-    if authority and found.authority != authority:
+    if ca_digest and found.authority != ca_digest:
         raise Damaged(
             "it belongs to another cluster (%s, etcd CA %s…; this cluster's is %s…)"
-            % (found.cluster, found.authority[:12], authority[:12])
+            % (found.cluster, found.authority[:12], ca_digest[:12])
         )
     if manifest.SNAPSHOT not in found.files:
         raise Damaged("%s does not list %s" % (manifest.NAME, manifest.SNAPSHOT))
@@ -33,12 +33,12 @@ def glance(directory: Path, authority: str = "") -> Manifest:
     return found
 
 
-def check(directory: Path, etcdutl: str, authority: str = "", timeout: float = 3600) -> Manifest:
+def check(directory: Path, etcdutl: str, ca_digest: str = "", timeout: float = 3600) -> Manifest:
     """Read all of it, and have etcd's own program read the snapshot. Raises Damaged.
 
-    ``authority``: whose backup it must be (SHA-256 of etcd's CA); empty: anybody's.
+    ``ca_digest``: whose backup it must be (SHA-256 of etcd's CA); empty: anybody's.
     """
-    found = glance(directory, authority)
+    found = glance(directory, ca_digest)
     for name, file in found.files.items():
         if files.sha256(directory / name) != file.sha256:
             raise Damaged("%s has changed: its SHA-256 differs from the manifest's" % name)

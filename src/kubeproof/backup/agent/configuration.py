@@ -26,7 +26,7 @@ class Etcd:
     key: Path
 
     @property
-    def authority(self) -> str:
+    def ca_digest(self) -> str:
         """SHA-256 of the CA's certificate (DER), hex: whose etcd this is, whatever its members are called."""
         der = ssl.PEM_cert_to_DER_cert(self.ca.read_text(encoding="ascii"))
         return hashlib.sha256(der).hexdigest()

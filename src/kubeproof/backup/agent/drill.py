@@ -100,7 +100,7 @@ def _prove(configuration: Configuration, path: Path, encryption: bytes | None) -
         raise BackupError("%s: check: %s" % (path.name, error)) from None
     proof = Proof(path.name, expected.revision)
     with proof.step("check"):
-        check.check(path, configuration.programs.etcdutl, configuration.etcd.authority, timeout)
+        check.check(path, configuration.programs.etcdutl, configuration.etcd.ca_digest, timeout)
         _require_space(configuration, expected)
     with scratch.directory(configuration.directory) as where:
         snapshot = path / manifest.SNAPSHOT

@@ -114,7 +114,7 @@ def _list(configuration: Configuration, given: argparse.Namespace) -> int:
     if given.target:
         return _list_target(configuration, given)
     etcdutl = configuration.programs.etcdutl if given.read else ""
-    found = backups.listing(configuration.directory, configuration.etcd.authority, etcdutl)
+    found = backups.listing(configuration.directory, configuration.etcd.ca_digest, etcdutl)
     proven = (records.Records(configuration.state).status()["proven"] or {}).get("name")
     if given.json:
         print(json.dumps([_as_data(backup, proven) for backup in found], indent=2))
@@ -139,7 +139,7 @@ def _as_data(backup: backups.Backup, proven: str | None) -> dict[str, object]:
 
 def _check(configuration: Configuration, given: argparse.Namespace) -> int:
     path = given.path if given.path.is_absolute() else configuration.directory / given.path
-    found = check.check(path, configuration.programs.etcdutl, configuration.etcd.authority)
+    found = check.check(path, configuration.programs.etcdutl, configuration.etcd.ca_digest)
     print("%s is whole: revision %d, %d keys" % (found.name, found.revision, found.keys))
     return 0
 
@@ -170,8 +170,8 @@ def _copy_as_data(found: Found) -> dict[str, object]:
 def _fetch(configuration: Configuration, given: argparse.Namespace) -> int:
     targets = importlib.import_module("kubeproof.backup.agent.targets")
     target = targets.open_target(configuration, given.target)
-    programs, authority = configuration.programs, configuration.etcd.authority
-    print(targets.fetch(target, given.name, given.directory, programs.etcdutl, authority))
+    programs, ca_digest = configuration.programs, configuration.etcd.ca_digest
+    print(targets.fetch(target, given.name, given.directory, programs.etcdutl, ca_digest))
     return 0
 
 

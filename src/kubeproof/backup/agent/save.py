@@ -161,7 +161,7 @@ def _describe(configuration: Configuration, partial: Path, name: str, member: Me
     return {
         "name": name,
         "cluster": configuration.cluster,
-        "authority": configuration.etcd.authority,
+        "authority": configuration.etcd.ca_digest,
         "cluster_id": member.cluster_id,
         "member": configuration.host,
         "member_id": member.id,
@@ -185,8 +185,8 @@ def _publish(partial: Path, final: Path, made: Manifest) -> None:
 
 def _retain(configuration: Configuration, just_made: str) -> list[str]:
     """Remove what need not be kept; the names of what went. Another cluster's, or user's, are not looked at."""
-    authority = configuration.etcd.authority
-    ours = [backup for backup in backups.listing(configuration.directory, authority) if _ours(backup, authority)]
+    ca_digest = configuration.etcd.ca_digest
+    ours = [backup for backup in backups.listing(configuration.directory, ca_digest) if _ours(backup, ca_digest)]
     entries = [retention.Entry(each.name, each.time, each.bytes, good=not each.problem) for each in ours]
     proven = Records(configuration.state).status()["proven"] or {}
     untouchable = [just_made, str(proven.get("name", ""))]
@@ -213,12 +213,12 @@ def remove(directory: Path, names: list[str]) -> list[str]:
     return gone
 
 
-def _ours(backup: backups.Backup, authority: str) -> bool:
+def _ours(backup: backups.Backup, ca_digest: str) -> bool:
     """Whether this program made it for this cluster. One that is too damaged to say of which cluster counts as ours."""
     if backup.path.stat().st_uid != os.geteuid():
         return False
     try:
-        return manifest.read(backup.path).authority == authority
+        return manifest.read(backup.path).authority == ca_digest
     except Damaged:
         return True
 

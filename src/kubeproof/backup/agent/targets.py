@@ -85,7 +85,7 @@ def newest_first(found: Sequence[Found]) -> list[Found]:
     return sorted(found, key=lambda each: (backups.parse_time(each.name), each.name), reverse=True)
 
 
-def fetch(target: Target, name: str, directory: Path, etcdutl: str = "", authority: str = "") -> Path:
+def fetch(target: Target, name: str, directory: Path, etcdutl: str = "", ca_digest: str = "") -> Path:
     """Bring a copy back into a directory, under its own name once it is known to be whole. Raises BackupError.
 
     With ``etcdutl`` the snapshot is read by etcd's own program, too.
@@ -101,7 +101,7 @@ def fetch(target: Target, name: str, directory: Path, etcdutl: str = "", authori
     inside.mkdir(parents=True, mode=0o700)
     try:
         target.get(name, inside)
-        _require_whole(inside, etcdutl, authority)
+        _require_whole(inside, etcdutl, ca_digest)
         for path in inside.iterdir():
             path.chmod(0o600)
             files.sync(path)
@@ -112,11 +112,11 @@ def fetch(target: Target, name: str, directory: Path, etcdutl: str = "", authori
     return final
 
 
-def _require_whole(path: Path, etcdutl: str, authority: str) -> None:
+def _require_whole(path: Path, etcdutl: str, ca_digest: str) -> None:
     if etcdutl:
-        check.check(path, etcdutl, authority)
+        check.check(path, etcdutl, ca_digest)
         return
-    found = check.glance(path, authority)
+    found = check.glance(path, ca_digest)
     for name, file in found.files.items():
         if files.sha256(path / name) != file.sha256:
             raise Damaged("%s has changed: its SHA-256 differs from the manifest's" % name)
@@ -129,17 +129,17 @@ def bring(configuration: Configuration, target: Target, outcome: Outcome) -> Non
     _remove_unfinished(configuration, target)
     while True:
         found = target.listing()
-        _sum_up(outcome, found, configuration.etcd.authority)
+        _sum_up(outcome, found, configuration.etcd.ca_digest)
         lacking = _lacking(configuration, found)
         if lacking is None:
             break
-        check.check(lacking.path, configuration.programs.etcdutl, configuration.etcd.authority, target.deadline.left())
+        check.check(lacking.path, configuration.programs.etcdutl, configuration.etcd.ca_digest, target.deadline.left())
         target.put(lacking.path)
         outcome.sent.append(lacking.name)
     for removal in _superfluous(configuration, found):
         target.remove(removal.name)
         outcome.removed.append(removal.name)
-    _sum_up(outcome, [each for each in found if each.name not in outcome.removed], configuration.etcd.authority)
+    _sum_up(outcome, [each for each in found if each.name not in outcome.removed], configuration.etcd.ca_digest)
 
 
 def _remove_unfinished(configuration: Configuration, target: Target) -> None:
@@ -155,7 +155,7 @@ def _lacking(configuration: Configuration, found: Sequence[Found]) -> backups.Ba
     """The newest good backup here that the target lacks, and would keep."""
     there = {each.name for each in found if not each.problem}
     with backups.reading(configuration.directory):
-        here = backups.listing(configuration.directory, configuration.etcd.authority)
+        here = backups.listing(configuration.directory, configuration.etcd.ca_digest)
     for backup in here:
         if backup.problem or backup.name in there:
             continue
@@ -177,16 +177,16 @@ def _plan(configuration: Configuration, entries: Sequence[retention.Entry]) -> l
 
 def _entries(configuration: Configuration, found: Sequence[Found]) -> list[retention.Entry]:
     """What is there of this cluster. Of a copy whose manifest cannot be read nobody knows whose it is: it stays."""
-    authority = configuration.etcd.authority
+    ca_digest = configuration.etcd.ca_digest
     return [
         retention.Entry(each.name, backups.parse_time(each.name), each.bytes, good=not each.problem)
         for each in found
-        if each.manifest is not None and each.manifest.authority == authority
+        if each.manifest is not None and each.manifest.authority == ca_digest
     ]
 
 
-def _sum_up(outcome: Outcome, found: Sequence[Found], authority: str) -> None:
-    good = [each for each in found if not each.problem and each.manifest and each.manifest.authority == authority]
+def _sum_up(outcome: Outcome, found: Sequence[Found], ca_digest: str) -> None:
+    good = [each for each in found if not each.problem and each.manifest and each.manifest.authority == ca_digest]
     outcome.newest = max((each.name for each in good), key=lambda name: (backups.parse_time(name), name), default="")
     outcome.copies, outcome.bytes = len(good), sum(each.bytes for each in good)
     damaged = sorted(each.name for each in found if each.problem)

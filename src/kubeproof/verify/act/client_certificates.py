@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from kubeproof.api.kubeconfig import Certificate
-from kubeproof.pki import authorities
+from kubeproof.pki import cas
 
 # Allowed what every known caller is allowed, which is next to nothing.
 STRANGER = "kubeproof-verify-stranger"
@@ -40,18 +40,16 @@ def foreign() -> Certificate:
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
         .sign(signer, hashes.SHA256())
     )
-    return Certificate(
-        certificate.public_bytes(serialization.Encoding.PEM).decode(), authorities.private_pem(key).decode()
-    )
+    return Certificate(certificate.public_bytes(serialization.Encoding.PEM).decode(), cas.private_pem(key).decode())
 
 
 def issued(pki_directory: Path, at: datetime.datetime) -> Certificate:
     """A stranger's certificate as the cluster's own CA would have issued it at a time."""
     key = _key()
     public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    wanted = authorities.Wanted("kubernetes", STRANGER, ("client",))
-    certificate = authorities.Authority.load(pki_directory, "kubernetes").issue(wanted, public.decode(), at)
-    return Certificate(certificate, authorities.private_pem(key).decode())
+    wanted = cas.Wanted("kubernetes", STRANGER, ("client",))
+    certificate = cas.CA.load(pki_directory, "kubernetes").issue(wanted, public.decode(), at)
+    return Certificate(certificate, cas.private_pem(key).decode())
 
 
 def _key() -> ec.EllipticCurvePrivateKey:

@@ -14,7 +14,7 @@ import httpx
 from kubeproof.core import waiting
 from kubeproof.verify.act import disruption
 from kubeproof.verify.observe.api import Api, ApiError, NotObserved
-from kubeproof.verify.observe.cluster import AUTHORITY, Cluster
+from kubeproof.verify.observe.cluster import CA_FILE, Cluster
 from kubeproof.verify.observe.hosts import Host, NotObservable, on_hosts
 from kubeproof.verify.observe.objects import Object
 
@@ -131,7 +131,7 @@ def servers_reached(
     url = f"https://127.0.0.1:{cluster.settings['cluster_balancer_port']}/version"
 
     def ask(host: Host) -> dict[str, int]:
-        answers = host.probe({"do": "spread", "url": url, "count": count, "ca": AUTHORITY})[0]["answers"]
+        answers = host.probe({"do": "spread", "url": url, "count": count, "ca": CA_FILE})[0]["answers"]
         found: dict[str, int] = {}
         for answer in answers:
             server = certificates.get(answer.get("certificate", ""), answer.get("error", "a stranger"))
@@ -144,7 +144,7 @@ def servers_reached(
 def _digest_of(asker: Host, cluster: Cluster, host: Host) -> str:
     port = next(port for address, port in cluster.api_servers if address == host.address)
     url = f"https://{host.address}:{port}/version"
-    answer = asker.probe({"do": "spread", "url": url, "count": 1, "ca": AUTHORITY})[0]["answers"][0]
+    answer = asker.probe({"do": "spread", "url": url, "count": 1, "ca": CA_FILE})[0]["answers"][0]
     return str(answer.get("certificate", ""))
 
 

@@ -87,10 +87,10 @@ def _main(path: str, what: str) -> None:
         directory = configuration["directory"]
         names = [name for name in os.listdir(directory) if _NAME.fullmatch(name)]  # noqa: PTH208
         with open(configuration["etcd"]["ca"], encoding="ascii") as stream:  # noqa: PTH123
-            authority = hashlib.sha256(ssl.PEM_cert_to_DER_cert(stream.read())).hexdigest()
+            ca_digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(stream.read())).hexdigest()
         manifests = {name: _document(os.path.join(directory, name, "manifest.json")) for name in names}  # noqa: PTH118
         # Of another cluster are those that say so; one whose manifest cannot be read is ours to explain.
-        ours = sorted(name for name in names if (manifests[name] or {}).get("authority", authority) == authority)
+        ours = sorted(name for name in names if (manifests[name] or {}).get("authority", ca_digest) == ca_digest)
         found["backups"] = {name: manifests[name] for name in ours}
         found["newest"] = ours[-1] if ours else None
         if what == "read":

@@ -25,7 +25,7 @@ from kubeproof.verify.faults.kinds import Field, Kind
 from kubeproof.verify.faults.timeline import timeline
 from kubeproof.verify.observe import objects
 from kubeproof.verify.observe.api import Api, ApiError
-from kubeproof.verify.observe.cluster import AUTHORITY, Cluster
+from kubeproof.verify.observe.cluster import CA_FILE, Cluster
 from kubeproof.verify.observe.hosts import CommandFailed, Host, NotObservable
 from kubeproof.verify.observe.objects import Object
 
@@ -413,7 +413,7 @@ class Campaign:
         return {
             "api": {
                 "url": f"https://127.0.0.1:{balancer}",
-                "ca": AUTHORITY,
+                "ca": CA_FILE,
                 "namespace": self.setting.namespace,
                 "timeout": ANSWER_SECONDS,
             },

@@ -96,7 +96,7 @@ class Api:
         self._headers = {"Accept": "application/json"}
         if isinstance(access.credentials, Token):
             self._headers["Authorization"] = f"Bearer {access.credentials.value}"
-        self._tls = tls_context(access.authority, access.credentials)
+        self._tls = tls_context(access.ca, access.credentials)
         self._of_thread = threading.local()
         self._clients: list[httpx.Client] = []
 
@@ -273,7 +273,7 @@ def connect(*accesses: Access) -> Api:
     """A client of an API that must be reachable from here and accept us; by the first of several ways that is ready."""
     access = accesses[0]
     if accesses[1:]:
-        server, _ = api_servers.choose([each.server for each in accesses], access.authority)
+        server, _ = api_servers.choose([each.server for each in accesses], access.ca)
         access = next((each for each in accesses if each.server == server), access)
     api = Api(access)
     try:
@@ -308,9 +308,9 @@ def describe(item: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def tls_context(authority: str, credentials: Credentials) -> ssl.SSLContext:
+def tls_context(ca: str, credentials: Credentials) -> ssl.SSLContext:
     """TLS that trusts one CA only, and shows a certificate if the caller has one."""
-    context = ssl.create_default_context(cadata=authority)
+    context = ssl.create_default_context(cadata=ca)
     if isinstance(credentials, Certificate):
         # Python reads certificates from files only.
         with tempfile.NamedTemporaryFile("w", suffix=".pem") as pem:

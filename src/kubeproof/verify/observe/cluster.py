@@ -61,7 +61,7 @@ class ComponentCredentials:
 
 
 # As kubeproof's roles lay them down.
-AUTHORITY = "/etc/kubernetes/pki/ca.crt"
+CA_FILE = "/etc/kubernetes/pki/ca.crt"
 CREDENTIALS = tuple(
     ComponentCredentials(
         component, group, f"/etc/kubernetes/{component}/client.crt", f"/etc/kubernetes/{component}/client.key"

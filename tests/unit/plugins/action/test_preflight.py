@@ -146,7 +146,7 @@ def carries(host: str, **identity: list[str]) -> dict[str, Any]:
     }
 
 
-class TestAuthorities:
+class TestCas:
     MAKE: ClassVar[dict[str, Any]] = {
         "name": "Make",
         "pki_authorities": {

@@ -234,7 +234,7 @@ def test_a_kubeconfig_may_name_files_beside_it(tmp_path: Path) -> None:
 
 def test_a_kubeconfig_may_hold_everything(tmp_path: Path) -> None:
     data = {"certificate-authority-data": "UEVN"}
-    assert kubeconfig.load(write_kubeconfig(tmp_path / "config", {"token": "t"}, **data)).authority == "PEM"
+    assert kubeconfig.load(write_kubeconfig(tmp_path / "config", {"token": "t"}, **data)).ca == "PEM"
 
 
 @pytest.mark.parametrize("user", [{"exec": {"command": "login"}}, {"client-certificate-data": "not base64!"}])

@@ -13,12 +13,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from kubeproof.pki import authorities
+from kubeproof.pki import cas
 from kubeproof.pki import kubeconfig as admin
 
 NOW = datetime.datetime.now(datetime.UTC)
 YEARS = datetime.timedelta(days=3650)
-WANTED = authorities.Wanted(
+WANTED = cas.Wanted(
     "kubernetes", "system:node:w1", ("server", "client"), ("system:nodes",), ("w1", "w1"), ("10.0.0.1", "127.0.0.1")
 )
 
@@ -30,13 +30,13 @@ def public_pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> str:
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
-    authorities.ensure_authorities(tmp_path / "pki", "test", YEARS)
+    cas.ensure_cas(tmp_path / "pki", "test", YEARS)
     return tmp_path / "pki"
 
 
 @pytest.fixture
-def authority(directory: Path) -> authorities.Authority:
-    return authorities.Authority.load(directory, "kubernetes")
+def ca(directory: Path) -> cas.CA:
+    return cas.CA.load(directory, "kubernetes")
 
 
 @pytest.fixture(scope="module")
@@ -45,44 +45,44 @@ def public_key() -> str:
 
 
 def test_all_is_made_once_and_private(tmp_path: Path) -> None:
-    made = authorities.ensure_authorities(tmp_path / "pki", "test", YEARS)
-    assert made == [authorities.ENCRYPTION_KEY, *authorities.AUTHORITIES, authorities.SERVICE_ACCOUNT]
-    assert authorities.ensure_authorities(tmp_path / "pki", "test", YEARS) == []
+    made = cas.ensure_cas(tmp_path / "pki", "test", YEARS)
+    assert made == [cas.ENCRYPTION_KEY, *cas.CAS, cas.SERVICE_ACCOUNT]
+    assert cas.ensure_cas(tmp_path / "pki", "test", YEARS) == []
     assert {path.stat().st_mode & 0o077 for path in (tmp_path / "pki").glob("*.key")} == {0}
 
 
 def test_authorities_are_separate(directory: Path) -> None:
-    keys = {public_pem(authorities.Authority.load(directory, name).key) for name in authorities.AUTHORITIES}
-    assert len(keys) == len(authorities.AUTHORITIES)
+    keys = {public_pem(cas.CA.load(directory, name).key) for name in cas.CAS}
+    assert len(keys) == len(cas.CAS)
 
 
 def test_a_lost_authority_key_is_never_replaced(directory: Path) -> None:
     (directory / "etcd.key").unlink()
-    with pytest.raises(authorities.PkiError, match=r"etcd\.key does not: restore it"):
-        authorities.ensure_authorities(directory, "test", YEARS)
+    with pytest.raises(cas.PkiError, match=r"etcd\.key does not: restore it"):
+        cas.ensure_cas(directory, "test", YEARS)
 
 
 def test_a_lost_encryption_key_is_never_replaced(directory: Path) -> None:
     (directory / "encryption.key").unlink()
-    with pytest.raises(authorities.PkiError, match="no Secret of the cluster can be read"):
-        authorities.ensure_authorities(directory, "test", YEARS)
+    with pytest.raises(cas.PkiError, match="no Secret of the cluster can be read"):
+        cas.ensure_cas(directory, "test", YEARS)
 
 
 def test_a_run_killed_between_key_and_certificate_is_made_good(directory: Path) -> None:
     (directory / "etcd.crt").unlink()
-    assert authorities.ensure_authorities(directory, "test", YEARS) == ["etcd"]
-    authorities.Authority.load(directory, "etcd")
+    assert cas.ensure_cas(directory, "test", YEARS) == ["etcd"]
+    cas.CA.load(directory, "etcd")
 
 
 def test_a_key_of_another_authority_is_refused(directory: Path) -> None:
     (directory / "etcd.key").write_bytes((directory / "kubernetes.key").read_bytes())
-    with pytest.raises(authorities.PkiError, match=r"does not belong to etcd\.crt"):
-        authorities.Authority.load(directory, "etcd")
+    with pytest.raises(cas.PkiError, match=r"does not belong to etcd\.crt"):
+        cas.CA.load(directory, "etcd")
 
 
-def test_a_leaf_is_what_was_wanted(authority: authorities.Authority, public_key: str) -> None:
-    leaf = x509.load_pem_x509_certificate(authority.issue(WANTED, public_key, NOW).encode())
-    leaf.verify_directly_issued_by(authority.certificate)
+def test_a_leaf_is_what_was_wanted(ca: cas.CA, public_key: str) -> None:
+    leaf = x509.load_pem_x509_certificate(ca.issue(WANTED, public_key, NOW).encode())
+    leaf.verify_directly_issued_by(ca.certificate)
     assert leaf.subject.rfc4514_string() == "CN=system:node:w1,O=system:nodes"
     names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.DNSName) == ["w1"]
@@ -90,15 +90,15 @@ def test_a_leaf_is_what_was_wanted(authority: authorities.Authority, public_key:
     assert not leaf.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
 
 
-def test_a_leaf_never_outlives_its_authority(authority: authorities.Authority, public_key: str) -> None:
+def test_a_leaf_never_outlives_its_authority(ca: cas.CA, public_key: str) -> None:
     long = replace(WANTED, lifetime=datetime.timedelta(days=10000))
-    leaf = x509.load_pem_x509_certificate(authority.issue(long, public_key, NOW).encode())
-    assert leaf.not_valid_after_utc <= authority.certificate.not_valid_after_utc
+    leaf = x509.load_pem_x509_certificate(ca.issue(long, public_key, NOW).encode())
+    assert leaf.not_valid_after_utc <= ca.certificate.not_valid_after_utc
 
 
-def test_a_good_certificate_is_left_alone(authority: authorities.Authority, public_key: str) -> None:
-    pem = authority.issue(WANTED, public_key, NOW)
-    assert authority.reason_to_issue(WANTED, pem, public_key, NOW) == ""
+def test_a_good_certificate_is_left_alone(ca: cas.CA, public_key: str) -> None:
+    pem = ca.issue(WANTED, public_key, NOW)
+    assert ca.reason_to_issue(WANTED, pem, public_key, NOW) == ""
 
 
 @pytest.mark.parametrize(
@@ -110,36 +110,32 @@ def test_a_good_certificate_is_left_alone(authority: authorities.Authority, publ
         (replace(WANTED, usages=("client",)), "usages"),
     ],
 )
-def test_another_wish_is_a_reason(
-    authority: authorities.Authority, public_key: str, wanted: authorities.Wanted, reason: str
-) -> None:
-    pem = authority.issue(WANTED, public_key, NOW)
-    assert reason in authority.reason_to_issue(wanted, pem, public_key, NOW)
+def test_another_wish_is_a_reason(ca: cas.CA, public_key: str, wanted: cas.Wanted, reason: str) -> None:
+    pem = ca.issue(WANTED, public_key, NOW)
+    assert reason in ca.reason_to_issue(wanted, pem, public_key, NOW)
 
 
-def test_age_is_a_reason_when_a_third_is_left(authority: authorities.Authority, public_key: str) -> None:
-    pem = authority.issue(WANTED, public_key, NOW)
-    assert authority.reason_to_issue(WANTED, pem, public_key, NOW + datetime.timedelta(days=240)) == ""
+def test_age_is_a_reason_when_a_third_is_left(ca: cas.CA, public_key: str) -> None:
+    pem = ca.issue(WANTED, public_key, NOW)
+    assert ca.reason_to_issue(WANTED, pem, public_key, NOW + datetime.timedelta(days=240)) == ""
     later = NOW + datetime.timedelta(days=250)
-    assert "less than a third" in authority.reason_to_issue(WANTED, pem, public_key, later)
+    assert "less than a third" in ca.reason_to_issue(WANTED, pem, public_key, later)
 
 
-def test_another_key_authority_or_garbage_is_a_reason(
-    directory: Path, authority: authorities.Authority, public_key: str
-) -> None:
-    pem = authority.issue(WANTED, public_key, NOW)
+def test_another_key_authority_or_garbage_is_a_reason(directory: Path, ca: cas.CA, public_key: str) -> None:
+    pem = ca.issue(WANTED, public_key, NOW)
     other_key = public_pem(ec.generate_private_key(ec.SECP256R1()))
-    other_authority = authorities.Authority.load(directory, "etcd")
-    assert "another key" in authority.reason_to_issue(WANTED, pem, other_key, NOW)
-    assert "another CA" in other_authority.reason_to_issue(WANTED, pem, public_key, NOW)
-    assert "cannot be read" in authority.reason_to_issue(WANTED, "garbage", public_key, NOW)
-    assert "there is none" in authority.reason_to_issue(WANTED, "", public_key, NOW)
+    other_ca = cas.CA.load(directory, "etcd")
+    assert "another key" in ca.reason_to_issue(WANTED, pem, other_key, NOW)
+    assert "another CA" in other_ca.reason_to_issue(WANTED, pem, public_key, NOW)
+    assert "cannot be read" in ca.reason_to_issue(WANTED, "garbage", public_key, NOW)
+    assert "there is none" in ca.reason_to_issue(WANTED, "", public_key, NOW)
 
 
-def test_a_host_offering_another_kind_of_key_is_refused(authority: authorities.Authority) -> None:
+def test_a_host_offering_another_kind_of_key_is_refused(ca: cas.CA) -> None:
     key = public_pem(rsa.generate_private_key(public_exponent=65537, key_size=2048))
-    with pytest.raises(authorities.PkiError, match="not an elliptic-curve key"):
-        authority.issue(WANTED, key, NOW)
+    with pytest.raises(cas.PkiError, match="not an elliptic-curve key"):
+        ca.issue(WANTED, key, NOW)
 
 
 def kubeconfig(state: Path) -> Any:

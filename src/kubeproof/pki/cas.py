@@ -23,7 +23,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from kubeproof.core import files, locking
 from kubeproof.core.errors import KubeproofError
 
-AUTHORITIES = ("kubernetes", "etcd", "front-proxy")
+CAS = ("kubernetes", "etcd", "front-proxy")
 SERVICE_ACCOUNT = "service-account"
 ENCRYPTION_KEY = "encryption"
 """The key with which the API server encrypts Secrets in etcd: 32 random bytes, base64."""
@@ -45,7 +45,7 @@ class Wanted:
     (https://kubernetes.io/docs/reference/access-authn-authz/authentication/#x509-client-certificates).
     """
 
-    authority: str
+    ca: str
     common_name: str
     usages: tuple[str, ...]
     organizations: tuple[str, ...] = ()
@@ -65,14 +65,14 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Authority:
+class CA:
     """A CA with its key."""
 
     certificate: x509.Certificate
     key: ec.EllipticCurvePrivateKey
 
     @classmethod
-    def load(cls, directory: Path, name: str) -> Authority:
+    def load(cls, directory: Path, name: str) -> CA:
         """Read a CA from its two files. Raises PkiError."""
         certificate = x509.load_pem_x509_certificate(_read(directory / f"{name}.crt"))
         key = serialization.load_pem_private_key(_read(directory / f"{name}.key"), password=None)
@@ -129,7 +129,7 @@ class Authority:
         return ""
 
 
-def ensure_authorities(directory: Path, cluster: str, lifetime: datetime.timedelta) -> list[str]:
+def ensure_cas(directory: Path, cluster: str, lifetime: datetime.timedelta) -> list[str]:
     """Create what is missing of the CAs and the service-account key pair; returns the names of what was created.
 
     Half of a pair is an error, never a reason to create a new one: a new CA would lock out every component.
@@ -138,11 +138,7 @@ def ensure_authorities(directory: Path, cluster: str, lifetime: datetime.timedel
     # Two runs against one inventory must not make two CAs.
     with locking.locked(directory / ".lock"):
         made = _ensure_encryption_key(directory)
-        made += [
-            name
-            for name in AUTHORITIES
-            if _ensure_pair(directory, name, lambda n: _new_authority(n, cluster, lifetime))
-        ]
+        made += [name for name in CAS if _ensure_pair(directory, name, lambda n: _new_ca(n, cluster, lifetime))]
         if _ensure_pair(directory, SERVICE_ACCOUNT, lambda _name: _new_service_account(), public_suffix=".pub"):
             made.append(SERVICE_ACCOUNT)
     return made
@@ -153,7 +149,7 @@ def _ensure_encryption_key(directory: Path) -> list[str]:
     path = directory / f"{ENCRYPTION_KEY}.key"
     if path.exists():
         return []
-    if (directory / f"{AUTHORITIES[0]}.crt").exists():
+    if (directory / f"{CAS[0]}.crt").exists():
         raise PkiError(f"{path} is missing: restore it; without it no Secret of the cluster can be read")
     files.write_private(path, base64.b64encode(secrets.token_bytes(32)))
     return [ENCRYPTION_KEY]
@@ -176,7 +172,7 @@ def _ensure_pair(
     return True
 
 
-def _new_authority(name: str, cluster: str, lifetime: datetime.timedelta) -> tuple[bytes, bytes]:
+def _new_ca(name: str, cluster: str, lifetime: datetime.timedelta) -> tuple[bytes, bytes]:
     key = ec.generate_private_key(ec.SECP256R1())
     now = datetime.datetime.now(datetime.UTC)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{cluster} {name} CA")])
