@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from tests.architecture.outage import Outage, observe
 
-from kubeproof.verify.act.pods import HTTP_PORT, Pod, Setting
+from kubeproof.verify.act.pods import HTTP_PORT, Manifests, Pod
 from kubeproof.verify.act.workspace import Departure, Workspace, departing
 from kubeproof.verify.engine.preparations import early, prepared_together
 from kubeproof.verify.observe import objects
@@ -25,7 +25,7 @@ _SETTLE_SECONDS = 10.0
 
 
 @prepared_together()
-def agents(setting: Setting) -> list[Object]:
+def agents(manifests: Manifests) -> list[Object]:
     """A server on each node, which is also a client for tests, and two services that have all of them behind them.
 
     They are put on their nodes without the scheduler's help, so that its faults are not taken for the network's.
@@ -33,29 +33,29 @@ def agents(setting: Setting) -> list[Object]:
     everyone = {"app": "agent"}
     probe = {"httpGet": {"path": "/readyz", "port": HTTP_PORT}, "periodSeconds": 1}
     pods = [
-        setting.pod(
+        manifests.pod(
             f"agent-{number}",
-            [setting.server("server", readinessProbe=probe)],
+            [manifests.server("server", readinessProbe=probe)],
             labels={**everyone, "agent": str(number)},
             automountServiceAccountToken=True,
-            **setting.on_node(node),
+            **manifests.on_node(node),
         )
-        for number, node in enumerate(setting.nodes[:_MAX_AGENTS])
+        for number, node in enumerate(manifests.nodes[:_MAX_AGENTS])
     ]
     return [
         *pods,
-        setting.service("agents", everyone),
-        setting.service("agents-headless", everyone, clusterIP="None"),
-        setting.service("agents-outside", everyone, type="NodePort"),
-        setting.service("agent-alone", {"agent": "0"}),
+        manifests.service("agents", everyone),
+        manifests.service("agents-headless", everyone, clusterIP="None"),
+        manifests.service("agents-outside", everyone, type="NodePort"),
+        manifests.service("agent-alone", {"agent": "0"}),
     ]
 
 
 @pytest.fixture(scope="session")
-def settled(cluster: Cluster, api: Api, agents: list[Pod], setting: Setting) -> None:
+def settled(cluster: Cluster, api: Api, agents: list[Pod], manifests: Manifests) -> None:
     """Give every node's rules the time to follow the agents' readiness. Whether they do is for tests to say."""
-    services = {name: cluster.service_address(setting.namespace, name) for name in ("agents", "agent-alone")}
-    outside = api.get(f"{objects.core(setting.namespace, 'services')}/agents-outside")["spec"]["ports"][0]["nodePort"]
+    services = {name: cluster.service_address(manifests.namespace, name) for name in ("agents", "agent-alone")}
+    outside = api.get(f"{objects.core(manifests.namespace, 'services')}/agents-outside")["spec"]["ports"][0]["nodePort"]
     deadline = time.monotonic() + _SETTLE_SECONDS
 
     def await_answers(pod: Pod) -> None:
@@ -72,9 +72,9 @@ def settled(cluster: Cluster, api: Api, agents: list[Pod], setting: Setting) -> 
 
 
 @early
-def going(cluster: Cluster, api: Api, work: Workspace) -> Iterator[Departure]:
+def going(cluster: Cluster, api: Api, workspace: Workspace) -> Iterator[Departure]:
     """A namespace with content, on its way out: its controller waits five seconds before it begins."""
-    namespace = work.namespace("going")
+    namespace = workspace.namespace("going")
     metadata = {"name": "content", "namespace": namespace}
     for manifest in (
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata},
@@ -88,6 +88,6 @@ def going(cluster: Cluster, api: Api, work: Workspace) -> Iterator[Departure]:
 
 
 @pytest.fixture(scope="session")
-def outage(cluster: Cluster, api: Api, setting: Setting) -> Outage:
+def outage(cluster: Cluster, api: Api, manifests: Manifests) -> Outage:
     """A node dies, once, for all claims that say what then happens."""
-    return observe(cluster, api, setting)
+    return observe(cluster, api, manifests)

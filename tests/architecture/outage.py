@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from kubeproof.verify.act.disruption import await_recovery, cut_off
-from kubeproof.verify.act.pods import HTTP_PORT, READY_SECONDS, Blocked, Setting, is_ready
+from kubeproof.verify.act.pods import HTTP_PORT, READY_SECONDS, Blocked, Manifests, is_ready
 from kubeproof.verify.act.traffic import Request, Traffic
 from kubeproof.verify.observe import objects
 from kubeproof.verify.observe.api import Api, NotObserved
@@ -59,14 +59,14 @@ class Outage:
         return [request for request in self.requests if request.error]
 
 
-def observe(cluster: Cluster, api: Api, setting: Setting) -> Outage:
+def observe(cluster: Cluster, api: Api, manifests: Manifests) -> Outage:
     """Cut a worker off that runs one of an application's pods, and look on until others have taken over."""
     if len(cluster.workers) < 2:
         raise NotObservable(f"only {len(cluster.workers)} node takes workloads: what runs on it can run nowhere else")
     victim, entry = cluster.workers[-1], cluster.nodes[0]
-    api.create(_application(setting, victim))
-    service = api.create(setting.service("survivor", _LABELS, type="NodePort"))
-    pods = objects.core(setting.namespace, "pods")
+    api.create(_application(manifests, victim))
+    service = api.create(manifests.service("survivor", _LABELS, type="NodePort"))
+    pods = objects.core(manifests.namespace, "pods")
     before = _await_application(api, pods)
     lost = [item for item in before if item["spec"]["nodeName"] == victim.name]
     if not lost or len(lost) == len(before):
@@ -135,7 +135,7 @@ def _await_application(api: Api, pods: str) -> list[Object]:
         raise Blocked("controller-manager, scheduler or kubelet", str(error)) from None
 
 
-def _application(setting: Setting, victim: Node) -> Object:
+def _application(manifests: Manifests, victim: Node) -> Object:
     """Two servers on different nodes, one of them on the node that is to die."""
     term = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [victim.name]}]}
     preferred = {"weight": 100, "preference": term}
@@ -148,9 +148,9 @@ def _application(setting: Setting, victim: Node) -> Object:
         "labelSelector": {"matchLabels": _LABELS},
     }
     probe = {"httpGet": {"path": "/readyz", "port": HTTP_PORT}, "periodSeconds": 1}
-    pod = setting.pod(
+    pod = manifests.pod(
         "",
-        [setting.server("server", readinessProbe=probe)],
+        [manifests.server("server", readinessProbe=probe)],
         tolerations=[
             {
                 "key": f"node.kubernetes.io/{state}",
@@ -166,7 +166,7 @@ def _application(setting: Setting, victim: Node) -> Object:
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": {"name": "survivor", "namespace": setting.namespace},
+        "metadata": {"name": "survivor", "namespace": manifests.namespace},
         "spec": {
             "replicas": _REPLICAS,
             "selector": {"matchLabels": _LABELS},

@@ -17,7 +17,7 @@ import pytest
 from kubeproof.api.kubeconfig import Access, Anonymous, Credentials, Token
 from kubeproof.verify.act import accounts, client_certificates, disruption, leader_election
 from kubeproof.verify.act.accounts import Rule
-from kubeproof.verify.act.pods import Blocked, Pod, Setting
+from kubeproof.verify.act.pods import Blocked, Manifests, Pod
 from kubeproof.verify.act.sample_operator import Operator
 from kubeproof.verify.act.workspace import RESOURCE_DOMAIN, Workspace
 from kubeproof.verify.engine.evidence import Evidence
@@ -175,25 +175,25 @@ def test_an_account_without_rights_may_do_nothing(api: Api, namespace: str, evid
 
 
 @prepared(until=lambda item: bool(item["status"].get("podIP")))
-def secret_user(setting: Setting) -> Object:
+def secret_user(manifests: Manifests) -> Object:
     """A pod that uses a Secret, which need not be there for it to run."""
     volume = {"name": "secret", "secret": {"secretName": "of-mine", "optional": True}}
-    container = setting.container("pause", ["pause"], volumeMounts=[{"name": "secret", "mountPath": "/secret"}])
-    return setting.pod("secret-user", [container], volumes=[volume], **setting.on_node(setting.nodes[-1]))
+    container = manifests.container("pause", ["pause"], volumeMounts=[{"name": "secret", "mountPath": "/secret"}])
+    return manifests.pod("secret-user", [container], volumes=[volume], **manifests.on_node(manifests.nodes[-1]))
 
 
 @pytest.mark.claim("api-authorization")
 def test_a_node_reaches_only_what_concerns_it(
-    cluster: Cluster, api: Api, secret_user: Pod, setting: Setting, evidence: Evidence
+    cluster: Cluster, api: Api, secret_user: Pod, manifests: Manifests, evidence: Evidence
 ) -> None:
     mine, other = cluster.node(secret_user.node), cluster.nodes[0]
     if mine is other:
         raise NotObservable("it takes two nodes to tell one node's business from another's")
     for secret in ("of-mine", "of-other"):
-        metadata = {"name": secret, "namespace": setting.namespace}
+        metadata = {"name": secret, "namespace": manifests.namespace}
         api.create({"apiVersion": "v1", "kind": "Secret", "metadata": metadata})
 
-    secrets = objects.core(setting.namespace, "secrets")
+    secrets = objects.core(manifests.namespace, "secrets")
     # Should it be allowed, nothing is to come of it.
     merge, dry = {"Content-Type": "application/merge-patch+json"}, "?dryRun=All"
     label = json.dumps({"metadata": {"labels": {"kubeproof.io/intruder": "yes"}}})
@@ -339,7 +339,7 @@ def test_no_increment_of_concurrent_writers_is_lost(api: Api, namespace: str, ev
 
 
 @pytest.mark.claim("api-load-balanced")
-def test_any_one_api_server_can_be_missed(cluster: Cluster, work: Workspace, evidence: Evidence) -> None:
+def test_any_one_api_server_can_be_missed(cluster: Cluster, workspace: Workspace, evidence: Evidence) -> None:
     servers = leader_election.several_control_plane_hosts(cluster)
     nodes = tuple(node.host for node in cluster.nodes)
     evidence["connections through balancers"] = _all_reached(cluster, nodes, "in normal times")
@@ -355,7 +355,7 @@ def test_any_one_api_server_can_be_missed(cluster: Cluster, work: Workspace, evi
                     assert not strangers, f"with the API server of {host} stopped, {name} gets {strangers} for answers"
                 _look_at_virtual_address(cluster, stopped=host)
                 heard = _await_news_of_all_nodes(api, host)
-                account = _account(work.namespace(f"without-{host.name}", api))
+                account = _account(workspace.namespace(f"without-{host.name}", api))
                 what = f"controllers act while the API server of {host} is stopped"
                 api.observe_one(account, lambda _: True, what=what, timeout=_MISSED_SECONDS)
             problem = leader_election.await_ready(cluster, host, _MISSED_SECONDS)
@@ -424,10 +424,10 @@ def _account(namespace: str) -> Object:
 
 
 @early
-def greetings(api: Api, work: Workspace, namespace: str) -> Iterator[Operator]:
+def greetings(api: Api, workspace: Workspace, namespace: str) -> Iterator[Operator]:
     """A kind of objects that is new to the API, and an operator for it, with a first object."""
-    definition = _definition(f"{work.run_id}.{RESOURCE_DOMAIN}")
-    work.cluster_wide(definition)
+    definition = _definition(f"{workspace.run_id}.{RESOURCE_DOMAIN}")
+    workspace.cluster_wide(definition)
     try:
         api.observe_one(
             definition,

@@ -15,7 +15,7 @@ from kubeproof.api import kubectl
 from kubeproof.core import process
 from kubeproof.core.errors import KubeproofError
 from kubeproof.verify.act import disruption, leader_election
-from kubeproof.verify.act.pods import Pod, Setting, is_ready
+from kubeproof.verify.act.pods import Manifests, Pod, is_ready
 from kubeproof.verify.act.traffic import Traffic
 from kubeproof.verify.engine.evidence import Evidence
 from kubeproof.verify.observe import objects
@@ -37,7 +37,7 @@ _ERROR_SECONDS = 70.0
 
 @pytest.mark.claim("masters-unscheduled")
 def test_control_plane_hosts_take_no_workloads_unless_told_to(
-    cluster: Cluster, api: Api, setting: Setting, evidence: Evidence
+    cluster: Cluster, api: Api, manifests: Manifests, evidence: Evidence
 ) -> None:
     for node in cluster.nodes:
         told_to = "workers" in node.host.groups
@@ -48,9 +48,9 @@ def test_control_plane_hosts_take_no_workloads_unless_told_to(
         }
         if not node.control_plane:
             continue
-        manifest = setting.pod(
+        manifest = manifests.pod(
             f"workload-for-{node.name}",
-            [setting.container("pause", ["pause"])],
+            [manifests.container("pause", ["pause"])],
             nodeSelector={"kubernetes.io/hostname": node.item["metadata"]["labels"]["kubernetes.io/hostname"]},
         )
         api.create(manifest)
@@ -76,7 +76,9 @@ def test_control_plane_hosts_take_no_workloads_unless_told_to(
 
 
 @pytest.mark.claim("kubectl")
-def test_a_users_first_commands(cluster: Cluster, kubeconfig_path: Path, setting: Setting, evidence: Evidence) -> None:
+def test_a_users_first_commands(
+    cluster: Cluster, kubeconfig_path: Path, manifests: Manifests, evidence: Evidence
+) -> None:
     try:
         binary = kubectl.binary(cluster.inventory.state)
     except KubeproofError as error:
@@ -94,12 +96,12 @@ def test_a_users_first_commands(cluster: Cluster, kubeconfig_path: Path, setting
         assert result.ok, f"`kubectl {shown}` ended with {result.returncode}: {said}"
         return result.stdout
 
-    namespace = f"--namespace={setting.namespace}"
-    overrides = setting.pod("hello-minikube", [])["spec"]
+    namespace = f"--namespace={manifests.namespace}"
+    overrides = manifests.pod("hello-minikube", [])["spec"]
     del overrides["containers"]
     ready = cluster.api.patient(_READY_SECONDS)
     created = run(
-        "run", "hello-minikube", f"--image={setting.image}", namespace, "--override-type=strategic",
+        "run", "hello-minikube", f"--image={manifests.image}", namespace, "--override-type=strategic",
         f"--overrides={json.dumps({'apiVersion': 'v1', 'spec': overrides})}",
     )  # fmt: skip
     waited = run("wait", "pod/hello-minikube", namespace, "--for=condition=Ready", f"--timeout={ready:.0f}s")
@@ -143,16 +145,16 @@ def test_an_application_outlives_a_node(outage: Outage, evidence: Evidence) -> N
 
 @pytest.mark.claim("control-plane-loss")
 def test_the_control_plane_outlives_one_of_its_hosts(
-    cluster: Cluster, agents: list[Pod], setting: Setting, evidence: Evidence
+    cluster: Cluster, agents: list[Pod], manifests: Manifests, evidence: Evidence
 ) -> None:
     hosts = leader_election.several_control_plane_hosts(cluster)
     # The one that leads: the others have to take over all of its duties.
     leader = leader_election.holder(leader_election.lease(cluster.api, "kube-controller-manager"))
     lost = next((host for host in hosts if host.name == leader), hosts[0])
     others = [node for node in cluster.nodes if node.host is not lost]
-    manifest = setting.pod("after-the-loss", [setting.container("pause", ["pause"])])
+    manifest = manifests.pod("after-the-loss", [manifests.container("pause", ["pause"])])
     with leader_election.api_without(cluster, lost) as api:
-        service = api.get(f"{objects.core(setting.namespace, 'services')}/agents-outside")
+        service = api.get(f"{objects.core(manifests.namespace, 'services')}/agents-outside")
         port = service["spec"]["ports"][0]["nodePort"]
         with Traffic(others[0].address, port, "hostname", timeout=1) as traffic, disruption.cut_off(lost):
             start = time.monotonic()

@@ -12,7 +12,7 @@ import pytest
 from kubeproof.api import kubectl
 from kubeproof.core import process
 from kubeproof.core.errors import KubeproofError
-from kubeproof.verify.act.pods import Setting
+from kubeproof.verify.act.pods import Manifests
 from kubeproof.verify.engine.evidence import Evidence
 from kubeproof.verify.observe import audit
 from kubeproof.verify.observe.cluster import Cluster
@@ -24,10 +24,10 @@ _COMMAND_SECONDS = 60.0
 
 @pytest.mark.claim("pod-way")
 def test_each_component_does_its_part_in_order(
-    cluster: Cluster, kubeconfig_path: Path, setting: Setting, report_sections: dict[str, Any], evidence: Evidence
+    cluster: Cluster, kubeconfig_path: Path, manifests: Manifests, report_sections: dict[str, Any], evidence: Evidence
 ) -> None:
     _require_records(cluster)
-    manifest = setting.pod("pod-way", [setting.container("pause", ["pause"])])
+    manifest = manifests.pod("pod-way", [manifests.container("pause", ["pause"])])
     with tempfile.TemporaryDirectory() as directory:
         # Under its own name, which it tells the API server.
         program = Path(directory) / "kubectl"

@@ -15,7 +15,7 @@ from tests.architecture.outage import Outage
 
 from kubeproof.verify.act import leader_election
 from kubeproof.verify.act.disruption import stopped_everywhere
-from kubeproof.verify.act.pods import HTTP_PORT, Blocked, Pod, Setting, is_ready, is_running
+from kubeproof.verify.act.pods import HTTP_PORT, Blocked, Manifests, Pod, is_ready, is_running
 from kubeproof.verify.act.traffic import Request, Traffic
 from kubeproof.verify.act.workspace import Departure, Workspace, keys_of, unlabel_node
 from kubeproof.verify.engine.evidence import Evidence
@@ -53,19 +53,19 @@ _TOKENS = "/var/run/secrets/kubernetes.io/serviceaccount/..data"
 
 
 @prepared_together()
-def answering(setting: Setting) -> list[Object]:
+def answering(manifests: Manifests) -> list[Object]:
     """A pod that can be told to be ready or not, and a service before it."""
     probe = {"grpc": {"port": _GRPC_PORT}, "periodSeconds": 1, "timeoutSeconds": 3, "failureThreshold": 1}
-    container = setting.container("server", ["grpc-health-checking"], readinessProbe=probe)
+    container = manifests.container("server", ["grpc-health-checking"], readinessProbe=probe)
     labels = {"app": "answering"}
-    pod = setting.pod("answering", [container], labels=labels, **setting.on_node(setting.nodes[-1]))
-    return [pod, setting.service("answering", labels)]
+    pod = manifests.pod("answering", [container], labels=labels, **manifests.on_node(manifests.nodes[-1]))
+    return [pod, manifests.service("answering", labels)]
 
 
 @prepared_together()
-def replicated(setting: Setting) -> list[Object]:
+def replicated(manifests: Manifests) -> list[Object]:
     """One owner of replicas of each kind."""
-    pod = setting.pod("", [setting.container("pause", ["pause"])], **setting.on_node(setting.nodes[-1]))
+    pod = manifests.pod("", [manifests.container("pause", ["pause"])], **manifests.on_node(manifests.nodes[-1]))
     owners: list[Object] = []
     for kind, version in (("ReplicaSet", "apps/v1"), ("ReplicationController", "v1")):
         labels = {"app": kind.lower()}
@@ -74,7 +74,7 @@ def replicated(setting: Setting) -> list[Object]:
             "selector": {"matchLabels": labels} if version == "apps/v1" else labels,
             "template": {"metadata": {"labels": labels}, "spec": pod["spec"]},
         }
-        metadata = {"name": kind.lower(), "namespace": setting.namespace}
+        metadata = {"name": kind.lower(), "namespace": manifests.namespace}
         owners.append({"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec})
     return owners
 
@@ -83,9 +83,9 @@ def replicated(setting: Setting) -> list[Object]:
 @pytest.mark.usefixtures("replicated")
 @pytest.mark.parametrize("kind", ["ReplicaSet", "ReplicationController"])
 def test_a_pod_that_goes_is_replaced(
-    api: Api, workloads: Workloads, setting: Setting, evidence: Evidence, kind: str
+    api: Api, workloads: Workloads, manifests: Manifests, evidence: Evidence, kind: str
 ) -> None:
-    pods, selected = objects.core(setting.namespace, "pods"), {"labelSelector": f"app={kind.lower()}"}
+    pods, selected = objects.core(manifests.namespace, "pods"), {"labelSelector": f"app={kind.lower()}"}
     before = api.observe(
         pods, lambda items: len(items) == _REPLICAS, what=f"pods of a {kind}", timeout=_LOOP_SECONDS, **selected
     )
@@ -112,9 +112,9 @@ def test_a_pod_that_goes_is_replaced(
 
 
 @pytest.mark.claim("ctl-endpoints")
-def test_endpoints_follow_readiness(api: Api, answering: list[Pod], setting: Setting, evidence: Evidence) -> None:
+def test_endpoints_follow_readiness(api: Api, answering: list[Pod], manifests: Manifests, evidence: Evidence) -> None:
     [pod] = answering
-    slices = f"/apis/discovery.k8s.io/v1/namespaces/{setting.namespace}/endpointslices"
+    slices = f"/apis/discovery.k8s.io/v1/namespaces/{manifests.namespace}/endpointslices"
     _observe_endpoints(api, slices, [pod.address], "the pod is an endpoint once it is ready")
     delays = {}
     for command, expected in (("make-not-serving", []), ("make-serving", [pod.address])):
@@ -129,9 +129,9 @@ def test_endpoints_follow_readiness(api: Api, answering: list[Pod], setting: Set
 
 
 @pytest.mark.claim("ctl-serviceaccount")
-def test_a_new_namespace_gets_an_account(api: Api, work: Workspace, evidence: Evidence) -> None:
+def test_a_new_namespace_gets_an_account(api: Api, workspace: Workspace, evidence: Evidence) -> None:
     start = time.monotonic()
-    namespace = work.namespace("account")
+    namespace = workspace.namespace("account")
     for kind, name in (("ServiceAccount", "default"), ("ConfigMap", "kube-root-ca.crt")):
         wanted = {"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "namespace": namespace}}
         api.observe_one(wanted, lambda _: True, what=f"{kind} {name} in a new namespace", timeout=_LOOP_SECONDS)
@@ -141,7 +141,7 @@ def test_a_new_namespace_gets_an_account(api: Api, work: Workspace, evidence: Ev
 
 @pytest.mark.claim("ctl-serviceaccount")
 def test_a_pods_token_is_accepted_as_its_account(
-    cluster: Cluster, agents: list[Pod], setting: Setting, evidence: Evidence
+    cluster: Cluster, agents: list[Pod], manifests: Manifests, evidence: Evidence
 ) -> None:
     pod = agents[-1]
     host = cluster.node(pod.node).host
@@ -157,7 +157,7 @@ def test_a_pods_token_is_accepted_as_its_account(
         token=f"/proc/{pid}/root{_TOKENS}/token",
     )
     assert answer.get("status") == 201, f"the token of pod {pod.name} is not accepted: {answer}"
-    account = f"system:serviceaccount:{setting.namespace}:default"
+    account = f"system:serviceaccount:{manifests.namespace}:default"
     evidence["review"] = answer["body"]
     assert f'"username":"{account}"' in answer["body"], f"the token is not that of {account}: {answer['body']}"
     assert pod.uid in answer["body"], f"the token is not bound to pod {pod.name}: {answer['body']}"
@@ -196,10 +196,10 @@ def test_a_namespace_goes_with_all_that_is_in_it(cluster: Cluster, going: Depart
 
 @pytest.mark.claim("ctl-leader")
 def test_when_the_acting_controller_manager_is_killed_another_acts(
-    cluster: Cluster, api: Api, work: Workspace, evidence: Evidence
+    cluster: Cluster, api: Api, workspace: Workspace, evidence: Evidence
 ) -> None:
     with leader_election.leader_killed(cluster, "kube-controller-manager") as takeover:
-        namespace = work.namespace("inherited")
+        namespace = workspace.namespace("inherited")
         account = {
             "apiVersion": "v1",
             "kind": "ServiceAccount",
@@ -216,12 +216,12 @@ def test_when_the_acting_controller_manager_is_killed_another_acts(
 
 @pytest.mark.claim("ctl-loop")
 def test_what_happened_while_the_loops_were_away_is_repaired(
-    cluster: Cluster, api: Api, workloads: Workloads, setting: Setting, evidence: Evidence
+    cluster: Cluster, api: Api, workloads: Workloads, manifests: Manifests, evidence: Evidence
 ) -> None:
     labels = {"app": "unattended"}
-    manifest = _owner(setting, "ReplicaSet", "unattended", labels, [setting.container("pause", ["pause"])])
+    manifest = _owner(manifests, "ReplicaSet", "unattended", labels, [manifests.container("pause", ["pause"])])
     api.create(manifest)
-    pods, selected = objects.core(setting.namespace, "pods"), {"labelSelector": "app=unattended"}
+    pods, selected = objects.core(manifests.namespace, "pods"), {"labelSelector": "app=unattended"}
     before = _await_pods(api, pods, _REPLICAS, "pods of a ReplicaSet", selected)
     workloads.await_all(before, is_running)
     lost = before[0]
@@ -264,17 +264,17 @@ class Rollout:
 
 
 @early
-def rollout(cluster: Cluster, api: Api, setting: Setting) -> Iterator[Future[Rollout]]:
+def rollout(cluster: Cluster, api: Api, manifests: Manifests) -> Iterator[Future[Rollout]]:
     """A Deployment on its way to another revision and back, while other claims are looked at."""
     labels = {"app": "rolled"}
     probe = {"httpGet": {"path": "/readyz", "port": HTTP_PORT}, "periodSeconds": 1}
-    server = setting.server("server", readinessProbe=probe)
+    server = manifests.server("server", readinessProbe=probe)
     server["args"].append(f"--delay-shutdown={_GOODBYE_SECONDS}")
-    manifest = _owner(setting, "Deployment", "rolled", labels, [server])
+    manifest = _owner(manifests, "Deployment", "rolled", labels, [server])
     manifest["spec"]["strategy"] = {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
     manifest["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = 3 * _GOODBYE_SECONDS
     api.create(manifest)
-    service = api.create(setting.service("rolled", labels, type="NodePort"))
+    service = api.create(manifests.service("rolled", labels, type="NodePort"))
     address, port = cluster.nodes[0].address, service["spec"]["ports"][0]["nodePort"]
     with ThreadPoolExecutor(1) as pool:
         yield pool.submit(_roll, api, manifest, Traffic(address, port, "hostname", timeout=5))
@@ -351,15 +351,15 @@ def test_a_deployment_rolls_forward_and_back_without_a_failed_request(
 
 
 @early
-def everywhere(cluster: Cluster, api: Api, work: Workspace, setting: Setting) -> str:
+def everywhere(cluster: Cluster, api: Api, workspace: Workspace, manifests: Manifests) -> str:
     """A DaemonSet for nodes with a label, which all but one of the nodes that are looked at have; the label."""
-    label = f"{work.resource}-member"
+    label = f"{workspace.resource}-member"
     labels = {"app": "everywhere"}
     if len(cluster.nodes) < 2:
         raise NotObservable("it takes a second node to see one join")
     for node in cluster.nodes[:_MAX_NODES][:-1]:
-        work.label_node(node.name, label)
-    manifest = _owner(setting, "DaemonSet", "everywhere", labels, [setting.container("pause", ["pause"])])
+        workspace.label_node(node.name, label)
+    manifest = _owner(manifests, "DaemonSet", "everywhere", labels, [manifests.container("pause", ["pause"])])
     manifest["spec"]["template"]["spec"] |= {"nodeSelector": {label: ""}, "tolerations": [{"operator": "Exists"}]}
     api.create(manifest)
     return label
@@ -367,11 +367,11 @@ def everywhere(cluster: Cluster, api: Api, work: Workspace, setting: Setting) ->
 
 @pytest.mark.claim("ctl-daemonset")
 def test_a_daemonset_has_a_pod_on_each_node_and_on_one_that_joins(
-    cluster: Cluster, api: Api, work: Workspace, setting: Setting, everywhere: str, evidence: Evidence
+    cluster: Cluster, api: Api, workspace: Workspace, manifests: Manifests, everywhere: str, evidence: Evidence
 ) -> None:
     nodes = [node.name for node in cluster.nodes[:_MAX_NODES]]
     members, newcomer = nodes[:-1], nodes[-1]
-    pods, selected = objects.core(setting.namespace, "pods"), {"labelSelector": "app=everywhere"}
+    pods, selected = objects.core(manifests.namespace, "pods"), {"labelSelector": "app=everywhere"}
 
     def await_on(expected: list[str], what: str) -> float:
         start = time.monotonic()
@@ -386,7 +386,7 @@ def test_a_daemonset_has_a_pod_on_each_node_and_on_one_that_joins(
         return round(time.monotonic() - start, 1)
 
     await_on(members, f"one pod of the DaemonSet runs on each of {', '.join(members)}")
-    work.label_node(newcomer, everywhere)
+    workspace.label_node(newcomer, everywhere)
     joined = await_on(nodes, f"one runs on {newcomer}, too, which has joined")
     unlabel_node(api, newcomer, everywhere)
     left = await_on(members, f"none runs on {newcomer} any more, which has left")
@@ -395,30 +395,30 @@ def test_a_daemonset_has_a_pod_on_each_node_and_on_one_that_joins(
 
 
 @early
-def jobs(api: Api, setting: Setting) -> None:
+def jobs(api: Api, manifests: Manifests) -> None:
     """A Job whose pods succeed, and one whose pods fail."""
     for name, arguments, spec in (
         ("succeeding", ["entrypoint-tester"], {"completions": _COMPLETIONS, "parallelism": _PARALLELISM}),
         ("failing", ["no-such-command"], {"backoffLimit": _BACKOFF_LIMIT}),
     ):
-        api.create(_batch("Job", setting, name, _job_spec(setting, name, arguments) | spec))
+        api.create(_batch("Job", manifests, name, _job_spec(manifests, name, arguments) | spec))
 
 
 @early
-def every_minute(api: Api, setting: Setting) -> Object:
+def every_minute(api: Api, manifests: Manifests) -> Object:
     """A CronJob that is due every minute."""
-    template = {"spec": _job_spec(setting, "every-minute", ["entrypoint-tester"])}
+    template = {"spec": _job_spec(manifests, "every-minute", ["entrypoint-tester"])}
     # The first one is looked at, however long it takes until then; of three by default the oldest goes.
     keep = {"successfulJobsHistoryLimit": 1000}
     spec = {"schedule": "* * * * *", "concurrencyPolicy": "Forbid", "jobTemplate": template, **keep}
-    return api.create(_batch("CronJob", setting, "every-minute", spec))
+    return api.create(_batch("CronJob", manifests, "every-minute", spec))
 
 
 @pytest.mark.claim("ctl-job")
 @pytest.mark.usefixtures("jobs")
-def test_a_job_runs_to_completion(api: Api, setting: Setting, evidence: Evidence) -> None:
-    done = _await_job(api, setting, "succeeding", "Complete")
-    pods = _pods_of_job(api, setting, "succeeding")
+def test_a_job_runs_to_completion(api: Api, manifests: Manifests, evidence: Evidence) -> None:
+    done = _await_job(api, manifests, "succeeding", "Complete")
+    pods = _pods_of_job(api, manifests, "succeeding")
     evidence["status"] = {key: done["status"].get(key) for key in ("succeeded", "startTime", "completionTime")}
     evidence["pods"] = pods
     assert done["status"]["succeeded"] == _COMPLETIONS, (
@@ -432,9 +432,9 @@ def test_a_job_runs_to_completion(api: Api, setting: Setting, evidence: Evidence
 @pytest.mark.claim("ctl-job")
 @pytest.mark.late
 @pytest.mark.usefixtures("jobs")
-def test_a_job_that_fails_is_given_up(api: Api, setting: Setting, evidence: Evidence) -> None:
-    done = _await_job(api, setting, "failing", "Failed")
-    pods = _pods_of_job(api, setting, "failing")
+def test_a_job_that_fails_is_given_up(api: Api, manifests: Manifests, evidence: Evidence) -> None:
+    done = _await_job(api, manifests, "failing", "Failed")
+    pods = _pods_of_job(api, manifests, "failing")
     why = objects.condition(done, "Failed")
     evidence["reason"], evidence["pods"] = why.get("message"), pods
     assert why.get("reason") == "BackoffLimitExceeded", f"the Job failed for another reason: {why.get('message')}"
@@ -444,13 +444,13 @@ def test_a_job_that_fails_is_given_up(api: Api, setting: Setting, evidence: Evid
 
 @pytest.mark.claim("ctl-job")
 @pytest.mark.late
-def test_a_cronjob_is_on_time(api: Api, setting: Setting, every_minute: Object, evidence: Evidence) -> None:
+def test_a_cronjob_is_on_time(api: Api, manifests: Manifests, every_minute: Object, evidence: Evidence) -> None:
     uid = every_minute["metadata"]["uid"]
 
     def of_it(items: list[Object]) -> list[Object]:
         return [item for item in items if uid in {each["uid"] for each in item["metadata"].get("ownerReferences", [])}]
 
-    path = f"/apis/batch/v1/namespaces/{setting.namespace}/jobs"
+    path = f"/apis/batch/v1/namespaces/{manifests.namespace}/jobs"
     found = of_it(
         api.observe(
             path,
@@ -487,43 +487,43 @@ def test_what_ran_on_a_dead_node_runs_elsewhere(outage: Outage, evidence: Eviden
     )
 
 
-def _owner(setting: Setting, kind: str, name: str, labels: dict[str, str], containers: list[Object]) -> Object:
+def _owner(manifests: Manifests, kind: str, name: str, labels: dict[str, str], containers: list[Object]) -> Object:
     """An owner of pods, of the apps group."""
     spec: Object = {
         "selector": {"matchLabels": labels},
-        "template": {"metadata": {"labels": labels}, "spec": setting.pod("", containers)["spec"]},
+        "template": {"metadata": {"labels": labels}, "spec": manifests.pod("", containers)["spec"]},
     }
     if kind != "DaemonSet":
         spec["replicas"] = _REPLICAS
-    metadata = {"name": name, "namespace": setting.namespace}
+    metadata = {"name": name, "namespace": manifests.namespace}
     return {"apiVersion": "apps/v1", "kind": kind, "metadata": metadata, "spec": spec}
 
 
-def _batch(kind: str, setting: Setting, name: str, spec: Object) -> Object:
+def _batch(kind: str, manifests: Manifests, name: str, spec: Object) -> Object:
     return {
         "apiVersion": "batch/v1",
         "kind": kind,
-        "metadata": {"name": name, "namespace": setting.namespace},
+        "metadata": {"name": name, "namespace": manifests.namespace},
         "spec": spec,
     }
 
 
-def _job_spec(setting: Setting, name: str, arguments: list[str]) -> Object:
-    pod = setting.pod("", [setting.container("once", arguments)], restartPolicy="Never")["spec"]
+def _job_spec(manifests: Manifests, name: str, arguments: list[str]) -> Object:
+    pod = manifests.pod("", [manifests.container("once", arguments)], restartPolicy="Never")["spec"]
     return {"template": {"metadata": {"labels": {"app": name}}, "spec": pod}}
 
 
-def _await_job(api: Api, setting: Setting, name: str, condition: str) -> Object:
+def _await_job(api: Api, manifests: Manifests, name: str, condition: str) -> Object:
     return api.observe_one(
-        _batch("Job", setting, name, {}),
+        _batch("Job", manifests, name, {}),
         lambda item: objects.holds(item, condition),
         what=f"Job {name} is {condition}",
         timeout=_JOB_SECONDS,
     )
 
 
-def _pods_of_job(api: Api, setting: Setting, name: str) -> dict[str, str]:
-    items = api.items(objects.core(setting.namespace, "pods"), labelSelector=f"batch.kubernetes.io/job-name={name}")
+def _pods_of_job(api: Api, manifests: Manifests, name: str) -> dict[str, str]:
+    items = api.items(objects.core(manifests.namespace, "pods"), labelSelector=f"batch.kubernetes.io/job-name={name}")
     return {objects.name(item): item["status"]["phase"] for item in items}
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from kubeproof.verify.act.pods import Pod, Setting
+from kubeproof.verify.act.pods import Manifests, Pod
 from kubeproof.verify.engine.evidence import Evidence
 from kubeproof.verify.observe import dns, runtime
 from kubeproof.verify.observe.cluster import Cluster
@@ -32,10 +32,10 @@ class _Resolved:
 
 @pytest.mark.claim("service-dns")
 def test_services_have_names_and_records(
-    cluster: Cluster, agents: list[Pod], setting: Setting, evidence: Evidence
+    cluster: Cluster, agents: list[Pod], manifests: Manifests, evidence: Evidence
 ) -> None:
-    domain = f"{setting.namespace}.svc.{cluster.settings['cluster_domain']}"
-    address = cluster.service_address(setting.namespace, "agents")
+    domain = f"{manifests.namespace}.svc.{cluster.settings['cluster_domain']}"
+    address = cluster.service_address(manifests.namespace, "agents")
     questions = [
         dns.ask(f"agents.{domain}", dns.A),
         dns.ask(f"_http._tcp.agents.{domain}", dns.SRV),

@@ -10,7 +10,7 @@ from collections import Counter
 import httpx
 import pytest
 
-from kubeproof.verify.act.pods import Pod, Setting
+from kubeproof.verify.act.pods import Manifests, Pod
 from kubeproof.verify.engine.evidence import Evidence
 from kubeproof.verify.observe import objects
 from kubeproof.verify.observe.api import Api
@@ -60,10 +60,10 @@ def test_every_node_has_the_rules_of_the_apis_service(cluster: Cluster, evidence
 
 @pytest.mark.claim("proxy-rules")
 def test_a_service_gets_its_rules_on_every_node_and_loses_them(
-    cluster: Cluster, api: Api, agents: list[Pod], setting: Setting, evidence: Evidence
+    cluster: Cluster, api: Api, agents: list[Pod], manifests: Manifests, evidence: Evidence
 ) -> None:
     hosts = [node.host for node in cluster.nodes]
-    manifest = setting.service("ruled", {"app": "agent"}, port=8123)
+    manifest = manifests.service("ruled", {"app": "agent"}, port=8123)
     service = api.create(manifest)
     address = re.escape(service["spec"]["clusterIP"])
     start = time.monotonic()
@@ -94,8 +94,10 @@ def test_a_service_gets_its_rules_on_every_node_and_loses_them(
 
 @pytest.mark.claim("proxy-balances")
 @pytest.mark.usefixtures("settled")
-def test_requests_are_spread_evenly(cluster: Cluster, agents: list[Pod], setting: Setting, evidence: Evidence) -> None:
-    address = cluster.service_address(setting.namespace, "agents")
+def test_requests_are_spread_evenly(
+    cluster: Cluster, agents: list[Pod], manifests: Manifests, evidence: Evidence
+) -> None:
+    address = cluster.service_address(manifests.namespace, "agents")
     tries = _REQUESTS_PER_POD * len(agents)
     answered = agents[0].dial(address, 80, "hostname", tries=tries)
     shares = Counter(answered.responses)
@@ -117,9 +119,9 @@ def test_requests_are_spread_evenly(cluster: Cluster, agents: list[Pod], setting
 @pytest.mark.claim("proxy-external")
 @pytest.mark.usefixtures("settled")
 def test_a_node_port_answers_outside_at_every_node(
-    cluster: Cluster, api: Api, agents: list[Pod], setting: Setting, evidence: Evidence
+    cluster: Cluster, api: Api, agents: list[Pod], manifests: Manifests, evidence: Evidence
 ) -> None:
-    service = api.get(f"{objects.core(setting.namespace, 'services')}/agents-outside")
+    service = api.get(f"{objects.core(manifests.namespace, 'services')}/agents-outside")
     port = service["spec"]["ports"][0]["nodePort"]
     names = {pod.name for pod in agents}
     for node in cluster.nodes:
@@ -133,9 +135,9 @@ def test_a_node_port_answers_outside_at_every_node(
 @pytest.mark.claim("proxy-inside")
 @pytest.mark.usefixtures("settled")
 def test_a_service_is_reached_from_pods_and_nodes(
-    cluster: Cluster, agents: list[Pod], setting: Setting, evidence: Evidence
+    cluster: Cluster, agents: list[Pod], manifests: Manifests, evidence: Evidence
 ) -> None:
-    address = cluster.service_address(setting.namespace, "agents")
+    address = cluster.service_address(manifests.namespace, "agents")
     names = {pod.name for pod in agents}
     for pod in agents:
         answered = pod.dial(address, 80, "hostname")
@@ -154,10 +156,10 @@ def test_a_service_is_reached_from_pods_and_nodes(
 @pytest.mark.claim("proxy-inside")
 @pytest.mark.usefixtures("settled")
 def test_a_pod_reaches_itself_through_its_service(
-    cluster: Cluster, agents: list[Pod], setting: Setting, evidence: Evidence
+    cluster: Cluster, agents: list[Pod], manifests: Manifests, evidence: Evidence
 ) -> None:
     # The only pod behind this service.
-    pod, address = agents[0], cluster.service_address(setting.namespace, "agent-alone")
+    pod, address = agents[0], cluster.service_address(manifests.namespace, "agent-alone")
     answered = pod.dial(address, 80, "hostname", tries=5)
     evidence["answers"] = answered.responses or answered.errors
     assert set(answered.responses) == {pod.name}, (

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from kubeproof.core import waiting
-from kubeproof.verify.act.pods import HTTP_PORT, Blocked, Dialled, Pod, Setting, is_ready
+from kubeproof.verify.act.pods import HTTP_PORT, Blocked, Dialled, Manifests, Pod, is_ready
 from kubeproof.verify.act.repeated import Repeated
 from kubeproof.verify.engine.evidence import Evidence
 from kubeproof.verify.engine.preparations import Workloads, prepared_together
@@ -31,9 +31,9 @@ _REQUESTS_AFTER = 20
 
 
 @prepared_together()
-def replaceable(setting: Setting) -> list[Object]:
+def replaceable(manifests: Manifests) -> list[Object]:
     """The first servers of a service, and the service."""
-    return [*_generation(setting, "old"), setting.service("stable", _LABEL, port=_PORT)]
+    return [*_generation(manifests, "old"), manifests.service("stable", _LABEL, port=_PORT)]
 
 
 @pytest.mark.claim("service-stable")
@@ -43,12 +43,15 @@ def test_pods_are_replaced_and_no_request_fails(
     workloads: Workloads,
     agents: list[Pod],
     replaceable: list[Pod],
-    setting: Setting,
+    manifests: Manifests,
     evidence: Evidence,
 ) -> None:
-    service = f"{objects.core(setting.namespace, 'services')}/stable"
+    service = f"{objects.core(manifests.namespace, 'services')}/stable"
     before = api.get(service)
-    address, name = before["spec"]["clusterIP"], f"stable.{setting.namespace}.svc.{cluster.settings['cluster_domain']}"
+    address, name = (
+        before["spec"]["clusterIP"],
+        f"stable.{manifests.namespace}.svc.{cluster.settings['cluster_domain']}",
+    )
     evidence["service"] = {"address": address, "name": name}
     clients = {
         f"{agents[0].name} to {address}": (agents[0], address),
@@ -59,7 +62,7 @@ def test_pods_are_replaced_and_no_request_fails(
         _await_answer(pod, host, client)
     with Requests(agents[0], address) as by_address, Requests(agents[-1], name) as by_name:
         sent = dict(zip(clients, (by_address, by_name), strict=True))
-        fresh = workloads.await_all([api.create(pod) for pod in _generation(setting, "new")], is_ready)
+        fresh = workloads.await_all([api.create(pod) for pod in _generation(manifests, "new")], is_ready)
         new = {pod.name for pod in fresh}
         _await(
             lambda: (
@@ -136,20 +139,20 @@ class Requests(Repeated):
         self._rounds += 1
 
 
-def _generation(setting: Setting, name: str) -> list[Object]:
+def _generation(manifests: Manifests, name: str) -> list[Object]:
     """A server on each of two nodes, which says good-bye slowly."""
     probe = {"httpGet": {"path": "/readyz", "port": HTTP_PORT}, "periodSeconds": 1}
-    server = setting.server("server", readinessProbe=probe)
+    server = manifests.server("server", readinessProbe=probe)
     server["args"].append(f"--delay-shutdown={_FAREWELL_SECONDS}")
     return [
-        setting.pod(
+        manifests.pod(
             f"{name}-{number}",
             [server],
             labels=_LABEL,
-            **setting.on_node(node),
+            **manifests.on_node(node),
             terminationGracePeriodSeconds=_FAREWELL_SECONDS + 4,
         )
-        for number, node in enumerate((setting.nodes[0], setting.nodes[-1]))
+        for number, node in enumerate((manifests.nodes[0], manifests.nodes[-1]))
     ]
 
 

@@ -14,7 +14,7 @@ import pytest
 from kubeproof.api.kubeconfig import Anonymous, Credentials, Token
 from kubeproof.core import waiting
 from kubeproof.verify.act import client_certificates
-from kubeproof.verify.act.pods import HTTP_PORT, Pod, Setting, is_ready
+from kubeproof.verify.act.pods import HTTP_PORT, Manifests, Pod, is_ready
 from kubeproof.verify.engine.evidence import Evidence
 from kubeproof.verify.engine.preparations import prepared, prepared_together
 from kubeproof.verify.observe import objects, runtime
@@ -36,37 +36,37 @@ cat /etc/machine-id /proc/sys/kernel/random/boot_id
 
 
 @prepared()
-def mortal(setting: Setting) -> Object:
+def mortal(manifests: Manifests) -> Object:
     """A pod that can be told to fail its liveness check."""
     probe = {"grpc": {"port": _GRPC_PORT}, "periodSeconds": 1, "timeoutSeconds": 3, "failureThreshold": 1}
     # It is told at another port than it is checked at, which may be open later.
     told = {"tcpSocket": {"port": HTTP_PORT}, "periodSeconds": 1}
-    container = setting.container("server", ["grpc-health-checking"], livenessProbe=probe, readinessProbe=told)
-    return setting.pod("mortal", [container], **setting.on_node(setting.nodes[-1]))
+    container = manifests.container("server", ["grpc-health-checking"], livenessProbe=probe, readinessProbe=told)
+    return manifests.pod("mortal", [container], **manifests.on_node(manifests.nodes[-1]))
 
 
 @prepared()
-def victim(setting: Setting) -> Object:
+def victim(manifests: Manifests) -> Object:
     """A pod whose process will be killed."""
-    return setting.pod("victim", [setting.container("server", ["pause"])], **setting.on_node(setting.nodes[-1]))
+    return manifests.pod("victim", [manifests.container("server", ["pause"])], **manifests.on_node(manifests.nodes[-1]))
 
 
 @prepared_together()
-def configured(setting: Setting) -> list[Object]:
+def configured(manifests: Manifests) -> list[Object]:
     """A pod that is given a ConfigMap and a Secret, as variables and as files."""
-    named = {"name": "configured", "namespace": setting.namespace}
+    named = {"name": "configured", "namespace": manifests.namespace}
     sources = {"config": {"configMap": {"name": "configured"}}, "secret": {"secret": {"secretName": "configured"}}}
     variables = [
         {"name": "FROM_CONFIG_MAP", "valueFrom": {"configMapKeyRef": {"name": "configured", "key": "colour"}}},
         {"name": "FROM_SECRET", "valueFrom": {"secretKeyRef": {"name": "configured", "key": "word"}}},
     ]
     mounts = [{"name": name, "mountPath": f"/{name}"} for name in sources]
-    container = setting.container("pause", ["pause"], env=variables, volumeMounts=mounts)
+    container = manifests.container("pause", ["pause"], env=variables, volumeMounts=mounts)
     volumes = [{"name": name, **source} for name, source in sources.items()]
     return [
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": named, "data": {"colour": "kubeproof-green"}},
         {"apiVersion": "v1", "kind": "Secret", "metadata": named, "stringData": {"word": "kubeproof-sesame"}},
-        setting.pod("configured", [container], volumes=volumes, **setting.on_node(setting.nodes[-1])),
+        manifests.pod("configured", [container], volumes=volumes, **manifests.on_node(manifests.nodes[-1])),
     ]
 
 
@@ -125,14 +125,14 @@ def test_only_the_known_and_allowed_get_an_answer(
 
 
 @pytest.fixture
-def manifest_file(cluster: Cluster, api: Api, setting: Setting) -> Iterator[tuple[Node, PurePosixPath | None]]:
+def manifest_file(cluster: Cluster, api: Api, manifests: Manifests) -> Iterator[tuple[Node, PurePosixPath | None]]:
     """A node and a place for a manifest file on it, if its kubelet takes any. There is none there before and after."""
     node = cluster.workers[-1]
     directory = api.get(f"/api/v1/nodes/{node.name}/proxy/configz")["kubeletconfig"].get("staticPodPath")
     if not directory:
         yield node, None
         return
-    path = PurePosixPath(directory) / f"{setting.namespace}.json"
+    path = PurePosixPath(directory) / f"{manifests.namespace}.json"
     for left in node.host.run("find %s -name 'kubeproof-verify-*.json'", directory).split():
         # A verification that goes on has the namespace that its file is named after; one that was killed had.
         if api.request("GET", f"/api/v1/namespaces/{PurePosixPath(left).stem}").status == 404:
@@ -143,12 +143,12 @@ def manifest_file(cluster: Cluster, api: Api, setting: Setting) -> Iterator[tupl
 
 @pytest.mark.claim("kubelet-podspecs")
 def test_a_pod_from_a_file_is_shown_by_the_api_and_ruled_by_the_file(
-    api: Api, setting: Setting, manifest_file: tuple[Node, PurePosixPath | None], evidence: Evidence
+    api: Api, manifests: Manifests, manifest_file: tuple[Node, PurePosixPath | None], evidence: Evidence
 ) -> None:
     node, path = manifest_file
     assert path, f"the kubelet of {node.name} takes no manifest files: it has no staticPodPath"
-    manifest = setting.pod("static", [setting.container("pause", ["pause"])])
-    mirror = setting.pod(f"static-{node.name}", [])
+    manifest = manifests.pod("static", [manifests.container("pause", ["pause"])])
+    mirror = manifests.pod(f"static-{node.name}", [])
     start = time.monotonic()
     _put(node.host, path, json.dumps(manifest))
     shown = api.observe_one(
@@ -222,7 +222,7 @@ def test_a_container_whose_process_dies_is_restarted(
 
 @pytest.mark.claim("config-secret")
 def test_configuration_reaches_pods_and_changes_reach_files(
-    cluster: Cluster, api: Api, configured: list[Pod], setting: Setting, evidence: Evidence
+    cluster: Cluster, api: Api, configured: list[Pod], manifests: Manifests, evidence: Evidence
 ) -> None:
     [pod] = configured
     host = cluster.node(pod.node).host
@@ -243,7 +243,7 @@ def test_configuration_reaches_pods_and_changes_reach_files(
         ("configmaps", {"data": {"colour": "kubeproof-red"}}),
         ("secrets", {"stringData": {"word": "kubeproof-simsim"}}),
     ):
-        api.patch(f"{objects.core(setting.namespace, kind)}/configured", change)
+        api.patch(f"{objects.core(manifests.namespace, kind)}/configured", change)
     # The kubelet looks after a pod's files once a minute, and whenever the pod changes.
     api.patch(pod.path, {"metadata": {"annotations": {"kubeproof.io/changed": "yes"}}})
     changed = {"config/colour": "kubeproof-red", "secret/word": "kubeproof-simsim"}
@@ -256,9 +256,9 @@ def test_configuration_reaches_pods_and_changes_reach_files(
 
 @pytest.mark.claim("config-secret")
 @pytest.mark.usefixtures("configured")
-def test_a_secret_is_ciphertext_in_etcd(cluster: Cluster, setting: Setting, evidence: Evidence) -> None:
-    plain = cluster.etcd.get(f"/registry/configmaps/{setting.namespace}/configured")
-    secret = cluster.etcd.get(f"/registry/secrets/{setting.namespace}/configured")
+def test_a_secret_is_ciphertext_in_etcd(cluster: Cluster, manifests: Manifests, evidence: Evidence) -> None:
+    plain = cluster.etcd.get(f"/registry/configmaps/{manifests.namespace}/configured")
+    secret = cluster.etcd.get(f"/registry/secrets/{manifests.namespace}/configured")
     assert plain, "the ConfigMap is not in etcd"
     assert secret, "the Secret is not in etcd"
     evidence["secret"] = {"key": secret.key, "begins with": secret.value[:40].decode("ascii", "replace")}

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from kubeproof.verify.act.disruption import await_recovery, stopped_everywhere
-from kubeproof.verify.act.pods import HTTP_PORT, Blocked, Pod, Setting, is_ready
+from kubeproof.verify.act.pods import HTTP_PORT, Blocked, Manifests, Pod, is_ready
 from kubeproof.verify.engine.evidence import Evidence
 from kubeproof.verify.engine.preparations import prepared_together
 from kubeproof.verify.observe import runtime
@@ -27,20 +27,20 @@ _APART_SECONDS = 0.2
 
 
 @prepared_together()
-def enduring(setting: Setting) -> list[Object]:
+def enduring(manifests: Manifests) -> list[Object]:
     """A server on each of two nodes, and the service in front of them. The last one's process will be killed."""
     everyone = {"app": "enduring"}
     probe = {"httpGet": {"path": "/readyz", "port": HTTP_PORT}, "periodSeconds": 1}
     pods = [
-        setting.pod(
+        manifests.pod(
             f"enduring-{number}",
-            [setting.server("server", readinessProbe=probe)],
+            [manifests.server("server", readinessProbe=probe)],
             labels=everyone,
-            **setting.on_node(node),
+            **manifests.on_node(node),
         )
-        for number, node in enumerate(sorted({setting.nodes[0], setting.nodes[-1]}))
+        for number, node in enumerate(sorted({manifests.nodes[0], manifests.nodes[-1]}))
     ]
-    return [*pods, setting.service("enduring", everyone)]
+    return [*pods, manifests.service("enduring", everyone)]
 
 
 @dataclass
@@ -58,11 +58,11 @@ class Outage:
 
 
 @pytest.fixture(scope="module")
-def outage(cluster: Cluster, api: Api, enduring: list[Pod], setting: Setting) -> Outage:
+def outage(cluster: Cluster, api: Api, enduring: list[Pod], manifests: Manifests) -> Outage:
     """Stop all API servers, look at what runs, kill a container, look again, and start them."""
     seen = Outage(enduring)
     urls = [f"http://{pod.address}:{HTTP_PORT}/hostname" for pod in enduring]
-    urls.append(f"http://{cluster.service_address(setting.namespace, 'enduring')}/hostname")
+    urls.append(f"http://{cluster.service_address(manifests.namespace, 'enduring')}/hostname")
     seen.before = _ask(cluster, urls, patience=_ANSWER_SECONDS)
     if _unanswered(seen.before, enduring):
         raise Blocked("kube-proxy or pod-network", f"before the outage: {_unanswered(seen.before, enduring)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kubeproof.verify.act.pods import Pod, Setting
+from kubeproof.verify.act.pods import Manifests, Pod
 from kubeproof.verify.engine.evidence import Evidence
 from kubeproof.verify.engine.preparations import prepared
 from kubeproof.verify.observe import cgroups, runtime
@@ -29,20 +29,20 @@ def _has_started(item: Object) -> bool:
 
 
 @prepared(until=_has_started)
-def greedy(setting: Setting) -> Object:
+def greedy(manifests: Manifests) -> Object:
     """A pod that takes three times the memory that it may have."""
-    container = setting.container(
+    container = manifests.container(
         "eater",
         ["stress", "--mem-total=144Mi", "--mem-alloc-size=4Mi", "--mem-alloc-sleep=10ms"],
         resources={"requests": {"cpu": "5m", "memory": "16Mi"}, "limits": {"memory": str(_MEMORY)}},
     )
-    return setting.pod("greedy", [container], restartPolicy="Never", **setting.on_node(setting.nodes[-1]))
+    return manifests.pod("greedy", [container], restartPolicy="Never", **manifests.on_node(manifests.nodes[-1]))
 
 
 @prepared()
-def limited(setting: Setting) -> Object:
+def limited(manifests: Manifests) -> Object:
     """A pod with two containers: one would use all of a core and may have a twentieth; the other one asks for more."""
-    busy = setting.container(
+    busy = manifests.container(
         "busy",
         ["stress", "--cpus=1"],
         resources={
@@ -50,10 +50,10 @@ def limited(setting: Setting) -> Object:
             "limits": {"cpu": f"{_CORES * 1000:.0f}m", "memory": str(_MEMORY)},
         },
     )
-    idle = setting.container(
+    idle = manifests.container(
         "idle", ["pause"], resources={"requests": {"cpu": f"{_SHARES['idle']}m", "memory": "16Mi"}}
     )
-    return setting.pod("limited", [busy, idle], **setting.on_node(setting.nodes[-1]))
+    return manifests.pod("limited", [busy, idle], **manifests.on_node(manifests.nodes[-1]))
 
 
 @pytest.mark.claim("kubelet-resources")

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from kubeproof.verify.act.pods import HTTP_PORT, Pod, Setting
+from kubeproof.verify.act.pods import HTTP_PORT, Manifests, Pod
 from kubeproof.verify.engine.evidence import Evidence
 from kubeproof.verify.engine.preparations import prepared
 from kubeproof.verify.observe import runtime
@@ -33,7 +33,7 @@ def _anything_runs(item: Object) -> bool:
 
 
 @prepared(until=_anything_runs)
-def convoy(setting: Setting) -> Object:
+def convoy(manifests: Manifests) -> Object:
     """A pod with an init container that goes on until it is told to end, another one, a sidecar, and the application.
 
     Without the sidecar's own policy, nothing of the pod would be restarted.
@@ -45,13 +45,13 @@ def convoy(setting: Setting) -> Object:
         "failureThreshold": 30,
     }
     first = [
-        setting.server("gate"),
-        setting.container("brief", ["entrypoint-tester"]),
-        setting.server("sidecar", _SIDECAR_PORT, restartPolicy="Always", startupProbe=probe),
+        manifests.server("gate"),
+        manifests.container("brief", ["entrypoint-tester"]),
+        manifests.server("sidecar", _SIDECAR_PORT, restartPolicy="Always", startupProbe=probe),
     ]
-    app = setting.server("app", _APP_PORT)
-    return setting.pod(
-        "convoy", [app], initContainers=first, restartPolicy="Never", **setting.on_node(setting.nodes[-1])
+    app = manifests.server("app", _APP_PORT)
+    return manifests.pod(
+        "convoy", [app], initContainers=first, restartPolicy="Never", **manifests.on_node(manifests.nodes[-1])
     )
 
 
@@ -60,12 +60,12 @@ def _is_over(item: Object) -> bool:
 
 
 @prepared(until=_is_over)
-def spoiled(setting: Setting) -> Object:
+def spoiled(manifests: Manifests) -> Object:
     """A pod whose init container fails: the test image has no such command."""
-    first = [setting.container("spoiler", ["no-such-command"])]
-    app = setting.server("app")
-    return setting.pod(
-        "spoiled", [app], initContainers=first, restartPolicy="Never", **setting.on_node(setting.nodes[-1])
+    first = [manifests.container("spoiler", ["no-such-command"])]
+    app = manifests.server("app")
+    return manifests.pod(
+        "spoiled", [app], initContainers=first, restartPolicy="Never", **manifests.on_node(manifests.nodes[-1])
     )
 
 

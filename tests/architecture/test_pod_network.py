@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pytest
 
 from kubeproof.verify.act import disruption
-from kubeproof.verify.act.pods import HTTP_PORT, UDP_PORT, Pod, Setting
+from kubeproof.verify.act.pods import HTTP_PORT, UDP_PORT, Manifests, Pod
 from kubeproof.verify.engine.evidence import Evidence
 from kubeproof.verify.engine.preparations import prepared
 from kubeproof.verify.observe.cluster import Cluster
@@ -47,15 +47,15 @@ def _is_settled(item: Object) -> bool:
 
 
 @prepared(until=_is_settled)
-def shared(setting: Setting) -> Object:
+def shared(manifests: Manifests) -> Object:
     """A pod with a server on a port of its own, and two that want the same one."""
 
     def server(name: str, port: int) -> Object:
         probe = {"tcpSocket": {"port": port}, "periodSeconds": 1}
-        return setting.server(name, port, readinessProbe=probe, terminationMessagePolicy="FallbackToLogsOnError")
+        return manifests.server(name, port, readinessProbe=probe, terminationMessagePolicy="FallbackToLogsOnError")
 
     containers = [server("first", HTTP_PORT), server("rival", HTTP_PORT), server("second", _SECOND_PORT)]
-    return setting.pod("shared", containers, restartPolicy="Never", **setting.on_node(setting.nodes[-1]))
+    return manifests.pod("shared", containers, restartPolicy="Never", **manifests.on_node(manifests.nodes[-1]))
 
 
 @pytest.mark.claim("pod-own-ip")

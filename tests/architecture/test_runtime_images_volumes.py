@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from kubeproof.verify.act import ctr
-from kubeproof.verify.act.pods import Pod, Setting
+from kubeproof.verify.act.pods import Manifests, Pod
 from kubeproof.verify.engine.evidence import Evidence
 from kubeproof.verify.engine.preparations import prepared
 from kubeproof.verify.observe import runtime
@@ -33,7 +33,7 @@ _POLICIES = {
 
 
 @prepared()
-def housed(setting: Setting) -> Object:
+def housed(manifests: Manifests) -> Object:
     """A pod with a volume on disk, one in memory, and one with what the API tells of the pod."""
     volumes: list[Object] = [
         {"name": "disk", "emptyDir": {}},
@@ -46,31 +46,31 @@ def housed(setting: Setting) -> Object:
         },
     ]
     mounts = [{"name": name, "mountPath": path} for name, path in _VOLUMES.items()]
-    container = setting.container("pause", ["pause"], volumeMounts=mounts)
-    return setting.pod("housed", [container], volumes=volumes, **setting.on_node(setting.nodes[-1]))
+    container = manifests.container("pause", ["pause"], volumeMounts=mounts)
+    return manifests.pod("housed", [container], volumes=volumes, **manifests.on_node(manifests.nodes[-1]))
 
 
 @pytest.fixture(scope="module")
-def image_names(cluster: Cluster, setting: Setting) -> Iterator[dict[str, str]]:
+def image_names(cluster: Cluster, manifests: Manifests) -> Iterator[dict[str, str]]:
     """Images of a registry that does not answer. Two are on a node: the test image, under these names.
 
     They are not the same: an image that the kubelet has tried to fetch is not one that was there before, to it.
     """
-    names = {name: f"{_NOWHERE}/{setting.namespace}/{name}:1" for name in ("present", "fetched", "absent")}
-    host = cluster.node(setting.nodes[-1]).host
+    names = {name: f"{_NOWHERE}/{manifests.namespace}/{name}:1" for name in ("present", "fetched", "absent")}
+    host = cluster.node(manifests.nodes[-1]).host
     with (
-        ctr.tagged(host, setting.image, names["present"]),
-        ctr.tagged(host, setting.image, names["fetched"]),
+        ctr.tagged(host, manifests.image, names["present"]),
+        ctr.tagged(host, manifests.image, names["fetched"]),
     ):
         yield names
 
 
 @pytest.mark.claim("runtime-images-volumes")
 def test_pull_policies_are_honoured(
-    api: Api, image_names: dict[str, str], setting: Setting, evidence: Evidence
+    api: Api, image_names: dict[str, str], manifests: Manifests, evidence: Evidence
 ) -> None:
     pods = {
-        name: Pod(api, api.create(_with_image(setting, name, image_names[image], policy)))
+        name: Pod(api, api.create(_with_image(manifests, name, image_names[image], policy)))
         for name, (policy, image) in _POLICIES.items()
     }
     states, events = {}, {}
@@ -78,15 +78,15 @@ def test_pull_policies_are_honoured(
         item = api.observe_one(
             {"apiVersion": "v1", "kind": "Pod", "metadata": pod.item["metadata"]},
             _judged,
-            what=f"the kubelet of {setting.nodes[-1]} starts, or refuses, pod {name}",
+            what=f"the kubelet of {manifests.nodes[-1]} starts, or refuses, pod {name}",
             timeout=_STARTED_SECONDS,
         )
         state = Pod(api, item).container("server")["state"]
         states[name] = "running" if "running" in state else state["waiting"]["reason"]
         expected = "" if states[name] in {"running", "ErrImageNeverPull"} else "Failed"
-        events[name] = _image_events(api, setting.namespace, pod, expected)
+        events[name] = _image_events(api, manifests.namespace, pod, expected)
         evidence[name] = {"policy": _POLICIES[name], "container": state, "events": events[name]}
-    node = setting.nodes[-1]
+    node = manifests.nodes[-1]
     for name in ("never-there", "if-not-there"):
         assert states[name] == "running", f"{name}: on {node} a container whose image is there is {states[name]}"
         assert not _tried(events[name]), f"{name}: on {node} an image that is there is fetched: {events[name]}"
@@ -138,9 +138,9 @@ def test_volumes_come_and_go_with_their_pod(cluster: Cluster, api: Api, housed: 
     evidence.headline = f"{len(_VOLUMES)} volumes mounted, gone {seconds:.1f} s after their pod was deleted"
 
 
-def _with_image(setting: Setting, name: str, image: str, policy: str) -> Object:
-    container = setting.container("server", ["pause"], image=image, imagePullPolicy=policy)
-    return setting.pod(name, [container], **setting.on_node(setting.nodes[-1]))
+def _with_image(manifests: Manifests, name: str, image: str, policy: str) -> Object:
+    container = manifests.container("server", ["pause"], image=image, imagePullPolicy=policy)
+    return manifests.pod(name, [container], **manifests.on_node(manifests.nodes[-1]))
 
 
 def _judged(item: Object) -> bool:

@@ -12,7 +12,7 @@ import pytest
 from kubeproof.verify.act import ctr
 from kubeproof.verify.act.ctr import Started
 from kubeproof.verify.act.disruption import await_recovery, configured, stopped
-from kubeproof.verify.act.pods import Blocked, Pod, Setting
+from kubeproof.verify.act.pods import Blocked, Manifests, Pod
 from kubeproof.verify.engine.evidence import Evidence
 from kubeproof.verify.engine.preparations import prepared_together
 from kubeproof.verify.observe import runtime
@@ -40,10 +40,10 @@ _APART_SECONDS = 0.5
 
 
 @prepared_together()
-def abandoned(setting: Setting) -> list[Object]:
+def abandoned(manifests: Manifests) -> list[Object]:
     """A pod that will be deleted while its kubelet is away, and one beside it that goes on."""
     return [
-        setting.pod(name, [setting.container("pause", ["pause"])], **setting.on_node(setting.nodes[-1]))
+        manifests.pod(name, [manifests.container("pause", ["pause"])], **manifests.on_node(manifests.nodes[-1]))
         for name in ("abandoned", "kept")
     ]
 
@@ -64,16 +64,16 @@ class Upkeep:
 
 
 @pytest.fixture(scope="module")
-def upkeep(cluster: Cluster, api: Api, abandoned: list[Pod], setting: Setting) -> Upkeep:
+def upkeep(cluster: Cluster, api: Api, abandoned: list[Pod], manifests: Manifests) -> Upkeep:
     """Put things into a node's runtime by hand, restart its kubelet, and wait until it has cleared up."""
     pod, kept = abandoned
     node = cluster.node(pod.node)
-    host, name = node.host, setting.namespace
+    host, name = node.host, manifests.namespace
     machine = str(node.item["status"]["nodeInfo"]["architecture"])
     pid = runtime.process(host, kept.uid, "pause")
     with ExitStack() as undo:
         foreign = [
-            undo.enter_context(ctr.container(host, namespace, setting.image, name, ["/agnhost", "pause"]))
+            undo.enter_context(ctr.container(host, namespace, manifests.image, name, ["/agnhost", "pause"]))
             for namespace in (ctr.KUBERNETES, name)
         ]
         names = undo.enter_context(ctr.unused_image(host, f"localhost/{name}/unused:1", machine))

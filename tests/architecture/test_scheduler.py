@@ -14,7 +14,7 @@ from kubeproof.api.kubeconfig import Token
 from kubeproof.verify.act import accounts, leader_election
 from kubeproof.verify.act.accounts import Rule
 from kubeproof.verify.act.disruption import await_recovery, stopped, stopped_everywhere
-from kubeproof.verify.act.pods import Blocked, Pod, Setting, is_running
+from kubeproof.verify.act.pods import Blocked, Manifests, Pod, is_running
 from kubeproof.verify.act.traffic import Traffic
 from kubeproof.verify.act.workspace import Workspace, advertise, withdraw
 from kubeproof.verify.engine.evidence import Evidence
@@ -48,14 +48,14 @@ def _is_judged(item: Object) -> bool:
 
 
 @prepared_together(until=_is_bound)
-def scheduled(setting: Setting) -> list[Object]:
+def scheduled(manifests: Manifests) -> list[Object]:
     """Pods that the scheduler has to find nodes for."""
-    return [setting.pod(f"scheduled-{number}", [setting.container("pause", ["pause"])]) for number in range(2)]
+    return [manifests.pod(f"scheduled-{number}", [manifests.container("pause", ["pause"])]) for number in range(2)]
 
 
 @pytest.mark.claim("sched-binding")
 def test_pods_are_bound_by_the_scheduler_through_the_api(
-    cluster: Cluster, scheduled: list[Pod], setting: Setting, evidence: Evidence
+    cluster: Cluster, scheduled: list[Pod], manifests: Manifests, evidence: Evidence
 ) -> None:
     _need_audit_log(cluster)
     names = [pod.name for pod in scheduled]
@@ -65,7 +65,7 @@ def test_pods_are_bound_by_the_scheduler_through_the_api(
 
     records = audit.await_records(
         cluster.control_plane,
-        setting.namespace,
+        manifests.namespace,
         lambda found: len(bindings(found)) >= len(names),
         what=f"bindings of {', '.join(names)}",
         timeout=5,
@@ -84,12 +84,12 @@ def test_pods_are_bound_by_the_scheduler_through_the_api(
 
 @pytest.mark.claim("sched-resources")
 def test_a_pod_goes_where_what_it_requests_is_left(
-    cluster: Cluster, api: Api, work: Workspace, setting: Setting, evidence: Evidence
+    cluster: Cluster, api: Api, workspace: Workspace, manifests: Manifests, evidence: Evidence
 ) -> None:
-    node, resource = cluster.workers[-1].name, f"{work.resource}-scarce"
-    work.on_exit(lambda: withdraw(api, node, resource))
+    node, resource = cluster.workers[-1].name, f"{workspace.resource}-scarce"
+    workspace.on_exit(lambda: withdraw(api, node, resource))
     advertise(api, node, resource, 1)
-    first, second = (_pod_requesting(setting, f"scarce-{number}", resource) for number in range(2))
+    first, second = (_pod_requesting(manifests, f"scarce-{number}", resource) for number in range(2))
 
     placed = _observe(api, first, _is_bound, f"a pod that fits on {node} alone is bound")
     assert placed["spec"]["nodeName"] == node, (
@@ -112,24 +112,24 @@ def test_a_pod_goes_where_what_it_requests_is_left(
 
 @pytest.mark.claim("sched-pending")
 def test_a_pod_that_fits_nowhere_waits_until_a_node_fits(
-    cluster: Cluster, api: Api, work: Workspace, setting: Setting, evidence: Evidence
+    cluster: Cluster, api: Api, workspace: Workspace, manifests: Manifests, evidence: Evidence
 ) -> None:
-    node, resource = cluster.workers[0].name, f"{work.resource}-late"
-    manifest = _pod_requesting(setting, "waiting", resource)
+    node, resource = cluster.workers[0].name, f"{workspace.resource}-late"
+    manifest = _pod_requesting(manifests, "waiting", resource)
     waiting = _observe(api, manifest, _is_judged, "a pod that fits nowhere is said to be unschedulable")
     assert not _is_bound(waiting), f"a pod that fits nowhere was put on {waiting['spec'].get('nodeName')}"
     assert waiting["status"]["phase"] == "Pending", f"a pod that fits nowhere is {waiting['status']['phase']}"
     evidence["reason"] = objects.condition(waiting, "PodScheduled")["message"]
     # Events are sent on the side: one may come after the pod's own condition.
     api.observe(
-        objects.core(setting.namespace, "events"),
+        objects.core(manifests.namespace, "events"),
         bool,
         what="a FailedScheduling event tells the pod's owner why it waits",
         timeout=_EVENT_SECONDS,
         fieldSelector=f"involvedObject.uid={waiting['metadata']['uid']},reason=FailedScheduling",
     )
 
-    work.on_exit(lambda: withdraw(api, node, resource))
+    workspace.on_exit(lambda: withdraw(api, node, resource))
     advertise(api, node, resource, 1)
     bound = _observe(api, manifest, _is_bound, f"the pod is bound after {node} was made fit")
     scheduled_at = objects.condition(bound, "PodScheduled")["lastTransitionTime"]
@@ -139,18 +139,23 @@ def test_a_pod_that_fits_nowhere_waits_until_a_node_fits(
 
 
 @early
-def affine(cluster: Cluster, api: Api, setting: Setting) -> list[Object]:
+def affine(cluster: Cluster, api: Api, manifests: Manifests) -> list[Object]:
     """Pods that shun each other, one more than there are nodes for them, and one that follows a pod where it is."""
     nodes = _several(cluster)
     shunning = {"app": "shunning"}
     apart = _terms("podAntiAffinity", shunning)
-    made = [_choosy(setting, f"shunning-{number}", nodes, shunning, affinity=apart) for number in range(len(nodes) + 1)]
-    leader = setting.pod(
-        "leader", [setting.container("pause", ["pause"])], labels={"app": "leader"}, **setting.on_node(nodes[-1].name)
+    made = [
+        _choosy(manifests, f"shunning-{number}", nodes, shunning, affinity=apart) for number in range(len(nodes) + 1)
+    ]
+    leader = manifests.pod(
+        "leader",
+        [manifests.container("pause", ["pause"])],
+        labels={"app": "leader"},
+        **manifests.on_node(nodes[-1].name),
     )
     # It would rather be elsewhere: where it is put is its affinity's doing.
     follower = _choosy(
-        setting, "follower", nodes, {}, rather=nodes[0], affinity=_terms("podAffinity", {"app": "leader"})
+        manifests, "follower", nodes, {}, rather=nodes[0], affinity=_terms("podAffinity", {"app": "leader"})
     )
     return [api.create(manifest) for manifest in (*made, leader, follower)]
 
@@ -187,17 +192,17 @@ def test_a_pod_follows_the_one_it_wants_to_be_with(
 
 
 @early
-def constrained(cluster: Cluster, api: Api, setting: Setting) -> list[Object]:
+def constrained(cluster: Cluster, api: Api, manifests: Manifests) -> list[Object]:
     """Pods with a node selector, with and without a toleration, and with a constraint on how they are spread."""
     made = []
-    pause = [setting.container("pause", ["pause"])]
+    pause = [manifests.container("pause", ["pause"])]
     for number, node in enumerate(_several(cluster)):
-        made.append(setting.pod(f"selecting-{number}", pause, nodeSelector=_selector(node)))
-    made.append(setting.pod("selecting-nothing", pause, nodeSelector={"verify.kubeproof.io/none": "such"}))
+        made.append(manifests.pod(f"selecting-{number}", pause, nodeSelector=_selector(node)))
+    made.append(manifests.pod("selecting-nothing", pause, nodeSelector={"verify.kubeproof.io/none": "such"}))
     for node in _tainted(cluster)[:1]:
         for name, tolerations in (("tolerating", [{"operator": "Exists", "effect": "NoSchedule"}]), ("frail", [])):
-            made.append(setting.pod(name, pause, nodeSelector=_selector(node), tolerations=tolerations))
-    made.extend(_spread(setting, _several(cluster)))
+            made.append(manifests.pod(name, pause, nodeSelector=_selector(node), tolerations=tolerations))
+    made.extend(_spread(manifests, _several(cluster)))
     return [api.create(manifest) for manifest in made]
 
 
@@ -260,15 +265,16 @@ def test_pods_are_spread_as_they_must_be(
 
 
 @early
-def ranked(cluster: Cluster, api: Api, setting: Setting) -> tuple[list[Object], list[Object]]:
+def ranked(cluster: Cluster, api: Api, manifests: Manifests) -> tuple[list[Object], list[Object]]:
     """Pods of one service that can go to two nodes: some have no preference, those that come later have one."""
     nodes = _several(cluster)[:2]
     labels = {"app": "ranked"}
-    api.create(setting.service("ranked", labels))
-    even = [api.create(_choosy(setting, f"ranked-{number}", nodes, labels)) for number in range(4)]
+    api.create(manifests.service("ranked", labels))
+    even = [api.create(_choosy(manifests, f"ranked-{number}", nodes, labels)) for number in range(4)]
     _observe_all(api, even)
     partial = [
-        api.create(_choosy(setting, f"ranked-partial-{number}", nodes, labels, rather=nodes[0])) for number in range(2)
+        api.create(_choosy(manifests, f"ranked-partial-{number}", nodes, labels, rather=nodes[0]))
+        for number in range(2)
     ]
     return even, partial
 
@@ -294,9 +300,11 @@ def test_of_the_nodes_that_fit_the_best_is_taken(
 
 
 @pytest.mark.claim("sched-only-decides")
-def test_a_bound_pod_waits_for_its_kubelet(cluster: Cluster, api: Api, setting: Setting, evidence: Evidence) -> None:
+def test_a_bound_pod_waits_for_its_kubelet(
+    cluster: Cluster, api: Api, manifests: Manifests, evidence: Evidence
+) -> None:
     node = cluster.workers[-1]
-    manifest = _choosy(setting, "decided", [node], {})
+    manifest = _choosy(manifests, "decided", [node], {})
     with stopped(node.host, "kubelet"):
         bound = _observe(api, manifest, _is_bound, f"a pod for {node.name} is bound while the kubelet there is stopped")
         started = _happens(api, manifest, is_running, _QUIET_SECONDS)
@@ -320,10 +328,10 @@ def test_a_bound_pod_waits_for_its_kubelet(cluster: Cluster, api: Api, setting: 
 
 @pytest.mark.claim("sched-needed")
 def test_without_a_scheduler_new_pods_wait_and_others_go_on(
-    cluster: Cluster, api: Api, agents: list[Pod], setting: Setting, evidence: Evidence
+    cluster: Cluster, api: Api, agents: list[Pod], manifests: Manifests, evidence: Evidence
 ) -> None:
-    service = api.get(f"{objects.core(setting.namespace, 'services')}/agents-outside")
-    manifest = setting.pod("newcomer", [setting.container("pause", ["pause"])])
+    service = api.get(f"{objects.core(manifests.namespace, 'services')}/agents-outside")
+    manifest = manifests.pod("newcomer", [manifests.container("pause", ["pause"])])
     port = service["spec"]["ports"][0]["nodePort"]
     with Traffic(cluster.nodes[0].address, port, "hostname", timeout=5) as traffic:
         if not traffic.await_answer(_BOUND_SECONDS):
@@ -348,9 +356,9 @@ def test_without_a_scheduler_new_pods_wait_and_others_go_on(
 
 @pytest.mark.claim("sched-leader")
 def test_when_the_acting_scheduler_is_killed_another_acts(
-    cluster: Cluster, api: Api, setting: Setting, evidence: Evidence
+    cluster: Cluster, api: Api, manifests: Manifests, evidence: Evidence
 ) -> None:
-    manifest = setting.pod("inherited", [setting.container("pause", ["pause"])])
+    manifest = manifests.pod("inherited", [manifests.container("pause", ["pause"])])
     with leader_election.leader_killed(cluster, "kube-scheduler") as takeover:
         api.create(manifest)
         placed = api.observe_one(
@@ -365,29 +373,29 @@ def test_when_the_acting_scheduler_is_killed_another_acts(
 
 
 @early
-def named(api: Api, setting: Setting) -> list[Object]:
+def named(api: Api, manifests: Manifests) -> list[Object]:
     """Pods that name another scheduler."""
-    pause = [setting.container("pause", ["pause"])]
-    return [api.create(setting.pod(f"named-{number}", pause, schedulerName=_SECOND)) for number in range(2)]
+    pause = [manifests.container("pause", ["pause"])]
+    return [api.create(manifests.pod(f"named-{number}", pause, schedulerName=_SECOND)) for number in range(2)]
 
 
 @early
-def assigned(cluster: Cluster, api: Api, setting: Setting) -> dict[str, Object]:
+def assigned(cluster: Cluster, api: Api, manifests: Manifests) -> dict[str, Object]:
     """A pod for each further scheduler that the cluster has."""
-    pause = [setting.container("pause", ["pause"])]
+    pause = [manifests.container("pause", ["pause"])]
     return {
-        name: api.create(setting.pod(f"assigned-{name}", pause, schedulerName=name))
+        name: api.create(manifests.pod(f"assigned-{name}", pause, schedulerName=name))
         for name in cluster.settings["scheduler_more"]
     }
 
 
 @pytest.mark.claim("sched-multiple")
 def test_each_configured_scheduler_binds_what_names_it(
-    cluster: Cluster, api: Api, setting: Setting, assigned: dict[str, Object], evidence: Evidence
+    cluster: Cluster, api: Api, manifests: Manifests, assigned: dict[str, Object], evidence: Evidence
 ) -> None:
     for scheduler, pod in assigned.items():
         placed = _observe(api, pod, _is_bound, f"a pod that names the scheduler {scheduler} is bound")
-        who = _binders(cluster, setting.namespace, [objects.name(pod)])[objects.name(pod)]
+        who = _binders(cluster, manifests.namespace, [objects.name(pod)])[objects.name(pod)]
         evidence[f"{objects.name(pod)}, which names {scheduler}"] = {**_placement([placed]), "bound by": who}
         expected = f"{_SCHEDULER}:{scheduler}"
         assert who == [expected], f"{objects.name(pod)} names {scheduler}, and was bound by {who}, not by {expected}"
@@ -400,22 +408,22 @@ def test_each_configured_scheduler_binds_what_names_it(
 
 @pytest.mark.claim("sched-multiple")
 def test_each_scheduler_binds_its_own_pods_only(
-    cluster: Cluster, api: Api, work: Workspace, setting: Setting, named: list[Object], evidence: Evidence
+    cluster: Cluster, api: Api, workspace: Workspace, manifests: Manifests, named: list[Object], evidence: Evidence
 ) -> None:
     # It comes after those that name another one: when it is bound, the scheduler has seen them.
-    other = setting.pod("unnamed", [setting.container("pause", ["pause"])])
+    other = manifests.pod("unnamed", [manifests.container("pause", ["pause"])])
     api.create(other)
-    with _second_scheduler(api, work, setting.namespace) as second:
-        ignored = api.items(objects.core(setting.namespace, "pods"), fieldSelector=f"spec.schedulerName={_SECOND}")
+    with _second_scheduler(api, workspace, manifests.namespace) as second:
+        ignored = api.items(objects.core(manifests.namespace, "pods"), fieldSelector=f"spec.schedulerName={_SECOND}")
         evidence["before the second scheduler begins"] = _placement(ignored)
         bound_already = {objects.name(item): item["spec"]["nodeName"] for item in ignored if _is_bound(item)}
         theirs = _observe(api, other, _is_bound, "a pod that names no scheduler is bound")
-        bound = _schedule(second, setting.namespace, cluster.workers[0].name)
+        bound = _schedule(second, manifests.namespace, cluster.workers[0].name)
     evidence["bound by the second scheduler"] = bound
     evidence["bound by the default scheduler"] = _placement([theirs])
-    who = _binders(cluster, setting.namespace, [objects.name(item) for item in (*named, other)])
+    who = _binders(cluster, manifests.namespace, [objects.name(item) for item in (*named, other)])
     evidence["bound by, says the audit log"] = who
-    account = f"system:serviceaccount:{setting.namespace}:{_SECOND}"
+    account = f"system:serviceaccount:{manifests.namespace}:{_SECOND}"
     for item in named:
         name = objects.name(item)
         assert name not in bound_already, f"{name} names {_SECOND}, and was bound to {bound_already[name]} without it"
@@ -425,12 +433,12 @@ def test_each_scheduler_binds_its_own_pods_only(
 
 
 @contextmanager
-def _second_scheduler(api: Api, work: Workspace, namespace: str) -> Iterator[Api]:
+def _second_scheduler(api: Api, workspace: Workspace, namespace: str) -> Iterator[Api]:
     """The API as a scheduler sees it that has the rights it needs, and no more."""
     look = ("get", "list", "watch")
     accounts.account(api, namespace, _SECOND)
     accounts.allow(api, namespace, _SECOND, [Rule(look, ("pods",)), Rule(("create",), ("pods/binding",))])
-    accounts.allow_everywhere(work, namespace, _SECOND, [Rule(look, ("nodes",))])
+    accounts.allow_everywhere(workspace, namespace, _SECOND, [Rule(look, ("nodes",))])
     with api.using(Token(accounts.token(api, namespace, _SECOND))) as second:
         yield second
 
@@ -498,7 +506,7 @@ def _selector(node: Node) -> dict[str, str]:
 
 
 def _choosy(
-    setting: Setting,
+    manifests: Manifests,
     name: str,
     nodes: Sequence[Node],
     labels: Mapping[str, str],
@@ -515,7 +523,7 @@ def _choosy(
     if rather:
         among["preferredDuringSchedulingIgnoredDuringExecution"] = [{"weight": 100, "preference": _only(rather)}]
     whole = {"nodeAffinity": among, **(affinity or {})}
-    return setting.pod(name, [setting.container("pause", ["pause"])], labels=labels, affinity=whole, **spec)
+    return manifests.pod(name, [manifests.container("pause", ["pause"])], labels=labels, affinity=whole, **spec)
 
 
 def _only(node: Node) -> Object:
@@ -527,7 +535,7 @@ def _terms(kind: str, labels: Mapping[str, str]) -> Object:
     return {kind: {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
 
 
-def _spread(setting: Setting, nodes: Sequence[Node]) -> list[Object]:
+def _spread(manifests: Manifests, nodes: Sequence[Node]) -> list[Object]:
     """As many pods as nodes, which all prefer the same node and must not be there together."""
     labels = {"app": "spread"}
     constraint = {
@@ -537,7 +545,7 @@ def _spread(setting: Setting, nodes: Sequence[Node]) -> list[Object]:
         "labelSelector": {"matchLabels": labels},
     }
     return [
-        _choosy(setting, f"spread-{number}", nodes, labels, rather=nodes[0], topologySpreadConstraints=[constraint])
+        _choosy(manifests, f"spread-{number}", nodes, labels, rather=nodes[0], topologySpreadConstraints=[constraint])
         for number in range(len(nodes))
     ]
 
@@ -581,11 +589,11 @@ def _placement(items: Sequence[Object]) -> dict[str, str]:
     }
 
 
-def _pod_requesting(setting: Setting, name: str, resource: str) -> Object:
-    container = setting.container("pause", ["pause"])
+def _pod_requesting(manifests: Manifests, name: str, resource: str) -> Object:
+    container = manifests.container("pause", ["pause"])
     for part in ("requests", "limits"):
         container["resources"][part][resource] = "1"
-    return setting.pod(name, [container])
+    return manifests.pod(name, [container])
 
 
 def _observe(api: Api, manifest: Object, until: Any, what: str) -> Object:

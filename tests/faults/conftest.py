@@ -10,7 +10,7 @@ import pytest
 from tests import disposable_cluster
 
 from kubeproof.core import paths
-from kubeproof.verify.act.pods import Setting
+from kubeproof.verify.act.pods import Manifests
 from kubeproof.verify.act.workspace import Workspace
 from kubeproof.verify.faults.campaign import Campaign
 from kubeproof.verify.faults.kinds import KINDS, Kind
@@ -55,10 +55,10 @@ def tell(pytestconfig: pytest.Config) -> Callable[[str], None]:
 @pytest.fixture
 def campaign(cluster: Cluster, tell: Callable[[str], None]) -> Iterator[Campaign]:
     """Faults into this cluster; what they need there is each test's own, and removed at its end."""
-    with Workspace(cluster.api) as work:
+    with Workspace(cluster.api) as workspace:
         image = recorded_image(cluster.inventory, cluster.nodes)
-        setting = Setting(work.namespace(), image, nodes=tuple(node.name for node in cluster.nodes))
-        with closing(Campaign(cluster, work, setting, tell)) as campaign:
+        manifests = Manifests(workspace.namespace(), image, nodes=tuple(node.name for node in cluster.nodes))
+        with closing(Campaign(cluster, workspace, manifests, tell)) as campaign:
             yield campaign
 
 

@@ -61,10 +61,10 @@ def allow(api: Api, namespace: str, name: str, rules: Sequence[Rule]) -> None:
     api.create(_binding("RoleBinding", metadata, "Role", name, namespace))
 
 
-def allow_everywhere(work: Workspace, namespace: str, name: str, rules: Sequence[Rule]) -> None:
+def allow_everywhere(workspace: Workspace, namespace: str, name: str, rules: Sequence[Rule]) -> None:
     """Give a service account rights in the whole cluster, as long as the verification lasts."""
     metadata = {"name": f"{namespace}-{name}"}
-    work.cluster_wide(
+    workspace.cluster_wide(
         {
             "apiVersion": f"{_RBAC}/v1",
             "kind": "ClusterRole",
@@ -72,7 +72,7 @@ def allow_everywhere(work: Workspace, namespace: str, name: str, rules: Sequence
             "rules": [rule.as_rbac for rule in rules],
         }
     )
-    work.cluster_wide(_binding("ClusterRoleBinding", metadata, "ClusterRole", name, namespace))
+    workspace.cluster_wide(_binding("ClusterRoleBinding", metadata, "ClusterRole", name, namespace))
 
 
 def _binding(kind: str, metadata: Object, role_kind: str, account_name: str, namespace: str) -> Object:

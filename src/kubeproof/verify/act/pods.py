@@ -33,7 +33,7 @@ class Blocked(Exception):
 
 
 @dataclass(frozen=True)
-class Setting:
+class Manifests:
     """What the manifests of a verification have in common."""
 
     namespace: str

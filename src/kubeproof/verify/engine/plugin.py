@@ -22,9 +22,8 @@ from kubeproof.core.arguments import AppendSource
 from kubeproof.core.errors import KubeproofError
 from kubeproof.settings import inventory, state
 from kubeproof.settings.inventory import Inventory
-from kubeproof.verify.act import workspace
-from kubeproof.verify.act.pods import Blocked, Setting
-from kubeproof.verify.act.workspace import Workspace
+from kubeproof.verify.act.pods import Blocked, Manifests
+from kubeproof.verify.act.workspace import Workspace, remove_leftovers
 from kubeproof.verify.engine import claims, results
 from kubeproof.verify.engine import patience as patiently
 from kubeproof.verify.engine.claims import Claim, Level
@@ -297,7 +296,7 @@ def cluster(described: Inventory, kubeconfig_path: Path, pytestconfig: pytest.Co
             api.patience = patience.factor
             found = Cluster(described, hosts, api)
             recorder.cluster = _describe(found)
-            workspace.remove_leftovers(api)
+            remove_leftovers(api)
             expiry = Expiry(found)
             yield found
             certificates, warnings = expiry.report(datetime.datetime.now(datetime.UTC))
@@ -318,20 +317,20 @@ def api(cluster: Cluster) -> Api:
 
 
 @pytest.fixture(scope="session")
-def work(cluster: Cluster) -> Iterator[Workspace]:
+def workspace(cluster: Cluster) -> Iterator[Workspace]:
     """Where objects of this verification go, and are removed from at the end."""
     with Workspace(cluster.api) as space:
         yield space
 
 
 @pytest.fixture(scope="session")
-def namespace(work: Workspace) -> str:
+def namespace(workspace: Workspace) -> str:
     """The namespace of this verification."""
-    return work.namespace()
+    return workspace.namespace()
 
 
 @pytest.fixture(scope="session")
-def setting(cluster: Cluster, namespace: str, pytestconfig: pytest.Config) -> Setting:
+def manifests(cluster: Cluster, namespace: str, pytestconfig: pytest.Config) -> Manifests:
     """What all test pods have in common."""
     image = pytestconfig.getoption("test_image") or recorded_image(cluster.inventory, cluster.nodes)
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": namespace}}
@@ -342,16 +341,16 @@ def setting(cluster: Cluster, namespace: str, pytestconfig: pytest.Config) -> Se
     except NotObserved as error:
         # Without it the API server admits no pod.
         raise Blocked("controller-manager", str(error)) from None
-    return Setting(namespace, image, nodes=tuple(node.name for node in cluster.nodes))
+    return Manifests(namespace, image, nodes=tuple(node.name for node in cluster.nodes))
 
 
 @pytest.fixture(scope="session")
 def workloads(
-    api: Api, setting: Setting, request: pytest.FixtureRequest, pytestconfig: pytest.Config
+    api: Api, manifests: Manifests, request: pytest.FixtureRequest, pytestconfig: pytest.Config
 ) -> Iterator[Workloads]:
     """The pods of this verification; those that tests have prepared are submitted now."""
-    made = Workloads(api, setting)
-    starts = PodStarts(Api(api.access), setting.namespace)
+    made = Workloads(api, manifests)
+    starts = PodStarts(Api(api.access), manifests.namespace)
     starts.begin()
     items: list[pytest.Item] = request.session.items
     made.submit({name for item in items for name in getattr(item, "fixturenames", ())})

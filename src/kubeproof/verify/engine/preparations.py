@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from kubeproof.verify.act.pods import READY_SECONDS, Blocked, Pod, Setting, blame, is_ready
+from kubeproof.verify.act.pods import READY_SECONDS, Blocked, Manifests, Pod, blame, is_ready
 from kubeproof.verify.observe.api import Api, NotObserved
 from kubeproof.verify.observe.objects import Object, core, name
 
@@ -19,7 +19,7 @@ _LEAST_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class _Preparation:
-    build: Callable[[Setting], Sequence[Object]]
+    build: Callable[[Manifests], Sequence[Object]]
     until: Until
 
 
@@ -35,15 +35,15 @@ def early(function: Function) -> Any:
     return pytest.fixture(scope="session")(function)
 
 
-def prepared(until: Until = is_ready) -> Callable[[Callable[[Setting], Object]], Any]:
+def prepared(until: Until = is_ready) -> Callable[[Callable[[Manifests], Object]], Any]:
     """Make a fixture of a function that returns a pod's manifest: the Pod, once it is as ``until`` says.
 
     The fixture is of the session. The pod is submitted at its start, if any selected test uses it.
     """
 
-    def fixture_of(build: Callable[[Setting], Object]) -> Any:
+    def fixture_of(build: Callable[[Manifests], Object]) -> Any:
         fixture_name = build.__name__
-        _PREPARATIONS[fixture_name] = _Preparation(lambda setting: [build(setting)], until)
+        _PREPARATIONS[fixture_name] = _Preparation(lambda manifests: [build(manifests)], until)
 
         @pytest.fixture(scope="session", name=fixture_name)
         def fixture(workloads: Workloads) -> Pod:
@@ -54,10 +54,10 @@ def prepared(until: Until = is_ready) -> Callable[[Callable[[Setting], Object]],
     return fixture_of
 
 
-def prepared_together(until: Until = is_ready) -> Callable[[Callable[[Setting], Sequence[Object]]], Any]:
+def prepared_together(until: Until = is_ready) -> Callable[[Callable[[Manifests], Sequence[Object]]], Any]:
     """The same for several objects, of which those that are pods become the fixture's value."""
 
-    def fixture_of(build: Callable[[Setting], Sequence[Object]]) -> Any:
+    def fixture_of(build: Callable[[Manifests], Sequence[Object]]) -> Any:
         fixture_name = build.__name__
         _PREPARATIONS[fixture_name] = _Preparation(build, until)
 
@@ -73,10 +73,10 @@ def prepared_together(until: Until = is_ready) -> Callable[[Callable[[Setting], 
 class Workloads:
     """The pods of one verification."""
 
-    def __init__(self, api: Api, setting: Setting) -> None:
+    def __init__(self, api: Api, manifests: Manifests) -> None:
         """Nothing is submitted yet."""
         self.api = api
-        self.setting = setting
+        self.manifests = manifests
         self._submitted: dict[str, list[Object]] = {}
         self._submitted_at = 0.0
 
@@ -85,7 +85,7 @@ class Workloads:
         self._submitted_at = time.monotonic()
         for fixture_name, preparation in _PREPARATIONS.items():
             if fixture_name in fixture_names:
-                created = [self.api.create(manifest) for manifest in preparation.build(self.setting)]
+                created = [self.api.create(manifest) for manifest in preparation.build(self.manifests)]
                 self._submitted[fixture_name] = [item for item in created if item["kind"] == "Pod"]
 
     def prepared(self, fixture_name: str) -> list[Pod]:
@@ -108,7 +108,7 @@ class Workloads:
             present = _named(items, wanted)
             return len(present) == len(wanted) and all(map(until, present))
 
-        pods = core(self.setting.namespace, "pods")
+        pods = core(self.manifests.namespace, "pods")
         try:
             items = self.api.observe(pods, done, what="pods", timeout=patience)
         except NotObserved:
@@ -123,7 +123,7 @@ class Workloads:
     def _warning(self, pod: Object) -> str:
         """The last warning about a pod; empty if there is none."""
         selected = f"involvedObject.uid={pod['metadata']['uid']},type=Warning"
-        events = self.api.items(core(self.setting.namespace, "events"), fieldSelector=selected)
+        events = self.api.items(core(self.manifests.namespace, "events"), fieldSelector=selected)
         return str(events[-1].get("message", "")) if events else ""
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 
 from kubeproof.core import zipped
-from kubeproof.verify.act.pods import Blocked, Setting, is_ready
+from kubeproof.verify.act.pods import Blocked, Manifests, is_ready
 from kubeproof.verify.act.workspace import Workspace
 from kubeproof.verify.faults.checker import Gap, History, Violation, longest_gap, violations
 from kubeproof.verify.faults.kinds import Field, Kind
@@ -218,11 +218,13 @@ class Observed:
 class Campaign:
     """Faults into one cluster."""
 
-    def __init__(self, cluster: Cluster, work: Workspace, setting: Setting, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self, cluster: Cluster, workspace: Workspace, manifests: Manifests, tell: Callable[[str], None]
+    ) -> None:
         """``tell`` gets a line for each fault."""
         self.cluster = cluster
-        self.work = work
-        self.setting = setting
+        self.workspace = workspace
+        self.manifests = manifests
         self.tell = tell
         self._service = ""
         # The first worker asks; there must be others to hit.
@@ -362,7 +364,7 @@ class Campaign:
             ]
             if not objects.holds(node, "Ready") or shunned:
                 yield f"node {objects.name(node)} is not ready"
-        ready = [pod for pod in self._apis[0].items(objects.core(self.setting.namespace, "pods")) if is_ready(pod)]
+        ready = [pod for pod in self._apis[0].items(objects.core(self.manifests.namespace, "pods")) if is_ready(pod)]
         if len(ready) < _REPLICAS:
             yield f"{len(ready)} of the application's {_REPLICAS} pods are ready"
 
@@ -370,10 +372,10 @@ class Campaign:
         """A service with a pod on each of several nodes; its address."""
         labels = {"app": "served"}
         anywhere: list[Object] = [{"operator": "Exists", "key": "node-role.kubernetes.io/control-plane"}]
-        pod = self.setting.pod(
+        pod = self.manifests.pod(
             "",
             [
-                self.setting.server(
+                self.manifests.server(
                     "server", readinessProbe={"httpGet": {"path": "/readyz", "port": 8080}, "periodSeconds": 1}
                 )
             ],
@@ -392,20 +394,20 @@ class Campaign:
             "selector": {"matchLabels": labels},
             "template": {"metadata": {"labels": labels}, "spec": pod["spec"]},
         }
-        metadata = {"name": "served", "namespace": self.setting.namespace}
+        metadata = {"name": "served", "namespace": self.manifests.namespace}
         self.cluster.api.create({"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": metadata, "spec": spec})
-        service = self.cluster.api.create(self.setting.service("served", labels))
+        service = self.cluster.api.create(self.manifests.service("served", labels))
         return str(service["spec"]["clusterIP"])
 
     def _registers(self) -> None:
         for number in range(REGISTERS):
-            metadata = {"name": f"register-{number}", "namespace": self.setting.namespace}
+            metadata = {"name": f"register-{number}", "namespace": self.manifests.namespace}
             self.cluster.api.create(
                 {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"value": "0"}}
             )
 
     def _value(self, number: int) -> int:
-        found = self.cluster.api.get(f"{objects.core(self.setting.namespace, 'configmaps')}/register-{number}")
+        found = self.cluster.api.get(f"{objects.core(self.manifests.namespace, 'configmaps')}/register-{number}")
         return int(found["data"]["value"])
 
     def _settings(self) -> dict[str, Any]:
@@ -414,7 +416,7 @@ class Campaign:
             "api": {
                 "url": f"https://127.0.0.1:{balancer}",
                 "ca": CA_FILE,
-                "namespace": self.setting.namespace,
+                "namespace": self.manifests.namespace,
                 "timeout": ANSWER_SECONDS,
             },
             "registers": REGISTERS,
@@ -428,7 +430,7 @@ class Campaign:
 
     def _token(self) -> str:
         """A token for the recorder, which may do no more than it does."""
-        namespace = self.setting.namespace
+        namespace = self.manifests.namespace
         rights = {
             namespace: {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "update"]},
             "kube-system": {
@@ -437,7 +439,7 @@ class Campaign:
                 "verbs": ["get", "list", "watch"],
             },
         }
-        name = f"kubeproof-verify-{self.work.run_id}-recorder"
+        name = f"kubeproof-verify-{self.workspace.run_id}-recorder"
         account = {
             "apiVersion": "v1",
             "kind": "ServiceAccount",
@@ -458,7 +460,7 @@ class Campaign:
             }
             for manifest in (role, binding):
                 self.cluster.api.create(manifest)
-                self.work.on_exit(functools.partial(self.cluster.api.delete, objects.path(manifest)))
+                self.workspace.on_exit(functools.partial(self.cluster.api.delete, objects.path(manifest)))
         request = {
             "apiVersion": "authentication.k8s.io/v1",
             "kind": "TokenRequest",

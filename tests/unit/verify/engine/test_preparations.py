@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from kubeproof.verify.act.pods import Blocked, Setting
+from kubeproof.verify.act.pods import Blocked, Manifests
 from kubeproof.verify.engine.preparations import Workloads
 from kubeproof.verify.observe.api import Api, NotObserved
 
@@ -27,7 +27,7 @@ class Slow:
 
 
 def test_the_time_that_was_waited_is_said() -> None:
-    setting = SimpleNamespace(namespace="here")
-    workloads = Workloads(cast(Api, Slow()), cast(Setting, setting))
+    manifests = SimpleNamespace(namespace="here")
+    workloads = Workloads(cast(Api, Slow()), cast(Manifests, manifests))
     with pytest.raises(Blocked, match="not bound to a node within 240 s"):
         workloads.await_all([POD], lambda _: False)
