@@ -15,7 +15,7 @@ from kubeproof.verify.observe.cluster import Cluster
 from kubeproof.verify.observe.etcd import Change
 from kubeproof.verify.observe.hosts import Host, on_hosts
 from kubeproof.verify.pod_startup import trace
-from kubeproof.verify.pod_startup.trace import KUBELET_SELECTOR, SCHEDULER_SELECTOR, Recording, Told
+from kubeproof.verify.pod_startup.trace import KUBELET_SELECTOR, SCHEDULER_SELECTOR, Notification, Recording
 
 _RUNNING_SECONDS = 45.0
 _OPEN_SECONDS = 10.0
@@ -47,9 +47,9 @@ def record(cluster: Cluster, manifest: Mapping[str, Any], create: Callable[[], o
         for watch in watches:
             watch.await_open()
         create()
-        told = [each for future in following for each in future.result()]
+        notified = [each for future in following for each in future.result()]
         item = cluster.api.get(objects.path(manifest))
-        made = Recording(namespace, name, item["metadata"]["uid"], key, cluster.etcd.host.name, told=told)
+        made = Recording(namespace, name, item["metadata"]["uid"], key, cluster.etcd.host.name, notified=notified)
         made.clocks = {clocks.CONTROLLER: clocks.THIS, **known}
         if bound_to := item["spec"].get("nodeName"):
             node = cluster.node(bound_to)
@@ -69,9 +69,9 @@ class _Watch:
         self._all = f"{selector},metadata.name={objects.name(manifest)}"
         self._open = threading.Event()
 
-    def follow(self, since: str) -> list[Told]:
+    def follow(self, since: str) -> list[Notification]:
         """The events of the watch, with times, until the pod runs."""
-        told: list[Told] = []
+        notified: list[Notification] = []
         limit = self._api.patient(_RUNNING_SECONDS)
         deadline = time.monotonic() + limit
         with self._api.watching(self._path, since=since, timeout=limit, fieldSelector=self._all) as events:
@@ -79,21 +79,21 @@ class _Watch:
             for event in events:
                 if event.kind in {"ERROR", "DELETED"}:
                     break
-                told.append(self._told(event.item, time.time() - (time.monotonic() - event.at)))
-                if told[-1].phase == "Running":
-                    return told
+                notified.append(self._notification(event.item, time.time() - (time.monotonic() - event.at)))
+                if notified[-1].phase == "Running":
+                    return notified
         if time.monotonic() < deadline - 1:
             raise Blocked("apiserver", f"a watch on {self._path} ended before the pod ran")
-        return told
+        return notified
 
     def await_open(self) -> None:
         """Wait until the API server has accepted it."""
         if not self._open.wait(_OPEN_SECONDS):
             raise Blocked("apiserver", f"no watch on {self._path} within {_OPEN_SECONDS:.0f} s")
 
-    def _told(self, item: Mapping[str, Any], at: float) -> Told:
+    def _notification(self, item: Mapping[str, Any], at: float) -> Notification:
         node, phase = item["spec"].get("nodeName", ""), item["status"].get("phase", "")
-        return Told(self._selector, objects.revision(item), node, phase, at)
+        return Notification(self._selector, objects.revision(item), node, phase, at)
 
 
 def _read_until_complete(cluster: Cluster, made: Recording, changes: Callable[[], list[Change]]) -> None:

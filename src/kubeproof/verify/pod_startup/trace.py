@@ -67,7 +67,7 @@ STAGES = tuple(
 
 
 @dataclass(frozen=True)
-class Told:
+class Notification:
     """The events of the pod on a watch of the verification's own, with a component's selector, and their times."""
 
     selector: str
@@ -91,7 +91,7 @@ class Recording:
     clocks: dict[str, Clock] = field(default_factory=dict)
     audit: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     changes: list[Change] = field(default_factory=list)
-    told: list[Told] = field(default_factory=list)
+    notified: list[Notification] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
     runtime_clients: list[str] = field(default_factory=list)
 
@@ -107,7 +107,7 @@ class Recording:
                 **document,
                 "clocks": {name: Clock(**clock) for name, clock in document["clocks"].items()},
                 "changes": [Change(**change) for change in document["changes"]],
-                "told": [Told(**told) for told in document["told"]],
+                "notified": [Notification(**each) for each in document["notified"]],
                 "requests": [Request(**request) for request in document["requests"]],
             }
         )
@@ -246,24 +246,26 @@ class _Trace:
         mine = [change for change in recording.changes if change.key == recording.key and not change.deleted]
         # Told twice, the first time counts.
         self.changes = _first({change.revision: change for change in sorted(mine, key=lambda each: -each.at)})
-        told = {(each.selector, each.revision): each for each in sorted(recording.told, key=lambda each: -each.at)}
-        self.told = sorted(told.values(), key=lambda each: each.revision)
+        notified = {
+            (each.selector, each.revision): each for each in sorted(recording.notified, key=lambda each: -each.at)
+        }
+        self.notified = sorted(notified.values(), key=lambda each: each.revision)
         self.requests = sorted(set(recording.requests), key=lambda request: seconds(request.at))
-        revisions = [change.revision for change in self.changes] + [each.revision for each in self.told]
+        revisions = [change.revision for change in self.changes] + [each.revision for each in self.notified]
         self.created = min(revisions, default=0)
-        self.bound = min((each.revision for each in self.told if each.node), default=0)
-        self.running = min((each.revision for each in self.told if each.phase == "Running"), default=0)
+        self.bound = min((each.revision for each in self.notified if each.node), default=0)
+        self.running = min((each.revision for each in self.notified if each.phase == "Running"), default=0)
 
     def way(self) -> PodWay:
         finders: Sequence[Callable[[Stage], _Sighting]] = (
             self._written,
             lambda stage: self._stored(stage, self._creation(), self.created),
             lambda stage: self._notified(stage, self.created),
-            self._scheduler_told,
+            self._scheduler_notified,
             self._decided,
             lambda stage: self._stored(stage, self._binding(), self.bound),
             lambda stage: self._notified(stage, self.bound),
-            self._kubelet_told,
+            self._kubelet_notified,
             self._runtime_asked,
             self._reported,
             lambda stage: self._stored(stage, self._report(), self.running),
@@ -287,19 +289,19 @@ class _Trace:
 
     def _stored(self, stage: Stage, call: _Call | None, revision: int) -> _Sighting:
         change = _required(self._change(revision), f"etcd has told of no such change of {self.given.key}")
-        told = [_Moment(change.at, self.given.etcd_host)]
+        moments = [_Moment(change.at, self.given.etcd_host)]
         answered = ""
         if call:
-            told.append(_Moment(call.answered, call.server))
+            moments.append(_Moment(call.answered, call.server))
             answered = f"; the request was answered {call.code}"
         record = f"etcd: revision {revision} of the pod's key{answered}; no later than the first of both"
         by = f"API server on {call.server}" if call else "API server"
-        return _Sighting(stage, min(told, key=self._true), True, by, record)
+        return _Sighting(stage, min(moments, key=self._true), True, by, record)
 
     def _notified(self, stage: Stage, revision: int) -> _Sighting:
         change = _required(self._change(revision), f"a watch on {self.given.key} was not told of it")
         passed_on = _required(
-            next((each for each in self.told if each.revision == revision), None),
+            next((each for each in self.notified if each.revision == revision), None),
             f"the API server has told no watch of revision {revision}",
         )
         here, there = _Moment(change.at, self.given.etcd_host), _Moment(passed_on.at, CONTROLLER)
@@ -308,23 +310,23 @@ class _Trace:
         record = f"watch at etcd: told of revision {revision}; the API server's watchers had it {when}"
         return _Sighting(stage, here, True, f"etcd on {here.clock}", record)
 
-    def _scheduler_told(self, stage: Stage) -> _Sighting:
-        told = self._told(SCHEDULER_SELECTOR, self.created)
+    def _scheduler_notified(self, stage: Stage) -> _Sighting:
+        notified = self._notification(SCHEDULER_SELECTOR, self.created)
         binding = self._binding()
         acted = "it bound the pod" if binding and binding.user == SCHEDULER else ""
-        return self._delivered(stage, told, SCHEDULER, acted)
+        return self._delivered(stage, notified, SCHEDULER, acted)
 
-    def _kubelet_told(self, stage: Stage) -> _Sighting:
-        told = self._told(KUBELET_SELECTOR, self.bound)
+    def _kubelet_notified(self, stage: Stage) -> _Sighting:
+        notified = self._notification(KUBELET_SELECTOR, self.bound)
         acted = "its node's runtime was asked for it" if self.requests else ""
-        return self._delivered(stage, told, _NODE + told.node, acted)
+        return self._delivered(stage, notified, _NODE + notified.node, acted)
 
-    def _delivered(self, stage: Stage, told: Told, user: str, acted: str) -> _Sighting:
-        moment = _Moment(told.at, CONTROLLER)
+    def _delivered(self, stage: Stage, notified: Notification, user: str, acted: str) -> _Sighting:
+        moment = _Moment(notified.at, CONTROLLER)
         listener = self._listener(user, moment)
         since = f"{user} listens since {_clock_time(listener.opened)}" if listener else f"inferred for {user}"
         then = f", and {acted}" if acted else ""
-        record = f"{since}; a watch at the API server for {told.selector!r} was told by then{then}"
+        record = f"{since}; a watch at the API server for {notified.selector!r} was told by then{then}"
         return _Sighting(stage, moment, True, f"API server{f' on {listener.server}' if listener else ''}", record)
 
     def _decided(self, stage: Stage) -> _Sighting:
@@ -382,8 +384,8 @@ class _Trace:
     def _change(self, revision: int) -> Change | None:
         return next((change for change in self.changes if change.revision == revision), None)
 
-    def _told(self, selector: str, revision: int) -> Told:
-        found = (each for each in self.told if each.selector == selector and each.revision == revision)
+    def _notification(self, selector: str, revision: int) -> Notification:
+        found = (each for each in self.notified if each.selector == selector and each.revision == revision)
         return _required(next(found, None), f"the API server has told no watch for {selector!r} of it")
 
     def _listener(self, user: str, moment: _Moment) -> _Listener | None:
@@ -404,8 +406,8 @@ class _Trace:
         writes = [call for call in self.calls if call.succeeded and call.verb in _WRITES]
         last = self.running or self.bound or self.created
         for number, change in enumerate(change for change in self.changes if change.revision <= last):
-            told = _Moment(change.at, self.given.etcd_host)
-            came = sum(not self._surely_after(_Moment(call.received, call.server), told) for call in writes)
+            stored = _Moment(change.at, self.given.etcd_host)
+            came = sum(not self._surely_after(_Moment(call.received, call.server), stored) for call in writes)
             if came <= number:
                 self.problems.append(
                     f"etcd told of {number + 1} changes of the pod's key up to revision {change.revision}, the API "

@@ -55,9 +55,9 @@ def without_change(revision: int) -> Spoil:
     return spoil
 
 
-def without_told(selector: str) -> Spoil:
+def without_notification(selector: str) -> Spoil:
     def spoil(recording: Recording) -> None:
-        recording.told = [told for told in recording.told if told.selector != selector]
+        recording.notified = [notified for notified in recording.notified if notified.selector != selector]
 
     return spoil
 
@@ -67,7 +67,7 @@ def without_requests_to_the_runtime(recording: Recording) -> None:
 
 
 def never_running(recording: Recording) -> None:
-    recording.told = [told for told in recording.told if told.revision != RUNNING]
+    recording.notified = [notified for notified in recording.notified if notified.revision != RUNNING]
 
 
 def test_a_real_pods_way_is_found(recording: Recording) -> None:
@@ -88,9 +88,9 @@ def test_a_real_pods_way_is_found(recording: Recording) -> None:
 def test_what_is_only_inferred_says_so(recording: Recording) -> None:
     steps = trace(recording).steps
     assert [step.stage.number for step in steps if not step.inferred] == [1, 5, 9, 10]
-    told = [step.record for step in steps if step.stage.number in {4, 8}]
-    assert told[0].startswith("system:kube-scheduler listens since 14:46:46")
-    assert told[1].startswith("system:node:w2 listens since 14:41:41")
+    notified = [step.record for step in steps if step.stage.number in {4, 8}]
+    assert notified[0].startswith("system:kube-scheduler listens since 14:46:46")
+    assert notified[1].startswith("system:node:w2 listens since 14:41:41")
 
 
 def test_a_component_whose_watch_is_not_in_the_audit_log_is_not_said_to_listen(recording: Recording) -> None:
@@ -103,7 +103,7 @@ def test_a_component_whose_watch_is_not_in_the_audit_log_is_not_said_to_listen(r
 def test_the_order_of_records_and_records_that_come_twice_change_nothing(recording: Recording) -> None:
     expected = trace(recording).document()
     shuffle = random.Random(7).shuffle  # noqa: S311 - the same at each run is what is wanted
-    kinds: list[list[Any]] = [*recording.audit.values(), recording.changes, recording.told, recording.requests]
+    kinds: list[list[Any]] = [*recording.audit.values(), recording.changes, recording.notified, recording.requests]
     for records in kinds:
         records.extend(copy.deepcopy(records))
         shuffle(records)
@@ -115,10 +115,10 @@ def test_the_order_of_records_and_records_that_come_twice_change_nothing(recordi
     [
         (without_request("create"), {1}),
         (without_change(CREATED), {2, 3}),
-        (without_told(SCHEDULER_SELECTOR), {3, 4}),
+        (without_notification(SCHEDULER_SELECTOR), {3, 4}),
         (without_request("create", "binding"), {5}),
         (without_change(BOUND), {6, 7}),
-        (without_told(KUBELET_SELECTOR), {8}),
+        (without_notification(KUBELET_SELECTOR), {8}),
         (without_requests_to_the_runtime, {9}),
         (without_request("patch", "status"), {10}),
         (without_change(RUNNING), {10, 11}),
