@@ -5,7 +5,7 @@
 Fills a cluster of local hosts that is up with ConfigMaps of about 1 kB, starts the backup's unit again and again while
 one client reads through a majority and another one writes, has the newest backup proven by a drill, and with
 ``--restore`` brings the whole cluster back from it onto the same hosts. Prints a table, and removes at the end what
-it has made. Latencies with a backup at work and without are of the same run, in turns.
+it has made. Latencies with a backup at work and without are of the same run, alternately.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def _empty(api: Api) -> None:
 
 
 def _backups(table: Table, api: Api, host: Host, rounds: int) -> None:
-    """Backups in turns with quiet, while clients are at work."""
+    """Backups alternate with quiet, while clients are at work."""
     found, seconds = Latencies(), []
     at_work, over = threading.Event(), threading.Event()
     clients = [threading.Thread(target=_client, args=(api, verb, found, at_work, over)) for verb in ("read", "write")]

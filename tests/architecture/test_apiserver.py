@@ -392,7 +392,7 @@ def _all_reached(cluster: Cluster, nodes: tuple[Host, ...], when: str) -> dict[s
 
 
 def _await_all_reached(cluster: Cluster, nodes: tuple[Host, ...]) -> None:
-    """Balancers look once in a while whether a server is back."""
+    """Load balancers check once in a while whether a server is back."""
     deadline = time.monotonic() + _MISSED_SECONDS
     while True:
         try:
@@ -555,7 +555,7 @@ def _ask_etcd(host: Host, who: ComponentCredentials, endpoints: list[str]) -> li
 
 
 def _each_server(cluster: Cluster) -> list[Access]:
-    """The access to each API server by itself: behind a balancer one may differ from the others."""
+    """The access to each API server by itself: behind a load balancer one may differ from the others."""
     return [
         dataclasses.replace(cluster.api.access, server=f"https://{address}:{port}")
         for address, port in cluster.api_servers

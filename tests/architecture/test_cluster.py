@@ -27,7 +27,7 @@ from kubeproof.verify.observe.objects import Object
 _SCHEDULED_SECONDS = 15.0
 _COMMAND_SECONDS = 60.0
 _READY_SECONDS = 45.0
-# An election in etcd, leases that run out, balancers that notice.
+# An election in etcd, leases that expire, load balancers that notice.
 _TAKEN_OVER_SECONDS = 90.0
 _POLL_SECONDS = 0.5
 # From a node's death to the last request that is still sent to what ran there: the time that it may be silent before it
@@ -176,7 +176,7 @@ def test_the_control_plane_outlives_one_of_its_hosts(
 
 
 def _await_answers(cluster: Cluster, hosts: tuple[Host, ...], lost: Host) -> dict[str, dict[str, int]]:
-    """Wait until the balancers of these hosts only lead to servers that answer; whom they lead to then."""
+    """Wait until the load balancers of these hosts only use servers that answer; which ones they use then."""
     deadline = time.monotonic() + _TAKEN_OVER_SECONDS
     expected = {host.name for host in cluster.control_plane} - {lost.name}
     while True:
@@ -205,7 +205,7 @@ def _create_in_time(api: Api, manifest: Object) -> None:
                 return
             problem = f"{answer.status} {answer.message}"
         except httpx.HTTPError as error:
-            # A server goes on waiting for an etcd member that is gone, for ten seconds.
+            # A server keeps waiting for an etcd member that is gone, for ten seconds.
             problem = f"{type(error).__name__}: {error}"
         assert time.monotonic() < deadline, f"nothing can be created: {problem}"
         time.sleep(_POLL_SECONDS)

@@ -36,7 +36,7 @@ _BACK_SECONDS = 60.0
 # As long as nothing is to happen.
 _QUIET_SECONDS = 5.0
 _ROLLOUT_SECONDS = 90.0
-# A server goes on answering until every node has heard that it goes.
+# A server keeps answering until every node has heard that it goes.
 _GOODBYE_SECONDS = 5
 _REVISION = "deployment.kubernetes.io/revision"
 _TEMPLATE_HASH = "pod-template-hash"
@@ -45,7 +45,7 @@ _MAX_NODES = 4
 _JOB_SECONDS = 60.0
 _COMPLETIONS, _PARALLELISM, _BACKOFF_LIMIT = 3, 2, 1
 _MINUTE_SECONDS = 75.0
-# Of a minute's beginning; the CronJob's controller is told by its clock, and has one Job to create.
+# Of a minute's beginning; the CronJob's controller is triggered by its clock, and has one Job to create.
 _PUNCTUAL_SECONDS = 10.0
 _SCHEDULED = "batch.kubernetes.io/cronjob-scheduled-timestamp"
 # Past the links to it, which belong to the pod's user: root may not follow those where anybody may put some.
@@ -54,7 +54,7 @@ _TOKENS = "/var/run/secrets/kubernetes.io/serviceaccount/..data"
 
 @prepared_together()
 def answering(manifests: Manifests) -> list[Object]:
-    """A pod that can be told to be ready or not, and a service before it."""
+    """A pod that can be made ready or not, and a service before it."""
     probe = {"grpc": {"port": _GRPC_PORT}, "periodSeconds": 1, "timeoutSeconds": 3, "failureThreshold": 1}
     container = manifests.container("server", ["grpc-health-checking"], readinessProbe=probe)
     labels = {"app": "answering"}

@@ -23,7 +23,7 @@ _PAUSE = 0.3
 
 @dataclass(frozen=True)
 class _Resolved:
-    """What a pod was told about DNS, and what it is answered."""
+    """How DNS is configured in a pod, and what it is answered."""
 
     server: str
     search: tuple[str, ...]
@@ -84,7 +84,7 @@ def _resolve_settled(cluster: Cluster, pod: Pod, questions: Sequence[dns.Questio
 
 
 def _resolve(cluster: Cluster, pod: Pod, questions: Sequence[dns.Question]) -> _Resolved:
-    """Ask from a pod's network the server that the pod has been told."""
+    """Ask from a pod's network the server that is configured in the pod."""
     host = cluster.node(pod.node).host
     pid = runtime.process(host, pod.uid, "server")
     lines = [line.split() for line in host.run("cat %s", f"/proc/{pid}/root/etc/resolv.conf").splitlines() if line]

@@ -23,7 +23,7 @@ def test_an_api_server_on_a_restored_backup_has_the_same_objects(
         for resource, kind in (("configmaps", "ConfigMap"), ("secrets", "Secret"))
     }
     name, revision = program.save()
-    # At once: what the cluster has had at a revision is told only for minutes.
+    # At once: what the cluster has had at a revision can be read only for minutes.
     live = drills.live_objects(api, revision)
     result = program.drill(name)
     evidence["backup"] = name

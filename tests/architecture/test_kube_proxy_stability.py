@@ -20,7 +20,7 @@ from kubeproof.verify.observe.objects import Object
 
 _LABEL = {"app": "stable"}
 _PORT = 80
-# A pod that is told to end serves for this long: nodes learn within it that they should send it nothing more.
+# A pod that is to end serves for this long: nodes learn within it that they should send it nothing more.
 _FAREWELL_SECONDS = 5
 _TRIES = 10
 _ANSWER_SECONDS = 20.0
@@ -121,11 +121,11 @@ class Requests(Repeated):
         self._rounds = 0
 
     def since_now(self) -> Callable[[], Counter[str]]:
-        """What is answered, told by the function that this returns, to requests that were not sent yet."""
+        """A function that returns what is answered to requests that were sent after this."""
         began, before = self._rounds, Counter[str]()
 
         def since() -> Counter[str]:
-            # The round that goes on now has requests from before in it.
+            # The current round has requests from before in it.
             if self._rounds > began and not before:
                 before.update(self.answered)
             return self.answered - before if before else Counter[str]()

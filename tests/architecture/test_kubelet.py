@@ -37,9 +37,9 @@ cat /etc/machine-id /proc/sys/kernel/random/boot_id
 
 @prepared()
 def mortal(manifests: Manifests) -> Object:
-    """A pod that can be told to fail its liveness check."""
+    """A pod that can be made to fail its liveness check."""
     probe = {"grpc": {"port": _GRPC_PORT}, "periodSeconds": 1, "timeoutSeconds": 3, "failureThreshold": 1}
-    # It is told at another port than it is checked at, which may be open later.
+    # It gets its orders at another port than it is checked at, which may be open later.
     told = {"tcpSocket": {"port": HTTP_PORT}, "periodSeconds": 1}
     container = manifests.container("server", ["grpc-health-checking"], livenessProbe=probe, readinessProbe=told)
     return manifests.pod("mortal", [container], **manifests.on_node(manifests.nodes[-1]))
@@ -134,7 +134,7 @@ def manifest_file(cluster: Cluster, api: Api, manifests: Manifests) -> Iterator[
         return
     path = PurePosixPath(directory) / f"{manifests.namespace}.json"
     for left in node.host.run("find %s -name 'kubeproof-verify-*.json'", directory).split():
-        # A verification that goes on has the namespace that its file is named after; one that was killed had.
+        # A verification that still runs has the namespace that its file is named after; one that was killed had.
         if api.request("GET", f"/api/v1/namespaces/{PurePosixPath(left).stem}").status == 404:
             node.host.run("rm -f %s", left)
     yield node, path

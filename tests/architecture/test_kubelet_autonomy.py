@@ -1,4 +1,4 @@
-"""Nodes on their own: what goes on, and what is healed, while no API server runs."""
+"""Nodes on their own: what keeps running, and what is restarted, while no API server runs."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def _anything_runs(item: Object) -> bool:
 
 @prepared(until=_anything_runs)
 def convoy(manifests: Manifests) -> Object:
-    """A pod with an init container that goes on until it is told to end, another one, a sidecar, and the application.
+    """A pod with an init container that runs until it is made to end, another one, a sidecar, and the application.
 
     Without the sidecar's own policy, nothing of the pod would be restarted.
     """

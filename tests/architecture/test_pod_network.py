@@ -23,7 +23,7 @@ _LARGE = 20_000
 _SECOND_PORT = 8090
 CNI_CONFIG = "/etc/cni/net.d/10-kubeproof.conflist"
 UNIT = "kube-pod-network"
-# What the node's own program promises is a few seconds; kube-proxy has to start anew.
+# What the node's own program promises is a few seconds; kube-proxy has to restart.
 _HEALED_SECONDS = 15.0
 # What a node has that could be taken from it, a line each; of kube-proxy's the first rule, whose place has no number.
 _OWN = """

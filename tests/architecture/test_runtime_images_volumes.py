@@ -152,7 +152,7 @@ def _judged(item: Object) -> bool:
 
 
 def _image_events(api: Api, namespace: str, pod: Pod, expected: str) -> list[str]:
-    """What the kubelet tells of a pod's image, up to an expected reason: a moment after it has told the pod's state."""
+    """What the kubelet reports of a pod's image, up to an expected reason: a moment after the pod's state."""
 
     def about_image(found: list[Object]) -> bool:
         return any("image" in event["message"].lower() and expected in event["reason"] for event in found)

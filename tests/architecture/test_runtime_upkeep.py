@@ -41,7 +41,7 @@ _APART_SECONDS = 0.5
 
 @prepared_together()
 def abandoned(manifests: Manifests) -> list[Object]:
-    """A pod that will be deleted while its kubelet is away, and one beside it that goes on."""
+    """A pod that will be deleted while its kubelet is stopped, and one next to it that keeps running."""
     return [
         manifests.pod(name, [manifests.container("pause", ["pause"])], **manifests.on_node(manifests.nodes[-1]))
         for name in ("abandoned", "kept")
@@ -50,7 +50,7 @@ def abandoned(manifests: Manifests) -> list[Object]:
 
 @dataclass
 class Upkeep:
-    """What a kubelet did on its node after it was restarted, told to collect images at once."""
+    """What a kubelet did on its node after it was restarted, configured to collect images at once."""
 
     node: Node
     foreign: Sequence[Started]
@@ -65,7 +65,7 @@ class Upkeep:
 
 @pytest.fixture(scope="module")
 def upkeep(cluster: Cluster, api: Api, abandoned: list[Pod], manifests: Manifests) -> Upkeep:
-    """Put things into a node's runtime by hand, restart its kubelet, and wait until it has cleared up."""
+    """Put things into a node's runtime past its kubelet, restart its kubelet, and wait until it has cleared up."""
     pod, kept = abandoned
     node = cluster.node(pod.node)
     host, name = node.host, manifests.namespace

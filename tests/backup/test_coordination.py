@@ -1,4 +1,4 @@
-"""One member makes the backup, another takes over, and what goes wrong is told."""
+"""One member makes the backup, another takes over, and what goes wrong is reported."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_who_waits_for_the_lock_in_vain_says_so(store: Store, capsys: pytest.Cap
     with coordination.lock(store.ctl, 30):
         assert run(store, "save", "--trigger", "schedule", timeout=2) == 1
     assert "another host has held the lock" in capsys.readouterr().err
-    # By hand, nothing is waited for.
+    # A manual run waits for nothing.
     with coordination.lock(store.ctl, 30):
         assert run(store, "save", "--trigger", "restore") == 0
 

@@ -36,7 +36,7 @@ def test_a_backup_is_made_verified_and_recorded(store: Store, capsys: pytest.Cap
         in (store.directory / "state/metrics/etcd_backup.prom").read_text()
     )
     assert run(store, "check", backup.name) == 0
-    # A second run of the schedule finds it done; one by hand makes another.
+    # A second run of the schedule finds it done; a manual one makes another.
     assert run(store, "save", "--trigger", "schedule") == 0
     assert len(made(store)) == 1
     assert run(store, "save") == 0

@@ -1,4 +1,4 @@
-"""A change of settings restarts every component of every host, in turns, and no client may notice."""
+"""A change of settings restarts every component of every host, host by host, and no client may notice."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CHANGE: Mapping[str, Any] = {
     "kube_proxy_extra_config": {"iptables": {"minSyncPeriod": "2s"}},
 }
 # What an API server answers to a write that was on its way to etcd's leader as leadership moved (go.etcd.io/raft,
-# ErrProposalDropped). They are failures like others, but told apart since their cause is known: see docs/faults.md.
+# ErrProposalDropped). They are failures like others, counted by themselves since their cause is known: docs/faults.md.
 DROPPED = "possibly due to previous leader failure"
 UNITS = {
     "etcd": ("etcd",),

@@ -1,4 +1,4 @@
-"""Whatever breaks, one thing at a time: nothing is lost, no read is stale, one leads, and the cluster mends itself."""
+"""Whatever breaks, one at a time: nothing is lost, no read is stale, one leads, the cluster recovers by itself."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ class Session(Repeated):
 
     def __init__(self, host: Host) -> None:
         super().__init__(self._talk, pause=_PAUSE, patience=_PATIENCE)
-        # A connection that nobody else has a part in: a shared one would be mended by whoever uses it next.
+        # A connection that nobody else has a part in: a shared one would be restored by its next user.
         options = ["-o", "ControlPath=none", "-o", "BatchMode=yes"]
         # Its errors elsewhere: ssh makes what it is given non-blocking, and Ansible refuses to start with that.
         self._process = subprocess.Popen(

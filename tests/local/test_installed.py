@@ -1,4 +1,4 @@
-"""A run goes on with the cluster that is there, or is refused before it touches a host. One cluster, in this order."""
+"""A run continues with the existing cluster, or is refused before it changes a host. One cluster, in this order."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_a_member_whose_disk_is_not_mounted_begins_nothing(cluster: LocalCluster
     refused(cluster, "etcd-data-lost cp1", False)
     assert cluster.on("cp1", "ls /var/lib/etcd") == b""
 
-    # It goes on by itself as soon as the disk is there.
+    # It continues by itself as soon as the disk is there.
     cluster.on("cp1", "mv /srv/disk/member /var/lib/etcd; rmdir /srv/disk")
     assert waiting.until(lambda: cluster.on("cp1", "systemctl is-active etcd || true") == b"active\n", 30, pause=1)
     assert cluster.play("cluster").count("changed") == 0

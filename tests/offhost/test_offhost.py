@@ -122,7 +122,7 @@ def test_another_member_takes_over(hosts: Hosts) -> None:
 
 def test_a_target_that_is_down_is_told_and_made_up_for(hosts: Hosts) -> None:
     one = hosts.group("etcd")[0]
-    # Of runs by hand and by the timer one gives way.
+    # Of a manual run and the timer's one gives way.
     one.run(
         "systemctl stop etcd-backup.timer; while systemctl is-active etcd-backup-copy | grep -q ^act; do sleep 1; done"
     )

@@ -15,7 +15,7 @@ _CNI_CONFIG = "/etc/cni/net.d/10-kubeproof.conflist"
 _UNIT = "kube-pod-network"
 _OTHER_BRIDGE = "kubeproof-other"
 _OTHER_NETWORK = "10.244.99.0/24"
-# What a pod sends to itself is dropped from the moment on that its network is there, until this is told to end.
+# What a pod sends to itself is dropped from the moment on that its network is there, until this is stopped.
 _DEAFEN = """
 trap 'for space in /run/netns/cni-*; do nsenter --net=$space nft delete table inet deaf; done; exit' TERM
 while :; do

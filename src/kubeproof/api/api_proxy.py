@@ -65,7 +65,7 @@ class Proxy:
                     client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
                     _exchange(client, server)
             except OSError:
-                return  # One of both has gone, and the other is told by the end of its connection.
+                return  # One of both has gone, and the other learns it by the end of its connection.
 
     def _connect(self) -> tuple[socket.socket | None, str]:
         """A connection to an API server, or why there is none."""

@@ -66,7 +66,7 @@ class _Inquiry:
         self._answers: dict[str, Answer] = {}
         self._news = threading.Condition()
         context = ssl.create_default_context(cadata=ca)
-        # A balancer's name need not be in the certificate: who uses the connection looks at that.
+        # A load balancer's name need not be in the certificate: who uses the connection looks at that.
         context.check_hostname = False
         for server in servers:
             # Not a pool, whose end waits for all: what hangs is left behind.

@@ -86,7 +86,7 @@ def _health(console: Console, cluster: Inventory) -> bool:
 
 
 def _servers(console: Console, servers: list[str], ca: str) -> bool:
-    """Each of several; the virtual address or balancer before them, if the kubeconfig names one, among them."""
+    """Each of several; the virtual address or load balancer before them, if the kubeconfig names one, among them."""
     answers = api_servers.survey(servers, ca)
     console.print("[bold]API servers[/bold]")
     for answer in answers:

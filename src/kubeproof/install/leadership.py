@@ -125,8 +125,8 @@ class LeadershipTransfer:
 
     @contextmanager
     def _still(self, processes: Sequence[int], outcome: Outcome) -> Iterator[None]:
-        """What this host has of API servers stands still."""
-        # They go on by themselves so many seconds after this at the earliest.
+        """The API servers of this host are paused."""
+        # They continue by themselves after that many seconds at the earliest.
         before, since, problem = time.monotonic(), None, ""
         try:
             since = self._operations.hold(processes, self._seconds) if processes else None
@@ -167,5 +167,5 @@ class LeadershipTransfer:
         return f"the API server on {', '.join(failed)} was not paused" if failed else ""
 
     def _until(self) -> float:
-        """Until when all API servers stand still for certain."""
+        """Until when all API servers are paused for certain."""
         return min(float(self._barrier.said(host, "held") or 0) for host in self._holders) + self._seconds

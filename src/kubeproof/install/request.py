@@ -209,7 +209,7 @@ def _directory(item: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _path(given: Any) -> str:
-    """As a host is told it: the same whether or not somebody wrote a slash at the end of a setting."""
+    """As a host gets it: the same whether or not somebody wrote a slash at the end of a setting."""
     path = str(given)
     if directories.absolute(path):
         raise RequestError(directories.absolute(path))

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from kubeproof.core import files
 
-# The outcomes of a task on a host, and which of them mean that the run can't go on there.
+# The outcomes of a task on a host, and which of them mean that the run can't continue there.
 OUTCOMES = ("ok", "changed", "skipped", "ignored", "failed", "unreachable")
 _FATAL = ("failed", "unreachable")
 

@@ -79,7 +79,7 @@ def manifest(
                 "app.kubernetes.io/managed-by": "kubeproof",
                 "tier": "control-plane",
             },
-            # An image that was made anew has the same name: this makes it another pod.
+            # An image that was made again has the same name: this makes it another pod.
             "annotations": {"kubeproof.io/image": digests[0]},
         },
         "spec": {

@@ -190,7 +190,7 @@ def _keys(inventory: Inventory) -> Path | None:
 
 
 def _virtual_networks(inventory: Inventory) -> tuple[ipaddress.IPv4Network, ...]:
-    """The cluster's own networks, as far as they can be told before anything is checked."""
+    """The cluster's own networks, as far as they are known before anything is checked."""
     found = set()
     for host in inventory.hosts.values():
         settings = Settings(host)

@@ -96,7 +96,7 @@ def _arguments(plan: Plan, host: LocalHost) -> list[str]:
         "--tmpfs=/run",
         "--tmpfs=/run/lock",
         "--tmpfs=/tmp",
-        # podman asks for more than the machine may grant, unless told what that is.
+        # podman asks for more than the machine may grant, unless it is given that limit.
         f"--ulimit=nofile={_hard_limit(resource.RLIMIT_NOFILE, 1048576)}",
         f"--ulimit=nproc={_hard_limit(resource.RLIMIT_NPROC, 32768)}",
         *(f"--volume={path}" for path in _VOLUMES),

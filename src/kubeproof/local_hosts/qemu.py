@@ -33,7 +33,7 @@ BOOT_SECONDS = 600.0
 _PROGRAM = "qemu-system-x86_64"
 _SHUTDOWN_SECONDS = 120.0
 _RUN = machine.RUN / "vms"
-# All ed25519 keys are of one length: a line into which something else was printed is told from a whole one.
+# All ed25519 keys are of one length: that distinguishes a whole line from one into which something else was printed.
 _KEY_SECONDS = 60.0
 _HOST_KEY = re.compile(r"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA[0-9A-Za-z+/]{44}")
 

@@ -145,7 +145,7 @@ def ensure_cas(directory: Path, cluster: str, lifetime: datetime.timedelta) -> l
 
 
 def _ensure_encryption_key(directory: Path) -> list[str]:
-    """Made before all else: where there are authorities but no key, the key was lost, and with it every Secret."""
+    """Made before all else: where there are CAs but no key, the key was lost, and with it every Secret."""
     path = directory / f"{ENCRYPTION_KEY}.key"
     if path.exists():
         return []

@@ -12,7 +12,7 @@ from kubeproof.preflight.identity import Kept
 from kubeproof.settings.host_report import HostReport, Interface
 
 ETCD, CONTROL_PLANE, WORKERS = GROUPS = ("etcd", "control_plane", "workers")
-# Hosts in these run runtime, kubelet, kube-proxy and balancer.
+# Hosts in these run runtime, kubelet, kube-proxy and load balancer.
 NODES = (CONTROL_PLANE, WORKERS)
 
 # What a run is about to do to the cluster: what must not happen in one is what another is for.

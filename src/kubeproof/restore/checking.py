@@ -161,7 +161,7 @@ def _space(size: int, looks: Sequence[Look]) -> Iterator[str]:
 
 
 def _outside(looks: Sequence[Look]) -> Iterator[str]:
-    """Members that go on with the old data, where this restore does not reach them."""
+    """Members that keep the old data, where this restore does not reach them."""
     outside = {
         f"{other['name']} ({other['url']})"
         for look in looks

@@ -242,7 +242,7 @@ class HostReport(TypedDict):
     installed: Installed
     leftovers: list[str]
     etcd: Etcd
-    # SHA-256 (hex) of the authorities and keys that it was installed with, by the names that the controller has for
+    # SHA-256 (hex) of the CAs and keys that it was installed with, by the names that the controller has for
     # them.
     identity: dict[str, list[str]]
     clock: Clock

@@ -65,7 +65,7 @@ class Verification:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # One that goes on has findings and cleans up, unless something went wrong here: then it is told to.
+        # One that still runs has findings and cleans up, unless something went wrong here: then it is made to.
         if self._started:
             if error and self._started.poll() is None:
                 self._started.terminate()
@@ -89,7 +89,7 @@ class Verification:
             )
 
     def findings(self, timeout: float) -> Mapping[str, Finding]:
-        """Its findings, as soon as it has all. It goes on to clean up. Raises Unfinished if it has none in time."""
+        """Its findings, as soon as it has all. It then cleans up. Raises Unfinished if it has none in time."""
         deadline = time.monotonic() + timeout
         while not self._announced.exists():
             if self._process.poll() is not None and not self._announced.exists():

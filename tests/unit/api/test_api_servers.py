@@ -84,7 +84,7 @@ class Server(ThreadingHTTPServer):
 
 
 class Site:
-    """An authority, and servers of it."""
+    """A CA, and servers with its certificates."""
 
     def __init__(self, directory: Path, stack: ExitStack) -> None:
         self.state, self._stack = directory, stack
@@ -188,7 +188,7 @@ def test_connections_go_to_another_server_when_one_goes(site: Site, served: int)
         assert [ask(proxy, site, client) for _ in range(3)] == ["one"] * 3
         assert len(one.connections) == 2, "one question whether it is ready, and one connection that is kept"
         one.kill()
-        # As kubectl does: what is cut off is made anew.
+        # As kubectl does: what is cut off is watched again.
         with suppress(httpx.HTTPError):
             ask(proxy, site, client)
         assert ask(proxy, site, client) == "two"

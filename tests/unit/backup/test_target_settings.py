@@ -1,4 +1,4 @@
-"""What is refused of backup_targets, and what a host is told of the rest."""
+"""What is refused of backup_targets, and what a host gets of the rest."""
 
 from __future__ import annotations
 

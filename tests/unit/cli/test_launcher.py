@@ -1,4 +1,4 @@
-"""The launcher: a virtual environment that is made once, anew when the lock changes, and mended when half made."""
+"""The launcher: a virtual environment that is made once, again when the lock changes, and completed when half made."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ case $* in
 esac
 """
 
-# As far as the launcher uses it, and quick: `uv venv` makes an environment, `uv pip sync` fails if told to.
+# As far as the launcher uses it, and quick: `uv venv` makes an environment, `uv pip sync` fails if asked to.
 _UV = """\
 #!/bin/sh
 case $1 in

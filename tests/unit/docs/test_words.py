@@ -1,13 +1,16 @@
 """One word per thing: what docs/glossary.md replaced is not used again where operators and contributors read.
 
 Only prose is looked at: comments and descriptions of roles and playbooks, names of plays and tasks, pages, help texts,
-errors, and docstrings of what is public. Code in backquotes or ``C()`` has the names that programs have.
+errors, and docstrings and comments of all code, tests included. Code in backquotes or ``C()`` has the names that
+programs have.
 """
 
 from __future__ import annotations
 
 import ast
+import io
 import re
+import tokenize
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -93,11 +96,21 @@ def pages(path: Path) -> Iterator[str]:
 
 
 def docstrings(path: Path) -> Iterator[str]:
-    """Docstrings of a module and of what is public in it."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    """Docstrings of a module and of all that is in it, and its comments, those on several lines as one."""
+    text = path.read_text()
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            public = not getattr(node, "name", "").startswith("_")
-            yield from filter(None, [ast.get_docstring(node)] if public else [])
+            yield from filter(None, [ast.get_docstring(node)])
+    last = 0
+    block: list[str] = []
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT:
+            if token.start[0] != last + 1:
+                yield " ".join(block)
+                block = []
+            block.append(token.string.lstrip("# "))
+            last = token.start[0]
+    yield " ".join(block)
 
 
 def messages(path: Path) -> Iterator[str]:
@@ -159,12 +172,25 @@ def test_pages_use_the_words_of_the_glossary() -> None:
     assert found == []
 
 
-def test_errors_help_and_docstrings_use_the_words_of_the_glossary() -> None:
+def test_errors_and_help_use_the_words_of_the_glossary() -> None:
     found = []
     for path in files("src/kubeproof/**/*.py", "plugins/**/*.py"):
-        found += refused(docstrings(path), path, RETIRED)
         found += refused(messages(path), path, RETIRED)
     assert found == []
+
+
+def test_docstrings_and_comments_use_the_words_of_the_glossary() -> None:
+    found = []
+    for path in files(*(f"{top}/**/*.py" for top in ("src", "plugins", "tests", "tools", "bench"))):
+        found += refused(docstrings(path), path, RETIRED)
+    assert found == []
+
+
+def test_comments_on_several_lines_are_one_text(tmp_path: Path) -> None:
+    path = tmp_path / "module.py"
+    path.write_text("# The member's data by\n# hand.\nx = 1  # Which goes\n\n# on.\ndef _f():\n    'Mend it.'\n")
+    assert [text for text in docstrings(path) if text] == ["Mend it.", "The member's data by hand. Which goes", "on."]
+    assert [word for word, _, _ in retired(docstrings(path), RETIRED)] == ["mend", "by hand"]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from kubeproof.install.action import Action
 
 
 class Acts(Action):
-    """Does what a test gives it to do, on a host that answers as it is told."""
+    """Does what a test gives it to do, on a host that answers as the test says."""
 
     def __init__(self, do: Callable[[Acts], dict[str, Any]], **answer: Any) -> None:
         self._do = do

@@ -1,4 +1,4 @@
-"""How the lead is handed over: several hosts, each in a thread as Ansible has each in a process."""
+"""Leadership transfer: several hosts, each in a thread as Ansible has each in a process."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def test_one_that_can_not_be_held_is_told(tmp_path: Path) -> None:
     assert cluster.still_when_moved == {"cp2", "cp3"}
     assert "no systemd-run" in outcomes["cp1"].warnings[0]
     assert "the API server on cp1 was not paused" in outcomes["cp2"].warnings[0]
-    # The process is told to go on all the same.
+    # The process is resumed all the same.
     assert "cp1 goes on" in cluster.events
 
 

@@ -1,4 +1,4 @@
-"""The record of a playbook run, and how it is told."""
+"""The record of a playbook run, and how it is shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How virtual machines are described, found and told apart; that they start is for tests with hosts."""
+"""How virtual machines are described, found and identified; that they start is for tests with hosts."""
 
 from __future__ import annotations
 

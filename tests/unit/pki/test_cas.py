@@ -1,4 +1,4 @@
-"""Authorities and leaf certificates."""
+"""CAs and leaf certificates."""
 
 from __future__ import annotations
 

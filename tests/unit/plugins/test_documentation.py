@@ -117,7 +117,7 @@ def _flat(options: Mapping[str, Doc], below: str, prefix: str = "") -> Iterator[
 
 
 class Declared(Exception):
-    """What a module has told AnsibleModule."""
+    """What a module has declared to AnsibleModule."""
 
     def __init__(self, argument_spec: Doc, *, supports_check_mode: bool = False) -> None:
         super().__init__()

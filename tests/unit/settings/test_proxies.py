@@ -69,7 +69,7 @@ class Component(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def credentials(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Files of an authority, and of a certificate for loopback that serves both sides."""
+    """Files of a CA, and of a certificate for loopback that serves both sides."""
     directory = tmp_path_factory.mktemp("pki")
     cas.ensure_cas(directory, "test", datetime.timedelta(days=1))
     key = ec.generate_private_key(ec.SECP256R1())
@@ -150,7 +150,7 @@ def test_kubectl_asks_the_cluster_directly_and_others_as_told(tmp_path: Path, mo
 
 
 def test_every_client_is_told_to_ask_directly() -> None:
-    """What uses the environment's proxies by default is not used, or told not to."""
+    """What uses the environment's proxies by default is not used, or configured not to."""
     for path in SOURCES:
         text = path.read_text()
         assert "urlopen(" not in text, f"{path}: use ansible.module_utils.direct"

@@ -140,7 +140,7 @@ def test_one_of_the_former_name_stays_in_use(tmp_path: Path, mark: str) -> None:
     assert state.directory(tmp_path) == tmp_path / ".kubeproof", "somebody else's"
     (tmp_path / "state" / mark).mkdir()
     assert state.directory(tmp_path) == tmp_path / "state"
-    # Something of ours may be there besides; authorities decide.
+    # Something of ours may be there besides; CAs decide.
     (tmp_path / ".kubeproof" / "ssh").mkdir(parents=True)
     assert state.directory(tmp_path) == tmp_path / "state"
 

@@ -46,7 +46,7 @@ class Proof:
         try:
             yield
         except OSError as error:
-            # A full disk is told by its number.
+            # A full disk is recognized by its number.
             raise OSError(error.errno, "%s: %s: %s" % (self.name, name, error)) from error
         except BackupError as error:
             raise BackupError("%s: %s: %s" % (self.name, name, error)) from None

@@ -30,7 +30,7 @@ def run(configuration: Configuration, job: str, work: Callable[[], str]) -> int:
             print(work(), flush=True)
         reason = ""
     except Busy as error:
-        # The timer's run met one by hand, or the other way round: the one that is at work records what comes of it.
+        # The timer's run met a manual one, or the other way round: the one that is at work records what comes of it.
         print("kubeproof-backup %s: %s" % (job, error), file=sys.stderr, flush=True)
         return 1
     except BackupError as error:

@@ -26,7 +26,7 @@ PREFIX = "kubeproof-verify"
 LABEL = "kubeproof.io/verification"
 OWNER = "kubeproof.io/verification-owner"
 RESOURCE_DOMAIN = "verify.kubeproof.io"
-# What is left of a verification on another machine can only be told from one that goes on by its age.
+# What is left of a verification on another machine differs from one that still runs only by its age.
 _MAX_AGE_SECONDS = 3600
 # What a verification creates outside of namespaces; each has the label, and goes with the verification.
 _CLUSTER_WIDE = (

@@ -365,7 +365,7 @@ def _early(request: pytest.FixtureRequest) -> None:
     for name in EARLY:
         users = (item for item in request.session.items if name in getattr(item, "fixturenames", ()))
         for user in itertools.islice(users, 1):
-            # Whoever needs it is told again what went wrong; other claims can do without.
+            # Tests that need it report again what went wrong; other claims can do without.
             with contextlib.suppress(Exception), warnings.catch_warnings():
                 # A test that has not begun is taken for one that is over. Fixtures of the session don't mind.
                 warnings.simplefilter("ignore", pytest.PytestRemovedIn10Warning)

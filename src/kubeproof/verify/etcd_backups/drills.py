@@ -102,7 +102,7 @@ class Program:
 
     def drill_forgery(self, name: str) -> tuple[bool, str]:
         """Drill a backup that is not what its manifest says; whether that is called proven, and what was said."""
-        where = f"/var/tmp/kubeproof-verify-{secrets.token_hex(4)}"  # noqa: S108 - made anew, as root, under a random name
+        where = f"/var/tmp/kubeproof-verify-{secrets.token_hex(4)}"  # noqa: S108 - a new one, as root, under a random name
         backup = f"{self.settings['directory']}/{name}"
         try:
             self.host.run("umask 077; mkdir %s", where)

@@ -211,7 +211,7 @@ class Api:
         seen: list[Object] = []
         refusal: ApiError | None = None
         while time.monotonic() < deadline:
-            # A watch may end at any time, with the API server that served it for example; the next list goes on.
+            # A watch may end at any time, with the API server that served it for example; the next list continues.
             with contextlib.suppress(httpx.NetworkError, httpx.RemoteProtocolError, httpx.TimeoutException):
                 try:
                     for seen in self._states(path, deadline, params):

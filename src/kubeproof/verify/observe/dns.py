@@ -77,7 +77,7 @@ def _read(question: Question, message: bytes) -> Answer:
 
 
 def _name(message: bytes, offset: int) -> tuple[str, int]:
-    """A name, which may go on elsewhere in the message, and where what follows it begins."""
+    """A name, which may continue elsewhere in the message, and where what follows it begins."""
     labels: list[str] = []
     end = 0
     for _ in range(_MAX_JUMPS * 8):

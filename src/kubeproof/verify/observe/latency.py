@@ -156,7 +156,7 @@ class PodStarts:
 
         deadline = time.monotonic() + _WATCH_SECONDS
         while not self._ended.is_set() and time.monotonic() < deadline:
-            # Whatever ends a watch, an outage that a test made for example, the next one goes on.
+            # Restart the watch whenever it ends, for example in an outage that a test made.
             with contextlib.suppress(ApiError, NotObserved, httpx.HTTPError):
                 self._api.observe(self._path, self.note, what="starting pods", timeout=_WATCH_SECONDS)
             self._ended.wait(_RETRY_SECONDS)

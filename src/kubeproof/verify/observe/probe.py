@@ -138,7 +138,7 @@ def _certificates(servers: list[list[Any]], timeout: float = 1.0) -> dict[str, s
 
 
 def _certificate_files(directories: list[str]) -> dict[str, list[str]]:
-    """The certificates, DER in base64, in the files of directories, kubeconfigs included; of keys nothing is told."""
+    """The certificates, DER in base64, in the files of directories, kubeconfigs included; nothing of keys."""
     found = {}
     for directory in directories:
         for folder, _, names in os.walk(directory):

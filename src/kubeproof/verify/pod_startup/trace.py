@@ -25,7 +25,7 @@ KUBELET_SELECTOR = "spec.nodeName!="
 """What kubelets watch, all together: pods that have a node."""
 _NODE = "system:node:"
 _KUBECTL = "kubectl"
-# How late a watch of the verification may note what it is told, on a machine that has much to do.
+# How late a watch of the verification may note an event, on a machine that has much to do.
 _LATE_SECONDS = 10.0
 _WRITES = frozenset({"create", "update", "patch"})
 _MS = 1000.0
@@ -244,7 +244,7 @@ class _Trace:
         self.calls = sorted(_calls(recording), key=lambda call: self._true(_Moment(call.received, call.server)))
         self.listeners = list(_listeners(recording))
         mine = [change for change in recording.changes if change.key == recording.key and not change.deleted]
-        # Told twice, the first time counts.
+        # Notified twice, the first time counts.
         self.changes = _first({change.revision: change for change in sorted(mine, key=lambda each: -each.at)})
         notified = {
             (each.selector, each.revision): each for each in sorted(recording.notified, key=lambda each: -each.at)
@@ -362,7 +362,7 @@ class _Trace:
         return self._successful("create", "binding")
 
     def _report(self) -> _Call | None:
-        """The status report that is stored as Running: the last one that came before etcd told of that."""
+        """The status report that is stored as Running: the last one that came before etcd's notification of that."""
         change = self._change(self.running)
         if not change:
             return None

@@ -147,7 +147,7 @@ def node(tmp_path: Path) -> Iterator[Node]:
 
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    """One on which the program is at work, and goes on from test to test."""
+    """One on which the program runs, from test to test."""
     with _node(tmp_path_factory.mktemp("node")) as made, made.watched():
         made.healed()
         yield made

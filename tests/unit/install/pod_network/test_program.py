@@ -28,7 +28,7 @@ from kubeproof.install.pod_network.errors import PodNetworkError
 from kubeproof.install.pod_network.host_ports import HostPorts
 from kubeproof.install.pod_network.ruleset import Rule, Ruleset
 
-# On a busy machine; sooner than it would look without being told.
+# On a busy machine; sooner than it would look without being notified.
 _SOON = 8.0
 
 TAKEN_AWAY = {
@@ -187,7 +187,7 @@ class Proxy:
 
 @pytest.fixture
 def proxy(node: Node) -> Iterator[Proxy]:
-    """A node with a kube-proxy, and a systemctl that writes down what it is told."""
+    """A node with a kube-proxy, and a systemctl that writes down its arguments."""
     node.kube_proxy.write_text(json.dumps({"metrics": "127.0.0.1:10249"}))
     (node.directory / "bin").mkdir()
     systemctl = node.directory / "bin" / "systemctl"
@@ -316,7 +316,7 @@ def _attachment(node: Node, number: int, **changes: object) -> None:
 
 
 def test_ports_of_pods_are_given_to_the_plugin_once_more(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a plugin that writes down what it is told: the real one has its place in tests/local."""
+    """With a plugin that writes down what it is given: the real one has its place in tests/local."""
     plugin = node.directory / "portmap"
     plugin.write_text(f'#!/bin/sh\necho "$CNI_COMMAND $CNI_CONTAINERID $(cat)" >> {node.directory}/plugin\n')
     plugin.chmod(0o755)

@@ -1,4 +1,4 @@
-"""The action plugin that restarts in turns: what it asks its module for, and when."""
+"""The action plugin of rolling restarts: what it asks its module for, and when."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROLLING = {"hosts": ["cp1", "cp2"], "at_once": 1, "gate": [{"url": "https://10.0
 
 
 class Harness:
-    """The plugin with a module that answers as it is told, and remembers what it was asked."""
+    """The plugin with a module that answers as the test says, and remembers what it was asked."""
 
     def __init__(self, variables: dict[str, Any], *answers: dict[str, Any]) -> None:
         self.asked: list[dict[str, Any]] = []

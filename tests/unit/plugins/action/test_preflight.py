@@ -1,4 +1,4 @@
-"""The actions in real plays: what Ansible hands over, and what a person is shown. No host but this one is touched."""
+"""The actions in real plays: what Ansible passes to them, and what people see. No host but this one is touched."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The module that moves etcd's lead: which member gets it, and when."""
+"""The module that transfers etcd's leadership: which member gets it, and when."""
 
 from __future__ import annotations
 

@@ -218,7 +218,7 @@ def test_lines_as_they_come(served: Served, monkeypatch: pytest.MonkeyPatch) -> 
         for piece in (b"one\ntw", b"o\n", b"three\n"):
             server.send(DataFrame(stream, data=piece))
         server.send(DataFrame(stream, flags=["END_STREAM"]))
-        # Room is made for as much as came, or a watch would stand still in the end.
+        # Room is made for as much as came, or a watch would stop in the end.
         room = 0
         while room < 14:
             frame = server.frame()

@@ -1,4 +1,4 @@
-"""The client of the API, against a server that answers what it is told to."""
+"""The client of the API, against a server that answers as the test says."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def pod(name: str, revision: int, phase: str = "Pending", **status: Any) -> dict
 
 
 class Server(BaseHTTPRequestHandler):
-    """A list of pods, a watch that goes on where the list ends, and a memory of what was asked."""
+    """A list of pods, a watch that continues where the list ends, and a memory of what was asked."""
 
     protocol_version = "HTTP/1.1"
     listed: ClassVar[list[dict[str, Any]]] = []

@@ -1,4 +1,4 @@
-"""How a component is found and told what to do, in each form."""
+"""How a component is found and controlled, in each form."""
 
 from __future__ import annotations
 

@@ -181,7 +181,7 @@ def follow_lease(settings: dict[str, Any], name: str, log: Log) -> None:
             # No lease but a status: the server has forgotten that version, or does not know the lease yet.
             version = ""
         except (*NO_ANSWER, ValueError):
-            # Nobody answers. Another server goes on from the same version.
+            # Nobody answers. Another server continues from the same version.
             pass
         time.sleep(settings["pause"])
 

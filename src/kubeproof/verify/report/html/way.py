@@ -82,7 +82,7 @@ def way(told: Any) -> Way | None:
         for number, name in enumerate(known)
     }
     start = float(steps[0]["at_ms"])
-    # What a record tells late may be told later than what followed from it.
+    # A record that is late may have a later time than what followed from it.
     before = list(accumulate((float(step["at_ms"]) for step in steps), max, initial=start))
     total = before[-1] - start
     return Way(
