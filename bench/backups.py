@@ -192,7 +192,7 @@ def _restore(table: Table, api: Api, host: Host, play: Callable[[str], playbook.
     with _absence(api) as absent:
         seconds = _timed(lambda: play(f"{host}:{name}"))
     table.add_row(
-        "a restore, onto the same hosts", f"{seconds:.0f} s, of which the API was away {max(absent, default=0):.0f} s"
+        "a restore, onto the same hosts", f"{seconds:.0f} s, of which the API was down {max(absent, default=0):.0f} s"
     )
     after = _uids(api)
     same = sum(after.get(name) == uid for name, uid in before.items())

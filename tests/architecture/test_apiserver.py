@@ -128,7 +128,7 @@ def test_callers_who_cannot_show_who_they_are_are_turned_away(
     now = datetime.datetime.now(datetime.UTC)
     intruders: dict[str, Credentials] = {
         "nothing": Anonymous(),
-        "a certificate of a foreign authority": client_certificates.foreign(),
+        "a certificate of a foreign CA": client_certificates.foreign(),
         "a garbage token": Token("kubeproof-verify-garbage"),
         "a service account's token, altered": Token(_altered(token)),
     }
@@ -301,15 +301,15 @@ def test_a_watch_tells_every_change_in_order(api: Api, namespace: str, evidence:
         writer.join()
     latencies = [round((told - sent) * 1000, 1) for (_, _, told), (_, _, sent) in zip(seen, acknowledged, strict=False)]
     evidence["written"] = [entry[:2] for entry in acknowledged]
-    evidence["told"] = [entry[:2] for entry in seen]
-    evidence["milliseconds from sending to being told"] = latencies
+    evidence["notified"] = [entry[:2] for entry in seen]
+    evidence["milliseconds from sending to notification"] = latencies
     # The revision of a deletion is etcd's, which the answer to the deletion does not tell.
     assert [entry[:2] for entry in seen[:-1]] == [entry[:2] for entry in acknowledged[:-1]], (
-        "the watch did not tell each change once, in order and at the revision that the writer was given"
+        "the watch did not report each change once, in order and at the revision that the writer was given"
     )
-    assert seen[-1][0] == "DELETED", "the watch did not tell the deletion within 10 s"
-    assert seen[-1][1] > seen[-2][1], "the watch told the deletion at an older revision than the change before it"
-    evidence.headline = f"{len(seen)} changes told in order, within {max(latencies):.0f} ms"
+    assert seen[-1][0] == "DELETED", "the watch did not report the deletion within 10 s"
+    assert seen[-1][1] > seen[-2][1], "the watch reported the deletion at an older revision than the change before it"
+    evidence.headline = f"{len(seen)} changes reported in order, within {max(latencies):.0f} ms"
 
 
 @pytest.mark.claim("api-conflict")
@@ -342,7 +342,7 @@ def test_no_increment_of_concurrent_writers_is_lost(api: Api, namespace: str, ev
 def test_any_one_api_server_can_be_missed(cluster: Cluster, workspace: Workspace, evidence: Evidence) -> None:
     servers = leader_election.several_control_plane_hosts(cluster)
     nodes = tuple(node.host for node in cluster.nodes)
-    evidence["connections through balancers"] = _all_reached(cluster, nodes, "in normal times")
+    evidence["connections through load balancers"] = _all_reached(cluster, nodes, "in normal times")
     evidence["virtual address"] = str(cluster.settings["cluster_virtual_address"]) or "none is configured"
     _look_at_virtual_address(cluster)
     for host in servers:
@@ -366,7 +366,7 @@ def test_any_one_api_server_can_be_missed(cluster: Cluster, workspace: Workspace
             "away for": round(time.monotonic() - start, 1),
         }
     _await_all_reached(cluster, nodes)
-    evidence.headline = f"{len(servers)} servers, all reached from {len(nodes)} nodes; each missed in turn, all went on"
+    evidence.headline = f"{len(servers)} servers, all reached from {len(nodes)} nodes; each was stopped once"
 
 
 def _look_at_virtual_address(cluster: Cluster, stopped: Host | None = None) -> None:

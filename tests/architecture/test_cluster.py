@@ -168,11 +168,11 @@ def test_the_control_plane_outlives_one_of_its_hosts(
     problem = leader_election.await_ready(cluster, lost, _TAKEN_OVER_SECONDS)
     evidence["lost"] = lost.name
     evidence["API servers reached by the other nodes"] = reached
-    evidence["seconds until"] = {"all balancers answer": round(written, 1), "a new pod runs": round(ran, 1)}
+    evidence["seconds until"] = {"all load balancers answer": round(written, 1), "a new pod runs": round(ran, 1)}
     evidence["requests meanwhile"] = traffic.summary()
     assert answered, f"without {lost} the application does not answer any more: {traffic.summary()['errors']}"
     assert not problem, f"the API server of {lost} is not ready after its return: {problem}"
-    evidence.headline = f"{lost} cut off: balancers answer after {written:.0f} s, a new pod runs after {ran:.0f} s"
+    evidence.headline = f"{lost} cut off: load balancers answer after {written:.0f} s, a new pod runs after {ran:.0f} s"
 
 
 def _await_answers(cluster: Cluster, hosts: tuple[Host, ...], lost: Host) -> dict[str, dict[str, int]]:

@@ -121,7 +121,7 @@ def test_endpoints_follow_readiness(api: Api, answering: list[Pod], manifests: M
         start = time.monotonic()
         pod.http(command)
         state = "is an endpoint again" if expected else "is no endpoint any more"
-        _observe_endpoints(api, slices, expected, f"a pod that was told {command} {state}")
+        _observe_endpoints(api, slices, expected, f"a pod that got {command} {state}")
         delays[command] = round(time.monotonic() - start, 2)
     evidence["endpoint"] = pod.address
     evidence["seconds"] = delays

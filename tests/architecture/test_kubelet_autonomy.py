@@ -86,7 +86,7 @@ def outage(cluster: Cluster, api: Api, enduring: list[Pod], manifests: Manifests
         if seen.restarted_as:
             seen.after_kill = _ask(cluster, urls, patience=_ANSWER_SECONDS)
     seen.seconds = time.monotonic() - start
-    await_recovery(api, "all nodes are ready after the API servers were away")
+    await_recovery(api, "all nodes are ready after the API servers were stopped")
     return seen
 
 
@@ -121,7 +121,7 @@ def test_the_api_shows_afterwards_what_happened(api: Api, outage: Outage, eviden
     item = api.observe_one(
         victim.manifest,
         lambda item: is_ready(item) and Pod(api, item).container("server")["restartCount"] > count,
-        what=f"the restart on {victim.node} that happened without an API server is told to it",
+        what=f"the restart on {victim.node} that happened without an API server is reported to it",
         timeout=_CONVERGED_SECONDS,
     )
     now = Pod(api, item)
@@ -134,7 +134,7 @@ def test_the_api_shows_afterwards_what_happened(api: Api, outage: Outage, eviden
             f"the container of {pod.name} on {pod.node} was replaced by the outage"
         )
         assert is_ready(same.item), f"pod {pod.name} on {pod.node} is not ready after the outage"
-    evidence.headline = f"told to the API {time.monotonic() - start:.1f} s after it was back"
+    evidence.headline = f"reported to the API {time.monotonic() - start:.1f} s after it was back"
 
 
 def _process(host: Host, pod: Pod) -> int:

@@ -119,4 +119,4 @@ def test_a_container_that_takes_more_memory_than_it_may_is_killed(
     restarts = {name: neighbour.container(name)["restartCount"] for name in _SHARES}
     assert not any(restarts.values()), f"containers on {host} were ended that kept to their limits: {restarts}"
     said = "OOMKilled" if not kernel else f"killed by the kernel, though the runtime says {state['reason']}"
-    evidence.headline = f"over {_MEMORY >> 20} MiB: {said}; its neighbours go on"
+    evidence.headline = f"over {_MEMORY >> 20} MiB: {said}; its neighbours keep running"

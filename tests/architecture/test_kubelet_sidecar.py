@@ -136,9 +136,9 @@ def test_a_sidecar_is_restarted_beside_its_application(
     old, new = before.container("app"), after.container("app")
     evidence["application"] = {"before": old["containerID"], "after": new["containerID"], "state": new["state"]}
     assert (new["containerID"], "running" in new["state"]) == (old["containerID"], True), (
-        f"on {convoy.node} the application did not go on while its sidecar was restarted: {new['state']}"
+        f"on {convoy.node} the application did not keep running while its sidecar was restarted: {new['state']}"
     )
-    evidence.headline = f"ended: back in {seconds:.1f} s, its application went on"
+    evidence.headline = f"ended: back in {seconds:.1f} s, its application kept running"
 
 
 @pytest.mark.claim("pod-sidecar")

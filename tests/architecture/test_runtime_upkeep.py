@@ -130,7 +130,7 @@ def test_containers_started_by_hand_outlive_the_kubelets_cleaning(upkeep: Upkeep
     for one in upkeep.foreign:
         now = upkeep.pids[one.namespace]
         assert now == one.pid, (
-            f"on {node} a container that was started by hand in containerd's namespace {one.namespace} "
+            f"on {node} a container that was started manually in containerd's namespace {one.namespace} "
             f"{f'runs as another process, {now} instead of {one.pid}' if now else 'does not run any more'} "
             "after the kubelet was restarted"
         )
@@ -150,9 +150,11 @@ def test_images_that_nothing_uses_are_collected(upkeep: Upkeep, evidence: Eviden
     evidence["image"] = {"name": upkeep.unused, "gone after seconds": round(upkeep.image_gone, 1)}
     evidence["other images, kept from being collected"] = list(upkeep.protected)
     assert upkeep.image_gone, (
-        f"an image that nothing uses is still on {node}, whose kubelet was told to collect all of them, and started "
-        f"{_STARTS} times"
+        f"an image that nothing uses is still on {node}, whose kubelet was configured to collect all of them, and "
+        f"started {_STARTS} times"
     )
     assert not lost, f"images that are pinned, or in use, were removed from {node}: {lost}"
     assert before == after, f"a pod on {node} was replaced while images were collected"
-    evidence.headline = f"unused: collected {upkeep.image_gone:.1f} s after the kubelet was told to collect all of them"
+    evidence.headline = (
+        f"unused: collected {upkeep.image_gone:.1f} s after the kubelet was configured to collect all of them"
+    )

@@ -71,7 +71,7 @@ def runtime_stopped(cluster: Cluster) -> Iterator[None]:
 @saboteur(
     "kubelet-foreign",
     breaks="When the kubelet starts, containers that are not its own are ended",
-    says="started by hand in containerd's namespace .* does not run any more",
+    says="started manually in containerd's namespace .* does not run any more",
 )
 def foreign_containers_ended(cluster: Cluster) -> Iterator[None]:
     with running(cluster.nodes[-1].host, _END_FOREIGN):

@@ -1,8 +1,8 @@
 """One word per thing: what docs/glossary.md replaced is not used again where operators and contributors read.
 
-Only prose is looked at: comments and descriptions of roles and playbooks, names of plays and tasks, pages, help texts,
-errors, and docstrings and comments of all code, tests included. Code in backquotes or ``C()`` has the names that
-programs have.
+Only prose is looked at: comments and descriptions of roles and playbooks, names of plays and tasks, claims, pages, help
+texts, errors, what is reported, and docstrings and comments of all code, tests included. Code in backquotes or ``C()``
+has the names that programs have.
 """
 
 from __future__ import annotations
@@ -124,6 +124,20 @@ def messages(path: Path) -> Iterator[str]:
                 yield part.value
 
 
+def strings(path: Path) -> Iterator[str]:
+    """All texts in code, which is what verifications and campaigns of faults report; names have no blank in them."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
+            yield node.value
+
+
+def claims(path: Path) -> Iterator[str]:
+    """What claims say."""
+    for component in yaml.safe_load(path.read_text())["components"]:
+        for claim in component["claims"]:
+            yield from (str(claim[key]) for key in ("statement", "why", "untested") if key in claim)
+
+
 def retired(texts: Iterable[str], words: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
     """Each word in the texts that was retired, what to write instead, and the text."""
     for text in texts:
@@ -149,11 +163,14 @@ def files(*patterns: str) -> list[Path]:
     )
 
 
-def test_roles_and_playbooks_use_the_words_of_the_glossary() -> None:
+def test_roles_playbooks_and_schemas_use_the_words_of_the_glossary() -> None:
     found = []
-    for path in files("roles/*/*/*.yml", "roles/*/templates/**/*.j2", "playbooks/**/*.yml", "molecule/**/*.yml"):
+    for path in files(
+        *("roles/*/*/*.yml", "roles/*/templates/**/*.j2", "playbooks/**/*.yml", "molecule/**/*.yml"),
+        *("inventory/*/*.yml", "components/*.yml", "tests/architecture/*.yml", "kubeproof", ".ci/run"),
+    ):
         found += refused(comments(path), path, RETIRED | UNCLEAR)
-    for path in files("roles/*/meta/argument_specs.yml"):
+    for path in files("roles/*/meta/argument_specs.yml", "docs/*.json"):
         found += refused(descriptions(path.read_text()), path, RETIRED | UNCLEAR)
     assert found == []
 
@@ -169,6 +186,17 @@ def test_pages_use_the_words_of_the_glossary() -> None:
     found = []
     for path in files("*.md", "docs/**/*.md", "tests/README.md"):
         found += refused(pages(path), path, RETIRED | UNCLEAR)
+    assert found == []
+
+
+def test_claims_and_reports_use_the_words_of_the_glossary() -> None:
+    found = []
+    for path in files("tests/architecture/claims.yml"):
+        found += refused(claims(path), path, RETIRED | UNCLEAR)
+    for path in files(
+        "src/kubeproof/**/*.py", *(f"tests/{suite}/*.py" for suite in ("architecture", "saboteurs", "faults"))
+    ):
+        found += refused(strings(path), path, RETIRED)
     assert found == []
 
 

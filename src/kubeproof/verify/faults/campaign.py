@@ -152,7 +152,7 @@ def _failures(
     for each in faults:
         where = f"{each['kind']} on {each['host']}"
         if each["missing"]:
-            yield f"{where}: the cluster did not mend itself: {each['missing']}"
+            yield f"{where}: the cluster did not recover: {each['missing']}"
         for key, said in _COSTS.items():
             if each[key] >= UNAVAILABLE_SECONDS:
                 yield f"{where}: {said} for {each[key]:.0f} s"

@@ -70,11 +70,11 @@ class Panel:
 
 @dataclass(frozen=True)
 class Mark:
-    """One fault: ``x`` to ``x + width`` it lasted, then to ``x + width + mending`` the cluster recovered."""
+    """One fault: ``x`` to ``x + width`` it lasted, then to ``x + width + recovering`` the cluster recovered."""
 
     x: float
     width: float
-    mending: float
+    recovering: float
     component: str
     said: str
     broken: bool
@@ -248,16 +248,16 @@ def _lanes(faults: Sequence[Mapping[str, Any]], scale: _Time, top: float) -> Ite
 def _mark(number: int, fault: Mapping[str, Any], scale: _Time) -> Mark:
     x, end = scale.at(fault["begin"]), scale.at(fault["end"])
     whole = scale.at(fault["end"] + fault["recovery"])
-    mended = f"whole again {duration(fault['recovery'])} after it" if not fault["missing"] else "NOT whole again"
+    ended = f"whole again {duration(fault['recovery'])} after it" if not fault["missing"] else "NOT whole again"
     said = (
         f"{number}: {fault['kind']} on {fault['host']}, {duration(fault['end'] - fault['begin'])}; no write for "
-        f"{duration(fault['writes_unavailable'])}, no answer for {duration(fault['application_unavailable'])}, {mended}"
+        f"{duration(fault['writes_unavailable'])}, no answer for {duration(fault['application_unavailable'])}, {ended}"
     )
     width = max(end - x, _THINNEST)
     return Mark(
         x=min(x, _RIGHT - _THINNEST),
         width=round(width, 1),
-        mending=round(max(whole - x - width, 0.0), 1),
+        recovering=round(max(whole - x - width, 0.0), 1),
         component=component(str(fault["kind"]))[0],
         said=said,
         broken=bool(fault["missing"]),

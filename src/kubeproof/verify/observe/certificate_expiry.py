@@ -104,7 +104,7 @@ def _add(found: dict[bytes, _Found], host: str, place: str, der: bytes) -> None:
 
 
 def _of_controller(api: Api) -> list[tuple[str, bytes]]:
-    texts = [("kubeconfig, authority", api.access.ca)]
+    texts = [("kubeconfig, CA", api.access.ca)]
     if isinstance(api.access.credentials, Certificate):
         texts.append(("kubeconfig, client", api.access.credentials.certificate))
     return [(place, der(pem)) for place, text in texts for pem in _PEM.findall(text)]

@@ -52,11 +52,11 @@ STAGES = tuple(
             ("kubectl writes the pod to the API server", "kubectl", "API server"),
             ("the API server validates it and stores it", "API server", "etcd"),
             ("etcd notifies the API server", "etcd", "API server"),
-            ("the scheduler is told of a pod without a node", "API server", "scheduler"),
+            ("the scheduler is notified of a pod without a node", "API server", "scheduler"),
             ("it decides, and binds the pod through the API server", "scheduler", "API server"),
             ("the binding is stored", "API server", "etcd"),
             ("etcd notifies the API server", "etcd", "API server"),
-            ("the node's kubelet is told of its pod", "API server", "kubelet"),
+            ("the node's kubelet is notified of its pod", "API server", "kubelet"),
             ("the kubelet has the runtime create the containers", "kubelet", "runtime"),
             ("the kubelet reports that the pod runs", "kubelet", "API server"),
             ("the status is stored", "API server", "etcd"),
@@ -288,7 +288,7 @@ class _Trace:
         return self._asked(stage, call, "create pods")
 
     def _stored(self, stage: Stage, call: _Call | None, revision: int) -> _Sighting:
-        change = _required(self._change(revision), f"etcd has told of no such change of {self.given.key}")
+        change = _required(self._change(revision), f"etcd has reported no such change of {self.given.key}")
         moments = [_Moment(change.at, self.given.etcd_host)]
         answered = ""
         if call:
@@ -299,15 +299,15 @@ class _Trace:
         return _Sighting(stage, min(moments, key=self._true), True, by, record)
 
     def _notified(self, stage: Stage, revision: int) -> _Sighting:
-        change = _required(self._change(revision), f"a watch on {self.given.key} was not told of it")
+        change = _required(self._change(revision), f"a watch on {self.given.key} was not notified of it")
         passed_on = _required(
             next((each for each in self.notified if each.revision == revision), None),
-            f"the API server has told no watch of revision {revision}",
+            f"the API server has notified no watch of revision {revision}",
         )
         here, there = _Moment(change.at, self.given.etcd_host), _Moment(passed_on.at, CONTROLLER)
         late = self._true(there) - self._true(here)
         when = f"{late * _MS:.0f} ms later" if late > self._slack(here, there) else "by then, as far as clocks can tell"
-        record = f"watch at etcd: told of revision {revision}; the API server's watchers had it {when}"
+        record = f"watch at etcd: notified of revision {revision}; the API server's watchers had it {when}"
         return _Sighting(stage, here, True, f"etcd on {here.clock}", record)
 
     def _scheduler_notified(self, stage: Stage) -> _Sighting:
@@ -326,7 +326,7 @@ class _Trace:
         listener = self._listener(user, moment)
         since = f"{user} listens since {_clock_time(listener.opened)}" if listener else f"inferred for {user}"
         then = f", and {acted}" if acted else ""
-        record = f"{since}; a watch at the API server for {notified.selector!r} was told by then{then}"
+        record = f"{since}; a watch at the API server for {notified.selector!r} was notified by then{then}"
         return _Sighting(stage, moment, True, f"API server{f' on {listener.server}' if listener else ''}", record)
 
     def _decided(self, stage: Stage) -> _Sighting:
@@ -386,7 +386,7 @@ class _Trace:
 
     def _notification(self, selector: str, revision: int) -> Notification:
         found = (each for each in self.notified if each.selector == selector and each.revision == revision)
-        return _required(next(found, None), f"the API server has told no watch for {selector!r} of it")
+        return _required(next(found, None), f"the API server has notified no watch for {selector!r} of it")
 
     def _listener(self, user: str, moment: _Moment) -> _Listener | None:
         """A component's own watch that was open at a time."""
@@ -410,7 +410,7 @@ class _Trace:
             came = sum(not self._surely_after(_Moment(call.received, call.server), stored) for call in writes)
             if came <= number:
                 self.problems.append(
-                    f"etcd told of {number + 1} changes of the pod's key up to revision {change.revision}, the API "
+                    f"etcd reported {number + 1} changes of the pod's key up to revision {change.revision}, the API "
                     f"servers had {came} requests for them by then: the pod was written past them"
                 )
                 return

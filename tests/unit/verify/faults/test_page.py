@@ -112,7 +112,7 @@ def test_what_must_not_have_happened_comes_first() -> None:
     for said in (
         "lost, 1 of them",
         "stale, 200 of them",
-        "the cluster did not mend itself: node w2 is not ready",
+        "the cluster did not recover: node w2 is not ready",
         "101 more in the JSON",
     ):
         assert said in page.words
@@ -169,7 +169,7 @@ def test_all_that_is_drawn_is_within_the_picture(faults: int) -> None:
     for lane in found.lanes:
         for mark in lane.marks:
             assert found.left <= mark.x < found.right
-            assert mark.x + mark.width + mark.mending <= found.right + 0.2
+            assert mark.x + mark.width + mark.recovering <= found.right + 0.2
         assert lane.y + found.lane <= found.bottom
     assert all(found.left <= tick.x <= found.right for tick in found.times)
     assert 2 <= len(found.times) <= 11
