@@ -36,7 +36,7 @@ _ERROR_SECONDS = 70.0
 
 
 @pytest.mark.claim("masters-unscheduled")
-def test_control_plane_hosts_take_no_workloads_unless_told_to(
+def test_control_plane_hosts_take_no_workloads_unless_configured_to(
     cluster: Cluster, api: Api, manifests: Manifests, evidence: Evidence
 ) -> None:
     for node in cluster.nodes:

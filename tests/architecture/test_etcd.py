@@ -67,9 +67,9 @@ def test_nobody_gets_in_without_a_certificate_of_etcds_ca(cluster: Cluster, api:
     for host in cluster.etcd_hosts:
         for address, port in addresses[host.name]:
             # Loopback can only be tried from the host itself, with what there is there.
-            answers = _knock_from_inside(host, address, port)
+            answers = _call_from_inside(host, address, port)
             if not address.startswith("127."):
-                answers |= _knock_from_outside(address, port, api.access.credentials)
+                answers |= _call_from_outside(address, port, api.access.credentials)
             for shown, answer in answers.items():
                 assert answer.startswith("refused"), f"etcd at {address}:{port} answers a caller with {shown}: {answer}"
             reached += len(answers)
@@ -232,7 +232,7 @@ def _addresses(host: Host, ports: set[int]) -> list[tuple[str, int]]:
     return [(host.address if address in {"*", "0.0.0.0", "::"} else address, port) for address, port in found]
 
 
-def _knock_from_inside(host: Host, address: str, port: int) -> dict[str, str]:
+def _call_from_inside(host: Host, address: str, port: int) -> dict[str, str]:
     paths = ("/v3/kv/range", "/version")
     requests = {
         f"{scheme} and no certificate, {path}": {
@@ -251,12 +251,12 @@ def _knock_from_inside(host: Host, address: str, port: int) -> dict[str, str]:
     }
 
 
-def _knock_from_outside(address: str, port: int, administrator: Credentials) -> dict[str, str]:
+def _call_from_outside(address: str, port: int, administrator: Credentials) -> dict[str, str]:
     callers = {"a foreign certificate": client_certificates.foreign(), "the Kubernetes administrator's": administrator}
-    return {shown: _knock(f"https://{address}:{port}/v3/kv/range", who) for shown, who in callers.items()}
+    return {shown: _call(f"https://{address}:{port}/v3/kv/range", who) for shown, who in callers.items()}
 
 
-def _knock(url: str, credentials: Credentials) -> str:
+def _call(url: str, credentials: Credentials) -> str:
     # Whom etcd trusts is the question here, not whether it is to be trusted.
     context = tls_context("", credentials)
     context.check_hostname = False

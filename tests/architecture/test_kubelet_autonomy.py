@@ -91,7 +91,7 @@ def outage(cluster: Cluster, api: Api, enduring: list[Pod], manifests: Manifests
 
 
 @pytest.mark.claim("kubelet-autonomous")
-def test_what_runs_goes_on_without_the_control_plane(outage: Outage, evidence: Evidence) -> None:
+def test_what_runs_keeps_running_without_the_control_plane(outage: Outage, evidence: Evidence) -> None:
     evidence["seconds without an API server"] = round(outage.seconds, 1)
     evidence["asked during that time"] = outage.during
     problems = _unanswered(outage.during, outage.pods)

@@ -120,7 +120,7 @@ def _seconds_until(condition: Callable[[], bool], limit: float) -> float:
 
 
 @pytest.mark.claim("kubelet-foreign")
-def test_containers_started_by_hand_outlive_the_kubelets_cleaning(upkeep: Upkeep, evidence: Evidence) -> None:
+def test_containers_started_manually_outlive_the_kubelets_cleaning(upkeep: Upkeep, evidence: Evidence) -> None:
     node = upkeep.node.name
     evidence["containers"] = [
         {"namespace": one.namespace, "id": one.id, "pid": one.pid, "pid afterwards": upkeep.pids[one.namespace]}

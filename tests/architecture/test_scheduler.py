@@ -327,7 +327,7 @@ def test_a_bound_pod_waits_for_its_kubelet(
 
 
 @pytest.mark.claim("sched-needed")
-def test_without_a_scheduler_new_pods_wait_and_others_go_on(
+def test_without_a_scheduler_new_pods_wait_and_others_keep_running(
     cluster: Cluster, api: Api, agents: list[Pod], manifests: Manifests, evidence: Evidence
 ) -> None:
     service = api.get(f"{objects.core(manifests.namespace, 'services')}/agents-outside")

@@ -77,7 +77,7 @@ def a_control_plane_without_a_spare(cluster: Cluster) -> Iterator[None]:
     breaks="The scheduler of a host was started manually",
     says="kube-scheduler on .* runs as service kubeproof-saboteur-.*, not as",
 )
-def scheduler_by_hand(cluster: Cluster) -> Iterator[None]:
+def scheduler_started_manually(cluster: Cluster) -> Iterator[None]:
     host = cluster.control_plane[0]
     pid = component_control.processes(host, _SCHEDULER)[0]
     flags = host.run("tr '\\0' '\\n' < %s", f"/proc/{pid}/cmdline").splitlines()[1:]

@@ -69,7 +69,7 @@ def refuse_within(path: Path, sources: Iterable[Path], ignored: re.Pattern[bytes
             if path.resolve() == source.parent.resolve():
                 raise KubeproofError(
                     f"{path}, the state directory of a cluster, is the directory of the inventory {source}",
-                    hint=_mend(path, source),
+                    hint=_remediation(path, source),
                 )
             continue
         for place in (path, source / FORMER / "pki"):
@@ -78,7 +78,7 @@ def refuse_within(path: Path, sources: Iterable[Path], ignored: re.Pattern[bytes
                 raise KubeproofError(
                     f"{found}, the state directory of a cluster, is within the inventory {source}: Ansible reads its "
                     "files, including keys, as inventories",
-                    hint=_mend(found, source),
+                    hint=_remediation(found, source),
                 )
 
 
@@ -90,7 +90,7 @@ def _is_read(path: Path, source: Path, ignored: re.Pattern[bytes]) -> bool:
     return not any(ignored.search(os.fsencode(part)) for part in parts)
 
 
-def _mend(found: Path, source: Path) -> str:
+def _remediation(found: Path, source: Path) -> str:
     if found.name == FORMER:
         return (
             f"give the inventory's file instead of {source}; or rename the directory, `mv {found} "

@@ -177,7 +177,7 @@ def test_one_that_can_not_be_held_is_told(tmp_path: Path) -> None:
     assert "cp1 goes on" in cluster.events
 
 
-def test_a_handover_that_takes_too_long_is_told(tmp_path: Path) -> None:
+def test_a_transfer_that_takes_too_long_is_reported(tmp_path: Path) -> None:
     cluster = Cluster()
     cluster.slow = 0.3
     outcomes = run(tmp_path, cluster, seconds=0.2)
@@ -190,7 +190,7 @@ def test_a_log_that_grows_is_told(tmp_path: Path) -> None:
     assert "something else writes" in run(tmp_path, cluster)["cp2"].warnings[0]
 
 
-def test_a_lead_that_stays_is_told_and_ends_nothing(tmp_path: Path) -> None:
+def test_a_leadership_that_stays_is_reported_and_ends_nothing(tmp_path: Path) -> None:
     cluster = Cluster()
     cluster.immovable = "no other member reports its status"
     outcomes = run(tmp_path, cluster)

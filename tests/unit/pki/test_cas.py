@@ -51,12 +51,12 @@ def test_all_is_made_once_and_private(tmp_path: Path) -> None:
     assert {path.stat().st_mode & 0o077 for path in (tmp_path / "pki").glob("*.key")} == {0}
 
 
-def test_authorities_are_separate(directory: Path) -> None:
+def test_cas_are_separate(directory: Path) -> None:
     keys = {public_pem(cas.CA.load(directory, name).key) for name in cas.CAS}
     assert len(keys) == len(cas.CAS)
 
 
-def test_a_lost_authority_key_is_never_replaced(directory: Path) -> None:
+def test_a_lost_ca_key_is_never_replaced(directory: Path) -> None:
     (directory / "etcd.key").unlink()
     with pytest.raises(cas.PkiError, match=r"etcd\.key does not: restore it"):
         cas.ensure_cas(directory, "test", YEARS)
@@ -74,7 +74,7 @@ def test_a_run_killed_between_key_and_certificate_is_made_good(directory: Path) 
     cas.CA.load(directory, "etcd")
 
 
-def test_a_key_of_another_authority_is_refused(directory: Path) -> None:
+def test_a_key_of_another_ca_is_refused(directory: Path) -> None:
     (directory / "etcd.key").write_bytes((directory / "kubernetes.key").read_bytes())
     with pytest.raises(cas.PkiError, match=r"does not belong to etcd\.crt"):
         cas.CA.load(directory, "etcd")
@@ -90,7 +90,7 @@ def test_a_leaf_is_what_was_wanted(ca: cas.CA, public_key: str) -> None:
     assert not leaf.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
 
 
-def test_a_leaf_never_outlives_its_authority(ca: cas.CA, public_key: str) -> None:
+def test_a_leaf_never_outlives_its_ca(ca: cas.CA, public_key: str) -> None:
     long = replace(WANTED, lifetime=datetime.timedelta(days=10000))
     leaf = x509.load_pem_x509_certificate(ca.issue(long, public_key, NOW).encode())
     assert leaf.not_valid_after_utc <= ca.certificate.not_valid_after_utc
@@ -122,7 +122,7 @@ def test_age_is_a_reason_when_a_third_is_left(ca: cas.CA, public_key: str) -> No
     assert "less than a third" in ca.reason_to_issue(WANTED, pem, public_key, later)
 
 
-def test_another_key_authority_or_garbage_is_a_reason(directory: Path, ca: cas.CA, public_key: str) -> None:
+def test_another_key_ca_or_garbage_is_a_reason(directory: Path, ca: cas.CA, public_key: str) -> None:
     pem = ca.issue(WANTED, public_key, NOW)
     other_key = public_pem(ec.generate_private_key(ec.SECP256R1()))
     other_ca = cas.CA.load(directory, "etcd")

@@ -137,10 +137,10 @@ def await_recovery(api: Api, what: str) -> None:
 
 def _all_ready(nodes: list[Object]) -> bool:
     # The node's controller takes its taint away a moment after the node is ready; until then pods avoid it.
-    return bool(nodes) and all(holds(node, "Ready") and not _shunned(node) for node in nodes)
+    return bool(nodes) and all(holds(node, "Ready") and not _tainted(node) for node in nodes)
 
 
-def _shunned(node: Object) -> bool:
+def _tainted(node: Object) -> bool:
     taints = node["spec"].get("taints", [])
     unknown = condition(node, "Ready").get("status") == "Unknown"
     return unknown or any(taint["key"].startswith("node.kubernetes.io/") for taint in taints)

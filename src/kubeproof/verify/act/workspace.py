@@ -145,7 +145,7 @@ def _delete_at_last(api: Api, path: str) -> None:
 def remove_leftovers(api: Api) -> list[str]:
     """Remove what verifications that were killed left in the API; the names of what was removed."""
     found = api.items("/api/v1/namespaces", labelSelector=LABEL)
-    alive = {item["metadata"]["labels"][LABEL] for item in found if _goes_on(item)}
+    alive = {item["metadata"]["labels"][LABEL] for item in found if _still_runs(item)}
     dead = [objects.name(item) for item in found if item["metadata"]["labels"][LABEL] not in alive]
     remove_namespaces(api, dead)
     for collection in _CLUSTER_WIDE:
@@ -202,7 +202,7 @@ def _this_process() -> dict[str, Any]:
     return {"machine": socket.gethostname(), "pid": int(pid), "started": _start_time(pid)}
 
 
-def _goes_on(namespace: Mapping[str, Any]) -> bool:
+def _still_runs(namespace: Mapping[str, Any]) -> bool:
     """Whether the verification that owns a namespace is still running."""
     owner = json.loads(namespace["metadata"].get("annotations", {}).get(OWNER, "{}"))
     if owner.get("machine") == socket.gethostname():

@@ -39,7 +39,7 @@ class Debian:
             (self.root / path).touch()
         # As on every Debian, the common directories are somebody's.
         self.offer("base", files={f"/{path}/.base": "" for path in (*_TREE, "usr/share", "lib/systemd/system")})
-        self.install_by_hand("base")
+        self.install_manually("base")
         (self.root / "etc/apt/sources.list").write_text(f"deb [trusted=yes] file:{self.repository} ./\n")
 
     @property
@@ -93,7 +93,7 @@ class Debian:
             blocks.append(f"{control}Filename: ./{path.name}\nSize: {path.stat().st_size}\nSHA256: {digest}\n")
         (self.repository / "Packages").write_text("\n".join(blocks))
 
-    def install_by_hand(self, name: str, version: str = "1") -> None:
+    def install_manually(self, name: str, version: str = "1") -> None:
         """As an operator does."""
         self.run("dpkg", "--install", str(self.repository / f"{name}_{version}.deb"))
 

@@ -58,9 +58,9 @@ def test_what_comes_along_is_remembered_with_its_version(system: Debian) -> None
 
 
 def test_what_others_install_before_meanwhile_and_afterwards_is_theirs(system: Debian) -> None:
-    system.install_by_hand("library")
+    system.install_manually("library")
     assert install(system, "tool") == ["tool"]
-    system.install_by_hand("database")
+    system.install_manually("database")
     assert install(system, "tool") == []
     assert set(remembered(system)) == {"tool"}
 
@@ -70,13 +70,13 @@ def test_a_failed_installation_claims_nothing_that_comes_later(system: Debian) -
     system.offer("broken", Depends="nowhere")
     with pytest.raises(PackagesError, match=r"could not install broken.*nowhere"):
         install(system, "broken")
-    system.install_by_hand("database")
+    system.install_manually("database")
     assert install(system, "tool") == ["library:amd64", "tool"]
     assert "database" not in remembered(system)
 
 
 def test_an_upgraded_package_is_not_a_new_one(system: Debian) -> None:
-    system.install_by_hand("library")
+    system.install_manually("library")
     system.offer("library", "2", architecture="amd64", Multi_Arch="same")
     system.offer("tool", "2", Depends="library (>= 2)")
     assert install(system, "tool") == ["tool"]
@@ -84,8 +84,8 @@ def test_an_upgraded_package_is_not_a_new_one(system: Debian) -> None:
 
 
 def test_a_package_whose_configuration_was_left_is_known_for_that(system: Debian) -> None:
-    system.install_by_hand("library")
-    system.install_by_hand("tool")
+    system.install_manually("library")
+    system.install_manually("tool")
     system.run("dpkg", "--remove", "tool")
     assert install(system, "tool") == ["tool"]
     assert remembered(system)["tool"]["residue"] is True
@@ -170,7 +170,7 @@ def test_services_of_these_packages_alone_may_not_start_meanwhile(system: Debian
     system.offer("daemon", files={"/lib/systemd/system/daemon.service": "", "/lib/systemd/system/d2.service": ""})
     system.offer("theirs", files={"/lib/systemd/system/theirs.service": ""})
     for name in ("daemon", "theirs"):
-        system.install_by_hand(name)
+        system.install_manually(name)
     system.apt.forbid_starts(["tool", "daemon"])
     policy = system.root / "usr/sbin/policy-rc.d"
     text = policy.read_text().replace("dpkg-query ", f"dpkg-query --root={system.root} ")

@@ -376,15 +376,15 @@ def test_evidence_that_cannot_be_written_is_refused_at_once() -> None:
 
 def test_a_namespace_of_a_verification_that_goes_on_is_not_a_leftover() -> None:
     mine = workspace._this_process()
-    assert workspace._goes_on(_namespace(mine))
-    assert not workspace._goes_on(_namespace({**mine, "started": "1"})), "the process number was used again"
-    assert not workspace._goes_on(_namespace({**mine, "pid": 2**30})), "the process is gone"
+    assert workspace._still_runs(_namespace(mine))
+    assert not workspace._still_runs(_namespace({**mine, "started": "1"})), "the process number was used again"
+    assert not workspace._still_runs(_namespace({**mine, "pid": 2**30})), "the process is gone"
 
 
 def test_of_another_machines_verifications_only_the_old_are_leftovers() -> None:
     elsewhere = {"machine": "elsewhere.invalid", "pid": 1, "started": "1"}
-    assert not workspace._goes_on(_namespace(elsewhere, created="2020-01-01T00:00:00Z"))
-    assert workspace._goes_on(_namespace(elsewhere, created="2120-01-01T00:00:00Z"))
+    assert not workspace._still_runs(_namespace(elsewhere, created="2020-01-01T00:00:00Z"))
+    assert workspace._still_runs(_namespace(elsewhere, created="2120-01-01T00:00:00Z"))
 
 
 def _namespace(owner: dict[str, Any], created: str = "2026-01-01T00:00:00Z") -> dict[str, Any]:

@@ -43,7 +43,7 @@ def reset(system: Debian) -> dict[str, str]:
 
 
 def test_nothing_is_left_of_what_nobody_touched(system: Debian) -> None:
-    system.install_by_hand("database")
+    system.install_manually("database")
     assert reset(system) == {}
     assert system.states() == {"database": "installed"}
     assert not (system.root / "etc/tool").exists()
@@ -51,7 +51,7 @@ def test_nothing_is_left_of_what_nobody_touched(system: Debian) -> None:
 
 
 def test_what_others_have_come_to_need_stays(system: Debian) -> None:
-    system.install_by_hand("theirs")
+    system.install_manually("theirs")
     assert set(reset(system)) == {"tool", "library:amd64"}
     assert set(system.states().values()) == {"installed"}
 
@@ -84,8 +84,8 @@ def test_what_somebody_runs_stays(system: Debian, monkeypatch: pytest.MonkeyPatc
 def test_configuration_that_was_there_before_stays(tmp_path: Path, system: Debian) -> None:
     assert reset(system) == {}
     (system.root / "state/manifest.json").unlink()
-    system.install_by_hand("library")
-    system.install_by_hand("tool")
+    system.install_manually("library")
+    system.install_manually("tool")
     (system.root / "etc/tool/tool.conf").write_text("mine\n")
     system.run("dpkg", "--remove", "tool")
     Transaction(system.apt, str(system.root / "state")).install(["tool"], 5)
@@ -95,7 +95,7 @@ def test_configuration_that_was_there_before_stays(tmp_path: Path, system: Debia
 
 
 def test_what_an_earlier_kubeproof_took_for_its_own_stays(system: Debian) -> None:
-    system.install_by_hand("database")
+    system.install_manually("database")
     account = Account()
     Software(account, [{"kind": "package", "name": "database"}]).undo()
     assert [kept["why"] for kept in account.kept] == ["it is not known whether kubeproof installed it"]
