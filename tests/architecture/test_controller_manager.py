@@ -36,8 +36,9 @@ _BACK_SECONDS = 60.0
 # As long as nothing is to happen.
 _QUIET_SECONDS = 5.0
 _ROLLOUT_SECONDS = 90.0
-# A server goes on answering until every node has heard that it goes.
-_GOODBYE_SECONDS = 5
+# A server goes on answering until every node has heard that it goes: on slow hosts longer, up to what an application's
+# preStop hook would wait.
+_GOODBYE_SECONDS, _LONGEST_GOODBYE_SECONDS = 10, 30
 _REVISION = "deployment.kubernetes.io/revision"
 _TEMPLATE_HASH = "pod-template-hash"
 # Of the nodes of a large cluster only so many get a pod of the DaemonSet.
@@ -269,10 +270,11 @@ def rollout(lab: Cluster, api: Api, setting: Setting) -> Iterator[Future[Rollout
     labels = {"app": "rolled"}
     probe = {"httpGet": {"path": "/readyz", "port": HTTP_PORT}, "periodSeconds": 1}
     server = setting.server("server", readinessProbe=probe)
-    server["args"].append(f"--delay-shutdown={_GOODBYE_SECONDS}")
+    goodbye = min(round(api.patient(_GOODBYE_SECONDS)), _LONGEST_GOODBYE_SECONDS)
+    server["args"].append(f"--delay-shutdown={goodbye}")
     manifest = _owner(setting, "Deployment", "rolled", labels, [server])
     manifest["spec"]["strategy"] = {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
-    manifest["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = 3 * _GOODBYE_SECONDS
+    manifest["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = 3 * goodbye
     api.create(manifest)
     service = api.create(setting.service("rolled", labels, type="NodePort"))
     address, port = lab.nodes[0].address, service["spec"]["ports"][0]["nodePort"]

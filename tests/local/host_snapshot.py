@@ -53,8 +53,16 @@ SESSION = re.compile(r"session-.*\.scope|user@.*|user-runtime-dir@.*|user-\d+\.s
 UNITS_LEFT_OUT = {
     "network-online.target": "a milestone: reached once anything waits for it, and nothing runs for it",
 }
-# Readings, not settings; and what is an error to read unless it was set.
-SYSCTL_LEFT_OUT = re.compile(r"net/netfilter/nf_conntrack_(count|buckets)|net/ipv[46]/route/flush|.*/stable_secret")
+# Readings, not settings; what a kernel chooses when it boots; and what is an error to read unless it was set.
+SYSCTL_LEFT_OUT = re.compile(
+    r"net/netfilter/nf_conntrack_(count|buckets)|net/ipv[46]/route/flush|.*/stable_secret"
+    r"|fs/(aio-nr|dentry-state|file-nr|inode-nr|inode-state)|kernel/(ns_last_pid|pty/nr|random/.*)"
+    r"|net/ipv4/tcp_fastopen_key|vm/user_reserve_kbytes"
+)
+# Temporary directories of services, named by the boot and at random.
+PRIVATE = re.compile(r"/var/tmp/systemd-private-[0-9a-f]{32}-.*")  # noqa: S108 - a name to compare with
+# udev starts and ends them as events come.
+WORKER = "(udev-worker)"
 
 
 def run(*command: str) -> str:
@@ -90,7 +98,7 @@ def walk(directory: str, left_out: set[str]) -> Iterator[os.DirEntry[str]]:
     """All files below a directory, but for some."""
     with os.scandir(directory) as entries:
         for entry in entries:
-            if entry.path not in left_out:
+            if entry.path not in left_out and not PRIVATE.fullmatch(entry.path):
                 yield entry
                 if entry.is_dir(follow_symlinks=False):
                     yield from walk(entry.path, left_out)
@@ -225,8 +233,9 @@ def processes() -> Section:
         group = max(groups_of, key=len, default="")
         # Without PAM's help, sessions are in sshd's own group; sshd itself is known by its listening.
         session = SESSION.search(group) or (group.endswith("/ssh.service") and not sshd(directory))
-        if read(f"{directory}/cmdline") and not session:
-            found[f"{group} {read(f'{directory}/comm').strip()}"] += 1
+        name = read(f"{directory}/comm").strip()
+        if read(f"{directory}/cmdline") and not session and name != WORKER:
+            found[f"{group} {name}"] += 1
     return {name: str(count) for name, count in found.items()}
 
 
