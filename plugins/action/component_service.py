@@ -26,7 +26,8 @@ class ActionModule(Action):
         arguments = _patient(_in_form(dict(self._arguments), self._variables), self._variables)
         rolling = Rolling.parse(arguments.pop("rolling", {"hosts": ()}))
         in_turns = rolling.needed and self._value("{{ cluster_rolling | bool }}")
-        answer = self._module({**arguments, "_restart": not in_turns, "_waits": rolling.waits})
+        pending = self._pending.paths() if self._task.check_mode else {}
+        answer = self._module({**arguments, "_restart": not in_turns, "_waits": rolling.waits, "_pending": pending})
         if answer.get("restart_needed") and not answer.get("failed") and not answer.get("waits"):
             answer |= self._in_turn(arguments, rolling)
         return answer

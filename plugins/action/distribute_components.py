@@ -36,6 +36,8 @@ class ActionModule(Action):
         if answer.get("failed"):
             return answer
         changes = [{"path": change["path"], "what": change["what"]} for change in answer["changes"]]
+        if self._task.check_mode:
+            self._pending.add(changes)
         return {
             "changed": bool(changes),
             "changes": changes,

@@ -32,6 +32,8 @@ class ActionModule(Action):
             result |= {"changed": True, "changes": [*result["changes"], *issued.changes]}
             second = {} if self._task.check_mode else self._install({"files": issued.files})
             result |= _public(second) if second.get("failed") else {}
+        if self._task.check_mode:
+            self._pending.add(result["changes"])
         return result
 
     def _install(self, payload: dict[str, Any]) -> dict[str, Any]:

@@ -26,6 +26,18 @@ class ApiError(Exception):
         self.code = code
 
 
+def unanswered(error: Exception) -> bool:
+    """Whether there is no API server to ask: none answers, or the files to ask it with are not there yet."""
+    return isinstance(error, OSError) or (isinstance(error, ApiError) and error.code == 0)
+
+
+NOT_COMPARED = "No API server answers: what the run would change in the API is not part of this (%s)"
+"""What check mode says where a run would have started one before."""
+
+CHECKING: Dict[str, float] = {"patience": 3.0}
+"""Arguments of a client in check mode, which starts nothing that would be worth waiting for."""
+
+
 class Client:
     """One kept-open connection. Requests are retried while the server is down, for ``patience`` seconds."""
 

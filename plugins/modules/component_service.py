@@ -15,7 +15,7 @@ import ssl
 import subprocess
 import time
 import urllib.error
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, Iterable, List, Optional, Sequence
 
 from ansible.module_utils import places
 from ansible.module_utils.basic import AnsibleModule
@@ -353,7 +353,20 @@ def started_at(state: Dict[str, str]) -> float:
     return 0.0
 
 
-def reason_to_restart(state: Dict[str, str], record: Dict[str, Any], inputs: Dict[str, Any]) -> str:
+def below(path: str, files: Iterable[str]) -> bool:
+    """Whether one of these files is this one, or in this directory."""
+    return any(file == path or file.startswith(path + "/") for file in files)
+
+
+def affected(inputs: Dict[str, Any], pending: Dict[str, bool]) -> Dict[str, Any]:
+    """Inputs as they will be once files are changed: with a fingerprint that nothing has where content changes."""
+    contents = [path for path, content in pending.items() if content]
+    return {path: "pending" if below(path, contents) else found for path, found in inputs.items()}
+
+
+def reason_to_restart(
+    state: Dict[str, str], record: Dict[str, Any], inputs: Dict[str, Any], pending: Iterable[str] = ()
+) -> str:
     """Why the process has to be started anew, in words; empty if it needn't."""
     if state["ActiveState"] not in ("active", "reloading"):
         return "it was %s" % state["ActiveState"]
@@ -364,8 +377,10 @@ def reason_to_restart(state: Dict[str, str], record: Dict[str, Any], inputs: Dic
         return "changed since its start: " + ", ".join(different)
     # Same files, but another process than the one we started (reboot, crash, a hand): right if it started after the
     # last file was put in place. A second of slack: timestamps of files are those of the kernel's coarse clock.
-    if record.get("invocation") != state["InvocationID"] and newest_change(list(inputs)) > started_at(state) + 1:
-        return "a file was changed after its start"
+    if record.get("invocation") != state["InvocationID"]:
+        after = newest_change(list(inputs)) > started_at(state) + 1
+        if after or any(below(path, pending) for path in inputs):
+            return "a file was changed after its start"
     return ""
 
 
@@ -536,10 +551,11 @@ def converge(module: AnsibleModule) -> Dict[str, Any]:
     systemd, pod = Systemd(unit), StaticPod(unit)
     state = systemd.show()
     record = Record(unit)
-    inputs = fingerprints([UNITS + unit, *drop_ins(unit), *module.params["inputs"]])
+    pending = module.params["_pending"]
+    inputs = affected(fingerprints([UNITS + unit, *drop_ins(unit), *module.params["inputs"]]), pending)
     was_pod = pod.text() is not None
-    reloads = fingerprints(module.params["reload_inputs"])
-    reason = "it was a static pod" if was_pod else reason_to_restart(state, record.data, inputs)
+    reloads = affected(fingerprints(module.params["reload_inputs"]), pending)
+    reason = "it was a static pod" if was_pod else reason_to_restart(state, record.data, inputs, pending)
     plan = Plan(
         state,
         restart=reason or reason_to_register(module.params["registers"]),
@@ -579,7 +595,7 @@ class PodPlan:
         self.service = systemd.show()["ActiveState"] not in ("inactive", "failed")
         # A unit that is not running may be about to: it must not come back at the next boot.
         self.unit = self.service or os.path.exists(UNITS + systemd.unit)
-        self.inputs = fingerprints(module.params["inputs"])
+        self.inputs = affected(fingerprints(module.params["inputs"]), module.params["_pending"])
         digest = hashlib.sha256(json.dumps(self.inputs, sort_keys=True).encode()).hexdigest()
         self.text = pod.wanted(module.params["_manifest"], digest, module.check_mode)
         reason = self._reason(pod.text(), record.data.get("inputs", {}))
@@ -687,6 +703,8 @@ def main() -> None:
             "_restart": {"type": "bool", "default": True},
             "_gate": {"type": "list", "elements": "dict", "default": []},
             "_waits": {"type": "dict", "default": {}},
+            # In check mode: files that the tasks before would have changed, and whether in content.
+            "_pending": {"type": "dict", "default": {}},
             "_manifest": {"type": "dict"},
         },
         supports_check_mode=True,

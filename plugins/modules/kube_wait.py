@@ -7,7 +7,7 @@ import time
 from typing import Any, Dict, List, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.kube_client import ARGUMENTS, ApiError, Client, condition
+from ansible.module_utils.kube_client import ARGUMENTS, CHECKING, ApiError, Client, condition, unanswered
 
 DOCUMENTATION = r"""
 module: kube_wait
@@ -42,7 +42,7 @@ options:
     default: 120
 extends_documentation_fragment: [attributes, kube_api]
 attributes:
-  check_mode: {support: full, details: Waits in check mode too.}
+  check_mode: {support: partial, details: Looks once and warns of what is missing.}
   diff_mode: {support: none}
 seealso:
   - plugin: api_questions
@@ -66,6 +66,10 @@ values:
   type: dict
   returned: success
   sample: {/api/v1/nodes/w1: 10.244.1.0/24}
+complete:
+  description: Whether all objects are as wanted; false only in check mode.
+  type: bool
+  returned: success
 """
 
 POLL_SECONDS = 0.2
@@ -144,12 +148,21 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        values, complaints = wait(Client(module.params), module.params["objects"], module.params["timeout"])
+        client = Client(module.params, **(CHECKING if module.check_mode else {}))
+        # What a run would bring about does not come in check mode.
+        timeout = 0 if module.check_mode else module.params["timeout"]
+        values, complaints = wait(client, module.params["objects"], timeout)
     except (ApiError, OSError) as error:
-        module.fail_json(msg=str(error))
+        if not (module.check_mode and unanswered(error)):
+            module.fail_json(msg=str(error))
+        values, complaints = {}, [str(error)]
+    if module.check_mode:
+        if complaints:
+            module.warn("Not yet as the run would wait for it: %s" % "; ".join(complaints))
+        module.exit_json(changed=False, values=values, complete=not complaints)
     if complaints:
         module.fail_json(msg="not there after %d s:\n%s" % (module.params["timeout"], "\n".join(complaints)))
-    module.exit_json(changed=False, values=values)
+    module.exit_json(changed=False, values=values, complete=True)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from tests.disaster.lab import Lab, eventually
 
 from kubeproof.cli.main import main
 from kubeproof.core import paths
+from kubeproof.install import playbook
 from kubeproof.local_hosts import lifecycle
 from kubeproof.local_hosts.plan import plan
 from kubeproof.settings import inventory
@@ -201,6 +202,37 @@ def test_a_look_changes_nothing_and_neither_does_a_run_on_one_host(lab: Lab) -> 
     assert "w1: +maxPods: 70" in look.log.read_text()
     assert b"maxPods: 110" in lab.on("w1", "cat /etc/kubernetes/kubelet/config.yaml")
     assert lab.processes(HOSTS) == before
+
+
+def changes(run: playbook.Run) -> list[tuple[str, str, tuple[str, ...]]]:
+    """What a run has changed, or would."""
+    # In whichever order hosts came to it.
+    return sorted((change["host"], change["role"], tuple(change["what"])) for change in run.profile["changes"])
+
+
+@pytest.mark.parametrize(
+    ("damage", "variables"),
+    [
+        ({}, {"kubelet_max_pods": 71, "apiserver_extra_args": {"profiling": "false"}}),
+        ({}, {"etcd_extra_config": {"snapshot-count": 20000}, "balancer_check_interval": "1900"}),
+        ({"w1": "rm /etc/kubernetes/kube-proxy/config.yaml; chmod 0755 /etc/kubernetes/kubelet"}, {}),
+        ({"w1": "systemctl disable --now kube-proxy"}, {"containerd_extra_config": {"oom_score": -500}}),
+        ({"cp1": "rm /etc/kubernetes/scheduler/client.crt; truncate -s0 /usr/local/bin/kube-scheduler"}, {}),
+        ({"cp1": "systemctl stop kube-controller-manager; rm /etc/systemd/system/etcd.service"}, {}),
+    ],
+)  # fmt: skip
+def test_a_plan_is_what_the_run_does(lab: Lab, damage: dict[str, str], variables: dict[str, Any]) -> None:
+    """No more and no less, after changes of settings and on hosts; and the run after it changes nothing."""
+    for host, command in damage.items():
+        lab.on(host, command)
+    before = lab.processes(HOSTS)
+    planned = lab.part("--check", **variables)
+    assert lab.processes(HOSTS) == before
+    done = lab.part(**variables)
+    assert changes(planned) == changes(done)
+    assert changes(done)
+    assert changes(lab.part("--check", **variables)) == []
+    assert lab.part(**variables).count("changed") == 0
 
 
 def test_a_run_that_starts_in_the_middle_says_what_it_lacks(lab: Lab) -> None:

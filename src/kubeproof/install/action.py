@@ -16,6 +16,8 @@ from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
 
 from kubeproof.core.errors import KubeproofError
+from kubeproof.install.pending import Pending
+from kubeproof.install.rolling import this_run
 
 
 class Action(ActionBase):  # type: ignore[misc]
@@ -49,6 +51,11 @@ class Action(ActionBase):  # type: ignore[misc]
     def _state_directory(self) -> Path:
         """The state directory of the host's cluster."""
         return Path(str(self._value("{{ cluster_state_directory }}")))
+
+    @property
+    def _pending(self) -> Pending:
+        """What check mode would have changed on the host so far."""
+        return Pending(self._state_directory / "pending", self._host, this_run())
 
     def _value(self, expression: str) -> Any:
         """A trusted expression, rendered with the host's variables."""

@@ -18,6 +18,8 @@ from kubeproof.pki import authorities
 
 ADMIN_GROUP = "kubeproof:cluster-admins"
 """Bound to cluster-admin by a ClusterRoleBinding, so that unlike ``system:masters`` its rights can be taken away."""
+NAME = "admin.kubeconfig"
+"""Its file in the state directory."""
 _USER = "kubeproof-admin"
 _WANTED = authorities.Wanted("kubernetes", _USER, ("client",), organizations=(ADMIN_GROUP,))
 
@@ -39,12 +41,13 @@ class Target:
         return {self.cluster: self.server, **(others if set(others.values()) - {self.server} else {})}
 
 
-def ensure_kubeconfig(state: Path, target: Target) -> bool:
+def ensure_kubeconfig(state: Path, target: Target, *, pretend: bool = False) -> bool:
     """Write ``admin.kubeconfig`` if there is none, or if it is no longer right; returns whether it was written.
 
-    The certificate, of which there are copies elsewhere, stays the same as long as it can.
+    The certificate, of which there are copies elsewhere, stays the same as long as it can. ``pretend``: nothing is
+    written, only said.
     """
-    path = state / "admin.kubeconfig"
+    path = state / NAME
     authority = authorities.Authority.load(state / "pki", "kubernetes")
     now = datetime.datetime.now(datetime.UTC)
     found = _read(path)
@@ -52,7 +55,8 @@ def ensure_kubeconfig(state: Path, target: Target) -> bool:
     document = _with_choices(_kubeconfig(target, authority, user or _new_user(authority, now)), found)
     if found == document and not path.stat().st_mode & 0o077:
         return False
-    authorities.write_private(path, yaml.safe_dump(document, sort_keys=False).encode())
+    if not pretend:
+        authorities.write_private(path, yaml.safe_dump(document, sort_keys=False).encode())
     return True
 
 

@@ -263,6 +263,7 @@ class _Module:
             "_restart": True,
             "_gate": [],
             "_waits": {},
+            "_pending": {},
         }
         self.params = {**defaults, **params}
         self.check_mode = False
@@ -323,6 +324,52 @@ def test_a_process_whose_object_is_gone_is_restarted(
     registry.made_after = 10**6
     assert service.converge(_Module(unit="x.service", registers=registry.wanted))["changed"]
     assert running == ["restart"]
+
+
+@pytest.fixture
+def unchanged(running: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
+    """Parameters of a unit that runs with the inputs that are on disk: a directory, and a file that is reloaded."""
+    monkeypatch.setattr(service, "UNITS", f"{tmp_path}/")
+    paths = {"inputs": [str(tmp_path / "pki")], "reload_inputs": [str(tmp_path / "config")]}
+    (tmp_path / "pki").mkdir()
+    (tmp_path / "pki" / "ca.crt").write_text("CA")
+    inputs = service.fingerprints([f"{tmp_path}/x.service", *paths["inputs"]])
+    recorded = {"inputs": inputs, "reload_inputs": service.fingerprints(paths["reload_inputs"]), "invocation": "0"}
+    monkeypatch.setattr(service.Record, "__init__", lambda self, _: setattr(self, "data", recorded))
+    return {"unit": "x.service", **paths}
+
+
+@pytest.mark.parametrize(
+    ("file", "done"),
+    [
+        ("pki/ca.crt", ["restarted: changed since its start: {}/pki"]),
+        ("pki/new.crt", ["restarted: changed since its start: {}/pki"]),
+        ("x.service", ["restarted: changed since its start: {}/x.service"]),
+        ("config", ["reloaded: {}/config"]),
+        ("pki2/ca.crt", []),
+    ],
+)
+def test_check_mode_tells_of_restarts_for_files_that_would_be_changed(
+    unchanged: dict[str, Any], running: list[str], tmp_path: Path, file: str, done: list[str]
+) -> None:
+    module = _Module(**unchanged, _pending={f"{tmp_path}/{file}": True})
+    module.check_mode = True
+    result = service.converge(module)
+    assert result["done"] == [text.format(tmp_path) for text in done]
+    assert result["changed"] is bool(done)
+    assert running == []
+
+
+@pytest.mark.parametrize(("invocation", "done"), [("0", []), ("1", ["restarted: a file was changed after its start"])])
+def test_check_mode_knows_that_mode_and_owner_matter_only_to_a_process_that_others_started(
+    unchanged: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, invocation: str, done: list[str]
+) -> None:
+    monkeypatch.setattr(service, "newest_change", lambda _: 0.0)
+    shown = {**RUNNING, "UnitFileState": "enabled", "NeedDaemonReload": "no", "FragmentPath": "", "NRestarts": "0"}
+    monkeypatch.setattr(service.Systemd, "show", lambda _: {**shown, "InvocationID": invocation})
+    module = _Module(**unchanged, _pending={f"{tmp_path}/pki/ca.crt": False})
+    module.check_mode = True
+    assert service.converge(module)["done"] == done
 
 
 def test_a_drop_in_of_the_hosts_operator_is_an_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
