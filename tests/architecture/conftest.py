@@ -56,7 +56,7 @@ def settled(lab: Cluster, api: Api, agents: list[Pod], setting: Setting) -> None
     """Give every node's rules the time to follow the agents' readiness. Whether they do is for tests to say."""
     services = {name: lab.service_address(setting.namespace, name) for name in ("agents", "agent-alone")}
     outside = api.get(f"{objects.core(setting.namespace, 'services')}/agents-outside")["spec"]["ports"][0]["nodePort"]
-    deadline = time.monotonic() + _SETTLE_SECONDS
+    deadline = time.monotonic() + api.patient(_SETTLE_SECONDS)
 
     def await_answers(pod: Pod) -> None:
         targets = [(address, 80) for address in services.values()] + [(lab.node(pod.node).address, outside)]

@@ -287,7 +287,7 @@ def _roll(api: Api, manifest: Object, traffic: Traffic) -> Rollout:
     start = time.monotonic()
     _await_rollout(api, manifest, "a new Deployment is rolled out")
     with traffic:
-        if not traffic.await_answer(_LOOP_SECONDS):
+        if not traffic.await_answer(api.patient(_LOOP_SECONDS)):
             raise Blocked("kube-proxy", f"the Deployment's service does not answer: {traffic.summary()}")
         traffic.forget()
         _note(api, manifest, seen, start)
@@ -323,7 +323,7 @@ def _note(api: Api, manifest: Object, seen: Rollout, start: float) -> None:
     seen.pods.append([objects.name(pod) for pod in pods if pod["metadata"]["labels"][_TEMPLATE_HASH] in hashes])
     seen.seconds.append(round(time.monotonic() - start, 1))
     # They are ready as soon as the kubelet says so; kube-proxy has its own time to send them requests.
-    seen.traffic.await_answer_of(seen.pods[-1], _LOOP_SECONDS)
+    seen.traffic.await_answer_of(seen.pods[-1], api.patient(_LOOP_SECONDS))
 
 
 @pytest.mark.claim("ctl-deployment")
