@@ -12,6 +12,7 @@ from kubeproof.core.errors import KubeproofError
 from kubeproof.core.patience import factor
 from kubeproof.install import static_pods
 from kubeproof.install.action import Action
+from kubeproof.install.look import digest
 from kubeproof.install.rolling import Rolling, Turns, this_run
 
 
@@ -27,6 +28,12 @@ class ActionModule(Action):
         rolling = Rolling.parse(arguments.pop("rolling", {"hosts": ()}))
         in_turns = rolling.needed and self._value("{{ cluster_rolling | bool }}")
         pending = self._pending.paths() if self._task.check_mode else {}
+        wanted = digest({name: arguments.get(name) for name in ("inputs", "reload_inputs", "health", "registers")})
+        # A static pod is asked each time: there, the kubelet is part of the answer.
+        if arguments.get("state") != "absent" and "_manifest" not in arguments and not pending:
+            arguments["_digest"] = wanted
+            if self._look.unit(str(arguments["unit"]), wanted):
+                return {"changed": False, "done": [], "unit": arguments["unit"], "restart_needed": ""}
         answer = self._module({**arguments, "_restart": not in_turns, "_waits": rolling.waits, "_pending": pending})
         if answer.get("restart_needed") and not answer.get("failed") and not answer.get("waits"):
             answer |= self._in_turn(arguments, rolling)

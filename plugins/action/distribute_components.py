@@ -29,10 +29,14 @@ class ActionModule(Action):
 
     def act(self) -> dict[str, Any]:
         wanted = self._plan()
-        answer = self._compared(wanted)
+        files = [file.wanted() for file in wanted.files]
+        settle = self._settle({"files": files}, {"files": [file["path"] for file in files]})
+        if self._look.task(settle["digest"]) is not None:
+            return {"changed": False, "changes": [], "ansible_facts": {"kubeproof_components": dict(wanted.facts)}}
+        answer = self._compared(files, settle)
         if answer.get("changes") and not self._task.check_mode:
             self._send(answer)
-            answer = self._compared(wanted, answer["staging"])
+            answer = self._compared(files, settle, answer["staging"])
         if answer.get("failed"):
             return answer
         changes = [{"path": change["path"], "what": change["what"]} for change in answer["changes"]]
@@ -79,9 +83,11 @@ class ActionModule(Action):
                 seek = (stream.tell() - len(data)) // _BLOCK
                 self._command(f"dd of={target} bs={_BLOCK} seek={seek} conv=notrunc", data)
 
-    def _compared(self, wanted: distribution.Distribution, staging: str | None = None) -> dict[str, Any]:
+    def _compared(
+        self, files: list[dict[str, str]], settle: dict[str, Any], staging: str | None = None
+    ) -> dict[str, Any]:
         """What is to be done on the host, or with what was sent to ``staging`` was done."""
-        return self._module({"_files": [file.wanted() for file in wanted.files], "_staging": staging})
+        return self._module({"_files": files, "_staging": staging, "_settle": settle})
 
 
 def _diff(change: dict[str, str]) -> dict[str, str]:

@@ -15,7 +15,7 @@ import stat
 import tempfile
 from typing import IO, Any, Dict, List
 
-from ansible.module_utils import places
+from ansible.module_utils import places, settled
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.manifest import Manifest, ManifestError
 
@@ -285,6 +285,7 @@ def main() -> None:
                 },
             },
             "_staging": {"type": "path"},
+            "_settle": {"type": "dict", "required": True},
         },
         supports_check_mode=True,
     )
@@ -300,10 +301,13 @@ def main() -> None:
             changes = converge(files, wanted, staging)
             shutil.rmtree(staging, ignore_errors=True)
             files.save()
+            settled.save(module.params["_settle"], {})
         else:
             changes = compare(files, wanted)
             staging = prepare_staging(needed=bool(changes))
             files.save()
+            if not changes:
+                settled.save(module.params["_settle"], {})
     except (OSError, Refused) as error:
         if not module.check_mode:
             files.save()

@@ -20,7 +20,7 @@ import subprocess
 import time
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
-from ansible.module_utils import etcd_member, identity
+from ansible.module_utils import component_unit, etcd_member, identity, settled
 from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
@@ -42,6 +42,12 @@ options:
     description: Data directory of etcd. Data that kubeproof did not create is reported as C(leftovers).
     type: path
     default: /var/lib/etcd
+  trusted:
+    description:
+      - Whether tasks of this run may take C(settled) as their answer instead of asking the host, until a task changes
+        something. Without it, C(settled) is not part of the fact.
+    type: bool
+    default: false
 extends_documentation_fragment: [attributes, attributes.action]
 attributes:
   check_mode: {support: full}
@@ -101,6 +107,9 @@ ansible_facts:
         installed: {description: "What kubeproof installed: C(units), C(versions), C(settings).", type: dict}
         leftovers: {description: Paths with files of other installers., type: list, elements: str}
         etcd: {description: Data directories and members of etcd., type: dict}
+        settled:
+          description: "Tasks of M(install_component) (C(tasks)) and units (C(units)) whose results are still there."
+          type: dict
         identity: {description: SHA-256 of the CAs and keys with which the host was installed., type: dict}
         user: {description: "The user that modules run as, C(id) and C(name).", type: dict}
         hostname: {description: Name of the host., type: str}
@@ -675,6 +684,10 @@ def report(machine: Machine, paths: Sequence[str], etcd_data: str) -> Report:
         "etcd": etcd(machine, entries, etcd_data),
         "identity": identity.report(made_files(entries), machine.root),
         "installed": dict(installed(entries), versions=asked.answers()),
+        "settled": {
+            "tasks": settled.settled() if entries else {},
+            "units": component_unit.settled() if entries else {},
+        },
         "clock": {"synchronised": clock_synchronised(), "start": started, "end": time.time()},
     }
 
@@ -708,6 +721,8 @@ def main() -> None:
         argument_spec={
             "paths": {"type": "list", "elements": "str", "default": PATHS},
             "etcd_data_directory": {"type": "path", "default": "/var/lib/etcd"},
+            # For the action plugin.
+            "trusted": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )

@@ -7,6 +7,7 @@ import concurrent.futures
 import subprocess
 from typing import Any, Dict, List, Set
 
+from ansible.module_utils import settled
 from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
@@ -33,7 +34,7 @@ options:
     default: []
   ctr: {description: Path of containerd's client., type: path, default: /usr/local/bin/ctr}
   socket: {description: Path of containerd's socket., type: path, default: /run/containerd/containerd.sock}
-extends_documentation_fragment: [attributes]
+extends_documentation_fragment: [attributes, attributes.action]
 attributes:
   check_mode: {support: full}
   diff_mode: {support: none}
@@ -123,15 +124,16 @@ def main() -> None:
             "pinned": {"type": "list", "elements": "str", "default": []},
             "ctr": {"type": "path", "default": "/usr/local/bin/ctr"},
             "socket": {"type": "path", "default": "/run/containerd/containerd.sock"},
+            "_settle": {"type": "dict", "required": True},
         },
         supports_check_mode=True,
     )
     wanted: List[Dict[str, Any]] = module.params["images"]
-    if not wanted:
-        module.exit_json(changed=False, changes=[])
     runtime = Runtime(module.params["ctr"], module.params["socket"])
     try:
         changes = converge(runtime, wanted, set(module.params["pinned"]), module.check_mode)
+        if not module.check_mode:
+            settled.save(module.params["_settle"], {})
     except (OSError, RuntimeError, IndexError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=bool(changes), changes=changes)

@@ -16,6 +16,7 @@ from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
 
 from kubeproof.core.errors import KubeproofError
+from kubeproof.install import look
 from kubeproof.install.pending import Pending
 from kubeproof.install.rolling import this_run
 
@@ -28,9 +29,13 @@ class Action(ActionBase):  # type: ignore[misc]
         result: dict[str, Any] = super().run(tmp, task_vars)
         self._variables: dict[str, Any] = task_vars or {}
         try:
-            return result | self.act()
+            result |= self.act()
         except KubeproofError as error:
             raise AnsibleActionFail(str(error)) from error
+        # Where no report is trusted, there is none to outdate.
+        if result.get("changed") and not self._task.check_mode and look.FACT in self._report:
+            self._look.outdate()
+        return result
 
     @abstractmethod
     def act(self) -> dict[str, Any]:
@@ -53,9 +58,28 @@ class Action(ActionBase):  # type: ignore[misc]
         return Path(str(self._value("{{ cluster_state_directory }}")))
 
     @property
+    def _report(self) -> Mapping[str, Any]:
+        """The facts that were gathered about the host."""
+        report: Mapping[str, Any] = self._variables.get("ansible_facts", {}).get("kubeproof_host", {})
+        return report
+
+    @property
+    def _look(self) -> look.Look:
+        """What the host report says is as an earlier run left it."""
+        return look.Look(self._report, self._state_directory / "rolling", this_run())
+
+    def _settle(self, request: Mapping[str, Any], subject: Mapping[str, list[str]]) -> dict[str, Any]:
+        """What the host is to keep about this task, for the next run's look. ``subject``: by ``settled.py``'s kinds."""
+        role = self._task._role  # noqa: SLF001 - Ansible has no other way to it
+        # A task in a loop is about something else each time.
+        first = next((name for names in subject.values() for name in names), "")
+        task = f"{role.get_name() if role else ''}: {self._task.name}: {first}"
+        return {"task": task, "digest": look.digest(request), "subject": dict(subject)}
+
+    @property
     def _pending(self) -> Pending:
         """What check mode would have changed on the host so far."""
-        return Pending(self._state_directory / "pending", self._host, this_run())
+        return Pending(self._state_directory / "rolling" / "pending", self._host, this_run())
 
     def _value(self, expression: str) -> Any:
         """A trusted expression, rendered with the host's variables."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 
 class User(TypedDict):
@@ -187,6 +187,17 @@ class Etcd(TypedDict):
     says: EtcdSays | None
 
 
+class Settled(TypedDict):
+    """What is as an earlier run left it.
+
+    ``tasks``: answers of ``install_component`` by the digest of what was asked for. ``units``: digests of what
+    ``component_service`` was asked for, by unit.
+    """
+
+    tasks: dict[str, Any]
+    units: dict[str, str]
+
+
 class Clock(TypedDict):
     """The host's time when the examination began and ended. ``synchronised`` is ``None`` if it is unknown."""
 
@@ -247,6 +258,8 @@ class HostReport(TypedDict):
     identity: dict[str, list[str]]
     clock: Clock
     asked: Asked
+    # Only where a run may trust it.
+    settled: NotRequired[Settled]
 
 
 class Unexamined(TypedDict):

@@ -22,7 +22,7 @@ class Acts(Action):
     def __init__(self, do: Callable[[Acts], dict[str, Any]], **answer: Any) -> None:
         self._do = do
         self.asked: dict[str, Any] = {}
-        self._task = SimpleNamespace(args={"unit": "etcd.service"})
+        self._task = SimpleNamespace(args={"unit": "etcd.service"}, check_mode=True)
         self._execute_module = lambda **call: self._answered(call, answer)
         self._low_level_execute_command = lambda command, **call: self._answered({"command": command, **call}, answer)
 
