@@ -16,6 +16,9 @@ from kubeproof.verify.observe.objects import Object
 HTTP_PORT = 8080
 UDP_PORT = 8081
 READY_SECONDS = 60.0
+_PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
+# The kubelet's default, and more than any answer takes that still is one.
+_PROBE_SECONDS, _LONGEST_PROBE_SECONDS = 1, 30
 _SECURITY = {
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
@@ -39,6 +42,8 @@ class Setting:
     namespace: str
     image: str
     nodes: tuple[str, ...]
+    # What time limits are multiplied by, those of probes too: hosts may be slow.
+    patience: float = 1.0
 
     def container(self, name: str, arguments: Sequence[str], **more: Any) -> Object:
         """A container of the test image, modest and harmless."""
@@ -50,7 +55,13 @@ class Setting:
             "securityContext": _SECURITY,
             "resources": {"requests": {"cpu": "5m", "memory": "16Mi"}, "limits": {"memory": "128Mi"}},
             **more,
+            **{name: self._patient(more[name]) for name in _PROBES if name in more},
         }
+
+    def _patient(self, probe: Mapping[str, Any]) -> Object:
+        """A probe that a slow host can answer in time: one that does not is taken out of its services."""
+        seconds = round(self.patience * probe.get("timeoutSeconds", _PROBE_SECONDS))
+        return {**probe, "timeoutSeconds": min(max(seconds, _PROBE_SECONDS), _LONGEST_PROBE_SECONDS)}
 
     def pod(
         self, name: str, containers: Sequence[Object], *, labels: Mapping[str, str] | None = None, **spec: Any

@@ -343,7 +343,7 @@ def setting(lab: Cluster, namespace: str, pytestconfig: pytest.Config) -> Settin
     except NotObserved as error:
         # Without it the API server admits no pod.
         raise Blocked("controller-manager", str(error)) from None
-    return Setting(namespace, image, nodes=tuple(node.name for node in lab.nodes))
+    return Setting(namespace, image, nodes=tuple(node.name for node in lab.nodes), patience=lab.api.patience)
 
 
 @pytest.fixture(scope="session")
