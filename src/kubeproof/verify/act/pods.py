@@ -19,6 +19,8 @@ READY_SECONDS = 60.0
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 # The kubelet's default, and more than any answer takes that still is one.
 _PROBE_SECONDS, _LONGEST_PROBE_SECONDS = 1, 30
+# Kubernetes' default.
+_LONGEST_PERIOD_SECONDS = 10
 _SECURITY = {
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
@@ -59,9 +61,14 @@ class Setting:
         }
 
     def _patient(self, probe: Mapping[str, Any]) -> Object:
-        """A probe that a slow host can answer in time: one that does not is taken out of its services."""
-        seconds = round(self.patience * probe.get("timeoutSeconds", _PROBE_SECONDS))
-        return {**probe, "timeoutSeconds": min(max(seconds, _PROBE_SECONDS), _LONGEST_PROBE_SECONDS)}
+        """A probe that a slow host can answer in time, and that dozens of do not keep it from everything else."""
+        timeout = self.patience * probe.get("timeoutSeconds", _PROBE_SECONDS)
+        period = probe["periodSeconds"]
+        return {
+            **probe,
+            "timeoutSeconds": max(round(min(timeout, _LONGEST_PROBE_SECONDS)), _PROBE_SECONDS),
+            "periodSeconds": max(round(min(self.patience * period, _LONGEST_PERIOD_SECONDS)), period),
+        }
 
     def pod(
         self, name: str, containers: Sequence[Object], *, labels: Mapping[str, str] | None = None, **spec: Any
