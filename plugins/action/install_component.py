@@ -38,7 +38,8 @@ class ActionModule(Action):
             second = {} if self._task.check_mode else self._install({"files": issued.files, "settle": settle})
             result |= _public(second) if second.get("failed") else {}
         if self._task.check_mode:
-            self._pending.add(result["changes"])
+            contents = {file["path"]: base64.b64decode(file["content"]) for file in payload["files"]}
+            self._pending.add(result["changes"], contents)
         return result
 
     def _install(self, payload: dict[str, Any]) -> dict[str, Any]:

@@ -26,6 +26,8 @@ UNITS = "/etc/systemd/system/"
 LARGE = 1 << 20
 LOG_LINES = 15
 ENABLED = ("enabled", "static")
+# In check mode, instead of the fingerprint of a file.
+GONE = "gone"
 LOOKS_AT_ONCE = 8
 PROPERTIES = (
     "LoadState,ActiveState,SubState,UnitFileState,FragmentPath,NeedDaemonReload,InvocationID,MainPID,NRestarts,"
@@ -156,10 +158,20 @@ def below(path: str, files: Iterable[str]) -> bool:
     return any(file == path or file.startswith(path + "/") for file in files)
 
 
-def affected(inputs: Dict[str, Any], pending: Dict[str, bool]) -> Dict[str, Any]:
-    """Inputs as they will be once files are changed: with a fingerprint that nothing has where content changes."""
-    contents = [path for path, content in pending.items() if content]
-    return {path: "pending" if below(path, contents) else found for path, found in inputs.items()}
+def affected(inputs: Dict[str, Any], pending: Dict[str, Optional[str]]) -> Dict[str, Any]:
+    """Inputs as they will be once files are changed: contents by path, as ``install/pending.py`` notes them."""
+    return {path: _after(path, found, pending) for path, found in inputs.items()}
+
+
+def _after(path: str, found: Any, pending: Dict[str, Optional[str]]) -> Any:
+    if pending.get(path):
+        return None if pending[path] == GONE else pending[path]
+    inside = {file: content for file, content in pending.items() if content and file.startswith(path + "/")}
+    if not inside:
+        return found
+    names = {*(found or {}), *(file[len(path) + 1 :].split("/")[0] for file in inside)}
+    after = {name: _after(os.path.join(path, name), (found or {}).get(name), inside) for name in names}
+    return {name: content for name, content in after.items() if content is not None}
 
 
 def reason_to_restart(

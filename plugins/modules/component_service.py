@@ -530,7 +530,7 @@ def main() -> None:
             "_gate": {"type": "list", "elements": "dict", "default": []},
             "_waits": {"type": "dict", "default": {}},
             "_digest": {"type": "str", "default": ""},
-            # In check mode: files that the tasks before would have changed, and whether in content.
+            # In check mode: files that the tasks before would have changed, with their content's SHA-256.
             "_pending": {"type": "dict", "default": {}},
             "_manifest": {"type": "dict"},
         },

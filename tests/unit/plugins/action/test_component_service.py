@@ -12,7 +12,7 @@ from ansible.template import Templar
 from plugins.action.component_service import ActionModule
 
 from kubeproof.install.look import digest
-from kubeproof.install.pending import Pending
+from kubeproof.install.pending import UNKNOWN, Pending
 from kubeproof.install.rolling import this_run
 
 ROLLING = {"hosts": ["cp1", "cp2"], "at_once": 1, "gate": [{"url": "https://10.0.0.2/readyz"}]}
@@ -150,4 +150,4 @@ class TestReported:
         directory = Path(variables["cluster_state_directory"]) / "rolling" / "pending"
         Pending(directory, "cp1", this_run()).add([{"path": "/etc/x", "what": "content"}])
         harness.run(monkeypatch, inputs=["/etc/x"])
-        assert [asked["_pending"] for asked in harness.asked] == [{"/etc/x": True}]
+        assert [asked["_pending"] for asked in harness.asked] == [{"/etc/x": UNKNOWN}]

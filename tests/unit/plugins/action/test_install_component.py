@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import datetime
+import hashlib
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -151,6 +152,6 @@ def test_check_mode_notes_what_it_would_change(host: Host, monkeypatch: pytest.M
     host.answers = [{**ANSWER, "changed": True, "changes": [{"path": "/etc/x/config", "what": "content"}]}]
     host.run(monkeypatch, files=[FILE])
     pending = Pending(tmp_path / "rolling" / "pending", "cp1", this_run())
-    assert pending.paths() == {"/etc/x/config": True}
+    assert pending.paths() == {"/etc/x/config": hashlib.sha256(b"a").hexdigest()}
     # What was reported still holds: nothing was changed.
     assert not (tmp_path / "rolling" / "changed").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -349,19 +350,26 @@ def unchanged(running: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("file", "done"),
+    ("file", "content", "done"),
     [
-        ("pki/ca.crt", ["restarted: changed since its start: {}/pki"]),
-        ("pki/new.crt", ["restarted: changed since its start: {}/pki"]),
-        ("x.service", ["restarted: changed since its start: {}/x.service"]),
-        ("config", ["reloaded: {}/config"]),
-        ("pki2/ca.crt", []),
+        ("pki/ca.crt", "other", ["restarted: changed since its start: {}/pki"]),
+        ("pki/ca.crt", component_unit.GONE, ["restarted: changed since its start: {}/pki"]),
+        # As it was when the process was started: whoever damaged it, that is repaired without a restart.
+        ("pki/ca.crt", hashlib.sha256(b"CA").hexdigest(), []),
+        ("pki/ca.crt", None, []),
+        ("pki/new.crt", "other", ["restarted: changed since its start: {}/pki"]),
+        ("pki/below/new.crt", "other", ["restarted: changed since its start: {}/pki"]),
+        ("x.service", "other", ["restarted: changed since its start: {}/x.service"]),
+        ("config", "other", ["reloaded: {}/config"]),
+        ("pki2/ca.crt", "other", []),
     ],
 )
 def test_check_mode_tells_of_restarts_for_files_that_would_be_changed(
-    unchanged: dict[str, Any], running: list[str], tmp_path: Path, file: str, done: list[str]
+    unchanged: dict[str, Any], running: list[str], tmp_path: Path, file: str, content: str | None, done: list[str]
 ) -> None:
-    module = _Module(**unchanged, _pending={f"{tmp_path}/{file}": True})
+    if content and file == "pki/ca.crt":
+        (tmp_path / file).write_text("damaged")
+    module = _Module(**unchanged, _pending={f"{tmp_path}/{file}": content})
     module.check_mode = True
     result = service.converge(module)
     assert result["done"] == [text.format(tmp_path) for text in done]
@@ -376,7 +384,7 @@ def test_check_mode_knows_that_mode_and_owner_matter_only_to_a_process_that_othe
     monkeypatch.setattr(component_unit, "newest_change", lambda _: 0.0)
     shown = {**RUNNING, "UnitFileState": "enabled", "NeedDaemonReload": "no", "FragmentPath": "", "NRestarts": "0"}
     monkeypatch.setattr(component_unit.Systemd, "show", lambda _: {**shown, "InvocationID": invocation})
-    module = _Module(**unchanged, _pending={f"{tmp_path}/pki/ca.crt": False})
+    module = _Module(**unchanged, _pending={f"{tmp_path}/pki/ca.crt": None})
     module.check_mode = True
     assert service.converge(module)["done"] == done
 
