@@ -166,7 +166,9 @@ def affected(inputs: Dict[str, Any], pending: Dict[str, Optional[str]]) -> Dict[
 def _after(path: str, found: Any, pending: Dict[str, Optional[str]]) -> Any:
     if pending.get(path):
         return None if pending[path] == GONE else pending[path]
-    inside = {file: content for file, content in pending.items() if content and file.startswith(path + "/")}
+    inside: Dict[str, Optional[str]] = {
+        file: content for file, content in pending.items() if content and file.startswith(path + "/")
+    }
     if not inside:
         return found
     names = {*(found or {}), *(file[len(path) + 1 :].split("/")[0] for file in inside)}

@@ -217,7 +217,7 @@ def changes(run: playbook.Run) -> list[tuple[str, str, tuple[str, ...]]]:
         ({}, {"etcd_extra_config": {"snapshot-count": 20000}, "balancer_check_interval": 1900}),
         ({"w1": "rm /etc/kubernetes/kube-proxy/config.yaml; chmod 0755 /etc/kubernetes/kubelet"}, {}),
         ({"w1": "systemctl disable --now kube-proxy"}, {"containerd_extra_config": {"oom_score": -500}}),
-        ({"cp1": "rm /etc/kubernetes/controller-manager/client.crt; truncate -s0 /usr/local/bin/kube-scheduler"}, {}),
+        ({"cp1": "rm /etc/kubernetes/operator/client.crt; install /bin/true /usr/local/bin/kube-scheduler"}, {}),
         ({"cp1": "systemctl stop kube-controller-manager; rm /etc/systemd/system/etcd.service"}, {}),
     ],
 )  # fmt: skip
