@@ -79,7 +79,8 @@ class ActionModule(Action):
 
     def _compared(self, wanted: distribution.Distribution, staging: str | None = None) -> dict[str, Any]:
         """What is to be done on the host, or with what was sent to ``staging`` was done."""
-        return self._module({"_files": [file.wanted() for file in wanted.files], "_staging": staging})
+        files = [file.wanted() for file in wanted.files]
+        return self._module({"_files": files, "_staging": staging, "_run": self._active_run()})
 
 
 def _diff(change: dict[str, str]) -> dict[str, str]:

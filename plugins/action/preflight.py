@@ -21,6 +21,7 @@ from ansible.template import Templar
 
 from kubeproof import preflight
 from kubeproof.components import pins
+from kubeproof.core import active_run
 from kubeproof.core.errors import KubeproofError
 from kubeproof.install.action import Action
 from kubeproof.preflight import model
@@ -99,8 +100,15 @@ class ActionModule(Action):
         asked = set(task_vars["ansible_play_hosts_all"])
         hosts = [self._variables_of(name, facts=True) for name in _members(task_vars) if name in asked]
         reported = [replace(entry, host=_reported(entry.host, task_vars)) for entry in hosts]
-        run = preflight.Run(_plain(task_vars["groups"]), self._purpose(), _kept(reported, task_vars))
+        kept = _kept(reported, task_vars)
+        run = preflight.Run(_plain(task_vars["groups"]), self._purpose(), kept, self._active(kept.state))
         return reported, preflight.check_hosts(reported, _wanted(reported), run)
+
+    def _active(self, state: Path) -> str | None:
+        if self._task.check_mode:
+            return None
+        own = active_run.own(state, os.getppid())
+        return own.id if own else ""
 
     def _purpose(self) -> preflight.Purpose:
         given = self._arguments.get("purpose", "converge")

@@ -17,7 +17,7 @@ import time
 import urllib.error
 from typing import Any, Dict, List, Optional, Sequence
 
-from ansible.module_utils import places
+from ansible.module_utils import host_runs, places
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.direct import opener
 from ansible.module_utils.static_pod import PodError, StaticPod
@@ -688,13 +688,15 @@ def main() -> None:
             "_gate": {"type": "list", "elements": "dict", "default": []},
             "_waits": {"type": "dict", "default": {}},
             "_manifest": {"type": "dict"},
+            "_run": {"type": "dict"},
         },
         supports_check_mode=True,
     )
     act = converge_pod if module.params["_manifest"] else converge
     try:
+        host_runs.claim(module.params["_run"])
         module.exit_json(**(remove if module.params["state"] == "absent" else act)(module))
-    except (ServiceError, PodError, OSError) as error:
+    except (ServiceError, PodError, host_runs.OtherRun, OSError) as error:
         module.fail_json(msg=str(error))
 
 

@@ -15,7 +15,7 @@ import stat
 import tempfile
 from typing import IO, Any, Dict, List
 
-from ansible.module_utils import places
+from ansible.module_utils import host_runs, places
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.manifest import Manifest, ManifestError
 
@@ -285,13 +285,15 @@ def main() -> None:
                 },
             },
             "_staging": {"type": "path"},
+            "_run": {"type": "dict"},
         },
         supports_check_mode=True,
     )
     wanted, staging = module.params["_files"], module.params["_staging"] or ""
     try:
+        host_runs.claim(module.params["_run"])
         files = Files()
-    except ManifestError as error:
+    except (ManifestError, host_runs.OtherRun) as error:
         module.fail_json(msg=str(error))
     try:
         if module.check_mode:

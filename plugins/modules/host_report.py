@@ -20,7 +20,7 @@ import subprocess
 import time
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
-from ansible.module_utils import etcd_member, identity
+from ansible.module_utils import etcd_member, host_runs, identity
 from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
@@ -102,6 +102,10 @@ ansible_facts:
         leftovers: {description: Paths with files of other installers., type: list, elements: str}
         etcd: {description: Data directories and members of etcd., type: dict}
         identity: {description: SHA-256 of the CAs and keys with which the host was installed., type: dict}
+        runs:
+          description: "Runs that have not released the host, each with C(id), C(record) and C(age)."
+          type: list
+          elements: dict
         user: {description: "The user that modules run as, C(id) and C(name).", type: dict}
         hostname: {description: Name of the host., type: str}
         machine_id: {description: Content of C(/etc/machine-id)., type: str}
@@ -675,6 +679,7 @@ def report(machine: Machine, paths: Sequence[str], etcd_data: str) -> Report:
         "etcd": etcd(machine, entries, etcd_data),
         "identity": identity.report(made_files(entries), machine.root),
         "installed": dict(installed(entries), versions=asked.answers()),
+        "runs": host_runs.found(machine.path(STATE_DIRECTORY)),
         "clock": {"synchronised": clock_synchronised(), "start": started, "end": time.time()},
     }
 

@@ -18,7 +18,7 @@ import subprocess
 import tempfile
 from typing import Any, Dict, List, Optional, Tuple
 
-from ansible.module_utils import places
+from ansible.module_utils import host_runs, places
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.manifest import Manifest, write_atomically
 from ansible.module_utils.transaction import finish_interrupted
@@ -560,11 +560,13 @@ def converge(host: Host, payload: Dict[str, Any]) -> Dict[str, Dict[str, str]]:
 def main() -> None:
     """Ansible's entry."""
     module = AnsibleModule(
-        argument_spec={"_payload": {"type": "str", "required": True, "no_log": True}}, supports_check_mode=True
+        argument_spec={"_payload": {"type": "str", "required": True, "no_log": True}, "_run": {"type": "dict"}},
+        supports_check_mode=True,
     )
     payload = json.loads(base64.b64decode(module.params["_payload"]))
     changes: List[Change] = []
     try:
+        host_runs.claim(module.params["_run"])
         if not module.check_mode:
             finish_interrupted()
         host = Host(module.check_mode, Manifest(), changes)

@@ -6,6 +6,7 @@ shows their options.
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
 
+from kubeproof.core import active_run
 from kubeproof.core.errors import KubeproofError
 
 
@@ -65,6 +67,17 @@ class Action(ActionBase):  # type: ignore[misc]
             module_name=name, module_args=arguments, task_vars=self._variables
         )
         return answer
+
+    def _active_run(self) -> dict[str, Any] | None:
+        """What modules that change a host need to notice other runs there: this run, and those that are over.
+
+        The preflight has judged the runs that the host's report has, or the operator has ignored them.
+        """
+        state = str(self._value("{{ cluster_state_directory | default('') }}"))
+        run = active_run.own(Path(state), os.getppid()) if state and not self._task.check_mode else None
+        report = self._variables.get("ansible_facts", {}).get("kubeproof_host", {})
+        over = [str(entry["id"]) for entry in report.get("runs", ())]
+        return {"record": run.data(), "over": over} if run else None
 
     def _command(self, command: str, data: bytes | None = None) -> str:
         """Standard output of a command on the host, with ``data`` as its input. Raises KubeproofError if it fails."""

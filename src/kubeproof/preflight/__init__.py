@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from kubeproof.preflight import fleet, identity, installed, members, networks, versions
+from kubeproof.preflight import fleet, identity, installed, members, networks, runs, versions
 from kubeproof.preflight.findings import Finding, as_data, count, errors, relevant, render
 from kubeproof.preflight.hosts import check_host
 from kubeproof.preflight.identity import Kept
@@ -56,6 +56,7 @@ def check_hosts(hosts: Sequence[Variables], wanted: Mapping[str, str], run: Run)
     yield from networks.check_addresses(everyone, cluster)
     yield from networks.check_interfaces(everyone, cluster)
     yield from versions.check_versions(everyone, wanted)
+    yield from runs.check_runs([entry.host for entry in hosts], run.active)
     yield from _check_installed(hosts, run)
 
 

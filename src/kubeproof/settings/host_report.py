@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 
 class User(TypedDict):
@@ -187,6 +187,18 @@ class Etcd(TypedDict):
     says: EtcdSays | None
 
 
+class HostRun(TypedDict):
+    """A run that changes this host, or did and was killed.
+
+    ``id``: by which its record is found. ``record``: as its controller wrote it (``kubeproof.core.active_run``).
+    ``age``: seconds since its last change.
+    """
+
+    id: str
+    record: dict[str, Any]
+    age: float
+
+
 class Clock(TypedDict):
     """The host's time when the examination began and ended. ``synchronised`` is ``None`` if it is unknown."""
 
@@ -245,6 +257,7 @@ class HostReport(TypedDict):
     # SHA-256 (hex) of the authorities and keys that it was installed with, by the names that the controller has for
     # them.
     identity: dict[str, list[str]]
+    runs: list[HostRun]
     clock: Clock
     asked: Asked
 

@@ -142,6 +142,7 @@ class TestAnotherMachine:
             # Containers of one image have no identity, and may have one name.
             ("", Machine.here().name, False),
         ],
+        ids=["rebooted", "another", "container"],
     )
     def test_may_be_this_one_before_it_was_booted(
         self, identity: str, name: str, over: bool, monkeypatch: pytest.MonkeyPatch

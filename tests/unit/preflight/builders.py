@@ -97,6 +97,7 @@ def report(number: int = 1, **changes: Any) -> HostReport:
         "leftovers": [],
         "etcd": {"directory": "", "lived": "", "data": {"/var/lib/etcd": etcd_data(False)}, "peers": {}, "says": None},
         "identity": {},
+        "runs": [],
         "clock": {"synchronised": True, "start": 1000.4, "end": 1000.5},
         "asked": {"before": 1000.0, "after": 1000.6},
     }

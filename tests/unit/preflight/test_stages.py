@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ import pytest
 from tests.unit.preflight.builders import VALUES, host, interface
 
 from kubeproof import preflight
+from kubeproof.core.active_run import ActiveRun, Process
 from kubeproof.preflight import Host, Variables, identity
 
 CLUSTER = {"cluster_pod_network": "10.244.0.0/16", "cluster_service_network": "10.96.0.0/16"}
 KEPT = dict.fromkeys(identity.NAMES, "ours")
 WANTED = {"kube-apiserver": "1.36.3"}
+OTHER = ActiveRun.new("ansible-playbook", Process.of(os.getpid()))
 
 
 def entry(found: Host, broken: dict[str, str] | None = None, **values: Any) -> Variables:
@@ -26,7 +29,7 @@ def ids(
 ) -> list[tuple[str, str]]:
     """Findings of a run for hosts, one of which may be left out, while the controller keeps something, or nothing."""
     groups = {"etcd": [entry.host.name for entry in hosts if "etcd" in entry.host.groups]}
-    run = preflight.Run(groups, purpose, preflight.Kept(Path("state"), "hosts.yml", KEPT if kept else {}))
+    run = preflight.Run(groups, purpose, preflight.Kept(Path("state"), "hosts.yml", KEPT if kept else {}), "mine")
     asked = [entry for entry in hosts if entry.host.name != left_out]
     return [(finding.id, finding.host) for finding in preflight.check_hosts(asked, WANTED, run)]
 
@@ -48,6 +51,7 @@ def test_every_kind_of_check_takes_part() -> None:
         installed={"versions": {"kube-apiserver": "1.34.0"}, "settings": {"cluster_pod_network": "10.0.0.0/16"}},
         etcd={"lived": "/var/lib/etcd"},
         identity={"kubernetes": ["theirs"]},
+        runs=[{"id": "other", "record": OTHER.data(), "age": 1.0}],
     )
     assert ids(entry(host(1)), entry(replace(spoilt, address="10.0.0.1"))) == [
         ("address", "host2"),
@@ -56,6 +60,7 @@ def test_every_kind_of_check_takes_part() -> None:
         ("duplicate-address", "host2"),
         ("network-overlap", "host2"),
         ("version-step", "host2"),
+        ("other-run", "settings"),
         ("installed-setting", "host2"),
         ("authorities-other", "host2"),
         ("etcd-data-lost", "host2"),

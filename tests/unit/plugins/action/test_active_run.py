@@ -11,12 +11,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import pytest
 import yaml
+from ansible.errors import AnsibleActionFail
+from ansible.parsing.dataloader import DataLoader
+from plugins.action.active_run import ActionModule
 
 from kubeproof.core import active_run
+from kubeproof.core.active_run import ActiveRun, Process
 
 ROOT = Path(__file__).resolve().parents[4]
 CLAIM: dict[str, Any] = {"name": "Claim", "active_run": {}, "run_once": True}
@@ -110,6 +115,54 @@ def test_a_released_cluster_is_free_before_the_run_has_ended(cluster: Cluster) -
     with cluster.working(CLAIM, RELEASE):
         assert not (cluster.state / active_run.NAME).exists()
         assert cluster.run(CLAIM)[0] == 0
+
+
+class TestOnHosts:
+    """A claim of the host, whose module answers as it is asked to."""
+
+    def claim(self, state: Path, monkeypatch: pytest.MonkeyPatch, *answers: dict[str, Any]) -> list[dict[str, Any]]:
+        asked: list[dict[str, Any]] = []
+        given = list(answers)
+        plugin = ActionModule.__new__(ActionModule)
+        plugin._loader = DataLoader()
+        plugin._task = SimpleNamespace(args={"on_host": True}, check_mode=False)
+
+        def execute(**call: Any) -> dict[str, Any]:
+            asked.append(call["module_args"]["_run"])
+            return given.pop(0)
+
+        plugin._execute_module = execute
+        monkeypatch.setattr("ansible.plugins.action.ActionBase.run", lambda *_: {})
+        plugin.run(task_vars={"inventory_hostname": "h1", "cluster_state_directory": str(state)})
+        return asked
+
+    FREE: ClassVar[dict[str, Any]] = {"refused": "", "runs": []}
+
+    def test_one_that_is_free(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (asked,) = self.claim(tmp_path, monkeypatch, self.FREE)
+        run = active_run.own(tmp_path, os.getppid())
+        assert run
+        assert asked == {"record": run.data(), "over": []}
+
+    def test_one_that_a_killed_run_has_left(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        killed = ActiveRun.new("ansible-playbook", Process(os.getpid(), "1"))
+        left = {"refused": "another run", "runs": [{"id": killed.id, "record": killed.data(), "age": 1.0}]}
+        asked = self.claim(tmp_path, monkeypatch, left, self.FREE)
+        assert [each["over"] for each in asked] == [[], [killed.id]]
+        with pytest.raises(AnsibleActionFail, match="another run"):
+            self.claim(tmp_path, monkeypatch, left, left)
+
+    def test_one_that_another_run_is_changing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        other = ActiveRun.new("ansible-playbook playbooks/cluster.yml", Process.of(os.getpid()))
+        left = {"refused": "another run", "runs": [{"id": other.id, "record": other.data(), "age": 1.0}]}
+        with pytest.raises(
+            AnsibleActionFail, match=rf"another run is changing h1: `ansible-playbook \S+` of .*{os.getpid()}"
+        ):
+            self.claim(tmp_path, monkeypatch, left)
+
+    def test_one_that_cannot_be_asked(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        with pytest.raises(AnsibleActionFail, match="no space"):
+            self.claim(tmp_path, monkeypatch, {"failed": True, "msg": "no space"})
 
 
 def test_misuse_is_explained(cluster: Cluster) -> None:
