@@ -80,7 +80,8 @@ class ActionModule(Action):
     def _compared(self, wanted: distribution.Distribution, staging: str | None = None) -> dict[str, Any]:
         """What is to be done on the host, or with what was sent to ``staging`` was done."""
         files = [file.wanted() for file in wanted.files]
-        return self._module({"_files": files, "_staging": staging, "_run": self._active_run()})
+        versions = dict(wanted.facts["versions"])
+        return self._module({"_files": files, "_staging": staging, "_versions": versions, "_run": self._active_run()})
 
 
 def _diff(change: dict[str, str]) -> dict[str, str]:

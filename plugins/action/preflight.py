@@ -187,11 +187,20 @@ def _ignored(hosts: Iterable[preflight.Variables]) -> set[str]:
     return {str(entry) for variables in hosts for entry in variables.values.get("preflight_ignore") or ()}
 
 
-def _wanted(hosts: Sequence[preflight.Variables]) -> dict[str, str]:
-    """Pinned version of each program, by the inventory's choice of versions if it makes one."""
-    chosen = hosts[0].values.get("component_versions", {}) if hosts else {}
+def _wanted(hosts: Sequence[preflight.Variables]) -> preflight.Wanted:
+    """Pinned versions, by the inventory's choice of versions if it makes one. Images of components have theirs."""
+    values = hosts[0].values if hosts else {}
+    chosen = values.get("component_versions", {})
     pinned = pins.load().with_versions(chosen)
-    return {program: component.version for component in pinned.components.values() for program in component.binaries}
+    components = pinned.components.values()
+    # A component whose programs are in images only has the version of its image.
+    on_hosts = {each.name for each in components if any(binary.groups for binary in each.binaries.values())}
+    versions = {each.name: each.version for each in components}
+    versions |= {
+        name: image.version for name, image in pinned.images.items() if name not in on_hosts and not image.component
+    }
+    programs = {program: each.name for each in components for program in each.binaries}
+    return preflight.Wanted(versions, programs, chosen, bool(values.get("preflight_allow_version_change")))
 
 
 def _adaptations(hosts: Sequence[preflight.Variables]) -> dict[str, list[str]]:

@@ -98,7 +98,9 @@ ansible_facts:
         sysctls: {description: "Kernel parameters, each with C(value) and C(writable).", type: dict}
         selinux: {description: "V(enforcing), V(permissive) or V(disabled).", type: str}
         clock: {description: "Times at C(start) and C(end), and whether it is C(synchronised).", type: dict}
-        installed: {description: "What kubeproof installed: C(units), C(versions), C(settings).", type: dict}
+        installed:
+          description: "What kubeproof installed: C(units), C(components), C(versions), C(settings)."
+          type: dict
         leftovers: {description: Paths with files of other installers., type: list, elements: str}
         etcd: {description: Data directories and members of etcd., type: dict}
         identity: {description: SHA-256 of the CAs and keys with which the host was installed., type: dict}
@@ -577,6 +579,13 @@ def installed(entries: List[Dict[str, Any]]) -> Report:
     return {"manifest": bool(entries), "units": sorted(units | pods), "settings": settings}
 
 
+def component_versions(machine: Machine) -> Dict[str, str]:
+    """Versions by component and image, as ``distribute_components`` remembers them; older versions of it do not."""
+    document = machine.document(STATE_DIRECTORY + "/components.json")
+    versions = document.get("versions") if isinstance(document, dict) else None
+    return versions if isinstance(versions, dict) else {}
+
+
 def leftovers(machine: Machine, entries: List[Dict[str, Any]], etcd_data: str) -> List[str]:
     """Paths of other installers that hold something, and where we made nothing and run nothing that would.
 
@@ -678,7 +687,7 @@ def report(machine: Machine, paths: Sequence[str], etcd_data: str) -> Report:
         "leftovers": leftovers(machine, entries, etcd_data),
         "etcd": etcd(machine, entries, etcd_data),
         "identity": identity.report(made_files(entries), machine.root),
-        "installed": dict(installed(entries), versions=asked.answers()),
+        "installed": dict(installed(entries), versions=asked.answers(), components=component_versions(machine)),
         "runs": host_runs.found(machine.path(STATE_DIRECTORY)),
         "clock": {"synchronised": clock_synchronised(), "start": started, "end": time.time()},
     }

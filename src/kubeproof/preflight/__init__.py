@@ -5,7 +5,7 @@ Two stages: :func:`check_settings` needs no host; :func:`check_hosts` needs a re
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from kubeproof.preflight import fleet, identity, installed, members, networks, runs, versions
 from kubeproof.preflight.findings import Finding, as_data, count, errors, relevant, render
@@ -15,6 +15,7 @@ from kubeproof.preflight.model import CONTROL_PLANE, ETCD, GROUPS, PURPOSES, Hos
 from kubeproof.preflight.packages import check_packages
 from kubeproof.preflight.settings import Variables, check_settings, check_templates
 from kubeproof.preflight.tags import refuse_unknown
+from kubeproof.preflight.versions import Wanted
 
 __all__ = [
     "GROUPS",
@@ -26,6 +27,7 @@ __all__ = [
     "Rules",
     "Run",
     "Variables",
+    "Wanted",
     "as_data",
     "check_hosts",
     "check_settings",
@@ -37,8 +39,8 @@ __all__ = [
 ]
 
 
-def check_hosts(hosts: Sequence[Variables], wanted: Mapping[str, str], run: Run) -> Iterator[Finding]:
-    """All that reports tell, once settings are right. ``wanted``: versions by program, as pinned.
+def check_hosts(hosts: Sequence[Variables], wanted: Wanted, run: Run) -> Iterator[Finding]:
+    """All that reports tell, once settings are right. ``wanted``: versions that the run would install.
 
     Each host is judged by the settings that hold for it, and hosts are compared by the first one's.
     """

@@ -140,13 +140,15 @@ class Sysctl(TypedDict):
 class Installed(TypedDict):
     """What there is of kubeproof's: whether anything, units with their suffix, versions by program (``1.36.3``).
 
-    ``settings``: those that a cluster keeps for its life, as the host was installed with them.
+    ``components``: versions by component and image, as they were distributed; empty where that was before they were
+    recorded. ``settings``: those that a cluster keeps for its life, as the host was installed with them.
     """
 
     manifest: bool
     units: list[str]
     settings: dict[str, str]
     versions: dict[str, str]
+    components: dict[str, str]
 
 
 class EtcdData(TypedDict):

@@ -93,7 +93,7 @@ def report(number: int = 1, **changes: Any) -> HostReport:
         },
         "sysctls": {"net.netfilter.nf_conntrack_max": {"value": "262144", "writable": True}},
         "selinux": "disabled",
-        "installed": {"manifest": False, "units": [], "settings": {}, "versions": {}},
+        "installed": {"manifest": False, "units": [], "settings": {}, "versions": {}, "components": {}},
         "leftovers": [],
         "etcd": {"directory": "", "lived": "", "data": {"/var/lib/etcd": etcd_data(False)}, "peers": {}, "says": None},
         "identity": {},

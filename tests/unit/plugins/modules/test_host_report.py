@@ -336,6 +336,20 @@ class TestInstalled:
         assert host_report.manifest(fake.machine) == []
 
 
+@pytest.mark.parametrize(
+    ("content", "versions"),
+    [
+        ("", {}),
+        ("[]", {}),
+        ('{"version": 1, "files": {}}', {}),
+        ('{"version": 1, "files": {}, "versions": {"etcd": "3.7.3"}}', {"etcd": "3.7.3"}),
+    ],
+)
+def test_component_versions(fake: Fake, content: str, versions: dict[str, str]) -> None:
+    fake.file("/var/lib/kubeproof/components.json", content)
+    assert host_report.component_versions(fake.machine) == versions
+
+
 class TestLeftovers:
     def test_nothing_in_them(self, fake: Fake) -> None:
         (fake.root / "etc/kubernetes").mkdir(parents=True)
