@@ -101,7 +101,14 @@ class ActionModule(Action):
         hosts = [self._variables_of(name, facts=True) for name in _members(task_vars) if name in asked]
         reported = [replace(entry, host=_reported(entry.host, task_vars)) for entry in hosts]
         kept = _kept(reported, task_vars)
-        run = preflight.Run(_plain(task_vars["groups"]), self._purpose(), kept, self._active(kept.state))
+        others = [preflight.Host(str(name), frozenset(), "") for name in sorted(asked - {*_members(task_vars)})]
+        run = preflight.Run(
+            groups=_plain(task_vars["groups"]),
+            purpose=self._purpose(),
+            kept=kept,
+            active=self._active(kept.state),
+            ungrouped=[_reported(host, task_vars) for host in others],
+        )
         return reported, preflight.check_hosts(reported, _wanted(reported), run)
 
     def _active(self, state: Path) -> str | None:

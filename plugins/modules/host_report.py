@@ -99,7 +99,7 @@ ansible_facts:
         selinux: {description: "V(enforcing), V(permissive) or V(disabled).", type: str}
         clock: {description: "Times at C(start) and C(end), and whether it is C(synchronised).", type: dict}
         installed:
-          description: "What kubeproof installed: C(units), C(components), C(versions), C(settings)."
+          description: "What kubeproof installed: C(units), C(active), C(components), C(versions), C(settings)."
           type: dict
         leftovers: {description: Paths with files of other installers., type: list, elements: str}
         etcd: {description: Data directories and members of etcd., type: dict}
@@ -134,6 +134,8 @@ PROCESSES = {
 # Of these the version decides what may be installed next.
 VERSIONED = ("etcd", "kube-apiserver", "kubelet")
 STATIC_PODS = "/etc/kubernetes/manifests"
+# Control groups of running units, in version 2, and in systemd's own hierarchy.
+CGROUP_SLICES = ("/sys/fs/cgroup/system.slice", "/sys/fs/cgroup/systemd/system.slice")
 ETCD = "etcd.service"
 # What other installers leave, with the unit of ours that puts things there too. A directory counts if it has anything.
 LEFTOVERS = {
@@ -579,6 +581,19 @@ def installed(entries: List[Dict[str, Any]]) -> Report:
     return {"manifest": bool(entries), "units": sorted(units | pods), "settings": settings}
 
 
+def active(machine: Machine, units: Sequence[str]) -> List[str]:
+    """Of our units those that are enabled or running, and the manifests of those that are static pods.
+
+    By their traces: systemd would have to be asked, which takes longer.
+    """
+    system = "/etc/systemd/system"
+    wanted = {name for wants in machine.names(system) if wants.endswith(".wants")
+              for name in machine.names(system + "/" + wants)}  # fmt: skip
+    running = {name for slices in CGROUP_SLICES for name in machine.names(slices)}
+    pods = [name for name in machine.names(STATIC_PODS) if os.path.splitext(name)[0] + ".service" in units]
+    return sorted({*units} & (wanted | running)) + [os.path.join(STATIC_PODS, name) for name in pods]
+
+
 def component_versions(machine: Machine) -> Dict[str, str]:
     """Versions by component and image, as ``distribute_components`` remembers them; older versions of it do not."""
     document = machine.document(STATE_DIRECTORY + "/components.json")
@@ -650,6 +665,7 @@ def report(machine: Machine, paths: Sequence[str], etcd_data: str) -> Report:
     """The whole report, in the shape of ``kubeproof.settings.host_report.HostReport``."""
     started = time.time()
     entries = manifest(machine)
+    ours = installed(entries)
     processes = running(machine)
     # Not before: what answers is a kubelet, too.
     asked = Versions(entries)
@@ -687,7 +703,12 @@ def report(machine: Machine, paths: Sequence[str], etcd_data: str) -> Report:
         "leftovers": leftovers(machine, entries, etcd_data),
         "etcd": etcd(machine, entries, etcd_data),
         "identity": identity.report(made_files(entries), machine.root),
-        "installed": dict(installed(entries), versions=asked.answers(), components=component_versions(machine)),
+        "installed": dict(
+            ours,
+            active=active(machine, ours["units"]),
+            components=component_versions(machine),
+            versions=asked.answers(),
+        ),
         "runs": host_runs.found(machine.path(STATE_DIRECTORY)),
         "clock": {"synchronised": clock_synchronised(), "start": started, "end": time.time()},
     }

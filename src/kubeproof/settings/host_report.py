@@ -140,12 +140,14 @@ class Sysctl(TypedDict):
 class Installed(TypedDict):
     """What there is of kubeproof's: whether anything, units with their suffix, versions by program (``1.36.3``).
 
-    ``components``: versions by component and image, as they were distributed; empty where that was before they were
+    ``active``: of the units those that are enabled or running, and paths of static pods' manifests. ``components``:
+    versions by component and image, as they were distributed; empty where that was before they were
     recorded. ``settings``: those that a cluster keeps for its life, as the host was installed with them.
     """
 
     manifest: bool
     units: list[str]
+    active: list[str]
     settings: dict[str, str]
     versions: dict[str, str]
     components: dict[str, str]

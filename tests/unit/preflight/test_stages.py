@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,10 +31,13 @@ def ids(
     left_out: str = "",
     kept: bool = True,
     wanted: preflight.Wanted = WANTED,
+    ungrouped: Sequence[Host] = (),
 ) -> list[tuple[str, str]]:
     """Findings of a run for hosts, one of which may be left out, while the controller keeps something, or nothing."""
     groups = {"etcd": [entry.host.name for entry in hosts if "etcd" in entry.host.groups]}
-    run = preflight.Run(groups, purpose, preflight.Kept(Path("state"), "hosts.yml", KEPT if kept else {}), "mine")
+    run = preflight.Run(
+        groups, purpose, preflight.Kept(Path("state"), "hosts.yml", KEPT if kept else {}), "mine", ungrouped
+    )
     asked = [entry for entry in hosts if entry.host.name != left_out]
     return [(finding.id, finding.host) for finding in preflight.check_hosts(asked, wanted, run)]
 
@@ -77,6 +81,14 @@ def test_what_mends_a_lost_member_is_not_refused_for_it(purpose: preflight.Purpo
     lost = entry(host(2, etcd={"lived": "/var/lib/etcd"}))
     assert ids(entry(host(1)), lost) == [("etcd-data-lost", "host2")]
     assert ids(entry(host(1)), lost, purpose=purpose) == []
+
+
+def test_a_host_that_has_left_a_group_is_refused_unless_data_is_restored_elsewhere() -> None:
+    left = entry(host(2, ("workers",), installed={"active": ["etcd.service"]}))
+    assert ids(entry(host(1)), left) == [("left-group", "host2")]
+    assert ids(entry(host(1)), left, purpose="restore") == []
+    out = host(3, (), installed={"active": ["kubelet.service"]}, identity={"etcd": ["ours"]})
+    assert ids(entry(host(1)), ungrouped=[out]) == [("left-group", "host3")]
 
 
 def test_a_change_of_versions_may_be_allowed() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import re
@@ -16,6 +17,8 @@ import yaml
 from plugins.action.preflight import _wanted
 
 from kubeproof.components import pins
+from kubeproof.pki import authorities
+from kubeproof.preflight import identity
 
 ROOT = Path(__file__).resolve().parents[4]
 SETTINGS = {"name": "Settings", "preflight": {"stage": "settings"}, "run_once": True}
@@ -167,6 +170,18 @@ def test_versions_are_those_that_are_installed(
     tell = {"name": "Tell", "ansible.builtin.set_fact": {"kubeproof_host": told, "cacheable": True}}
     play.run(ASK, {**tell, "when": "inventory_hostname == 'h1'"}, HOSTS, options=options)
     assert {each for each in play.findings("hosts") if each[0] == "version-change"} == found
+
+
+def test_a_host_in_no_group_of_ours_is_looked_at_too(play: Play) -> None:
+    play.inventory["all"]["hosts"] = {"h9": {"ansible_host": "192.0.2.9"}}
+    directory = play.directory / ".kubeproof" / "pki"
+    authorities.ensure_authorities(directory, "test", datetime.timedelta(days=2))
+    ours = identity.Kept.of(directory.parent).digests["etcd"]
+    left = f"{{'installed': {{'active': ['kubelet.service']}}, 'identity': {{'etcd': ['{ours}']}}}}"
+    told = f"{{{{ ansible_facts['kubeproof_host'] | combine({left}, recursive=true) }}}}"
+    tell = {"name": "Tell", "ansible.builtin.set_fact": {"kubeproof_host": told, "cacheable": True}}
+    play.run(ASK, {**tell, "when": "inventory_hostname == 'h9'"}, HOSTS)
+    assert {each for each in play.findings("hosts") if each[2] == "h9"} == {("left-group", "", "h9")}
 
 
 def test_a_name_that_a_component_and_an_image_share_has_the_version_of_what_hosts_are_given(

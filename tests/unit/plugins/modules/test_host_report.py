@@ -336,6 +336,28 @@ class TestInstalled:
         assert host_report.manifest(fake.machine) == []
 
 
+class TestActive:
+    UNITS = ("etcd.service", "etcd-backup.timer", "kubelet.service", "kube-apiserver.service", "kube-proxy.service")
+
+    @pytest.mark.parametrize("cgroup", ["/sys/fs/cgroup", "/sys/fs/cgroup/systemd"])
+    def test_what_is_enabled_runs_or_is_a_pod(self, fake: Fake, cgroup: str) -> None:
+        fake.link("/etc/systemd/system/timers.target.wants/etcd-backup.timer", "../etcd-backup.timer")
+        fake.link("/etc/systemd/system/multi-user.target.wants/ssh.service", "/lib/systemd/system/ssh.service")
+        fake.file(f"{cgroup}/system.slice/kubelet.service/cgroup.procs")
+        fake.file("/etc/kubernetes/manifests/kube-apiserver.yaml")
+        fake.file("/etc/kubernetes/manifests/mine.yaml")
+        assert host_report.active(fake.machine, self.UNITS) == [
+            "etcd-backup.timer",
+            "kubelet.service",
+            "/etc/kubernetes/manifests/kube-apiserver.yaml",
+        ]
+
+    def test_what_was_stopped_and_disabled_is_not(self, fake: Fake) -> None:
+        fake.file("/etc/systemd/system/etcd.service")
+        fake.file("/sys/fs/cgroup/system.slice/ssh.service/cgroup.procs")
+        assert host_report.active(fake.machine, self.UNITS) == []
+
+
 @pytest.mark.parametrize(
     ("content", "versions"),
     [
