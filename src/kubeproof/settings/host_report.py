@@ -142,7 +142,8 @@ class Installed(TypedDict):
 
     ``active``: of the units those that are enabled or running, and paths of static pods' manifests. ``components``:
     versions by component and image, as they were distributed; empty where that was before they were
-    recorded. ``settings``: those that a cluster keeps for its life, as the host was installed with them.
+    recorded. ``settings``: those that a cluster keeps for its life, as the host was installed with them, from the
+    manifest, or else from files.
     """
 
     manifest: bool
