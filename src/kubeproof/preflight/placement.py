@@ -50,13 +50,14 @@ def _left(host: Host, groups: Sequence[str], found: Sequence[str], kept: Kept) -
     back = f"Put it back into `{groups[-1]}`."
     if host.within([ETCD]):
         # A reset would take its data as well.
-        away = f"Or stop them, on {host.name}: {_stop(found)}."
+        pods = ", while its kubelet runs" if any(name.startswith("/") for name in found) else ""
+        away = f"Or stop them, on {host.name}{pods}: {_stop(found)}."
     else:
         first = "remove its etcd member, if etcd lists it (finding etcd-outsider), then " if ETCD in groups else ""
         away = (
             f"Or {first}uninstall everything from it: {_reset(host, kept)}; the next run installs what its groups need."
         )
-    return Finding("left-group", problem, f"{back} {away}", groups[0], host.name)
+    return Finding("left-group", problem, f"{back} {away}", groups[-1], host.name)
 
 
 def _ungrouped(host: Host, kept: Kept) -> Finding:

@@ -84,14 +84,17 @@ def _present(host: str, report: HostReport, wanted: Wanted) -> Iterator[Present]
 
 
 def _changes(present: Sequence[Present], wanted: Wanted) -> Iterator[Finding]:
-    """Each version that would change. An upgrade has an order and checks of its own, and so is none of a run's."""
+    """A finding for each host on which versions would change: an upgrade has an order and checks of its own."""
     changed = [each for each in present if each.version != wanted.components[each.component]]
     remediation = _remediation(present, {each.component for each in changed}, wanted)
-    for each in changed:
-        problem = (
-            f"{each.name} {each.version} is installed, and this run would install {wanted.components[each.component]}"
-        )
-        yield Finding("version-change", problem, remediation, each.component, each.host)
+    for host in dict.fromkeys(each.host for each in changed):
+        changes = [
+            f"{each.name} from {each.version} to {wanted.components[each.component]}"
+            for each in changed
+            if each.host == host
+        ]
+        problem = f"this run would change versions of what is installed: {', '.join(changes)}"
+        yield Finding("version-change", problem, remediation, host=host)
 
 
 def _remediation(present: Sequence[Present], changed: Collection[str], wanted: Wanted) -> str:

@@ -70,6 +70,7 @@ def test_a_worker_that_was_a_control_plane_host() -> None:
 def test_an_etcd_host_keeps_its_data() -> None:
     """A reset would take it."""
     services, nodes = findings(("etcd",), ETCD + CONTROL + NODE[:1])
+    assert (services.subject, nodes.subject) == ("control_plane", "workers")
     assert services.remediation == (
         f"Put it back into `control_plane`. Or stop them, on host1: systemctl disable --now {' '.join(CONTROL)}."
     )
@@ -78,7 +79,7 @@ def test_an_etcd_host_keeps_its_data() -> None:
     )
     assert nodes.remediation.startswith("Put it back into `workers`. Or stop them, on host1: systemctl disable --now")
     (pods,) = findings(("etcd",), PODS)
-    assert pods.remediation.endswith(f"on host1: rm {' '.join(PODS)}.")
+    assert pods.remediation.endswith(f"on host1, while its kubelet runs: rm {' '.join(PODS)}.")
 
 
 class TestInNoGroup:

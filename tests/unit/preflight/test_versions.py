@@ -111,17 +111,18 @@ class TestAVersionThatWouldChange:
     @pytest.mark.parametrize("version", ["1.36.2", "1.36.4", "1.35.3", "2.0.0"])
     def test_is_refused_be_it_older_or_newer(self, version: str) -> None:
         (finding,) = self.findings({**COMPONENTS, "kubernetes": version})
-        assert (finding.id, finding.subject, finding.host) == ("version-change", "kubernetes", "host1")
-        assert finding.problem == f"kubernetes {version} is installed, and this run would install 1.36.3"
+        assert (finding.id, finding.subject, finding.host) == ("version-change", "", "host1")
+        assert finding.problem == (
+            f"this run would change versions of what is installed: kubernetes from {version} to 1.36.3"
+        )
         assert f"""-e '{{"component_versions": {{"kubernetes": "{version}"}}}}'""" in finding.remediation
         assert finding.remediation.endswith("-e preflight_allow_version_change=true.")
 
     def test_may_be_a_new_pin_of_anything(self) -> None:
         found = self.findings({"runc": "1.5.1", "pause": "3.10.1", "etcd": "3.7.3"}, {"runc": "1.5.1"})
-        assert [(each.subject, each.host) for each in found] == [
-            ("pause", "host1"),
-            ("runc", "host1"),
-            ("runc", "host2"),
+        assert [(each.host, each.problem.partition(": ")[2]) for each in found] == [
+            ("host1", "pause from 3.10.1 to 3.10.2, runc from 1.5.1 to 1.5.2"),
+            ("host2", "runc from 1.5.1 to 1.5.2"),
         ]
         # One remediation for all.
         assert len({each.remediation for each in found}) == 1
@@ -150,7 +151,7 @@ class TestAVersionThatWouldChange:
         programs = {"kube-apiserver": "kubernetes", "kubelet": "kubernetes", "etcd": "etcd", "runc": "runc"}
         versions = {"kubelet": "1.36.2+own", "kube-apiserver": "v1.36.3", "etcd": "of our own", "unknown": "1.0.0"}
         (finding,) = check_versions([host(installed={"versions": versions})], Wanted(COMPONENTS, programs))
-        assert finding.problem == "kubelet 1.36.2 is installed, and this run would install 1.36.3"
+        assert finding.problem.endswith(": kubelet from 1.36.2 to 1.36.3")
         assert finding.remediation.startswith("Hosts have different versions of kubernetes")
         recorded = host(installed={"versions": versions, "components": {"etcd": "3.7.3"}})
         assert list(check_versions([recorded], Wanted(COMPONENTS, programs))) == []
