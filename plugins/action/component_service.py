@@ -34,7 +34,7 @@ class ActionModule(Action):
             arguments["_digest"] = wanted
             if self._look.unit(str(arguments["unit"]), wanted):
                 return {"changed": False, "done": [], "unit": arguments["unit"], "restart_needed": ""}
-        answer = self._module({**arguments, "_restart": not in_turns, "_waits": rolling.waits, "_pending": pending})
+        answer = self._converge(arguments, _restart=not in_turns, _waits=rolling.waits, _pending=pending)
         if answer.get("restart_needed") and not answer.get("failed") and not answer.get("waits"):
             answer |= self._in_turn(arguments, rolling)
         return answer
@@ -42,10 +42,13 @@ class ActionModule(Action):
     def _in_turn(self, arguments: dict[str, Any], rolling: Rolling) -> dict[str, Any]:
         turns = Turns(self._state_directory / "rolling", str(arguments["unit"]), this_run())
         with turns.turn(self._host, rolling.at_once):
-            answer = self._module({**arguments, "_gate": list(rolling.gate)})
+            answer = self._converge(arguments, _gate=list(rolling.gate))
             if answer.get("failed"):
                 turns.halt(self._host, str(answer.get("msg", "")))
         return answer
+
+    def _converge(self, arguments: dict[str, Any], **internal: Any) -> dict[str, Any]:
+        return self._module({**arguments, **internal, "_run": self._active_run()})
 
 
 def _patient(arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:

@@ -29,14 +29,14 @@ class ActionModule(Action):
 
     def act(self) -> dict[str, Any]:
         wanted = self._plan()
-        files = [file.wanted() for file in wanted.files]
-        settle = self._settle({"files": files}, {"files": [file["path"] for file in files]})
+        request = {"files": [file.wanted() for file in wanted.files], "versions": dict(wanted.facts["versions"])}
+        settle = self._settle(request, {"files": [file["path"] for file in request["files"]]})
         if self._look.task(settle["digest"]) is not None:
             return {"changed": False, "changes": [], "ansible_facts": {"kubeproof_components": dict(wanted.facts)}}
-        answer = self._compared(files, settle)
+        answer = self._compared(request, settle)
         if answer.get("changes") and not self._task.check_mode:
             self._send(answer)
-            answer = self._compared(files, settle, answer["staging"])
+            answer = self._compared(request, settle, answer["staging"])
         if answer.get("failed"):
             return answer
         changes = [{"path": change["path"], "what": change["what"]} for change in answer["changes"]]
@@ -84,10 +84,11 @@ class ActionModule(Action):
                 self._command(f"dd of={target} bs={_BLOCK} seek={seek} conv=notrunc", data)
 
     def _compared(
-        self, files: list[dict[str, str]], settle: dict[str, Any], staging: str | None = None
+        self, request: dict[str, Any], settle: dict[str, Any], staging: str | None = None
     ) -> dict[str, Any]:
         """What is to be done on the host, or with what was sent to ``staging`` was done."""
-        return self._module({"_files": files, "_staging": staging, "_settle": settle})
+        arguments = {"_files": request["files"], "_versions": request["versions"], "_staging": staging}
+        return self._module({**arguments, "_settle": settle, "_run": self._active_run()})
 
 
 def _diff(change: dict[str, str]) -> dict[str, str]:

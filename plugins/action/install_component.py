@@ -43,7 +43,8 @@ class ActionModule(Action):
         return result
 
     def _install(self, payload: dict[str, Any]) -> dict[str, Any]:
-        return self._module({"_payload": base64.b64encode(json.dumps(payload).encode()).decode()})
+        encoded = base64.b64encode(json.dumps(payload).encode()).decode()
+        return self._module({"_payload": encoded, "_run": self._active_run()})
 
     def _render(self, name: str) -> str:
         text = self._loader.get_text_file_contents(self._template(name))

@@ -13,6 +13,7 @@ import os
 import time
 from typing import Any, Dict, List, Optional, Sequence
 
+from ansible.module_utils import host_runs
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.component_unit import (
     ENABLED,
@@ -533,13 +534,15 @@ def main() -> None:
             # In check mode: files that the tasks before would have changed, with their content's SHA-256.
             "_pending": {"type": "dict", "default": {}},
             "_manifest": {"type": "dict"},
+            "_run": {"type": "dict"},
         },
         supports_check_mode=True,
     )
     act = converge_pod if module.params["_manifest"] else converge
     try:
+        host_runs.claim(module.params["_run"])
         module.exit_json(**(remove if module.params["state"] == "absent" else act)(module))
-    except (ServiceError, PodError, OSError) as error:
+    except (ServiceError, PodError, host_runs.OtherRun, OSError) as error:
         module.fail_json(msg=str(error))
 
 

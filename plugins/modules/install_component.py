@@ -18,7 +18,7 @@ import subprocess
 import tempfile
 from typing import Any, Dict, List, Optional, Tuple
 
-from ansible.module_utils import places, settled
+from ansible.module_utils import host_runs, places, settled
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.manifest import Manifest, write_atomically
 from ansible.module_utils.transaction import finish_interrupted
@@ -555,11 +555,13 @@ def settle(host: Host, wanted: Dict[str, Any], certificates: Dict[str, Dict[str,
 def main() -> None:
     """Ansible's entry."""
     module = AnsibleModule(
-        argument_spec={"_payload": {"type": "str", "required": True, "no_log": True}}, supports_check_mode=True
+        argument_spec={"_payload": {"type": "str", "required": True, "no_log": True}, "_run": {"type": "dict"}},
+        supports_check_mode=True,
     )
     payload = json.loads(base64.b64decode(module.params["_payload"]))
     changes: List[Change] = []
     try:
+        host_runs.claim(module.params["_run"])
         if not module.check_mode:
             finish_interrupted()
         host = Host(module.check_mode, Manifest(), changes)

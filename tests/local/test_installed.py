@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from tests.disaster.lab import Lab, eventually
 
 from kubeproof.cli.main import main
 from kubeproof.core import paths
+from kubeproof.core.active_run import ActiveRun, Machine, Process
 from kubeproof.install import playbook
 from kubeproof.local_hosts import lifecycle
 from kubeproof.local_hosts.plan import plan
@@ -108,6 +112,27 @@ def test_another_directory_makes_no_empty_one(lab: Lab) -> None:
 )
 def test_what_a_cluster_keeps_is_not_changed(lab: Lab, name: str, value: str, host: str) -> None:
     refused(lab, f"installed-setting {host}", **{name: value})
+
+
+def test_other_versions_are_no_run_s_to_install(lab: Lab) -> None:
+    recorded = "/var/lib/kubeproof/components.json"
+    lab.on("w1", f"""sed -i 's/"runc": "[^"]*"/"runc": "0.0.1"/' {recorded}""")
+    refused(lab, "version-change w1")
+    assert lab.play("cluster", preflight_allow_version_change=True).count("changed") == 0
+    assert b'"runc": "0.0.1"' not in lab.on("w1", f"cat {recorded}")
+
+
+def test_a_run_of_another_controller_is_left_alone_until_it_has_ended(lab: Lab) -> None:
+    runs, host = "/var/lib/kubeproof/runs", "w1"
+    assert lab.on(host, f"ls {runs}") == b"", "the last run has not released the host"
+    here = ActiveRun.new("ansible-playbook playbooks/cluster.yml", Process.of(os.getpid()))
+    away = replace(here, id="away", machine=Machine("ctl2", "b" * 32, "boot", "pid:[1]"))
+    lab.on(host, f"echo {shlex.quote(json.dumps(away.data()))} > {runs}/away.json")
+    refused(lab, "other-run settings")
+    assert lab.part("--check").count("changed") == 0
+    lab.on(host, f"touch -d '-31 min' {runs}/away.json")
+    assert lab.play("cluster").count("changed") == 0
+    assert lab.on(host, f"ls {runs}") == b""
 
 
 def test_keys_that_the_controller_has_lost_are_not_made_again_and_come_back(lab: Lab, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ shows their options.
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
 
+from kubeproof.core import active_run
 from kubeproof.core.errors import KubeproofError
 from kubeproof.install import look
 from kubeproof.install.pending import Pending
@@ -96,6 +98,32 @@ class Action(ActionBase):  # type: ignore[misc]
             module_name=name, module_args=arguments, task_vars=self._variables
         )
         return answer
+
+    def _active_run(self) -> dict[str, Any] | None:
+        """What modules that change a host need to notice other runs there: this run, and those that are over.
+
+        The preflight has judged the runs that the host's report has, or the operator has ignored them.
+        """
+        state = str(self._value("{{ cluster_state_directory | default('') }}"))
+        run = active_run.own(Path(state), os.getppid()) if state and not self._task.check_mode else None
+        report = self._variables.get("ansible_facts", {}).get("kubeproof_host", {})
+        over = [str(entry["id"]) for entry in report.get("runs", ())]
+        if run:
+            self._note_claim(run.id)
+        return {"record": run.data(), "over": over} if run else None
+
+    def _note_claim(self, run: str) -> None:
+        """Note that a run may have left its record on the host, so that it is removed there at the run's end."""
+        self._claims.parent.mkdir(parents=True, exist_ok=True)
+        self._claims.write_text(run)
+
+    def _may_be_claimed(self, run: str) -> bool:
+        """Whether a run may have left its record on the host: not where everything was settled."""
+        return self._claims.is_file() and self._claims.read_text() == run
+
+    @property
+    def _claims(self) -> Path:
+        return self._state_directory / "rolling" / "claims" / self._host
 
     def _command(self, command: str, data: bytes | None = None) -> str:
         """Standard output of a command on the host, with ``data`` as its input. Raises KubeproofError if it fails."""

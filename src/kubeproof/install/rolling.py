@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from kubeproof.core.active_run import Process
 from kubeproof.core.amounts import at_once
 from kubeproof.core.errors import KubeproofError
 
@@ -116,6 +117,5 @@ class Turns:
 
 def this_run() -> str:
     """The run of ansible-playbook that this process works for: its number, and when it began."""
-    parent = os.getppid()
-    started = Path(f"/proc/{parent}/stat").read_text().rpartition(")")[2].split()[19]
-    return f"{parent}-{started}"
+    process = Process.of(os.getppid())
+    return f"{process.pid}-{process.started}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 from plugins.action.component_service import ActionModule
 
+from kubeproof.core import active_run
 from kubeproof.install.look import digest
 from kubeproof.install.pending import UNKNOWN, Pending
 from kubeproof.install.rolling import this_run
@@ -72,6 +74,21 @@ def test_a_restart_waits_for_its_turn_and_its_gate(
     assert second["_gate"] == ROLLING["gate"]
     assert result["changed"]
     assert (tmp_path / "rolling" / "etcd.service.0.lock").exists()
+
+
+def test_the_host_is_told_which_run_this_is_and_which_are_over(
+    variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    facts = {"kubeproof_host": {"runs": [{"id": "killed"}]}}
+    first = Harness({**variables, "ansible_facts": facts}, {"changed": True})
+    first.run(monkeypatch)
+    run = active_run.claim(tmp_path, "ansible-playbook", os.getppid())
+    then = Harness({**variables, "ansible_facts": facts}, {"changed": True})
+    then.run(monkeypatch)
+    assert [asked["_run"] for asked in (*first.asked, *then.asked)] == [
+        None,
+        {"record": run.data(), "over": ["killed"]},
+    ]
 
 
 def test_what_needs_no_restart_is_asked_for_once(variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
