@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,8 @@ class Look:
     def outdate(self) -> None:
         """From now on, no task of this run trusts the report."""
         self._marker.parent.mkdir(parents=True, exist_ok=True)
-        fresh = self._marker.with_name(f"{self._marker.name}.{hashlib.sha256(self._run.encode()).hexdigest()[:8]}.new")
+        # Hosts that change at the same time do this at the same time.
+        fresh = self._marker.with_name(f"{self._marker.name}.{os.getpid()}.new")
         fresh.write_text(self._run)
         fresh.replace(self._marker)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from pathlib import Path
 
 from kubeproof.install.look import Look, digest
@@ -24,6 +25,20 @@ def test_a_change_outdates_it_for_all_hosts_of_the_run(tmp_path: Path) -> None:
     assert not Look(REPORT, tmp_path / "rolling", "1").unit("etcd.service", "def")
     # The next run has a report of its own.
     assert Look(REPORT, tmp_path / "rolling", "2").task("abc") is not None
+
+
+def test_hosts_may_change_at_the_same_time(tmp_path: Path) -> None:
+    def outdate() -> None:
+        for _ in range(300):
+            Look({}, tmp_path, "1").outdate()
+
+    processes = [multiprocessing.Process(target=outdate) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * 4
+    assert [path.name for path in tmp_path.iterdir()] == ["changed"]
 
 
 def test_a_host_that_was_not_reported_has_to_be_asked(tmp_path: Path) -> None:
