@@ -18,6 +18,8 @@ from kubeproof.core.errors import KubeproofError
 from kubeproof.install.action import Action
 
 _BLOCK = 1 << 20
+# Where the host keeps the versions, too: as plugins/modules/distribute_components.py has it.
+_RECORD = "/var/lib/kubeproof/components.json"
 # What a command is given at once, in bytes: Ansible keeps it in memory, for as many hosts as it has forks.
 _SLICE = 32 * _BLOCK
 
@@ -30,7 +32,7 @@ class ActionModule(Action):
     def act(self) -> dict[str, Any]:
         wanted = self._plan()
         request = {"files": [file.wanted() for file in wanted.files], "versions": dict(wanted.facts["versions"])}
-        settle = self._settle(request, {"files": [file["path"] for file in request["files"]]})
+        settle = self._settle(request, {"files": [_RECORD, *(file["path"] for file in request["files"])]})
         if self._look.task(settle["digest"]) is not None:
             return {"changed": False, "changes": [], "ansible_facts": {"kubeproof_components": dict(wanted.facts)}}
         answer = self._compared(request, settle)
