@@ -42,8 +42,13 @@ class ActionModule(Action):
     def _in_turn(self, arguments: dict[str, Any], rolling: Rolling) -> dict[str, Any]:
         turns = Turns(self._state_directory / "rolling", str(arguments["unit"]), this_run())
         with turns.turn(self._host, rolling.at_once):
-            answer = self._converge(arguments, _gate=list(rolling.gate))
-            if answer.get("failed"):
+            try:
+                answer = self._converge(arguments, _gate=list(rolling.gate))
+            except BaseException as error:
+                # A setting may have cut the host off: it must not do the same to the others.
+                turns.halt(self._host, str(error))
+                raise
+            if answer.get("failed") or answer.get("unreachable"):
                 turns.halt(self._host, str(answer.get("msg", "")))
         return answer
 

@@ -85,9 +85,7 @@ class ActionModule(Action):
                 seek = (stream.tell() - len(data)) // _BLOCK
                 self._command(f"dd of={target} bs={_BLOCK} seek={seek} conv=notrunc", data)
 
-    def _compared(
-        self, request: dict[str, Any], settle: dict[str, Any], staging: str | None = None
-    ) -> dict[str, Any]:
+    def _compared(self, request: dict[str, Any], settle: dict[str, Any], staging: str | None = None) -> dict[str, Any]:
         """What is to be done on the host, or with what was sent to ``staging`` was done."""
         arguments = {"_files": request["files"], "_versions": request["versions"], "_staging": staging}
         return self._module({**arguments, "_settle": settle, "_run": self._active_run()})

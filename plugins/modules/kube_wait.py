@@ -33,6 +33,10 @@ options:
       field:
         description: Field that must exist, with dots, for example V(spec.podCIDR).
         type: str
+      optional:
+        description: Whether an object that does not exist is left out of RV(values) instead of being waited for.
+        type: bool
+        default: false
       value:
         description: Value that O(objects.field) must have. By default, any value.
         type: raw
@@ -103,7 +107,7 @@ def look(client: Client, wanted: Dict[str, Any]) -> Tuple[bool, Any]:
         return judge(client.get(wanted["path"]), wanted)
     except ApiError as error:
         if error.code == 404:
-            return False, "it does not exist"
+            return False, None if wanted.get("optional") else "it does not exist"
         raise
 
 
@@ -116,6 +120,8 @@ def wait(client: Client, objects: List[Dict[str, Any]], timeout: float) -> Tuple
         missing = []
         for wanted in pending:
             good, seen = look(client, wanted)
+            if seen is None and wanted.get("optional"):
+                continue
             values[wanted["path"]] = seen
             if not good:
                 missing.append(wanted)
@@ -138,6 +144,7 @@ def main() -> None:
         "condition": {"type": "str"},
         "field": {"type": "str"},
         "value": {"type": "raw"},
+        "optional": {"type": "bool", "default": False},
     }
     module = AnsibleModule(
         argument_spec={

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible.errors import AnsibleConnectionFailure
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 from plugins.action.component_service import ActionModule
@@ -25,7 +27,7 @@ class Harness:
 
     check_mode = False
 
-    def __init__(self, variables: dict[str, Any], *answers: dict[str, Any]) -> None:
+    def __init__(self, variables: dict[str, Any], *answers: dict[str, Any] | Exception) -> None:
         self.asked: list[dict[str, Any]] = []
         self._answers = list(answers)
         self._variables = {"inventory_hostname": "cp1", **variables}
@@ -35,7 +37,10 @@ class Harness:
 
     def _execute(self, **call: Any) -> dict[str, Any]:
         self.asked.append(call["module_args"])
-        return self._answers.pop(0)
+        answer = self._answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     def run(self, monkeypatch: pytest.MonkeyPatch, **arguments: Any) -> dict[str, Any]:
         self.plugin._task = SimpleNamespace(args={"unit": "etcd.service", **arguments}, check_mode=self.check_mode)
@@ -106,6 +111,20 @@ def test_without_turns_everybody_goes_at_once(variables: dict[str, Any], monkeyp
 def test_one_that_fails_stops_the_next(variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     failed = {"failed": True, "msg": "etcd.service has failed"}
     assert Harness(variables, {"restart_needed": "changed"}, failed).run(monkeypatch, rolling=ROLLING)["failed"]
+    harness = Harness({**variables, "inventory_hostname": "cp2"}, {"restart_needed": "changed"})
+    with pytest.raises(Exception, match="not restarted on cp2"):
+        harness.run(monkeypatch, rolling=ROLLING)
+    assert len(harness.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "lost", [AnsibleConnectionFailure("no route to host"), OSError("disk full"), {"unreachable": True, "msg": "lost"}]
+)
+def test_one_that_is_lost_in_its_turn_stops_the_next(
+    variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch, lost: dict[str, Any] | Exception
+) -> None:
+    with contextlib.suppress(AnsibleConnectionFailure, OSError):
+        Harness(variables, {"restart_needed": "changed"}, lost).run(monkeypatch, rolling=ROLLING)
     harness = Harness({**variables, "inventory_hostname": "cp2"}, {"restart_needed": "changed"})
     with pytest.raises(Exception, match="not restarted on cp2"):
         harness.run(monkeypatch, rolling=ROLLING)
