@@ -29,6 +29,8 @@ ENABLED = ("enabled", "static")
 # In check mode, instead of the fingerprint of a file.
 GONE = "gone"
 LOOKS_AT_ONCE = 8
+# A component that hangs answers no command either; a slow host takes its time for one.
+COMMAND_SECONDS = 60
 PROPERTIES = (
     "LoadState,ActiveState,SubState,UnitFileState,FragmentPath,NeedDaemonReload,InvocationID,MainPID,NRestarts,"
     "ActiveEnterTimestamp"
@@ -239,8 +241,15 @@ class Health:
         return context
 
     def _command(self) -> bool:
-        done = subprocess.run(self.spec["command"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
-        self.problem = "%s: %s" % (" ".join(self.spec["command"]), done.stdout.decode(errors="replace").strip())
+        command = self.spec["command"]
+        try:
+            done = subprocess.run(
+                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=COMMAND_SECONDS, check=False
+            )
+        except subprocess.TimeoutExpired:
+            self.problem = "%s: no answer within %d s" % (" ".join(command), COMMAND_SECONDS)
+            return False
+        self.problem = "%s: %s" % (" ".join(command), done.stdout.decode(errors="replace").strip())
         return done.returncode == 0
 
 
@@ -254,7 +263,10 @@ def settled(directory: str = STATE_DIRECTORY) -> Dict[str, str]:
     known = {unit: record for unit, record in records.items() if "digest" in record}
     if not known:
         return {}
-    states = Systemd.show_all(list(known))
+    try:
+        states = Systemd.show_all(list(known))
+    except (OSError, ServiceError):
+        return {}
     with ThreadPoolExecutor(LOOKS_AT_ONCE) as pool:
         good = list(pool.map(lambda unit: needs_nothing(unit, known[unit], states.get(unit, {})), known))
     return {unit: str(known[unit]["digest"]) for unit, is_good in zip(known, good) if is_good}

@@ -9,6 +9,8 @@ import time
 from typing import Any, Dict, List, Optional, Tuple
 from urllib.parse import quote, urlsplit
 
+from ansible.module_utils.basic import AnsibleModule
+
 ARGUMENTS: Dict[str, Dict[str, Any]] = {
     "server": {"type": "str", "required": True},
     "ca": {"type": "path", "required": True},
@@ -34,8 +36,13 @@ def unanswered(error: Exception) -> bool:
 NOT_COMPARED = "No API server answers: what the run would change in the API is not part of this (%s)"
 """What check mode says where a run would have started one before."""
 
-CHECKING: Dict[str, float] = {"patience": 3.0}
-"""Arguments of a client in check mode, which starts nothing that would be worth waiting for."""
+# Check mode starts no server that would be worth waiting for.
+CHECK_SECONDS = 3.0
+
+
+def connect(module: AnsibleModule) -> Client:
+    """A module's client."""
+    return Client(module.params, CHECK_SECONDS) if module.check_mode else Client(module.params)
 
 
 class Client:

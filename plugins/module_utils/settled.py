@@ -23,6 +23,8 @@ from ansible.module_utils import places
 DIRECTORY = "/var/lib/kubeproof/settled"
 # Larger files are not read: whatever changes their content changes their times, too.
 LARGE = 1 << 20
+# A containerd that hangs has no images to tell of.
+IMAGES_SECONDS = 60
 
 Subject = Dict[str, List[str]]
 """What a task is about, names by kind: ``files`` (and directories), ``users``, ``modules``, ``sysctls``, ``images``."""
@@ -84,16 +86,23 @@ def image(name: str) -> Optional[List[str]]:
 
 @functools.lru_cache(maxsize=None)
 def images(program: str, socket: str) -> Dict[str, List[str]]:
-    """Digest and labels of the images of Kubernetes' namespace, by reference; none if containerd does not answer.
-
-    Rows of ``ctr images list``: reference, type, digest, size and unit, platforms, labels.
-    """
+    """Digest and labels of the images of Kubernetes' namespace, by reference; none if containerd does not answer."""
     command = [program, "--address", socket, "--namespace", "k8s.io", "images", "list"]
-    with contextlib.suppress(OSError):
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
-        rows = [line.split() for line in done.stdout.decode(errors="replace").splitlines()[1:] if line.strip()]
-        return {row[0]: [row[2], row[-1]] for row in rows}
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=IMAGES_SECONDS, check=False
+        )
+        return image_rows(done.stdout.decode(errors="replace"))
     return {}
+
+
+def image_rows(listed: str) -> Dict[str, List[str]]:
+    """Digest and labels by reference, from ``ctr images list``.
+
+    Its columns: reference, type, digest, size and unit, platforms, labels.
+    """
+    rows = [line.split() for line in listed.splitlines()[1:] if line.strip()]
+    return {row[0]: [row[2], row[-1]] for row in rows}
 
 
 LOOKS = {"files": describe, "users": account, "modules": module_present, "sysctls": sysctl, "images": image}

@@ -7,7 +7,7 @@ from typing import Any, Dict, List
 from urllib.parse import quote
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.kube_client import ARGUMENTS, CHECKING, NOT_COMPARED, ApiError, Client, unanswered
+from ansible.module_utils.kube_client import ARGUMENTS, NOT_COMPARED, ApiError, Client, connect, unanswered
 
 DOCUMENTATION = r"""
 module: kube_objects
@@ -153,7 +153,7 @@ def main() -> None:
     )
     changes: List[Dict[str, str]] = []
     try:
-        client = Client(module.params, **(CHECKING if module.check_mode else {}))
+        client = connect(module)
         for document in module.params["objects"]:
             what = apply(client, document, module.check_mode, module.params["create"])
             if what:

@@ -7,7 +7,7 @@ import time
 from typing import Any, Dict, List, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.kube_client import ARGUMENTS, CHECKING, ApiError, Client, condition, unanswered
+from ansible.module_utils.kube_client import ARGUMENTS, ApiError, Client, condition, connect, unanswered
 
 DOCUMENTATION = r"""
 module: kube_wait
@@ -155,7 +155,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        client = Client(module.params, **(CHECKING if module.check_mode else {}))
+        client = connect(module)
         # What a run would bring about does not come in check mode.
         timeout = 0 if module.check_mode else module.params["timeout"]
         values, complaints = wait(client, module.params["objects"], timeout)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any, Dict, List
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.kube_client import ARGUMENTS, CHECKING, NOT_COMPARED, ApiError, Client, unanswered
+from ansible.module_utils.kube_client import ARGUMENTS, NOT_COMPARED, ApiError, Client, connect, unanswered
 
 DOCUMENTATION = r"""
 module: node_taints
@@ -117,7 +117,7 @@ def main() -> None:
     )
     changes: List[Dict[str, str]] = []
     try:
-        client = Client(module.params, **(CHECKING if module.check_mode else {}))
+        client = connect(module)
         for present in (True, False):
             what = "tainted" if present else "taint removed"
             for name in module.params["present" if present else "absent"]:

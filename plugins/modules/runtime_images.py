@@ -78,8 +78,8 @@ class Runtime:
 
     def images(self) -> Dict[str, Image]:
         """Images by reference."""
-        rows = self._run("list").splitlines()[1:]
-        return {row.split()[0]: Image(row) for row in rows if row.strip()}
+        rows = settled.image_rows(self._run("list"))
+        return {reference: Image(digest, labels) for reference, (digest, labels) in rows.items()}
 
     def load(self, archive: str, pinned: bool) -> None:
         """Import and unpack an archive."""
@@ -99,12 +99,11 @@ class Runtime:
 
 
 class Image:
-    """One row of ``ctr images list``: reference, type, digest, size and unit, platforms, labels."""
+    """An image that containerd has."""
 
-    def __init__(self, row: str) -> None:
-        columns = row.split()
-        self.digest = columns[2]
-        self.pinned = PINNED in columns[-1].split(",")
+    def __init__(self, digest: str, labels: str) -> None:
+        self.digest = digest
+        self.pinned = PINNED in labels.split(",")
 
 
 def main() -> None:

@@ -106,8 +106,7 @@ class Action(ActionBase):  # type: ignore[misc]
         """
         state = str(self._value("{{ cluster_state_directory | default('') }}"))
         run = active_run.own(Path(state), os.getppid()) if state and not self._task.check_mode else None
-        report = self._variables.get("ansible_facts", {}).get("kubeproof_host", {})
-        over = [str(entry["id"]) for entry in report.get("runs", ())]
+        over = [str(entry["id"]) for entry in self._report.get("runs", ())]
         if run:
             self._note_claim(run.id)
         return {"record": run.data(), "over": over} if run else None

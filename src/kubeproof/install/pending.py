@@ -18,7 +18,7 @@ _UNREAD = frozenset(("owner", "mode", "attributes"))
 
 
 UNKNOWN, GONE = "unknown", "gone"
-"""Instead of a SHA-256. Both are in the module ``component_service``, too."""
+"""Instead of a SHA-256. ``component_unit.py`` on hosts has ``GONE``, too; ``UNKNOWN`` is like no fingerprint."""
 
 # Of larger files not the content counts, see ``fingerprint`` in ``module_utils/component_unit.py``.
 _LARGE = 1 << 20

@@ -11,6 +11,7 @@ import pytest
 from ansible.errors import AnsibleActionFail
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
+from plugins.action import host_packages
 
 from kubeproof.core.errors import KubeproofError
 from kubeproof.install.action import Action
@@ -32,6 +33,31 @@ class Acts(Action):
 
     def act(self) -> dict[str, Any]:
         return self._do(self)
+
+
+@pytest.mark.parametrize(
+    ("changed", "check_mode", "settled", "outdated"),
+    [
+        (True, False, {"settled": {}}, True),
+        (False, False, {"settled": {}}, False),
+        (True, True, {"settled": {}}, False),
+        (True, False, {}, False),
+    ],
+)
+def test_a_change_outdates_what_was_reported(
+    tmp_path: Path, changed: bool, check_mode: bool, settled: dict[str, Any], outdated: bool
+) -> None:
+    action = Acts(lambda _: {"changed": changed})
+    action._task.check_mode = check_mode
+    variables = {"cluster_state_directory": str(tmp_path), "ansible_facts": {"kubeproof_host": settled}}
+    action._templar = Templar(loader=DataLoader(), variables=variables)
+    action.run(task_vars=variables)
+    assert (tmp_path / "rolling" / "changed").exists() is outdated
+
+
+def test_packages_that_came_outdate_it_too() -> None:
+    """They are installed by a plugin of this class, and not by a module alone."""
+    assert issubclass(host_packages.ActionModule, Action)
 
 
 @pytest.fixture(autouse=True)

@@ -78,6 +78,45 @@ def test_the_content_of_large_files_is_judged_by_what_every_change_moves(left: P
     assert settled.describe(str(large)) != before
 
 
+LISTED = """REF                       TYPE  DIGEST      SIZE    PLATFORMS   LABELS
+localhost/pause:1         m     sha256:abc  4.2 MiB linux/amd64 io.cri-containerd.pinned=pinned
+"""
+
+
+@pytest.mark.parametrize(
+    ("after", "settled_again"),
+    [
+        (LISTED, True),
+        (LISTED.replace("abc", "def"), False),
+        (LISTED.replace("=pinned", "=no"), False),
+        ("REF\n", False),
+    ],
+)
+def test_images_that_are_gone_other_ones_or_not_pinned_any_more_show(
+    tmp_path: Path, after: str, settled_again: bool
+) -> None:
+    program, listed = tmp_path / "ctr", tmp_path / "listed"
+    program.write_text(f"#!/bin/sh\ncat {listed}\n")
+    program.chmod(0o755)
+    listed.write_text(LISTED)
+    subject = {"images": [f"{program} /run/socket localhost/pause:1"]}
+    settled.images.cache_clear()
+    keep("components: Import", "abc", subject, {}, tmp_path / "settled")
+    listed.write_text(after)
+    # Within one report it is asked once.
+    settled.images.cache_clear()
+    assert (settled.settled(str(tmp_path / "settled")) == {"abc": {}}) is settled_again
+
+
+def test_a_containerd_that_hangs_holds_up_no_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settled, "IMAGES_SECONDS", 0.1)
+    program = tmp_path / "ctr"
+    program.write_text("#!/bin/sh\nexec sleep 60\n")
+    program.chmod(0o755)
+    settled.images.cache_clear()
+    assert settled.image(f"{program} /run/socket localhost/pause:1") is None
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"digest": "abc"}', '{"subject": {"other": []}, "observed": {}}'])
 def test_a_damaged_record_settles_nothing(left: Path, content: str) -> None:
     (record,) = (left.parent / "settled").iterdir()

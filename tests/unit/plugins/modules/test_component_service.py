@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -468,6 +469,22 @@ class TestSettled:
     def test_one_that_also_is_a_static_pod_is_not(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(component_unit.StaticPod, "text", lambda _: "{}")
         assert component_unit.settled(str(tmp_path)) == {}
+
+    def test_nothing_is_said_where_systemd_does_not_answer(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(_units: list[str]) -> None:
+            raise component_unit.ServiceError("systemctl show: connection timed out")
+
+        monkeypatch.setattr(component_unit.Systemd, "show_all", fail)
+        assert component_unit.settled(str(tmp_path)) == {}
+
+    def test_a_component_that_hangs_holds_up_no_report(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(component_unit, "COMMAND_SECONDS", 0.1)
+        self.change(tmp_path, health={"command": ["/bin/sleep", "60"]})
+        began = time.monotonic()
+        assert component_unit.settled(str(tmp_path)) == {}
+        assert time.monotonic() - began < 30
 
     def test_records_of_before_say_nothing(self, tmp_path: Path) -> None:
         component_unit.Record("x.service", str(tmp_path)).save({"inputs": {}})
