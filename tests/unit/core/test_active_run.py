@@ -67,6 +67,17 @@ def test_another_process_of_the_same_number_is_another(tmp_path: Path) -> None:
     assert active_run.claim(tmp_path, "now", os.getpid()).processes == (mine,)
 
 
+@pytest.mark.parametrize(("answer", "alive"), [(PermissionError(), True), (ProcessLookupError(), False)])
+def test_a_process_of_another_user_may_be_hidden(monkeypatch: pytest.MonkeyPatch, answer: OSError, alive: bool) -> None:
+    def kill(_pid: int, _number: int) -> None:
+        raise answer
+
+    # As /proc mounted with hidepid shows it.
+    monkeypatch.setattr(active_run, "_status", lambda pid: Path(f"/proc/hidden-{pid}/stat").read_text().split())
+    monkeypatch.setattr(os, "kill", kill)
+    assert Process(4711, "1").alive is alive
+
+
 def test_the_same_process_claims_once(tmp_path: Path) -> None:
     first = active_run.claim(tmp_path, "one", os.getpid())
     assert active_run.claim(tmp_path, "two", os.getpid()) == first

@@ -160,6 +160,27 @@ class TestOnHosts:
         ):
             self.claim(tmp_path, monkeypatch, left)
 
+    @pytest.mark.parametrize("claimed", [True, False])
+    def test_one_is_released_if_a_task_of_the_run_has_claimed_it(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, claimed: bool
+    ) -> None:
+        if claimed:
+            self.claim(tmp_path, monkeypatch, self.FREE)
+        else:
+            # Everything was settled, so that no task has asked the host.
+            active_run.claim(tmp_path, "ansible-playbook", os.getppid())
+        run = active_run.own(tmp_path, os.getppid())
+        assert run
+        commands: list[str] = []
+        plugin = ActionModule.__new__(ActionModule)
+        plugin._loader = DataLoader()
+        plugin._task = SimpleNamespace(args={"state": "released", "on_host": True}, check_mode=False)
+        monkeypatch.setattr("ansible.plugins.action.ActionBase.run", lambda *_: {})
+        monkeypatch.setattr(plugin, "_command", commands.append)
+        plugin.run(task_vars={"inventory_hostname": "h1", "cluster_state_directory": str(tmp_path)})
+        wanted = [f"rm -f /var/lib/kubeproof/runs/{run.id}.json && echo released"]
+        assert commands == (wanted if claimed else [])
+
     def test_one_that_cannot_be_asked(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(AnsibleActionFail, match="no space"):
             self.claim(tmp_path, monkeypatch, {"failed": True, "msg": "no space"})

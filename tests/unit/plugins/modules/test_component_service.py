@@ -358,6 +358,8 @@ def unchanged(running: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         # As it was when the process was started: whoever damaged it, that is repaired without a restart.
         ("pki/ca.crt", hashlib.sha256(b"CA").hexdigest(), []),
         ("pki/ca.crt", None, []),
+        # Not there when the process was started, and to go again.
+        ("pki/extra.crt", component_unit.GONE, []),
         ("pki/new.crt", "other", ["restarted: changed since its start: {}/pki"]),
         ("pki/below/new.crt", "other", ["restarted: changed since its start: {}/pki"]),
         ("x.service", "other", ["restarted: changed since its start: {}/x.service"]),
@@ -368,7 +370,7 @@ def unchanged(running: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 def test_check_mode_tells_of_restarts_for_files_that_would_be_changed(
     unchanged: dict[str, Any], running: list[str], tmp_path: Path, file: str, content: str | None, done: list[str]
 ) -> None:
-    if content and file == "pki/ca.crt":
+    if content and file in {"pki/ca.crt", "pki/extra.crt"}:
         (tmp_path / file).write_text("damaged")
     module = _Module(**unchanged, _pending={f"{tmp_path}/{file}": content})
     module.check_mode = True
