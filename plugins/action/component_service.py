@@ -12,6 +12,7 @@ from kubeproof.core.errors import KubeproofError
 from kubeproof.core.patience import factor
 from kubeproof.install import static_pods
 from kubeproof.install.action import Action
+from kubeproof.install.look import digest
 from kubeproof.install.rolling import Rolling, Turns, this_run
 
 
@@ -26,7 +27,14 @@ class ActionModule(Action):
         arguments = _patient(_in_form(dict(self._arguments), self._variables), self._variables)
         rolling = Rolling.parse(arguments.pop("rolling", {"hosts": ()}))
         in_turns = rolling.needed and self._value("{{ cluster_rolling | bool }}")
-        answer = self._module({**arguments, "_restart": not in_turns, "_waits": rolling.waits})
+        pending = self._pending.paths() if self._task.check_mode else {}
+        wanted = digest({name: arguments.get(name) for name in ("inputs", "reload_inputs", "health", "registers")})
+        # A static pod is asked each time: there, the kubelet is part of the answer.
+        if arguments.get("state") != "absent" and "_manifest" not in arguments and not pending:
+            arguments["_digest"] = wanted
+            if self._look.unit(str(arguments["unit"]), wanted):
+                return {"changed": False, "done": [], "unit": arguments["unit"], "restart_needed": ""}
+        answer = self._converge(arguments, _restart=not in_turns, _waits=rolling.waits, _pending=pending)
         if answer.get("restart_needed") and not answer.get("failed") and not answer.get("waits"):
             answer |= self._in_turn(arguments, rolling)
         return answer
@@ -34,10 +42,18 @@ class ActionModule(Action):
     def _in_turn(self, arguments: dict[str, Any], rolling: Rolling) -> dict[str, Any]:
         turns = Turns(self._state_directory / "rolling", str(arguments["unit"]), this_run())
         with turns.turn(self._host, rolling.at_once):
-            answer = self._module({**arguments, "_gate": list(rolling.gate)})
-            if answer.get("failed"):
+            try:
+                answer = self._converge(arguments, _gate=list(rolling.gate))
+            except BaseException as error:
+                # A setting may have cut the host off: it must not do the same to the others.
+                turns.halt(self._host, str(error))
+                raise
+            if answer.get("failed") or answer.get("unreachable"):
                 turns.halt(self._host, str(answer.get("msg", "")))
         return answer
+
+    def _converge(self, arguments: dict[str, Any], **internal: Any) -> dict[str, Any]:
+        return self._module({**arguments, **internal, "_run": self._active_run()})
 
 
 def _patient(arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from kubeproof.core.errors import KubeproofError
 from kubeproof.install.action import Action
 
 _BLOCK = 1 << 20
+# Where the host keeps the versions, too: as plugins/modules/distribute_components.py has it.
+_RECORD = "/var/lib/kubeproof/components.json"
 # What a command is given at once, in bytes: Ansible keeps it in memory, for as many hosts as it has forks.
 _SLICE = 32 * _BLOCK
 
@@ -29,13 +31,19 @@ class ActionModule(Action):
 
     def act(self) -> dict[str, Any]:
         wanted = self._plan()
-        answer = self._compared(wanted)
+        request = {"files": [file.wanted() for file in wanted.files], "versions": dict(wanted.facts["versions"])}
+        settle = self._settle(request, {"files": [_RECORD, *(file["path"] for file in request["files"])]})
+        if self._look.task(settle["digest"]) is not None:
+            return {"changed": False, "changes": [], "ansible_facts": {"kubeproof_components": dict(wanted.facts)}}
+        answer = self._compared(request, settle)
         if answer.get("changes") and not self._task.check_mode:
             self._send(answer)
-            answer = self._compared(wanted, answer["staging"])
+            answer = self._compared(request, settle, answer["staging"])
         if answer.get("failed"):
             return answer
         changes = [{"path": change["path"], "what": change["what"]} for change in answer["changes"]]
+        if self._task.check_mode:
+            self._pending.add(changes)
         return {
             "changed": bool(changes),
             "changes": changes,
@@ -77,9 +85,10 @@ class ActionModule(Action):
                 seek = (stream.tell() - len(data)) // _BLOCK
                 self._command(f"dd of={target} bs={_BLOCK} seek={seek} conv=notrunc", data)
 
-    def _compared(self, wanted: distribution.Distribution, staging: str | None = None) -> dict[str, Any]:
+    def _compared(self, request: dict[str, Any], settle: dict[str, Any], staging: str | None = None) -> dict[str, Any]:
         """What is to be done on the host, or with what was sent to ``staging`` was done."""
-        return self._module({"_files": [file.wanted() for file in wanted.files], "_staging": staging})
+        arguments = {"_files": request["files"], "_versions": request["versions"], "_staging": staging}
+        return self._module({**arguments, "_settle": settle, "_run": self._active_run()})
 
 
 def _diff(change: dict[str, str]) -> dict[str, str]:

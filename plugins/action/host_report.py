@@ -16,7 +16,7 @@ from kubeproof.install.action import Action
 class ActionModule(Action):
     """Run the module between two looks at the controller's clock, from which the host's can be judged."""
 
-    _VALID_ARGS = frozenset(("paths", "etcd_data_directory"))
+    _VALID_ARGS = frozenset(("paths", "etcd_data_directory", "trusted"))
 
     def act(self) -> dict[str, Any]:
         """Always succeeds; ``kubeproof_host`` has a shape of ``kubeproof.settings.host_report``."""
@@ -31,7 +31,10 @@ class ActionModule(Action):
         after = time.time()
         if answer.get("unreachable") or answer.get("failed"):
             return _unexamined(unreachable=bool(answer.get("unreachable")), problem=_complaint(answer))
-        answer["ansible_facts"]["kubeproof_host"]["asked"] = {"before": before, "after": after}
+        report = answer["ansible_facts"]["kubeproof_host"]
+        report["asked"] = {"before": before, "after": after}
+        if not self._arguments.get("trusted"):
+            report.pop("settled")
         return answer
 
 

@@ -23,19 +23,28 @@ class ActionModule(Action):
 
     def act(self) -> dict[str, Any]:
         request = install.Request.parse(self._arguments, str(self._state_directory))
-        answer = self._install(request.payload(self._render))
+        payload = request.payload(self._render)
+        settle = {**self._settle(payload, request.subject(payload)), "keys": payload["keys"]}
+        known = self._look.task(settle["digest"])
+        if known is not None and not request.issue(known, pretend=True).files:
+            return {"changed": False, "changes": []}
+        answer = self._install({**payload, "settle": settle})
         if answer.get("failed"):
             return _public(answer)
         issued = request.issue(answer["certificates"], pretend=self._task.check_mode)
         result = _public(answer)
         if issued.files:
             result |= {"changed": True, "changes": [*result["changes"], *issued.changes]}
-            second = {} if self._task.check_mode else self._install({"files": issued.files})
+            second = {} if self._task.check_mode else self._install({"files": issued.files, "settle": settle})
             result |= _public(second) if second.get("failed") else {}
+        if self._task.check_mode:
+            contents = {file["path"]: base64.b64decode(file["content"]) for file in payload["files"]}
+            self._pending.add(result["changes"], contents)
         return result
 
     def _install(self, payload: dict[str, Any]) -> dict[str, Any]:
-        return self._module({"_payload": base64.b64encode(json.dumps(payload).encode()).decode()})
+        encoded = base64.b64encode(json.dumps(payload).encode()).decode()
+        return self._module({"_payload": encoded, "_run": self._active_run()})
 
     def _render(self, name: str) -> str:
         text = self._loader.get_text_file_contents(self._template(name))

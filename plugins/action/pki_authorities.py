@@ -30,11 +30,13 @@ class ActionModule(Action):
         lifetime = datetime.timedelta(days=int(arguments["days"]))
         self._refuse_others(state)
         if self._task.check_mode:
-            made = [] if (state / "pki").is_dir() else ["authorities"]
+            if not (state / "pki").is_dir():
+                return {"changed": True, "made": ["CAs and keys", kubeconfig.NAME]}
+            made = [kubeconfig.NAME] if kubeconfig.ensure_kubeconfig(state, target, pretend=True) else []
             return {"changed": bool(made), "made": made}
         made = cas.ensure_cas(states.prepare(state) / "pki", cluster, lifetime)
         if kubeconfig.ensure_kubeconfig(state, target):
-            made.append("admin.kubeconfig")
+            made.append(kubeconfig.NAME)
         return {"changed": bool(made), "made": made}
 
     def _refuse_others(self, state: Path) -> None:

@@ -21,6 +21,7 @@ from ansible.template import Templar
 
 from kubeproof import preflight
 from kubeproof.components import pins
+from kubeproof.core import active_run
 from kubeproof.core.errors import KubeproofError
 from kubeproof.install.action import Action
 from kubeproof.preflight import model
@@ -99,8 +100,22 @@ class ActionModule(Action):
         asked = set(task_vars["ansible_play_hosts_all"])
         hosts = [self._variables_of(name, facts=True) for name in _members(task_vars) if name in asked]
         reported = [replace(entry, host=_reported(entry.host, task_vars)) for entry in hosts]
-        run = preflight.Run(_plain(task_vars["groups"]), self._purpose(), _kept(reported, task_vars))
+        kept = _kept(reported, task_vars)
+        others = [preflight.Host(str(name), frozenset(), "") for name in sorted(asked - {*_members(task_vars)})]
+        run = preflight.Run(
+            groups=_plain(task_vars["groups"]),
+            purpose=self._purpose(),
+            kept=kept,
+            active=self._active(kept.state),
+            ungrouped=[_reported(host, task_vars) for host in others],
+        )
         return reported, preflight.check_hosts(reported, _wanted(reported), run)
+
+    def _active(self, state: Path) -> str | None:
+        if self._task.check_mode:
+            return None
+        own = active_run.own(state, os.getppid())
+        return own.id if own else ""
 
     def _purpose(self) -> preflight.Purpose:
         given = self._arguments.get("purpose", "converge")
@@ -179,11 +194,20 @@ def _ignored(hosts: Iterable[preflight.Variables]) -> set[str]:
     return {str(entry) for variables in hosts for entry in variables.values.get("preflight_ignore") or ()}
 
 
-def _wanted(hosts: Sequence[preflight.Variables]) -> dict[str, str]:
-    """Pinned version of each program, by the inventory's choice of versions if it makes one."""
-    chosen = hosts[0].values.get("component_versions", {}) if hosts else {}
+def _wanted(hosts: Sequence[preflight.Variables]) -> preflight.Wanted:
+    """Pinned versions, by the inventory's choice of versions if it makes one. Images of components have theirs."""
+    values = hosts[0].values if hosts else {}
+    chosen = values.get("component_versions", {})
     pinned = pins.load().with_versions(chosen)
-    return {program: component.version for component in pinned.components.values() for program in component.binaries}
+    components = pinned.components.values()
+    # A component whose programs are in images only has the version of its image.
+    on_hosts = {each.name for each in components if any(binary.groups for binary in each.binaries.values())}
+    versions = {each.name: each.version for each in components}
+    versions |= {
+        name: image.version for name, image in pinned.images.items() if name not in on_hosts and not image.component
+    }
+    programs = {program: each.name for each in components for program in each.binaries}
+    return preflight.Wanted(versions, programs, chosen, bool(values.get("preflight_allow_version_change")))
 
 
 def _adaptations(hosts: Sequence[preflight.Variables]) -> dict[str, list[str]]:

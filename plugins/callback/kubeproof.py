@@ -29,6 +29,11 @@ options:
     description: File for the durations of all tasks in seconds, as JSON, written at the end of the run.
     type: str
     env: [{name: KUBEPROOF_PROFILE}]
+  quiet:
+    description: Whether to leave out the lines of roles without a failure.
+    type: bool
+    default: false
+    env: [{name: KUBEPROOF_QUIET}]
 author: [The kubeproof authors]
 """
 
@@ -49,7 +54,8 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         log = str(self.get_option("log"))
         # Line by line, so that a run that is killed leaves all that it did.
         self._file = Path(log).open("a", buffering=1, encoding="utf-8")  # noqa: SIM115 - open as long as the run is
-        self._recorder = Recorder(RunReporter(console.console(), log), lambda line: print(line, file=self._file))
+        reporter = RunReporter(console.console(), log, quiet=bool(self.get_option("quiet")))
+        self._recorder = Recorder(reporter, lambda line: print(line, file=self._file))
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
         self._recorder.play(play.get_name())

@@ -1,6 +1,7 @@
 """``ansible_facts['kubeproof_host'] | host_settings`` is a ``kubeproof.settings.host_settings.HostSettings``.
 
 ``__cluster_host.conntrack | conntrack_sysctls(limit, established, close_wait)`` are sysctls by name.
+``names | examined(hostvars)`` are those of the hosts that are in the run and could be reached.
 ``names | patience(hostvars)`` is what limits of time are multiplied by for what all these hosts take part in.
 """
 
@@ -39,8 +40,18 @@ def patience(names: list[str], hostvars: Mapping[str, Any]) -> float:
     return max((factor(report["work_seconds"]) for report in found if "work_seconds" in report), default=1.0)
 
 
+def examined(names: list[str], hostvars: Mapping[str, Any]) -> list[str]:
+    """Those of the hosts whose facts this run has gathered: neither left out of it, nor unreachable."""
+    return [name for name in names if "arch" in hostvars[name].get("ansible_facts", {}).get("kubeproof_host", {})]
+
+
 class FilterModule:
     """Registers the filters."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        return {"host_settings": host_settings, "conntrack_sysctls": conntrack_sysctls, "patience": patience}
+        return {
+            "host_settings": host_settings,
+            "conntrack_sysctls": conntrack_sysctls,
+            "examined": examined,
+            "patience": patience,
+        }

@@ -31,9 +31,10 @@ def _host_address(host: str, variables: Any) -> str:
     return str(variables.get("cluster_host_address") or variables.get("ansible_host") or host)
 
 
-def pod_routes(addresses: Mapping[str, str], networks: Mapping[str, str], host: str) -> dict[str, str]:
-    """The gateway to each pod network but a host's own. ``networks`` is by the nodes' API paths."""
-    return {networks[f"/api/v1/nodes/{name}"]: addresses[name] for name in sorted(addresses) if name != host}
+def pod_routes(addresses: Mapping[str, str], networks: Mapping[str, str | None], host: str) -> dict[str, str]:
+    """The gateway to each pod network but a host's own. ``networks`` is by the API paths of the nodes that exist."""
+    others = {name: networks.get(f"/api/v1/nodes/{name}") for name in sorted(addresses) if name != host}
+    return {network: addresses[name] for name, network in others.items() if network}
 
 
 def other_addresses(addresses: Mapping[str, str], host: str) -> list[str]:

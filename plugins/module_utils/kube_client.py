@@ -9,6 +9,8 @@ import time
 from typing import Any, Dict, List, Optional, Tuple
 from urllib.parse import quote, urlsplit
 
+from ansible.module_utils.basic import AnsibleModule
+
 ARGUMENTS: Dict[str, Dict[str, Any]] = {
     "server": {"type": "str", "required": True},
     "ca": {"type": "path", "required": True},
@@ -24,6 +26,23 @@ class ApiError(Exception):
     def __init__(self, message: str, code: int = 0) -> None:
         super().__init__(message)
         self.code = code
+
+
+def unanswered(error: Exception) -> bool:
+    """Whether there is no API server to ask: none answers, or the files to ask it with are not there yet."""
+    return isinstance(error, OSError) or (isinstance(error, ApiError) and error.code == 0)
+
+
+NOT_COMPARED = "No API server answers: what the run would change in the API is not part of this (%s)"
+"""What check mode says where a run would have started one before."""
+
+# Check mode starts no server that would be worth waiting for.
+CHECK_SECONDS = 3.0
+
+
+def connect(module: AnsibleModule) -> Client:
+    """A module's client."""
+    return Client(module.params, CHECK_SECONDS) if module.check_mode else Client(module.params)
 
 
 class Client:

@@ -7,16 +7,19 @@ time would be. Standard library only; Python 3.8 and newer.
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 import re
 import shutil
 import subprocess
 import time
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple, Union
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
 from ansible.module_utils import places
 from ansible.module_utils.manifest import STATE_DIRECTORY, Manifest
+
+SYSTEM_UNITS = "/etc/systemd/system"
 
 PENDING = "packages.pending.json"
 PLAN = "packages.plan"
@@ -384,9 +387,25 @@ def switched_on(names: Sequence[str]) -> List[str]:
 
 def switch_off(names: Sequence[str]) -> List[str]:
     """Disable and stop units that a package has switched on by itself: kubeproof has its own. Those that stay on."""
-    for name in names:
-        run(["systemctl", "disable", "--now", "--quiet", name], 120)
+    with directories_kept():
+        for name in names:
+            run(["systemctl", "disable", "--now", "--quiet", name], 120)
     return switched_on(names)
+
+
+@contextlib.contextmanager
+def directories_kept(directory: str = SYSTEM_UNITS) -> Iterator[None]:
+    """Put back the directories of links to units that vanish in a ``with`` block.
+
+    With the last link in one, whoever disables a unit removes that too, whoever made it. Those that are ours are in the
+    manifest, and go with the directories.
+    """
+    kinds = ("*.wants", "*.requires")
+    before = {path: os.stat(path).st_mode for kind in kinds for path in glob.glob(os.path.join(directory, kind))}
+    yield
+    for path, mode in before.items():
+        if not os.path.exists(path):
+            places.make_directory(path, mode & 0o777)
 
 
 def finish_interrupted(directory: str = STATE_DIRECTORY) -> None:

@@ -7,20 +7,27 @@ Standard library only; Python 3.8 and newer.
 from __future__ import annotations
 
 import contextlib
-import glob
 import hashlib
 import json
 import os
-import ssl
-import subprocess
 import time
-import urllib.error
 from typing import Any, Dict, List, Optional, Sequence
 
-from ansible.module_utils import places
+from ansible.module_utils import host_runs
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.commands import CommandFailed, run
-from ansible.module_utils.direct import opener
+from ansible.module_utils.commands import CommandFailed
+from ansible.module_utils.component_unit import (
+    ENABLED,
+    UNITS,
+    Health,
+    Record,
+    Systemd,
+    affected,
+    changed_inputs,
+    drop_ins,
+    fingerprints,
+    reason_to_restart,
+)
 from ansible.module_utils.static_pod import PodError, StaticPod
 
 DOCUMENTATION = r"""
@@ -233,182 +240,18 @@ waited:
 """
 
 STATE_DIRECTORY = "/var/lib/kubeproof"
-UNITS = "/etc/systemd/system/"
-# Reading a binary of 100 MB each time is slow; it is replaced by rename, which gives it another inode and time.
-LARGE = 1 << 20
-LOG_LINES = 15
+# What makes a unit another one, and not only its start.
+ASKED = ("inputs", "reload_inputs", "health", "registers")
 MANY_CRASHES = 5
-ENABLED = ("enabled", "static")
 POLL_SECONDS = 0.1
 # A kubelet that could not reach the API tries again after seven seconds at most.
 REGISTER_SECONDS = 8
 OK = 200
 NOT_FOUND = 404
-PROPERTIES = (
-    "LoadState,ActiveState,SubState,UnitFileState,FragmentPath,NeedDaemonReload,InvocationID,MainPID,NRestarts,"
-    "ActiveEnterTimestamp"
-)
 
 
 class ServiceError(Exception):
     """The unit does not do what it should; the message is for the operator."""
-
-
-class Systemd:
-    """The few calls to systemctl that are needed."""
-
-    def __init__(self, unit: str) -> None:
-        self.unit = unit
-
-    def show(self) -> Dict[str, str]:
-        """The unit's properties, by name."""
-        output = run(["systemctl", "show", self.unit, "--timestamp=us+utc", "--property=" + PROPERTIES])
-        return dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
-
-    def call(self, *arguments: str) -> None:
-        """Run systemctl for its effect."""
-        run(["systemctl", *arguments])
-
-    def log(self) -> str:
-        """The unit's last lines."""
-        command = ["journalctl", "--unit", self.unit, "--lines", str(LOG_LINES), "--no-pager", "--output", "cat"]
-        return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False).stdout.decode(
-            errors="replace"
-        )
-
-
-def fingerprint(path: str) -> Any:
-    """What a change of a file or directory shows in: content when small, inode and time when large."""
-    if os.path.isdir(path):
-        return {name: fingerprint(os.path.join(path, name)) for name in sorted(os.listdir(path))}
-    try:
-        status = os.stat(path)
-    except FileNotFoundError:
-        return None
-    if status.st_size > LARGE:
-        return [status.st_size, status.st_mtime_ns, status.st_ino]
-    with open(path, "rb") as stream:
-        return hashlib.sha256(stream.read()).hexdigest()
-
-
-def fingerprints(paths: List[str]) -> Dict[str, Any]:
-    """Each path's ``fingerprint``."""
-    return {path: fingerprint(path) for path in paths}
-
-
-def drop_ins(unit: str) -> List[str]:
-    """What the host's operator has put next to a unit (systemd.unit(5)): each is an input of it like its own file."""
-    return sorted(glob.glob(os.path.join(glob.escape(UNITS + unit) + ".d", "*.conf")))
-
-
-def changed_inputs(before: Dict[str, Any], now: Dict[str, Any]) -> List[str]:
-    """The paths whose fingerprints differ."""
-    return sorted(path for path in {*before, *now} if before.get(path) != now.get(path))
-
-
-class Record:
-    """What the running process of a unit was started with."""
-
-    def __init__(self, unit: str, directory: str = STATE_DIRECTORY) -> None:
-        self.path = os.path.join(directory, "units", unit + ".json")
-        self.data: Dict[str, Any] = {}
-        with contextlib.suppress(FileNotFoundError, ValueError), open(self.path, encoding="utf-8") as stream:
-            self.data = json.load(stream)
-
-    def save(self, data: Dict[str, Any]) -> None:
-        """Replace the record, if it is another one."""
-        if data == self.data:
-            return
-        places.make_directories(os.path.dirname(self.path))
-        places.write(self.path, json.dumps(data).encode(), os.geteuid(), os.getegid(), 0o600)
-        self.data = data
-
-
-def newest_change(paths: List[str]) -> float:
-    """When the last of the files was put in place (epoch seconds); ctime moves on a rename, mtime does not."""
-    newest = 0.0
-    for path in paths:
-        for parent, _, names in os.walk(path) if os.path.isdir(path) else [("", [], [path])]:
-            for name in names:
-                with contextlib.suppress(FileNotFoundError):
-                    newest = max(newest, os.stat(os.path.join(parent, name)).st_ctime)
-    return newest
-
-
-def started_at(state: Dict[str, str]) -> float:
-    """When the unit became active, epoch seconds; 0 if unknown."""
-    from datetime import datetime, timezone
-
-    # Without the day of the week, which Python reads in the host's language, and systemd writes in its own.
-    text = state.get("ActiveEnterTimestamp", "").partition(" ")[2]
-    for pattern in ("%Y-%m-%d %H:%M:%S.%f UTC", "%Y-%m-%d %H:%M:%S UTC"):
-        with contextlib.suppress(ValueError):
-            return datetime.strptime(text, pattern).replace(tzinfo=timezone.utc).timestamp()
-    return 0.0
-
-
-def reason_to_restart(state: Dict[str, str], record: Dict[str, Any], inputs: Dict[str, Any]) -> str:
-    """Why the process has to be started anew, in words; empty if it needn't."""
-    if state["ActiveState"] not in ("active", "reloading"):
-        return "it was %s" % state["ActiveState"]
-    if "inputs" not in record:
-        return "it was not started by kubeproof"
-    different = changed_inputs(record["inputs"], inputs)
-    if different:
-        return "changed since its start: " + ", ".join(different)
-    # Same files, but another process than the one we started (reboot, crash, a hand): right if it started after the
-    # last file was put in place. A second of slack: timestamps of files are those of the kernel's coarse clock.
-    if record.get("invocation") != state["InvocationID"] and newest_change(list(inputs)) > started_at(state) + 1:
-        return "a file was changed after its start"
-    return ""
-
-
-class Health:
-    """One question to the component, asked until it is answered well."""
-
-    def __init__(self, spec: Dict[str, Any]) -> None:
-        self.spec = spec
-        self.problem = "not asked yet"
-        # HTTP's, of the last answer; 0 if there was none.
-        self.code = 0
-
-    def good(self) -> bool:
-        """Ask once; what was answered stays in ``problem``."""
-        if self.spec.get("url"):
-            return self._url()
-        if self.spec.get("command"):
-            return self._command()
-        return True
-
-    def _url(self) -> bool:
-        url = self.spec["url"]
-        self.code = 0
-        try:
-            with opener(self._context(url)).open(url, timeout=5) as answer:
-                body = answer.read(LARGE).decode(errors="replace")
-                self.code = answer.status
-        except urllib.error.HTTPError as error:
-            self.code = error.code
-            self.problem = "%s answers %d: %s" % (url, error.code, error.read(1000).decode(errors="replace"))
-            return False
-        except (OSError, ValueError) as error:
-            self.problem = "%s: %s" % (url, error)
-            return False
-        self.problem = "%s answers %r" % (url, body[:1000])
-        return self.spec.get("expect", "") in body
-
-    def _context(self, url: str) -> Optional[ssl.SSLContext]:
-        if not url.startswith("https:"):
-            return None
-        context = ssl.create_default_context(cafile=self.spec.get("ca"))
-        if self.spec.get("certificate"):
-            context.load_cert_chain(self.spec["certificate"], self.spec["key"])
-        return context
-
-    def _command(self) -> bool:
-        done = subprocess.run(self.spec["command"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
-        self.problem = "%s: %s" % (" ".join(self.spec["command"]), done.stdout.decode(errors="replace").strip())
-        return done.returncode == 0
 
 
 def reason_to_register(spec: Dict[str, Any]) -> str:
@@ -530,10 +373,11 @@ def converge(module: AnsibleModule) -> Dict[str, Any]:
     systemd, pod = Systemd(unit), StaticPod(unit)
     state = systemd.show()
     record = Record(unit)
-    inputs = fingerprints([UNITS + unit, *drop_ins(unit), *module.params["inputs"]])
+    pending = module.params["_pending"]
+    inputs = affected(fingerprints([UNITS + unit, *drop_ins(unit), *module.params["inputs"]]), pending)
     was_pod = pod.text() is not None
-    reloads = fingerprints(module.params["reload_inputs"])
-    reason = "it was a static pod" if was_pod else reason_to_restart(state, record.data, inputs)
+    reloads = affected(fingerprints(module.params["reload_inputs"]), pending)
+    reason = "it was a static pod" if was_pod else reason_to_restart(state, record.data, inputs, pending)
     plan = Plan(
         state,
         restart=reason or reason_to_register(module.params["registers"]),
@@ -562,7 +406,16 @@ def converge(module: AnsibleModule) -> Dict[str, Any]:
     replaced = state["InvocationID"] if plan.restart and state["InvocationID"] else "none"
     wait_for_health(systemd, Health(module.params["health"]), timeout, replaced)
     result["waited"] = round(time.monotonic() - started, 2)
-    record.save({"inputs": inputs, "reload_inputs": reloads, "invocation": systemd.show()["InvocationID"]})
+    record.save(
+        {
+            "inputs": inputs,
+            "reload_inputs": reloads,
+            "invocation": systemd.show()["InvocationID"],
+            # For the host report, which tells the next run that there is nothing to do.
+            "digest": module.params["_digest"],
+            "request": {name: module.params[name] for name in ASKED},
+        }
+    )
     return result
 
 
@@ -573,7 +426,7 @@ class PodPlan:
         self.service = systemd.show()["ActiveState"] not in ("inactive", "failed")
         # A unit that is not running may be about to: it must not come back at the next boot.
         self.unit = self.service or os.path.exists(UNITS + systemd.unit)
-        self.inputs = fingerprints(module.params["inputs"])
+        self.inputs = affected(fingerprints(module.params["inputs"]), module.params["_pending"])
         digest = hashlib.sha256(json.dumps(self.inputs, sort_keys=True).encode()).hexdigest()
         self.text = pod.wanted(module.params["_manifest"], digest, module.check_mode)
         reason = self._reason(pod.text(), record.data.get("inputs", {}))
@@ -681,14 +534,19 @@ def main() -> None:
             "_restart": {"type": "bool", "default": True},
             "_gate": {"type": "list", "elements": "dict", "default": []},
             "_waits": {"type": "dict", "default": {}},
+            "_digest": {"type": "str", "default": ""},
+            # In check mode: files that the tasks before would have changed, with their content's SHA-256.
+            "_pending": {"type": "dict", "default": {}},
             "_manifest": {"type": "dict"},
+            "_run": {"type": "dict"},
         },
         supports_check_mode=True,
     )
     act = converge_pod if module.params["_manifest"] else converge
     try:
+        host_runs.claim(module.params["_run"])
         module.exit_json(**(remove if module.params["state"] == "absent" else act)(module))
-    except (ServiceError, PodError, CommandFailed, OSError) as error:
+    except (ServiceError, PodError, CommandFailed, host_runs.OtherRun, OSError) as error:
         module.fail_json(msg=str(error))
 
 

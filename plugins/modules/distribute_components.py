@@ -13,9 +13,9 @@ import os
 import shutil
 import stat
 import tempfile
-from typing import IO, Any, Dict, List
+from typing import IO, Any, Dict, List, Tuple
 
-from ansible.module_utils import places
+from ansible.module_utils import host_runs, places, settled
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.manifest import Manifest, ManifestError
 
@@ -29,7 +29,8 @@ description:
     connection and compressed if both sides have zstd. The host verifies each SHA-256 and installs the file by rename,
     so that running processes keep the file that they were started from.
   - Records installed files in C(/var/lib/kubeproof/components.json), so that later comparisons need not read unchanged
-    files, and in the install manifest C(/var/lib/kubeproof/manifest.json), so that a reset removes them.
+    files, and in the install manifest C(/var/lib/kubeproof/manifest.json), so that a reset removes them. Records the
+    versions of components, which M(preflight) compares with those that a run would install.
   - Fails if the facts of M(host_report) are missing, if a file is missing from the lock or from the cache of the
     controller, and if the SHA-256 of a file that was sent does not match. That file is not installed.
 options:
@@ -105,9 +106,12 @@ class Files:
     """The component files of this host, and the record of what they were when they were last looked into."""
 
     def __init__(self, directory: str = STATE_DIRECTORY) -> None:
+        self.directory = directory
         self.path = os.path.join(directory, "components.json")
         self.manifest = Manifest(directory)
-        self.record: Dict[str, Entry] = read_json(self.path).get("files", {})
+        document = read_json(self.path)
+        self.record: Dict[str, Entry] = document.get("files", {})
+        self._versions: Dict[str, str] = document.get("versions", {})
         self._dirty = False
 
     def find(self, wanted: Entry) -> str:
@@ -146,10 +150,15 @@ class Files:
             copy_and_place(staged, wanted, path)
         self._remember(path, wanted["sha256"])
 
+    def complete(self, versions: Dict[str, str]) -> None:
+        """Remember versions by component and image: all files of these are in place. Not before, if a run is killed."""
+        self._dirty = self._dirty or versions != self._versions
+        self._versions = versions
+
     def save(self) -> None:
         """Write the record, if it changed."""
         if self._dirty:
-            write_json(self.path, {"version": 1, "files": self.record})
+            write_json(self.path, {"version": 1, "files": self.record, "versions": self._versions})
 
     def _sha256(self, path: str, status: os.stat_result) -> str:
         known = self.record.get(path)
@@ -254,6 +263,22 @@ def converge(files: Files, wanted: List[Entry], staging: str) -> List[Entry]:
     return done
 
 
+def work(files: Files, wanted: List[Entry], versions: Dict[str, str], staging: str) -> Tuple[List[Entry], str]:
+    """Converge with what was sent, or compare, and make a place to send to; returns the changes, and that place."""
+    try:
+        if staging:
+            changes, left = converge(files, wanted, staging), []
+            shutil.rmtree(staging, ignore_errors=True)
+        else:
+            changes = left = compare(files, wanted)
+            staging = prepare_staging(bool(changes), files.directory)
+        if not left:
+            files.complete(versions)
+    finally:
+        files.save()
+    return changes, staging
+
+
 def prepare_staging(needed: bool, directory: str = STATE_DIRECTORY) -> str:
     """A new directory for files to arrive in, if one is needed; what interrupted runs left is removed.
 
@@ -285,28 +310,27 @@ def main() -> None:
                 },
             },
             "_staging": {"type": "path"},
+            "_settle": {"type": "dict", "required": True},
+            "_versions": {"type": "dict", "default": {}},
+            "_run": {"type": "dict"},
         },
         supports_check_mode=True,
     )
     wanted, staging = module.params["_files"], module.params["_staging"] or ""
     try:
+        host_runs.claim(module.params["_run"])
         files = Files()
-    except ManifestError as error:
+    except (ManifestError, host_runs.OtherRun) as error:
         module.fail_json(msg=str(error))
     try:
         if module.check_mode:
             changes = compare(files, wanted)
-        elif staging:
-            changes = converge(files, wanted, staging)
-            shutil.rmtree(staging, ignore_errors=True)
-            files.save()
         else:
-            changes = compare(files, wanted)
-            staging = prepare_staging(needed=bool(changes))
-            files.save()
+            sent = bool(staging)
+            changes, staging = work(files, wanted, module.params["_versions"], staging)
+            if sent or not changes:
+                settled.save(module.params["_settle"], {})
     except (OSError, Refused) as error:
-        if not module.check_mode:
-            files.save()
         module.fail_json(msg=str(error))
     module.exit_json(changed=bool(changes), changes=changes, staging=staging, zstd=bool(shutil.which("zstd")))
 

@@ -31,7 +31,7 @@ options:
     description: Longest time to wait for the package manager's locks, in seconds.
     type: int
     default: 600
-extends_documentation_fragment: [attributes]
+extends_documentation_fragment: [attributes, attributes.action]
 attributes:
   check_mode: {support: full}
   diff_mode: {support: none}

@@ -20,7 +20,7 @@ import subprocess
 import time
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
-from ansible.module_utils import etcd_member, identity
+from ansible.module_utils import component_unit, etcd_member, host_runs, identity, settled
 from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
@@ -42,6 +42,12 @@ options:
     description: Data directory of etcd. Data that kubeproof did not create is reported as C(leftovers).
     type: path
     default: /var/lib/etcd
+  trusted:
+    description:
+      - Whether tasks of this run may take C(settled) as their answer instead of asking the host, until a task changes
+        something. Without it, C(settled) is not part of the fact.
+    type: bool
+    default: false
 extends_documentation_fragment: [attributes, attributes.action]
 attributes:
   check_mode: {support: full}
@@ -98,10 +104,19 @@ ansible_facts:
         sysctls: {description: "Kernel parameters, each with C(value) and C(writable).", type: dict}
         selinux: {description: "V(enforcing), V(permissive) or V(disabled).", type: str}
         clock: {description: "Times at C(start) and C(end), and whether it is C(synchronised).", type: dict}
-        installed: {description: "What kubeproof installed: C(units), C(versions), C(settings).", type: dict}
+        installed:
+          description: "What kubeproof installed: C(units), C(active), C(components), C(versions), C(settings)."
+          type: dict
         leftovers: {description: Paths with files of other installers., type: list, elements: str}
         etcd: {description: Data directories and members of etcd., type: dict}
+        settled:
+          description: "Tasks of M(install_component) (C(tasks)) and units (C(units)) whose results are still there."
+          type: dict
         identity: {description: SHA-256 of the CAs and keys with which the host was installed., type: dict}
+        runs:
+          description: "Runs that have not released the host, each with C(id), C(record) and C(age)."
+          type: list
+          elements: dict
         user: {description: "The user that modules run as, C(id) and C(name).", type: dict}
         hostname: {description: Name of the host., type: str}
         machine_id: {description: Content of C(/etc/machine-id)., type: str}
@@ -128,7 +143,28 @@ PROCESSES = {
 # Of these the version decides what may be installed next.
 VERSIONED = ("etcd", "kube-apiserver", "kubelet")
 STATIC_PODS = "/etc/kubernetes/manifests"
+# Control groups of running units, in version 2, and in systemd's own hierarchy.
+CGROUP_SLICES = ("/sys/fs/cgroup/system.slice", "/sys/fs/cgroup/systemd/system.slice")
 ETCD = "etcd.service"
+# Where settings that a cluster keeps are on a host whose install manifest is older than their record: files of ours,
+# and the value as the first group. Flags are in the unit, or in the static pod's manifest.
+CONTROLLER_MANAGER = (
+    "/etc/systemd/system/kube-controller-manager.service",
+    STATIC_PODS + "/kube-controller-manager.yaml",
+)
+POD_NETWORK = ("/etc/kubernetes/pod-network/rules.nft",)
+KUBELET = ("/etc/kubernetes/kubelet/config.yaml",)
+KEPT = (
+    ("cluster_name", (etcd_member.CONFIGURATION,), r'^initial-cluster-token: "?([^"\\\n]+?)"?$'),
+    ("cluster_domain", KUBELET, r"^clusterDomain: (\S+)$"),
+    ("cluster_dns_address", KUBELET, r'^clusterDNS:\s*[\[-]\s*"?([\d.]+)'),
+    ("cluster_pod_network", CONTROLLER_MANAGER, r"--cluster-cidr=([\d./]+)"),
+    ("cluster_pod_network", POD_NETWORK, r"ip saddr ([\d./]+) ip daddr != @cluster"),
+    ("cluster_pod_network_prefix", CONTROLLER_MANAGER, r"--node-cidr-mask-size=(\d+)"),
+    ("cluster_service_network", CONTROLLER_MANAGER, r"--service-cluster-ip-range=([\d./]+)"),
+    ("cluster_service_network", POD_NETWORK, r"elements = \{ [\d./]+, ([\d./]+)[ ,]"),
+    ("containerd_root_directory", ("/etc/containerd/config.toml",), r"""^root = ["'](.+)["']$"""),
+)
 # What other installers leave, with the unit of ours that puts things there too. A directory counts if it has anything.
 LEFTOVERS = {
     "/etc/cni/net.d": "kube-pod-network.service",
@@ -560,7 +596,7 @@ def manifest(machine: Machine) -> List[Dict[str, Any]]:
     return list(document.get("entries", [])) if isinstance(document, dict) else []
 
 
-def installed(entries: List[Dict[str, Any]]) -> Report:
+def installed(machine: Machine, entries: List[Dict[str, Any]]) -> Report:
     """What there is of kubeproof's; ``manifest`` is false on a host that is new to it.
 
     ``settings``: what a host was installed with, of those that a cluster keeps.
@@ -570,7 +606,46 @@ def installed(entries: List[Dict[str, Any]]) -> Report:
     files = [os.path.split(entry["path"]) for entry in entries if entry["kind"] == "file"]
     pods = {os.path.splitext(name)[0] + ".service" for directory, name in files if directory == STATIC_PODS}
     settings = {entry["name"]: entry["value"] for entry in entries if entry["kind"] == "setting"}
-    return {"manifest": bool(entries), "units": sorted(units | pods), "settings": settings}
+    return {
+        "manifest": bool(entries),
+        "units": sorted(units | pods),
+        "active": active(machine, units | pods),
+        "settings": {**settings_in_files(machine, entries), **settings},
+        "components": component_versions(machine),
+    }
+
+
+def settings_in_files(machine: Machine, entries: List[Dict[str, Any]]) -> Dict[str, str]:
+    """Settings that a cluster keeps, as far as files of ours have them."""
+    units = {"/etc/systemd/system/" + entry["name"] for entry in entries if entry["kind"] == "unit"}
+    files = made_files(entries) | units
+    found: Dict[str, str] = {}
+    for name, paths, pattern in KEPT:
+        for path in files.intersection(paths):
+            match = re.search(pattern, machine.read(path), re.MULTILINE)
+            if match:
+                found.setdefault(name, match.group(1))
+    return found
+
+
+def active(machine: Machine, units: Set[str]) -> List[str]:
+    """Of our units those that are enabled or running, and the manifests of those that are static pods.
+
+    By their traces: systemd would have to be asked, which takes longer.
+    """
+    system = "/etc/systemd/system"
+    wanted = {name for wants in machine.names(system) if wants.endswith(".wants")
+              for name in machine.names(system + "/" + wants)}  # fmt: skip
+    running = {name for slices in CGROUP_SLICES for name in machine.names(slices)}
+    pods = [name for name in machine.names(STATIC_PODS) if os.path.splitext(name)[0] + ".service" in units]
+    return sorted(units & (wanted | running)) + [os.path.join(STATIC_PODS, name) for name in pods]
+
+
+def component_versions(machine: Machine) -> Dict[str, str]:
+    """Versions by component and image, as ``distribute_components`` remembers them; older versions of it do not."""
+    document = machine.document(STATE_DIRECTORY + "/components.json")
+    versions = document.get("versions") if isinstance(document, dict) else None
+    return versions if isinstance(versions, dict) else {}
 
 
 def leftovers(machine: Machine, entries: List[Dict[str, Any]], etcd_data: str) -> List[str]:
@@ -674,7 +749,12 @@ def report(machine: Machine, paths: Sequence[str], etcd_data: str) -> Report:
         "leftovers": leftovers(machine, entries, etcd_data),
         "etcd": etcd(machine, entries, etcd_data),
         "identity": identity.report(made_files(entries), machine.root),
-        "installed": dict(installed(entries), versions=asked.answers()),
+        "installed": dict(installed(machine, entries), versions=asked.answers()),
+        "settled": {
+            "tasks": settled.settled() if entries else {},
+            "units": component_unit.settled() if entries else {},
+        },
+        "runs": host_runs.found(machine.path(STATE_DIRECTORY)),
         "clock": {"synchronised": clock_synchronised(), "start": started, "end": time.time()},
     }
 
@@ -708,6 +788,8 @@ def main() -> None:
         argument_spec={
             "paths": {"type": "list", "elements": "str", "default": PATHS},
             "etcd_data_directory": {"type": "path", "default": "/var/lib/etcd"},
+            # For the action plugin.
+            "trusted": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )

@@ -17,7 +17,7 @@ import stat
 import tempfile
 from typing import Any, Dict, List, Optional, Tuple
 
-from ansible.module_utils import places
+from ansible.module_utils import host_runs, places, settled
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.commands import CommandFailed, run
 from ansible.module_utils.manifest import Manifest
@@ -413,7 +413,7 @@ class Host:
 
     def module(self, name: str) -> None:
         """Load a kernel module. One that is built in, or that a container's machine has loaded, is present already."""
-        if module_present(name):
+        if settled.module_present(name):
             return
         self.changed("kernel module " + name, "loaded")
         if self.check_mode:
@@ -489,18 +489,6 @@ def firewall_chains() -> Dict[str, List[str]]:
     return tables
 
 
-def module_present(name: str) -> bool:
-    """Whether the kernel offers a module's function, however it came there."""
-    effects = {
-        "br_netfilter": "/proc/sys/net/bridge/bridge-nf-call-iptables",
-        "nf_conntrack": "/proc/sys/net/netfilter/nf_conntrack_max",
-    }
-    if os.path.exists("/sys/module/" + name) or os.path.exists(effects.get(name, "/nonexistent")):
-        return True
-    filesystems = (read("/proc/filesystems") or b"").decode().split()
-    return name in filesystems
-
-
 def read(path: str) -> Optional[bytes]:
     """A file's content; None if there is none."""
     try:
@@ -546,18 +534,29 @@ def converge(host: Host, payload: Dict[str, Any]) -> Dict[str, Dict[str, str]]:
     return certificates
 
 
+def settle(host: Host, wanted: Dict[str, Any], certificates: Dict[str, Dict[str, str]]) -> None:
+    """Keep how this task left the host, so that the next host report can say that nothing is to be done."""
+    # Those that were just written are in nobody's answer yet.
+    found = certificates or {each["path"]: host.key(each) for each in wanted["keys"]}
+    settled.save(wanted, found)
+
+
 def main() -> None:
     """Ansible's entry."""
     module = AnsibleModule(
-        argument_spec={"_payload": {"type": "str", "required": True, "no_log": True}}, supports_check_mode=True
+        argument_spec={"_payload": {"type": "str", "required": True, "no_log": True}, "_run": {"type": "dict"}},
+        supports_check_mode=True,
     )
     payload = json.loads(base64.b64decode(module.params["_payload"]))
     changes: List[Change] = []
     try:
+        host_runs.claim(module.params["_run"])
         if not module.check_mode:
             finish_interrupted()
         host = Host(module.check_mode, Manifest(), changes)
         certificates = converge(host, payload)
+        if not module.check_mode:
+            settle(host, payload["settle"], certificates)
     except (OSError, RuntimeError, KeyError) as error:
         module.fail_json(msg=str(error), changes=changes)
     module.exit_json(changed=bool(changes), changes=changes, certificates=certificates, diff=host.diffs)

@@ -7,7 +7,7 @@ import time
 from typing import Any, Dict, List, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.kube_client import ARGUMENTS, ApiError, Client, condition
+from ansible.module_utils.kube_client import ARGUMENTS, ApiError, Client, condition, connect, unanswered
 
 DOCUMENTATION = r"""
 module: kube_wait
@@ -33,6 +33,10 @@ options:
       field:
         description: Field that must exist, with dots, for example V(spec.podCIDR).
         type: str
+      optional:
+        description: Whether an object that does not exist is left out of RV(values) instead of being waited for.
+        type: bool
+        default: false
       value:
         description: Value that O(objects.field) must have. By default, any value.
         type: raw
@@ -42,7 +46,7 @@ options:
     default: 120
 extends_documentation_fragment: [attributes, kube_api]
 attributes:
-  check_mode: {support: full, details: Waits in check mode too.}
+  check_mode: {support: partial, details: Looks once and warns of what is missing.}
   diff_mode: {support: none}
 seealso:
   - plugin: api_questions
@@ -66,6 +70,10 @@ values:
   type: dict
   returned: success
   sample: {/api/v1/nodes/w1: 10.244.1.0/24}
+complete:
+  description: Whether all objects are as wanted; false only in check mode.
+  type: bool
+  returned: success
 """
 
 POLL_SECONDS = 0.2
@@ -99,7 +107,7 @@ def look(client: Client, wanted: Dict[str, Any]) -> Tuple[bool, Any]:
         return judge(client.get(wanted["path"]), wanted)
     except ApiError as error:
         if error.code == 404:
-            return False, "it does not exist"
+            return False, None if wanted.get("optional") else "it does not exist"
         raise
 
 
@@ -112,6 +120,8 @@ def wait(client: Client, objects: List[Dict[str, Any]], timeout: float) -> Tuple
         missing = []
         for wanted in pending:
             good, seen = look(client, wanted)
+            if seen is None and wanted.get("optional"):
+                continue
             values[wanted["path"]] = seen
             if not good:
                 missing.append(wanted)
@@ -134,6 +144,7 @@ def main() -> None:
         "condition": {"type": "str"},
         "field": {"type": "str"},
         "value": {"type": "raw"},
+        "optional": {"type": "bool", "default": False},
     }
     module = AnsibleModule(
         argument_spec={
@@ -144,12 +155,21 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        values, complaints = wait(Client(module.params), module.params["objects"], module.params["timeout"])
+        client = connect(module)
+        # What a run would bring about does not come in check mode.
+        timeout = 0 if module.check_mode else module.params["timeout"]
+        values, complaints = wait(client, module.params["objects"], timeout)
     except (ApiError, OSError) as error:
-        module.fail_json(msg=str(error))
+        if not (module.check_mode and unanswered(error)):
+            module.fail_json(msg=str(error))
+        values, complaints = {}, [str(error)]
+    if module.check_mode:
+        if complaints:
+            module.warn("Not yet as the run would wait for it: %s" % "; ".join(complaints))
+        module.exit_json(changed=False, values=values, complete=not complaints)
     if complaints:
         module.fail_json(msg="not there after %d s:\n%s" % (module.params["timeout"], "\n".join(complaints)))
-    module.exit_json(changed=False, values=values)
+    module.exit_json(changed=False, values=values, complete=True)
 
 
 if __name__ == "__main__":

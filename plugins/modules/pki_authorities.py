@@ -39,7 +39,7 @@ options:
     required: true
 extends_documentation_fragment: [attributes, attributes.controller, state_directory]
 attributes:
-  check_mode: {support: partial, details: Does not check the kubeconfig.}
+  check_mode: {support: full}
   diff_mode: {support: none}
 notes:
   - Use it with C(run_once), since one task does the work for the whole cluster.

@@ -6,6 +6,7 @@ from __future__ import annotations
 import concurrent.futures
 from typing import Any, Dict, List, Set
 
+from ansible.module_utils import settled
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.commands import run
 
@@ -33,7 +34,7 @@ options:
     default: []
   ctr: {description: Path of containerd's client., type: path, default: /usr/local/bin/ctr}
   socket: {description: Path of containerd's socket., type: path, default: /run/containerd/containerd.sock}
-extends_documentation_fragment: [attributes]
+extends_documentation_fragment: [attributes, attributes.action]
 attributes:
   check_mode: {support: full}
   diff_mode: {support: none}
@@ -77,8 +78,8 @@ class Runtime:
 
     def images(self) -> Dict[str, Image]:
         """Images by reference."""
-        rows = self._run("list").splitlines()[1:]
-        return {row.split()[0]: Image(row) for row in rows if row.strip()}
+        rows = settled.image_rows(self._run("list"))
+        return {reference: Image(digest, labels) for reference, (digest, labels) in rows.items()}
 
     def load(self, archive: str, pinned: bool) -> None:
         """Import and unpack an archive."""
@@ -95,12 +96,11 @@ class Runtime:
 
 
 class Image:
-    """One row of ``ctr images list``: reference, type, digest, size and unit, platforms, labels."""
+    """An image that containerd has."""
 
-    def __init__(self, row: str) -> None:
-        columns = row.split()
-        self.digest = columns[2]
-        self.pinned = PINNED in columns[-1].split(",")
+    def __init__(self, digest: str, labels: str) -> None:
+        self.digest = digest
+        self.pinned = PINNED in labels.split(",")
 
 
 def main() -> None:
@@ -120,15 +120,16 @@ def main() -> None:
             "pinned": {"type": "list", "elements": "str", "default": []},
             "ctr": {"type": "path", "default": "/usr/local/bin/ctr"},
             "socket": {"type": "path", "default": "/run/containerd/containerd.sock"},
+            "_settle": {"type": "dict", "required": True},
         },
         supports_check_mode=True,
     )
     wanted: List[Dict[str, Any]] = module.params["images"]
-    if not wanted:
-        module.exit_json(changed=False, changes=[])
     runtime = Runtime(module.params["ctr"], module.params["socket"])
     try:
         changes = converge(runtime, wanted, set(module.params["pinned"]), module.check_mode)
+        if not module.check_mode:
+            settled.save(module.params["_settle"], {})
     except (OSError, RuntimeError, IndexError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=bool(changes), changes=changes)

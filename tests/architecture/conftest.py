@@ -56,7 +56,7 @@ def settled(cluster: Cluster, api: Api, agents: list[Pod], manifests: Manifests)
     """Give every node's rules the time to follow the agents' readiness. Whether they do is for tests to say."""
     services = {name: cluster.service_address(manifests.namespace, name) for name in ("agents", "agent-alone")}
     outside = api.get(f"{objects.core(manifests.namespace, 'services')}/agents-outside")["spec"]["ports"][0]["nodePort"]
-    deadline = time.monotonic() + _SETTLE_SECONDS
+    deadline = time.monotonic() + api.patient(_SETTLE_SECONDS)
 
     def await_answers(pod: Pod) -> None:
         targets = [(address, 80) for address in services.values()] + [(cluster.node(pod.node).address, outside)]

@@ -542,7 +542,7 @@ def _definition(group: str) -> Object:
 
 
 def _await_served(api: Api, operator: Operator) -> None:
-    deadline = time.monotonic() + _NEW_KIND_SECONDS
+    deadline = time.monotonic() + api.patient(_NEW_KIND_SECONDS)
     while (answer := api.request("GET", operator.collection)).status != 200:
         if time.monotonic() > deadline:
             raise ApiError(answer)

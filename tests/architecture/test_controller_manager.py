@@ -36,8 +36,9 @@ _BACK_SECONDS = 60.0
 # As long as nothing is to happen.
 _QUIET_SECONDS = 5.0
 _ROLLOUT_SECONDS = 90.0
-# A server keeps answering until every node has heard that it goes.
-_GOODBYE_SECONDS = 5
+# A server keeps answering until every node has heard that it goes: on slow hosts longer, up to what an application's
+# preStop hook would wait.
+_GOODBYE_SECONDS, _LONGEST_GOODBYE_SECONDS = 10, 30
 _REVISION = "deployment.kubernetes.io/revision"
 _TEMPLATE_HASH = "pod-template-hash"
 # Of the nodes of a large cluster only so many get a pod of the DaemonSet.
@@ -269,10 +270,11 @@ def rollout(cluster: Cluster, api: Api, manifests: Manifests) -> Iterator[Future
     labels = {"app": "rolled"}
     probe = {"httpGet": {"path": "/readyz", "port": HTTP_PORT}, "periodSeconds": 1}
     server = manifests.server("server", readinessProbe=probe)
-    server["args"].append(f"--delay-shutdown={_GOODBYE_SECONDS}")
+    goodbye = min(round(api.patient(_GOODBYE_SECONDS)), _LONGEST_GOODBYE_SECONDS)
+    server["args"].append(f"--delay-shutdown={goodbye}")
     manifest = _owner(manifests, "Deployment", "rolled", labels, [server])
     manifest["spec"]["strategy"] = {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
-    manifest["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = 3 * _GOODBYE_SECONDS
+    manifest["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = 3 * goodbye
     api.create(manifest)
     service = api.create(manifests.service("rolled", labels, type="NodePort"))
     address, port = cluster.nodes[0].address, service["spec"]["ports"][0]["nodePort"]
@@ -285,7 +287,7 @@ def _roll(api: Api, manifest: Object, traffic: Traffic) -> Rollout:
     start = time.monotonic()
     _await_rollout(api, manifest, "a new Deployment is rolled out")
     with traffic:
-        if not traffic.await_answer(_LOOP_SECONDS):
+        if not traffic.await_answer(api.patient(_LOOP_SECONDS)):
             raise Blocked("kube-proxy", f"the Deployment's service does not answer: {traffic.summary()}")
         traffic.forget()
         _note(api, manifest, seen, start)
@@ -321,7 +323,7 @@ def _note(api: Api, manifest: Object, seen: Rollout, start: float) -> None:
     seen.pods.append([objects.name(pod) for pod in pods if pod["metadata"]["labels"][_TEMPLATE_HASH] in hashes])
     seen.seconds.append(round(time.monotonic() - start, 1))
     # They are ready as soon as the kubelet says so; kube-proxy has its own time to send them requests.
-    seen.traffic.await_answer_of(seen.pods[-1], _LOOP_SECONDS)
+    seen.traffic.await_answer_of(seen.pods[-1], api.patient(_LOOP_SECONDS))
 
 
 @pytest.mark.claim("ctl-deployment")

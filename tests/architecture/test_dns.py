@@ -75,7 +75,7 @@ def test_a_program_reaches_a_service_by_its_short_name(agents: list[Pod], eviden
 
 def _resolve_settled(cluster: Cluster, pod: Pod, questions: Sequence[dns.Question], endpoints: int) -> _Resolved:
     """The answers once the headless name has all pods: records follow readiness, and old ones are kept a while."""
-    deadline = time.monotonic() + _FOLLOW_SECONDS
+    deadline = time.monotonic() + pod.api.patient(_FOLLOW_SECONDS)
     while True:
         told = _resolve(cluster, pod, questions)
         if len(told.answers[2].addresses) == endpoints or time.monotonic() > deadline:

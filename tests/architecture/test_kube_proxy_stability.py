@@ -65,6 +65,7 @@ def test_pods_are_replaced_and_no_request_fails(
         fresh = workloads.await_all([api.create(pod) for pod in _generation(manifests, "new")], is_ready)
         new = {pod.name for pod in fresh}
         _await(
+            api,
             lambda: (
                 any(by_address.errors + by_name.errors)
                 or all(new <= requests.answered.keys() for requests in sent.values())
@@ -77,6 +78,7 @@ def test_pods_are_replaced_and_no_request_fails(
             api.observe_gone(pod.manifest, what=f"pod {pod.name} on {pod.node} is gone", timeout=_REPLACED_SECONDS)
         alone = {client: requests.since_now() for client, requests in sent.items()}
         _await(
+            api,
             lambda: (
                 any(by_address.errors + by_name.errors)
                 or all(since().total() >= _REQUESTS_AFTER for since in alone.values())
@@ -162,12 +164,13 @@ def _dial(client: Pod, host: str, tries: int) -> Dialled:
 
 def _await_answer(client: Pod, host: str, what: str) -> None:
     """Wait for the service to be there at all, which is not what is in question here."""
-    deadline = time.monotonic() + _ANSWER_SECONDS
+    deadline = time.monotonic() + client.api.patient(_ANSWER_SECONDS)
     while (answered := _dial(client, host, 1)).errors:
         if time.monotonic() > deadline:
             raise Blocked("kube-proxy or dns", f"before any pod was replaced, {what} fails: {answered.errors[0]}")
         time.sleep(_PAUSE)
 
 
-def _await(condition: Callable[[], bool], what: str) -> None:
-    assert waiting.until(condition, _REPLACED_SECONDS, pause=_PAUSE), f"{what}: not within {_REPLACED_SECONDS:.0f} s"
+def _await(api: Api, condition: Callable[[], bool], what: str) -> None:
+    limit = api.patient(_REPLACED_SECONDS)
+    assert waiting.until(condition, limit, pause=_PAUSE), f"{what}: not within {limit:.0f} s"

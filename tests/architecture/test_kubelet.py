@@ -173,6 +173,7 @@ def test_a_pod_from_a_file_is_shown_by_the_api_and_ruled_by_the_file(
     start = time.monotonic()
     node.host.run("rm %s", str(path))
     _await(
+        api,
         lambda: not any(each.pid for each in runtime.containers(node.host, local_uid)),
         "the containers of a pod go with its file",
     )
@@ -248,7 +249,11 @@ def test_configuration_reaches_pods_and_changes_reach_files(
     api.patch(pod.path, {"metadata": {"annotations": {"kubeproof.io/changed": "yes"}}})
     changed = {"config/colour": "kubeproof-red", "secret/word": "kubeproof-simsim"}
     for file, content in changed.items():
-        _await(lambda file=file, content=content: _read(host, pid, file) == content, f"/{file} follows its source")  # type: ignore[misc]
+        _await(
+            api,
+            lambda file=file, content=content: _read(host, pid, file) == content,  # type: ignore[misc]
+            f"/{file} follows its source",
+        )
     seconds = time.monotonic() - start
     evidence["files"] = {"before": files, "after": changed, "seconds": round(seconds, 2)}
     evidence.headline = f"variables and files as configured; changes in the files after {seconds:.1f} s"
@@ -303,9 +308,10 @@ def _read(host: Host, pid: int, file: str) -> str:
     return host.run("cat %s", f"/proc/{pid}/root/{file}")
 
 
-def _await(condition: Callable[[], bool], what: str) -> None:
-    if not waiting.until(condition, _RESTART_SECONDS, pause=0.2):
-        raise NotObserved(f"{what}: not within {_RESTART_SECONDS:.0f} s")
+def _await(api: Api, condition: Callable[[], bool], what: str) -> None:
+    limit = api.patient(_RESTART_SECONDS)
+    if not waiting.until(condition, limit, pause=0.2):
+        raise NotObserved(f"{what}: not within {limit:.0f} s")
 
 
 def _observe_restart(api: Api, before: Pod, what: str) -> Pod:

@@ -52,9 +52,21 @@ READ = ("/etc/", "/home/", "/opt/", "/root/", "/srv/", "/usr/local/", "/var/")
 SESSION = re.compile(r"session-.*\.scope|user@.*|user-runtime-dir@.*|user-\d+\.slice|run-.*")
 UNITS_LEFT_OUT = {
     "network-online.target": "a milestone: reached once anything waits for it, and nothing runs for it",
+    "systemd-networkd-wait-online.service": "what reaches that milestone",
 }
-# Readings, not settings; and what is an error to read unless it was set.
-SYSCTL_LEFT_OUT = re.compile(r"net/netfilter/nf_conntrack_(count|buckets)|net/ipv[46]/route/flush|.*/stable_secret")
+# Readings, not settings; what a kernel chooses when it boots; and what is an error to read unless it was set.
+SYSCTL_LEFT_OUT = re.compile(
+    r"net/netfilter/nf_conntrack_(count|buckets)|net/ipv[46]/route/flush|.*/stable_secret"
+    r"|fs/(aio-nr|dentry-state|file-nr|inode-nr|inode-state|epoll/max_user_watches|quota/.*)"
+    r"|kernel/(ns_last_pid|pty/nr|random/.*)"
+    r"|net/ipv4/tcp_fastopen_key|vm/user_reserve_kbytes"
+)
+# Temporary directories of services, named by the boot and at random.
+PRIVATE = re.compile(r"/var/tmp/systemd-private-[0-9a-f]{32}-.*")  # noqa: S108 - a name to compare with
+# Of iptables-save: a table's begin and end, and its built-in chains with the policy that they have from the start.
+EMPTY_TABLE = re.compile(r"\*\w+|COMMIT|:[A-Z]+ ACCEPT \[\d+:\d+\]")
+# udev starts and ends them as events come.
+WORKER = "(udev-worker)"
 
 
 def run(*command: str) -> str:
@@ -90,7 +102,7 @@ def walk(directory: str, left_out: set[str]) -> Iterator[os.DirEntry[str]]:
     """All files below a directory, but for some."""
     with os.scandir(directory) as entries:
         for entry in entries:
-            if entry.path not in left_out:
+            if entry.path not in left_out and not PRIVATE.fullmatch(entry.path):
                 yield entry
                 if entry.is_dir(follow_symlinks=False):
                     yield from walk(entry.path, left_out)
@@ -111,7 +123,8 @@ def describe(entry: os.DirEntry[str]) -> str:
 
 def run_time_files() -> Section:
     """What is in /run and one level down. Not what systemd notes of units, streams of the journal, and sessions."""
-    found = [path for path in Path("/run").glob("*") if path.name not in {"systemd", "user", "utmp"}]
+    # sudo keeps its own there, which the look itself may have called.
+    found = [path for path in Path("/run").glob("*") if path.name not in {"systemd", "user", "utmp", "sudo"}]
     below = [path for directory in found if directory.is_dir() for path in directory.glob("*")]
     return {str(path): stat.filemode(path.lstat().st_mode) for path in found + below}
 
@@ -198,7 +211,9 @@ def firewall() -> Section:
             chain = text
         # By its place: the same rule may be in many chains.
         found[f"{table} {chain} {text}"] = ""
-    return found | lines(("iptables-legacy-save",), ("ip6tables-legacy-save",), ("ipset", "list", "-name"))
+    old = lines(("iptables-legacy-save",), ("ip6tables-legacy-save",), ("ipset", "list", "-name"))
+    # A table that is there but empty, since its kernel module was loaded, is no rule; its counters are none either.
+    return found | {line: count for line, count in old.items() if not EMPTY_TABLE.fullmatch(line)}
 
 
 def sysctls() -> Section:
@@ -225,8 +240,9 @@ def processes() -> Section:
         group = max(groups_of, key=len, default="")
         # Without PAM's help, sessions are in sshd's own group; sshd itself is known by its listening.
         session = SESSION.search(group) or (group.endswith("/ssh.service") and not sshd(directory))
-        if read(f"{directory}/cmdline") and not session:
-            found[f"{group} {read(f'{directory}/comm').strip()}"] += 1
+        name = read(f"{directory}/comm").strip()
+        if read(f"{directory}/cmdline") and not session and name != WORKER:
+            found[f"{group} {name}"] += 1
     return {name: str(count) for name, count in found.items()}
 
 

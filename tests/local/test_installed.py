@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,8 @@ from tests.disaster.local_cluster import LocalCluster
 
 from kubeproof.cli.main import main
 from kubeproof.core import paths, waiting
+from kubeproof.core.active_run import ActiveRun, Machine, Process
+from kubeproof.install import playbook
 from kubeproof.local_hosts import lifecycle
 from kubeproof.local_hosts.plan import plan
 from kubeproof.settings import inventory
@@ -107,6 +112,30 @@ def test_another_directory_makes_no_empty_one(cluster: LocalCluster) -> None:
 )
 def test_what_a_cluster_keeps_is_not_changed(cluster: LocalCluster, name: str, value: str, host: str) -> None:
     refused(cluster, f"installed-setting {host}", **{name: value})
+
+
+def test_other_versions_are_no_run_s_to_install(cluster: LocalCluster) -> None:
+    recorded = "/var/lib/kubeproof/components.json"
+    cluster.on("w1", f"""sed -i 's/"runc": "[^"]*"/"runc": "0.0.1"/' {recorded}""")
+    refused(cluster, "version-change w1")
+    assert cluster.play("cluster", preflight_allow_version_change=True).count("changed") == 0
+    assert b'"runc": "0.0.1"' not in cluster.on("w1", f"cat {recorded}")
+
+
+def test_a_run_of_another_controller_is_left_alone_until_it_has_ended(cluster: LocalCluster) -> None:
+    runs, host = "/var/lib/kubeproof/runs", "w1"
+    assert cluster.on(host, f"ls {runs}") == b"", "the last run has not released the host"
+    here = ActiveRun.new("ansible-playbook playbooks/cluster.yml", Process.of(os.getpid()))
+    away = replace(here, id="away", machine=Machine("ctl2", "b" * 32, "boot", "pid:[1]"))
+    cluster.on(host, f"echo {shlex.quote(json.dumps(away.data()))} > {runs}/away.json")
+    refused(cluster, "other-run settings")
+    assert cluster.part("--check").count("changed") == 0
+    cluster.on(host, f"touch -d '-31 min' {runs}/away.json")
+    assert cluster.play("cluster").count("changed") == 0
+    # Its record goes with the next change: a host where everything is settled is only looked at.
+    cluster.part("--tags", "kubelet", "--limit", host, kubelet_max_pods=61)
+    assert cluster.on(host, f"ls {runs}") == b""
+    cluster.play("cluster")
 
 
 def test_keys_that_the_controller_has_lost_are_not_made_again_and_come_back(
@@ -207,6 +236,37 @@ def test_a_look_changes_nothing_and_neither_does_a_run_on_one_host(cluster: Loca
     assert "w1: +maxPods: 70" in look.log.read_text()
     assert b"maxPods: 110" in cluster.on("w1", "cat /etc/kubernetes/kubelet/config.yaml")
     assert cluster.processes(HOSTS) == before
+
+
+def changes(run: playbook.Run) -> list[tuple[str, str, tuple[str, ...]]]:
+    """What a run has changed, or would."""
+    # In whichever order hosts came to it.
+    return sorted((change["host"], change["role"], tuple(change["what"])) for change in run.profile["changes"])
+
+
+@pytest.mark.parametrize(
+    ("damage", "variables"),
+    [
+        ({}, {"kubelet_max_pods": 71, "apiserver_extra_args": {"max-requests-inflight": "399"}}),
+        ({}, {"etcd_extra_config": {"snapshot-count": 20000}, "balancer_check_interval": 1900}),
+        ({"w1": "rm /etc/kubernetes/kube-proxy/config.yaml; chmod 0755 /etc/kubernetes/kubelet"}, {}),
+        ({"w1": "systemctl disable --now kube-proxy"}, {"containerd_extra_config": {"oom_score": -500}}),
+        ({"cp1": "rm /etc/kubernetes/operator/client.crt; install /bin/true /usr/local/bin/kube-scheduler"}, {}),
+        ({"cp1": "systemctl stop kube-controller-manager; rm /etc/systemd/system/etcd.service"}, {}),
+    ],
+)  # fmt: skip
+def test_a_plan_is_what_the_run_does(cluster: LocalCluster, damage: dict[str, str], variables: dict[str, Any]) -> None:
+    """No more and no less, after changes of settings and on hosts; and the run after it changes nothing."""
+    for host, command in damage.items():
+        cluster.on(host, command)
+    before = cluster.processes(HOSTS)
+    planned = cluster.part("--check", **variables)
+    assert cluster.processes(HOSTS) == before
+    done = cluster.part(**variables)
+    assert changes(planned) == changes(done)
+    assert changes(done)
+    assert changes(cluster.part("--check", **variables)) == []
+    assert cluster.part(**variables).count("changed") == 0
 
 
 def test_a_run_that_starts_in_the_middle_says_what_it_lacks(cluster: LocalCluster) -> None:

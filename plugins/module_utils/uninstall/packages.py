@@ -10,6 +10,7 @@ import time
 from typing import Dict, Iterator, List, Optional, Sequence, Set
 
 from ansible.module_utils.commands import CommandFailed
+from ansible.module_utils.transaction import directories_kept
 from ansible.module_utils.uninstall.account import run
 
 # How long another program may be at work on packages, in seconds.
@@ -131,7 +132,9 @@ class Dpkg(Database):
         rest = [name for name in names if name in residue]
         for action, chosen in (("--remove", rest), ("--purge", whole)):
             if chosen:
-                unlocked(["dpkg", *self._options, action, *chosen])
+                # Their scripts disable their units.
+                with directories_kept():
+                    unlocked(["dpkg", *self._options, action, *chosen])
 
 
 def md5(path: str) -> str:

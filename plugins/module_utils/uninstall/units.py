@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import glob
 import os
 import time
 from typing import Any, Dict, List
 
-from ansible.module_utils import places
 from ansible.module_utils.commands import CommandFailed
+from ansible.module_utils.transaction import SYSTEM_UNITS, directories_kept
 from ansible.module_utils.uninstall.account import Account, Unfinished, run
 
 PROPERTIES = ("Id", "LoadState", "ActiveState", "UnitFileState", "ControlGroup")
@@ -17,7 +16,6 @@ PROPERTIES = ("Id", "LoadState", "ActiveState", "UnitFileState", "ControlGroup")
 # API server takes its time for clients that don't hang up, or for an etcd on another host that went first.
 GRACE = 2.0
 POLL_SECONDS = 0.1
-UNITS = "/etc/systemd/system"
 STAMPS = "/var/lib/systemd/timers/"
 # What brings a unit back to the state that it was in before us.
 AGAIN = {"enabled": "enable", "active": "start"}
@@ -35,17 +33,10 @@ def stamp(unit: str) -> str:
     return STAMPS + "stamp-" + unit
 
 
-def disable(names: List[str], directory: str = UNITS) -> None:
-    """Disable units. With the last link in a directory systemctl removes that too, whoever made it: it is put back.
-
-    Those that are ours are in the manifest, and go with the directories.
-    """
-    kinds = ("*.wants", "*.requires")
-    before = {path: os.stat(path).st_mode for kind in kinds for path in glob.glob(os.path.join(directory, kind))}
-    run(["systemctl", "disable", "--quiet", "--no-reload", *names])
-    for path, mode in before.items():
-        if not os.path.exists(path):
-            places.make_directory(path, mode & 0o777)
+def disable(names: List[str], directory: str = SYSTEM_UNITS) -> None:
+    """Disable units, without their directories."""
+    with directories_kept(directory):
+        run(["systemctl", "disable", "--quiet", "--no-reload", *names])
 
 
 class Units:

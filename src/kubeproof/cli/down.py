@@ -7,14 +7,14 @@ import shutil
 from pathlib import Path
 
 from kubeproof.cli.options import SubParsers, add_inventory, shown
-from kubeproof.core import locking
+from kubeproof.core import active_run
 from kubeproof.core.errors import KubeproofError
 from kubeproof.local_hosts import lifecycle
 from kubeproof.local_hosts.plan import has_local_hosts, plan
 from kubeproof.settings import inventory, state
 
 # What is still worth something without the cluster: what happened, what was found, and which bytes were used.
-_KEPT = {".gitignore", ".lock", "logs", "reports", "components.lock.json"}
+_KEPT = {".gitignore", active_run.NAME, "logs", "reports", "components.lock.json"}
 
 
 def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
             "`down` removes local hosts, and these are not local hosts",
             hint=f"to uninstall kubeproof from them: ansible-playbook {shown(arguments.inventory)} playbooks/reset.yml",
         )
-    with locking.locked(state.prepare(cluster.state) / ".lock"):
+    with active_run.held(state.prepare(cluster.state), "kubeproof down"):
         removed = lifecycle.destroy(plan(cluster), print)
         forget(cluster.state)
     print("the cluster was removed" if removed else "there was no cluster")

@@ -13,12 +13,12 @@ from pathlib import Path
 
 from kubeproof.backup import keys
 from kubeproof.cli.options import SubParsers, add_become, add_inventory
+from kubeproof.core import active_run
 from kubeproof.core import console as ui
-from kubeproof.core import locking
 from kubeproof.core.errors import KubeproofError
 from kubeproof.core.process import Result
 from kubeproof.restore import checking
-from kubeproof.settings import inventory, remote
+from kubeproof.settings import inventory, remote, state
 from kubeproof.settings.inventory import Host, Inventory
 
 _SECONDS = 60.0
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
     cluster = inventory.load(arguments.inventory)
     identity = arguments.identity or cluster.state / keys.IDENTITY
-    with locking.locked(cluster.state / ".lock"):
+    with active_run.held(state.prepare(cluster.state), "kubeproof backup keys"):
         if arguments.backup:
             taken = checking.keys_for(cluster.state, arguments.backup.resolve(), identity)
         else:

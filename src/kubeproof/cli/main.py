@@ -15,6 +15,7 @@ from kubeproof.core.errors import KubeproofError
 # The module of each command, imported when it is needed: `kubectl` should not wait for what `up` needs.
 _COMMANDS = {
     "up": "kubeproof.cli.up",
+    "plan": "kubeproof.cli.plan",
     "down": "kubeproof.cli.down",
     "status": "kubeproof.cli.status",
     "verify": "kubeproof.cli.verify",
@@ -39,6 +40,7 @@ examples:
   kubeproof kubectl get pods --all-namespaces     as the cluster's administrator
   kubeproof ssh cp1                               a shell on a host
   kubeproof status                                health of the cluster
+  kubeproof plan                                  what the next `up` would change
   kubeproof down                                  remove the local cluster
 
   kubeproof up --inventory inventory/mine/hosts.yml      the same on your own hosts; start from

@@ -84,6 +84,11 @@ def shown(sources: inventory.Sources) -> str:
     return " ".join(f"-i {shlex.quote(os.path.relpath(path))}" for path in inventory.sources_of(sources))
 
 
+def selecting(sources: inventory.Sources) -> str:
+    """What a command has to be given for an inventory, with a space before it; empty for the default one."""
+    return "" if inventory.sources_of(sources) == _DEFAULT else f" {shown(sources)}"
+
+
 def local_inventory(topology: str) -> Path:
     """The inventory of a local cluster, by the name of its shape. Raises argparse.ArgumentTypeError if it has none."""
     try:

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from kubeproof.cli.options import FAILED, SubParsers, add_become, add_inventory
-from kubeproof.core import locking
+from kubeproof.core import active_run
 from kubeproof.install import playbook
 from kubeproof.settings import inventory, state
 
@@ -38,6 +38,6 @@ def run(arguments: argparse.Namespace) -> int:
     # Ansible need not run in this directory.
     source = str(Path(arguments.source).resolve()) if Path(arguments.source).is_dir() else arguments.source
     settings = {"restore_from": source, "restore_confirmed": arguments.yes}
-    with locking.locked(state.prepare(cluster.state) / ".lock"):
+    with active_run.held(state.prepare(cluster.state), "kubeproof backup restore"):
         ended = playbook.run("restore", cluster.sources, cluster.state, ["--extra-vars", json.dumps(settings)])
     return 0 if ended.ok else FAILED

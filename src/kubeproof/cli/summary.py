@@ -9,8 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kubeproof.api import kubectl
-from kubeproof.cli.options import shown
-from kubeproof.core import paths
+from kubeproof.cli.options import selecting
 from kubeproof.core.console import duration
 from kubeproof.settings.inventory import Inventory
 
@@ -29,7 +28,7 @@ def show(console: Console, cluster: Inventory, seconds: float) -> None:
         console.print("\n[bold]Adapted to the hosts[/bold]")
         for reason, hosts in adapted.items():
             console.print(f"  {', '.join(hosts)}: {reason}", markup=False, soft_wrap=True)
-    selected = "" if cluster.sources == (paths.DEFAULT_INVENTORY,) else f" {shown(cluster.sources)}"
+    selected = selecting(cluster.sources)
     console.print("\n[bold]Next[/bold]")
     for command in ("kubectl{} get pods --all-namespaces", "status{}", "verify{}", "down{}"):
         console.print(f"  ./kubeproof {command.format(selected)}", soft_wrap=True)

@@ -11,8 +11,8 @@ from rich.console import Console
 from kubeproof.cli import summary
 from kubeproof.cli.options import FAILED, NOT_VERIFIED, SubParsers, add_become, add_inventory
 from kubeproof.components import prefetch
+from kubeproof.core import active_run, controller_packages
 from kubeproof.core import console as ui
-from kubeproof.core import controller_packages, locking
 from kubeproof.core.parallel import run_all
 from kubeproof.install import playbook
 from kubeproof.local_hosts import lifecycle, machine
@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     cluster = inventory.load(arguments.inventory)
     # Checked before anything is made: a wrong address should not cost a build.
     local = plan(cluster) if has_local_hosts(cluster) else None
-    with locking.locked(state.prepare(cluster.state) / ".lock"):
+    with active_run.held(state.prepare(cluster.state), "kubeproof up"):
         prepare(console, cluster, local, replace_hosts=arguments.replace_hosts)
         console.print("\n[bold]Cluster[/bold]")
         installed = playbook.run("cluster", cluster.sources, cluster.state)

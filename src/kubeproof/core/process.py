@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from kubeproof.core.errors import KubeproofError
 
@@ -79,12 +80,20 @@ def run(
     return result.stdout
 
 
-def attend(command: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> int:
+def attend(
+    command: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    output: IO[str] | None = None,
+) -> int:
     """Run a program that speaks for itself, on this process's terminal, to its end; returns its exit status.
+
+    ``output``: where its standard output goes instead of this process's.
 
     Ctrl-C reaches it as it reaches this process: it gets the time to put things in order, and is ended if it does not.
     """
-    with subprocess.Popen(command, env=env, cwd=cwd) as process:
+    with subprocess.Popen(command, env=env, cwd=cwd, stdout=output) as process:
         try:
             return process.wait()
         except KeyboardInterrupt:

@@ -6,6 +6,7 @@ shows their options.
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +16,11 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
 
+from kubeproof.core import active_run
 from kubeproof.core.errors import KubeproofError
+from kubeproof.install import look
+from kubeproof.install.pending import Pending
+from kubeproof.install.rolling import this_run
 
 
 class Action(ActionBase):  # type: ignore[misc]
@@ -26,9 +31,13 @@ class Action(ActionBase):  # type: ignore[misc]
         result: dict[str, Any] = super().run(tmp, task_vars)
         self._variables: dict[str, Any] = task_vars or {}
         try:
-            return result | self.act()
+            result |= self.act()
         except KubeproofError as error:
             raise AnsibleActionFail(str(error)) from error
+        # Where no report is trusted, there is none to outdate.
+        if result.get("changed") and not self._task.check_mode and look.FACT in self._report:
+            self._look.outdate()
+        return result
 
     @abstractmethod
     def act(self) -> dict[str, Any]:
@@ -50,6 +59,30 @@ class Action(ActionBase):  # type: ignore[misc]
         """The state directory of the host's cluster."""
         return Path(str(self._value("{{ cluster_state_directory }}")))
 
+    @property
+    def _report(self) -> Mapping[str, Any]:
+        """The facts that were gathered about the host."""
+        report: Mapping[str, Any] = self._variables.get("ansible_facts", {}).get("kubeproof_host", {})
+        return report
+
+    @property
+    def _look(self) -> look.Look:
+        """What the host report says is as an earlier run left it."""
+        return look.Look(self._report, self._state_directory / "rolling", this_run())
+
+    def _settle(self, request: Mapping[str, Any], subject: Mapping[str, list[str]]) -> dict[str, Any]:
+        """What the host is to keep about this task, for the next run's look. ``subject``: by ``settled.py``'s kinds."""
+        role = self._task._role  # noqa: SLF001 - Ansible has no other way to it
+        # A task in a loop is about something else each time.
+        first = next((name for names in subject.values() for name in names), "")
+        task = f"{role.get_name() if role else ''}: {self._task.name}: {first}"
+        return {"task": task, "digest": look.digest(request), "subject": dict(subject)}
+
+    @property
+    def _pending(self) -> Pending:
+        """What check mode would have changed on the host so far."""
+        return Pending(self._state_directory / "rolling" / "pending", self._host, this_run())
+
     def _value(self, expression: str) -> Any:
         """A trusted expression, rendered with the host's variables."""
         return self._templar.template(trust_as_template(expression))
@@ -65,6 +98,31 @@ class Action(ActionBase):  # type: ignore[misc]
             module_name=name, module_args=arguments, task_vars=self._variables
         )
         return answer
+
+    def _active_run(self) -> dict[str, Any] | None:
+        """What modules that change a host need to notice other runs there: this run, and those that are over.
+
+        The preflight has judged the runs that the host's report has, or the operator has ignored them.
+        """
+        state = str(self._value("{{ cluster_state_directory | default('') }}"))
+        run = active_run.own(Path(state), os.getppid()) if state and not self._task.check_mode else None
+        over = [str(entry["id"]) for entry in self._report.get("runs", ())]
+        if run:
+            self._note_claim(run.id)
+        return {"record": run.data(), "over": over} if run else None
+
+    def _note_claim(self, run: str) -> None:
+        """Note that a run may have left its record on the host, so that it is removed there at the run's end."""
+        self._claims.parent.mkdir(parents=True, exist_ok=True)
+        self._claims.write_text(run)
+
+    def _may_be_claimed(self, run: str) -> bool:
+        """Whether a run may have left its record on the host: not where everything was settled."""
+        return self._claims.is_file() and self._claims.read_text() == run
+
+    @property
+    def _claims(self) -> Path:
+        return self._state_directory / "rolling" / "claims" / self._host
 
     def _command(self, command: str, data: bytes | None = None) -> str:
         """Standard output of a command on the host, with ``data`` as its input. Raises KubeproofError if it fails."""

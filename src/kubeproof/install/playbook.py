@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from kubeproof.core import paths
 from kubeproof.core.environment import environment, tool
@@ -39,8 +39,19 @@ class Run:
         return sum(int(counts[outcome]) for counts in self.profile.get("hosts", {}).values())
 
 
-def run(name: str, sources: inventory.Sources, state: Path, arguments: Sequence[str] = ()) -> Run:
-    """Run ``playbooks/NAME.yml``; its output goes where this process's goes."""
+def run(
+    name: str,
+    sources: inventory.Sources,
+    state: Path,
+    arguments: Sequence[str] = (),
+    *,
+    quiet: bool = False,
+    output: IO[str] | None = None,
+) -> Run:
+    """Run ``playbooks/NAME.yml``; its output goes to ``output``, or else where this process's goes.
+
+    ``quiet``: only progress on a terminal, warnings and failures are shown.
+    """
     log = new_log(state, name)
     profile = state / "reports" / f"{name}-profile.json"
     profile.parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +61,13 @@ def run(name: str, sources: inventory.Sources, state: Path, arguments: Sequence[
     _make_streams_blocking()
     status = attend(
         [tool("ansible-playbook"), *inventory.options(sources), *arguments, str(playbook)],
-        env=environment(ANSIBLE_STDOUT_CALLBACK="kubeproof", KUBEPROOF_LOG=str(log), KUBEPROOF_PROFILE=str(profile)),
+        env=environment(
+            ANSIBLE_STDOUT_CALLBACK="kubeproof",
+            KUBEPROOF_LOG=str(log),
+            KUBEPROOF_PROFILE=str(profile),
+            KUBEPROOF_QUIET=str(quiet),
+        ),
+        output=output,
     )
     return Run(status, log, json.loads(profile.read_text()) if profile.is_file() else {})
 

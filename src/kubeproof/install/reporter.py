@@ -18,9 +18,11 @@ _INDENT = 2
 class RunReporter:
     """Reports a run on a console. On a terminal the line of the current phase is rewritten until it is over."""
 
-    def __init__(self, console: Console, log: str) -> None:
+    def __init__(self, console: Console, log: str, *, quiet: bool = False) -> None:
+        """``quiet``: phases that ended well are not shown."""
         self._console = console
         self._log = log
+        self._quiet = quiet
 
     def task(self, phase: Phase, task: Task) -> None:
         """Show the current task. Without rich's live display, whose threads Ansible's forks lose."""
@@ -39,7 +41,7 @@ class RunReporter:
         """Show a phase's line."""
         if self._console.is_terminal:
             self._overwrite("")
-        if phase.idle and not phase.failed:
+        if (phase.idle or self._quiet) and not phase.failed:
             return
         mark = Text("✘", style="bold red") if phase.failed else Text("✔", style="green")
         line = Table.grid(padding=(0, 1), expand=True)

@@ -97,6 +97,18 @@ class Request:
             "absent": [_path(path) for path in self.absent],
         }
 
+    @staticmethod
+    def subject(payload: Mapping[str, Any]) -> dict[str, list[str]]:
+        """Everything that the module looks at for a payload, by kind, as ``module_utils/settled.py`` knows it."""
+        keys = [f"{item['path']}{suffix}" for item in payload["keys"] for suffix in (".key", ".crt")]
+        paths = [item["path"] for kind in ("directories", "files") for item in payload[kind]]
+        return {
+            "files": sorted({*paths, *keys, *payload["absent"]}),
+            "users": sorted(payload["users"]),
+            "modules": sorted(payload["modules"]),
+            "sysctls": sorted(payload["sysctls"]),
+        }
+
     def issue(self, found: Mapping[str, Mapping[str, str]], *, pretend: bool) -> Issued:
         """Sign what is missing or no longer right among the certificates that the host has.
 

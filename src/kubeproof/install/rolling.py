@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from kubeproof.core import files
+from kubeproof.core.active_run import Process
 from kubeproof.core.amounts import at_once
 from kubeproof.core.errors import KubeproofError
 
@@ -115,6 +116,5 @@ class Turns:
 
 def this_run() -> str:
     """The run of ansible-playbook that this process works for: its number, and when it began."""
-    parent = os.getppid()
-    started = Path(f"/proc/{parent}/stat").read_text().rpartition(")")[2].split()[19]
-    return f"{parent}-{started}"
+    process = Process.of(os.getppid())
+    return f"{process.pid}-{process.started}"

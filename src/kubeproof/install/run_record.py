@@ -5,6 +5,7 @@ The callback plugin ``kubeproof`` feeds this with Ansible's events; nothing here
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from collections import Counter
@@ -35,6 +36,16 @@ class Failure:
     message: str
     hint: str
     path: str
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a task changed on a host, or would in check mode, in words: a line each."""
+
+    host: str
+    role: str
+    task: str
+    what: tuple[str, ...]
 
 
 @dataclass
@@ -126,6 +137,7 @@ class Recorder:
         self.started = clock()
         self.phases: list[Phase] = []
         self.failures: list[Failure] = []
+        self.changes: list[Change] = []
         # By host, what it was warned of.
         self.warnings: list[tuple[str, str]] = []
         self.hosts: dict[str, Counter[str]] = {}
@@ -156,6 +168,8 @@ class Recorder:
         self.hosts.setdefault(host, Counter())[outcome] += 1
         self._log(f"  {host}: {outcome} {_as_json(result)}")
         self.warnings += [(host, text) for text in warned_of(result)]
+        if outcome == "changed":
+            self.changes.append(Change(host, task.role, task.name, tuple(changes_of(result))))
         if outcome in _FATAL:
             self.failures.append(Failure(host, task.name, task.role, message(result), hint(result), task.path))
         self._listener.task(self.phases[-1], task)
@@ -183,6 +197,9 @@ class Recorder:
             "seconds": round(self.seconds, 3),
             "hosts": {host: {each: counts[each] for each in OUTCOMES} for host, counts in sorted(self.hosts.items())},
             "phases": [_phase_profile(phase) for phase in self.phases],
+            "changes": [dataclasses.asdict(change) for change in self.changes],
+            "warnings": [{"host": host, "text": text} for host, text in self.warnings],
+            "failures": [dataclasses.asdict(failure) for failure in self.failures],
         }
 
     def _finish_phase(self) -> None:
@@ -219,6 +236,19 @@ def message(result: Mapping[str, Any]) -> str:
 def hint(result: Mapping[str, Any]) -> str:
     """What to do about it, where a module of ours says so."""
     return str(result.get("hint") or "")
+
+
+def changes_of(result: Mapping[str, Any]) -> list[str]:
+    """What a result says that was changed; of a loop, by all its items. Empty if its module does not tell."""
+    items = [item for item in result.get("results") or () if isinstance(item, Mapping) and item.get("changed")]
+    listed = [
+        f"{each['path']}: {each['what']}" if isinstance(each, Mapping) else str(each)
+        for each in result.get("changes") or ()
+    ]
+    unit = f"{result['unit']}: " if result.get("unit") else ""
+    done = [f"{unit}{what}" for what in result.get("done") or ()]
+    made = [f"{what}: created" for what in result.get("made") or ()]
+    return [*(text for item in items for text in changes_of(item)), *listed, *done, *made]
 
 
 def warned_of(result: Mapping[str, Any]) -> list[str]:

@@ -19,6 +19,8 @@ from kubeproof.pki import cas
 
 ADMIN_GROUP = "kubeproof:cluster-admins"
 """Bound to cluster-admin by a ClusterRoleBinding, so that unlike ``system:masters`` its rights can be taken away."""
+NAME = "admin.kubeconfig"
+"""Its file in the state directory."""
 _USER = "kubeproof-admin"
 _WANTED = cas.Wanted("kubernetes", _USER, ("client",), organizations=(ADMIN_GROUP,))
 
@@ -55,12 +57,13 @@ def compose(clusters: Mapping[str, Mapping[str, str]], user: str, credentials: M
     }
 
 
-def ensure_kubeconfig(state: Path, target: Target) -> bool:
+def ensure_kubeconfig(state: Path, target: Target, *, pretend: bool = False) -> bool:
     """Write ``admin.kubeconfig`` if there is none, or if it is no longer right; returns whether it was written.
 
-    The certificate, of which there are copies elsewhere, stays the same as long as it can.
+    The certificate, of which there are copies elsewhere, stays the same as long as it can. ``pretend``: nothing is
+    written, only said.
     """
-    path = state / "admin.kubeconfig"
+    path = state / NAME
     ca = cas.CA.load(state / "pki", "kubernetes")
     now = datetime.datetime.now(datetime.UTC)
     found = _read(path)
@@ -68,7 +71,8 @@ def ensure_kubeconfig(state: Path, target: Target) -> bool:
     document = _with_choices(_kubeconfig(target, ca, user or _new_user(ca, now)), found)
     if found == document and not path.stat().st_mode & 0o077:
         return False
-    files.write_private(path, yaml.safe_dump(document, sort_keys=False))
+    if not pretend:
+        files.write_private(path, yaml.safe_dump(document, sort_keys=False))
     return True
 
 

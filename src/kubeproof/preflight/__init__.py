@@ -5,9 +5,9 @@ Two stages: :func:`check_settings` needs no host; :func:`check_hosts` needs a re
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
-from kubeproof.preflight import fleet, identity, installed, members, networks, versions
+from kubeproof.preflight import fleet, identity, installed, members, networks, placement, runs, versions
 from kubeproof.preflight.findings import Finding, as_data, count, errors, relevant, render
 from kubeproof.preflight.hosts import check_host
 from kubeproof.preflight.identity import Kept
@@ -15,6 +15,7 @@ from kubeproof.preflight.model import CONTROL_PLANE, ETCD, GROUPS, PURPOSES, Hos
 from kubeproof.preflight.packages import check_packages
 from kubeproof.preflight.settings import Variables, check_settings, check_templates
 from kubeproof.preflight.tags import refuse_unknown
+from kubeproof.preflight.versions import Wanted
 
 __all__ = [
     "GROUPS",
@@ -26,6 +27,7 @@ __all__ = [
     "Rules",
     "Run",
     "Variables",
+    "Wanted",
     "as_data",
     "check_hosts",
     "check_settings",
@@ -37,8 +39,8 @@ __all__ = [
 ]
 
 
-def check_hosts(hosts: Sequence[Variables], wanted: Mapping[str, str], run: Run) -> Iterator[Finding]:
-    """All that reports tell, once settings are right. ``wanted``: versions by program, as pinned.
+def check_hosts(hosts: Sequence[Variables], wanted: Wanted, run: Run) -> Iterator[Finding]:
+    """All that reports tell, once settings are right. ``wanted``: versions that the run would install.
 
     Each host is judged by the settings that hold for it, and hosts are compared by the first one's.
     """
@@ -56,6 +58,7 @@ def check_hosts(hosts: Sequence[Variables], wanted: Mapping[str, str], run: Run)
     yield from networks.check_addresses(everyone, cluster)
     yield from networks.check_interfaces(everyone, cluster)
     yield from versions.check_versions(everyone, wanted)
+    yield from runs.check_runs([entry.host for entry in hosts], run.active)
     yield from _check_installed(hosts, run)
 
 
@@ -71,4 +74,5 @@ def _check_installed(hosts: Sequence[Variables], run: Run) -> Iterator[Finding]:
         yield from identity.check_beginning(run.hosts(ETCD, CONTROL_PLANE), asked, run.kept)
     # A restore and a replacement remediate these, and check by themselves what they may do.
     if run.purpose == "converge":
+        yield from placement.check_placement([entry.host for entry in hosts], run.ungrouped, run.kept)
         yield from members.check_members(hosts, run.hosts(ETCD))

@@ -10,16 +10,16 @@ from kubeproof.settings import fixed
 
 
 def check_installed(hosts: Sequence[Variables]) -> Iterator[Finding]:
-    """Compare each host's settings with those in its install manifest, if they are recorded there."""
+    """Compare each host's settings with those in its install manifest, or else in the files that it was given."""
     for variables in hosts:
         host, values = variables.host, variables.values
         before = host.report["installed"]["settings"] if host.report is not None else {}
         for name in sorted(before.keys() & fixed.REASONS.keys() & values.keys()):
-            now = fixed.recorded(values[name])
-            if now != before[name]:
-                problem = f"`{name}` is {now}, and it was installed with {before[name]}: {fixed.REASONS[name]}"
+            now, then = fixed.recorded(values[name]), fixed.recorded(before[name])
+            if now != then:
+                problem = f"`{name}` is {now}, and it was installed with {then}: {fixed.REASONS[name]}"
                 remediation = (
-                    f"Set it back to {before[name]}. Only a new cluster can have another value: playbooks/reset.yml "
+                    f"Set it back to {then}. Only a new cluster can have another value: playbooks/reset.yml "
                     "uninstalls this one."
                 )
                 yield Finding("installed-setting", problem, remediation, name, host.name)

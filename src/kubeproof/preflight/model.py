@@ -51,12 +51,15 @@ class Host:
 class Run:
     """What is known besides hosts: what the run is about to do, and what the controller keeps.
 
-    ``groups``: the inventory's by name, each with all its hosts.
+    ``groups``: the inventory's by name, each with all its hosts. ``active``: by what hosts know this run; ``None`` if
+    it changes nothing, so that others may. ``ungrouped``: hosts of the run that are in none of the cluster's groups.
     """
 
     groups: Mapping[str, Sequence[str]]
     purpose: Purpose
     kept: Kept
+    active: str | None = None
+    ungrouped: Sequence[Host] = ()
 
     def hosts(self, *groups: str) -> list[str]:
         """The hosts in any of these groups, whether or not they are in the run."""

@@ -5,11 +5,14 @@ Sources: https://kubernetes.io/releases/version-skew-policy/ and https://etcd.io
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from kubeproof.preflight.findings import Finding
 from kubeproof.preflight.model import Host
+from kubeproof.settings.host_report import HostReport
 
 APISERVER = "kube-apiserver"
 # How many minor versions a component may be older than the API server. None may be newer.
@@ -26,15 +29,92 @@ def parse(version: str) -> Version | None:
     return (int(match[1]), int(match[2]), int(match[3])) if match else None
 
 
-def check_versions(hosts: Sequence[Host], wanted: Mapping[str, str]) -> Iterator[Finding]:
-    """``wanted``: versions by program, as pinned. A program that either side does not know is not compared."""
-    pinned = _parsed(wanted)
+@dataclass(frozen=True)
+class Wanted:
+    """Versions that a run would install, by component and image, and the component of each program.
+
+    ``chosen``: those that the setting ``component_versions`` has. ``allowed``: whether installed versions may change.
+    """
+
+    components: Mapping[str, str]
+    programs: Mapping[str, str]
+    chosen: Mapping[str, str] = field(default_factory=dict)
+    allowed: bool = False
+
+    @property
+    def of_programs(self) -> dict[str, str]:
+        """Versions by program."""
+        return {program: self.components[component] for program, component in self.programs.items()}
+
+
+@dataclass(frozen=True)
+class Present:
+    """A component on a host, what it is called there, and its version."""
+
+    host: str
+    component: str
+    name: str
+    version: str
+
+
+def check_versions(hosts: Sequence[Host], wanted: Wanted) -> Iterator[Finding]:
+    """Compare hosts with what a run would install. What either side does not know is not compared."""
+    pinned = _parsed(wanted.of_programs)
     yield from _among_pins(pinned)
-    for host in hosts:
-        if host.report is not None:
-            present = _parsed(host.report["installed"]["versions"])
-            yield from _steps(host.name, present, pinned)
-            yield from _between(host.name, present, pinned)
+    reported = {host.name: host.report for host in hosts if host.report is not None}
+    if not wanted.allowed:
+        yield from _changes(
+            [each for host, report in reported.items() for each in _present(host, report, wanted)], wanted
+        )
+    for host, report in reported.items():
+        programs = _parsed(report["installed"]["versions"])
+        yield from _steps(host, programs, pinned)
+        yield from _between(host, programs, pinned)
+
+
+def _present(host: str, report: HostReport, wanted: Wanted) -> Iterator[Present]:
+    """What is installed, as recorded; of a host that has no record, what three programs say of themselves."""
+    recorded = report["installed"]["components"]
+    for component in sorted(recorded.keys() & wanted.components.keys()):
+        yield Present(host, component, component, recorded[component])
+    for program, said in sorted(report["installed"]["versions"].items() if not recorded else ()):
+        version = parse(said)
+        if version and program in wanted.programs:
+            yield Present(host, wanted.programs[program], program, _text(version).removeprefix("v"))
+
+
+def _changes(present: Sequence[Present], wanted: Wanted) -> Iterator[Finding]:
+    """A finding for each host on which versions would change: an upgrade has an order and checks of its own."""
+    changed = [each for each in present if each.version != wanted.components[each.component]]
+    remediation = _remediation(present, {each.component for each in changed}, wanted)
+    for host in dict.fromkeys(each.host for each in changed):
+        changes = [
+            f"{each.name} from {each.version} to {wanted.components[each.component]}"
+            for each in changed
+            if each.host == host
+        ]
+        problem = f"this run would change versions of what is installed: {', '.join(changes)}"
+        yield Finding("version-change", problem, remediation, host=host)
+
+
+def _remediation(present: Sequence[Present], changed: Collection[str], wanted: Wanted) -> str:
+    installed: dict[str, set[str]] = {}
+    for each in present:
+        if each.component in changed:
+            installed.setdefault(each.component, set()).add(each.version)
+    mixed = sorted(component for component, versions in installed.items() if len(versions) > 1)
+    if mixed:
+        return (
+            f"Hosts have different versions of {', '.join(mixed)}: a change was not completed. To complete it: "
+            "-e preflight_allow_version_change=true."
+        )
+    kept = {component: version for component, (version,) in sorted(installed.items())}
+    setting = json.dumps({"component_versions": {**wanted.chosen, **kept}})
+    return (
+        f"To keep what is installed: -e '{setting}', or the same in the inventory; where components are built "
+        "(component_source=go), use the kubeproof that has installed them. To change versions in this run, without the "
+        "steps and checks of an upgrade: -e preflight_allow_version_change=true."
+    )
 
 
 def _parsed(versions: Mapping[str, str]) -> dict[str, Version]:

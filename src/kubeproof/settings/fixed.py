@@ -2,7 +2,7 @@
 
 A role names its own among ``install_component``'s ``settings``: the host remembers them in its manifest from then on,
 ``host_report`` brings them, and the preflight refuses others. A further one takes its name and the reason here, and
-that line in its role.
+that line in each role that uses it: ``--limit`` may leave out all other hosts.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 
 class User(TypedDict):
@@ -140,13 +140,18 @@ class Sysctl(TypedDict):
 class Installed(TypedDict):
     """What there is of kubeproof's: whether anything, units with their suffix, versions by program (``1.36.3``).
 
-    ``settings``: those that a cluster keeps for its life, as the host was installed with them.
+    ``active``: of the units those that are enabled or running, and paths of static pods' manifests. ``components``:
+    versions by component and image, as they were distributed; empty where that was before they were
+    recorded. ``settings``: those that a cluster keeps for its life, as the host was installed with them, from the
+    manifest, or else from files.
     """
 
     manifest: bool
     units: list[str]
+    active: list[str]
     settings: dict[str, str]
     versions: dict[str, str]
+    components: dict[str, str]
 
 
 class EtcdData(TypedDict):
@@ -185,6 +190,29 @@ class Etcd(TypedDict):
     data: dict[str, EtcdData]
     peers: dict[str, str]
     says: EtcdSays | None
+
+
+class Settled(TypedDict):
+    """What is as an earlier run left it.
+
+    ``tasks``: answers of ``install_component`` by the digest of what was asked for. ``units``: digests of what
+    ``component_service`` was asked for, by unit.
+    """
+
+    tasks: dict[str, Any]
+    units: dict[str, str]
+
+
+class HostRun(TypedDict):
+    """A run that changes this host, or did and was killed.
+
+    ``id``: by which its record is found. ``record``: as its controller wrote it (``kubeproof.core.active_run``).
+    ``age``: seconds since its last change.
+    """
+
+    id: str
+    record: dict[str, Any]
+    age: float
 
 
 class Clock(TypedDict):
@@ -245,8 +273,11 @@ class HostReport(TypedDict):
     # SHA-256 (hex) of the CAs and keys that it was installed with, by the names that the controller has for
     # them.
     identity: dict[str, list[str]]
+    runs: list[HostRun]
     clock: Clock
     asked: Asked
+    # Only where a run may trust it.
+    settled: NotRequired[Settled]
 
 
 class Unexamined(TypedDict):

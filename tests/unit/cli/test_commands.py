@@ -30,7 +30,19 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         main.main(["--help"])
     assert ended.value.code == 0
     shown = capsys.readouterr().out
-    for command in ("up", "down", "test", "verify", "kubectl", "ssh", "status", "components", "report", "hosts"):
+    for command in (
+        "up",
+        "plan",
+        "down",
+        "test",
+        "verify",
+        "kubectl",
+        "ssh",
+        "status",
+        "components",
+        "report",
+        "hosts",
+    ):
         assert f"\n    {command} " in shown
 
 

@@ -11,6 +11,7 @@ import pytest
 from ansible.errors import AnsibleActionFail
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
+from plugins.action import host_packages
 
 from kubeproof.core.errors import KubeproofError
 from kubeproof.install.action import Action
@@ -22,7 +23,7 @@ class Acts(Action):
     def __init__(self, do: Callable[[Acts], dict[str, Any]], **answer: Any) -> None:
         self._do = do
         self.asked: dict[str, Any] = {}
-        self._task = SimpleNamespace(args={"unit": "etcd.service"})
+        self._task = SimpleNamespace(args={"unit": "etcd.service"}, check_mode=True)
         self._execute_module = lambda **call: self._answered(call, answer)
         self._low_level_execute_command = lambda command, **call: self._answered({"command": command, **call}, answer)
 
@@ -32,6 +33,31 @@ class Acts(Action):
 
     def act(self) -> dict[str, Any]:
         return self._do(self)
+
+
+@pytest.mark.parametrize(
+    ("changed", "check_mode", "settled", "outdated"),
+    [
+        (True, False, {"settled": {}}, True),
+        (False, False, {"settled": {}}, False),
+        (True, True, {"settled": {}}, False),
+        (True, False, {}, False),
+    ],
+)
+def test_a_change_outdates_what_was_reported(
+    tmp_path: Path, changed: bool, check_mode: bool, settled: dict[str, Any], outdated: bool
+) -> None:
+    action = Acts(lambda _: {"changed": changed})
+    action._task.check_mode = check_mode
+    variables = {"cluster_state_directory": str(tmp_path), "ansible_facts": {"kubeproof_host": settled}}
+    action._templar = Templar(loader=DataLoader(), variables=variables)
+    action.run(task_vars=variables)
+    assert (tmp_path / "rolling" / "changed").exists() is outdated
+
+
+def test_packages_that_came_outdate_it_too() -> None:
+    """They are installed by a plugin of this class, and not by a module alone."""
+    assert issubclass(host_packages.ActionModule, Action)
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from kubeproof.install.reporter import RunReporter
-from kubeproof.install.run_record import Recorder, message, write_profile
+from kubeproof.install.run_record import Recorder, changes_of, message, write_profile
 
 
 @pytest.fixture
@@ -151,6 +151,48 @@ def test_the_profile_has_counts_and_times(recorder: Recorder, tmp_path: Path) ->
     assert (phase["role"], task["outcomes"]) == ("kubelet", {"changed": 1, "ok": 1})
     assert phase["seconds"] >= task["seconds"] > 0
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_profile_says_what_was_changed(recorder: Recorder) -> None:
+    recorder.play("Nodes")
+    recorder.task("1", "Install the kubelet", "kubelet", "x")
+    recorder.outcome("1", "w1", "changed", {"changes": [{"path": "/etc/kubelet", "what": "content"}]})
+    recorder.outcome("1", "w2", "ok", {"changes": []})
+    recorder.outcome("1", "w3", "failed", {"changes": [{"path": "/etc/kubelet", "what": "content"}], "msg": "full"})
+    recorder.end()
+    profile = recorder.profile()
+    assert profile["changes"] == [
+        {"host": "w1", "role": "kubelet", "task": "Install the kubelet", "what": ("/etc/kubelet: content",)}
+    ]
+    assert [failure["message"] for failure in profile["failures"]] == ["full"]
+
+
+def test_quiet_shows_what_failed_and_what_was_warned_of(output: io.StringIO) -> None:
+    recorder = Recorder(RunReporter(Console(file=output, width=100), "run.log", quiet=True), lambda _line: None)
+    recorder.play("Nodes")
+    install(recorder, "kubelet", "changed")
+    recorder.task("1", "Start", "etcd", "x")
+    recorder.outcome("1", "w1", "ok", {"warnings": ["slow"]})
+    install(recorder, "dns", "failed")
+    recorder.end()
+    shown = output.getvalue()
+    assert "kubelet" not in shown
+    assert "slow" in shown
+    assert "dns went wrong" in shown
+
+
+@pytest.mark.parametrize(
+    ("result", "told"),
+    [
+        ({"changes": [{"path": "/etc/a", "what": "mode"}, "b"]}, ["/etc/a: mode", "b"]),
+        ({"unit": "a.timer", "done": ["enabled", "restarted: x"]}, ["a.timer: enabled", "a.timer: restarted: x"]),
+        ({"made": ["admin.kubeconfig"]}, ["admin.kubeconfig: created"]),
+        ({"results": [{"changed": True, "changes": ["a"]}, {"changed": False, "changes": ["b"]}]}, ["a"]),
+        ({"changed": True}, []),
+    ],
+)  # fmt: skip
+def test_what_a_task_changed(result: dict[str, object], told: list[str]) -> None:
+    assert changes_of(result) == told
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,12 @@ def test_another_than_before() -> None:
     assert finding.remediation.startswith("Set it back to 10.244.0.0/16.")
 
 
+def test_what_a_file_has_is_compared_like_what_is_recorded() -> None:
+    assert (
+        findings({"containerd_root_directory": "/data/containerd/"}, containerd_root_directory="/data/containerd") == []
+    )
+
+
 def test_what_a_host_does_not_remember_is_not_compared() -> None:
     assert findings({}, cluster_name="other") == []
     assert findings({"cluster_favourite_colour": "blue"}, cluster_favourite_colour="red") == []
@@ -54,17 +60,34 @@ def test_a_host_that_can_not_be_reached_is_told_of_elsewhere() -> None:
     assert list(check_installed([Variables(away, {}, VALUES, {})])) == []
 
 
+def recorded_in(path: Path) -> dict[str, str]:
+    """Settings that tasks have hosts remember, and the values that they give."""
+    tasks = yaml.safe_load(path.read_text()) or []
+    given = [(task.get("install_component") or {}).get("settings") or {} for task in tasks]
+    return {name: value for each in given for name, value in each.items()}
+
+
 def recorded_by_roles() -> dict[str, list[str]]:
-    """Settings that roles have hosts remember, and the values that they give."""
+    """The same of all roles."""
     found: dict[str, list[str]] = {}
     for path in ROLES.glob("*/tasks/*.yml"):
-        for task in yaml.safe_load(path.read_text()) or []:
-            for name, value in ((task.get("install_component") or {}).get("settings") or {}).items():
-                found.setdefault(name, []).append(value)
+        for name, value in recorded_in(path).items():
+            found.setdefault(name, []).append(value)
     return found
 
 
 @pytest.mark.parametrize("name", sorted(fixed.REASONS))
 def test_each_is_remembered_by_a_role_and_read_by_the_preflight(name: str) -> None:
-    assert [re.sub(r"[{} ]", "", value) for value in recorded_by_roles()[name]] == [name]
+    assert {re.sub(r"[{} ]", "", value) for value in recorded_by_roles()[name]} == {name}
     assert reads(name)
+
+
+@pytest.mark.parametrize("host_groups", ["control_plane", "workers"])
+def test_a_node_alone_remembers_its_networks_and_names(host_groups: str) -> None:
+    """``--limit`` may leave out all other hosts."""
+    plays = yaml.safe_load((ROLES.parent / "playbooks" / "parts" / "cluster.yml").read_text())
+    roles = {
+        role["role"] for play in plays if host_groups in play["hosts"].split(":") for role in play.get("roles", ())
+    }
+    names = {name for role in roles for path in (ROLES / role / "tasks").glob("*.yml") for name in recorded_in(path)}
+    assert {"cluster_name", "cluster_domain", "cluster_pod_network", "cluster_service_network"} <= names

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,11 +12,13 @@ import pytest
 from tests.unit.preflight.builders import VALUES, host, interface
 
 from kubeproof import preflight
+from kubeproof.core.active_run import ActiveRun, Process
 from kubeproof.preflight import Host, Variables, identity
 
 CLUSTER = {"cluster_pod_network": "10.244.0.0/16", "cluster_service_network": "10.96.0.0/16"}
 KEPT = dict.fromkeys(identity.NAMES, "ours")
-WANTED = {"kube-apiserver": "1.36.3"}
+WANTED = preflight.Wanted({"kubernetes": "1.36.3"}, {"kube-apiserver": "kubernetes"})
+OTHER = ActiveRun.new("ansible-playbook", Process.of(os.getpid()))
 
 
 def entry(found: Host, broken: dict[str, str] | None = None, **values: Any) -> Variables:
@@ -22,13 +26,20 @@ def entry(found: Host, broken: dict[str, str] | None = None, **values: Any) -> V
 
 
 def ids(
-    *hosts: Variables, purpose: preflight.Purpose = "converge", left_out: str = "", kept: bool = True
+    *hosts: Variables,
+    purpose: preflight.Purpose = "converge",
+    left_out: str = "",
+    kept: bool = True,
+    wanted: preflight.Wanted = WANTED,
+    ungrouped: Sequence[Host] = (),
 ) -> list[tuple[str, str]]:
     """Findings of a run for hosts, one of which may be left out, while the controller keeps something, or nothing."""
     groups = {"etcd": [entry.host.name for entry in hosts if "etcd" in entry.host.groups]}
-    run = preflight.Run(groups, purpose, preflight.Kept(Path("state"), "hosts.yml", KEPT if kept else {}))
+    run = preflight.Run(
+        groups, purpose, preflight.Kept(Path("state"), "hosts.yml", KEPT if kept else {}), "mine", ungrouped
+    )
     asked = [entry for entry in hosts if entry.host.name != left_out]
-    return [(finding.id, finding.host) for finding in preflight.check_hosts(asked, WANTED, run)]
+    return [(finding.id, finding.host) for finding in preflight.check_hosts(asked, wanted, run)]
 
 
 def test_good_hosts() -> None:
@@ -48,6 +59,7 @@ def test_every_kind_of_check_takes_part() -> None:
         installed={"versions": {"kube-apiserver": "1.34.0"}, "settings": {"cluster_pod_network": "10.0.0.0/16"}},
         etcd={"lived": "/var/lib/etcd"},
         identity={"kubernetes": ["theirs"]},
+        runs=[{"id": "other", "record": OTHER.data(), "age": 1.0}],
     )
     assert ids(entry(host(1)), entry(replace(spoilt, address="10.0.0.1"))) == [
         ("address", "host2"),
@@ -55,7 +67,9 @@ def test_every_kind_of_check_takes_part() -> None:
         ("hostname", "host2"),
         ("duplicate-address", "host2"),
         ("network-overlap", "host2"),
+        ("version-change", "host2"),
         ("version-step", "host2"),
+        ("other-run", "settings"),
         ("installed-setting", "host2"),
         ("authorities-other", "host2"),
         ("etcd-data-lost", "host2"),
@@ -67,6 +81,20 @@ def test_what_mends_a_lost_member_is_not_refused_for_it(purpose: preflight.Purpo
     lost = entry(host(2, etcd={"lived": "/var/lib/etcd"}))
     assert ids(entry(host(1)), lost) == [("etcd-data-lost", "host2")]
     assert ids(entry(host(1)), lost, purpose=purpose) == []
+
+
+def test_a_host_that_has_left_a_group_is_refused_unless_data_is_restored_elsewhere() -> None:
+    left = entry(host(2, ("workers",), installed={"active": ["etcd.service"]}))
+    assert ids(entry(host(1)), left) == [("left-group", "host2")]
+    assert ids(entry(host(1)), left, purpose="restore") == []
+    out = host(3, (), installed={"active": ["kubelet.service"]}, identity={"etcd": ["ours"]})
+    assert ids(entry(host(1)), ungrouped=[out]) == [("left-group", "host3")]
+
+
+def test_a_change_of_versions_may_be_allowed() -> None:
+    other = host(1, installed={"components": {"kubernetes": "1.36.2"}})
+    assert ids(entry(other)) == [("version-change", "host1")]
+    assert ids(entry(other), wanted=replace(WANTED, allowed=True)) == []
 
 
 def test_each_host_is_judged_by_its_own_settings() -> None:

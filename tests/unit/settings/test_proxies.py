@@ -15,10 +15,10 @@ from pathlib import Path
 
 import jinja2
 import pytest
+from ansible.module_utils.component_unit import Health
 from ansible.module_utils.kube_client import Client
 from cryptography.hazmat.primitives.asymmetric import ec
 
-import component_service
 import etcd_leadership
 from kubeproof.api import kubectl
 from kubeproof.api.kubeconfig import Access, Anonymous
@@ -107,7 +107,7 @@ def plain_url() -> Iterator[str]:
 
 def test_health_is_asked_directly(url: str, plain_url: str, credentials: dict[str, str]) -> None:
     for server in (url, plain_url):
-        health = component_service.Health({"url": f"{server}/readyz", "expect": "ok", **credentials})
+        health = Health({"url": f"{server}/readyz", "expect": "ok", **credentials})
         assert health.good(), health.problem
 
 

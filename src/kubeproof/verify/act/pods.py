@@ -16,6 +16,11 @@ from kubeproof.verify.observe.objects import Object
 HTTP_PORT = 8080
 UDP_PORT = 8081
 READY_SECONDS = 60.0
+_PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
+# The kubelet's default, and more than any answer takes that still is one.
+_PROBE_SECONDS, _LONGEST_PROBE_SECONDS = 1, 30
+# Kubernetes' default.
+_LONGEST_PERIOD_SECONDS = 10
 _SECURITY = {
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
@@ -39,6 +44,8 @@ class Manifests:
     namespace: str
     image: str
     nodes: tuple[str, ...]
+    # What time limits are multiplied by, those of probes too: hosts may be slow.
+    patience: float = 1.0
 
     def container(self, name: str, arguments: Sequence[str], **more: Any) -> Object:
         """A container of the test image, modest and harmless."""
@@ -50,6 +57,17 @@ class Manifests:
             "securityContext": _SECURITY,
             "resources": {"requests": {"cpu": "5m", "memory": "16Mi"}, "limits": {"memory": "128Mi"}},
             **more,
+            **{name: self._patient(more[name]) for name in _PROBES if name in more},
+        }
+
+    def _patient(self, probe: Mapping[str, Any]) -> Object:
+        """A probe that a slow host can answer in time, and that dozens of do not keep it from everything else."""
+        timeout = self.patience * probe.get("timeoutSeconds", _PROBE_SECONDS)
+        period = probe["periodSeconds"]
+        return {
+            **probe,
+            "timeoutSeconds": max(round(min(timeout, _LONGEST_PROBE_SECONDS)), _PROBE_SECONDS),
+            "periodSeconds": max(round(min(self.patience * period, _LONGEST_PERIOD_SECONDS)), period),
         }
 
     def pod(

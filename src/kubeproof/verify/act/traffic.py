@@ -46,14 +46,15 @@ class Traffic(Repeated):
         return [request for request in self.requests if request.error]
 
     def summary(self) -> dict[str, Any]:
-        """For the report: how many there were, who answered how many, and some of the errors."""
+        """For the report: how many there were, who answered how many, and some of the errors with their times."""
         requests, failed = self.requests, self.failed
+        first = requests[0].sent if requests else 0.0
         return {
             "to": f"http://{self._address}:{self._port}/{self._path}",
             "requests": len(requests),
             "failed": len(failed),
             "answered by": dict(Counter(request.answer for request in requests if request.answer)),
-            "errors": [request.error for request in failed[:_SHOWN]],
+            "errors": [f"after {request.sent - first:.1f} s: {request.error}" for request in failed[:_SHOWN]],
         }
 
     def await_answer(self, timeout: float) -> bool:

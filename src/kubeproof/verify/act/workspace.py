@@ -131,7 +131,7 @@ def _delete_at_last(api: Api, path: str) -> None:
 
     One whose host was cut off may hold on to dead connections to etcd for 40 s (its client's keep-alive, 30 and 10 s).
     """
-    deadline = time.monotonic() + _GONE_SECONDS
+    deadline = time.monotonic() + api.patient(_GONE_SECONDS)
     while True:
         try:
             api.delete(path)

@@ -341,7 +341,7 @@ def manifests(cluster: Cluster, namespace: str, pytestconfig: pytest.Config) -> 
     except NotObserved as error:
         # Without it the API server admits no pod.
         raise Blocked("controller-manager", str(error)) from None
-    return Manifests(namespace, image, nodes=tuple(node.name for node in cluster.nodes))
+    return Manifests(namespace, image, nodes=tuple(node.name for node in cluster.nodes), patience=cluster.api.patience)
 
 
 @pytest.fixture(scope="session")

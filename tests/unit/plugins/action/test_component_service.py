@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible.errors import AnsibleConnectionFailure
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 from plugins.action.component_service import ActionModule
+
+from kubeproof.core import active_run
+from kubeproof.install.look import digest
+from kubeproof.install.pending import UNKNOWN, Pending
+from kubeproof.install.rolling import this_run
 
 ROLLING = {"hosts": ["cp1", "cp2"], "at_once": 1, "gate": [{"url": "https://10.0.0.2/readyz"}]}
 
@@ -17,7 +25,9 @@ ROLLING = {"hosts": ["cp1", "cp2"], "at_once": 1, "gate": [{"url": "https://10.0
 class Harness:
     """The plugin with a module that answers as the test says, and remembers what it was asked."""
 
-    def __init__(self, variables: dict[str, Any], *answers: dict[str, Any]) -> None:
+    check_mode = False
+
+    def __init__(self, variables: dict[str, Any], *answers: dict[str, Any] | Exception) -> None:
         self.asked: list[dict[str, Any]] = []
         self._answers = list(answers)
         self._variables = {"inventory_hostname": "cp1", **variables}
@@ -27,10 +37,13 @@ class Harness:
 
     def _execute(self, **call: Any) -> dict[str, Any]:
         self.asked.append(call["module_args"])
-        return self._answers.pop(0)
+        answer = self._answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     def run(self, monkeypatch: pytest.MonkeyPatch, **arguments: Any) -> dict[str, Any]:
-        self.plugin._task = SimpleNamespace(args={"unit": "etcd.service", **arguments})
+        self.plugin._task = SimpleNamespace(args={"unit": "etcd.service", **arguments}, check_mode=self.check_mode)
         monkeypatch.setattr("ansible.plugins.action.ActionBase.run", lambda *_: {})
         result: dict[str, Any] = self.plugin.run(task_vars=self._variables)
         return result
@@ -68,6 +81,21 @@ def test_a_restart_waits_for_its_turn_and_its_gate(
     assert (tmp_path / "rolling" / "etcd.service.0.lock").exists()
 
 
+def test_the_host_is_told_which_run_this_is_and_which_are_over(
+    variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    facts = {"kubeproof_host": {"runs": [{"id": "killed"}]}}
+    first = Harness({**variables, "ansible_facts": facts}, {"changed": True})
+    first.run(monkeypatch)
+    run = active_run.claim(tmp_path, "ansible-playbook", os.getppid())
+    then = Harness({**variables, "ansible_facts": facts}, {"changed": True})
+    then.run(monkeypatch)
+    assert [asked["_run"] for asked in (*first.asked, *then.asked)] == [
+        None,
+        {"record": run.data(), "over": ["killed"]},
+    ]
+
+
 def test_what_needs_no_restart_is_asked_for_once(variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     harness = Harness(variables, {"changed": False, "restart_needed": ""})
     harness.run(monkeypatch, rolling=ROLLING)
@@ -87,3 +115,75 @@ def test_one_that_fails_stops_the_next(variables: dict[str, Any], monkeypatch: p
     with pytest.raises(Exception, match="not restarted on cp2"):
         harness.run(monkeypatch, rolling=ROLLING)
     assert len(harness.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "lost", [AnsibleConnectionFailure("no route to host"), OSError("disk full"), {"unreachable": True, "msg": "lost"}]
+)
+def test_one_that_is_lost_in_its_turn_stops_the_next(
+    variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch, lost: dict[str, Any] | Exception
+) -> None:
+    with contextlib.suppress(AnsibleConnectionFailure, OSError):
+        Harness(variables, {"restart_needed": "changed"}, lost).run(monkeypatch, rolling=ROLLING)
+    harness = Harness({**variables, "inventory_hostname": "cp2"}, {"restart_needed": "changed"})
+    with pytest.raises(Exception, match="not restarted on cp2"):
+        harness.run(monkeypatch, rolling=ROLLING)
+    assert len(harness.asked) == 1
+
+
+class TestReported:
+    """A host that has reported that a unit needs nothing is not asked again."""
+
+    WANTED = digest({"inputs": ["/etc/x"], "reload_inputs": None, "health": None, "registers": None})
+
+    def harness(self, variables: dict[str, Any], *answers: dict[str, Any], wanted: str = WANTED) -> Harness:
+        report = {"settled": {"tasks": {}, "units": {"etcd.service": wanted}}}
+        return Harness({**variables, "ansible_facts": {"kubeproof_host": report}}, *answers)
+
+    def test_what_needs_nothing_is_not_asked(self, variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+        harness = self.harness(variables)
+        result = harness.run(monkeypatch, inputs=["/etc/x"], rolling=ROLLING, timeout=60)
+        assert harness.asked == []
+        assert (result["changed"], result["restart_needed"]) == (False, "")
+
+    def test_what_asks_for_something_else_is_asked(
+        self, variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        harness = self.harness(variables, {"changed": False})
+        harness.run(monkeypatch, inputs=["/etc/y"])
+        assert len(harness.asked) == 1
+
+    def test_removal_and_static_pods_are_asked(
+        self, variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        harness = self.harness(variables, {"changed": False})
+        harness.run(monkeypatch, inputs=["/etc/x"], state="absent")
+        assert len(harness.asked) == 1
+
+    def test_after_a_change_everything_is_asked(
+        self, variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.harness(variables, {"changed": True}, wanted="other").run(monkeypatch, inputs=["/etc/x"])
+        harness = self.harness(variables, {"changed": False})
+        harness.run(monkeypatch, inputs=["/etc/x"])
+        assert len(harness.asked) == 1
+
+    def test_check_mode_changes_nothing_that_was_reported(
+        self, variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first = self.harness(variables, {"changed": True}, wanted="other")
+        first.check_mode = True
+        first.run(monkeypatch, inputs=["/etc/x"])
+        harness = self.harness(variables)
+        harness.run(monkeypatch, inputs=["/etc/x"])
+        assert harness.asked == []
+
+    def test_check_mode_asks_once_files_would_have_changed(
+        self, variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        harness = self.harness(variables, {"changed": False})
+        harness.check_mode = True
+        directory = Path(variables["cluster_state_directory"]) / "rolling" / "pending"
+        Pending(directory, "cp1", this_run()).add([{"path": "/etc/x", "what": "content"}])
+        harness.run(monkeypatch, inputs=["/etc/x"])
+        assert [asked["_pending"] for asked in harness.asked] == [{"/etc/x": UNKNOWN}]

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 import yaml
+from plugins.action.preflight import _wanted
+
+from kubeproof.components import pins
+from kubeproof.pki import cas
+from kubeproof.preflight import identity
 
 ROOT = Path(__file__).resolve().parents[4]
 SETTINGS = {"name": "Settings", "preflight": {"stage": "settings"}, "run_once": True}
@@ -144,6 +151,51 @@ def carries(host: str, **identity: list[str]) -> dict[str, Any]:
         "name": "Tell",
         "ansible.builtin.set_fact": {"kubeproof_host": {"identity": told}, "cacheable": True},
     }
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        ((), {("version-change", "", "h1")}),
+        (("-e", '{"component_versions": {"runc": "0.0.1", "coredns": "0.0.2"}}'), set()),
+        (("-e", "preflight_allow_version_change=true"), set()),
+    ],
+    ids=["other", "pinned", "allowed"],
+)
+def test_versions_are_those_that_are_installed(
+    play: Play, options: tuple[str, ...], found: set[tuple[str, str, str]]
+) -> None:
+    before = "{'installed': {'components': {'runc': '0.0.1', 'coredns': '0.0.2'}}}"
+    told = f"{{{{ ansible_facts['kubeproof_host'] | combine({before}, recursive=true) }}}}"
+    tell = {"name": "Tell", "ansible.builtin.set_fact": {"kubeproof_host": told, "cacheable": True}}
+    play.run(ASK, {**tell, "when": "inventory_hostname == 'h1'"}, HOSTS, options=options)
+    assert {each for each in play.findings("hosts") if each[0] == "version-change"} == found
+
+
+def test_a_host_in_no_group_of_ours_is_looked_at_too(play: Play) -> None:
+    play.inventory["all"]["hosts"] = {"h9": {"ansible_host": "192.0.2.9"}}
+    directory = play.directory / ".kubeproof" / "pki"
+    cas.ensure_cas(directory, "test", datetime.timedelta(days=2))
+    ours = identity.Kept.of(directory.parent).digests["etcd"]
+    left = f"{{'installed': {{'active': ['kubelet.service']}}, 'identity': {{'etcd': ['{ours}']}}}}"
+    told = f"{{{{ ansible_facts['kubeproof_host'] | combine({left}, recursive=true) }}}}"
+    tell = {"name": "Tell", "ansible.builtin.set_fact": {"kubeproof_host": told, "cacheable": True}}
+    play.run(ASK, {**tell, "when": "inventory_hostname == 'h9'"}, HOSTS)
+    assert {each for each in play.findings("hosts") if each[2] == "h9"} == {("left-group", "", "h9")}
+
+
+def test_a_name_that_a_component_and_an_image_share_has_the_version_of_what_hosts_are_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pinned = pins.load()
+    components = {**pinned.components, "coredns": replace(pinned.components["coredns"], version="9.9.9")}
+    images = {**pinned.images, "etcd": replace(pinned.images["pause"], name="etcd", version="9.9.9")}
+    monkeypatch.setattr(pins, "load", lambda: replace(pinned, components=components, images=images))
+    wanted = _wanted([])
+    assert wanted.components["coredns"] == pinned.images["coredns"].version
+    assert wanted.components["etcd"] == pinned.components["etcd"].version
+    assert "kube-apiserver" not in wanted.components
+    assert wanted.programs["kube-apiserver"] == "kubernetes"
 
 
 class TestCas:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from plugins.filter import networks, packages
+from plugins.filter import host_settings, networks, packages
 
 
 def test_the_others_are_asked() -> None:
@@ -12,6 +12,18 @@ def test_the_others_are_asked() -> None:
         {"url": "https://10.0.0.1:6443/readyz", "expect": "ok"},
         {"url": "https://10.0.0.3:6443/readyz", "expect": "ok"},
     ]
+
+
+def test_nodes_that_do_not_exist_yet_have_no_routes() -> None:
+    addresses = {"w1": "10.0.0.1", "w2": "10.0.0.2", "w3": "10.0.0.3", "w4": "10.0.0.4"}
+    found = {"/api/v1/nodes/w1": "10.244.1.0/24", "/api/v1/nodes/w2": "10.244.2.0/24", "/api/v1/nodes/w3": None}
+    assert networks.pod_routes(addresses, found, "w1") == {"10.244.2.0/24": "10.0.0.2"}
+
+
+def test_hosts_that_are_left_out_or_unreachable_are_not_examined() -> None:
+    reports = {"w1": {"arch": "amd64"}, "w2": {"unreachable": True, "problem": "no route"}}
+    hostvars = {name: {"ansible_facts": {"kubeproof_host": report}} for name, report in reports.items()}
+    assert host_settings.examined(["w2", "w1", "w3"], {**hostvars, "w3": {}}) == ["w1"]
 
 
 def test_the_interface_that_has_an_address() -> None:

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils import places
+from ansible.module_utils import component_unit, places
 from ansible.module_utils.manifest import Manifest
 from ansible.module_utils.places import Changed, Unsafe
 from ansible.module_utils.uninstall.account import Account
 from ansible.module_utils.uninstall.files import Files
 
-import component_service
 import distribute_components
 import install_component
 
@@ -199,7 +198,7 @@ def test_modes_are_as_stated_whatever_the_umask(tmp_path: Path, umask: int, monk
     files = distribute_components.Files(str(state))
     files.install({"path": str(tmp_path / "opt/bin/etcd"), "sha256": digest, "mode": "0755"}, str(staging))
     files.save()
-    component_service.Record("x.service", str(state)).save({"inputs": {}})
+    component_unit.Record("x.service", str(state)).save({"inputs": {}})
     staging.rmdir()
     assert modes(tmp_path) == {
         "etc": "0o755", "etc/pki": "0o755", "etc/unit": "0o755", "etc/unit/x.service": "0o644",

@@ -263,3 +263,14 @@ def test_what_another_transaction_brought_while_dnf_waited_is_theirs(
     rpm.brings, rpm.says = {"conntrack-tools": 40, "postgresql": 40}, "Nothing to do.\n"
     came, _ = Transaction(Dnf(), str(tmp_path / "state")).install(["conntrack-tools"], 5)
     assert came == []
+
+
+def test_directories_of_links_to_units_stay(tmp_path: Path) -> None:
+    empty, ours = tmp_path / "timers.target.wants", tmp_path / "new.target.wants"
+    empty.mkdir(mode=0o750)
+    with transaction.directories_kept(str(tmp_path)):
+        empty.rmdir()
+        ours.mkdir()
+        ours.rmdir()
+    assert empty.stat().st_mode & 0o777 == 0o750
+    assert not ours.exists()

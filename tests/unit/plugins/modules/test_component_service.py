@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils import component_unit
+from ansible.module_utils.commands import CommandFailed
 
 import component_service as service
 
@@ -20,22 +24,22 @@ RUNNING = {"ActiveState": "active", "InvocationID": "1", "ActiveEnterTimestamp":
 
 
 def test_an_inactive_unit_is_started() -> None:
-    assert service.reason_to_restart({**RUNNING, "ActiveState": "failed"}, {}, {}) == "it was failed"
+    assert component_unit.reason_to_restart({**RUNNING, "ActiveState": "failed"}, {}, {}) == "it was failed"
 
 
 def test_a_process_of_unknown_origin_is_restarted() -> None:
-    assert "not started by kubeproof" in service.reason_to_restart(RUNNING, {}, {"/x": "a"})
+    assert "not started by kubeproof" in component_unit.reason_to_restart(RUNNING, {}, {"/x": "a"})
 
 
 def test_an_unchanged_unit_is_left_alone() -> None:
     record = {"inputs": {"/x": "a"}, "invocation": "1"}
-    assert service.reason_to_restart(RUNNING, record, {"/x": "a"}) == ""
+    assert component_unit.reason_to_restart(RUNNING, record, {"/x": "a"}) == ""
 
 
 @pytest.mark.parametrize("inputs", [{"/x": "b"}, {}, {"/x": "a", "/y": "c"}])
 def test_a_changed_missing_or_new_input_is_named(inputs: dict[str, str]) -> None:
     record = {"inputs": {"/x": "a"}, "invocation": "1"}
-    assert "changed since its start: /" in service.reason_to_restart(RUNNING, record, inputs)
+    assert "changed since its start: /" in component_unit.reason_to_restart(RUNNING, record, inputs)
 
 
 GERMAN = """
@@ -44,8 +48,8 @@ import ansible.module_utils
 locale.setlocale(locale.LC_ALL, "")
 sys.path.insert(0, sys.argv[1])
 ansible.module_utils.__path__.append(sys.argv[1] + "/../module_utils")
-import component_service
-print(component_service.started_at({"ActiveEnterTimestamp": "Tue 2026-12-01 10:00:00.500000 UTC"}))
+from ansible.module_utils.component_unit import started_at
+print(started_at({"ActiveEnterTimestamp": "Tue 2026-12-01 10:00:00.500000 UTC"}))
 """
 
 
@@ -66,7 +70,7 @@ def test_a_reboot_with_the_same_files_is_no_reason(tmp_path: Path) -> None:
     old.touch()
     later = {**RUNNING, "InvocationID": "2", "ActiveEnterTimestamp": "Fri 2100-01-01 00:00:00 UTC"}
     inputs = {str(old): "a"}
-    assert service.reason_to_restart(later, {"inputs": inputs, "invocation": "1"}, inputs) == ""
+    assert component_unit.reason_to_restart(later, {"inputs": inputs, "invocation": "1"}, inputs) == ""
 
 
 def test_another_process_started_before_the_files_came_back_is_restarted(tmp_path: Path) -> None:
@@ -74,39 +78,39 @@ def test_another_process_started_before_the_files_came_back_is_restarted(tmp_pat
     mended.touch()
     earlier = {**RUNNING, "InvocationID": "2", "ActiveEnterTimestamp": "Sat 2000-01-01 00:00:00 UTC"}
     inputs = {str(mended): "a"}
-    reason = service.reason_to_restart(earlier, {"inputs": inputs, "invocation": "1"}, inputs)
+    reason = component_unit.reason_to_restart(earlier, {"inputs": inputs, "invocation": "1"}, inputs)
     assert reason == "a file was changed after its start"
 
 
 def test_fingerprints_tell_content_size_and_absence(tmp_path: Path) -> None:
     small, large = tmp_path / "small", tmp_path / "large"
     small.write_text("a")
-    large.write_bytes(b"a" * (service.LARGE + 1))
-    before = service.fingerprints([str(tmp_path), str(tmp_path / "none")])
-    assert service.fingerprints([str(tmp_path), str(tmp_path / "none")]) == before
+    large.write_bytes(b"a" * (component_unit.LARGE + 1))
+    before = component_unit.fingerprints([str(tmp_path), str(tmp_path / "none")])
+    assert component_unit.fingerprints([str(tmp_path), str(tmp_path / "none")]) == before
     small.write_text("b")
-    assert service.changed_inputs(before, service.fingerprints([str(tmp_path)])) == [str(tmp_path)]
+    assert component_unit.changed_inputs(before, component_unit.fingerprints([str(tmp_path)])) == [str(tmp_path)]
     assert before[str(tmp_path / "none")] is None
 
 
 def test_a_replaced_binary_shows_though_its_content_is_not_read(tmp_path: Path) -> None:
     binary, new = tmp_path / "binary", tmp_path / "new"
-    binary.write_bytes(b"a" * (service.LARGE + 1))
-    new.write_bytes(b"a" * (service.LARGE + 1))
-    before = service.fingerprint(str(binary))
+    binary.write_bytes(b"a" * (component_unit.LARGE + 1))
+    new.write_bytes(b"a" * (component_unit.LARGE + 1))
+    before = component_unit.fingerprint(str(binary))
     new.replace(binary)
-    assert service.fingerprint(str(binary)) != before
+    assert component_unit.fingerprint(str(binary)) != before
 
 
 def test_a_record_survives_and_a_broken_one_counts_as_none(tmp_path: Path) -> None:
-    service.Record("x.service", str(tmp_path)).save({"inputs": {}, "invocation": "1"})
-    record = service.Record("x.service", str(tmp_path))
+    component_unit.Record("x.service", str(tmp_path)).save({"inputs": {}, "invocation": "1"})
+    record = component_unit.Record("x.service", str(tmp_path))
     assert record.data["invocation"] == "1"
     Path(record.path).write_text("{")
-    assert service.Record("x.service", str(tmp_path)).data == {}
+    assert component_unit.Record("x.service", str(tmp_path)).data == {}
 
 
-class FakeSystemd(service.Systemd):
+class FakeSystemd(component_unit.Systemd):  # type: ignore[misc]
     """A unit that goes through given states, one per look."""
 
     def __init__(self, *states: dict[str, str]) -> None:
@@ -128,7 +132,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_waiting_ends_when_healthy() -> None:
     systemd = FakeSystemd({"ActiveState": "activating"}, {"ActiveState": "active"})
-    service.wait_for_health(systemd, service.Health({}), 5, replaced="old")
+    service.wait_for_health(systemd, component_unit.Health({}), 5, replaced="old")
 
 
 def test_the_process_that_is_being_replaced_does_not_count() -> None:
@@ -136,18 +140,18 @@ def test_the_process_that_is_being_replaced_does_not_count() -> None:
         {"ActiveState": "active", "InvocationID": "old"}, {"ActiveState": "failed", "InvocationID": "new"}
     )
     with pytest.raises(service.ServiceError, match=r"x\.service has failed.*\nthe last line"):
-        service.wait_for_health(systemd, service.Health({}), 5, replaced="old")
+        service.wait_for_health(systemd, component_unit.Health({}), 5, replaced="old")
 
 
 def test_a_unit_that_keeps_crashing_is_not_waited_for() -> None:
     states = [{"ActiveState": "activating", "NRestarts": str(number)} for number in range(10)]
     with pytest.raises(service.ServiceError, match="keeps crashing"):
-        service.wait_for_health(FakeSystemd(*states), service.Health({}), 60, replaced="old")
+        service.wait_for_health(FakeSystemd(*states), component_unit.Health({}), 60, replaced="old")
 
 
 def test_time_runs_out_with_the_answer_that_was_given() -> None:
     systemd = FakeSystemd({"ActiveState": "active"})
-    health = service.Health({"command": ["sh", "-c", "echo not yet; exit 1"]})
+    health = component_unit.Health({"command": ["sh", "-c", "echo not yet; exit 1"]})
     with pytest.raises(service.ServiceError, match="not yet"):
         service.wait_for_health(systemd, health, 0, replaced="old")
 
@@ -170,12 +174,12 @@ def url() -> Iterator[str]:
 
 
 def test_health_by_url(url: str) -> None:
-    assert service.Health({"url": url + "/ok", "expect": "ok"}).good()
-    assert not service.Health({"url": url + "/ok", "expect": "fine"}).good()
-    bad = service.Health({"url": url + "/bad"})
+    assert component_unit.Health({"url": url + "/ok", "expect": "ok"}).good()
+    assert not component_unit.Health({"url": url + "/ok", "expect": "fine"}).good()
+    bad = component_unit.Health({"url": url + "/bad"})
     assert not bad.good()
     assert "answers 500: [-]etcd failed" in bad.problem
-    away = service.Health({"url": "http://127.0.0.1:1/"})
+    away = component_unit.Health({"url": "http://127.0.0.1:1/"})
     assert not away.good()
     assert "refused" in away.problem
 
@@ -263,6 +267,8 @@ class _Module:
             "_restart": True,
             "_gate": [],
             "_waits": {},
+            "_pending": {},
+            "_digest": "asked",
         }
         self.params = {**defaults, **params}
         self.check_mode = False
@@ -275,12 +281,14 @@ def running(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     changed = tmp_path / "config"
     changed.write_text("new")
     shown = {"UnitFileState": "enabled", "NeedDaemonReload": "no", "FragmentPath": "", "NRestarts": "0"}
-    monkeypatch.setattr(service.Systemd, "show", lambda _: {**RUNNING, **shown, "InvocationID": str(len(calls))})
-    monkeypatch.setattr(service.Systemd, "call", lambda _, *arguments: calls.append(arguments[0]))
+    monkeypatch.setattr(component_unit.Systemd, "show", lambda _: {**RUNNING, **shown, "InvocationID": str(len(calls))})
+    monkeypatch.setattr(component_unit.Systemd, "call", lambda _, *arguments: calls.append(arguments[0]))
     monkeypatch.setattr(service, "require_remembered", lambda _: None)
     monkeypatch.setattr(service, "STATE_DIRECTORY", str(tmp_path))
-    monkeypatch.setattr(service.Record, "save", lambda *_: None)
-    monkeypatch.setattr(service.Record, "__init__", lambda self, _: setattr(self, "data", {"inputs": {"/old": 1}}))
+    monkeypatch.setattr(component_unit.Record, "save", lambda *_: None)
+    monkeypatch.setattr(
+        component_unit.Record, "__init__", lambda self, _: setattr(self, "data", {"inputs": {"/old": 1}})
+    )
     return calls
 
 
@@ -325,19 +333,80 @@ def test_a_process_whose_object_is_gone_is_restarted(
     assert running == ["restart"]
 
 
+@pytest.fixture
+def unchanged(running: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
+    """Parameters of a unit that runs with the inputs that are on disk: a directory, and a file that is reloaded."""
+    for module in (service, component_unit):
+        monkeypatch.setattr(module, "UNITS", f"{tmp_path}/")
+    paths = {"inputs": [str(tmp_path / "pki")], "reload_inputs": [str(tmp_path / "config")]}
+    (tmp_path / "pki").mkdir()
+    (tmp_path / "pki" / "ca.crt").write_text("CA")
+    inputs = component_unit.fingerprints([f"{tmp_path}/x.service", *paths["inputs"]])
+    recorded = {
+        "inputs": inputs,
+        "reload_inputs": component_unit.fingerprints(paths["reload_inputs"]),
+        "invocation": "0",
+    }
+    monkeypatch.setattr(component_unit.Record, "__init__", lambda self, _: setattr(self, "data", recorded))
+    return {"unit": "x.service", **paths}
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "done"),
+    [
+        ("pki/ca.crt", "other", ["restarted: changed since its start: {}/pki"]),
+        ("pki/ca.crt", component_unit.GONE, ["restarted: changed since its start: {}/pki"]),
+        # As it was when the process was started: whoever damaged it, that is repaired without a restart.
+        ("pki/ca.crt", hashlib.sha256(b"CA").hexdigest(), []),
+        ("pki/ca.crt", None, []),
+        # Not there when the process was started, and to go again.
+        ("pki/extra.crt", component_unit.GONE, []),
+        ("pki/new.crt", "other", ["restarted: changed since its start: {}/pki"]),
+        ("pki/below/new.crt", "other", ["restarted: changed since its start: {}/pki"]),
+        ("x.service", "other", ["restarted: changed since its start: {}/x.service"]),
+        ("config", "other", ["reloaded: {}/config"]),
+        ("pki2/ca.crt", "other", []),
+    ],
+)
+def test_check_mode_tells_of_restarts_for_files_that_would_be_changed(
+    unchanged: dict[str, Any], running: list[str], tmp_path: Path, file: str, content: str | None, done: list[str]
+) -> None:
+    if content and file in {"pki/ca.crt", "pki/extra.crt"}:
+        (tmp_path / file).write_text("damaged")
+    module = _Module(**unchanged, _pending={f"{tmp_path}/{file}": content})
+    module.check_mode = True
+    result = service.converge(module)
+    assert result["done"] == [text.format(tmp_path) for text in done]
+    assert result["changed"] is bool(done)
+    assert running == []
+
+
+@pytest.mark.parametrize(("invocation", "done"), [("0", []), ("1", ["restarted: a file was changed after its start"])])
+def test_check_mode_knows_that_mode_and_owner_matter_only_to_a_process_that_others_started(
+    unchanged: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, invocation: str, done: list[str]
+) -> None:
+    monkeypatch.setattr(component_unit, "newest_change", lambda _: 0.0)
+    shown = {**RUNNING, "UnitFileState": "enabled", "NeedDaemonReload": "no", "FragmentPath": "", "NRestarts": "0"}
+    monkeypatch.setattr(component_unit.Systemd, "show", lambda _: {**shown, "InvocationID": invocation})
+    module = _Module(**unchanged, _pending={f"{tmp_path}/pki/ca.crt": None})
+    module.check_mode = True
+    assert service.converge(module)["done"] == done
+
+
 def test_a_drop_in_of_the_hosts_operator_is_an_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
     # systemd does not see a new directory of drop-ins by itself.
     shown = {"UnitFileState": "enabled", "NeedDaemonReload": "no", "FragmentPath": "", "NRestarts": "0"}
-    monkeypatch.setattr(service.Systemd, "show", lambda _: {**RUNNING, **shown, "InvocationID": str(len(calls))})
-    monkeypatch.setattr(service.Systemd, "call", lambda _, *arguments: calls.append(arguments[0]))
+    monkeypatch.setattr(component_unit.Systemd, "show", lambda _: {**RUNNING, **shown, "InvocationID": str(len(calls))})
+    monkeypatch.setattr(component_unit.Systemd, "call", lambda _, *arguments: calls.append(arguments[0]))
     monkeypatch.setattr(service, "require_remembered", lambda _: None)
     monkeypatch.setattr(service, "STATE_DIRECTORY", str(tmp_path / "state"))
-    monkeypatch.setattr(service, "UNITS", f"{tmp_path}/")
+    for module in (service, component_unit):
+        monkeypatch.setattr(module, "UNITS", f"{tmp_path}/")
     (tmp_path / "x.service").write_text("[Service]\n")
-    recorded = {"inputs": service.fingerprints([f"{tmp_path}/x.service"]), "invocation": "0"}
-    monkeypatch.setattr(service.Record, "__init__", lambda self, _: setattr(self, "data", recorded))
-    monkeypatch.setattr(service.Record, "save", lambda *_: None)
+    recorded = {"inputs": component_unit.fingerprints([f"{tmp_path}/x.service"]), "invocation": "0"}
+    monkeypatch.setattr(component_unit.Record, "__init__", lambda self, _: setattr(self, "data", recorded))
+    monkeypatch.setattr(component_unit.Record, "save", lambda *_: None)
     assert service.converge(_Module(unit="x.service"))["done"] == []
     (tmp_path / "x.service.d").mkdir()
     (tmp_path / "x.service.d" / "limits.conf").write_text("[Service]\nLimitNOFILE=1\n")
@@ -345,3 +414,82 @@ def test_a_drop_in_of_the_hosts_operator_is_an_input(tmp_path: Path, monkeypatch
     done = service.converge(_Module(unit="x.service"))["done"]
     assert done == [f"restarted: changed since its start: {tmp_path}/x.service.d/limits.conf"]
     assert calls == ["daemon-reload", "restart"]
+
+
+@pytest.mark.usefixtures("unit")
+class TestSettled:
+    """What the host report says of units: only of those that need nothing."""
+
+    @pytest.fixture
+    def unit(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+        """A unit that runs as it was left; the dictionary is what systemd says of it."""
+        monkeypatch.setattr(component_unit, "UNITS", f"{tmp_path}/")
+        monkeypatch.setattr(component_unit.StaticPod, "text", lambda _: None)
+        (tmp_path / "x.service").write_text("[Service]\n")
+        (tmp_path / "config").write_text("a")
+        state = {**RUNNING, "UnitFileState": "enabled"}
+        monkeypatch.setattr(component_unit.Systemd, "show_all", lambda units: dict.fromkeys(units, state))
+        request = {"inputs": [], "reload_inputs": [f"{tmp_path}/config"], "health": {}, "registers": {}}
+        data = {
+            "inputs": component_unit.fingerprints([f"{tmp_path}/x.service"]),
+            "reload_inputs": component_unit.fingerprints(request["reload_inputs"]),
+            "invocation": "1",
+            "digest": "abc",
+            "request": request,
+        }
+        component_unit.Record("x.service", str(tmp_path)).save(data)
+        return state
+
+    def change(self, directory: Path, **request: Any) -> None:
+        record = component_unit.Record("x.service", str(directory))
+        record.save({**record.data, "request": {**record.data["request"], **request}})
+
+    def test_one_that_runs_as_it_was_left_is(self, tmp_path: Path) -> None:
+        assert component_unit.settled(str(tmp_path)) == {"x.service": "abc"}
+
+    @pytest.mark.parametrize(
+        ("name", "value"), [("ActiveState", "failed"), ("UnitFileState", "disabled"), ("UnitFileState", "masked")]
+    )
+    def test_one_that_does_not_run_or_would_not_after_a_boot_is_not(
+        self, unit: dict[str, Any], tmp_path: Path, name: str, value: str
+    ) -> None:
+        unit[name] = value
+        assert component_unit.settled(str(tmp_path)) == {}
+
+    @pytest.mark.parametrize("file", ["x.service", "config", "x.service.d/mine.conf"])
+    def test_one_whose_inputs_changed_is_not(self, tmp_path: Path, file: str) -> None:
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text("changed")
+        assert component_unit.settled(str(tmp_path)) == {}
+
+    @pytest.mark.parametrize("check", ["health", "registers"])
+    def test_one_that_is_not_well_is_not(self, tmp_path: Path, check: str) -> None:
+        self.change(tmp_path, **{check: {"command": ["/bin/true"]}})
+        assert component_unit.settled(str(tmp_path)) == {"x.service": "abc"}
+        self.change(tmp_path, **{check: {"command": ["/bin/false"]}})
+        assert component_unit.settled(str(tmp_path)) == {}
+
+    def test_one_that_also_is_a_static_pod_is_not(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(component_unit.StaticPod, "text", lambda _: "{}")
+        assert component_unit.settled(str(tmp_path)) == {}
+
+    def test_nothing_is_said_where_systemd_does_not_answer(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(_units: list[str]) -> None:
+            raise CommandFailed("systemctl show: connection timed out")
+
+        monkeypatch.setattr(component_unit.Systemd, "show_all", fail)
+        assert component_unit.settled(str(tmp_path)) == {}
+
+    def test_a_component_that_hangs_holds_up_no_report(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(component_unit, "COMMAND_SECONDS", 0.1)
+        self.change(tmp_path, health={"command": ["/bin/sleep", "60"]})
+        began = time.monotonic()
+        assert component_unit.settled(str(tmp_path)) == {}
+        assert time.monotonic() - began < 30
+
+    def test_records_of_before_say_nothing(self, tmp_path: Path) -> None:
+        component_unit.Record("x.service", str(tmp_path)).save({"inputs": {}})
+        (tmp_path / "units" / "y.service.json").write_text("{")
+        assert component_unit.settled(str(tmp_path)) == {}

@@ -196,3 +196,33 @@ def test_a_killed_run_that_goes_on_writing_holds_up_no_other(tmp_path: Path, mon
     assert second.parent == first.parent
     assert second != first
     assert second.parent.stat().st_mode & 0o777 == 0o700
+
+
+class TestVersions:
+    """Those that the preflight compares are of what is in place as a whole."""
+
+    def recorded(self, state: Path) -> dict[str, str]:
+        document = json.loads((state / "components.json").read_text())
+        return dict(document["versions"])
+
+    def work(self, state: Path, version: str, staging: str, *entries: dict[str, Any]) -> list[dict[str, Any]]:
+        done, _ = distribute_components.work(files(state), list(entries), {"program": version}, staging)
+        return done
+
+    def test_are_recorded_when_all_is_in_place(self, state: Path, program: Path) -> None:
+        assert self.work(state, "1.0.0", "", wanted(program))
+        assert not (state / "components.json").exists()
+        self.work(state, "1.0.0", stage(state, NEW), wanted(program))
+        assert self.recorded(state) == {"program": "1.0.0"}
+        # The same bytes may have another version.
+        assert self.work(state, "1.0.1", "", wanted(program)) == []
+        assert self.recorded(state) == {"program": "1.0.1"}
+
+    def test_stay_as_they_were_when_a_change_is_not_completed(self, state: Path, program: Path) -> None:
+        self.work(state, "1.0.0", stage(state, OLD), wanted(program, OLD))
+        assert self.work(state, "2.0.0", "", wanted(program))
+        assert self.recorded(state) == {"program": "1.0.0"}
+        with pytest.raises(Refused):
+            self.work(state, "2.0.0", stage(state, NEW), wanted(program), wanted(program.with_name("more"), OLD))
+        assert self.recorded(state) == {"program": "1.0.0"}
+        assert program.read_bytes() == NEW

@@ -7,7 +7,7 @@ import json
 import os
 import platform
 from pathlib import Path
-from typing import get_type_hints
+from typing import ClassVar, get_type_hints
 
 import pytest
 
@@ -319,21 +319,78 @@ class TestInstalled:
     )
 
     def test_new(self, fake: Fake) -> None:
-        assert host_report.installed(host_report.manifest(fake.machine)) == {
+        assert host_report.installed(fake.machine, host_report.manifest(fake.machine)) == {
             "manifest": False,
             "units": [],
+            "active": [],
             "settings": {},
+            "components": {},
         }
 
     def test_units(self, fake: Fake) -> None:
         fake.file("/var/lib/kubeproof/manifest.json", json.dumps({"version": 1, "entries": self.ENTRIES}))
-        found = host_report.installed(host_report.manifest(fake.machine))
-        assert found == {"manifest": True, "units": ["etcd.service"], "settings": {"cluster_name": "mine"}}
+        fake.file("/var/lib/kubeproof/components.json", json.dumps({"versions": {"etcd": "3.7.3"}}))
+        fake.link("/etc/systemd/system/multi-user.target.wants/etcd.service", "../etcd.service")
+        assert host_report.installed(fake.machine, host_report.manifest(fake.machine)) == {
+            "manifest": True,
+            "units": ["etcd.service"],
+            "active": ["etcd.service"],
+            "settings": {"cluster_name": "mine"},
+            "components": {"etcd": "3.7.3"},
+        }
+
+    def test_what_is_recorded_precedes_what_a_file_has(self, fake: Fake) -> None:
+        fake.file("/etc/etcd/etcd.yaml", "initial-cluster-token: other\n")
+        file = {"kind": "file", "path": "/etc/etcd/etcd.yaml"}
+        assert host_report.installed(fake.machine, [file])["settings"] == {"cluster_name": "other"}
+        assert host_report.installed(fake.machine, [file, *self.ENTRIES])["settings"] == {"cluster_name": "mine"}
 
     @pytest.mark.parametrize("content", ["", "{", "[]", '{"version": 1}'])
     def test_a_broken_manifest_is_none(self, fake: Fake, content: str) -> None:
         fake.file("/var/lib/kubeproof/manifest.json", content)
         assert host_report.manifest(fake.machine) == []
+
+
+class TestActive:
+    UNITS: ClassVar[set[str]] = {
+        "etcd.service",
+        "etcd-backup.timer",
+        "kubelet.service",
+        "kube-apiserver.service",
+        "kube-proxy.service",
+    }
+
+    @pytest.mark.parametrize("cgroup", ["/sys/fs/cgroup", "/sys/fs/cgroup/systemd"])
+    def test_what_is_enabled_runs_or_is_a_pod(self, fake: Fake, cgroup: str) -> None:
+        fake.link("/etc/systemd/system/timers.target.wants/etcd-backup.timer", "../etcd-backup.timer")
+        fake.link("/etc/systemd/system/multi-user.target.wants/ssh.service", "/lib/systemd/system/ssh.service")
+        fake.file(f"{cgroup}/system.slice/kubelet.service/cgroup.procs")
+        fake.file("/etc/kubernetes/manifests/kube-apiserver.yaml")
+        fake.file("/etc/kubernetes/manifests/mine.yaml")
+        assert host_report.active(fake.machine, self.UNITS) == [
+            "etcd-backup.timer",
+            "kubelet.service",
+            "/etc/kubernetes/manifests/kube-apiserver.yaml",
+        ]
+
+    def test_what_was_stopped_and_disabled_is_not(self, fake: Fake) -> None:
+        fake.file("/etc/systemd/system/etcd.service")
+        fake.file("/sys/fs/cgroup/system.slice/ssh.service/cgroup.procs")
+        assert host_report.active(fake.machine, self.UNITS) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "versions"),
+    [
+        ("", {}),
+        ("[]", {}),
+        ('{"version": 1, "files": {}}', {}),
+        ('{"version": 1, "files": {}, "versions": {"etcd": "3.7.3"}}', {"etcd": "3.7.3"}),
+    ],
+)
+def test_component_versions(fake: Fake, content: str, versions: dict[str, str]) -> None:
+    fake.file("/var/lib/kubeproof/components.json", content)
+    assert host_report.component_versions(fake.machine) == versions
 
 
 class TestLeftovers:

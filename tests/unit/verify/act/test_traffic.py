@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -51,6 +53,19 @@ def test_who_answered_is_told(traffic: Traffic) -> None:
     told = traffic.summary()
     assert set(told["answered by"]) == {"first"}
     assert not told["failed"]
+
+
+def test_errors_are_told_with_their_times(server: Answering, traffic: Traffic) -> None:
+    assert traffic.await_answer(5)
+    server.name = ""
+    deadline = time.monotonic() + 5
+    while not traffic.failed:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    told = traffic.summary()
+    seconds, error = re.fullmatch(r"after (\d+\.\d) s: (.*)", told["errors"][0]).groups()  # type: ignore[union-attr]
+    assert float(seconds) == pytest.approx(traffic.failed[0].sent - traffic.requests[0].sent, abs=0.06)
+    assert error.startswith("503")
 
 
 def test_it_waits_for_the_answer_of_one_of_several(server: Answering, traffic: Traffic) -> None:

@@ -27,6 +27,10 @@ class Hanging:
     def observe_gone(self, *_: Any, **__: Any) -> None:
         """It goes at once."""
 
+    def patient(self, seconds: float) -> float:
+        """Hosts are not slow."""
+        return seconds
+
 
 def test_a_server_that_hangs_is_asked_again() -> None:
     api: Any = Hanging(2)

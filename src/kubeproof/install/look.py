@@ -1,0 +1,55 @@
+"""What the host report says is settled: tasks of which an earlier run's results are still there.
+
+The report is made once, before the first change. What it says holds until this run changes something, on any host:
+from then on every task asks its host again. Ansible works on each host in a process of its own, so that a file on the
+controller says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+FACT = "settled"
+"""In the fact ``kubeproof_host``, where a run may trust it."""
+
+
+def digest(request: Mapping[str, Any]) -> str:
+    """What tells what a task asks for from anything else that it could ask for."""
+    return hashlib.sha256(json.dumps(request, sort_keys=True, default=str).encode()).hexdigest()
+
+
+class Look:
+    """The report of one host, as far as it still holds in this run."""
+
+    def __init__(self, report: Mapping[str, Any], directory: Path, run: str) -> None:
+        """``report``: the fact ``kubeproof_host``. ``run`` tells this run of the playbook from others."""
+        self._found = report.get(FACT) or {}
+        self._marker = directory / "changed"
+        self._run = run
+
+    def task(self, wanted: str) -> Any:
+        """The answer to an installation task that asked for the same; None if the host has to be asked again."""
+        return self._found.get("tasks", {}).get(wanted) if self._holds() else None
+
+    def unit(self, name: str, wanted: str) -> bool:
+        """Whether a unit needs nothing, for a task that asks for the same as the one before."""
+        return self._found.get("units", {}).get(name) == wanted and self._holds()
+
+    def outdate(self) -> None:
+        """From now on, no task of this run trusts the report."""
+        self._marker.parent.mkdir(parents=True, exist_ok=True)
+        # Hosts that change at the same time do this at the same time.
+        fresh = self._marker.with_name(f"{self._marker.name}.{os.getpid()}.new")
+        fresh.write_text(self._run)
+        fresh.replace(self._marker)
+
+    def _holds(self) -> bool:
+        try:
+            return self._marker.read_text() != self._run
+        except FileNotFoundError:
+            return True

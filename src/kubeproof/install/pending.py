@@ -1,0 +1,64 @@
+"""What check mode would have changed so far, for the tasks that come later.
+
+A task that writes a component's files changes nothing in check mode, so that the task that starts the component would
+see its inputs as they are, and not announce the restart. Ansible works on each host in a process of its own: what the
+tasks of a run tell each other is in files on the controller.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+# Changes of a file that its readers don't see: fingerprints of inputs are those of contents.
+_UNREAD = frozenset(("owner", "mode", "attributes"))
+
+
+UNKNOWN, GONE = "unknown", "gone"
+"""Instead of a SHA-256. ``component_unit.py`` on hosts has ``GONE``, too; ``UNKNOWN`` is like no fingerprint."""
+
+# Of larger files not the content counts, see ``fingerprint`` in ``module_utils/component_unit.py``.
+_LARGE = 1 << 20
+
+
+class Pending:
+    """The files that the tasks before would have changed on one host, in one run."""
+
+    def __init__(self, directory: Path, host: str, run: str) -> None:
+        """``run`` tells this run of the playbook from others: what those would have changed does not count."""
+        self._path = directory / f"{host}.json"
+        self._run = run
+
+    def add(self, changes: Iterable[Mapping[str, Any]], contents: Mapping[str, bytes] | None = None) -> None:
+        """Note changes as ``install_component`` returns them, ``path`` and ``what``; and contents, as far as known."""
+        found, known = self.paths(), contents or {}
+        for change in changes:
+            path, what = str(change["path"]), str(change["what"])
+            if what not in _UNREAD:
+                found[path] = GONE if what == "removed" else _fingerprint(known.get(path))
+            else:
+                found.setdefault(path, None)
+        if not found:
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = self._path.with_suffix(".new")
+        fresh.write_text(json.dumps({"run": self._run, "paths": found}))
+        fresh.replace(self._path)
+
+    def paths(self) -> dict[str, str | None]:
+        """The files, so far, with the SHA-256 of their content to come: None if only owner or mode would change.
+
+        ``UNKNOWN`` where it can't be known yet, ``GONE`` for a file that would be removed.
+        """
+        try:
+            known = json.loads(self._path.read_text())
+        except (FileNotFoundError, ValueError):
+            return {}
+        return dict(known["paths"]) if known["run"] == self._run else {}
+
+
+def _fingerprint(content: bytes | None) -> str:
+    return UNKNOWN if content is None or len(content) > _LARGE else hashlib.sha256(content).hexdigest()

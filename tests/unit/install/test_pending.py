@@ -1,0 +1,41 @@
+"""What check mode would have changed, from task to task."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from kubeproof.install.pending import GONE, UNKNOWN, Pending
+
+CONFIG = {"path": "/etc/etcd/etcd.yaml", "what": "content"}
+
+
+def test_later_tasks_know_what_earlier_ones_would_have_changed(tmp_path: Path) -> None:
+    Pending(tmp_path / "pending", "cp1", "1").add([CONFIG])
+    Pending(tmp_path / "pending", "cp1", "1").add([{"path": "/bin/etcd", "what": "created"}], {"/bin/etcd": b"etcd"})
+    Pending(tmp_path / "pending", "cp1", "1").add([{"path": "/etc/old", "what": "removed"}])
+    assert Pending(tmp_path / "pending", "cp1", "1").paths() == {
+        "/etc/etcd/etcd.yaml": UNKNOWN,
+        "/bin/etcd": hashlib.sha256(b"etcd").hexdigest(),
+        "/etc/old": GONE,
+    }
+
+
+def test_owner_and_mode_are_no_content(tmp_path: Path) -> None:
+    pending = Pending(tmp_path, "cp1", "1")
+    pending.add([{**CONFIG, "what": "owner"}, {"path": "/etc/etcd/pki/ca.crt", "what": "mode"}])
+    assert pending.paths() == {"/etc/etcd/etcd.yaml": None, "/etc/etcd/pki/ca.crt": None}
+    pending.add([CONFIG])
+    pending.add([{**CONFIG, "what": "mode"}])
+    assert pending.paths()["/etc/etcd/etcd.yaml"] == UNKNOWN
+
+
+def test_other_hosts_and_other_runs_do_not_count(tmp_path: Path) -> None:
+    Pending(tmp_path, "cp1", "1").add([CONFIG])
+    assert Pending(tmp_path, "cp2", "1").paths() == {}
+    assert Pending(tmp_path, "cp1", "2").paths() == {}
+
+
+def test_without_changes_nothing_is_written(tmp_path: Path) -> None:
+    Pending(tmp_path / "pending", "cp1", "1").add([])
+    assert not (tmp_path / "pending").exists()

@@ -1,0 +1,42 @@
+"""Which runs may take what a host reports as an answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+from plugins.action.host_report import ActionModule
+
+ROOT = Path(__file__).resolve().parents[4]
+
+
+def report(monkeypatch: pytest.MonkeyPatch, **arguments: Any) -> dict[str, Any]:
+    """The fact of a host that reports everything as settled."""
+    plugin = ActionModule.__new__(ActionModule)
+    plugin._task = SimpleNamespace(args=arguments, check_mode=False)
+    answer = {"ansible_facts": {"kubeproof_host": {"arch": "amd64", "settled": {"tasks": {}, "units": {}}}}}
+    plugin._execute_module = lambda **_call: answer
+    monkeypatch.setattr("ansible.plugins.action.ActionBase.run", lambda *_: {})
+    fact: dict[str, Any] = plugin.run(task_vars={})["ansible_facts"]["kubeproof_host"]
+    return fact
+
+
+@pytest.mark.parametrize(("arguments", "trusts"), [({}, False), ({"trusted": False}, False), ({"trusted": True}, True)])
+def test_only_a_run_that_trusts_it_has_it(
+    monkeypatch: pytest.MonkeyPatch, arguments: dict[str, Any], trusts: bool
+) -> None:
+    assert ("settled" in report(monkeypatch, **arguments)) is trusts
+
+
+def test_restores_and_replacements_of_members_do_not() -> None:
+    """They change hosts by modules that tell nobody."""
+    tasks = yaml.safe_load((ROOT / "roles" / "preflight" / "tasks" / "main.yml").read_text())
+    [given] = [task["host_report"]["trusted"] for task in tasks if "host_report" in task]
+    assert given == "{{ __preflight_purpose == 'converge' }}"
+    for name in ("restore", "replace-member"):
+        plays = yaml.safe_load((ROOT / "playbooks" / f"{name}.yml").read_text())
+        roles = [role for play in plays for role in play.get("roles", []) if isinstance(role, dict)]
+        assert [role["vars"]["__preflight_purpose"] for role in roles if role["role"] == "preflight"] == [name]

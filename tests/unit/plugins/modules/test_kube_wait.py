@@ -1,0 +1,43 @@
+"""What is waited for, and what is not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.module_utils.kube_client import ApiError
+
+import kube_wait
+
+CIDR = {"field": "spec.podCIDR"}
+
+
+class Nodes:
+    """An API with nodes, of which one has no pod network yet."""
+
+    def get(self, path: str) -> dict[str, Any]:
+        name = path.rpartition("/")[2]
+        if name == "gone":
+            raise ApiError(path, 404)
+        spec = {} if name == "new" else {"podCIDR": "10.244.1.0/24"}
+        return {"metadata": {"name": name, "generation": 1}, "spec": spec}
+
+
+def wait(*objects: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    found: tuple[dict[str, Any], list[str]] = kube_wait.wait(Nodes(), list(objects), 0)
+    return found
+
+
+def test_what_is_there_is_returned() -> None:
+    assert wait({"path": "/nodes/w1", **CIDR}) == ({"/nodes/w1": "10.244.1.0/24"}, [])
+
+
+def test_what_is_missing_is_complained_of() -> None:
+    values, complaints = wait({"path": "/nodes/gone", **CIDR}, {"path": "/nodes/new", **CIDR})
+    assert values == {"/nodes/gone": "it does not exist", "/nodes/new": None}
+    assert len(complaints) == 2
+
+
+def test_what_is_optional_is_left_out_if_it_is_not_there() -> None:
+    optional = {**CIDR, "optional": True}
+    paths = ("/nodes/w1", "/nodes/gone", "/nodes/new")
+    assert wait(*({"path": path, **optional} for path in paths)) == ({"/nodes/w1": "10.244.1.0/24"}, [])
