@@ -6,20 +6,27 @@ import ipaddress
 import json
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
 from kubeproof.verify.act import disruption
-from kubeproof.verify.act.pods import HTTP_PORT, UDP_PORT, Manifests, Pod
+from kubeproof.verify.act.pods import HTTP_PORT, UDP_PORT, Manifests, Pod, is_ready
 from kubeproof.verify.engine.evidence import Evidence
 from kubeproof.verify.engine.preparations import prepared
-from kubeproof.verify.observe.cluster import Cluster
+from kubeproof.verify.observe import runtime
+from kubeproof.verify.observe.api import Api
+from kubeproof.verify.observe.cluster import Cluster, Node
 from kubeproof.verify.observe.hosts import Host, NotObservable, on_hosts
-from kubeproof.verify.observe.objects import Object
+from kubeproof.verify.observe.objects import Object, core
 
 # Many packets at any MTU, so that one that is too large for the way is found out.
 _LARGE = 20_000
+# Of how many other nodes' pods each node asks one, so that it does not take longer in a large cluster.
+_ASKED = 3
+_ANSWER_SECONDS = 5.0
 _SECOND_PORT = 8090
 CNI_CONFIG = "/etc/cni/net.d/10-kubeproof.conflist"
 UNIT = "kube-pod-network"
@@ -151,6 +158,43 @@ def test_every_node_translates_what_its_pods_send_outside(cluster: Cluster, evid
     evidence.headline = f"{len(cluster.nodes)} nodes give their address to what pods send outside"
 
 
+@pytest.mark.claim("pod-crosses-nodes")
+def test_pods_that_run_are_reached_from_other_nodes_and_their_pods(
+    cluster: Cluster, api: Api, evidence: Evidence
+) -> None:
+    pods = [pod for pod in api.items("/api/v1/pods") if _has_own_network(pod) and is_ready(pod)]
+    servers = [server for node in cluster.nodes for server in [_Server.on(node.name, pods)] if server]
+    asked = {node: _others(servers, at, node) for at, node in enumerate(cluster.nodes)}
+    if not any(asked.values()):
+        raise NotObservable("no pod with an HTTP readiness probe is ready on another node than the one that asks")
+    requests = {
+        node.host.name: [
+            {"do": "http", "url": server.url, "timeout": api.patient(_ANSWER_SECONDS)} for server in servers
+        ]
+        for node, servers in asked.items()
+    }
+    clients = {node.host.name: _oldest(node, pods) for node in cluster.nodes}
+
+    def ask(host: Host) -> dict[str, list[dict[str, Any]]]:
+        told, client = {f"node {host.name}": host.probe(*requests[host.name])}, clients[host.name]
+        containers = runtime.containers(host, client["metadata"]["uid"]) if client else []
+        pid = next((each.pid for each in containers if each.sandbox and each.pid), None)
+        if client and pid:
+            told[f"pod {client['metadata']['name']} on {host.name}"] = host.probe(*requests[host.name], inside=pid)
+        return told
+
+    answers = on_hosts((node.host for node, servers in asked.items() if servers), ask)
+    ways = 0
+    for node, servers in asked.items():
+        for client, told in answers.get(node.host.name, {}).items():
+            for server, answer in zip(servers, told, strict=True):
+                evidence[f"{client} to {server.name} on {server.node}"] = answer.get("status") or answer.get("error")
+                reached = "status" in answer or not server.still_there(api)
+                assert reached, f"{client} does not reach {server.name} on {server.node}: {answer.get('error')}"
+                ways += 1
+    evidence.headline = f"{ways} ways between nodes and pods of other nodes pass"
+
+
 @pytest.mark.claim("pod-network-heals")
 def test_routes_and_rules_that_are_taken_away_come_back(cluster: Cluster, evidence: Evidence) -> None:
     node = cluster.workers[-1]
@@ -172,6 +216,52 @@ def test_routes_and_rules_that_are_taken_away_come_back(cluster: Cluster, eviden
         f"{_HEALED_SECONDS:.0f} s after they were taken away {node.name} does not have again: {missing}"
     )
     evidence.headline = f"{node.name} had its routes and rules again after {took:.1f} s"
+
+
+@dataclass(frozen=True)
+class _Server:
+    """A pod that answers HTTP requests: where its readiness probe sends them."""
+
+    name: str
+    node: str
+    url: str
+    path: str
+
+    @classmethod
+    def on(cls, node: str, pods: Sequence[Object]) -> _Server | None:
+        """One of a node's, if it has any."""
+        for pod in pods:
+            for container in pod["spec"]["containers"] if pod["spec"]["nodeName"] == node else ():
+                probe = container.get("readinessProbe", {}).get("httpGet")
+                if not probe or probe.get("scheme", "HTTP") != "HTTP" or probe.get("host"):
+                    continue
+                numbers = {port["name"]: port["containerPort"] for port in container.get("ports", ()) if "name" in port}
+                port, address = numbers.get(probe["port"], probe["port"]), ipaddress.ip_address(pod["status"]["podIP"])
+                host, metadata = f"[{address}]" if address.version == 6 else str(address), pod["metadata"]
+                url = f"http://{host}:{port}{probe.get('path', '/')}"
+                return cls(metadata["name"], node, url, f"{core(metadata['namespace'], 'pods')}/{metadata['name']}")
+        return None
+
+    def still_there(self, api: Api) -> bool:
+        """Whether the pod is still ready: others' pods come and go while they are asked."""
+        response = api.request("GET", self.path)
+        return response.status != 404 and is_ready(response.required())
+
+
+def _has_own_network(pod: Object) -> bool:
+    return not pod["spec"].get("hostNetwork") and bool(pod["status"].get("podIP")) and bool(pod["spec"].get("nodeName"))
+
+
+def _oldest(node: Node, pods: Sequence[Object]) -> Object | None:
+    """The pod of a node that is least likely to go while it is used."""
+    own = [pod for pod in pods if pod["spec"]["nodeName"] == node.name]
+    return min(own, key=lambda pod: str(pod["metadata"]["creationTimestamp"]), default=None)
+
+
+def _others(servers: Sequence[_Server], at: int, node: Node) -> list[_Server]:
+    """Those that a node asks: of a few other nodes, which are not the same for all."""
+    others = [server for server in servers if server.node != node.name]
+    return [others[(at + step) % len(others)] for step in range(min(_ASKED, len(others)))]
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ import json
 import shlex
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import yaml
 
 from kubeproof.api import kubectl
 from kubeproof.backup import keys
+from kubeproof.core import paths
 from kubeproof.core.process import run
 from kubeproof.install import playbook
 from kubeproof.local_hosts import lifecycle, network, podman
@@ -163,6 +165,30 @@ class LocalCluster:
         shutil.rmtree(state / "backup-keys")
         (state / "admin.kubeconfig").unlink()
         return identity
+
+
+@contextmanager
+def small_cluster(directory: Path, network_name: str, subnet: str) -> Iterator[LocalCluster]:
+    """A cluster of one control-plane host, cp1, and a worker, w1, on a network of its own; removed at the end.
+
+    ``subnet``: a /24, such as ``10.213.248.0/24``.
+    """
+    path, prefix = directory / "hosts.yml", subnet.removesuffix("0/24")
+    document = yaml.safe_load((paths.PROJECT / "inventory" / "test" / "hosts.yml").read_text())
+    document["all"]["vars"]["local_host_network"] = {"name": network_name, "subnet": subnet}
+    document["all"]["children"] = {
+        "control_plane": {"hosts": {"cp1": {"ansible_host": f"{prefix}11"}}},
+        "etcd": {"hosts": {"cp1": {}}},
+        "workers": {"hosts": {"w1": {"ansible_host": f"{prefix}21"}}},
+    }
+    path.write_text(yaml.safe_dump(document))
+    made = LocalCluster(path)
+    try:
+        made.make_hosts()
+        made.play("cluster")
+        yield made
+    finally:
+        lifecycle.destroy(plan(inventory.load(path)), print)
 
 
 def _name(item: dict[str, Any]) -> str:

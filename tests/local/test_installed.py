@@ -13,15 +13,12 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.disaster.local_cluster import LocalCluster
+from tests.disaster.local_cluster import LocalCluster, small_cluster
 
 from kubeproof.cli.main import main
 from kubeproof.core import paths, waiting
 from kubeproof.core.active_run import ActiveRun, Machine, Process
 from kubeproof.install import playbook
-from kubeproof.local_hosts import lifecycle
-from kubeproof.local_hosts.plan import plan
-from kubeproof.settings import inventory
 
 pytestmark = [pytest.mark.local, pytest.mark.cluster]
 
@@ -31,22 +28,8 @@ HOSTS = ("cp1", "w1")
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
     """A cluster of one control-plane host and a worker."""
-    path = tmp_path_factory.mktemp("installed") / "hosts.yml"
-    document = yaml.safe_load((paths.PROJECT / "inventory" / "test" / "hosts.yml").read_text())
-    document["all"]["vars"]["local_host_network"] = {"name": "kubeproof-there", "subnet": "10.213.248.0/24"}
-    document["all"]["children"] = {
-        "control_plane": {"hosts": {"cp1": {"ansible_host": "10.213.248.11"}}},
-        "etcd": {"hosts": {"cp1": {}}},
-        "workers": {"hosts": {"w1": {"ansible_host": "10.213.248.21"}}},
-    }
-    path.write_text(yaml.safe_dump(document))
-    made = LocalCluster(path)
-    try:
-        made.make_hosts()
-        made.play("cluster")
+    with small_cluster(tmp_path_factory.mktemp("installed"), "kubeproof-there", "10.213.248.0/24") as made:
         yield made
-    finally:
-        lifecycle.destroy(plan(inventory.load(path)), print)
 
 
 def refused(cluster: LocalCluster, reason: str, leaders: bool = True, /, **variables: Any) -> None:

@@ -35,7 +35,6 @@ done
     "pod-own-ip",
     breaks="A node puts its own address in the place of the sender's",
     says="the server sees .*, the client is",
-    quick=True,
 )
 def senders_masqueraded(cluster: Cluster) -> Iterator[None]:
     masquerade = 'chain leaving { type nat hook postrouting priority srcnat; oifname "cni0" masquerade; }'
@@ -82,6 +81,18 @@ def translation_lost(cluster: Cluster) -> Iterator[None]:
     host = cluster.workers[-1].host
     with stopped(host, _UNIT):
         host.run("nft delete table ip kubeproof")
+        yield
+
+
+@saboteur(
+    "pod-crosses-nodes",
+    breaks="A node's firewall drops whatever it is to pass on to its pods",
+    says="does not reach",
+    quick=True,
+)
+def forwarding_dropped(cluster: Cluster) -> Iterator[None]:
+    drop = 'chain forwarded { type filter hook forward priority raw; oifname "cni0" drop; }'
+    with rules(cluster.workers[0].host, drop):
         yield
 
 

@@ -1,0 +1,254 @@
+"""Damage to a running cluster: a plan lists its repair, one run makes it, and nothing else is touched.
+
+Each test breaks one thing on one host. Prints a table at its end: what was broken, what the plan listed, how long plan
+and run took.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+from tests.disaster.local_cluster import LocalCluster, small_cluster
+from tests.local.snapshots import Snapshot
+
+from kubeproof.install import playbook
+
+pytestmark = [pytest.mark.local, pytest.mark.cluster]
+
+HOSTS = ("cp1", "w1")
+# Of units of ours, by their files.
+_UNITS = "$(cd /etc/systemd/system && ls *.service)"
+_STARTED = re.compile(r"(?P<unit>\S+\.service): (re)?started: ")
+# What a component stores, and what is noted of each start.
+_STORED = re.compile(
+    r"files: (\w+: )?/(var/(lib|log|backups)/(etcd|kubelet|containerd|cni|kubernetes|kubeproof/units)|opt/containerd"
+    r"|var/log/(pods|containers|kubernetes)|root/)"
+)
+# Not compared: containers and their addresses, which belong to the cluster and not to the installation; and what
+# grows by itself.
+_COMPARED = ("files", "unit_files", "users", "groups", "routes", "rules", "sysctls", "listeners")
+# Issued again, with other content, if it is lost.
+_ISSUED = re.compile(r"files: (\S+\.(crt|key)): (\S+ \S+) \w+ => \3 \w+")
+
+
+@dataclass(frozen=True)
+class Damage:
+    """One thing that is broken, by a command on a host or by kubectl."""
+
+    name: str
+    host: str
+    command: str = ""
+    kubectl: tuple[str, ...] = ()
+    planned: str = field(kw_only=True)
+    """What a line of the plan for this host must match (a regular expression)."""
+
+
+DAMAGES = [
+    Damage("configuration deleted", "w1", "rm /etc/kubernetes/kubelet/config.yaml", planned="kubelet/config.yaml"),
+    Damage("configuration emptied", "cp1", ": > /etc/etcd/etcd.yaml", planned="etcd.yaml"),
+    Damage(
+        "configuration with garbage",
+        "cp1",
+        "echo '}' >> /etc/kubernetes/apiserver/encryption.yaml",
+        planned="apiserver/encryption.yaml",
+    ),
+    Damage(
+        "secret readable by everyone",
+        "cp1",
+        "chmod 0644 /etc/kubernetes/apiserver/encryption.yaml",
+        planned="apiserver/encryption.yaml",
+    ),
+    Damage(
+        "file of another owner",
+        "w1",
+        "chown 4321:4321 /etc/kubernetes/kube-proxy/config.yaml",
+        planned="kube-proxy/config.yaml",
+    ),
+    Damage("directory open to everyone", "w1", "chmod 0777 /etc/kubernetes/kubelet", planned="/etc/kubernetes/kubelet"),
+    Damage("certificate deleted", "w1", "rm /etc/kubernetes/kubelet/server.crt", planned=r"kubelet/server\.crt"),
+    Damage(
+        "certificate with garbage",
+        "w1",
+        "echo garbage > /etc/kubernetes/kube-proxy/client.crt",
+        planned=r"kube-proxy/client\.crt",
+    ),
+    Damage("key deleted", "cp1", "rm /etc/etcd/pki/peer.key", planned="peer"),
+    Damage(
+        "key with garbage", "w1", "echo garbage > /etc/kubernetes/kube-proxy/client.key", planned="kube-proxy/client"
+    ),
+    Damage("CA's certificate deleted", "w1", "rm /etc/kubernetes/pki/ca.crt", planned=r"ca\.crt"),
+    Damage("kubeconfig deleted", "w1", "rm /etc/kubernetes/kubelet/kubeconfig", planned="kubelet/kubeconfig"),
+    Damage("program deleted", "w1", "rm /usr/local/bin/kube-proxy", planned="/usr/local/bin/kube-proxy"),
+    Damage(
+        "program replaced",
+        "cp1",
+        "install /bin/true /usr/local/bin/kube-scheduler",
+        planned="/usr/local/bin/kube-scheduler",
+    ),
+    Damage(
+        "program damaged in place",
+        "w1",
+        "printf x | dd of=/opt/cni/bin/bridge bs=1 seek=5000 conv=notrunc status=none",
+        planned="/opt/cni/bin/bridge",
+    ),
+    Damage(
+        "program crashes",
+        "w1",
+        "cd /usr/local/bin && mv kubelet kept && cp kept kubelet && truncate --size 5000 kubelet && rm kept "
+        "&& systemctl kill --signal=KILL kubelet; sleep 2",
+        planned="/usr/local/bin/kubelet",
+    ),
+    Damage("unit file deleted", "cp1", "rm /etc/systemd/system/etcd.service", planned="etcd.service"),
+    Damage(
+        "unit file edited",
+        "w1",
+        "sed -i 's/^Restart=always/Restart=no/' /etc/systemd/system/containerd.service && systemctl daemon-reload",
+        planned="containerd.service",
+    ),
+    Damage(
+        "unit stopped",
+        "cp1",
+        "systemctl stop kube-controller-manager",
+        planned="kube-controller-manager.service: started",
+    ),
+    Damage("unit disabled", "w1", "systemctl disable kubelet", planned="kubelet.service: enabled"),
+    Damage(
+        "unit masked",
+        "w1",
+        "cd /etc/systemd/system && ln -sf /dev/null kube-proxy.service && systemctl daemon-reload "
+        "&& systemctl stop kube-proxy",
+        planned="kube-proxy.service",
+    ),
+    Damage(
+        "timer stopped and disabled", "cp1", "systemctl disable --now etcd-backup.timer", planned=r"etcd-backup\.timer"
+    ),
+    Damage(
+        "CNI configuration deleted", "w1", "rm /etc/cni/net.d/10-kubeproof.conflist", planned="10-kubeproof.conflist"
+    ),
+    Damage(
+        "routes and rules flushed, reconciler stopped",
+        "w1",
+        "systemctl stop kube-pod-network && ip route flush 10.64.0.0/10; nft flush ruleset",
+        planned="kube-pod-network.service: started",
+    ),
+    Damage(
+        "sysctl changed",
+        "w1",
+        "echo 0 > /proc/sys/net/ipv4/conf/all/route_localnet; rm /etc/sysctl.d/99-kubernetes.conf",
+        planned="99-kubernetes.conf",
+    ),
+    Damage(
+        "image deleted",
+        "w1",
+        "ctr --address /run/containerd/containerd.sock --namespace k8s.io images rm "
+        "$(ctr --address /run/containerd/containerd.sock --namespace k8s.io images list --quiet | grep coredns)",
+        planned="coredns",
+    ),
+    Damage(
+        "user deleted", "cp1", "sed -i '/^kube-scheduler:/d' /etc/passwd /etc/shadow", planned="user kube-scheduler"
+    ),
+    Damage(
+        "records of earlier runs deleted", "w1", "rm -r /var/lib/kubeproof/settled /var/lib/kubeproof/units", planned=""
+    ),
+    Damage("Node deleted", "w1", kubectl=("delete", "node", "w1"), planned="kubelet.service: restarted"),
+    Damage(
+        "taint removed",
+        "cp1",
+        kubectl=("taint", "node", "cp1", "node-role.kubernetes.io/control-plane-"),
+        planned="node-role.kubernetes.io",
+    ),
+    Damage(
+        "role binding deleted",
+        "cp1",
+        kubectl=("delete", "clusterrolebinding", "kubeproof:cluster-admins"),
+        planned="kubeproof:cluster-admins",
+    ),
+    Damage(
+        "Deployment deleted", "cp1", kubectl=("delete", "-n", "kube-system", "deployment", "coredns"), planned="coredns"
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of a damage."""
+
+    damage: Damage
+    planned: tuple[str, ...]
+    plan_seconds: float
+    run_seconds: float
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    """A cluster of one control-plane host and a worker."""
+    with small_cluster(tmp_path_factory.mktemp("damage"), "kubeproof-damage", "10.213.247.0/24") as made:
+        made.play("cluster")
+        yield made
+
+
+@pytest.fixture(scope="module")
+def table() -> Iterator[list[Row]]:
+    """Rows of all damages, printed at the end."""
+    rows: list[Row] = []
+    yield rows
+    print("\n| damage | host | plan | plan, s | run, s |\n| --- | --- | --- | --- | --- |")
+    for row in rows:
+        listed = "<br>".join(row.planned).replace("|", "\\|")
+        print(f"| {row.damage.name} | {row.damage.host} | {listed} | {row.plan_seconds:.1f} | {row.run_seconds:.1f} |")
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.name.replace(" ", "-"))
+def test_a_run_repairs_it_as_planned_and_nothing_else(cluster: LocalCluster, table: list[Row], damage: Damage) -> None:
+    before, hosts = starts(cluster), snapshots(cluster)
+    if damage.command:
+        cluster.on(damage.host, damage.command)
+    if damage.kubectl:
+        cluster.kubectl(*damage.kubectl)
+    begun = time.monotonic()
+    planned = cluster.part("--check")
+    seconds = time.monotonic() - begun
+    listed = [line for change in planned.profile["changes"] for line in change["what"] if change["host"] == damage.host]
+    assert any(re.search(damage.planned, line) for line in listed), listed
+
+    begun = time.monotonic()
+    done = cluster.part()
+    table.append(Row(damage, tuple(listed), seconds, time.monotonic() - begun))
+    assert changes(planned) == changes(done)
+    now = starts(cluster)
+    assert {unit for unit in before if before[unit] != now.get(unit)} <= started(done)
+    left = [f"{host}: {line}" for host in HOSTS for line in hosts[host].changes(snapshots(cluster)[host])]
+    assert [line for line in left if not _STORED.search(line) and not _ISSUED.search(line)] == []
+    assert cluster.part().count("changed") == 0
+
+
+def changes(run: playbook.Run) -> list[tuple[str, str, tuple[str, ...]]]:
+    """What a run has changed, or would; in whichever order hosts came to it."""
+    return sorted((change["host"], change["role"], tuple(change["what"])) for change in run.profile["changes"])
+
+
+def started(run: playbook.Run) -> set[str]:
+    """The units that a run says it has started or restarted, with their hosts."""
+    found = ((change["host"], _STARTED.match(line)) for change in run.profile["changes"] for line in change["what"])
+    return {f"{host} {match['unit']}" for host, match in found if match}
+
+
+def starts(cluster: LocalCluster) -> dict[str, str]:
+    """When each unit of ours was started, by systemd's own number for that."""
+    found = {}
+    for host in HOSTS:
+        shown = cluster.on(host, f"systemctl show --property=Id,InvocationID {_UNITS}").decode().split("\n\n")
+        for block in shown:
+            unit = dict(line.split("=", 1) for line in block.split())
+            found[f"{host} {unit['Id']}"] = unit["InvocationID"]
+    return found
+
+
+def snapshots(cluster: LocalCluster) -> dict[str, Snapshot]:
+    """The hosts, in what an installation is responsible for."""
+    taken = {host: Snapshot.take(cluster.inventory.host(host)).sections for host in HOSTS}
+    return {host: Snapshot({name: sections[name] for name in _COMPARED}) for host, sections in taken.items()}
