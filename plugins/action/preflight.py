@@ -33,6 +33,8 @@ try:
 except ImportError:  # It is private: without it findings do not name file and line, and all else works.
     Origin = None
 
+# What hosts have found out with port_probe.
+_CONNECTED = "__preflight_connected"
 _STATE_SETTING = "cluster_state_directory"
 # What a setting's template names if it can only be rendered once hosts were asked.
 _FACTS = ("ansible_facts", "hostvars", "__cluster_host")
@@ -48,7 +50,11 @@ class ActionModule(Action):
 
     def act(self) -> dict[str, Any]:
         """Raises KubeproofError if ``stage`` is none, or before ``host_report`` has run."""
-        stages: dict[str, Callable[[], Judged]] = {"settings": self._settings, "hosts": self._hosts}
+        stages: dict[str, Callable[[], Judged]] = {
+            "settings": self._settings,
+            "hosts": self._hosts,
+            "ports": self._ports,
+        }
         stage = str(self._arguments.get("stage"))
         if stage == "inventory":
             self._refuse_keys()
@@ -59,8 +65,13 @@ class ActionModule(Action):
         hosts, found = stages[stage]()
         findings = preflight.relevant(found, _ignored(hosts))
         _write_report(stage, findings, hosts)
-        self._tell_adaptations(hosts)
-        return self._outcome(findings)
+        outcome = self._outcome(findings)
+        if stage == "hosts":
+            self._tell_adaptations(hosts)
+            # Whoever only looks has no one listen.
+            probes = {} if self._task.check_mode else preflight.probes(hosts)
+            outcome["probes"] = {name: probe.data() for name, probe in probes.items()}
+        return outcome
 
     def _refuse_keys(self) -> None:
         """Raises KubeproofError if the state of the cluster is among what was read as inventories."""
@@ -96,10 +107,8 @@ class ActionModule(Action):
         return hosts, preflight.check_settings(hosts, _plain(self._variables["groups"]), self._specs)
 
     def _hosts(self) -> Judged:
-        task_vars = self._variables
+        task_vars, reported = self._variables, self._reported()
         asked = set(task_vars["ansible_play_hosts_all"])
-        hosts = [self._variables_of(name, facts=True) for name in _members(task_vars) if name in asked]
-        reported = [replace(entry, host=_reported(entry.host, task_vars)) for entry in hosts]
         kept = _kept(reported, task_vars)
         others = [preflight.Host(str(name), frozenset(), "") for name in sorted(asked - {*_members(task_vars)})]
         run = preflight.Run(
@@ -110,6 +119,19 @@ class ActionModule(Action):
             ungrouped=[_reported(host, task_vars) for host in others],
         )
         return reported, preflight.check_hosts(reported, _wanted(reported), run)
+
+    def _reported(self) -> list[preflight.Variables]:
+        """The cluster's hosts of the play, each with its report."""
+        asked = set(self._variables["ansible_play_hosts_all"])
+        hosts = [self._variables_of(name, facts=True) for name in _members(self._variables) if name in asked]
+        return [replace(entry, host=_reported(entry.host, self._variables)) for entry in hosts]
+
+    def _ports(self) -> Judged:
+        hosts, hostvars = self._reported(), self._variables["hostvars"]
+        probes = preflight.probes(hosts)
+        answers = {name: _plain(hostvars[name].get(_CONNECTED) or {}) for name in probes}
+        failed = {name: answer.get("failed_targets") or [] for name, answer in answers.items()}
+        return hosts, preflight.check_connections(probes, failed)
 
     def _active(self, state: Path) -> str | None:
         if self._task.check_mode:

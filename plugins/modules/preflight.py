@@ -12,7 +12,7 @@ short_description: Check settings and hosts before anything is changed
 description:
   - Displays all findings of all hosts, each with its remediation, and fails if one of them is an error. Runs on the
     controller only.
-  - Writes the findings of the stages V(settings) and V(hosts) to C(reports/preflight-STAGE.json) in the state
+  - Writes the findings of the stages V(settings), V(hosts) and V(ports) to C(reports/preflight-STAGE.json) in the state
     directory, with the reasons for settings that are derived from facts.
   - The setting C(preflight_ignore) ignores findings.
 options:
@@ -22,8 +22,10 @@ options:
         be keys, or if the run has a tag that is not in O(tags). It has to be the first task of a run.
       - V(settings) checks the settings of all hosts of the cluster, including those that C(--limit) leaves out.
       - V(hosts) checks the facts of hosts. M(host_report) must have run on all hosts of the play.
+      - V(ports) checks the results of M(port_probe) with O(port_probe#module:state=connected), which hosts have
+        registered as C(__preflight_connected).
     type: str
-    choices: [inventory, settings, hosts]
+    choices: [inventory, settings, hosts, ports]
     required: true
   purpose:
     description: Purpose of the run, for O(stage=hosts).
@@ -43,6 +45,7 @@ notes:
   - Use it with C(run_once), since one task does the work for all hosts.
 seealso:
   - module: host_report
+  - module: port_probe
 """
 
 EXAMPLES = r"""
@@ -79,4 +82,11 @@ findings:
     problem: {description: The problem., type: str}
     remediation: {description: Its remediation., type: str}
     severity: {description: V(error) or V(warning)., type: str}
+probes:
+  description: >-
+    What hosts have to probe of each other's ports before components are installed, by host; empty if none of them is
+    new, and in check mode.
+  type: dict
+  returned: success, with the stage V(hosts)
+  sample: {w1: {address: 192.0.2.21, listen: [10250], targets: [{address: 192.0.2.11, port: 6443}]}}
 """

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from kubeproof.preflight import fleet, identity, installed, members, networks, placement, runs, versions
+from kubeproof.preflight import fleet, identity, installed, members, networks, placement, ports, runs, versions
 from kubeproof.preflight.findings import Finding, as_data, count, errors, relevant, render
 from kubeproof.preflight.hosts import check_host
 from kubeproof.preflight.identity import Kept
 from kubeproof.preflight.model import CONTROL_PLANE, ETCD, GROUPS, PURPOSES, Host, Purpose, Rules, Run
 from kubeproof.preflight.packages import check_packages
+from kubeproof.preflight.ports import check_connections
 from kubeproof.preflight.settings import Variables, check_settings, check_templates
 from kubeproof.preflight.tags import refuse_unknown
 from kubeproof.preflight.versions import Wanted
@@ -29,10 +30,12 @@ __all__ = [
     "Variables",
     "Wanted",
     "as_data",
+    "check_connections",
     "check_hosts",
     "check_settings",
     "count",
     "errors",
+    "probes",
     "refuse_unknown",
     "relevant",
     "render",
@@ -60,6 +63,11 @@ def check_hosts(hosts: Sequence[Variables], wanted: Wanted, run: Run) -> Iterato
     yield from versions.check_versions(everyone, wanted)
     yield from runs.check_runs([entry.host for entry in hosts], run.active)
     yield from _check_installed(hosts, run)
+
+
+def probes(hosts: Sequence[Variables]) -> dict[str, ports.Probe]:
+    """What hosts have to probe of each other's ports, by name; empty if none of them is new."""
+    return ports.probes([(entry.host, Rules.parse(entry.values)) for entry in hosts if not entry.broken])
 
 
 def _check_installed(hosts: Sequence[Variables], run: Run) -> Iterator[Finding]:

@@ -68,12 +68,16 @@ class Run:
 
 @dataclass(frozen=True)
 class PortRule:
-    """A TCP port that a component of some groups listens on, on all addresses or on loopback only."""
+    """A TCP port that a component of some groups listens on, on all addresses or on loopback only.
+
+    ``setting``: the one that holds it.
+    """
 
     port: int
     component: str
     groups: tuple[str, ...]
     listen: Literal["all", "loopback"] = "all"
+    setting: str = ""
 
 
 @dataclass(frozen=True)
@@ -159,7 +163,7 @@ class Rules:
 
 def port_rules(values: Mapping[str, Any]) -> tuple[PortRule, ...]:
     """The ports of our components by the settings that hold them."""
-    return tuple(PortRule(int(values[name]), *rest) for name, rest in PORTS.items())
+    return tuple(PortRule(int(values[name]), *rest, setting=name) for name, rest in PORTS.items())
 
 
 def main_interfaces(host: Host) -> dict[str, Interface]:
