@@ -68,7 +68,8 @@ class ActionModule(Action):
         outcome = self._outcome(findings)
         if stage == "hosts":
             self._tell_adaptations(hosts)
-            # Whoever only looks has no one listen.
+        if stage == "hosts" and not outcome["failed"]:
+            # In check mode nothing listens.
             probes = {} if self._task.check_mode else preflight.probes(hosts)
             outcome["probes"] = {name: probe.data() for name, probe in probes.items()}
         return outcome

@@ -172,6 +172,16 @@ def test_versions_are_those_that_are_installed(
     assert {each for each in play.findings("hosts") if each[0] == "version-change"} == found
 
 
+def test_hosts_that_others_do_not_reach_are_found(play: Play) -> None:
+    closed = {"address": "192.0.2.1", "port": 6443, "error": "timed out"}
+    connected = {"__preflight_connected": {"failed_targets": [closed]}}
+    tell = {"name": "Tell", "ansible.builtin.set_fact": connected, "when": "inventory_hostname == 'h2'"}
+    done = play.run(ASK, tell, {"name": "Ports", "preflight": {"stage": "ports"}, "run_once": True})
+    assert done.returncode != 0
+    assert play.findings("ports") == {("port-closed", "", "h1")}
+    assert "6443 of kube-apiserver from h2 (timed out)" in done.stdout
+
+
 def test_a_host_in_no_group_of_ours_is_looked_at_too(play: Play) -> None:
     play.inventory["all"]["hosts"] = {"h9": {"ansible_host": "192.0.2.9"}}
     directory = play.directory / ".kubeproof" / "pki"
