@@ -33,7 +33,7 @@ class ActionModule(Action):
         wanted = self._plan()
         request = {"files": [file.wanted() for file in wanted.files], "versions": dict(wanted.facts["versions"])}
         settle = self._settle(request, {"files": [_RECORD, *(file["path"] for file in request["files"])]})
-        if self._look.task(settle["digest"]) is not None:
+        if not wanted.expected and self._look.task(settle["digest"]) is not None:
             return {"changed": False, "changes": [], "ansible_facts": {"kubeproof_components": dict(wanted.facts)}}
         answer = self._compared(request, settle)
         if answer.get("changes") and not self._task.check_mode:
@@ -42,6 +42,7 @@ class ActionModule(Action):
         if answer.get("failed"):
             return answer
         changes = [{"path": change["path"], "what": change["what"]} for change in answer["changes"]]
+        changes += [{"path": path, "what": f"{name}, once fetched"} for path, name in wanted.expected.items()]
         if self._task.check_mode:
             self._pending.add(changes)
         return {
@@ -64,7 +65,10 @@ class ActionModule(Action):
         if "etcd" in groups:
             groups += selection.uses(arguments.get("backup_targets") or ())
         pods = arguments.get("pods") or ()
-        return distribution.plan(pinned, lock, groups, report["arch"], arguments["directories"], pods)
+        return distribution.plan(
+            pinned, lock, groups, report["arch"], arguments["directories"], pods,
+            may_lack=self._task.check_mode,
+        )  # fmt: skip
 
     def _send(self, answer: dict[str, Any]) -> None:
         missing = {change["sha256"] for change in answer["changes"] if change["what"] != "attributes"}

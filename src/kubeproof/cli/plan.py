@@ -109,12 +109,12 @@ def rendered(profile: Mapping[str, Any], cluster: Inventory, *, installed: bool)
     lines: list[RenderableType] = []
     for group in grouped(changes):
         title = Text.assemble((group.role or group.task, "bold"), "  ", ", ".join(group.hosts))
-        lines.append(Padding(title, (0, 0, 0, 2)))
-        lines += [Padding(_emphasised(what), (0, 0, 0, 6)) for what in group.what or (group.task,)]
+        lines.append(Padding(title, (0, 0, 0, 2), expand=False))
+        lines += [Padding(_emphasised(what), (0, 0, 0, 6), expand=False) for what in group.what or (group.task,)]
     if not installed:
         lines.append(Text(f"Nothing of this cluster is installed yet. `{command}` then installs its components on:"))
         hosts = [f"{host.name} ({', '.join(sorted(host.groups - {'all'}))})" for host in cluster.hosts.values()]
-        return [*lines, *(Padding(host, (0, 0, 0, 2)) for host in hosts)]
+        return [*lines, *(Padding(host, (0, 0, 0, 2), expand=False) for host in hosts)]
     if not changes:
         return [*lines, Text(f"Nothing to change on {_count(len(cluster.hosts), 'host')}.")]
     names = {change["host"] for change in changes}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from kubeproof.components import cache as caching
@@ -34,10 +34,14 @@ class HostFile:
 
 @dataclass(frozen=True)
 class Distribution:
-    """What one host must have. ``facts`` is what roles read as ``kubeproof_components``."""
+    """What one host must have. ``facts`` is what roles read as ``kubeproof_components``.
+
+    ``expected``: what is to be fetched first, name and version by the path where a host will have it.
+    """
 
     files: tuple[HostFile, ...]
     facts: Mapping[str, Any]
+    expected: Mapping[str, str] = field(default_factory=dict)
 
 
 def plan(
@@ -47,13 +51,17 @@ def plan(
     arch: str,
     directories: Mapping[str, str],
     pods: Collection[str] = (),
+    *,
+    may_lack: bool = False,
 ) -> Distribution:
     """What a host of ``groups`` and ``arch`` must have. ``directories``: where ``bin`` and ``cni`` are on hosts.
 
     ``pods``: the components that run as pods.
 
-    Everything is taken from the lock, so that all hosts get the same. Raises KubeproofError if it does not have it.
+    Everything is taken from the lock, so that all hosts get the same. Raises KubeproofError if it does not have it;
+    with ``may_lack`` this is ``expected``, for a look ahead.
     """
+    expected: dict[str, str] = {}
     versions: dict[str, str] = {}
     binaries: dict[str, dict[str, str]] = {}
     files: list[HostFile] = []
@@ -61,25 +69,35 @@ def plan(
         needed = component.needed(groups)
         if not needed:
             continue
-        entry = _locked(lock.component(arch, component.name), component.name, component.version, arch)
-        versions[component.name] = entry["version"]
+        entry = lock.component(arch, component.name)
+        paths = {binary.name: normal(f"{directories[component.directory]}/{binary.name}") for binary in needed}
+        versions[component.name] = component.version
+        if may_lack and not _has(entry, component.version):
+            expected |= dict.fromkeys(paths.values(), f"{component.name} {component.version}")
+            binaries |= {name: {"path": path, "sha256": ""} for name, path in paths.items()}
+            continue
+        entry = _locked(entry, component.name, component.version, arch)
         for binary in needed:
-            record = entry["binaries"][binary.name]
-            path = normal(f"{directories[component.directory]}/{binary.name}")
+            record, path = entry["binaries"][binary.name], paths[binary.name]
             binaries[binary.name] = {"path": path, "sha256": record["sha256"]}
             files.append(HostFile(path, record["sha256"], record["size"], "0755"))
     references: dict[str, str] = {}
     archives: list[dict[str, str]] = []
     for image in selection.images(pins, groups, pods):
-        entry = _locked(lock.image(arch, image.name), f"the image {image.name}", image.version, arch)
-        versions.setdefault(image.name, entry["version"])
+        entry = lock.image(arch, image.name)
+        versions.setdefault(image.name, image.version)
+        if may_lack and not _has(entry, image.version):
+            expected[f"{IMAGE_DIRECTORY}/{image.name}.tar"] = f"the image {image.name} {image.version}"
+            references[image.name] = image.local_reference
+            continue
+        entry = _locked(entry, f"the image {image.name}", image.version, arch)
         references[image.name] = entry["reference"]
         if entry["archive"]:
             path = f"{IMAGE_DIRECTORY}/{image.name}.tar"
             archives.append({"reference": entry["reference"], "archive": path, "digest": entry["digest"]})
             files.append(HostFile(path, entry["archive"]["sha256"], entry["archive"]["size"], "0644"))
     facts = {"versions": versions, "images": references, "binaries": binaries, "image_archives": archives}
-    return Distribution(tuple(files), facts)
+    return Distribution(tuple(files), facts, expected)
 
 
 def blob(sha256: str, cache: caching.Cache) -> caching.Blob:
@@ -88,6 +106,10 @@ def blob(sha256: str, cache: caching.Cache) -> caching.Blob:
     if not found:
         raise KubeproofError(f"{sha256} is no longer in the cache {cache.directory}", hint=_FETCH_AGAIN)
     return found
+
+
+def _has(entry: Mapping[str, Any] | None, version: str) -> bool:
+    return entry is not None and entry["version"] == version
 
 
 def _locked(entry: dict[str, Any] | None, name: str, version: str, arch: str) -> dict[str, Any]:

@@ -102,3 +102,20 @@ def test_another_version_than_was_fetched_is_said(real: Pins, lock: Lock) -> Non
 def test_a_file_that_left_the_cache_is_said(cache: Cache) -> None:
     with pytest.raises(KubeproofError, match="abc is no longer in the cache"):
         distribution.blob("abc", cache)
+
+
+def test_a_look_ahead_expects_what_is_not_fetched_yet(real: Pins, lock: Lock, tmp_path: Path) -> None:
+    nothing = Lock(tmp_path / "new")
+    with pytest.raises(KubeproofError, match=r"etcd 3\.7\.3 was not fetched for amd64"):
+        distribution.plan(real, nothing, ("etcd",), "amd64", DIRECTORIES)
+    ahead = distribution.plan(real, nothing, ("etcd",), "amd64", DIRECTORIES, may_lack=True)
+    assert ahead.files == ()
+    assert ahead.expected == {f"/usr/local/bin/{name}": "etcd 3.7.3" for name in ("etcd", "etcdctl", "etcdutl")}
+    assert ahead.facts["versions"] == {"etcd": "3.7.3"}
+    # Of a component whose version is another one now, and of its image, nothing is taken from the lock.
+    other = real.with_versions({"coredns": "9.9.9", "runc": "9.9.9"})
+    ahead = distribution.plan(other, lock, ("workers",), "amd64", DIRECTORIES, may_lack=True)
+    assert set(ahead.expected.values()) == {"runc 9.9.9", "the image coredns 9.9.9"}
+    assert ahead.facts["images"]["coredns"] == "localhost/kubeproof/coredns:9.9.9"
+    known = distribution.plan(real, lock, ("workers",), "amd64", DIRECTORIES, may_lack=True)
+    assert known == distribution.plan(real, lock, ("workers",), "amd64", DIRECTORIES)

@@ -1,0 +1,32 @@
+"""What a host would be sent, in a real play in check mode. No host but this one is asked, and nothing is sent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.unit.plugins.action.test_preflight import ASK, Play
+
+
+def test_check_mode_lists_what_is_to_be_fetched_first(tmp_path: Path) -> None:
+    distribute = {
+        "name": "Distribute",
+        "distribute_components": {
+            "state_directory": str(tmp_path / "state"),
+            "directories": {"bin": str(tmp_path / "bin"), "cni": str(tmp_path / "cni")},
+        },
+        "when": "inventory_hostname == 'h2'",
+    }
+    show = {
+        "name": "Show",
+        "ansible.builtin.debug": {"msg": "{{ sent.changes | map(attribute='what') | unique | sort | join('; ') }}"},
+        "when": "inventory_hostname == 'h2'",
+    }
+    play = Play(tmp_path)
+    play.variables["cluster_state_directory"] = str(tmp_path / "state")
+    done = play.run(ASK, distribute | {"register": "sent"}, show, options=("--check",))
+    assert done.returncode == 0, done.stdout
+    assert "containerd 2.4.2, once fetched; " in done.stdout
+    assert "the image pause 3.10.2, once fetched" in done.stdout
+    assert not (tmp_path / "bin").exists()
+    done = play.run(ASK, distribute)
+    assert "was not fetched for" in done.stdout + done.stderr
