@@ -37,6 +37,7 @@ VOLATILE = {
     "/var/log/journal": "the journal grows with every line that anything logs",
     "/var/log/lastlog": "logins, and the reset comes by SSH",
     "/var/log/wtmp": "logins",
+    "/var/log/wtmp.db": "logins, on Debian 13",
     # Made by useradd and userdel for themselves: a lock, and files as they were before the last change.
     "/etc/.pwd.lock": "lock of useradd",
     "/etc/group-": "backup by userdel",
