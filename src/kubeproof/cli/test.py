@@ -114,7 +114,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.unit:
         _unit(suite)
     elif arguments.vm:
-        suite.program("virtual machines", tool("pytest"), "tests/vm", "-v", "-s")
+        suite.program("virtual machines", tool("pytest"), "tests/vm/test_vm.py", "-v", "-s")
     elif arguments.debian13:
         suite.program("Debian 13", tool("pytest"), "tests/debian13")
         suite.program("local hosts of Debian 13", tool("pytest"), "tests/local", "--system", "debian-13")
