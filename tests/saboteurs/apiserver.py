@@ -131,7 +131,7 @@ def last_writer_wins(cluster: Cluster) -> Iterator[None]:
     "api-persistence",
     "api-watch",
     breaks="Keys are deleted in etcd behind the API server's back",
-    says="after the API server acknowledged it|the key is gone after an update|did not tell each change once",
+    says="after the API server acknowledged it|the key is gone after an update|did not report each change once",
 )
 def keys_deleted_in_etcd(cluster: Cluster) -> Iterator[None]:
     with erased(cluster, *_WRITTEN_TO):
