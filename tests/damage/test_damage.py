@@ -132,13 +132,13 @@ DAMAGES = [
     Damage(
         "routes and rules flushed, reconciler stopped",
         "w1",
-        "systemctl stop kube-pod-network && ip route flush 10.64.0.0/10; nft flush ruleset",
+        "systemctl stop kube-pod-network && ip route flush proto 86; nft flush ruleset",
         planned="kube-pod-network.service: started",
     ),
     Damage(
         "sysctl changed",
         "w1",
-        "echo 0 > /proc/sys/net/ipv4/conf/all/route_localnet; rm /etc/sysctl.d/99-kubernetes.conf",
+        "echo 0 > /proc/sys/net/bridge/bridge-nf-call-ip6tables; rm /etc/sysctl.d/99-kubernetes.conf",
         planned="99-kubernetes.conf",
     ),
     Damage(
