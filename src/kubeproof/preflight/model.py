@@ -118,12 +118,16 @@ def reads(name: str) -> bool:
         "kube_proxy_form",
         "kube_proxy_mode",
         "kubelet_max_pods",
+        "pod_network_plugin",
     }
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What a host is asked to offer. Memory in MiB by group, clock skew in seconds."""
+    """What a host is asked to offer. Memory in MiB by group, clock skew in seconds.
+
+    ``shared_segment``: nodes reach each other without a gateway.
+    """
 
     operating_systems: Mapping[str, Sequence[str]] = field(default_factory=dict)
     minimum_memory: Mapping[str, int] = field(default_factory=dict)
@@ -131,6 +135,7 @@ class Rules:
     ports: tuple[PortRule, ...] = ()
     modules: tuple[str, ...] = ()
     nftables: bool = True
+    shared_segment: bool = True
     etcd_data_directory: str = "/var/lib/etcd"
     clock_skew_warning: float = 1.0
     clock_skew_error: float = 5.0
@@ -150,6 +155,7 @@ class Rules:
             ports=port_rules(values),
             modules=(*_MODULES, "nf_tables") if nftables else _MODULES,
             nftables=nftables,
+            shared_segment=values["pod_network_plugin"] == "bridge",
             etcd_data_directory=posixpath.normpath(str(values["etcd_data_directory"])),
             clock_skew_warning=float(values["preflight_clock_skew_warning"]),
             clock_skew_error=float(values["preflight_clock_skew_error"]),

@@ -40,6 +40,7 @@ VALUES: dict[str, Any] = {
     "kube_proxy_mode": "nftables",
     "kubelet_health_port": 10248,
     "kubelet_port": 10250,
+    "pod_network_plugin": "bridge",
     "preflight_clock_skew_error": 5.0,
     "preflight_clock_skew_warning": 1.0,
     "preflight_controller_clock_skew_error": 60.0,
