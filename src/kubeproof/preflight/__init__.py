@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from kubeproof.preflight import fleet, identity, installed, members, networks, placement, runs, versions
+from kubeproof.preflight import fleet, identity, installed, joining, members, networks, placement, runs, versions
 from kubeproof.preflight.findings import Finding, as_data, count, errors, relevant, render
 from kubeproof.preflight.hosts import check_host
 from kubeproof.preflight.identity import Kept
@@ -72,6 +72,9 @@ def _check_installed(hosts: Sequence[Variables], run: Run) -> Iterator[Finding]:
     if not restoring:
         asked = [entry.host.name for entry in hosts]
         yield from identity.check_beginning(run.hosts(ETCD, CONTROL_PLANE), asked, run.kept)
+    # A replacement adds a member of etcd, and no node.
+    if run.purpose != "replace-member":
+        yield from joining.check_joining([entry.host for entry in hosts], run)
     # A restore and a replacement remediate these, and check by themselves what they may do.
     if run.purpose == "converge":
         yield from placement.check_placement([entry.host for entry in hosts], run.ungrouped, run.kept)
