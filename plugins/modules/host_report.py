@@ -28,8 +28,8 @@ module: host_report
 short_description: Gather the facts of a host
 description:
   - Sets the fact C(kubeproof_host), which M(preflight) checks and from which settings are derived. Changes nothing.
-    Reads C(/proc), C(/sys) and a few files, asks the local etcd member, and runs C(ip), C(systemctl) and installed
-    components with C(--version).
+    Reads C(/proc), C(/sys) and a few files, asks the local etcd member, and runs C(ip), C(systemctl), C(nft) and
+    installed components with C(--version).
   - Never fails. If a host is unreachable, or if Python or sudo do not work there, the fact contains the reason, so that
     the preflight can list the problems of all hosts together.
 options:
@@ -92,6 +92,7 @@ ansible_facts:
         interfaces: {description: Network interfaces by name., type: dict}
         default_route: {description: C(interface) and C(gateway)., type: dict}
         resolver: {description: Name servers., type: dict}
+        firewall: {description: "Whether C(ufw) is enabled, and C(chains) that drop what no rule accepts.", type: dict}
         ports: {description: "Listening TCP ports, each with its process.", type: list, elements: dict}
         processes: {description: Running processes that may conflict with components., type: list, elements: dict}
         commands: {description: Paths of the programs that components call; null where there is none., type: dict}
@@ -140,6 +141,10 @@ PROCESSES = {
     "NetworkManager", "containerd", "firewalld", "k0s", "k3s", "k3s-agent", "k3s-server", "kube-apiserver",
     "kube-controller", "kube-proxy", "kube-scheduler", "kubelet", "microk8s", "rke2", "systemd-network",
 }  # fmt: skip
+# Packets of pods and between hosts pass these hooks, in these families; and tables of ours, or of kube-proxy.
+HOOKS = ("forward", "input")
+FAMILIES = ("bridge", "inet", "ip")
+OUR_TABLES = ("kube-proxy", "kubeproof")
 # Of these the version decides what may be installed next.
 VERSIONED = ("etcd", "kube-apiserver", "kubelet")
 STATIC_PODS = "/etc/kubernetes/manifests"
@@ -459,6 +464,42 @@ def unit(cgroups: str) -> str:
     return next((part for part in reversed(parts) if part.endswith((".service", ".scope"))), "")
 
 
+def firewall(machine: Machine, modules: Dict[str, str]) -> Report:
+    """Whether ufw is to be on, and base chains that drop what no rule of theirs accepts."""
+    enabled = re.search(r"^ENABLED=[\"']?yes\b", machine.read("/etc/ufw/ufw.conf"), re.MULTILINE | re.IGNORECASE)
+    chains: List[Report] = []
+    # Where the kernel has none, asking for them would load the module.
+    if modules["nf_tables"] in ("loaded", "builtin"):
+        listed = machine.run(["nft", "--json", "list", "chains"])
+        chains += nft_chains(listed) if listed else iptables_chains(machine, "iptables-nft")
+    if "filter" in machine.read("/proc/net/ip_tables_names").split():
+        chains += iptables_chains(machine, "iptables-legacy")
+    return {"ufw": bool(enabled), "chains": chains}
+
+
+def nft_chains(listed: str) -> List[Report]:
+    """Of what ``nft --json list chains`` says, the chains with policy drop; those of iptables are among them."""
+    try:
+        objects = json.loads(listed).get("nftables", [])
+    except ValueError:
+        return []
+    chains = [entry["chain"] for entry in objects if "chain" in entry]
+    return [
+        {"program": "nft", **{name: chain[name] for name in ("family", "table", "name", "hook")}}
+        for chain in chains
+        if chain.get("policy") == "drop" and chain["hook"] in HOOKS
+        and chain["family"] in FAMILIES and chain["table"] not in OUR_TABLES
+    ]  # fmt: skip
+
+
+def iptables_chains(machine: Machine, program: str) -> List[Report]:
+    """Chains with policy DROP of a program that lists them as iptables does."""
+    names = re.findall(r"^-P (FORWARD|INPUT) DROP$", machine.run([program, "-S"]), re.MULTILINE)
+    return [
+        {"program": program, "family": "ip", "table": "filter", "name": name, "hook": name.lower()} for name in names
+    ]
+
+
 def ports(machine: Machine) -> List[Report]:
     """Listening TCP ports with their owners; ``process`` is ``None`` if it is unknown."""
     sockets = listeners(machine)
@@ -716,6 +757,7 @@ def report(machine: Machine, paths: Sequence[str], etcd_data: str) -> Report:
     # Not before: what answers is a kubelet, too.
     asked = Versions(entries)
     mounted = mounts(machine)
+    modules = kernel_modules(machine)
     swaps = swap_devices(machine)
     return {
         "user": {"id": os.geteuid(), "name": user_name(os.geteuid())},
@@ -737,13 +779,14 @@ def report(machine: Machine, paths: Sequence[str], etcd_data: str) -> Report:
         "interfaces": interfaces(machine),
         "default_route": default_route(machine),
         "resolver": resolver(machine),
+        "firewall": firewall(machine, modules),
         "ports": ports(machine),
         "processes": processes,
         "cgroup": cgroup(machine),
         "capabilities": {"init": capabilities(machine, "1"), "self": capabilities(machine, "self")},
         "user_namespace": user_namespace(machine),
         "limits": {"init": hard_limits(machine, "1"), "self": hard_limits(machine, "self")},
-        "modules": kernel_modules(machine),
+        "modules": modules,
         "sysctls": sysctls(machine),
         "selinux": {"1": "enforcing", "0": "permissive"}.get(machine.word("/sys/fs/selinux/enforce"), "disabled"),
         "leftovers": leftovers(machine, entries, etcd_data),

@@ -266,10 +266,6 @@ class Examination:
                 problem = f"another containerd is running ({_named(process)}), whose unit would be replaced"
                 remediation = "Remove it, and Docker if it belongs to Docker; or use another host."
                 yield Finding("foreign-containerd", problem, remediation)
-            elif process["name"] == "firewalld":
-                problem = "firewalld is running, and drops traffic of pods and nodes unless it is configured for them"
-                remediation = "systemctl disable --now firewalld; or open the cluster's ports and networks in it."
-                yield Finding("firewall", problem, remediation, severity="warning")
 
     def _leftovers(self) -> Iterator[Finding]:
         for path in self.report["leftovers"]:

@@ -85,6 +85,23 @@ class Resolver(TypedDict):
     upstream: str
 
 
+class Chain(TypedDict):
+    """A base chain with policy drop, and the program that lists it: ``nft``, ``iptables-legacy``, ``iptables-nft``."""
+
+    program: str
+    family: str
+    table: str
+    name: str
+    hook: Literal["forward", "input"]
+
+
+class Firewall(TypedDict):
+    """What may drop what the cluster sends, besides firewalld, which is among the processes."""
+
+    ufw: bool
+    chains: list[Chain]
+
+
 class Process(TypedDict):
     """``name`` is the kernel's (15 characters), ``unit`` the systemd service or scope, if any."""
 
@@ -258,6 +275,7 @@ class HostReport(TypedDict):
     interfaces: dict[str, Interface]
     default_route: Route | None
     resolver: Resolver
+    firewall: Firewall
     ports: list[Port]
     processes: list[Process]
     cgroup: Cgroup

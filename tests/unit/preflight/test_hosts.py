@@ -239,7 +239,6 @@ class TestProcesses:
             ("kubelet", "kubelet.service", ("foreign-kubernetes", "kubelet", "error")),
             ("k3s-server", "k3s.service", ("foreign-kubernetes", "k3s-server", "error")),
             ("containerd", "containerd.service", ("foreign-containerd", "", "error")),
-            ("firewalld", "firewalld.service", ("firewall", "", "warning")),
         ],
     )
     def test_what_is_in_the_way(self, name: str, unit: str, expected: tuple[str, str, str]) -> None:

@@ -56,6 +56,7 @@ def test_every_kind_of_check_takes_part() -> None:
         2,
         hostname="host1",
         selinux="enforcing",
+        firewall={"ufw": True},
         interfaces={"tun0": interface("10.96.0.1/24")},
         installed={"versions": {"kube-apiserver": "1.34.0"}, "settings": {"cluster_pod_network": "10.0.0.0/16"}},
         etcd={"lived": "/var/lib/etcd"},
@@ -65,6 +66,7 @@ def test_every_kind_of_check_takes_part() -> None:
     assert ids(entry(host(1)), entry(replace(spoilt, address="10.0.0.1"))) == [
         ("address", "host2"),
         ("selinux", "host2"),
+        ("firewall", "host2"),
         ("hostname", "host2"),
         ("duplicate-address", "host2"),
         ("network-overlap", "host2"),

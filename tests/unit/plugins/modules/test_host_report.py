@@ -459,6 +459,89 @@ def test_a_command_may_be_a_file_with_its_path(tmp_path: Path) -> None:
     assert "/etc/protocols" in host_report.COMMANDS
 
 
+class TestFirewall:
+    LOADED: ClassVar = {"nf_tables": "loaded"}
+
+    @staticmethod
+    def listed(*chains: dict[str, object]) -> str:
+        """As nft 1.0.6 lists them."""
+        metainfo = {"metainfo": {"version": "1.0.6", "release_name": "Lester Gooch #5", "json_schema_version": 1}}
+        return json.dumps({"nftables": [metainfo, *({"chain": chain} for chain in chains)]})
+
+    @staticmethod
+    def chain(**changes: object) -> dict[str, object]:
+        base = {"family": "ip", "table": "filter", "name": "FORWARD", "handle": 1, "type": "filter", "prio": 0}
+        return base | {"hook": "forward", "policy": "drop"} | changes
+
+    def found(self, fake: Fake, *chains: dict[str, object]) -> list[tuple[str, str, str, str, str]]:
+        fake.outputs["nft"] = self.listed(*chains)
+        chains = host_report.firewall(fake.machine, self.LOADED)["chains"]
+        return [tuple(chain[key] for key in ("program", "family", "table", "name", "hook")) for chain in chains]  # type: ignore[misc]
+
+    def test_policies_of_iptables_are_among_those_of_nft(self, fake: Fake) -> None:
+        assert self.found(
+            fake,
+            self.chain(),
+            self.chain(name="INPUT", hook="input"),
+            self.chain(family="inet", table="mine", name="in", hook="input"),
+        ) == [
+            ("nft", "ip", "filter", "FORWARD", "forward"),
+            ("nft", "ip", "filter", "INPUT", "input"),
+            ("nft", "inet", "mine", "in", "input"),
+        ]
+
+    @pytest.mark.parametrize(
+        "harmless",
+        [
+            {"policy": "accept"},
+            {"hook": "output"},
+            {"family": "ip6"},
+            {"table": "kubeproof"},
+            {"table": "kube-proxy"},
+        ],
+        ids=str,
+    )
+    def test_what_drops_nothing_of_ours(self, fake: Fake, harmless: dict[str, object]) -> None:
+        assert self.found(fake, self.chain(**harmless)) == []
+
+    def test_chains_without_a_hook(self, fake: Fake) -> None:
+        assert self.found(fake, {"family": "ip", "table": "filter", "name": "X", "handle": 2}) == []
+
+    def test_without_nft_iptables_is_asked(self, fake: Fake) -> None:
+        fake.outputs["iptables-nft"] = "-P INPUT ACCEPT\n-P FORWARD DROP\n-P OUTPUT DROP\n-N DOCKER-USER\n"
+        assert host_report.firewall(fake.machine, self.LOADED)["chains"] == [
+            {"program": "iptables-nft", "family": "ip", "table": "filter", "name": "FORWARD", "hook": "forward"}
+        ]
+
+    def test_nothing_is_asked_that_would_load_a_module(self, fake: Fake) -> None:
+        fake.outputs = {"nft": self.listed(self.chain()), "iptables-legacy": "-P INPUT DROP\n"}
+        assert host_report.firewall(fake.machine, {"nf_tables": "loadable"}) == {"ufw": False, "chains": []}
+
+    def test_legacy_tables_are_asked_for_where_there_are_any(self, fake: Fake) -> None:
+        fake.outputs["iptables-legacy"] = "-P INPUT DROP\n-P FORWARD ACCEPT\n"
+        fake.file("/proc/net/ip_tables_names", "nat\nfilter\n")
+        assert host_report.firewall(fake.machine, {"nf_tables": "missing"})["chains"] == [
+            {"program": "iptables-legacy", "family": "ip", "table": "filter", "name": "INPUT", "hook": "input"}
+        ]
+
+    def test_an_answer_that_is_none(self, fake: Fake) -> None:
+        fake.outputs["nft"] = "Error: JSON support not compiled-in"
+        assert host_report.firewall(fake.machine, self.LOADED)["chains"] == []
+
+    @pytest.mark.parametrize(
+        ("text", "enabled"),
+        [
+            ("# comment\nENABLED=yes\nLOGLEVEL=low\n", True),
+            ("ENABLED=no\n", False),
+            ("#ENABLED=yes\n", False),
+            ("", False),
+        ],
+    )
+    def test_ufw(self, fake: Fake, text: str, enabled: bool) -> None:
+        fake.file("/etc/ufw/ufw.conf", text)
+        assert host_report.firewall(fake.machine, self.LOADED)["ufw"] is enabled
+
+
 def test_the_report_of_this_very_host_has_the_documented_shape() -> None:
     found = host_report.report(host_report.Machine(), ["/", "/var/lib/kubeproof-test/none"], "/var/lib/etcd")
     # When it was asked is the action plugin's to say.
