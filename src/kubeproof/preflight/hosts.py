@@ -278,6 +278,18 @@ class Examination:
 
     def _resolver(self) -> Iterator[Finding]:
         resolver = self.report["resolver"]
+        if not resolver["nameservers"] and self.rules.host_resolver:
+            problem = "/etc/resolv.conf names no resolver, and with none CoreDNS does not start"
+            there = (
+                f"Set kubelet_resolv_conf: {resolver['upstream']}, which has some. Or add"
+                if resolver["upstream"]
+                else "Add"
+            )
+            remediation = (
+                f"{there} a line to /etc/resolv.conf: nameserver ADDRESS. Where names outside the cluster are not "
+                "needed, any address will do, such as the host's own."
+            )
+            yield Finding("resolver", problem, remediation)
         looped = [address for address in resolver["nameservers"] if address.startswith("127.") or address == "::1"]
         if looped and not resolver["upstream"]:
             problem = (

@@ -106,6 +106,7 @@ DISKS: Mapping[str, tuple[str, ...]] = {
 }
 # For configuration, certificates and logs, MiB.
 _ROOT_FREE = 100
+_RESOLV_CONF = "/etc/resolv.conf"
 _MODULES = ("br_netfilter", "nf_conntrack", "overlay")
 
 
@@ -114,6 +115,7 @@ def reads(name: str) -> bool:
     return name.startswith(("backup_", "cluster_", "preflight_")) or name in {
         *PORTS,
         *DISKS,
+        "dns_forward",
         "host_packages",
         "kube_proxy_form",
         "kube_proxy_mode",
@@ -126,7 +128,8 @@ def reads(name: str) -> bool:
 class Rules:
     """What a host is asked to offer. Memory in MiB by group, clock skew in seconds.
 
-    ``shared_segment``: nodes reach each other without a gateway.
+    ``shared_segment``: nodes reach each other without a gateway. ``host_resolver``: the cluster's DNS asks the
+    resolvers that are in the hosts' own file.
     """
 
     operating_systems: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -136,6 +139,7 @@ class Rules:
     modules: tuple[str, ...] = ()
     nftables: bool = True
     shared_segment: bool = True
+    host_resolver: bool = True
     etcd_data_directory: str = "/var/lib/etcd"
     clock_skew_warning: float = 1.0
     clock_skew_error: float = 5.0
@@ -155,6 +159,8 @@ class Rules:
             ports=port_rules(values),
             modules=(*_MODULES, "nf_tables") if nftables else _MODULES,
             nftables=nftables,
+            # The path that the kubelet gives to pods is only among the values where it is set.
+            host_resolver=values["dns_forward"] == values.get("kubelet_resolv_conf", _RESOLV_CONF) == _RESOLV_CONF,
             shared_segment=values["pod_network_plugin"] == "bridge",
             etcd_data_directory=posixpath.normpath(str(values["etcd_data_directory"])),
             clock_skew_warning=float(values["preflight_clock_skew_warning"]),

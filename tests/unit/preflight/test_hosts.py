@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from tests.unit.preflight.builders import MEBIBYTE, RULES, VALUES, host, port
@@ -53,6 +53,7 @@ def test_nothing_is_found_on_a_good_host() -> None:
         ({"systemd": {"version": 248}}, ("systemd", "248", "error")),
         ({"clock": {"synchronised": False}}, ("clock-unsynchronised", "", "warning")),
         ({"resolver": {"nameservers": ["127.0.0.53"]}}, ("resolver", "", "warning")),
+        ({"resolver": {"nameservers": []}}, ("resolver", "", "error")),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )  # fmt: skip
@@ -280,3 +281,41 @@ def test_a_container_s_clock_is_its_machine_s() -> None:
 def test_a_stub_resolver_with_a_list_behind_it() -> None:
     resolver = {"nameservers": ["127.0.0.53"], "upstream": "/run/systemd/resolve/resolv.conf"}
     assert found(host(resolver=resolver)) == []
+
+
+class TestNoResolver:
+    EMPTY: ClassVar[dict[str, Any]] = {"nameservers": []}
+
+    def test_is_refused_where_dns_would_ask_it(self) -> None:
+        finding = only(host(resolver=self.EMPTY))
+        assert "/etc/resolv.conf names no resolver" in finding.problem
+        assert finding.remediation.startswith("Add a line to /etc/resolv.conf: nameserver ADDRESS.")
+
+    def test_may_have_a_list_elsewhere(self) -> None:
+        upstream = "/run/systemd/resolve/resolv.conf"
+        finding = only(host(resolver={**self.EMPTY, "upstream": upstream}))
+        assert finding.remediation.startswith(f"Set kubelet_resolv_conf: {upstream}, which has some. Or add a line")
+
+    @pytest.mark.parametrize(
+        "values",
+        [
+            {"dns_forward": "192.0.2.53"},
+            {"kubelet_resolv_conf": "/etc/pods.conf"},
+            {"dns_forward": "/etc/pods.conf", "kubelet_resolv_conf": "/etc/pods.conf"},
+        ],
+        ids=str,
+    )
+    def test_does_not_matter_where_the_settings_have_one(self, values: dict[str, str]) -> None:
+        assert list(check_host(host(resolver=self.EMPTY), Rules.parse({**VALUES, **values}))) == []
+
+    def test_does_not_matter_where_no_pods_are(self) -> None:
+        assert found(host(groups=("etcd",), resolver=self.EMPTY)) == []
+
+    def test_is_not_mended_by_naming_the_same_file(self) -> None:
+        rules = Rules.parse({**VALUES, "kubelet_resolv_conf": "/etc/resolv.conf"})
+        assert [each.id for each in check_host(host(resolver=self.EMPTY), rules)] == ["resolver"]
+
+
+def test_a_host_that_names_itself_is_not_judged() -> None:
+    """As local hosts do, where nothing listens: names outside the cluster fail at once."""
+    assert found(host(resolver={"nameservers": ["10.0.0.1"]})) == []
