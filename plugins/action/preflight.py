@@ -231,7 +231,7 @@ def _write_report(stage: str, findings: Sequence[preflight.Finding], hosts: Sequ
 
 
 def _has_report(host: preflight.Host, task_vars: Mapping[str, Any]) -> bool:
-    """Whether ``host_report`` has run on a host, well or not. It may not even start on one that is not the cluster's."""
+    """Whether ``host_report`` has run on a host, well or not. It may not even start on what is not the cluster's."""
     return "kubeproof_host" in task_vars["hostvars"][host.name].get("ansible_facts", {})
 
 
