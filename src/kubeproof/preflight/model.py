@@ -116,6 +116,7 @@ def reads(name: str) -> bool:
         *PORTS,
         *DISKS,
         "dns_forward",
+        "etcd_quota_backend_bytes",
         "host_packages",
         "kube_proxy_form",
         "kube_proxy_mode",

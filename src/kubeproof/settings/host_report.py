@@ -187,11 +187,21 @@ class EtcdMember(TypedDict):
     started: bool
 
 
+class EtcdAlarm(TypedDict):
+    """An alarm that is up (``NOSPACE``, ``CORRUPT``), and the ID of the member that raised it."""
+
+    member: str
+    alarm: str
+
+
 class EtcdSays(TypedDict):
-    """What the running member knows of its cluster."""
+    """What the running member knows of its cluster, and the size of its own database; 0 if it does not say."""
 
     cluster: str
     members: list[EtcdMember]
+    alarms: list[EtcdAlarm]
+    size: int
+    in_use: int
 
 
 class Etcd(TypedDict):

@@ -35,6 +35,7 @@ VALUES: dict[str, Any] = {
     "dns_forward": "/etc/resolv.conf",
     "etcd_data_directory": "/var/lib/etcd",
     "etcd_peer_port": 2380,
+    "etcd_quota_backend_bytes": 8 * GIBIBYTE,
     "host_packages": {},
     "kube_proxy_health_port": 10256,
     "kube_proxy_metrics_port": 10249,
