@@ -17,6 +17,7 @@ import shutil
 import socket
 import struct
 import subprocess
+import sys
 import time
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
@@ -37,7 +38,7 @@ options:
     description: Directories whose file systems are reported. For one that does not exist, its nearest parent.
     type: list
     elements: str
-    default: [/, /var/lib/etcd, /var/lib/containerd, /var/lib/kubelet, /usr/local/bin]
+    default: [/, /opt/cni/bin, /usr/local/bin, /var/lib/containerd, /var/lib/etcd, /var/lib/kubelet]
   etcd_data_directory:
     description: Data directory of etcd. Data that kubeproof did not create is reported as C(leftovers).
     type: path
@@ -82,8 +83,10 @@ ansible_facts:
         os: {description: "System from os-release(5): C(id), C(version), C(pretty), C(like).", type: dict}
         kernel: {description: Release of the kernel., type: str}
         python: {description: Version of the Python that modules run with., type: str}
+        service_python: {description: Version of C(/usr/bin/python3)., type: str}
         systemd: {description: "C(version), C(state), and whether it is PID 1 (C(init)).", type: dict}
         container: {description: Kind of container; empty if the host is not a container., type: str}
+        hidepid: {description: The option C(hidepid) of C(/proc)., type: str}
         cpus: {description: Number of CPUs., type: int}
         work_seconds: {description: "Time for a fixed piece of work, in seconds.", type: float}
         memory: {description: "C(total) and C(available), in bytes.", type: dict}
@@ -125,8 +128,10 @@ ansible_facts:
 
 Report = Dict[str, Any]
 
+# As src/kubeproof/core/zipped.py and the role keepalived have it.
+SERVICE_PYTHON = "/usr/bin/python3"
 STATE_DIRECTORY = "/var/lib/kubeproof"
-PATHS = ["/", "/var/lib/etcd", "/var/lib/containerd", "/var/lib/kubelet", "/usr/local/bin"]
+PATHS = ["/", "/opt/cni/bin", "/usr/local/bin", "/var/lib/containerd", "/var/lib/etcd", "/var/lib/kubelet"]
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "ppc64le": "ppc64le", "s390x": "s390x"}
 PACKAGE_MANAGERS = ("apt-get", "dnf", "yum", "zypper", "pacman", "apk")
 COMMANDS = (
@@ -313,6 +318,14 @@ def systemd(machine: Machine) -> Report:
     }
 
 
+def service_python(machine: Machine) -> str:
+    """Version of the Python that our services are run by, which need not be this one; empty if there is none."""
+    if os.path.realpath(sys.executable) == os.path.realpath(SERVICE_PYTHON) and not machine.root:
+        return platform.python_version()
+    match = re.search(r"\d+\.\d+\S*", machine.run([SERVICE_PYTHON, "--version"]))
+    return match.group() if match else ""
+
+
 def container(machine: Machine) -> str:
     """The container manager that made this host (``podman``, ``lxc`` …); empty on a machine of its own."""
     environment = machine.read("/proc/1/environ").split("\0")
@@ -335,6 +348,14 @@ def mounts(machine: Machine) -> List[Tuple[str, str]]:
     """Mount point and file system type, in the order in which they were mounted."""
     rows = (line.split() for line in machine.read("/proc/self/mounts").splitlines())
     return [(row[1].replace("\\040", " "), row[2]) for row in rows if len(row) > 2]
+
+
+def hidepid(machine: Machine) -> str:
+    """How /proc hides the processes of other users, as proc(5) has it; empty if it does not."""
+    rows = [line.split() for line in machine.read("/proc/self/mounts").splitlines()]
+    options = [row[3].split(",") for row in rows if len(row) > 3 and row[1] == "/proc"]
+    found = [option[len("hidepid=") :] for option in (options[-1] if options else []) if option.startswith("hidepid=")]
+    return "".join(value for value in found if value not in ("0", "off"))
 
 
 def existing_parent(machine: Machine, path: str) -> str:
@@ -365,6 +386,7 @@ def disk(machine: Machine, path: str, mounted: List[Tuple[str, str]]) -> Report:
         "inodes_total": status.f_files,
         "inodes_free": status.f_favail,
         "read_only": bool(status.f_flag & os.ST_RDONLY),
+        "noexec": bool(status.f_flag & os.ST_NOEXEC),
     }
 
 
@@ -767,8 +789,10 @@ def report(machine: Machine, paths: Sequence[str], etcd_data: str) -> Report:
         "arch": ARCHITECTURES.get(platform.machine(), platform.machine()),
         "kernel": platform.release(),
         "python": platform.python_version(),
+        "service_python": service_python(machine),
         "systemd": systemd(machine),
         "container": container(machine),
+        "hidepid": hidepid(machine),
         "package_manager": next((name for name in PACKAGE_MANAGERS if shutil.which(name)), ""),
         "commands": {name: command(name) for name in COMMANDS},
         "cpus": os.cpu_count() or 1,

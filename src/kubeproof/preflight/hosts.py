@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from kubeproof.components.pins import ARCHITECTURES
-from kubeproof.preflight.findings import Finding
+from kubeproof.preflight.findings import Finding, Severity
 from kubeproof.preflight.model import ETCD, MEBIBYTE, DiskRule, Host, PortRule, Rules, plain_addresses
 from kubeproof.settings import remote
 from kubeproof.settings.host_report import Disk, HostReport, Port, Process
@@ -28,6 +29,14 @@ _EXAMINABLE = (
 )
 WILDCARDS = ("0.0.0.0", "::")  # noqa: S104  (compared with, not bound to)
 # Processes of a Kubernetes, by their names as the kernel cuts them: fifteen characters.
+# The earliest that runs what runs as a service (docs/development/map.md).
+PYTHON = "3.8"
+# Types of file systems, by how they begin, that lose etcd's writes or its locks.
+_REMOTE = "which is not of this host: etcd needs the writes and locks of a local disk"
+_NOT_FOR_ETCD = {
+    **dict.fromkeys(("9p", "cifs", "fuse.", "glusterfs", "nfs", "smb"), _REMOTE),
+    **dict.fromkeys(("ramfs", "tmpfs"), "which is in memory: a reboot would lose the cluster"),
+}
 KUBERNETES = frozenset(
     (
         "k0s",
@@ -82,6 +91,8 @@ class Examination:
         yield from self._operating_system()
         yield from self._memory()
         yield from self._disks()
+        yield from self._mounts()
+        yield from self._python()
         yield from self._ports()
         yield from self._commands()
         yield from self._address()
@@ -89,6 +100,7 @@ class Examination:
         yield from self._processes()
         yield from self._clock()
         if self.host.node:
+            yield from self._hidden_processes()
             yield from self._kernel()
             yield from self._modules()
             yield from self._cgroup()
@@ -188,6 +200,54 @@ class Examination:
             yield Finding(
                 "inodes", problem, "Remove small files, or use a file system with more inodes.", wanted[0].path
             )
+
+    def _mounts(self) -> Iterator[Finding]:
+        """File systems on which programs do not run, or etcd's data is not safe."""
+        for path, rule in self.rules.mounts.items():
+            disk = self.report["disks"].get(path)
+            if disk is None or not self.host.within(rule.groups):
+                continue
+            if disk["noexec"]:
+                problem = f"{path} is on a file system ({disk['on']}) that is mounted with noexec: {rule.why}"
+                remediation = (
+                    f"mount -o remount,exec $(findmnt -no TARGET -T {disk['on']}), and take noexec out of /etc/fstab."
+                )
+                yield Finding("mount-options", problem, remediation, path, severity=rule.severity)
+        path = self.rules.etcd_data_directory
+        disks = {posixpath.normpath(name): disk for name, disk in self.report["disks"].items()}
+        disk = disks.get(path)
+        if disk is not None and ETCD in self.host.groups:
+            why = next((why for kind, why in _NOT_FOR_ETCD.items() if disk["type"].startswith(kind)), "")
+            if why:
+                problem = f"{path}, etcd's data directory, is on a file system of type {disk['type']}, {why}"
+                remediation = "Mount a local disk there, or set etcd_data_directory to a directory on one."
+                severity: Severity = "warning" if self.report["installed"]["manifest"] else "error"
+                yield Finding("file-system", problem, remediation, path, severity=severity)
+
+    def _python(self) -> Iterator[Finding]:
+        version = self.report["service_python"]
+        if version and _numbers(version) >= _numbers(PYTHON):
+            return
+        found = f"is Python {version}, older than {PYTHON}" if version else "is missing"
+        manager = self.report["package_manager"]
+        install = f"{manager} install python3" if manager else "Install python3"
+        remediation = (
+            "Use a newer system, or put a newer one there: alternatives --set python3 PATH, where the system has that."
+            if version
+            else f"{install}; or link the one that there is: ln -s $(command -v python3) /usr/bin/python3"
+        )
+        problem = f"/usr/bin/python3 {found}; the pod network, backups and the virtual address run by it"
+        yield Finding("python", problem, remediation, "/usr/bin/python3")
+
+    def _hidden_processes(self) -> Iterator[Finding]:
+        value = self.report["hidepid"]
+        if value:
+            problem = (
+                f"/proc is mounted with hidepid={value}: what does not run as root, as pods that monitor the host, "
+                "sees no processes of others"
+            )
+            remediation = "mount -o remount,hidepid=0 /proc, and take hidepid out of /etc/fstab."
+            yield Finding("hidepid", problem, remediation, severity="warning")
 
     def _ports(self) -> Iterator[Finding]:
         for rule in self.rules.ports:

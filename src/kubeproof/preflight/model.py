@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from kubeproof.preflight.findings import Severity
 from kubeproof.preflight.identity import Kept
 from kubeproof.settings.host_report import HostReport, Interface
 
@@ -85,6 +86,15 @@ class DiskRule:
     free: int
 
 
+@dataclass(frozen=True)
+class MountRule:
+    """A path from which hosts of some groups run programs: what noexec breaks, and how badly."""
+
+    groups: tuple[str, ...]
+    why: str
+    severity: Severity = "error"
+
+
 # By the setting that holds the port.
 PORTS: Mapping[str, tuple[str, tuple[str, ...], Literal["all", "loopback"]]] = {
     "cluster_etcd_port": ("etcd", (ETCD,), "all"),
@@ -106,6 +116,8 @@ DISKS: Mapping[str, tuple[str, ...]] = {
 }
 # For configuration, certificates and logs, MiB.
 _ROOT_FREE = 100
+_PROGRAMS = "programs that kubeproof installs there do not run"
+_VOLUMES = "programs in volumes of pods, as emptyDir, do not run"
 _RESOLV_CONF = "/etc/resolv.conf"
 _MODULES = ("br_netfilter", "nf_conntrack", "overlay")
 
@@ -136,6 +148,7 @@ class Rules:
     operating_systems: Mapping[str, Sequence[str]] = field(default_factory=dict)
     minimum_memory: Mapping[str, int] = field(default_factory=dict)
     disks: tuple[DiskRule, ...] = ()
+    mounts: Mapping[str, MountRule] = field(default_factory=dict)
     ports: tuple[PortRule, ...] = ()
     modules: tuple[str, ...] = ()
     nftables: bool = True
@@ -157,6 +170,12 @@ class Rules:
             operating_systems={name: [str(version) for version in versions] for name, versions in systems.items()},
             minimum_memory={group: int(amount) for group, amount in values["preflight_minimum_memory"].items()},
             disks=(DiskRule("/", GROUPS, _ROOT_FREE), *disks),
+            mounts={
+                # Not containerd's: what pods run there is on overlays, which have options of their own.
+                str(values["cluster_bin_directory"]): MountRule(GROUPS, _PROGRAMS),
+                "/opt/cni/bin": MountRule(NODES, _PROGRAMS),
+                "/var/lib/kubelet": MountRule(NODES, _VOLUMES, "warning"),
+            },
             ports=port_rules(values),
             modules=(*_MODULES, "nf_tables") if nftables else _MODULES,
             nftables=nftables,

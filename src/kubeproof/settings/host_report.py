@@ -59,6 +59,7 @@ class Disk(TypedDict):
     inodes_total: int
     inodes_free: int
     read_only: bool
+    noexec: bool
 
 
 class Interface(TypedDict):
@@ -263,6 +264,7 @@ ModuleState = Literal["loaded", "builtin", "loadable", "missing"]
 class HostReport(TypedDict):
     """The fact ``kubeproof_host`` of a host that could be examined.
 
+    ``service_python``: version of ``/usr/bin/python3``. ``hidepid``: as proc(5) has it; empty if nothing is hidden.
     ``work_seconds``: how long a fixed piece of work took, see ``kubeproof.core.patience``.
     """
 
@@ -273,8 +275,10 @@ class HostReport(TypedDict):
     arch: str
     kernel: str
     python: str
+    service_python: str
     systemd: Systemd
     container: str
+    hidepid: str
     package_manager: str
     commands: dict[str, str | None]
     cpus: int

@@ -21,6 +21,7 @@ _DISK = {
     "inodes_total": 10**6,
     "inodes_free": 10**5,
     "read_only": False,
+    "noexec": False,
 }
 _LIMITS = {"nofile": 1048576, "nproc": 65536}
 _CAPABILITIES = ["CAP_NET_ADMIN", "CAP_SYS_ADMIN", "CAP_SYS_MODULE", "CAP_SYS_RESOURCE"]
@@ -68,6 +69,8 @@ def report(number: int = 1, **changes: Any) -> HostReport:
         "arch": "amd64",
         "kernel": "6.1.0-18-amd64",
         "python": "3.11.2",
+        "service_python": "3.11.2",
+        "hidepid": "",
         "systemd": {"init": True, "version": 252, "state": "running", "virtualization": "kvm"},
         "container": "",
         "package_manager": "apt-get",
@@ -76,7 +79,15 @@ def report(number: int = 1, **changes: Any) -> HostReport:
         "memory": {"total": 4 * GIBIBYTE, "available": 3 * GIBIBYTE},
         "swap": {"on": False, "devices": []},
         "disks": {
-            path: copy.deepcopy(_DISK) for path in ("/", "/usr/local/bin", "/var/lib/containerd", "/var/lib/etcd")
+            path: copy.deepcopy(_DISK)
+            for path in (
+                "/",
+                "/opt/cni/bin",
+                "/usr/local/bin",
+                "/var/lib/containerd",
+                "/var/lib/etcd",
+                "/var/lib/kubelet",
+            )
         },
         "interfaces": {"eth0": interface(f"10.0.0.{number}/24", mac=f"52:54:00:00:00:{number:02x}")},
         "default_route": {"interface": "eth0", "gateway": "10.0.0.254"},

@@ -53,6 +53,9 @@ def test_nothing_is_found_on_a_good_host() -> None:
         ({"systemd": {"version": 248}}, ("systemd", "248", "error")),
         ({"clock": {"synchronised": False}}, ("clock-unsynchronised", "", "warning")),
         ({"resolver": {"nameservers": ["127.0.0.53"]}}, ("resolver", "", "warning")),
+        ({"service_python": ""}, ("python", "/usr/bin/python3", "error")),
+        ({"service_python": "3.6.8"}, ("python", "/usr/bin/python3", "error")),
+        ({"hidepid": "invisible"}, ("hidepid", "", "warning")),
         ({"resolver": {"nameservers": []}}, ("resolver", "", "error")),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
@@ -199,6 +202,65 @@ class TestDisks:
 
     def test_a_file_system_without_a_table_of_inodes(self) -> None:
         assert found(host(disks={"/var/lib/containerd": {"device": 2, "inodes_total": 0, "inodes_free": 0}})) == []
+
+
+class TestMounts:
+    @pytest.mark.parametrize(
+        ("path", "expected"),
+        [
+            ("/usr/local/bin", [("mount-options", "/usr/local/bin", "error")]),
+            ("/opt/cni/bin", [("mount-options", "/opt/cni/bin", "error")]),
+            ("/var/lib/kubelet", [("mount-options", "/var/lib/kubelet", "warning")]),
+            ("/var/lib/containerd", []),
+            ("/var/lib/etcd", []),
+        ],
+    )
+    def test_where_programs_must_run(self, path: str, expected: list[tuple[str, str, str]]) -> None:
+        assert found(host(disks={path: {"noexec": True}})) == expected
+
+    def test_how_it_is_allowed(self) -> None:
+        finding = only(host(disks={"/var/lib/kubelet": {"noexec": True, "on": "/var/lib"}}))
+        assert "/var/lib/kubelet is on a file system (/var/lib) that is mounted with noexec" in finding.problem
+        assert finding.remediation == (
+            "mount -o remount,exec $(findmnt -no TARGET -T /var/lib), and take noexec out of /etc/fstab."
+        )
+
+    def test_of_pods_only_on_nodes(self) -> None:
+        disks = {path: {"noexec": True} for path in ("/opt/cni/bin", "/var/lib/kubelet")}
+        assert found(host(groups=("etcd",), disks=disks)) == []
+
+    @pytest.mark.parametrize(
+        ("kind", "why"),
+        [
+            ("nfs4", "which is not of this host"),
+            ("cifs", "which is not of this host"),
+            ("fuse.sshfs", "which is not of this host"),
+            ("tmpfs", "which is in memory"),
+        ],
+    )
+    def test_what_is_not_for_etcd(self, kind: str, why: str) -> None:
+        finding = only(host(disks={"/var/lib/etcd": {"type": kind}}))
+        assert (finding.id, finding.subject, finding.severity) == ("file-system", "/var/lib/etcd", "error")
+        assert f"type {kind}, {why}" in finding.problem
+        assert only(host(installed=OURS, disks={"/var/lib/etcd": {"type": kind}})).severity == "warning"
+        assert found(host(groups=("workers",), disks={"/var/lib/etcd": {"type": kind}})) == []
+
+    def test_nor_where_the_settings_name_it_otherwise(self) -> None:
+        rules = Rules.parse({**VALUES, "etcd_data_directory": "/data//etcd/"})
+        entry = host(disks={"/data//etcd/": {**host().report["disks"]["/"], "type": "nfs4"}})  # type: ignore[index]
+        assert [finding.subject for finding in check_host(entry, rules)] == ["/data/etcd"]
+
+    @pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs", "zfs", "overlay", ""])
+    def test_what_is(self, kind: str) -> None:
+        assert found(host(disks={"/var/lib/etcd": {"type": kind}})) == []
+
+
+def test_how_a_python_for_services_is_had() -> None:
+    assert only(host(service_python="")).remediation == (
+        "apt-get install python3; or link the one that there is: ln -s $(command -v python3) /usr/bin/python3"
+    )
+    assert "is Python 3.6.8, older than 3.8" in only(host(service_python="3.6.8")).problem
+    assert found(host(service_python="3.8.0")) == found(host(service_python="3.10.12")) == []
 
 
 class TestPorts:

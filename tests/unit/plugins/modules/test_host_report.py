@@ -7,6 +7,7 @@ import json
 import os
 import platform
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar, get_type_hints
 
 import pytest
@@ -457,6 +458,39 @@ def test_a_command_may_be_a_file_with_its_path(tmp_path: Path) -> None:
     path.write_text("tcp 6 TCP\n")
     assert host_report.command(str(path)) == str(path)
     assert "/etc/protocols" in host_report.COMMANDS
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("rw,nosuid", ""),
+        ("rw,nosuid,hidepid=2", "2"),
+        ("rw,gid=110,hidepid=invisible", "invisible"),
+        ("rw,hidepid=0", ""),
+        ("rw,hidepid=off", ""),
+    ],
+)
+def test_hidden_processes(fake: Fake, options: str, expected: str) -> None:
+    fake.file(
+        "/proc/self/mounts", f"proc /proc proc rw,hidepid=1 0 0\nproc /proc proc {options} 0 0\ntmpfs /x tmpfs rw 0 0\n"
+    )
+    assert host_report.hidepid(fake.machine) == expected
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"), [("Python 3.6.8\n", "3.6.8"), ("Python 3.13.0rc2\n", "3.13.0rc2"), ("", "")]
+)
+def test_the_python_of_services(fake: Fake, said: str, expected: str) -> None:
+    fake.outputs["/usr/bin/python3"] = said
+    assert host_report.service_python(fake.machine) == expected
+
+
+@pytest.mark.parametrize("option", [0, os.ST_NOEXEC, os.ST_NODEV | os.ST_NOSUID])
+def test_file_systems_on_which_programs_do_not_run(monkeypatch: pytest.MonkeyPatch, option: int) -> None:
+    status = os.statvfs("/")
+    sizes = {name: getattr(status, name) for name in dir(status) if name.startswith("f_")}
+    monkeypatch.setattr(os, "statvfs", lambda _path: SimpleNamespace(**{**sizes, "f_flag": option}))
+    assert host_report.disk(host_report.Machine(), "/", [])["noexec"] is (option == os.ST_NOEXEC)
 
 
 class TestFirewall:
