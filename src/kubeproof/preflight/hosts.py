@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from kubeproof.components.pins import ARCHITECTURES
 from kubeproof.preflight.findings import Finding, Severity
-from kubeproof.preflight.model import ETCD, MEBIBYTE, DiskRule, Host, PortRule, Rules, plain_addresses
+from kubeproof.preflight.model import ETCD, LOGS, MEBIBYTE, DiskRule, Host, PortRule, Rules, plain_addresses
 from kubeproof.settings import remote
 from kubeproof.settings.host_report import Disk, HostReport, Port, Process
 
@@ -91,6 +91,7 @@ class Examination:
         yield from self._operating_system()
         yield from self._memory()
         yield from self._disks()
+        yield from self._logs()
         yield from self._mounts()
         yield from self._python()
         yield from self._ports()
@@ -200,6 +201,33 @@ class Examination:
             yield Finding(
                 "inodes", problem, "Remove small files, or use a file system with more inodes.", wanted[0].path
             )
+
+    def _logs(self) -> Iterator[Finding]:
+        """Whether there is room for logs besides what is installed. Where that was, they have taken some of theirs."""
+        disk = self.report["disks"].get(LOGS)
+        if disk is None or self.report["installed"]["manifest"]:
+            return
+        on_it = [
+            rule.free
+            for rule in self.rules.disks
+            if self.host.within(rule.groups) and self._device(rule.path) == disk["device"]
+        ]
+        logs, free = (rule.free for rule in self.rules.logs if self.host.within(rule.groups)), disk["free"] // MEBIBYTE
+        needed, more = sum(on_it), sum(logs)
+        # With less than the first the host is refused already.
+        if needed <= free < needed + more:
+            problem = (
+                f"logs may take {more} MiB, and {free - needed} MiB of {disk['on']} are left for them; once it is "
+                "full, pods are evicted"
+            )
+            remediation = (
+                "Enlarge it, mount a file system of their own at /var/log, or lower apiserver_audit_log_files and "
+                "kubelet_max_pods (10 MiB are counted for each pod)."
+            )
+            yield Finding("disk", problem, remediation, LOGS, severity="warning")
+
+    def _device(self, path: str) -> int | None:
+        return self.report["disks"][path]["device"] if path in self.report["disks"] else None
 
     def _mounts(self) -> Iterator[Finding]:
         """File systems on which programs do not run, or etcd's data is not safe."""

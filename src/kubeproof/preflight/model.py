@@ -116,6 +116,10 @@ DISKS: Mapping[str, tuple[str, ...]] = {
 }
 # For configuration, certificates and logs, MiB.
 _ROOT_FREE = 100
+# Where audit logs and containers' logs are; and MiB at which the kubelet rotates a log (containerLogMaxSize): it may
+# keep more, and most are smaller.
+LOGS = "/var/log"
+_CONTAINER_LOG = 10
 _PROGRAMS = "programs that kubeproof installs there do not run"
 _VOLUMES = "programs in volumes of pods, as emptyDir, do not run"
 _RESOLV_CONF = "/etc/resolv.conf"
@@ -127,6 +131,8 @@ def reads(name: str) -> bool:
     return name.startswith(("backup_", "cluster_", "preflight_")) or name in {
         *PORTS,
         *DISKS,
+        "apiserver_audit_log_files",
+        "apiserver_audit_log_megabytes",
         "dns_forward",
         "etcd_quota_backend_bytes",
         "host_packages",
@@ -142,12 +148,13 @@ class Rules:
     """What a host is asked to offer. Memory in MiB by group, clock skew in seconds.
 
     ``shared_segment``: nodes reach each other without a gateway. ``host_resolver``: the cluster's DNS asks the
-    resolvers that are in the hosts' own file.
+    resolvers that are in the hosts' own file. ``logs``: what these may come to.
     """
 
     operating_systems: Mapping[str, Sequence[str]] = field(default_factory=dict)
     minimum_memory: Mapping[str, int] = field(default_factory=dict)
     disks: tuple[DiskRule, ...] = ()
+    logs: tuple[DiskRule, ...] = ()
     mounts: Mapping[str, MountRule] = field(default_factory=dict)
     ports: tuple[PortRule, ...] = ()
     modules: tuple[str, ...] = ()
@@ -166,10 +173,16 @@ class Rules:
         nftables = values["kube_proxy_mode"] == "nftables"
         systems = values["preflight_operating_systems"]
         disks = [DiskRule(str(values[name]), groups, int(free.get(name, 0))) for name, groups in DISKS.items()]
+        # The one that is written, and those that are kept.
+        audit_logs = 1 + int(values["apiserver_audit_log_files"])
         return cls(
             operating_systems={name: [str(version) for version in versions] for name, versions in systems.items()},
             minimum_memory={group: int(amount) for group, amount in values["preflight_minimum_memory"].items()},
             disks=(DiskRule("/", GROUPS, _ROOT_FREE), *disks),
+            logs=(
+                DiskRule(LOGS, (CONTROL_PLANE,), int(values["apiserver_audit_log_megabytes"]) * audit_logs),
+                DiskRule(LOGS, NODES, _CONTAINER_LOG * int(values["kubelet_max_pods"])),
+            ),
             mounts={
                 # Not containerd's: what pods run there is on overlays, which have options of their own.
                 str(values["cluster_bin_directory"]): MountRule(GROUPS, _PROGRAMS),

@@ -27,6 +27,8 @@ _LIMITS = {"nofile": 1048576, "nproc": 65536}
 _CAPABILITIES = ["CAP_NET_ADMIN", "CAP_SYS_ADMIN", "CAP_SYS_MODULE", "CAP_SYS_RESOURCE"]
 
 VALUES: dict[str, Any] = {
+    "apiserver_audit_log_files": 5,
+    "apiserver_audit_log_megabytes": 100,
     "cluster_api_port": 6443,
     "cluster_balancer_port": 7443,
     "cluster_bin_directory": "/usr/local/bin",
@@ -41,6 +43,7 @@ VALUES: dict[str, Any] = {
     "kube_proxy_health_port": 10256,
     "kube_proxy_metrics_port": 10249,
     "kube_proxy_mode": "nftables",
+    "kubelet_max_pods": 110,
     "kubelet_health_port": 10248,
     "kubelet_port": 10250,
     "pod_network_plugin": "bridge",

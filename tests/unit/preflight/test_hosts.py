@@ -10,7 +10,7 @@ from tests.unit.preflight.builders import MEBIBYTE, RULES, VALUES, host, port
 
 from kubeproof.preflight.findings import Finding
 from kubeproof.preflight.hosts import check_host
-from kubeproof.preflight.model import Host, Rules
+from kubeproof.preflight.model import GROUPS, Host, Rules
 
 OURS = {"manifest": True, "units": ["etcd.service", "kubelet.service"]}
 
@@ -202,6 +202,37 @@ class TestDisks:
 
     def test_a_file_system_without_a_table_of_inodes(self) -> None:
         assert found(host(disks={"/var/lib/containerd": {"device": 2, "inodes_total": 0, "inodes_free": 0}})) == []
+
+
+class TestLogs:
+    """Six audit logs of 100 MB on control-plane hosts, and 110 of pods on nodes."""
+
+    def found(self, free: int, groups: tuple[str, ...] = GROUPS, device: int = 2, **changes: Any) -> list[Finding]:
+        disk = {**host().report["disks"]["/"], "device": device, "free": free * MEBIBYTE}  # type: ignore[index]
+        paths = ("/",) if device == 1 else ()
+        disks = {"/var/log": disk} | {path: {"free": free * MEBIBYTE} for path in paths}
+        return list(check_host(host(groups=groups, disks=disks, **changes), RULES))
+
+    @pytest.mark.parametrize(
+        ("groups", "needed"), [(GROUPS, 1700), (("control_plane",), 1700), (("workers",), 1100), (("etcd",), 0)]
+    )
+    def test_what_they_may_come_to(self, groups: tuple[str, ...], needed: int) -> None:
+        assert self.found(needed, groups) == []
+        for finding in self.found(needed - 1, groups) if needed else ():
+            assert (finding.id, finding.subject, finding.severity) == ("disk", "/var/log", "warning")
+            assert f"logs may take {needed} MiB, and {needed - 1} MiB of / are left" in finding.problem
+        assert len(self.found(needed - 1, groups)) == bool(needed)
+
+    def test_besides_what_is_installed_on_the_same_file_system(self) -> None:
+        # 2800 MiB, as above.
+        assert self.found(2800 + 1700, device=1) == []
+        assert ["699 MiB of / are left" in finding.problem for finding in self.found(3499, device=1)] == [True]
+
+    def test_too_little_for_anything_is_said_once(self) -> None:
+        assert [finding.subject for finding in self.found(2799, device=1)] == ["/"]
+
+    def test_where_it_is_installed_they_have_theirs(self) -> None:
+        assert self.found(1000, installed=OURS) == []
 
 
 class TestMounts:

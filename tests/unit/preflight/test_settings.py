@@ -40,7 +40,14 @@ SPECS = specs.Specs(
 )
 GROUPS = {"etcd": ["h0"], "control_plane": ["h0"], "workers": ["h1"]}
 PORT_VALUES: dict[str, Any] = {name: 1000 + number for number, name in enumerate(PORTS)}
-CHOICES: dict[str, Any] = {"dns_forward": "/etc/resolv.conf", "pod_network_plugin": "bridge"}
+CHOICES: dict[str, Any] = {
+    "apiserver_audit_log_files": 5,
+    "apiserver_audit_log_megabytes": 100,
+    "dns_forward": "/etc/resolv.conf",
+    "etcd_quota_backend_bytes": 8589934592,
+    "kubelet_max_pods": 110,
+    "pod_network_plugin": "bridge",
+}
 
 
 def variables(name: str = "h0", given: Mapping[str, str] | None = None, **values: Any) -> Variables:
