@@ -107,7 +107,7 @@ class ActionModule(Action):
             purpose=self._purpose(),
             kept=kept,
             active=self._active(kept.state),
-            ungrouped=[_reported(host, task_vars) for host in others if _has_report(host, task_vars)],
+            ungrouped=[_reported(host, task_vars) for host in others],
         )
         return reported, preflight.check_hosts(reported, _wanted(reported), run)
 
@@ -228,11 +228,6 @@ def _write_report(stage: str, findings: Sequence[preflight.Finding], hosts: Sequ
         path.parent.mkdir(exist_ok=True)
         document = {"stage": stage, "findings": preflight.as_data(findings), "adaptations": _adaptations(hosts)}
         path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-
-
-def _has_report(host: preflight.Host, task_vars: Mapping[str, Any]) -> bool:
-    """Whether ``host_report`` has run on a host, well or not. It may not even start on what is not the cluster's."""
-    return "kubeproof_host" in task_vars["hostvars"][host.name].get("ansible_facts", {})
 
 
 def _reported(host: preflight.Host, task_vars: Mapping[str, Any]) -> preflight.Host:
