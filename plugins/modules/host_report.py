@@ -43,6 +43,14 @@ options:
     description: Data directory of etcd. Data that kubeproof did not create is reported as C(leftovers).
     type: path
     default: /var/lib/etcd
+  containerd_root_directory:
+    description: Data directory of containerd, likewise.
+    type: path
+    default: /var/lib/containerd
+  backup_directory:
+    description: Directory of etcd's backups, likewise. Backups in it are not reported.
+    type: path
+    default: /var/backups/etcd
   trusted:
     description:
       - Whether tasks of this run may take C(settled) as their answer instead of asking the host, until a task changes
@@ -156,6 +164,12 @@ STATIC_PODS = "/etc/kubernetes/manifests"
 # Control groups of running units, in version 2, and in systemd's own hierarchy.
 CGROUP_SLICES = ("/sys/fs/cgroup/system.slice", "/sys/fs/cgroup/systemd/system.slice")
 ETCD = "etcd.service"
+# Units of ours, and the options with the directories of their data.
+DATA = {
+    ETCD: "etcd_data_directory",
+    "containerd.service": "containerd_root_directory",
+    "etcd-backup.timer": "backup_directory",
+}
 # Where settings that a cluster keeps are on a host whose install manifest is older than their record: files of ours,
 # and the value as the first group. Flags are in the unit, or in the static pod's manifest.
 CONTROLLER_MANAGER = (
@@ -186,8 +200,8 @@ LEFTOVERS = {
     "/var/lib/rancher": "",
     "/var/snap/microk8s": "",
 }
-# What a file system has by itself.
-NOTHING = {"lost+found"}
+# What a file system has by itself, what is hidden, and backups of etcd, which a reset keeps.
+NOTHING = re.compile(r"lost\+found$|\.|\d{8}T\d{6}Z-")
 MEMORY = {"total": "MemTotal", "available": "MemAvailable"}
 SYSCTLS = (
     "fs.inotify.max_user_instances", "fs.inotify.max_user_watches", "fs.nr_open", "kernel.panic",
@@ -711,19 +725,22 @@ def component_versions(machine: Machine) -> Dict[str, str]:
     return versions if isinstance(versions, dict) else {}
 
 
-def leftovers(machine: Machine, entries: List[Dict[str, Any]], etcd_data: str) -> List[str]:
+def leftovers(machine: Machine, entries: List[Dict[str, Any]], data: Dict[str, str]) -> List[str]:
     """Paths of other installers that hold something, and where we made nothing and run nothing that would.
 
-    ``etcd_data``, where etcd's data is to be, is looked at like those.
+    ``data``, directories where our components' data is to be, by unit, are looked at like those.
     """
     units = {entry["name"] for entry in entries if entry["kind"] == "unit"}
     paths = [entry["path"] for entry in entries if "path" in entry]
-    looked_at = {**LEFTOVERS, etcd_member.normal(etcd_data): ETCD}
+    looked_at = {**LEFTOVERS, **{etcd_member.normal(path): unit for unit, path in data.items() if path}}
 
     def ours(path: str) -> bool:
         return looked_at[path] in units or any(made == path or made.startswith(path + "/") for made in paths)
 
-    return sorted(path for path in looked_at if set(machine.names(path)) - NOTHING and not ours(path))
+    def held(path: str) -> bool:
+        return any(not NOTHING.match(name) for name in machine.names(path))
+
+    return sorted(path for path in looked_at if held(path) and not ours(path))
 
 
 def made_files(entries: List[Dict[str, Any]]) -> Set[str]:
@@ -771,8 +788,8 @@ class Versions:
         return match.group() if match else ""
 
 
-def report(machine: Machine, paths: Sequence[str], etcd_data: str) -> Report:
-    """The whole report, in the shape of ``kubeproof.settings.host_report.HostReport``."""
+def report(machine: Machine, paths: Sequence[str], data: Dict[str, str]) -> Report:
+    """The whole report, in the shape of ``kubeproof.settings.host_report.HostReport``. ``data``: see leftovers."""
     started = time.time()
     entries = manifest(machine)
     processes = running(machine)
@@ -813,8 +830,8 @@ def report(machine: Machine, paths: Sequence[str], etcd_data: str) -> Report:
         "modules": modules,
         "sysctls": sysctls(machine),
         "selinux": {"1": "enforcing", "0": "permissive"}.get(machine.word("/sys/fs/selinux/enforce"), "disabled"),
-        "leftovers": leftovers(machine, entries, etcd_data),
-        "etcd": etcd(machine, entries, etcd_data),
+        "leftovers": leftovers(machine, entries, data),
+        "etcd": etcd(machine, entries, data[ETCD]),
         "identity": identity.report(made_files(entries), machine.root),
         "installed": dict(installed(machine, entries), versions=asked.answers()),
         "settled": {
@@ -855,12 +872,15 @@ def main() -> None:
         argument_spec={
             "paths": {"type": "list", "elements": "str", "default": PATHS},
             "etcd_data_directory": {"type": "path", "default": "/var/lib/etcd"},
+            "containerd_root_directory": {"type": "path", "default": "/var/lib/containerd"},
+            "backup_directory": {"type": "path", "default": "/var/backups/etcd"},
             # For the action plugin.
             "trusted": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
-    found = report(Machine(), module.params["paths"], module.params["etcd_data_directory"])
+    data = {unit: module.params[option] for unit, option in DATA.items()}
+    found = report(Machine(), module.params["paths"], data)
     module.exit_json(changed=False, ansible_facts={"kubeproof_host": found})
 
 

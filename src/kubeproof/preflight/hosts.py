@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from kubeproof.components.pins import ARCHITECTURES
 from kubeproof.preflight.findings import Finding, Severity
-from kubeproof.preflight.model import ETCD, LOGS, MEBIBYTE, DiskRule, Host, PortRule, Rules, plain_addresses
+from kubeproof.preflight.model import DATA, ETCD, LOGS, MEBIBYTE, DiskRule, Host, PortRule, Rules, plain_addresses
 from kubeproof.settings import remote
 from kubeproof.settings.host_report import Disk, HostReport, Port, Process
 
@@ -357,9 +357,15 @@ class Examination:
 
     def _leftovers(self) -> Iterator[Finding]:
         for path in self.report["leftovers"]:
-            if path == self.rules.etcd_data_directory and ETCD in self.host.groups:
-                problem = f"{path} has data that kubeproof did not create"
-                yield Finding("foreign-data", problem, "Save the data if anyone needs it, then remove it.", path)
+            setting = next((name for name, rule in self.rules.data.items() if rule == path), "")
+            if setting and self.host.within(DATA[setting]):
+                problem = (
+                    f"{path} ({setting}) has data that kubeproof did not create, and would be closed to all but its "
+                    "component"
+                )
+                away = f"find {path} -mindepth 1 -delete"
+                remediation = f"Set {setting} to a directory of its own. If nobody needs the data: {away}"
+                yield Finding("foreign-data", problem, remediation, path)
             else:
                 problem = f"{path} has files of another installation"
                 yield Finding("leftover", problem, "Remove them if nothing needs them.", path, severity="warning")

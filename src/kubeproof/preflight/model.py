@@ -114,6 +114,12 @@ DISKS: Mapping[str, tuple[str, ...]] = {
     "etcd_data_directory": (ETCD,),
     "containerd_root_directory": NODES,
 }
+# Directories that components have for themselves, by setting.
+DATA: Mapping[str, tuple[str, ...]] = {
+    "backup_directory": (ETCD,),
+    "containerd_root_directory": NODES,
+    "etcd_data_directory": (ETCD,),
+}
 # For configuration, certificates and logs, MiB.
 _ROOT_FREE = 100
 # Where audit logs and containers' logs are; and MiB at which the kubelet rotates a log (containerLogMaxSize): it may
@@ -161,6 +167,7 @@ class Rules:
     nftables: bool = True
     shared_segment: bool = True
     host_resolver: bool = True
+    data: Mapping[str, str] = field(default_factory=dict)
     etcd_data_directory: str = "/var/lib/etcd"
     clock_skew_warning: float = 1.0
     clock_skew_error: float = 5.0
@@ -195,6 +202,7 @@ class Rules:
             # The path that the kubelet gives to pods is only among the values where it is set.
             host_resolver=values["dns_forward"] == values.get("kubelet_resolv_conf", _RESOLV_CONF) == _RESOLV_CONF,
             shared_segment=values["pod_network_plugin"] == "bridge",
+            data={name: posixpath.normpath(str(values[name])) for name in DATA},
             etcd_data_directory=posixpath.normpath(str(values["etcd_data_directory"])),
             clock_skew_warning=float(values["preflight_clock_skew_warning"]),
             clock_skew_error=float(values["preflight_clock_skew_error"]),

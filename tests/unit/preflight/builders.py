@@ -29,6 +29,7 @@ _CAPABILITIES = ["CAP_NET_ADMIN", "CAP_SYS_ADMIN", "CAP_SYS_MODULE", "CAP_SYS_RE
 VALUES: dict[str, Any] = {
     "apiserver_audit_log_files": 5,
     "apiserver_audit_log_megabytes": 100,
+    "backup_directory": "/var/backups/etcd",
     "cluster_api_port": 6443,
     "cluster_balancer_port": 7443,
     "cluster_bin_directory": "/usr/local/bin",

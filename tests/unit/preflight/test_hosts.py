@@ -49,6 +49,8 @@ def test_nothing_is_found_on_a_good_host() -> None:
         ({"default_route": None}, ("default-route", "", "warning")),
         ({"leftovers": ["/etc/kubernetes"]}, ("leftover", "/etc/kubernetes", "warning")),
         ({"leftovers": ["/var/lib/etcd"]}, ("foreign-data", "/var/lib/etcd", "error")),
+        ({"leftovers": ["/var/lib/containerd"]}, ("foreign-data", "/var/lib/containerd", "error")),
+        ({"leftovers": ["/var/backups/etcd"]}, ("foreign-data", "/var/backups/etcd", "error")),
         ({"selinux": "enforcing"}, ("selinux", "", "error")),
         ({"systemd": {"version": 248}}, ("systemd", "248", "error")),
         ({"clock": {"synchronised": False}}, ("clock-unsynchronised", "", "warning")),
@@ -348,6 +350,24 @@ class TestProcesses:
 
 def test_data_of_another_etcd_matters_where_etcd_goes() -> None:
     assert found(host(groups=("workers",), leftovers=["/var/lib/etcd"])) == [("leftover", "/var/lib/etcd", "warning")]
+
+
+def test_data_of_another_containerd_matters_where_containers_go() -> None:
+    both = ["/var/backups/etcd", "/var/lib/containerd"]
+    assert found(host(groups=("workers",), leftovers=both)) == [
+        ("leftover", "/var/backups/etcd", "warning"),
+        ("foreign-data", "/var/lib/containerd", "error"),
+    ]
+    assert found(host(groups=("etcd",), leftovers=both[1:])) == [("leftover", "/var/lib/containerd", "warning")]
+
+
+def test_what_to_do_with_data_of_others_is_said() -> None:
+    finding = only(host(leftovers=["/var/lib/containerd"]))
+    assert finding.problem.startswith("/var/lib/containerd (containerd_root_directory) has data that kubeproof did not")
+    assert finding.remediation == (
+        "Set containerd_root_directory to a directory of its own. If nobody needs the data: "
+        "find /var/lib/containerd -mindepth 1 -delete"
+    )
 
 
 def test_etcd_s_data_goes_where_the_settings_say() -> None:

@@ -43,6 +43,7 @@ PORT_VALUES: dict[str, Any] = {name: 1000 + number for number, name in enumerate
 CHOICES: dict[str, Any] = {
     "apiserver_audit_log_files": 5,
     "apiserver_audit_log_megabytes": 100,
+    "backup_directory": "/x",
     "dns_forward": "/etc/resolv.conf",
     "etcd_quota_backend_bytes": 8589934592,
     "kubelet_max_pods": 110,

@@ -397,34 +397,58 @@ def test_component_versions(fake: Fake, content: str, versions: dict[str, str]) 
 class TestLeftovers:
     def test_nothing_in_them(self, fake: Fake) -> None:
         (fake.root / "etc/kubernetes").mkdir(parents=True)
-        assert host_report.leftovers(fake.machine, [], "/var/lib/etcd") == []
+        assert host_report.leftovers(fake.machine, [], {host_report.ETCD: "/var/lib/etcd"}) == []
 
     def test_of_others(self, fake: Fake) -> None:
         fake.file("/etc/kubernetes/admin.conf")
         fake.file("/var/lib/etcd/member/wal/0.wal")
-        assert host_report.leftovers(fake.machine, [], "/var/lib/etcd") == ["/etc/kubernetes", "/var/lib/etcd"]
+        assert host_report.leftovers(fake.machine, [], {host_report.ETCD: "/var/lib/etcd"}) == [
+            "/etc/kubernetes",
+            "/var/lib/etcd",
+        ]
 
     def test_where_we_made_something_it_is_ours(self, fake: Fake) -> None:
         fake.file("/etc/kubernetes/pki/ca.crt")
         fake.file("/etc/kubernetesque")
         made = [{"kind": "file", "path": "/etc/kubernetes/pki/ca.crt"}]
-        assert host_report.leftovers(fake.machine, made, "/var/lib/etcd") == []
+        assert host_report.leftovers(fake.machine, made, {host_report.ETCD: "/var/lib/etcd"}) == []
         others = [{"kind": "file", "path": "/etc/kubernetesque"}]
-        assert host_report.leftovers(fake.machine, others, "/var/lib/etcd") == ["/etc/kubernetes"]
+        assert host_report.leftovers(fake.machine, others, {host_report.ETCD: "/var/lib/etcd"}) == ["/etc/kubernetes"]
 
     def test_what_our_unit_wrote_is_ours(self, fake: Fake) -> None:
         fake.file("/var/lib/etcd/member/wal/0.wal")
-        assert host_report.leftovers(fake.machine, [{"kind": "unit", "name": "etcd.service"}], "/var/lib/etcd") == []
+        assert (
+            host_report.leftovers(
+                fake.machine, [{"kind": "unit", "name": "etcd.service"}], {host_report.ETCD: "/var/lib/etcd"}
+            )
+            == []
+        )
 
     @pytest.mark.parametrize("wanted", ["/data/etcd", "/data/etcd/"])
     def test_where_etcd_s_data_is_to_be_is_looked_at(self, fake: Fake, wanted: str) -> None:
         fake.file("/data/etcd/member/wal/0.wal")
-        assert host_report.leftovers(fake.machine, [], wanted) == ["/data/etcd"]
-        assert host_report.leftovers(fake.machine, [{"kind": "unit", "name": "etcd.service"}], wanted) == []
+        assert host_report.leftovers(fake.machine, [], {host_report.ETCD: wanted}) == ["/data/etcd"]
+        assert (
+            host_report.leftovers(fake.machine, [{"kind": "unit", "name": "etcd.service"}], {host_report.ETCD: wanted})
+            == []
+        )
+
+    def test_where_other_data_is_to_be_too(self, fake: Fake) -> None:
+        fake.file("/srv/images/io.containerd.metadata.v1.bolt/meta.db")
+        fake.file("/srv/backups/holiday.jpg")
+        data = {"containerd.service": "/srv/images/", "etcd-backup.timer": "/srv/backups"}
+        assert host_report.leftovers(fake.machine, [], data) == ["/srv/backups", "/srv/images"]
+        ours = [{"kind": "unit", "name": name} for name in data]
+        assert host_report.leftovers(fake.machine, ours, data) == []
+
+    def test_backups_that_a_reset_has_kept_are_nobody_else_s(self, fake: Fake) -> None:
+        fake.file("/srv/backups/20261121T200000Z-cp1/manifest.json")
+        fake.file("/srv/backups/.lock")
+        assert host_report.leftovers(fake.machine, [], {"etcd-backup.timer": "/srv/backups"}) == []
 
     def test_a_new_file_system_is_empty(self, fake: Fake) -> None:
         (fake.root / "data/etcd/lost+found").mkdir(parents=True)
-        assert host_report.leftovers(fake.machine, [], "/data/etcd") == []
+        assert host_report.leftovers(fake.machine, [], {host_report.ETCD: "/data/etcd"}) == []
 
 
 class TestVersions:
@@ -577,7 +601,9 @@ class TestFirewall:
 
 
 def test_the_report_of_this_very_host_has_the_documented_shape() -> None:
-    found = host_report.report(host_report.Machine(), ["/", "/var/lib/kubeproof-test/none"], "/var/lib/etcd")
+    found = host_report.report(
+        host_report.Machine(), ["/", "/var/lib/kubeproof-test/none"], {host_report.ETCD: "/var/lib/etcd"}
+    )
     # When it was asked is the action plugin's to say.
     assert found.keys() == get_type_hints(HostReport).keys() - {"asked"}
     json.dumps(found)
