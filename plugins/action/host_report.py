@@ -16,7 +16,9 @@ from kubeproof.install.action import Action
 class ActionModule(Action):
     """Run the module between two looks at the controller's clock, from which the host's can be judged."""
 
-    _VALID_ARGS = frozenset(("paths", "etcd_data_directory", "trusted"))
+    _VALID_ARGS = frozenset(
+        ("paths", "backup_directory", "containerd_root_directory", "etcd_data_directory", "trusted")
+    )
 
     def act(self) -> dict[str, Any]:
         """Always succeeds; ``kubeproof_host`` has a shape of ``kubeproof.settings.host_report``."""

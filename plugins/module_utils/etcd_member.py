@@ -24,6 +24,8 @@ PKI = "/etc/etcd/pki"
 # In a member's data: the restore that put it there.
 RESTORED = "kubeproof-restore"
 ANSWER_SECONDS = 3
+# An alarm among a status's errors.
+ALARM = re.compile(r"memberID:\s*(\d+)\s+alarm:\s*(\w+)")
 
 Answer = Dict[str, Any]
 Ask = Callable[[str, str], Optional[Answer]]
@@ -94,7 +96,24 @@ def says(url: str, ask: Ask) -> Optional[Answer]:
         }
         for each in answer.get("members", [])
     ]
-    return {"cluster": "%x" % int(answer["header"]["cluster_id"]), "members": members}
+    return {
+        "cluster": "%x" % int(answer["header"]["cluster_id"]),
+        "members": members,
+        **status(ask(url, "/v3/maintenance/status") or {}),
+    }
+
+
+def status(answer: Answer) -> Answer:
+    """Alarms that are up, and bytes of the member's database: the whole file, and what of it is in use.
+
+    The member's own status has the alarms too, as text. Asking for them as such would need a majority.
+    """
+    found = [ALARM.search(error) for error in answer.get("errors", [])]
+    return {
+        "alarms": [{"member": "%x" % int(match.group(1)), "alarm": match.group(2)} for match in found if match],
+        "size": int(answer.get("dbSize", 0)),
+        "in_use": int(answer.get("dbSizeInUse", 0)),
+    }
 
 
 def over_tls(url: str, path: str) -> Optional[Answer]:

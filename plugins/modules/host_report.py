@@ -17,6 +17,7 @@ import shutil
 import socket
 import struct
 import subprocess
+import sys
 import time
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
@@ -28,8 +29,8 @@ module: host_report
 short_description: Gather the facts of a host
 description:
   - Sets the fact C(kubeproof_host), which M(preflight) checks and from which settings are derived. Changes nothing.
-    Reads C(/proc), C(/sys) and a few files, asks the local etcd member, and runs C(ip), C(systemctl) and installed
-    components with C(--version).
+    Reads C(/proc), C(/sys) and a few files, asks the local etcd member, and runs C(ip), C(systemctl), C(nft) and
+    installed components with C(--version).
   - Never fails. If a host is unreachable, or if Python or sudo do not work there, the fact contains the reason, so that
     the preflight can list the problems of all hosts together.
 options:
@@ -37,11 +38,19 @@ options:
     description: Directories whose file systems are reported. For one that does not exist, its nearest parent.
     type: list
     elements: str
-    default: [/, /var/lib/etcd, /var/lib/containerd, /var/lib/kubelet, /usr/local/bin]
+    default: [/, /opt/cni/bin, /usr/local/bin, /var/lib/containerd, /var/lib/etcd, /var/lib/kubelet]
   etcd_data_directory:
     description: Data directory of etcd. Data that kubeproof did not create is reported as C(leftovers).
     type: path
     default: /var/lib/etcd
+  containerd_root_directory:
+    description: Data directory of containerd, likewise.
+    type: path
+    default: /var/lib/containerd
+  backup_directory:
+    description: Directory of etcd's backups, likewise. Backups in it are not reported.
+    type: path
+    default: /var/backups/etcd
   trusted:
     description:
       - Whether tasks of this run may take C(settled) as their answer instead of asking the host, until a task changes
@@ -82,8 +91,10 @@ ansible_facts:
         os: {description: "System from os-release(5): C(id), C(version), C(pretty), C(like).", type: dict}
         kernel: {description: Release of the kernel., type: str}
         python: {description: Version of the Python that modules run with., type: str}
+        service_python: {description: Version of C(/usr/bin/python3)., type: str}
         systemd: {description: "C(version), C(state), and whether it is PID 1 (C(init)).", type: dict}
         container: {description: Kind of container; empty if the host is not a container., type: str}
+        hidepid: {description: The option C(hidepid) of C(/proc)., type: str}
         cpus: {description: Number of CPUs., type: int}
         work_seconds: {description: "Time for a fixed piece of work, in seconds.", type: float}
         memory: {description: "C(total) and C(available), in bytes.", type: dict}
@@ -92,6 +103,7 @@ ansible_facts:
         interfaces: {description: Network interfaces by name., type: dict}
         default_route: {description: C(interface) and C(gateway)., type: dict}
         resolver: {description: Name servers., type: dict}
+        firewall: {description: "Whether C(ufw) is enabled, and C(chains) that drop what no rule accepts.", type: dict}
         ports: {description: "Listening TCP ports, each with its process.", type: list, elements: dict}
         processes: {description: Running processes that may conflict with components., type: list, elements: dict}
         commands: {description: Paths of the programs that components call; null where there is none., type: dict}
@@ -124,8 +136,10 @@ ansible_facts:
 
 Report = Dict[str, Any]
 
+# As src/kubeproof/core/zipped.py and the role keepalived have it.
+SERVICE_PYTHON = "/usr/bin/python3"
 STATE_DIRECTORY = "/var/lib/kubeproof"
-PATHS = ["/", "/var/lib/etcd", "/var/lib/containerd", "/var/lib/kubelet", "/usr/local/bin"]
+PATHS = ["/", "/opt/cni/bin", "/usr/local/bin", "/var/lib/containerd", "/var/lib/etcd", "/var/lib/kubelet"]
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "ppc64le": "ppc64le", "s390x": "s390x"}
 PACKAGE_MANAGERS = ("apt-get", "dnf", "yum", "zypper", "pacman", "apk")
 COMMANDS = (
@@ -140,12 +154,22 @@ PROCESSES = {
     "NetworkManager", "containerd", "firewalld", "k0s", "k3s", "k3s-agent", "k3s-server", "kube-apiserver",
     "kube-controller", "kube-proxy", "kube-scheduler", "kubelet", "microk8s", "rke2", "systemd-network",
 }  # fmt: skip
+# Packets of pods and between hosts pass these hooks, in these families; and tables of ours, or of kube-proxy.
+HOOKS = ("forward", "input")
+FAMILIES = ("bridge", "inet", "ip")
+OUR_TABLES = ("kube-proxy", "kubeproof")
 # Of these the version decides what may be installed next.
 VERSIONED = ("etcd", "kube-apiserver", "kubelet")
 STATIC_PODS = "/etc/kubernetes/manifests"
 # Control groups of running units, in version 2, and in systemd's own hierarchy.
 CGROUP_SLICES = ("/sys/fs/cgroup/system.slice", "/sys/fs/cgroup/systemd/system.slice")
 ETCD = "etcd.service"
+# Units of ours, and the options with the directories of their data.
+DATA = {
+    ETCD: "etcd_data_directory",
+    "containerd.service": "containerd_root_directory",
+    "etcd-backup.timer": "backup_directory",
+}
 # Where settings that a cluster keeps are on a host whose install manifest is older than their record: files of ours,
 # and the value as the first group. Flags are in the unit, or in the static pod's manifest.
 CONTROLLER_MANAGER = (
@@ -176,8 +200,8 @@ LEFTOVERS = {
     "/var/lib/rancher": "",
     "/var/snap/microk8s": "",
 }
-# What a file system has by itself.
-NOTHING = {"lost+found"}
+# What a file system has by itself, what is hidden, and backups of etcd, which a reset keeps.
+NOTHING = re.compile(r"lost\+found$|\.|\d{8}T\d{6}Z-")
 MEMORY = {"total": "MemTotal", "available": "MemAvailable"}
 SYSCTLS = (
     "fs.inotify.max_user_instances", "fs.inotify.max_user_watches", "fs.nr_open", "kernel.panic",
@@ -308,6 +332,14 @@ def systemd(machine: Machine) -> Report:
     }
 
 
+def service_python(machine: Machine) -> str:
+    """Version of the Python that our services are run by, which need not be this one; empty if there is none."""
+    if os.path.realpath(sys.executable) == os.path.realpath(SERVICE_PYTHON) and not machine.root:
+        return platform.python_version()
+    match = re.search(r"\d+\.\d+\S*", machine.run([SERVICE_PYTHON, "--version"]))
+    return match.group() if match else ""
+
+
 def container(machine: Machine) -> str:
     """The container manager that made this host (``podman``, ``lxc`` …); empty on a machine of its own."""
     environment = machine.read("/proc/1/environ").split("\0")
@@ -330,6 +362,14 @@ def mounts(machine: Machine) -> List[Tuple[str, str]]:
     """Mount point and file system type, in the order in which they were mounted."""
     rows = (line.split() for line in machine.read("/proc/self/mounts").splitlines())
     return [(row[1].replace("\\040", " "), row[2]) for row in rows if len(row) > 2]
+
+
+def hidepid(machine: Machine) -> str:
+    """How /proc hides the processes of other users, as proc(5) has it; empty if it does not."""
+    rows = [line.split() for line in machine.read("/proc/self/mounts").splitlines()]
+    options = [row[3].split(",") for row in rows if len(row) > 3 and row[1] == "/proc"]
+    found = [option[len("hidepid=") :] for option in (options[-1] if options else []) if option.startswith("hidepid=")]
+    return "".join(value for value in found if value not in ("0", "off"))
 
 
 def existing_parent(machine: Machine, path: str) -> str:
@@ -360,6 +400,7 @@ def disk(machine: Machine, path: str, mounted: List[Tuple[str, str]]) -> Report:
         "inodes_total": status.f_files,
         "inodes_free": status.f_favail,
         "read_only": bool(status.f_flag & os.ST_RDONLY),
+        "noexec": bool(status.f_flag & os.ST_NOEXEC),
     }
 
 
@@ -457,6 +498,42 @@ def unit(cgroups: str) -> str:
     if any(part in ("kubepods", "kubepods.slice") for part in parts):
         return "kubelet.service"
     return next((part for part in reversed(parts) if part.endswith((".service", ".scope"))), "")
+
+
+def firewall(machine: Machine, modules: Dict[str, str]) -> Report:
+    """Whether ufw is to be on, and base chains that drop what no rule of theirs accepts."""
+    enabled = re.search(r"^ENABLED=[\"']?yes\b", machine.read("/etc/ufw/ufw.conf"), re.MULTILINE | re.IGNORECASE)
+    chains: List[Report] = []
+    # Where the kernel has none, asking for them would load the module.
+    if modules["nf_tables"] in ("loaded", "builtin"):
+        listed = machine.run(["nft", "--json", "list", "chains"])
+        chains += nft_chains(listed) if listed else iptables_chains(machine, "iptables-nft")
+    if "filter" in machine.read("/proc/net/ip_tables_names").split():
+        chains += iptables_chains(machine, "iptables-legacy")
+    return {"ufw": bool(enabled), "chains": chains}
+
+
+def nft_chains(listed: str) -> List[Report]:
+    """Of what ``nft --json list chains`` says, the chains with policy drop; those of iptables are among them."""
+    try:
+        objects = json.loads(listed).get("nftables", [])
+    except ValueError:
+        return []
+    chains = [entry["chain"] for entry in objects if "chain" in entry]
+    return [
+        {"program": "nft", **{name: chain[name] for name in ("family", "table", "name", "hook")}}
+        for chain in chains
+        if chain.get("policy") == "drop" and chain["hook"] in HOOKS
+        and chain["family"] in FAMILIES and chain["table"] not in OUR_TABLES
+    ]  # fmt: skip
+
+
+def iptables_chains(machine: Machine, program: str) -> List[Report]:
+    """Chains with policy DROP of a program that lists them as iptables does."""
+    names = re.findall(r"^-P (FORWARD|INPUT) DROP$", machine.run([program, "-S"]), re.MULTILINE)
+    return [
+        {"program": program, "family": "ip", "table": "filter", "name": name, "hook": name.lower()} for name in names
+    ]
 
 
 def ports(machine: Machine) -> List[Report]:
@@ -648,19 +725,22 @@ def component_versions(machine: Machine) -> Dict[str, str]:
     return versions if isinstance(versions, dict) else {}
 
 
-def leftovers(machine: Machine, entries: List[Dict[str, Any]], etcd_data: str) -> List[str]:
+def leftovers(machine: Machine, entries: List[Dict[str, Any]], data: Dict[str, str]) -> List[str]:
     """Paths of other installers that hold something, and where we made nothing and run nothing that would.
 
-    ``etcd_data``, where etcd's data is to be, is looked at like those.
+    ``data``, directories where our components' data is to be, by unit, are looked at like those.
     """
     units = {entry["name"] for entry in entries if entry["kind"] == "unit"}
     paths = [entry["path"] for entry in entries if "path" in entry]
-    looked_at = {**LEFTOVERS, etcd_member.normal(etcd_data): ETCD}
+    looked_at = {**LEFTOVERS, **{etcd_member.normal(path): unit for unit, path in data.items() if path}}
 
     def ours(path: str) -> bool:
         return looked_at[path] in units or any(made == path or made.startswith(path + "/") for made in paths)
 
-    return sorted(path for path in looked_at if set(machine.names(path)) - NOTHING and not ours(path))
+    def held(path: str) -> bool:
+        return any(not NOTHING.match(name) for name in machine.names(path))
+
+    return sorted(path for path in looked_at if held(path) and not ours(path))
 
 
 def made_files(entries: List[Dict[str, Any]]) -> Set[str]:
@@ -708,14 +788,15 @@ class Versions:
         return match.group() if match else ""
 
 
-def report(machine: Machine, paths: Sequence[str], etcd_data: str) -> Report:
-    """The whole report, in the shape of ``kubeproof.settings.host_report.HostReport``."""
+def report(machine: Machine, paths: Sequence[str], data: Dict[str, str]) -> Report:
+    """The whole report, in the shape of ``kubeproof.settings.host_report.HostReport``. ``data``: see leftovers."""
     started = time.time()
     entries = manifest(machine)
     processes = running(machine)
     # Not before: what answers is a kubelet, too.
     asked = Versions(entries)
     mounted = mounts(machine)
+    modules = kernel_modules(machine)
     swaps = swap_devices(machine)
     return {
         "user": {"id": os.geteuid(), "name": user_name(os.geteuid())},
@@ -725,8 +806,10 @@ def report(machine: Machine, paths: Sequence[str], etcd_data: str) -> Report:
         "arch": ARCHITECTURES.get(platform.machine(), platform.machine()),
         "kernel": platform.release(),
         "python": platform.python_version(),
+        "service_python": service_python(machine),
         "systemd": systemd(machine),
         "container": container(machine),
+        "hidepid": hidepid(machine),
         "package_manager": next((name for name in PACKAGE_MANAGERS if shutil.which(name)), ""),
         "commands": {name: command(name) for name in COMMANDS},
         "cpus": os.cpu_count() or 1,
@@ -737,17 +820,18 @@ def report(machine: Machine, paths: Sequence[str], etcd_data: str) -> Report:
         "interfaces": interfaces(machine),
         "default_route": default_route(machine),
         "resolver": resolver(machine),
+        "firewall": firewall(machine, modules),
         "ports": ports(machine),
         "processes": processes,
         "cgroup": cgroup(machine),
         "capabilities": {"init": capabilities(machine, "1"), "self": capabilities(machine, "self")},
         "user_namespace": user_namespace(machine),
         "limits": {"init": hard_limits(machine, "1"), "self": hard_limits(machine, "self")},
-        "modules": kernel_modules(machine),
+        "modules": modules,
         "sysctls": sysctls(machine),
         "selinux": {"1": "enforcing", "0": "permissive"}.get(machine.word("/sys/fs/selinux/enforce"), "disabled"),
-        "leftovers": leftovers(machine, entries, etcd_data),
-        "etcd": etcd(machine, entries, etcd_data),
+        "leftovers": leftovers(machine, entries, data),
+        "etcd": etcd(machine, entries, data[ETCD]),
         "identity": identity.report(made_files(entries), machine.root),
         "installed": dict(installed(machine, entries), versions=asked.answers()),
         "settled": {
@@ -788,12 +872,15 @@ def main() -> None:
         argument_spec={
             "paths": {"type": "list", "elements": "str", "default": PATHS},
             "etcd_data_directory": {"type": "path", "default": "/var/lib/etcd"},
+            "containerd_root_directory": {"type": "path", "default": "/var/lib/containerd"},
+            "backup_directory": {"type": "path", "default": "/var/backups/etcd"},
             # For the action plugin.
             "trusted": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
-    found = report(Machine(), module.params["paths"], module.params["etcd_data_directory"])
+    data = {unit: module.params[option] for unit, option in DATA.items()}
+    found = report(Machine(), module.params["paths"], data)
     module.exit_json(changed=False, ansible_facts={"kubeproof_host": found})
 
 

@@ -113,10 +113,10 @@ def rendered(profile: Mapping[str, Any], cluster: Inventory, *, installed: bool)
         lines += [Padding(_emphasised(what), (0, 0, 0, 6), expand=False) for what in group.what or (group.task,)]
     if not installed:
         lines.append(Text(f"Nothing of this cluster is installed yet. `{command}` then installs its components on:"))
-        hosts = [f"{host.name} ({', '.join(sorted(host.groups - {'all'}))})" for host in cluster.hosts.values()]
+        hosts = [f"{host.name} ({', '.join(sorted(host.groups - {'all'}))})" for host in cluster.members]
         return [*lines, *(Padding(host, (0, 0, 0, 2), expand=False) for host in hosts)]
     if not changes:
-        return [*lines, Text(f"Nothing to change on {_count(len(cluster.hosts), 'host')}.")]
+        return [*lines, Text(f"Nothing to change on {_count(len(cluster.members), 'host')}.")]
     names = {change["host"] for change in changes}
     restarts = sum(_RESTART in what for change in changes for what in change["what"])
     total = f"{_count(len(changes), 'change')} on {_count(len(names), 'host')}, {_count(restarts, 'restart')}"

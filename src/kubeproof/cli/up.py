@@ -17,7 +17,7 @@ from kubeproof.core.parallel import run_all
 from kubeproof.install import playbook
 from kubeproof.local_hosts import lifecycle, machine
 from kubeproof.local_hosts.plan import Plan, has_local_hosts, plan
-from kubeproof.settings import inventory, state
+from kubeproof.settings import inventory, remote, state
 from kubeproof.settings.inventory import Inventory
 from kubeproof.verify.engine import run as verify
 
@@ -46,6 +46,10 @@ def run(arguments: argparse.Namespace) -> int:
     cluster = inventory.load(arguments.inventory)
     # Checked before anything is made: a wrong address should not cost a build.
     local = plan(cluster) if has_local_hosts(cluster) else None
+    if arguments.verify and local is None:
+        # What the verification cannot log in to is said before the installation, not after it.
+        for host in cluster.members:
+            remote.login(host)
     with active_run.held(state.prepare(cluster.state), "kubeproof up"):
         prepare(console, cluster, local, replace_hosts=arguments.replace_hosts)
         console.print("\n[bold]Cluster[/bold]")

@@ -32,8 +32,7 @@ def fetch_all(cluster: Inventory, tell: Tell, request: fetch.Request | None = No
 
 def request_of(cluster: Inventory) -> fetch.Request:
     """What the inventory's settings and groups ask for."""
-    # The same for all hosts, as the preflight checks.
-    settings = Settings(next(iter(cluster.hosts.values())))
+    settings = Settings(cluster.representative)
     return fetch.Request(
         source=settings["component_source"],
         mirror=settings["component_mirror"],

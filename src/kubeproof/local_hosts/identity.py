@@ -30,8 +30,9 @@ def files(plan: Plan, host: LocalHost) -> dict[str, File]:
 
 def resolvers(plan: Plan, host: LocalHost) -> list[str]:
     """The name servers that a host is given."""
-    # An isolated host's resolver is its own address, where nothing listens: names fail at once.
-    return [str(host.address)] if plan.network.isolated else machine.resolvers()
+    # An isolated host's resolver is its own address, where nothing listens: names fail at once. CoreDNS needs one.
+    found = [] if plan.network.isolated else machine.resolvers()
+    return found or [str(host.address)]
 
 
 def authorized_keys(host: LocalHost, key: str) -> dict[str, File]:

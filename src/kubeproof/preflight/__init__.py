@@ -7,7 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from kubeproof.preflight import fleet, identity, installed, members, networks, placement, ports, runs, versions
+from kubeproof.preflight import (
+    firewalls,
+    fleet,
+    identity,
+    installed,
+    joining,
+    members,
+    networks,
+    placement,
+    ports,
+    runs,
+    versions,
+)
 from kubeproof.preflight.findings import Finding, as_data, count, errors, relevant, render
 from kubeproof.preflight.hosts import check_host
 from kubeproof.preflight.identity import Kept
@@ -52,10 +64,13 @@ def check_hosts(hosts: Sequence[Variables], wanted: Wanted, run: Run) -> Iterato
     sound = [entry for entry in hosts if not entry.broken]
     if not sound:
         return
-    for entry in sound:
-        yield from check_host(entry.host, Rules.parse(entry.values))
-        yield from check_packages(entry.host, entry.values)
     everyone = [entry.host for entry in sound]
+    addresses = [host.address for host in everyone]
+    for entry in sound:
+        rules = Rules.parse(entry.values)
+        yield from check_host(entry.host, rules)
+        yield from firewalls.check_firewall(entry.host, rules, str(entry.values["cluster_pod_network"]), addresses)
+        yield from check_packages(entry.host, entry.values)
     cluster = networks.cluster_networks(sound[0].values)
     yield from fleet.check_fleet(everyone, Rules.parse(sound[0].values))
     yield from networks.check_addresses(everyone, cluster)
@@ -80,6 +95,9 @@ def _check_installed(hosts: Sequence[Variables], run: Run) -> Iterator[Finding]:
     if not restoring:
         asked = [entry.host.name for entry in hosts]
         yield from identity.check_beginning(run.hosts(ETCD, CONTROL_PLANE), asked, run.kept)
+    # A replacement adds a member of etcd, and no node.
+    if run.purpose != "replace-member":
+        yield from joining.check_joining([entry.host for entry in hosts], run)
     # A restore and a replacement remediate these, and check by themselves what they may do.
     if run.purpose == "converge":
         yield from placement.check_placement([entry.host for entry in hosts], run.ungrouped, run.kept)

@@ -1,12 +1,13 @@
-"""Checks of hosts against each other, by their reports: clones, clocks, MTU."""
+"""Checks of hosts against each other, by their reports: clones, clocks, MTU, network segments."""
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from kubeproof.preflight.findings import Finding, Severity
-from kubeproof.preflight.model import Host, Rules, main_interfaces
+from kubeproof.preflight.model import Host, Network, Rules, interface_networks, main_interfaces
 from kubeproof.settings.host_report import HostReport
 
 # Where no hardware address is in use: tunnels, and interfaces that are not set up.
@@ -47,6 +48,8 @@ def check_fleet(hosts: Sequence[Host], rules: Rules) -> Iterator[Finding]:
     yield from _clones(distinct)
     yield from _clocks(distinct, rules)
     yield from _mtus(distinct)
+    if rules.shared_segment:
+        yield from _segments([host for host in distinct if host.host.node])
 
 
 def _same_machine(hosts: Sequence[Examined]) -> Iterator[Finding]:
@@ -153,3 +156,31 @@ def _mtus(hosts: Sequence[Examined]) -> Iterator[Finding]:
         if 0 < host.mtu < largest:
             problem = f"its MTU is {host.mtu}, and that of others {largest}: their large packets may not reach it"
             yield Finding("mtu", problem, "Set the same MTU on all hosts.", host=host.name, severity="warning")
+
+
+def _segments(nodes: Sequence[Examined]) -> Iterator[Finding]:
+    """Nodes that reach others by a gateway only, which knows no pod network and would drop what goes to pods."""
+    for node in nodes:
+        networks = dict.fromkeys(network for _, network in interface_networks(node.report))
+        # Without `ip` none is known; the check of commands reports that.
+        far = [other for other in nodes if networks and _beyond(other.host.address, networks)]
+        if far:
+            others = ", ".join(f"{other.name} ({other.host.address})" for other in far)
+            problem = (
+                f"it shares no network segment with {others}: its own networks are "
+                f"{', '.join(map(str, networks))}, and the pod network plugin bridge routes from node to node without "
+                "a gateway"
+            )
+            remediation = (
+                "Give all nodes an interface in one network (a private network, a VLAN, or a VPN such as WireGuard; "
+                "an address with /32 shares none), and set cluster_host_address of each to its address there."
+            )
+            yield Finding("segment", problem, remediation, host=node.name)
+
+
+def _beyond(address: str, networks: Iterable[Network]) -> bool:
+    """Whether an address is in none of the networks. What is none, as a name, is for the check of addresses."""
+    try:
+        return not any(ipaddress.ip_address(address) in network for network in networks)
+    except ValueError:
+        return False

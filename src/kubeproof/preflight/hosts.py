@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from kubeproof.components.pins import ARCHITECTURES
-from kubeproof.preflight.findings import Finding
-from kubeproof.preflight.model import ETCD, MEBIBYTE, DiskRule, Host, PortRule, Rules, plain_addresses
+from kubeproof.preflight.findings import Finding, Severity
+from kubeproof.preflight.model import DATA, ETCD, LOGS, MEBIBYTE, DiskRule, Host, PortRule, Rules, plain_addresses
 from kubeproof.settings import remote
 from kubeproof.settings.host_report import Disk, HostReport, Port, Process
 
@@ -28,6 +29,14 @@ _EXAMINABLE = (
 )
 WILDCARDS = ("0.0.0.0", "::")  # noqa: S104  (compared with, not bound to)
 # Processes of a Kubernetes, by their names as the kernel cuts them: fifteen characters.
+# The earliest that runs what runs as a service (docs/development/map.md).
+PYTHON = "3.8"
+# Types of file systems, by how they begin, that lose etcd's writes or its locks.
+_REMOTE = "which is not of this host: etcd needs the writes and locks of a local disk"
+_NOT_FOR_ETCD = {
+    **dict.fromkeys(("9p", "cifs", "fuse.", "glusterfs", "nfs", "smb"), _REMOTE),
+    **dict.fromkeys(("ramfs", "tmpfs"), "which is in memory: a reboot would lose the cluster"),
+}
 KUBERNETES = frozenset(
     (
         "k0s",
@@ -82,6 +91,9 @@ class Examination:
         yield from self._operating_system()
         yield from self._memory()
         yield from self._disks()
+        yield from self._logs()
+        yield from self._mounts()
+        yield from self._python()
         yield from self._ports()
         yield from self._commands()
         yield from self._address()
@@ -89,6 +101,7 @@ class Examination:
         yield from self._processes()
         yield from self._clock()
         if self.host.node:
+            yield from self._hidden_processes()
             yield from self._kernel()
             yield from self._modules()
             yield from self._cgroup()
@@ -189,6 +202,81 @@ class Examination:
                 "inodes", problem, "Remove small files, or use a file system with more inodes.", wanted[0].path
             )
 
+    def _logs(self) -> Iterator[Finding]:
+        """Whether there is room for logs besides what is installed. Where that was, they have taken some of theirs."""
+        disk = self.report["disks"].get(LOGS)
+        if disk is None or self.report["installed"]["manifest"]:
+            return
+        on_it = [
+            rule.free
+            for rule in self.rules.disks
+            if self.host.within(rule.groups) and self._device(rule.path) == disk["device"]
+        ]
+        logs, free = (rule.free for rule in self.rules.logs if self.host.within(rule.groups)), disk["free"] // MEBIBYTE
+        needed, more = sum(on_it), sum(logs)
+        # With less than the first the host is refused already.
+        if needed <= free < needed + more:
+            problem = (
+                f"logs may take {more} MiB, and {free - needed} MiB of {disk['on']} are left for them; once it is "
+                "full, pods are evicted"
+            )
+            remediation = (
+                "Enlarge it, mount a file system of their own at /var/log, or lower apiserver_audit_log_files and "
+                "kubelet_max_pods (10 MiB are counted for each pod)."
+            )
+            yield Finding("disk", problem, remediation, LOGS, severity="warning")
+
+    def _device(self, path: str) -> int | None:
+        return self.report["disks"][path]["device"] if path in self.report["disks"] else None
+
+    def _mounts(self) -> Iterator[Finding]:
+        """File systems on which programs do not run, or etcd's data is not safe."""
+        for path, rule in self.rules.mounts.items():
+            disk = self.report["disks"].get(path)
+            if disk is None or not self.host.within(rule.groups):
+                continue
+            if disk["noexec"]:
+                problem = f"{path} is on a file system ({disk['on']}) that is mounted with noexec: {rule.why}"
+                remediation = (
+                    f"mount -o remount,exec $(findmnt -no TARGET -T {disk['on']}), and take noexec out of /etc/fstab."
+                )
+                yield Finding("mount-options", problem, remediation, path, severity=rule.severity)
+        path = self.rules.etcd_data_directory
+        disks = {posixpath.normpath(name): disk for name, disk in self.report["disks"].items()}
+        disk = disks.get(path)
+        if disk is not None and ETCD in self.host.groups:
+            why = next((why for kind, why in _NOT_FOR_ETCD.items() if disk["type"].startswith(kind)), "")
+            if why:
+                problem = f"{path}, etcd's data directory, is on a file system of type {disk['type']}, {why}"
+                remediation = "Mount a local disk there, or set etcd_data_directory to a directory on one."
+                severity: Severity = "warning" if self.report["installed"]["manifest"] else "error"
+                yield Finding("file-system", problem, remediation, path, severity=severity)
+
+    def _python(self) -> Iterator[Finding]:
+        version = self.report["service_python"]
+        if version and _numbers(version) >= _numbers(PYTHON):
+            return
+        found = f"is Python {version}, older than {PYTHON}" if version else "is missing"
+        manager = self.report["package_manager"]
+        install = f"{manager} install python3" if manager else "Install python3"
+        remediation = (
+            "Use a newer system, or put a newer one there: alternatives --set python3 PATH, where the system has that."
+            if version
+            else f"{install}; or link the one that there is: ln -s $(command -v python3) /usr/bin/python3"
+        )
+        problem = f"/usr/bin/python3 {found}; the pod network, backups and the virtual address run by it"
+        yield Finding("python", problem, remediation, "/usr/bin/python3")
+
+    def _hidden_processes(self) -> Iterator[Finding]:
+        value = self.report["hidepid"]
+        if value:
+            problem = (
+                f"/proc is mounted with hidepid={value}: what does not run as root, as pods that monitor the host, "
+                "sees no processes of others"
+            )
+            remediation = "mount -o remount,hidepid=0 /proc, and take hidepid out of /etc/fstab."
+            yield Finding("hidepid", problem, remediation, severity="warning")
+
     def _ports(self) -> Iterator[Finding]:
         for rule in self.rules.ports:
             if self.host.within(rule.groups):
@@ -266,22 +354,36 @@ class Examination:
                 problem = f"another containerd is running ({_named(process)}), whose unit would be replaced"
                 remediation = "Remove it, and Docker if it belongs to Docker; or use another host."
                 yield Finding("foreign-containerd", problem, remediation)
-            elif process["name"] == "firewalld":
-                problem = "firewalld is running, and drops traffic of pods and nodes unless it is configured for them"
-                remediation = "systemctl disable --now firewalld; or open the cluster's ports and networks in it."
-                yield Finding("firewall", problem, remediation, severity="warning")
 
     def _leftovers(self) -> Iterator[Finding]:
         for path in self.report["leftovers"]:
-            if path == self.rules.etcd_data_directory and ETCD in self.host.groups:
-                problem = f"{path} has data that kubeproof did not create"
-                yield Finding("foreign-data", problem, "Save the data if anyone needs it, then remove it.", path)
+            setting = next((name for name, rule in self.rules.data.items() if rule == path), "")
+            if setting and self.host.within(DATA[setting]):
+                problem = (
+                    f"{path} ({setting}) has data that kubeproof did not create, and would be closed to all but its "
+                    "component"
+                )
+                away = f"find {path} -mindepth 1 -delete"
+                remediation = f"Set {setting} to a directory of its own. If nobody needs the data: {away}"
+                yield Finding("foreign-data", problem, remediation, path)
             else:
                 problem = f"{path} has files of another installation"
                 yield Finding("leftover", problem, "Remove them if nothing needs them.", path, severity="warning")
 
     def _resolver(self) -> Iterator[Finding]:
         resolver = self.report["resolver"]
+        if not resolver["nameservers"] and self.rules.host_resolver:
+            problem = "/etc/resolv.conf names no resolver, and with none CoreDNS does not start"
+            there = (
+                f"Set kubelet_resolv_conf: {resolver['upstream']}, which has some. Or add"
+                if resolver["upstream"]
+                else "Add"
+            )
+            remediation = (
+                f"{there} a line to /etc/resolv.conf: nameserver ADDRESS. Where names outside the cluster are not "
+                "needed, any address will do, such as the host's own."
+            )
+            yield Finding("resolver", problem, remediation)
         looped = [address for address in resolver["nameservers"] if address.startswith("127.") or address == "::1"]
         if looped and not resolver["upstream"]:
             problem = (

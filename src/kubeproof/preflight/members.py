@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from kubeproof.preflight.findings import Finding
+from kubeproof.preflight.model import MEBIBYTE
 from kubeproof.preflight.settings import Variables
 from kubeproof.settings.host_report import Etcd, EtcdMember, EtcdSays
 
@@ -19,6 +20,10 @@ CTL = (
     "etcdctl --endpoints https://127.0.0.1:{port} --cacert /etc/etcd/pki/ca.crt --cert /etc/etcd/pki/operator.crt "
     "--key /etc/etcd/pki/operator.key"
 )
+# etcd's own, where the setting is 0 (server/storage/quota.go).
+_DEFAULT_QUOTA = 2 * 1024 * MEBIBYTE
+# Of the quota, from which a database is said to be large.
+_FULL_PERCENT = 80
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,7 @@ class Member:
     directory: str
     peer_url: str
     port: int
+    quota: int
     etcd: Etcd
 
     @classmethod
@@ -42,6 +48,7 @@ class Member:
             directory=posixpath.normpath(str(values["etcd_data_directory"])),
             peer_url=f"https://{host.address}:{values['etcd_peer_port']}",
             port=int(values["cluster_etcd_port"]),
+            quota=int(values["etcd_quota_backend_bytes"]) or _DEFAULT_QUOTA,
             etcd=host.report["etcd"],
         )
 
@@ -85,6 +92,8 @@ def check_members(hosts: Sequence[Variables], everyone: Sequence[str]) -> Iterat
     left_out = [name for name in everyone if name not in asked]
     yield from Beginning(settled, everyone, says).findings(left_out)
     if says:
+        yield from _alarms(clusters[0][0], says)
+        yield from _sizes(settled)
         yield from _addresses(settled, says)
         yield from _outsiders(settled, everyone, says, complete=not left_out)
 
@@ -256,6 +265,48 @@ def _addresses(members: Sequence[Member], says: EtcdSays) -> Iterator[Finding]:
                 f"Set cluster_host_address and etcd_peer_port back; or replace the member: {_replace(member)}."
             )
             yield Finding("etcd-address", problem, remediation, host=member.name)
+
+
+def _alarms(asked: Member, says: EtcdSays) -> Iterator[Finding]:
+    """Alarms that are up, which etcd keeps until they are disarmed. ``asked``: a member that responds."""
+    names = {listed["id"]: listed["name"] for listed in says["members"]}
+    ctl = CTL.format(port=asked.port)
+    for raised in says["alarms"]:
+        name = names.get(raised["member"]) or raised["member"]
+        disarm = f"on {asked.name}: {ctl} alarm disarm"
+        if raised["alarm"] == "NOSPACE":
+            problem = (
+                f"etcd accepts no writes: the database of {name} has reached its quota (alarm NOSPACE), "
+                f"{asked.quota // MEBIBYTE} MiB by etcd_quota_backend_bytes"
+            )
+            remediation = (
+                f"Raise etcd_quota_backend_bytes, and run this again. Then, on each etcd host, the leader's last: "
+                f"{ctl} --command-timeout 10m defrag; and at the end, {disarm}."
+            )
+        else:
+            problem = f"etcd has the alarm {raised['alarm']} of {name}"
+            remediation = (
+                f"If its data differs from the others' ({ctl} endpoint hashkv --cluster, on {asked.name}), replace it: "
+                f"playbooks/replace-member.yml -e member={name}. Then, {disarm}."
+            )
+        yield Finding("etcd-alarm", problem, remediation, raised["alarm"], severity="warning")
+
+
+def _sizes(members: Sequence[Member]) -> Iterator[Finding]:
+    """Databases that will soon be full. A quota below 0 is none."""
+    for member in members:
+        says = member.etcd["says"]
+        if says and 0 < member.quota * _FULL_PERCENT <= says["size"] * 100:
+            size, free = says["size"] // MEBIBYTE, (says["size"] - says["in_use"]) // MEBIBYTE
+            problem = (
+                f"its etcd database has {size} MiB, {says['size'] * 100 // member.quota} % of etcd_quota_backend_bytes "
+                f"({member.quota // MEBIBYTE} MiB), at which etcd accepts no more writes"
+            )
+            remediation = (
+                f"Raise etcd_quota_backend_bytes. To free what is not in use, {free} MiB, one etcd host at a time, the "
+                f"leader's last: {CTL.format(port=member.port)} --command-timeout 10m defrag"
+            )
+            yield Finding("etcd-size", problem, remediation, host=member.name, severity="warning")
 
 
 def _outsiders(

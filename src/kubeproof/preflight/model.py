@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from kubeproof.preflight.findings import Severity
 from kubeproof.preflight.identity import Kept
 from kubeproof.settings.host_report import HostReport, Interface
 
@@ -89,6 +90,15 @@ class DiskRule:
     free: int
 
 
+@dataclass(frozen=True)
+class MountRule:
+    """A path from which hosts of some groups run programs: what noexec breaks, and how badly."""
+
+    groups: tuple[str, ...]
+    why: str
+    severity: Severity = "error"
+
+
 # By the setting that holds the port.
 PORTS: Mapping[str, tuple[str, tuple[str, ...], Literal["all", "loopback"]]] = {
     "cluster_etcd_port": ("etcd", (ETCD,), "all"),
@@ -108,8 +118,21 @@ DISKS: Mapping[str, tuple[str, ...]] = {
     "etcd_data_directory": (ETCD,),
     "containerd_root_directory": NODES,
 }
+# Directories that components have for themselves, by setting.
+DATA: Mapping[str, tuple[str, ...]] = {
+    "backup_directory": (ETCD,),
+    "containerd_root_directory": NODES,
+    "etcd_data_directory": (ETCD,),
+}
 # For configuration, certificates and logs, MiB.
 _ROOT_FREE = 100
+# Where audit logs and containers' logs are; and MiB at which the kubelet rotates a log (containerLogMaxSize): it may
+# keep more, and most are smaller.
+LOGS = "/var/log"
+_CONTAINER_LOG = 10
+_PROGRAMS = "programs that kubeproof installs there do not run"
+_VOLUMES = "programs in volumes of pods, as emptyDir, do not run"
+_RESOLV_CONF = "/etc/resolv.conf"
 _MODULES = ("br_netfilter", "nf_conntrack", "overlay")
 
 
@@ -118,23 +141,37 @@ def reads(name: str) -> bool:
     return name.startswith(("backup_", "cluster_", "preflight_")) or name in {
         *PORTS,
         *DISKS,
+        "apiserver_audit_log_files",
+        "apiserver_audit_log_megabytes",
+        "dns_forward",
+        "etcd_quota_backend_bytes",
         "host_packages",
         "kube_proxy_form",
         "kube_proxy_mode",
         "kubelet_max_pods",
+        "pod_network_plugin",
     }
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What a host is asked to offer. Memory in MiB by group, clock skew in seconds."""
+    """What a host is asked to offer. Memory in MiB by group, clock skew in seconds.
+
+    ``shared_segment``: nodes reach each other without a gateway. ``host_resolver``: the cluster's DNS asks the
+    resolvers that are in the hosts' own file. ``logs``: what these may come to.
+    """
 
     operating_systems: Mapping[str, Sequence[str]] = field(default_factory=dict)
     minimum_memory: Mapping[str, int] = field(default_factory=dict)
     disks: tuple[DiskRule, ...] = ()
+    logs: tuple[DiskRule, ...] = ()
+    mounts: Mapping[str, MountRule] = field(default_factory=dict)
     ports: tuple[PortRule, ...] = ()
     modules: tuple[str, ...] = ()
     nftables: bool = True
+    shared_segment: bool = True
+    host_resolver: bool = True
+    data: Mapping[str, str] = field(default_factory=dict)
     etcd_data_directory: str = "/var/lib/etcd"
     clock_skew_warning: float = 1.0
     clock_skew_error: float = 5.0
@@ -147,13 +184,29 @@ class Rules:
         nftables = values["kube_proxy_mode"] == "nftables"
         systems = values["preflight_operating_systems"]
         disks = [DiskRule(str(values[name]), groups, int(free.get(name, 0))) for name, groups in DISKS.items()]
+        # The one that is written, and those that are kept.
+        audit_logs = 1 + int(values["apiserver_audit_log_files"])
         return cls(
             operating_systems={name: [str(version) for version in versions] for name, versions in systems.items()},
             minimum_memory={group: int(amount) for group, amount in values["preflight_minimum_memory"].items()},
             disks=(DiskRule("/", GROUPS, _ROOT_FREE), *disks),
+            logs=(
+                DiskRule(LOGS, (CONTROL_PLANE,), int(values["apiserver_audit_log_megabytes"]) * audit_logs),
+                DiskRule(LOGS, NODES, _CONTAINER_LOG * int(values["kubelet_max_pods"])),
+            ),
+            mounts={
+                # Not containerd's: what pods run there is on overlays, which have options of their own.
+                str(values["cluster_bin_directory"]): MountRule(GROUPS, _PROGRAMS),
+                "/opt/cni/bin": MountRule(NODES, _PROGRAMS),
+                "/var/lib/kubelet": MountRule(NODES, _VOLUMES, "warning"),
+            },
             ports=port_rules(values),
             modules=(*_MODULES, "nf_tables") if nftables else _MODULES,
             nftables=nftables,
+            # The path that the kubelet gives to pods is only among the values where it is set.
+            host_resolver=values["dns_forward"] == values.get("kubelet_resolv_conf", _RESOLV_CONF) == _RESOLV_CONF,
+            shared_segment=values["pod_network_plugin"] == "bridge",
+            data={name: posixpath.normpath(str(values[name])) for name in DATA},
             etcd_data_directory=posixpath.normpath(str(values["etcd_data_directory"])),
             clock_skew_warning=float(values["preflight_clock_skew_warning"]),
             clock_skew_error=float(values["preflight_clock_skew_error"]),

@@ -116,7 +116,7 @@ def check_addresses(hosts: Sequence[Host], networks: Mapping[str, Network]) -> I
     for host in hosts:
         if not host.address:
             continue
-        problem = _address_problem(host.address, alone=len(hosts) == 1)
+        problem = _address_problem(host.address)
         if problem:
             wrong = f"its address {host.address!r} (cluster_host_address) {problem[0]}"
             yield Finding("address", wrong, problem[1], host.address, host.name)
@@ -139,7 +139,7 @@ def check_virtual_address(
     name = "cluster_virtual_address"
     if not value:
         return
-    problem = _address_problem(value, alone=False)
+    problem = _address_problem(value)
     if problem:
         wrong = f"{name} {value!r} {problem[0]}"
         yield Finding("address", wrong, "Set it to an unused address in the control-plane hosts' network.", name)
@@ -154,8 +154,8 @@ def check_virtual_address(
             yield Finding("network-overlap", wrong, "Set it to an address in the hosts' network.", name)
 
 
-def _address_problem(value: str, *, alone: bool) -> tuple[str, str] | None:
-    """What is wrong with an address, and its remediation. A single host may have any address."""
+def _address_problem(value: str) -> tuple[str, str] | None:
+    """What is wrong with an address, and its remediation."""
     try:
         address = ipaddress.ip_address(value)
     except ValueError:
@@ -163,7 +163,15 @@ def _address_problem(value: str, *, alone: bool) -> tuple[str, str] | None:
         return "is not an IP address", remediation
     if address.version == 6:
         return "is an IPv6 address", IPV6
-    if address.is_unspecified or address.is_multicast or (address.is_loopback and not alone):
+    if address.is_loopback:
+        # Kubernetes has it so of nodes and Endpoints (k8s.io/kubernetes pkg/kubelet/kubelet_node_status.go,
+        # pkg/apis/core/validation), however many there are.
+        remediation = (
+            "Set cluster_host_address to the address of an interface of the host (ip -4 address show); ansible_host "
+            "may stay as it is."
+        )
+        return "is a loopback address, which Kubernetes accepts for no node, not even a single one", remediation
+    if address.is_unspecified or address.is_multicast:
         return "is not an address at which other hosts can reach it", "Set cluster_host_address."
     return None
 

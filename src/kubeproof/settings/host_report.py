@@ -59,6 +59,7 @@ class Disk(TypedDict):
     inodes_total: int
     inodes_free: int
     read_only: bool
+    noexec: bool
 
 
 class Interface(TypedDict):
@@ -83,6 +84,23 @@ class Resolver(TypedDict):
 
     nameservers: list[str]
     upstream: str
+
+
+class Chain(TypedDict):
+    """A base chain with policy drop, and the program that lists it: ``nft``, ``iptables-legacy``, ``iptables-nft``."""
+
+    program: str
+    family: str
+    table: str
+    name: str
+    hook: Literal["forward", "input"]
+
+
+class Firewall(TypedDict):
+    """What may drop what the cluster sends, besides firewalld, which is among the processes."""
+
+    ufw: bool
+    chains: list[Chain]
 
 
 class Process(TypedDict):
@@ -170,11 +188,21 @@ class EtcdMember(TypedDict):
     started: bool
 
 
+class EtcdAlarm(TypedDict):
+    """An alarm that is up (``NOSPACE``, ``CORRUPT``), and the ID of the member that raised it."""
+
+    member: str
+    alarm: str
+
+
 class EtcdSays(TypedDict):
-    """What the running member knows of its cluster."""
+    """What the running member knows of its cluster, and the size of its own database; 0 if it does not say."""
 
     cluster: str
     members: list[EtcdMember]
+    alarms: list[EtcdAlarm]
+    size: int
+    in_use: int
 
 
 class Etcd(TypedDict):
@@ -236,6 +264,7 @@ ModuleState = Literal["loaded", "builtin", "loadable", "missing"]
 class HostReport(TypedDict):
     """The fact ``kubeproof_host`` of a host that could be examined.
 
+    ``service_python``: version of ``/usr/bin/python3``. ``hidepid``: as proc(5) has it; empty if nothing is hidden.
     ``work_seconds``: how long a fixed piece of work took, see ``kubeproof.core.patience``.
     """
 
@@ -246,8 +275,10 @@ class HostReport(TypedDict):
     arch: str
     kernel: str
     python: str
+    service_python: str
     systemd: Systemd
     container: str
+    hidepid: str
     package_manager: str
     commands: dict[str, str | None]
     cpus: int
@@ -258,6 +289,7 @@ class HostReport(TypedDict):
     interfaces: dict[str, Interface]
     default_route: Route | None
     resolver: Resolver
+    firewall: Firewall
     ports: list[Port]
     processes: list[Process]
     cgroup: Cgroup

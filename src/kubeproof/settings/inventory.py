@@ -66,6 +66,11 @@ class Inventory:
         """The hosts of the cluster. An inventory may have others, which are none of our business."""
         return tuple(host for host in self.hosts.values() if not host.groups.isdisjoint(CLUSTER_GROUPS))
 
+    @property
+    def representative(self) -> Host:
+        """The host whose settings are taken where all hosts of the cluster have the same, as the preflight checks."""
+        return (self.members or tuple(self.hosts.values()))[0]
+
     def group(self, name: str) -> tuple[Host, ...]:
         """The members of a group in the inventory's order; none if there is no such group."""
         return tuple(host for host in self.hosts.values() if name in host.groups)

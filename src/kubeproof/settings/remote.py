@@ -33,7 +33,9 @@ _PLUGINS = {
     "sudo": ("become", ("become_user", "become_exe", "become_flags", "become_pass")),
 }
 _ARGUMENTS = ("ssh_common_args", "ssh_extra_args")
-_SWITCHES = ("ansible_become", "ansible_become_method")
+_SWITCHES = ("ansible_become", "ansible_become_method", "ansible_connection")
+# Ansible's connections that the ssh program can take the place of, without the collection's name.
+_SSH = ("paramiko", "paramiko_ssh", "smart", "ssh")
 _CONNECT_SECONDS = 10
 # By what sudo says, in English, and what Ansible says of it.
 _ADVICE = {
@@ -116,6 +118,13 @@ def _interactive(flag: str) -> str:
 def login(host: Host) -> Login:
     """How a host of an inventory is reached. Raises KubeproofError if it is in no way that is known here."""
     options = _options(host)
+    if str(options["connection"]).removeprefix("ansible.builtin.") not in _SSH:
+        raise KubeproofError(
+            f"host {host.name}: the connection {options['connection']} is not supported here, only ssh",
+            hint="playbooks support whatever Ansible does; for the command line and the verification remove "
+            f"ansible_connection of {host.name}, and let the controller log in by ssh, to this machine too "
+            "(ansible_host: 127.0.0.1, its key in authorized_keys, and cluster_host_address: ADDRESS)",
+        )
     arguments = [part for name in _ARGUMENTS for part in shlex.split(str(options[name] or ""))]
     if "ansible_ssh_args" in host.variables:
         arguments += shlex.split(str(options["ssh_args"]))
@@ -185,6 +194,7 @@ def _options(host: Host) -> dict[str, Any]:
     # Whether to is not the plugin's: a variable, or else what is said for all hosts.
     general = config.get_config_value("DEFAULT_BECOME")
     found["become"] = variables.get("ansible_become", general or None)
+    found["connection"] = variables.get("ansible_connection", config.get_config_value("DEFAULT_TRANSPORT"))
     found["method"] = variables.get("ansible_become_method", config.get_config_value("DEFAULT_BECOME_METHOD"))
     return found
 

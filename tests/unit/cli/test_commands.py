@@ -9,12 +9,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from kubeproof.cli import down, kubectl, main, options, test
+from kubeproof.cli import down, kubectl, main, options, test, up
 from kubeproof.core import paths, pythons
 from kubeproof.core.errors import KubeproofError
 from kubeproof.install.playbook import Run
@@ -191,6 +192,26 @@ def test_a_password_that_is_asked_for_is_that_of_all_hosts(monkeypatch: pytest.M
         assert sudo
         assert sudo.password == "BECOME password: answered"  # noqa: S105
     assert "-k" not in remote.login(host).rooted("true"), "it is gone with the command"
+
+
+def test_hosts_that_the_verification_cannot_reach_are_named_before_the_installation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "hosts.yml").write_text(
+        "all: {hosts: {b: {ansible_connection: winrm}}}\n"
+        "etcd: {hosts: {a: {ansible_host: 192.0.2.1, ansible_connection: local}}}\n"
+    )
+    begun: list[str] = []
+    monkeypatch.setattr(up, "prepare", lambda *_given, **_options: begun.append("prepared"))
+    monkeypatch.setattr("kubeproof.install.playbook.run", lambda *_given: SimpleNamespace(ok=False))
+    given = main.parser().parse_args(["up", "-i", str(tmp_path / "hosts.yml")])
+    with pytest.raises(KubeproofError, match="host a: the connection local is not supported"):
+        up.run(given)
+    assert not begun
+    # Without a verification Ansible is all there is.
+    given.verify = False
+    up.run(given)
+    assert begun
 
 
 @pytest.mark.parametrize("locale", ["C", "POSIX", "xx_XX.UTF-8", "C.UTF-8"])

@@ -26,6 +26,15 @@ def test_an_isolated_host_resolves_by_itself_so_that_names_fail_at_once() -> Non
     assert files(machine())["etc/resolv.conf"].content == "nameserver 10.213.99.11\n"
 
 
+def test_a_host_has_some_resolver_where_this_machine_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CoreDNS does not start without."""
+    plan = planned(machine())
+    plan = dataclasses.replace(plan, network=dataclasses.replace(plan.network, isolated=False))
+    for own, servers in (["192.0.2.53"], ["192.0.2.53"]), ([], ["10.213.99.11"]):
+        monkeypatch.setattr("kubeproof.local_hosts.machine.resolvers", lambda own=own: own)
+        assert identity.resolvers(plan, machine()) == servers
+
+
 def test_debian_13_has_its_servers_from_resolved() -> None:
     made = files(machine(system=System.DEBIAN_13))
     assert "etc/resolv.conf" not in made

@@ -21,25 +21,33 @@ _DISK = {
     "inodes_total": 10**6,
     "inodes_free": 10**5,
     "read_only": False,
+    "noexec": False,
 }
 _LIMITS = {"nofile": 1048576, "nproc": 65536}
 _CAPABILITIES = ["CAP_NET_ADMIN", "CAP_SYS_ADMIN", "CAP_SYS_MODULE", "CAP_SYS_RESOURCE"]
 
 VALUES: dict[str, Any] = {
+    "apiserver_audit_log_files": 5,
+    "apiserver_audit_log_megabytes": 100,
+    "backup_directory": "/var/backups/etcd",
     "cluster_api_port": 6443,
     "cluster_balancer_port": 7443,
     "cluster_bin_directory": "/usr/local/bin",
     "cluster_etcd_port": 2379,
     "containerd_root_directory": "/var/lib/containerd",
     "controller_manager_port": 10257,
+    "dns_forward": "/etc/resolv.conf",
     "etcd_data_directory": "/var/lib/etcd",
     "etcd_peer_port": 2380,
+    "etcd_quota_backend_bytes": 8 * GIBIBYTE,
     "host_packages": {},
     "kube_proxy_health_port": 10256,
     "kube_proxy_metrics_port": 10249,
     "kube_proxy_mode": "nftables",
+    "kubelet_max_pods": 110,
     "kubelet_health_port": 10248,
     "kubelet_port": 10250,
+    "pod_network_plugin": "bridge",
     "preflight_clock_skew_error": 5.0,
     "preflight_clock_skew_warning": 1.0,
     "preflight_controller_clock_skew_error": 60.0,
@@ -65,6 +73,8 @@ def report(number: int = 1, **changes: Any) -> HostReport:
         "arch": "amd64",
         "kernel": "6.1.0-18-amd64",
         "python": "3.11.2",
+        "service_python": "3.11.2",
+        "hidepid": "",
         "systemd": {"init": True, "version": 252, "state": "running", "virtualization": "kvm"},
         "container": "",
         "package_manager": "apt-get",
@@ -73,11 +83,20 @@ def report(number: int = 1, **changes: Any) -> HostReport:
         "memory": {"total": 4 * GIBIBYTE, "available": 3 * GIBIBYTE},
         "swap": {"on": False, "devices": []},
         "disks": {
-            path: copy.deepcopy(_DISK) for path in ("/", "/usr/local/bin", "/var/lib/containerd", "/var/lib/etcd")
+            path: copy.deepcopy(_DISK)
+            for path in (
+                "/",
+                "/opt/cni/bin",
+                "/usr/local/bin",
+                "/var/lib/containerd",
+                "/var/lib/etcd",
+                "/var/lib/kubelet",
+            )
         },
         "interfaces": {"eth0": interface(f"10.0.0.{number}/24", mac=f"52:54:00:00:00:{number:02x}")},
         "default_route": {"interface": "eth0", "gateway": "10.0.0.254"},
         "resolver": {"nameservers": ["10.0.0.254"], "upstream": ""},
+        "firewall": {"ufw": False, "chains": []},
         "ports": [port(22, unit="ssh.service", name="sshd")],
         "processes": [],
         "cgroup": {"version": 2, "hybrid": False, "controllers": ["cpuset", "cpu", "io", "memory", "pids"]},

@@ -63,7 +63,7 @@ class TestClones:
 
     @pytest.mark.parametrize("mac", ["", "00:00:00:00:00:00"])
     def test_interfaces_without_a_mac(self, mac: str) -> None:
-        tunnels = [interface(f"10.0.0.{number}/32", mac=mac, kind="wireguard") for number in (1, 2)]
+        tunnels = [interface(f"10.0.0.{number}/24", mac=mac, kind="wireguard") for number in (1, 2)]
         assert found(host(1, interfaces={"eth0": tunnels[0]}), host(2, interfaces={"eth0": tunnels[1]})) == []
 
     def test_hosts_that_never_got_a_machine_id(self) -> None:
@@ -134,3 +134,48 @@ def test_mtu() -> None:
     small = host(2, interfaces={"eth0": {"mtu": 1400}})
     findings: list[Finding] = list(check_fleet([host(1), small, host(3)], RULES))
     assert [(finding.id, finding.host, finding.severity) for finding in findings] == [("mtu", "host2", "warning")]
+
+
+class TestSegments:
+    """What the pod network plugin bridge needs of nodes."""
+
+    @staticmethod
+    def on(number: int, *addresses: str, groups: tuple[str, ...] = ("workers",)) -> Host:
+        """A host with these addresses on an interface, the first of which is its own."""
+        found = replace(host(number, groups), address=addresses[0].partition("/")[0])
+        eth0 = interface(*addresses, mac=f"52:54:00:00:00:{number:02x}")
+        return replace(found, report=report(number, interfaces={"eth0": eth0}))
+
+    def test_two_networks(self) -> None:
+        hosts = [self.on(1, "10.0.0.1/24"), self.on(2, "10.0.0.2/24"), self.on(3, "10.0.1.3/24")]
+        findings = list(check_fleet(hosts, RULES))
+        assert [(finding.id, finding.host, finding.severity) for finding in findings] == [
+            ("segment", f"host{number}", "error") for number in (1, 2, 3)
+        ]
+        assert "shares no network segment with host1 (10.0.0.1), host2 (10.0.0.2)" in findings[2].problem
+        assert "10.0.1.0/24" in findings[2].problem
+        assert "cluster_host_address" in findings[2].remediation
+
+    def test_one_side_is_enough(self) -> None:
+        assert found(self.on(1, "10.0.0.1/16"), self.on(2, "10.0.1.2/24")) == [("segment", "host2", "error")]
+
+    def test_addresses_without_a_network(self) -> None:
+        assert found(self.on(1, "10.0.0.1/32"), self.on(2, "10.0.0.2/32")) == [
+            ("segment", "host1", "error"),
+            ("segment", "host2", "error"),
+        ]
+        assert found(self.on(1, "10.0.0.1/32")) == []
+
+    def test_any_interface_will_do(self) -> None:
+        assert found(self.on(1, "10.0.0.1/24", "10.0.1.1/24"), self.on(2, "10.0.1.2/24", "10.0.0.9/24")) == []
+
+    def test_etcd_alone_may_be_beyond_a_gateway(self) -> None:
+        assert found(self.on(1, "10.0.0.1/24"), self.on(2, "10.0.1.2/24", groups=("etcd",))) == []
+
+    def test_what_is_not_known_is_not_judged(self) -> None:
+        silent = replace(host(2), report=report(2, interfaces={"eth0": {"addresses": []}}))
+        assert found(self.on(1, "10.0.0.1/24"), silent, replace(host(3), address="")) == []
+
+    def test_another_plugin(self) -> None:
+        overlay = replace(RULES, shared_segment=False)
+        assert list(check_fleet([self.on(1, "10.0.0.1/24"), self.on(2, "10.0.1.2/24")], overlay)) == []

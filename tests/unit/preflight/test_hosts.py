@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from tests.unit.preflight.builders import MEBIBYTE, RULES, VALUES, host, port
 
 from kubeproof.preflight.findings import Finding
 from kubeproof.preflight.hosts import check_host
-from kubeproof.preflight.model import Host, Rules
+from kubeproof.preflight.model import GROUPS, Host, Rules
 
 OURS = {"manifest": True, "units": ["etcd.service", "kubelet.service"]}
 
@@ -49,10 +49,16 @@ def test_nothing_is_found_on_a_good_host() -> None:
         ({"default_route": None}, ("default-route", "", "warning")),
         ({"leftovers": ["/etc/kubernetes"]}, ("leftover", "/etc/kubernetes", "warning")),
         ({"leftovers": ["/var/lib/etcd"]}, ("foreign-data", "/var/lib/etcd", "error")),
+        ({"leftovers": ["/var/lib/containerd"]}, ("foreign-data", "/var/lib/containerd", "error")),
+        ({"leftovers": ["/var/backups/etcd"]}, ("foreign-data", "/var/backups/etcd", "error")),
         ({"selinux": "enforcing"}, ("selinux", "", "error")),
         ({"systemd": {"version": 248}}, ("systemd", "248", "error")),
         ({"clock": {"synchronised": False}}, ("clock-unsynchronised", "", "warning")),
         ({"resolver": {"nameservers": ["127.0.0.53"]}}, ("resolver", "", "warning")),
+        ({"service_python": ""}, ("python", "/usr/bin/python3", "error")),
+        ({"service_python": "3.6.8"}, ("python", "/usr/bin/python3", "error")),
+        ({"hidepid": "invisible"}, ("hidepid", "", "warning")),
+        ({"resolver": {"nameservers": []}}, ("resolver", "", "error")),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )  # fmt: skip
@@ -200,6 +206,96 @@ class TestDisks:
         assert found(host(disks={"/var/lib/containerd": {"device": 2, "inodes_total": 0, "inodes_free": 0}})) == []
 
 
+class TestLogs:
+    """Six audit logs of 100 MB on control-plane hosts, and 110 of pods on nodes."""
+
+    def found(self, free: int, groups: tuple[str, ...] = GROUPS, device: int = 2, **changes: Any) -> list[Finding]:
+        disk = {**host().report["disks"]["/"], "device": device, "free": free * MEBIBYTE}  # type: ignore[index]
+        paths = ("/",) if device == 1 else ()
+        disks = {"/var/log": disk} | {path: {"free": free * MEBIBYTE} for path in paths}
+        return list(check_host(host(groups=groups, disks=disks, **changes), RULES))
+
+    @pytest.mark.parametrize(
+        ("groups", "needed"), [(GROUPS, 1700), (("control_plane",), 1700), (("workers",), 1100), (("etcd",), 0)]
+    )
+    def test_what_they_may_come_to(self, groups: tuple[str, ...], needed: int) -> None:
+        assert self.found(needed, groups) == []
+        for finding in self.found(needed - 1, groups) if needed else ():
+            assert (finding.id, finding.subject, finding.severity) == ("disk", "/var/log", "warning")
+            assert f"logs may take {needed} MiB, and {needed - 1} MiB of / are left" in finding.problem
+        assert len(self.found(needed - 1, groups)) == bool(needed)
+
+    def test_besides_what_is_installed_on_the_same_file_system(self) -> None:
+        # 2800 MiB, as above.
+        assert self.found(2800 + 1700, device=1) == []
+        assert ["699 MiB of / are left" in finding.problem for finding in self.found(3499, device=1)] == [True]
+
+    def test_too_little_for_anything_is_said_once(self) -> None:
+        assert [finding.subject for finding in self.found(2799, device=1)] == ["/"]
+
+    def test_where_it_is_installed_they_have_theirs(self) -> None:
+        assert self.found(1000, installed=OURS) == []
+
+
+class TestMounts:
+    @pytest.mark.parametrize(
+        ("path", "expected"),
+        [
+            ("/usr/local/bin", [("mount-options", "/usr/local/bin", "error")]),
+            ("/opt/cni/bin", [("mount-options", "/opt/cni/bin", "error")]),
+            ("/var/lib/kubelet", [("mount-options", "/var/lib/kubelet", "warning")]),
+            ("/var/lib/containerd", []),
+            ("/var/lib/etcd", []),
+        ],
+    )
+    def test_where_programs_must_run(self, path: str, expected: list[tuple[str, str, str]]) -> None:
+        assert found(host(disks={path: {"noexec": True}})) == expected
+
+    def test_how_it_is_allowed(self) -> None:
+        finding = only(host(disks={"/var/lib/kubelet": {"noexec": True, "on": "/var/lib"}}))
+        assert "/var/lib/kubelet is on a file system (/var/lib) that is mounted with noexec" in finding.problem
+        assert finding.remediation == (
+            "mount -o remount,exec $(findmnt -no TARGET -T /var/lib), and take noexec out of /etc/fstab."
+        )
+
+    def test_of_pods_only_on_nodes(self) -> None:
+        disks = {path: {"noexec": True} for path in ("/opt/cni/bin", "/var/lib/kubelet")}
+        assert found(host(groups=("etcd",), disks=disks)) == []
+
+    @pytest.mark.parametrize(
+        ("kind", "why"),
+        [
+            ("nfs4", "which is not of this host"),
+            ("cifs", "which is not of this host"),
+            ("fuse.sshfs", "which is not of this host"),
+            ("tmpfs", "which is in memory"),
+        ],
+    )
+    def test_what_is_not_for_etcd(self, kind: str, why: str) -> None:
+        finding = only(host(disks={"/var/lib/etcd": {"type": kind}}))
+        assert (finding.id, finding.subject, finding.severity) == ("file-system", "/var/lib/etcd", "error")
+        assert f"type {kind}, {why}" in finding.problem
+        assert only(host(installed=OURS, disks={"/var/lib/etcd": {"type": kind}})).severity == "warning"
+        assert found(host(groups=("workers",), disks={"/var/lib/etcd": {"type": kind}})) == []
+
+    def test_nor_where_the_settings_name_it_otherwise(self) -> None:
+        rules = Rules.parse({**VALUES, "etcd_data_directory": "/data//etcd/"})
+        entry = host(disks={"/data//etcd/": {**host().report["disks"]["/"], "type": "nfs4"}})  # type: ignore[index]
+        assert [finding.subject for finding in check_host(entry, rules)] == ["/data/etcd"]
+
+    @pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs", "zfs", "overlay", ""])
+    def test_what_is(self, kind: str) -> None:
+        assert found(host(disks={"/var/lib/etcd": {"type": kind}})) == []
+
+
+def test_how_a_python_for_services_is_had() -> None:
+    assert only(host(service_python="")).remediation == (
+        "apt-get install python3; or link the one that there is: ln -s $(command -v python3) /usr/bin/python3"
+    )
+    assert "is Python 3.6.8, older than 3.8" in only(host(service_python="3.6.8")).problem
+    assert found(host(service_python="3.8.0")) == found(host(service_python="3.10.12")) == []
+
+
 class TestPorts:
     def test_taken(self) -> None:
         finding = only(host(ports=[port(10250)]))
@@ -239,7 +335,6 @@ class TestProcesses:
             ("kubelet", "kubelet.service", ("foreign-kubernetes", "kubelet", "error")),
             ("k3s-server", "k3s.service", ("foreign-kubernetes", "k3s-server", "error")),
             ("containerd", "containerd.service", ("foreign-containerd", "", "error")),
-            ("firewalld", "firewalld.service", ("firewall", "", "warning")),
         ],
     )
     def test_what_is_in_the_way(self, name: str, unit: str, expected: tuple[str, str, str]) -> None:
@@ -255,6 +350,24 @@ class TestProcesses:
 
 def test_data_of_another_etcd_matters_where_etcd_goes() -> None:
     assert found(host(groups=("workers",), leftovers=["/var/lib/etcd"])) == [("leftover", "/var/lib/etcd", "warning")]
+
+
+def test_data_of_another_containerd_matters_where_containers_go() -> None:
+    both = ["/var/backups/etcd", "/var/lib/containerd"]
+    assert found(host(groups=("workers",), leftovers=both)) == [
+        ("leftover", "/var/backups/etcd", "warning"),
+        ("foreign-data", "/var/lib/containerd", "error"),
+    ]
+    assert found(host(groups=("etcd",), leftovers=both[1:])) == [("leftover", "/var/lib/containerd", "warning")]
+
+
+def test_what_to_do_with_data_of_others_is_said() -> None:
+    finding = only(host(leftovers=["/var/lib/containerd"]))
+    assert finding.problem.startswith("/var/lib/containerd (containerd_root_directory) has data that kubeproof did not")
+    assert finding.remediation == (
+        "Set containerd_root_directory to a directory of its own. If nobody needs the data: "
+        "find /var/lib/containerd -mindepth 1 -delete"
+    )
 
 
 def test_etcd_s_data_goes_where_the_settings_say() -> None:
@@ -281,3 +394,41 @@ def test_a_container_s_clock_is_its_machine_s() -> None:
 def test_a_stub_resolver_with_a_list_behind_it() -> None:
     resolver = {"nameservers": ["127.0.0.53"], "upstream": "/run/systemd/resolve/resolv.conf"}
     assert found(host(resolver=resolver)) == []
+
+
+class TestNoResolver:
+    EMPTY: ClassVar[dict[str, Any]] = {"nameservers": []}
+
+    def test_is_refused_where_dns_would_ask_it(self) -> None:
+        finding = only(host(resolver=self.EMPTY))
+        assert "/etc/resolv.conf names no resolver" in finding.problem
+        assert finding.remediation.startswith("Add a line to /etc/resolv.conf: nameserver ADDRESS.")
+
+    def test_may_have_a_list_elsewhere(self) -> None:
+        upstream = "/run/systemd/resolve/resolv.conf"
+        finding = only(host(resolver={**self.EMPTY, "upstream": upstream}))
+        assert finding.remediation.startswith(f"Set kubelet_resolv_conf: {upstream}, which has some. Or add a line")
+
+    @pytest.mark.parametrize(
+        "values",
+        [
+            {"dns_forward": "192.0.2.53"},
+            {"kubelet_resolv_conf": "/etc/pods.conf"},
+            {"dns_forward": "/etc/pods.conf", "kubelet_resolv_conf": "/etc/pods.conf"},
+        ],
+        ids=str,
+    )
+    def test_does_not_matter_where_the_settings_have_one(self, values: dict[str, str]) -> None:
+        assert list(check_host(host(resolver=self.EMPTY), Rules.parse({**VALUES, **values}))) == []
+
+    def test_does_not_matter_where_no_pods_are(self) -> None:
+        assert found(host(groups=("etcd",), resolver=self.EMPTY)) == []
+
+    def test_is_not_mended_by_naming_the_same_file(self) -> None:
+        rules = Rules.parse({**VALUES, "kubelet_resolv_conf": "/etc/resolv.conf"})
+        assert [each.id for each in check_host(host(resolver=self.EMPTY), rules)] == ["resolver"]
+
+
+def test_a_host_that_names_itself_is_not_judged() -> None:
+    """As local hosts do, where nothing listens: names outside the cluster fail at once."""
+    assert found(host(resolver={"nameservers": ["10.0.0.1"]})) == []

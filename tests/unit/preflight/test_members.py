@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from tests.unit.preflight.builders import VALUES, etcd_data, host
+from tests.unit.preflight.builders import GIBIBYTE, VALUES, etcd_data, host
 
 from kubeproof.preflight import Variables
 from kubeproof.preflight.findings import Finding
@@ -28,8 +28,8 @@ def listed(number: int, *, name: str | None = None, started: bool = True) -> dic
     return {"id": f"a{number}", "name": known, "peer_urls": [url(number)], "started": started}
 
 
-def says(*members: dict[str, Any], cluster: str = "c1") -> dict[str, Any]:
-    return {"cluster": cluster, "members": list(members)}
+def says(*members: dict[str, Any], cluster: str = "c1", **more: Any) -> dict[str, Any]:
+    return {"cluster": cluster, "members": list(members), "alarms": [], "size": 0, "in_use": 0, **more}
 
 
 def fresh(number: int, **values: Any) -> Variables:
@@ -268,3 +268,59 @@ class TestWhoIsAMember:
         said = says(listed(1), listed(9, name="", started=False))
         assert ids(member(1, (1,), said=said)) == [("etcd-outsider", "settings")]
         assert ids(member(1, said=said), everyone=ALL) == []
+
+
+CTL = (
+    "etcdctl --endpoints https://127.0.0.1:2379 --cacert /etc/etcd/pki/ca.crt --cert /etc/etcd/pki/operator.crt "
+    "--key /etc/etcd/pki/operator.key"
+)
+
+
+class TestAlarms:
+    def said(self, alarm: str, raised_by: str = "a2") -> dict[str, Any]:
+        return says(listed(1), listed(2), alarms=[{"member": raised_by, "alarm": alarm}])
+
+    def test_no_space(self) -> None:
+        said = self.said("NOSPACE")
+        finding = only(member(1, (1, 2), said=said), member(2, (1, 2), said=said))
+        assert (finding.id, finding.subject, finding.severity) == ("etcd-alarm", "NOSPACE", "warning")
+        assert "the database of host2 has reached its quota (alarm NOSPACE), 8192 MiB" in finding.problem
+        assert finding.remediation == (
+            "Raise etcd_quota_backend_bytes, and run this again. Then, on each etcd host, the leader's last: "
+            f"{CTL} --command-timeout 10m defrag; and at the end, on host1: {CTL} alarm disarm."
+        )
+
+    def test_corruption_takes_a_replacement(self) -> None:
+        said = self.said("CORRUPT")
+        finding = only(member(1, (1, 2), said=said), member(2, (1, 2), said=said))
+        assert (finding.id, finding.subject, finding.severity) == ("etcd-alarm", "CORRUPT", "warning")
+        assert "-e member=host2. Then, on host1: etcdctl" in finding.remediation
+        assert "quota" not in finding.problem
+
+    def test_of_a_member_that_is_gone(self) -> None:
+        said = self.said("NOSPACE", "dead")
+        assert "of dead has" in only(member(1, (1, 2), said=said), member(2, (1, 2), said=said)).problem
+
+
+class TestSizes:
+    def found(self, size: float, quota: int = 8 * GIBIBYTE) -> list[Finding]:
+        said = says(listed(1), size=int(size), in_use=GIBIBYTE)
+        return findings(member(1, (1,), said=said, values={"etcd_quota_backend_bytes": quota}))
+
+    def test_from_80_percent_on(self) -> None:
+        assert self.found(0.799 * 8 * GIBIBYTE) == []
+        (finding,) = self.found(7 * GIBIBYTE)
+        assert (finding.id, finding.host, finding.severity) == ("etcd-size", "host1", "warning")
+        assert "has 7168 MiB, 87 % of etcd_quota_backend_bytes (8192 MiB)" in finding.problem
+        assert "not in use, 6144 MiB" in finding.remediation
+        assert finding.remediation.endswith(f": {CTL} --command-timeout 10m defrag")
+
+    def test_by_the_quota_that_the_run_sets(self) -> None:
+        assert self.found(7 * GIBIBYTE, 16 * GIBIBYTE) == []
+
+    @pytest.mark.parametrize(("quota", "number"), [(0, 1), (-1, 0)])
+    def test_etcd_s_own_quota_and_none(self, quota: int, number: int) -> None:
+        assert len(self.found(1.9 * GIBIBYTE, quota)) == number
+
+    def test_unknown(self) -> None:
+        assert self.found(0) == []

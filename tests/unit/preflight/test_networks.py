@@ -109,8 +109,11 @@ class TestAddresses:
     def test_not_one_that_others_reach(self, address: str) -> None:
         assert self.found("192.0.2.1", address) == [("address", "h1")]
 
-    def test_a_host_that_is_alone_may_be_on_loopback(self) -> None:
-        assert self.found("127.0.0.1") == []
+    def test_not_loopback_not_even_alone(self) -> None:
+        assert self.found("127.0.0.1") == [("address", "h0")]
+        (finding,) = networks.check_addresses([Host("h0", frozenset(["workers"]), "127.0.1.1")], KNOWN)
+        assert "loopback" in finding.problem
+        assert finding.remediation.startswith("Set cluster_host_address to the address of an interface of the host")
 
     def test_within_a_network_of_the_cluster(self) -> None:
         assert self.found("10.244.3.1", "10.96.0.1") == [("network-overlap", "h0"), ("network-overlap", "h1")]

@@ -40,6 +40,15 @@ SPECS = specs.Specs(
 )
 GROUPS = {"etcd": ["h0"], "control_plane": ["h0"], "workers": ["h1"]}
 PORT_VALUES: dict[str, Any] = {name: 1000 + number for number, name in enumerate(PORTS)}
+CHOICES: dict[str, Any] = {
+    "apiserver_audit_log_files": 5,
+    "apiserver_audit_log_megabytes": 100,
+    "backup_directory": "/x",
+    "dns_forward": "/etc/resolv.conf",
+    "etcd_quota_backend_bytes": 8589934592,
+    "kubelet_max_pods": 110,
+    "pod_network_plugin": "bridge",
+}
 
 
 def variables(name: str = "h0", given: Mapping[str, str] | None = None, **values: Any) -> Variables:
@@ -234,21 +243,21 @@ class TestRoles:
         assert {name for name in specs.load().options if name.endswith("_port")} == set(PORTS)
 
     def test_every_setting_that_the_checks_read_exists(self) -> None:
-        assert {*PORTS, *DISKS, "kube_proxy_mode", "kubelet_max_pods"} <= {
+        assert {*PORTS, *DISKS, *CHOICES, "kube_proxy_mode", "kubelet_max_pods"} <= {
             name for name in specs.load().options if reads(name)
         }
 
     def test_the_defaults_of_the_role_make_rules(self) -> None:
         defaults = yaml.safe_load((specs.ROLES / "preflight" / "defaults" / "main.yml").read_text())
         assert set(defaults) == {name for name in specs.load().options if name.startswith("preflight_")}
-        others = {**PORT_VALUES, **dict.fromkeys(DISKS, "/x"), "kube_proxy_mode": "nftables"}
+        others = {**PORT_VALUES, **dict.fromkeys(DISKS, "/x"), **CHOICES, "kube_proxy_mode": "nftables"}
         rules = Rules.parse({**defaults, **others})
         assert [rule.free for rule in rules.disks] == [100, 700, 1000, 1000]
         assert rules.modules == ("br_netfilter", "nf_conntrack", "overlay", "nf_tables")
 
     def test_iptables_needs_no_nftables(self) -> None:
         defaults = yaml.safe_load((specs.ROLES / "preflight" / "defaults" / "main.yml").read_text())
-        others = {**PORT_VALUES, **dict.fromkeys(DISKS, "/x"), "kube_proxy_mode": "iptables"}
+        others = {**PORT_VALUES, **dict.fromkeys(DISKS, "/x"), **CHOICES, "kube_proxy_mode": "iptables"}
         assert "nf_tables" not in Rules.parse({**defaults, **others}).modules
 
 

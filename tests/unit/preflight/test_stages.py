@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from tests.unit.preflight.builders import VALUES, host, interface
@@ -14,6 +14,7 @@ from tests.unit.preflight.builders import VALUES, host, interface
 from kubeproof import preflight
 from kubeproof.core.active_run import ActiveRun, Process
 from kubeproof.preflight import Host, Variables, identity
+from kubeproof.preflight.joining import check_joining
 
 CLUSTER = {"cluster_pod_network": "10.244.0.0/16", "cluster_service_network": "10.96.0.0/16"}
 KEPT = dict.fromkeys(identity.NAMES, "ours")
@@ -34,7 +35,7 @@ def ids(
     ungrouped: Sequence[Host] = (),
 ) -> list[tuple[str, str]]:
     """Findings of a run for hosts, one of which may be left out, while the controller keeps something, or nothing."""
-    groups = {"etcd": [entry.host.name for entry in hosts if "etcd" in entry.host.groups]}
+    groups = {group: [entry.host.name for entry in hosts if group in entry.host.groups] for group in preflight.GROUPS}
     run = preflight.Run(
         groups, purpose, preflight.Kept(Path("state"), "hosts.yml", KEPT if kept else {}), "mine", ungrouped
     )
@@ -55,6 +56,7 @@ def test_every_kind_of_check_takes_part() -> None:
         2,
         hostname="host1",
         selinux="enforcing",
+        firewall={"ufw": True},
         interfaces={"tun0": interface("10.96.0.1/24")},
         installed={"versions": {"kube-apiserver": "1.34.0"}, "settings": {"cluster_pod_network": "10.0.0.0/16"}},
         etcd={"lived": "/var/lib/etcd"},
@@ -64,6 +66,7 @@ def test_every_kind_of_check_takes_part() -> None:
     assert ids(entry(host(1)), entry(replace(spoilt, address="10.0.0.1"))) == [
         ("address", "host2"),
         ("selinux", "host2"),
+        ("firewall", "host2"),
         ("hostname", "host2"),
         ("duplicate-address", "host2"),
         ("network-overlap", "host2"),
@@ -123,11 +126,60 @@ class TestWhatTheControllerHasLost:
 
     def test_is_refused_where_nobody_looks(self) -> None:
         assert ids(entry(host(1)), entry(host(2, groups=("workers",))), left_out="host1", kept=False) == [
-            ("authorities-left-out", "settings")
+            ("authorities-left-out", "settings"),
+            ("node-left-out", "host2"),
         ]
 
     def test_comes_with_a_restore(self) -> None:
-        carrier = entry(host(1, identity={"etcd": ["ours"]}))
+        carrier = entry(host(1, identity={"etcd": ["ours"]}, installed={"units": ["kubelet.service"]}))
         assert ids(carrier, entry(host(2)), purpose="restore", left_out="host2", kept=False) == []
         other = entry(host(1, identity={"etcd": ["theirs"]}))
         assert ids(other, purpose="restore") == [("authorities-other", "host1")]
+
+
+class TestNewNodes:
+    """Those that a run would add while it leaves out others, which get no route to their pods."""
+
+    NODE: ClassVar = {"manifest": True, "units": ["containerd.service", "kubelet.service"]}
+
+    def workers(self, *installed: dict[str, Any]) -> list[Variables]:
+        """A control-plane host and workers, of which each has something installed, or nothing."""
+        first = host(1, ("etcd", "control_plane"), installed=installed[0])
+        return [entry(first), *(entry(host(n, ("workers",), installed=has)) for n, has in enumerate(installed[1:], 2))]
+
+    @pytest.mark.parametrize("left_out", ["host1", "host2"])
+    @pytest.mark.parametrize("purpose", ["converge", "restore"])
+    def test_are_refused(self, left_out: str, purpose: preflight.Purpose) -> None:
+        hosts = self.workers(self.NODE, self.NODE, {})
+        assert ids(*hosts, left_out=left_out, purpose=purpose) == [("node-left-out", "host3")]
+        assert ids(*hosts, purpose=purpose) == []
+
+    def test_are_no_matter_where_none_is_added(self) -> None:
+        hosts = self.workers(self.NODE, self.NODE, {})
+        assert ids(*hosts, left_out="host3") == []
+        assert ids(*hosts, left_out="host2", purpose="replace-member") == []
+
+    def test_have_nobody_to_join_in_a_first_installation(self) -> None:
+        assert ids(*self.workers({}, {}, {}), left_out="host3") == []
+
+    def test_have_a_cluster_to_join_where_the_run_does_not_look(self) -> None:
+        assert ids(*self.workers({}, {}, {}), left_out="host1") == [
+            ("node-left-out", "host2"),
+            ("node-left-out", "host3"),
+        ]
+
+    def test_etcd_alone_is_no_node(self) -> None:
+        etcd = entry(host(4, ("etcd",)))
+        hosts = [*self.workers(self.NODE, self.NODE), etcd]
+        assert ids(*hosts, left_out="host2") == []
+        left_out = ids(*self.workers(self.NODE, {}), etcd, left_out="host4")
+        assert left_out == [("etcd-left-out", "settings")]
+
+    def test_what_to_do_is_said(self) -> None:
+        hosts = [each.host for each in self.workers(self.NODE, {})]
+        groups = {"workers": ["host2", "w9"]}
+        run = preflight.Run(groups, "converge", preflight.Kept(Path("state"), "hosts.yml", KEPT))
+        (finding,) = check_joining(hosts, run)
+        assert "leaves out w9, which would have no route to its pods" in finding.problem
+        assert finding.remediation.startswith("Run without --limit.")
+        assert """-e '{"preflight_ignore": ["node-left-out"]}'""" in finding.remediation

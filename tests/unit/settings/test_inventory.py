@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
+from rich.console import Console
 
+from kubeproof.cli import plan
+from kubeproof.components import prefetch
 from kubeproof.settings import inventory
+from kubeproof.verify.observe.cluster import Cluster
 
 HOSTS = """
 all:
@@ -95,6 +101,32 @@ def test_encrypted_variables_are_read_with_the_password_that_ansible_uses(vaulte
     ):
         done = program(VAULTED, vaulted, str(vaulted / "hosts"), **environment)
         assert done.stdout.strip() == expected, done.stderr
+
+
+def test_settings_are_those_of_the_cluster_s_hosts_wherever_others_stand(tmp_path: Path) -> None:
+    """A bastion is first, and has no settings of the cluster, or others."""
+    (tmp_path / "hosts.yml").write_text(
+        """
+all:
+  hosts: {bastion: {cluster_domain: elsewhere.test, component_source: mirror}}
+  children:
+    mine:
+      vars: {cluster_domain: here.test, component_source: go}
+      children:
+        etcd: {hosts: {one: {ansible_host: 192.0.2.1}}}
+        workers: {hosts: {two: {ansible_host: 192.0.2.2}}}
+"""
+    )
+    found = inventory.load(tmp_path / "hosts.yml")
+    assert next(iter(found.hosts)) == "bastion"
+    assert found.representative.name == "one"
+    assert prefetch.request_of(found).source == "go"
+    assert Cluster(found, cast(Any, None), cast(Any, None)).settings["cluster_domain"] == "here.test"
+    output = io.StringIO()
+    for line in [*plan.rendered({}, found, installed=False), *plan.rendered({}, found, installed=True)]:
+        Console(file=output, width=120).print(line)
+    assert "bastion" not in output.getvalue()
+    assert "Nothing to change on 2 hosts" in output.getvalue()
 
 
 def test_without_a_password_it_is_said_how_to_give_one(vaulted: Path) -> None:

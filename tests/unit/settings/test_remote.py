@@ -147,6 +147,19 @@ def test_other_ways_to_root_are_refused(variables: dict[str, Any]) -> None:
     assert remote.login(host(**variables)).sudo is None
 
 
+@pytest.mark.parametrize("connection", ["local", "ansible.builtin.local", "community.docker.docker", "winrm"])
+def test_other_connections_are_refused(connection: str) -> None:
+    with pytest.raises(KubeproofError, match=rf"host w1: the connection {connection} is not .* only ssh") as refusal:
+        remote.login(host(ansible_connection=connection))
+    assert "remove ansible_connection of w1" in str(refusal.value.hint)
+    assert "cluster_host_address" in str(refusal.value.hint)
+
+
+@pytest.mark.parametrize("connection", ["ssh", "ansible.builtin.ssh", "smart", "paramiko"])
+def test_connections_that_ssh_can_stand_in_for(connection: str) -> None:
+    assert remote.login(host(ansible_connection=connection)).name == "w1"
+
+
 def test_all_names_that_ansible_has_for_a_setting_are_known() -> None:
     found = remote.login(
         host(

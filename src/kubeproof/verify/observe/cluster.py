@@ -87,7 +87,7 @@ class Cluster:
     @functools.cached_property
     def settings(self) -> Mapping[str, Any]:
         """Settings that can't be asked of the cluster itself."""
-        return Settings(next(iter(self.inventory.hosts.values())))
+        return Settings(self.inventory.representative)
 
     @functools.cached_property
     def nodes_found(self) -> tuple[Node, ...]:

@@ -48,10 +48,12 @@ class Play:
         found: dict[str, Any] = self.inventory["all"]["vars"]
         return found
 
-    def run(self, *tasks: dict[str, Any], options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-        """Run tasks on all hosts."""
+    def run(
+        self, *tasks: dict[str, Any], options: tuple[str, ...] = (), fatal: bool = False
+    ) -> subprocess.CompletedProcess[str]:
+        """Run tasks on all hosts. ``fatal``: what fails on one ends the play, as in the playbooks."""
         (self.directory / "hosts.yml").write_text(yaml.safe_dump(self.inventory))
-        play = {"hosts": "all", "gather_facts": False, "tasks": list(tasks)}
+        play = {"hosts": "all", "gather_facts": False, "any_errors_fatal": fatal, "tasks": list(tasks)}
         (self.directory / "play.yml").write_text(yaml.safe_dump([play]))
         command = [sys.executable, "-m", "ansible", "playbook", "-i", "hosts.yml", "play.yml", *options]
         settings = {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "PYTHONPATH": str(ROOT / "src"), "NO_COLOR": "1"}
@@ -192,6 +194,27 @@ def test_a_host_in_no_group_of_ours_is_looked_at_too(play: Play) -> None:
     tell = {"name": "Tell", "ansible.builtin.set_fact": {"kubeproof_host": told, "cacheable": True}}
     play.run(ASK, {**tell, "when": "inventory_hostname == 'h9'"}, HOSTS)
     assert {each for each in play.findings("hosts") if each[2] == "h9"} == {("left-group", "", "h9")}
+
+
+def test_other_hosts_cannot_fail_a_run(play: Play) -> None:
+    """A bastion, even the first host: unreachable, or without Python, and without the settings of the cluster."""
+    children = play.inventory["all"]["children"]
+    for group in ("etcd", "control_plane", "workers"):
+        children[group]["vars"] = {"data": "/srv"}
+    play.variables["etcd_data_directory"] = "{{ data }}/etcd"
+    children["bastions"] = {
+        "hosts": {
+            "b1": {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1},
+            "b2": {"ansible_python_interpreter": "/nonexistent/python3"},
+        }
+    }
+    role = {"name": "Check", "ansible.builtin.import_role": {"name": str(ROOT / "roles" / "preflight")}}
+    done = play.run(role, fatal=True)
+    assert "Check all hosts against the settings" in done.stdout, done.stdout
+    found = play.findings("hosts")
+    # h1 and h2 are this very machine.
+    assert ("same-machine", "h1", "h2") in found
+    assert not {each for each in found if each[2].startswith("b")}, done.stdout
 
 
 def test_a_name_that_a_component_and_an_image_share_has_the_version_of_what_hosts_are_given(

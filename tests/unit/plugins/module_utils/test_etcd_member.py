@@ -31,6 +31,7 @@ class Fake:
     def __init__(self, root: Path, answer: dict[str, Any] | None = None) -> None:
         self.root = root
         self.answer = answer
+        self.status: dict[str, Any] | None = None
         self.asked: list[str] = []
 
     def file(self, path: str, content: str = "") -> None:
@@ -41,7 +42,7 @@ class Fake:
     def report(self, wanted: str = "/data/etcd", *, installed: bool = True) -> dict[str, Any]:
         def ask(url: str, path: str) -> dict[str, Any] | None:
             self.asked.append(url + path)
-            return self.answer
+            return self.status if path == "/v3/maintenance/status" else self.answer
 
         found: dict[str, Any] = etcd_member.report(wanted, installed, str(self.root), ask)
         return found
@@ -120,8 +121,29 @@ def test_what_the_member_says(fake: Fake) -> None:
     fake.answer = ANSWER
     first = {"id": "10", "name": "cp1", "peer_urls": ["https://10.0.0.1:2380"], "started": True}
     second = {"id": "11", "name": "", "peer_urls": ["https://10.0.0.2:2380"], "started": False}
-    assert fake.report()["says"] == {"cluster": "ff", "members": [first, second]}
-    assert fake.asked == ["https://127.0.0.1:2379/v3/cluster/member/list"]
+    unknown: dict[str, Any] = {"alarms": [], "size": 0, "in_use": 0}
+    assert fake.report()["says"] == {"cluster": "ff", "members": [first, second], **unknown}
+    assert fake.asked == [
+        "https://127.0.0.1:2379/v3/cluster/member/list",
+        "https://127.0.0.1:2379/v3/maintenance/status",
+    ]
+
+
+@pytest.mark.parametrize(
+    "alarm", ["memberID:16 alarm:NOSPACE ", "memberID:16  alarm:NOSPACE"], ids=["etcd 3.6 and older", "etcd 3.7"]
+)
+def test_alarms_and_sizes(fake: Fake, alarm: str) -> None:
+    """As etcd's gateway has them: numbers as text, and nothing that is 0 or empty."""
+    fake.file("/etc/etcd/etcd.yaml", CONFIGURATION)
+    fake.answer = ANSWER
+    fake.status = {
+        "header": ANSWER["header"],
+        "dbSize": "20971520",
+        "dbSizeInUse": "16384",
+        "errors": ["etcdserver: no leader", alarm],
+    }
+    said = fake.report()["says"]
+    assert (said["alarms"], said["size"], said["in_use"]) == ([{"member": "10", "alarm": "NOSPACE"}], 20971520, 16384)
 
 
 def test_a_member_that_can_not_be_asked_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar, get_type_hints
 
 import pytest
@@ -396,34 +397,58 @@ def test_component_versions(fake: Fake, content: str, versions: dict[str, str]) 
 class TestLeftovers:
     def test_nothing_in_them(self, fake: Fake) -> None:
         (fake.root / "etc/kubernetes").mkdir(parents=True)
-        assert host_report.leftovers(fake.machine, [], "/var/lib/etcd") == []
+        assert host_report.leftovers(fake.machine, [], {host_report.ETCD: "/var/lib/etcd"}) == []
 
     def test_of_others(self, fake: Fake) -> None:
         fake.file("/etc/kubernetes/admin.conf")
         fake.file("/var/lib/etcd/member/wal/0.wal")
-        assert host_report.leftovers(fake.machine, [], "/var/lib/etcd") == ["/etc/kubernetes", "/var/lib/etcd"]
+        assert host_report.leftovers(fake.machine, [], {host_report.ETCD: "/var/lib/etcd"}) == [
+            "/etc/kubernetes",
+            "/var/lib/etcd",
+        ]
 
     def test_where_we_made_something_it_is_ours(self, fake: Fake) -> None:
         fake.file("/etc/kubernetes/pki/ca.crt")
         fake.file("/etc/kubernetesque")
         made = [{"kind": "file", "path": "/etc/kubernetes/pki/ca.crt"}]
-        assert host_report.leftovers(fake.machine, made, "/var/lib/etcd") == []
+        assert host_report.leftovers(fake.machine, made, {host_report.ETCD: "/var/lib/etcd"}) == []
         others = [{"kind": "file", "path": "/etc/kubernetesque"}]
-        assert host_report.leftovers(fake.machine, others, "/var/lib/etcd") == ["/etc/kubernetes"]
+        assert host_report.leftovers(fake.machine, others, {host_report.ETCD: "/var/lib/etcd"}) == ["/etc/kubernetes"]
 
     def test_what_our_unit_wrote_is_ours(self, fake: Fake) -> None:
         fake.file("/var/lib/etcd/member/wal/0.wal")
-        assert host_report.leftovers(fake.machine, [{"kind": "unit", "name": "etcd.service"}], "/var/lib/etcd") == []
+        assert (
+            host_report.leftovers(
+                fake.machine, [{"kind": "unit", "name": "etcd.service"}], {host_report.ETCD: "/var/lib/etcd"}
+            )
+            == []
+        )
 
     @pytest.mark.parametrize("wanted", ["/data/etcd", "/data/etcd/"])
     def test_where_etcd_s_data_is_to_be_is_looked_at(self, fake: Fake, wanted: str) -> None:
         fake.file("/data/etcd/member/wal/0.wal")
-        assert host_report.leftovers(fake.machine, [], wanted) == ["/data/etcd"]
-        assert host_report.leftovers(fake.machine, [{"kind": "unit", "name": "etcd.service"}], wanted) == []
+        assert host_report.leftovers(fake.machine, [], {host_report.ETCD: wanted}) == ["/data/etcd"]
+        assert (
+            host_report.leftovers(fake.machine, [{"kind": "unit", "name": "etcd.service"}], {host_report.ETCD: wanted})
+            == []
+        )
+
+    def test_where_other_data_is_to_be_too(self, fake: Fake) -> None:
+        fake.file("/srv/images/io.containerd.metadata.v1.bolt/meta.db")
+        fake.file("/srv/backups/holiday.jpg")
+        data = {"containerd.service": "/srv/images/", "etcd-backup.timer": "/srv/backups"}
+        assert host_report.leftovers(fake.machine, [], data) == ["/srv/backups", "/srv/images"]
+        ours = [{"kind": "unit", "name": name} for name in data]
+        assert host_report.leftovers(fake.machine, ours, data) == []
+
+    def test_backups_that_a_reset_has_kept_are_nobody_else_s(self, fake: Fake) -> None:
+        fake.file("/srv/backups/20261121T200000Z-cp1/manifest.json")
+        fake.file("/srv/backups/.lock")
+        assert host_report.leftovers(fake.machine, [], {"etcd-backup.timer": "/srv/backups"}) == []
 
     def test_a_new_file_system_is_empty(self, fake: Fake) -> None:
         (fake.root / "data/etcd/lost+found").mkdir(parents=True)
-        assert host_report.leftovers(fake.machine, [], "/data/etcd") == []
+        assert host_report.leftovers(fake.machine, [], {host_report.ETCD: "/data/etcd"}) == []
 
 
 class TestVersions:
@@ -459,8 +484,126 @@ def test_a_command_may_be_a_file_with_its_path(tmp_path: Path) -> None:
     assert "/etc/protocols" in host_report.COMMANDS
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("rw,nosuid", ""),
+        ("rw,nosuid,hidepid=2", "2"),
+        ("rw,gid=110,hidepid=invisible", "invisible"),
+        ("rw,hidepid=0", ""),
+        ("rw,hidepid=off", ""),
+    ],
+)
+def test_hidden_processes(fake: Fake, options: str, expected: str) -> None:
+    fake.file(
+        "/proc/self/mounts", f"proc /proc proc rw,hidepid=1 0 0\nproc /proc proc {options} 0 0\ntmpfs /x tmpfs rw 0 0\n"
+    )
+    assert host_report.hidepid(fake.machine) == expected
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"), [("Python 3.6.8\n", "3.6.8"), ("Python 3.13.0rc2\n", "3.13.0rc2"), ("", "")]
+)
+def test_the_python_of_services(fake: Fake, said: str, expected: str) -> None:
+    fake.outputs["/usr/bin/python3"] = said
+    assert host_report.service_python(fake.machine) == expected
+
+
+@pytest.mark.parametrize("option", [0, os.ST_NOEXEC, os.ST_NODEV | os.ST_NOSUID])
+def test_file_systems_on_which_programs_do_not_run(monkeypatch: pytest.MonkeyPatch, option: int) -> None:
+    status = os.statvfs("/")
+    sizes = {name: getattr(status, name) for name in dir(status) if name.startswith("f_")}
+    monkeypatch.setattr(os, "statvfs", lambda _path: SimpleNamespace(**{**sizes, "f_flag": option}))
+    assert host_report.disk(host_report.Machine(), "/", [])["noexec"] is (option == os.ST_NOEXEC)
+
+
+class TestFirewall:
+    LOADED: ClassVar = {"nf_tables": "loaded"}
+
+    @staticmethod
+    def listed(*chains: dict[str, object]) -> str:
+        """As nft 1.0.6 lists them."""
+        metainfo = {"metainfo": {"version": "1.0.6", "release_name": "Lester Gooch #5", "json_schema_version": 1}}
+        return json.dumps({"nftables": [metainfo, *({"chain": chain} for chain in chains)]})
+
+    @staticmethod
+    def chain(**changes: object) -> dict[str, object]:
+        base = {"family": "ip", "table": "filter", "name": "FORWARD", "handle": 1, "type": "filter", "prio": 0}
+        return base | {"hook": "forward", "policy": "drop"} | changes
+
+    def found(self, fake: Fake, *chains: dict[str, object]) -> list[tuple[str, str, str, str, str]]:
+        fake.outputs["nft"] = self.listed(*chains)
+        chains = host_report.firewall(fake.machine, self.LOADED)["chains"]
+        return [tuple(chain[key] for key in ("program", "family", "table", "name", "hook")) for chain in chains]  # type: ignore[misc]
+
+    def test_policies_of_iptables_are_among_those_of_nft(self, fake: Fake) -> None:
+        assert self.found(
+            fake,
+            self.chain(),
+            self.chain(name="INPUT", hook="input"),
+            self.chain(family="inet", table="mine", name="in", hook="input"),
+        ) == [
+            ("nft", "ip", "filter", "FORWARD", "forward"),
+            ("nft", "ip", "filter", "INPUT", "input"),
+            ("nft", "inet", "mine", "in", "input"),
+        ]
+
+    @pytest.mark.parametrize(
+        "harmless",
+        [
+            {"policy": "accept"},
+            {"hook": "output"},
+            {"family": "ip6"},
+            {"table": "kubeproof"},
+            {"table": "kube-proxy"},
+        ],
+        ids=str,
+    )
+    def test_what_drops_nothing_of_ours(self, fake: Fake, harmless: dict[str, object]) -> None:
+        assert self.found(fake, self.chain(**harmless)) == []
+
+    def test_chains_without_a_hook(self, fake: Fake) -> None:
+        assert self.found(fake, {"family": "ip", "table": "filter", "name": "X", "handle": 2}) == []
+
+    def test_without_nft_iptables_is_asked(self, fake: Fake) -> None:
+        fake.outputs["iptables-nft"] = "-P INPUT ACCEPT\n-P FORWARD DROP\n-P OUTPUT DROP\n-N DOCKER-USER\n"
+        assert host_report.firewall(fake.machine, self.LOADED)["chains"] == [
+            {"program": "iptables-nft", "family": "ip", "table": "filter", "name": "FORWARD", "hook": "forward"}
+        ]
+
+    def test_nothing_is_asked_that_would_load_a_module(self, fake: Fake) -> None:
+        fake.outputs = {"nft": self.listed(self.chain()), "iptables-legacy": "-P INPUT DROP\n"}
+        assert host_report.firewall(fake.machine, {"nf_tables": "loadable"}) == {"ufw": False, "chains": []}
+
+    def test_legacy_tables_are_asked_for_where_there_are_any(self, fake: Fake) -> None:
+        fake.outputs["iptables-legacy"] = "-P INPUT DROP\n-P FORWARD ACCEPT\n"
+        fake.file("/proc/net/ip_tables_names", "nat\nfilter\n")
+        assert host_report.firewall(fake.machine, {"nf_tables": "missing"})["chains"] == [
+            {"program": "iptables-legacy", "family": "ip", "table": "filter", "name": "INPUT", "hook": "input"}
+        ]
+
+    def test_an_answer_that_is_none(self, fake: Fake) -> None:
+        fake.outputs["nft"] = "Error: JSON support not compiled-in"
+        assert host_report.firewall(fake.machine, self.LOADED)["chains"] == []
+
+    @pytest.mark.parametrize(
+        ("text", "enabled"),
+        [
+            ("# comment\nENABLED=yes\nLOGLEVEL=low\n", True),
+            ("ENABLED=no\n", False),
+            ("#ENABLED=yes\n", False),
+            ("", False),
+        ],
+    )
+    def test_ufw(self, fake: Fake, text: str, enabled: bool) -> None:
+        fake.file("/etc/ufw/ufw.conf", text)
+        assert host_report.firewall(fake.machine, self.LOADED)["ufw"] is enabled
+
+
 def test_the_report_of_this_very_host_has_the_documented_shape() -> None:
-    found = host_report.report(host_report.Machine(), ["/", "/var/lib/kubeproof-test/none"], "/var/lib/etcd")
+    found = host_report.report(
+        host_report.Machine(), ["/", "/var/lib/kubeproof-test/none"], {host_report.ETCD: "/var/lib/etcd"}
+    )
     # When it was asked is the action plugin's to say.
     assert found.keys() == get_type_hints(HostReport).keys() - {"asked"}
     json.dumps(found)

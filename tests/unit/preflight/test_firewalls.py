@@ -1,0 +1,109 @@
+"""Firewalls, and the commands that open them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from tests.unit.preflight.builders import RULES, host
+
+from kubeproof.preflight.findings import Finding
+from kubeproof.preflight.firewalls import check_firewall
+from kubeproof.preflight.model import Host
+
+PODS = "10.244.0.0/16"
+ADDRESSES = ("10.0.0.1", "", "10.0.0.2")
+INSTALLED = {"manifest": True, "units": ["kubelet.service"]}
+WORKER_PORTS = "10250,10256"
+
+
+def findings(entry: Host) -> list[Finding]:
+    return list(check_firewall(entry, RULES, PODS, ADDRESSES))
+
+
+def only(entry: Host) -> Finding:
+    (finding,) = findings(entry)
+    return finding
+
+
+def chain(hook: str, program: str = "nft", family: str = "ip", table: str = "filter", name: str = "") -> dict[str, str]:
+    """A chain with policy drop, named as iptables names it."""
+    return {"program": program, "family": family, "table": table, "name": name or hook.upper(), "hook": hook}
+
+
+def worker(*chains: dict[str, str], groups: Sequence[str] = ("workers",), **more: Any) -> Host:
+    return host(groups=tuple(groups), firewall={"ufw": more.pop("ufw", False), "chains": list(chains)}, **more)
+
+
+FIREWALLD = [{"pid": 7, "name": "firewalld", "unit": "firewalld.service"}]
+
+
+def test_a_host_without_one() -> None:
+    assert findings(worker()) == []
+    silent = Host("w9", frozenset(["workers"]), "10.0.0.9", problem="timed out", unreachable=True)
+    assert findings(silent) == []
+    assert findings(worker(ufw=True, user={"id": 1000, "name": "ubuntu"})) == []
+
+
+@pytest.mark.parametrize(
+    "changes", [{"ufw": True}, {"processes": FIREWALLD}, {"chains": chain("forward")}, {"chains": chain("input")}]
+)
+def test_an_error_before_the_installation_and_a_warning_after(changes: dict[str, Any]) -> None:
+    chains = [changes.pop("chains")] if "chains" in changes else []
+    assert (only(worker(*chains, **changes)).id, only(worker(*chains, **changes)).severity) == ("firewall", "error")
+    assert only(worker(*chains, installed=INSTALLED, **changes)).severity == "warning"
+
+
+def test_table_chain_policy_and_what_has_to_pass_are_said() -> None:
+    finding = only(worker(chain("forward"), chain("input", "iptables-legacy")))
+    assert finding.problem == (
+        "it may drop what the cluster needs, which cannot be judged by its rules: policy drop of chain FORWARD (hook "
+        "forward) in table ip filter, policy drop of chain INPUT (hook input) in table iptables-legacy filter"
+    )
+    assert finding.remediation.startswith(
+        "Let it accept TCP 10250, 10256 from the cluster's hosts and pods, and forward what is from or to pods "
+        f"({PODS}): "
+    )
+    assert "preflight_ignore" in finding.remediation
+
+
+def test_each_program_has_its_commands() -> None:
+    said = only(worker(chain("forward"), chain("input", "iptables-legacy"))).remediation
+    assert f"iptables -I FORWARD -s {PODS} -j ACCEPT; iptables -I FORWARD -d {PODS} -j ACCEPT; " in said
+    assert (
+        f"; iptables-legacy -I INPUT -s 10.0.0.1,10.0.0.2,{PODS} -p tcp -m multiport --dports {WORKER_PORTS} -j ACCEPT."
+        in said
+    )
+    said = only(worker(chain("forward", family="inet", name="fw"), chain("input", table="own", name="in"))).remediation
+    assert f"nft insert rule inet filter fw ip saddr {PODS} accept; nft insert rule inet filter fw ip daddr" in said
+    assert (
+        f"nft insert rule ip own in ip saddr '{{10.0.0.1,10.0.0.2,{PODS}}}' tcp dport '{{{WORKER_PORTS}}}' accept"
+        in said
+    )
+
+
+def test_programs_that_keep_rules_of_their_own_are_told_these() -> None:
+    finding = only(worker(chain("input"), chain("forward"), ufw=True))
+    assert "ufw is on, policy drop of chain INPUT" in finding.problem
+    assert f"ufw allow proto tcp from 10.0.0.2 to any port {WORKER_PORTS}; " in finding.remediation
+    assert f"ufw route allow from {PODS}; ufw route allow to {PODS}." in finding.remediation
+    assert "iptables -I" not in finding.remediation
+    finding = only(worker(chain("input", table="firewalld", family="inet"), processes=FIREWALLD))
+    assert "firewalld is on" in finding.problem
+    assert (
+        "firewall-cmd --permanent --zone=trusted --add-source=10.0.0.1 --add-source=10.0.0.2 "
+        f"--add-source={PODS}; firewall-cmd --reload." in finding.remediation
+    )
+    assert "nft insert" not in finding.remediation
+
+
+def test_others_chains_are_opened_besides() -> None:
+    assert "nft insert rule inet own" in only(worker(chain("input", family="inet", table="own"), ufw=True)).remediation
+
+
+def test_where_no_pods_are_nothing_is_forwarded() -> None:
+    assert findings(worker(chain("forward"), groups=["etcd"])) == []
+    finding = only(worker(chain("input"), ufw=True, groups=["etcd"]))
+    assert "Let it accept TCP 2379, 2380 from the cluster's hosts and pods: " in finding.remediation
+    assert "route" not in finding.remediation
