@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,8 +74,12 @@ def test_listening_again_takes_the_place_of_what_listened(pid_file: str) -> None
 
 
 def test_a_pid_file_that_is_left_over_ends_no_process(pid_file: str) -> None:
-    Path(pid_file).write_text("1")
-    port_probe.close(pid_file)
+    with subprocess.Popen(["sleep", "60"]) as other:
+        Path(pid_file).write_text(str(other.pid))
+        port_probe.close(pid_file)
+        with pytest.raises(subprocess.TimeoutExpired):
+            other.wait(0.2)
+        other.kill()
     assert not Path(pid_file).exists()
 
 
