@@ -164,30 +164,25 @@ def test_pods_that_run_are_reached_from_other_nodes_and_their_pods(
 ) -> None:
     pods = [pod for pod in api.items("/api/v1/pods") if _has_own_network(pod) and is_ready(pod)]
     servers = [server for node in cluster.nodes for server in [_Server.on(node.name, pods)] if server]
-    asked = {node: _others(servers, at, node) for at, node in enumerate(cluster.nodes)}
+    asked = {node.host.name: _others(servers, at, node) for at, node in enumerate(cluster.nodes)}
     if not any(asked.values()):
         raise NotObservable("no pod with an HTTP readiness probe is ready on another node than the one that asks")
-    requests = {
-        node.host.name: [
-            {"do": "http", "url": server.url, "timeout": api.patient(_ANSWER_SECONDS)} for server in servers
-        ]
-        for node, servers in asked.items()
-    }
     clients = {node.host.name: _oldest(node, pods) for node in cluster.nodes}
 
     def ask(host: Host) -> dict[str, list[dict[str, Any]]]:
-        told, client = {f"node {host.name}": host.probe(*requests[host.name])}, clients[host.name]
+        timeout = api.patient(_ANSWER_SECONDS)
+        requests = [{"do": "http", "url": server.url, "timeout": timeout} for server in asked[host.name]]
+        told, client = {f"node {host.name}": host.probe(*requests)}, clients[host.name]
         containers = runtime.containers(host, client["metadata"]["uid"]) if client else []
         pid = next((each.pid for each in containers if each.sandbox and each.pid), None)
         if client and pid:
-            told[f"pod {client['metadata']['name']} on {host.name}"] = host.probe(*requests[host.name], inside=pid)
+            told[f"pod {client['metadata']['name']} on {host.name}"] = host.probe(*requests, inside=pid)
         return told
 
-    answers = on_hosts((node.host for node, servers in asked.items() if servers), ask)
     ways = 0
-    for node, servers in asked.items():
-        for client, told in answers.get(node.host.name, {}).items():
-            for server, answer in zip(servers, told, strict=True):
+    for name, told in on_hosts((node.host for node in cluster.nodes if asked[node.host.name]), ask).items():
+        for client, answers in told.items():
+            for server, answer in zip(asked[name], answers, strict=True):
                 evidence[f"{client} to {server.name} on {server.node}"] = answer.get("status") or answer.get("error")
                 reached = "status" in answer or not server.still_there(api)
                 assert reached, f"{client} does not reach {server.name} on {server.node}: {answer.get('error')}"
