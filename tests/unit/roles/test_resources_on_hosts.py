@@ -1,0 +1,62 @@
+"""What components may use of a host: which processes go first when memory is short."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.unit.preflight.builders import report
+from tests.unit.roles.test_extra_config import rendered
+
+from kubeproof.settings import specs
+
+CONTAINER: dict[str, Any] = {"container": "podman", "capabilities": {"init": ["CAP_SYS_ADMIN", "CAP_NET_ADMIN"]}}
+# By unit. The kubelet gives itself -999, and its pods from -997 to 1000 by what they asked for.
+SCORES = {
+    "containerd.service": -999,
+    "etcd-backup-copy.service": -900,
+    "etcd-backup-drill.service": 1000,
+    "etcd-backup.service": -900,
+    "etcd.service": -999,
+    "kube-apiserver.service": -998,
+    "kube-balancer.service": -900,
+    "kube-controller-manager.service": -900,
+    "kube-pod-network.service": -900,
+    "kube-proxy.service": -999,
+    "kube-scheduler.service": -900,
+    "kube-virtual-address.service": -900,
+    "kubelet.service": None,
+}
+UNITS = {path.name.removesuffix(".j2"): path for path in sorted(specs.ROLES.glob("*/templates/**/*.service.j2"))}
+
+
+def on(role: str, path: str, directory: Path, facts: dict[str, Any] | None = None, **given: object) -> str:
+    """A template of a role, rendered for a host with these facts."""
+    return rendered(role, path, directory, ansible_facts={"kubeproof_host": report(**(facts or {}))}, **given)
+
+
+def unit(name: str, directory: Path, facts: dict[str, Any]) -> list[str]:
+    role, _, *path = UNITS[name].relative_to(specs.ROLES).parts
+    return on(role, "/".join(path).removesuffix(".j2"), directory, facts).splitlines()
+
+
+def score(lines: list[str]) -> int | None:
+    [found] = [line for line in lines if line.startswith("OOMScoreAdjust=")] or [""]
+    return int(found.partition("=")[2]) if found else None
+
+
+def test_every_service_is_known_here() -> None:
+    assert UNITS.keys() == SCORES.keys()
+
+
+@pytest.mark.parametrize("name", sorted(SCORES))
+def test_pods_go_before_what_runs_the_cluster(name: str, tmp_path: Path) -> None:
+    assert score(unit(name, tmp_path, {})) == SCORES[name]
+
+
+@pytest.mark.parametrize("name", sorted(SCORES))
+def test_a_unit_starts_where_scores_may_not_be_lowered(name: str, tmp_path: Path) -> None:
+    """systemd would not start it: to lower a score takes CAP_SYS_RESOURCE."""
+    expected = SCORES[name]
+    assert score(unit(name, tmp_path, CONTAINER)) == (expected if expected is None or expected > 0 else None)
