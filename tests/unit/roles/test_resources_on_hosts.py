@@ -1,4 +1,4 @@
-"""What components may use of a host: which processes go first when memory is short."""
+"""What components may use of a host: which processes go first when memory is short, and what is kept from pods."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.preflight.builders import report
+import yaml
+from tests.unit.preflight.builders import MEBIBYTE, report
 from tests.unit.roles.test_extra_config import rendered
 
 from kubeproof.settings import specs
@@ -60,3 +61,38 @@ def test_a_unit_starts_where_scores_may_not_be_lowered(name: str, tmp_path: Path
     """systemd would not start it: to lower a score takes CAP_SYS_RESOURCE."""
     expected = SCORES[name]
     assert score(unit(name, tmp_path, CONTAINER)) == (expected if expected is None or expected > 0 else None)
+
+
+def kubelet(directory: Path, facts: dict[str, Any] | None = None, **given: object) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(
+        on("kubelet", "etc/kubernetes/kubelet/config.yaml", directory, facts, **given)
+    )
+    return found
+
+
+def test_resources_are_kept_from_pods_by_the_hosts_size(tmp_path: Path) -> None:
+    small = kubelet(tmp_path, {"cpus": 1, "memory": {"total": 1024 * MEBIBYTE}})
+    assert small["kubeReserved"] == small["systemReserved"] == {"cpu": "30m", "memory": "128Mi"}
+    assert small["enforceNodeAllocatable"] == ["pods"]
+    large = kubelet(tmp_path, {"cpus": 8, "memory": {"total": 16384 * MEBIBYTE}})
+    assert large["kubeReserved"] == {"cpu": "45m", "memory": "1331Mi"}
+
+
+def test_reserved_resources_are_settings_and_always_texts(tmp_path: Path) -> None:
+    given = {"kubelet_kube_reserved": {"cpu": 1, "memory": "2Gi"}, "kubelet_system_reserved": {}}
+    found = kubelet(tmp_path, **given)
+    assert found["kubeReserved"] == {"cpu": "1", "memory": "2Gi"}
+    assert found["systemReserved"] == {}
+
+
+@pytest.mark.parametrize("limit", [100, 0, -1])
+def test_processes_of_a_pod_are_limited(limit: int, tmp_path: Path) -> None:
+    assert kubelet(tmp_path)["podPidsLimit"] == 4096
+    assert kubelet(tmp_path, kubelet_pod_pids_limit=limit)["podPidsLimit"] == limit
+
+
+def test_pulls_are_parallel_but_not_all_at_once(tmp_path: Path) -> None:
+    found = kubelet(tmp_path)
+    assert (found["serializeImagePulls"], found["maxParallelImagePulls"]) == (False, 4)
+    # The kubelet refuses 0.
+    assert "maxParallelImagePulls" not in kubelet(tmp_path, kubelet_max_parallel_image_pulls=0)

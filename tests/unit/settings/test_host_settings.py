@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from plugins.filter.host_settings import patience
-from tests.unit.preflight.builders import report
+from tests.unit.preflight.builders import MEBIBYTE, report
 
 from kubeproof.settings.host_settings import OPEN_FILES, conntrack_sysctls, derive
 
@@ -31,6 +31,7 @@ def test_a_usual_host_gets_the_usual_settings() -> None:
         },
         "containerd": {"systemd_cgroup": True, "restrict_oom_score_adj": False},
         "conntrack": {"writable": True, "max": 131072},
+        "reserved": {"kube": {"cpu": "35m", "memory": "512Mi"}, "system": {"cpu": "35m", "memory": "512Mi"}},
         "limits": {"nofile": OPEN_FILES, "negative_oom_score": True},
         "patience": 1.0,
         "reasons": [],
@@ -60,6 +61,7 @@ def test_a_container_with_less_gets_what_works_there() -> None:
         },
         "containerd": {"systemd_cgroup": False, "restrict_oom_score_adj": True},
         "conntrack": {"writable": False, "max": 131072},
+        "reserved": {"kube": {"cpu": "35m", "memory": "512Mi"}, "system": {"cpu": "35m", "memory": "512Mi"}},
         "limits": {"nofile": 20000, "negative_oom_score": False},
         "patience": 1.0,
         "reasons": [
@@ -142,6 +144,32 @@ def test_swap_is_borne_where_pods_can_be_kept_out_of_it() -> None:
     assert not found["kubelet"]["failSwapOn"]
     assert found["reasons"] == ["swap is on: kubelet's failSwapOn is off, and pods use none of it"]
     assert derive(report(swap=swap, cgroup={"version": 1}))["kubelet"]["failSwapOn"]
+
+
+# The sums are those of the formula's own pages: 25 % of 1 GiB, 1 GiB + 20 % of 4 GiB and so on; 6 % of a CPU and so on.
+@pytest.mark.parametrize(
+    ("cpus", "mebibytes", "cpu", "memory"),
+    [
+        (1, 1024, 60, 256),
+        (2, 2048, 70, 512),
+        (4, 8192, 80, 1844),
+        (8, 16384, 90, 2663),
+        (64, 131072, 230, 9544),
+        (128, 262144, 390, 12166),
+    ],
+)
+def test_what_is_kept_from_pods_grows_with_the_host(cpus: int, mebibytes: int, cpu: int, memory: int) -> None:
+    found = derive(report(cpus=cpus, memory={"total": mebibytes * MEBIBYTE}))["reserved"]
+    both = (found["kube"], found["system"])
+    assert sum(int(part["cpu"].removesuffix("m")) for part in both) == cpu
+    assert sum(int(part["memory"].removesuffix("Mi")) for part in both) == memory
+
+
+@pytest.mark.parametrize("mebibytes", [512, 900, 1024])
+def test_a_small_host_keeps_most_for_its_pods(mebibytes: int) -> None:
+    found = derive(report(cpus=1, memory={"total": mebibytes * MEBIBYTE}))["reserved"]
+    reserved = sum(int(part["memory"].removesuffix("Mi")) for part in (found["kube"], found["system"]))
+    assert reserved <= mebibytes / 4 + 1
 
 
 @pytest.mark.parametrize(
