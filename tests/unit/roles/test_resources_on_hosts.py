@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from tests.unit.preflight.builders import MEBIBYTE, report
+from tests.unit.preflight.builders import MEBIBYTE, interface, report
 from tests.unit.roles.test_extra_config import rendered
 
 from kubeproof.settings import specs
@@ -96,3 +97,30 @@ def test_pulls_are_parallel_but_not_all_at_once(tmp_path: Path) -> None:
     assert (found["serializeImagePulls"], found["maxParallelImagePulls"]) == (False, 4)
     # The kubelet refuses 0.
     assert "maxParallelImagePulls" not in kubelet(tmp_path, kubelet_max_parallel_image_pulls=0)
+
+
+# Those of clouds, of a link with jumbo frames, and none where the address is on no interface and there is no route.
+@pytest.mark.parametrize("mtu", [1450, 1500, 9001])
+def test_pods_have_the_mtu_of_the_nodes_interface(mtu: int, tmp_path: Path) -> None:
+    other = interface("198.51.100.7/24", mtu=1280)
+    facts = {"interfaces": {"eth0": interface("192.0.2.1/24", mtu=mtu), "eth1": other}}
+    assert pod_network_mtu(tmp_path, facts) == (mtu, mtu)
+    assert pod_network_mtu(tmp_path, facts, pod_network_mtu=1300) == (1300, 1300)
+    assert pod_network_mtu(tmp_path, facts, pod_network_mtu="1300") == (1300, 1300)
+
+
+def test_behind_nat_it_is_that_of_the_default_route_if_there_is_one(tmp_path: Path) -> None:
+    facts: dict[str, Any] = {"interfaces": {"eth0": interface("10.0.0.1/24", mtu=1430)}}
+    assert pod_network_mtu(tmp_path, facts) == (1430, 1430)
+    assert pod_network_mtu(tmp_path, {**facts, "default_route": None}) == (None, 0)
+
+
+def pod_network_mtu(directory: Path, facts: dict[str, Any], **given: object) -> tuple[int | None, int]:
+    """In the CNI network's configuration, and in that of the program that keeps the bridge."""
+    given = {"__pod_network_of": {"/api/v1/nodes/one": "10.244.0.0/24"}, "cluster_host_address": "192.0.2.1", **given}
+    [bridge, _] = json.loads(on("pod_network", "etc/cni/net.d/10-kubeproof.conflist", directory, facts, **given))[
+        "plugins"
+    ]
+    kept = json.loads(on("pod_network", "etc/kubernetes/pod-network/network.json", directory, facts, **given))
+    assert (bridge["bridge"], kept["bridge"]) == ("cni0", "cni0")
+    return bridge.get("mtu"), kept["mtu"]
