@@ -423,16 +423,24 @@ class Host:
 
     def sysctl(self, name: str, value: str) -> None:
         """Set a sysctl now; a file under /etc/sysctl.d does it at boot."""
-        path = "/proc/sys/" + name.replace(".", "/")
-        before = (read(path) or b"").decode().strip()
-        if before == value:
+        before = settled.sysctl(name)
+        # The kernel separates several numbers by tabs.
+        if before.split() == value.split():
             return
         self.changed("sysctl " + name, before + " -> " + value)
         if self.check_mode:
             return
         self.manifest.add("sysctl", name, before=before)
-        with open(path, "w", encoding="ascii") as stream:
-            stream.write(value)
+        # What a reset puts back only as long as it is still there.
+        self.manifest.update("sysctl", name, set=value)
+        try:
+            with open(settled.sysctl_path(name), "w", encoding="ascii") as stream:
+                stream.write(value)
+        except OSError as error:
+            raise RuntimeError(
+                "sysctl %s cannot be set to %s on this host (%s): correct host_sysctls, if it is from there"
+                % (name, value, error.strerror)
+            ) from None
 
     def remember(self, wanted: Dict[str, Any]) -> None:
         """Keep how it is now what components will change on their own."""
@@ -441,7 +449,7 @@ class Host:
         # A container shares all other settings with its machine, whose they are.
         own = "net." if os.path.exists("/run/systemd/container") else ""
         for name in wanted.get("sysctls", []):
-            before = read("/proc/sys/" + name.replace(".", "/"))
+            before = read(settled.sysctl_path(name))
             if before is not None and name.startswith(own):
                 self.manifest.add("sysctl", name, before=before.decode().strip())
         if wanted.get("firewall") and not self.manifest.knows("firewall", "nft"):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils import places
+from ansible.module_utils import places, settled
 from ansible.module_utils.manifest import Manifest, ManifestError
 
 import install_component
@@ -121,6 +121,48 @@ def test_a_key_is_made_once_and_private(host: install_component.Host, tmp_path: 
         ["openssl", "pkey", "-in", tmp_path / "client.key", "-noout", "-text"], capture_output=True, check=True
     )
     assert b"prime256v1" in algorithm.stdout
+
+
+@pytest.fixture
+def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory in place of /proc/sys."""
+    path = settled.sysctl_path
+    monkeypatch.setattr(settled, "sysctl_path", lambda name: path(name, str(tmp_path / "proc")))
+    (tmp_path / "proc/sys/net/ipv4/conf/eth0.100").mkdir(parents=True)
+    (tmp_path / "proc/sys/net/ipv4/ip_forward").write_text("0\n")
+    (tmp_path / "proc/sys/net/ipv4/tcp_rmem").write_text("4096\t131072\t6291456\n")
+    (tmp_path / "proc/sys/net/ipv4/conf/eth0.100/forwarding").write_text("0\n")
+    return tmp_path / "proc/sys"
+
+
+def test_a_sysctl_is_remembered_as_it_was_and_as_it_was_set(host: install_component.Host, kernel: Path) -> None:
+    # A component changes it too.
+    host.manifest.add("sysctl", "net.ipv4.ip_forward", before="0")
+    for value in ("1", "1", "2"):
+        host.sysctl("net.ipv4.ip_forward", value)
+    assert [change["what"] for change in host.changes] == ["0 -> 1", "1 -> 2"]
+    assert (kernel / "net/ipv4/ip_forward").read_text() == "2"
+    assert remembered(host.manifest) == [{"kind": "sysctl", "name": "net.ipv4.ip_forward", "before": "0", "set": "2"}]
+
+
+def test_a_sysctl_of_several_numbers_is_set_once(host: install_component.Host, kernel: Path) -> None:
+    host.sysctl("net.ipv4.tcp_rmem", "4096 131072 6291456")
+    assert host.changes == []
+    host.sysctl("net.ipv4.tcp_rmem", "4096 131072 8388608")
+    assert (kernel / "net/ipv4/tcp_rmem").read_text() == "4096 131072 8388608"
+
+
+def test_a_sysctl_of_an_interface_with_a_dot(host: install_component.Host, kernel: Path) -> None:
+    host.sysctl("net.ipv4.conf.eth0/100.forwarding", "1")
+    assert (kernel / "net/ipv4/conf/eth0.100/forwarding").read_text() == "1"
+
+
+@pytest.mark.usefixtures("kernel")
+def test_a_sysctl_that_the_kernel_does_not_have(host: install_component.Host) -> None:
+    with pytest.raises(
+        RuntimeError, match=r"sysctl vm.not_there cannot be set to 1 on this host \(.*: correct host_sys"
+    ):
+        host.sysctl("vm.not_there", "1")
 
 
 def test_a_file_is_never_half_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
