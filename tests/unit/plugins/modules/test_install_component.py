@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils import places, settled
+from ansible.module_utils.commands import CommandFailed
 from ansible.module_utils.manifest import Manifest, ManifestError
 
 import install_component
@@ -121,6 +122,45 @@ def test_a_key_is_made_once_and_private(host: install_component.Host, tmp_path: 
         ["openssl", "pkey", "-in", tmp_path / "client.key", "-noout", "-text"], capture_output=True, check=True
     )
     assert b"prime256v1" in algorithm.stdout
+
+
+DAMAGES = [b"", b"-----BEGIN PRIVATE KEY-----\nMIGH", b"\0" * 241]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_key_of_ours_is_made_again(host: install_component.Host, tmp_path: Path, damage: bytes) -> None:
+    wanted = {"path": str(tmp_path / "client"), "owner": ME}
+    first = host.key(wanted)
+    (tmp_path / "client.key").write_bytes(damage)
+    (tmp_path / "client.crt").write_bytes(b"\xff\xfe")
+    again = install_component.Host(check_mode=False, manifest=host.manifest)
+    second = again.key(wanted)
+    assert "BEGIN PUBLIC KEY" in second["public_key"] != first["public_key"]
+    assert again.changes == [{"path": f"{tmp_path}/client.key", "what": "created again: it was no private key"}]
+    assert (tmp_path / "client.key").stat().st_mode & 0o7777 == 0o600
+    assert again.key(wanted) == second
+    assert len(again.changes) == 1
+    assert [entry for entry in remembered(host.manifest) if entry.get("backup")] == []
+
+
+def test_check_mode_makes_no_key_again(host: install_component.Host, tmp_path: Path) -> None:
+    wanted = {"path": str(tmp_path / "client"), "owner": ME}
+    host.key(wanted)
+    (tmp_path / "client.key").write_bytes(b"")
+    (tmp_path / "client.crt").write_text("a certificate")
+    pretended = install_component.Host(check_mode=True, manifest=host.manifest)
+    # Without a key the certificate is one to be issued, too.
+    assert pretended.key(wanted) == {"certificate": "", "public_key": ""}
+    assert [change["what"] for change in pretended.changes] == ["created again: it was no private key"]
+    assert (tmp_path / "client.key").read_bytes() == b""
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_key_of_others_stays(host: install_component.Host, tmp_path: Path, damage: bytes) -> None:
+    (tmp_path / "client.key").write_bytes(damage)
+    with pytest.raises(CommandFailed, match=r"client\.key"):
+        host.key({"path": str(tmp_path / "client"), "owner": ME})
+    assert (tmp_path / "client.key").read_bytes() == damage
 
 
 @pytest.fixture
