@@ -44,3 +44,23 @@ def test_a_member_that_has_data_is_not_restarted_for_others(tmp_path: Path, dire
 )
 def test_without_data_or_a_configuration_there_is_nothing_to_keep(tmp_path: Path, etcd: dict[str, Any]) -> None:
     assert configuration(tmp_path, etcd)["initial-cluster"] == OURS
+
+
+def test_metrics_are_on_loopback_only(tmp_path: Path) -> None:
+    assert configuration(tmp_path)["listen-metrics-urls"] == "http://127.0.0.1:2381"
+    assert configuration(tmp_path, etcd_metrics_port="2400")["listen-metrics-urls"] == "http://127.0.0.1:2400"
+    assert "listen-metrics-urls" not in configuration(tmp_path, etcd_metrics_port=0)
+
+
+@pytest.mark.parametrize(
+    ("gates", "expected"),
+    [
+        ({"InitialCorruptCheck": True}, "InitialCorruptCheck=true"),
+        ({"LeaseCheckpoint": True, "InitialCorruptCheck": False}, "InitialCorruptCheck=false,LeaseCheckpoint=true"),
+        ({"InitialCorruptCheck": "no"}, "InitialCorruptCheck=false"),
+    ],
+)
+def test_feature_gates_are_as_etcd_reads_them(tmp_path: Path, gates: dict[str, Any], expected: str) -> None:
+    assert configuration(tmp_path)["feature-gates"] == "InitialCorruptCheck=true"
+    assert configuration(tmp_path, etcd_feature_gates=gates)["feature-gates"] == expected
+    assert "feature-gates" not in configuration(tmp_path, etcd_feature_gates={})
