@@ -1,6 +1,7 @@
 """``ansible_facts['kubeproof_host'] | host_settings`` is a ``kubeproof.settings.host_settings.HostSettings``.
 
 ``__cluster_host.conntrack | conntrack_sysctls(limit, established, close_wait)`` are sysctls by name.
+``__cluster_host.inotify | inotify_sysctls(instances, watches)`` likewise.
 ``names | examined(hostvars)`` are those of the hosts that are in the run and could be reached.
 ``names | patience(hostvars)`` is what limits of time are multiplied by for what all these hosts take part in.
 """
@@ -34,6 +35,11 @@ def conntrack_sysctls(
     return settings.conntrack_sysctls(host, int(limit), int(established), int(close_wait))
 
 
+def inotify_sysctls(host: settings.InotifySettings, instances: Any, watches: Any) -> dict[str, str]:
+    """Sysctls for the limits of inotify on a host."""
+    return settings.inotify_sysctls(host, int(instances), int(watches))
+
+
 def patience(names: list[str], hostvars: Mapping[str, Any]) -> float:
     """The factor of the slowest of those hosts that were examined."""
     found = (hostvars[name].get("ansible_facts", {}).get("kubeproof_host", {}) for name in names)
@@ -52,6 +58,7 @@ class FilterModule:
         return {
             "host_settings": host_settings,
             "conntrack_sysctls": conntrack_sysctls,
+            "inotify_sysctls": inotify_sysctls,
             "examined": examined,
             "patience": patience,
         }

@@ -75,6 +75,19 @@ class Manifest:
             if (kind, identity) not in self._known:
                 self._save([*self.entries, {"kind": kind, "name" if kind in NAMED else "path": identity, **details}])
 
+    def update(self, kind: str, identity: str, **details: Any) -> None:
+        """Add to the record of a thing, or change what was added; nothing if it is not remembered."""
+        with locked(self.directory):
+            self._load()
+            entries = [
+                {**entry, **details}
+                if (entry["kind"], entry.get("path") or entry["name"]) == (kind, identity)
+                else entry
+                for entry in self.entries
+            ]
+            if entries != self.entries:
+                self._save(entries)
+
     def settle(self, name: str, value: str) -> None:
         """Remember a setting that the host is installed with from now on, whatever it was before."""
         entry = {"kind": "setting", "name": name, "value": value}

@@ -67,7 +67,12 @@ def module_present(name: str) -> bool:
 
 def sysctl(name: str) -> str:
     """A kernel parameter's value; empty if there is none."""
-    return _text("/proc/sys/" + name.replace(".", "/")).strip()
+    return _text(sysctl_path(name)).strip()
+
+
+def sysctl_path(name: str, proc: str = "/proc") -> str:
+    """The file of a kernel parameter. As for sysctl(8), a slash is a dot in the name of an interface (``eth0/100``)."""
+    return os.path.join(proc, "sys", name.translate(str.maketrans("./", "/.")))
 
 
 def _text(path: str) -> str:

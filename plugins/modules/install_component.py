@@ -29,7 +29,8 @@ short_description: Install a component's users, directories, certificates and fi
 description:
   - Creates on a host everything that a component needs before it is started, in one round trip, or two if certificates
     are issued. Changes only what differs. M(component_service) starts the component.
-  - Private keys are generated on the host and never leave it. The controller signs the public keys.
+  - Private keys are generated on the host and never leave it. The controller signs the public keys. A key of an earlier
+    run that is damaged is generated again, and its certificate issued.
   - Records what it created in the install manifest C(/var/lib/kubeproof/manifest.json), with the previous content,
     owner and mode of files that it replaced, so that a reset can undo the changes.
   - Fails if an option is invalid, if a CA or key is missing on the controller, if O(files.validate) rejects a file, and
@@ -394,22 +395,36 @@ class Host:
             self.manifest.add(kind, identity, backup=backup, **details)
 
     def key(self, wanted: Dict[str, Any]) -> Dict[str, str]:
-        """Make the private key of a certificate if it is not there; returns certificate and public key, PEM."""
+        """Make the private key of a certificate if there is none that can be read; certificate and public key, PEM."""
         path = wanted["path"] + ".key"
         uid, gid = self.owner(wanted["owner"], wanted.get("group", ""))
         self.directory(os.path.dirname(path), 0, 0, 0o755, ours=False)
-        if places.status(path) is None:
-            self.changed(path, "created")
+        wrong = self._wrong_with_key(path)
+        if wrong:
+            self.changed(path, wrong)
             if self.check_mode:
                 return {"certificate": "", "public_key": ""}
-            self._remember_file(path, there=False)
             # P-256: what upstream's own tools use by default since kubeadm 1.31 offers it; small and fast to sign with.
             key = run(["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"])
+            self._remember_file(path, there=False)
             places.write(path, key.encode(), uid, gid, 0o600)
         self.attributes(path, uid, gid, 0o600)
         certificate = places.read(wanted["path"] + ".crt") or b""
-        public_key = run(["openssl", "pkey", "-in", path, "-pubout"])
-        return {"certificate": certificate.decode(), "public_key": public_key}
+        # One that is damaged is issued again.
+        return {"certificate": certificate.decode(errors="replace"), "public_key": public_key(path)}
+
+    def _wrong_with_key(self, path: str) -> str:
+        """Why a private key has to be made, as a change; empty if it is there. A disk that fails leaves empty ones."""
+        if places.status(path) is None:
+            return "created"
+        try:
+            public_key(path)
+        except CommandFailed:
+            if not self.manifest.knows("file", path):
+                # An administrator's, who can repair it.
+                raise
+            return "created again: it was no private key"
+        return ""
 
     def module(self, name: str) -> None:
         """Load a kernel module. One that is built in, or that a container's machine has loaded, is present already."""
@@ -423,16 +438,24 @@ class Host:
 
     def sysctl(self, name: str, value: str) -> None:
         """Set a sysctl now; a file under /etc/sysctl.d does it at boot."""
-        path = "/proc/sys/" + name.replace(".", "/")
-        before = (read(path) or b"").decode().strip()
-        if before == value:
+        before = settled.sysctl(name)
+        # The kernel separates several numbers by tabs.
+        if before.split() == value.split():
             return
         self.changed("sysctl " + name, before + " -> " + value)
         if self.check_mode:
             return
         self.manifest.add("sysctl", name, before=before)
-        with open(path, "w", encoding="ascii") as stream:
-            stream.write(value)
+        # What a reset puts back only as long as it is still there.
+        self.manifest.update("sysctl", name, set=value)
+        try:
+            with open(settled.sysctl_path(name), "w", encoding="ascii") as stream:
+                stream.write(value)
+        except OSError as error:
+            raise RuntimeError(
+                "sysctl %s cannot be set to %s on this host (%s): correct host_sysctls, if it is from there"
+                % (name, value, error.strerror)
+            ) from None
 
     def remember(self, wanted: Dict[str, Any]) -> None:
         """Keep how it is now what components will change on their own."""
@@ -441,7 +464,7 @@ class Host:
         # A container shares all other settings with its machine, whose they are.
         own = "net." if os.path.exists("/run/systemd/container") else ""
         for name in wanted.get("sysctls", []):
-            before = read("/proc/sys/" + name.replace(".", "/"))
+            before = read(settled.sysctl_path(name))
             if before is not None and name.startswith(own):
                 self.manifest.add("sysctl", name, before=before.decode().strip())
         if wanted.get("firewall") and not self.manifest.knows("firewall", "nft"):
@@ -460,6 +483,12 @@ class Host:
             if not self.check_mode:
                 self._remember_file(path, there=True)
                 places.unlink(path)
+
+
+def public_key(path: str) -> str:
+    """The public key of a private one, PEM. Raises CommandFailed."""
+    found: str = run(["openssl", "pkey", "-in", path, "-pubout"])
+    return found
 
 
 def identify(path: str) -> Tuple[str, str]:

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List
+import copy
+from typing import Any, Dict, List, Sequence
 from urllib.parse import quote
 
 from ansible.module_utils.basic import AnsibleModule
@@ -28,6 +29,13 @@ options:
     description: Whether to create objects that do not exist. If false, they are skipped.
     type: bool
     default: true
+  keep:
+    description:
+      - Fields of O(objects), with dots, that are left out of objects that exist if another field manager has set them,
+        for example C(spec.replicas) of an autoscaler. Otherwise they would be put back (C(force)).
+    type: list
+    elements: str
+    default: []
   absent:
     description: Objects to delete. Only C(apiVersion), C(kind) and C(metadata) are used.
     type: list
@@ -55,6 +63,15 @@ EXAMPLES = r"""
     key: /etc/kubernetes/operator/client.key
     objects: "{{ ['cp1'] | node_role_objects('control-plane') }}"
     create: false
+
+- name: Apply a deployment, and leave its size to an autoscaler if it has one
+  kube_objects:
+    server: https://127.0.0.1:6443
+    ca: /etc/kubernetes/pki/ca.crt
+    certificate: /etc/kubernetes/operator/client.crt
+    key: /etc/kubernetes/operator/client.key
+    objects: "{{ lookup('ansible.builtin.template', 'coredns.yaml.j2') | from_yaml_all | list }}"
+    keep: [spec.replicas]
 
 - name: Apply role bindings, and delete those that are no longer in the template
   kube_objects:
@@ -87,7 +104,9 @@ def title(document: Dict[str, Any]) -> str:
     return "%s %s" % (document["kind"], "/".join(filter(None, [metadata.get("namespace"), metadata["name"]])))
 
 
-def apply(client: Client, document: Dict[str, Any], dry_run: bool, create: bool = True) -> str:
+def apply(
+    client: Client, document: Dict[str, Any], dry_run: bool, create: bool = True, keep: Sequence[str] = ()
+) -> str:
     """Apply one object; returns what happened to it, empty if nothing."""
     try:
         before = client.get(client.path(document))
@@ -98,8 +117,32 @@ def apply(client: Client, document: Dict[str, Any], dry_run: bool, create: bool 
             return ""
         client.apply(document, MANAGER, dry_run)
         return "created"
-    after = client.apply(document, MANAGER, dry_run)
+    others = [field.split(".") for field in keep if set_by_others(before, field.split("."))]
+    after = client.apply(without(document, others), MANAGER, dry_run)
     return "" if same(before, after) else "changed"
+
+
+def set_by_others(document: Dict[str, Any], field: Sequence[str]) -> bool:
+    """Whether another field manager than ours has set a field, as the server records it (``managedFields``)."""
+    for entry in document["metadata"].get("managedFields") or []:
+        owned: Any = entry.get("fieldsV1")
+        for part in field:
+            owned = owned.get("f:" + part) if isinstance(owned, dict) else None
+        if owned is not None and (entry.get("manager"), entry.get("operation")) != (MANAGER, "Apply"):
+            return True
+    return False
+
+
+def without(document: Dict[str, Any], fields: Sequence[Sequence[str]]) -> Dict[str, Any]:
+    """A copy of an object without some fields."""
+    copied: Dict[str, Any] = copy.deepcopy(document)
+    for *way, last in fields:
+        parent: Any = copied
+        for part in way:
+            parent = parent.get(part) if isinstance(parent, dict) else None
+        if isinstance(parent, dict):
+            parent.pop(last, None)
+    return copied
 
 
 def same(before: Dict[str, Any], after: Dict[str, Any]) -> bool:
@@ -146,6 +189,7 @@ def main() -> None:
             **ARGUMENTS,
             "objects": {"type": "list", "elements": "dict", "required": True},
             "create": {"type": "bool", "default": True},
+            "keep": {"type": "list", "elements": "str", "default": []},
             "absent": {"type": "list", "elements": "dict", "default": []},
             "prune": {"type": "list", "elements": "str", "default": []},
         },
@@ -155,7 +199,7 @@ def main() -> None:
     try:
         client = connect(module)
         for document in module.params["objects"]:
-            what = apply(client, document, module.check_mode, module.params["create"])
+            what = apply(client, document, module.check_mode, module.params["create"], module.params["keep"])
             if what:
                 changes.append({"path": title(document), "what": what})
         for path, name in unwanted(client, module.params).items():

@@ -40,6 +40,11 @@ options:
       value:
         description: Value that O(objects.field) must have. By default, any value.
         type: raw
+      as_field:
+        description:
+          - Field of the same object, with dots, whose value O(objects.field) must have, for example V(spec.replicas).
+            What does not exist counts as 0, which the API leaves out of a status.
+        type: str
   timeout:
     description: Longest time to wait for all objects together, in seconds.
     type: int
@@ -96,6 +101,9 @@ def judge(document: Dict[str, Any], wanted: Dict[str, Any]) -> Tuple[bool, Any]:
         seen = condition(document, wanted["condition"])
         return seen.get("status") == "True", seen.get("message") or seen.get("reason") or "not reported yet"
     value = field(document, wanted["field"])
+    if wanted.get("as_field"):
+        other = field(document, wanted["as_field"])
+        return (value or 0) == (other or 0), "%s of %s" % (value or 0, other or 0)
     if wanted.get("value") is None:
         return value is not None, value
     return value == wanted["value"], value
@@ -144,6 +152,7 @@ def main() -> None:
         "condition": {"type": "str"},
         "field": {"type": "str"},
         "value": {"type": "raw"},
+        "as_field": {"type": "str"},
         "optional": {"type": "bool", "default": False},
     }
     module = AnsibleModule(

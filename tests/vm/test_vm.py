@@ -73,8 +73,14 @@ def test_real_kernels_take_no_fallback(cluster: Inventory) -> None:
         assert "SystemdCgroup = true" in on(cluster, name, "cat /etc/containerd/config.toml")
         # kube-proxy's own default for one or two processors, set by the host's role: kube-proxy may not.
         assert int(on(cluster, name, "cat /proc/sys/net/netfilter/nf_conntrack_max")) == 131072
-        score = "cat /proc/$(systemctl show --value --property=MainPID containerd)/oom_score_adj"
-        assert int(on(cluster, name, score)) < 0
+        assert int(on(cluster, name, "cat /proc/sys/fs/inotify/max_user_instances")) >= 8192
+        # Of those units that the host has.
+        scores = (
+            "for unit in containerd etcd kube-apiserver kube-balancer kube-pod-network; do "
+            "pid=$(systemctl show --value --property=MainPID $unit); "
+            "test $pid = 0 || cat /proc/$pid/oom_score_adj; done"
+        )
+        assert all(int(score) < 0 for score in on(cluster, name, scores).split())
 
 
 def test_packages_came_from_the_repository(cluster: Inventory, before: dict[str, Snapshot]) -> None:

@@ -103,6 +103,7 @@ class MountRule:
 PORTS: Mapping[str, tuple[str, tuple[str, ...], Literal["all", "loopback"]]] = {
     "cluster_etcd_port": ("etcd", (ETCD,), "all"),
     "etcd_peer_port": ("etcd", (ETCD,), "all"),
+    "etcd_metrics_port": ("etcd", (ETCD,), "loopback"),
     "cluster_api_port": ("kube-apiserver", (CONTROL_PLANE,), "all"),
     "controller_manager_port": ("kube-controller-manager", (CONTROL_PLANE,), "loopback"),
     "scheduler_port": ("kube-scheduler", (CONTROL_PLANE,), "loopback"),
@@ -215,8 +216,8 @@ class Rules:
 
 
 def port_rules(values: Mapping[str, Any]) -> tuple[PortRule, ...]:
-    """The ports of our components by the settings that hold them."""
-    return tuple(PortRule(int(values[name]), *rest, setting=name) for name, rest in PORTS.items())
+    """The ports of our components by the settings that hold them. Of those that may be 0 that is none."""
+    return tuple(PortRule(int(values[name]), *rest, setting=name) for name, rest in PORTS.items() if int(values[name]))
 
 
 def main_interfaces(host: Host) -> dict[str, Interface]:

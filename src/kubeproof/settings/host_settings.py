@@ -6,6 +6,8 @@ wherever it runs.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import TypedDict
 
 from kubeproof.core.patience import factor
@@ -17,6 +19,16 @@ OPEN_FILES = 1048576
 CONNECTIONS_PER_CPU, CONNECTIONS_AT_LEAST, CONNECTIONS_AT_MOST = 32768, 131072, 1048576
 # The kernel rounds the size of its hash table up to whole pages; this many fill one of the largest, 64 KiB.
 BUCKETS = 8192
+MEBIBYTE = 1024 * 1024
+# For all processes of a user together, root for most: systemd, the kubelet, containerd, its shims and pods watch files.
+# Of the usual 128 instances some dozens of pods leave none ("too many open files").
+INOTIFY = {"fs.inotify.max_user_instances": 8192, "fs.inotify.max_user_watches": 524288}
+# What is kept from pods for the system and Kubernetes' own processes: the shares of Google's Kubernetes Engine
+# (https://cloud.google.com/kubernetes-engine/docs/concepts/plan-node-sizes), which other clouds use as well. Percent of
+# so much memory (MiB) or so many thousandths of a CPU, then of what comes after; the last of all the rest. By shares a
+# small host keeps most for its pods: of 1 GiB 256 MiB are reserved, of one CPU 60 thousandths.
+RESERVED_MEMORY: Sequence[tuple[float, float]] = ((4096, 25), (4096, 20), (8192, 10), (114688, 6), (math.inf, 2))
+RESERVED_CPU: Sequence[tuple[float, float]] = ((1000, 6), (1000, 1), (2000, 0.5), (math.inf, 0.25))
 
 
 class KubeletSettings(TypedDict):
@@ -43,6 +55,20 @@ class ConntrackSettings(TypedDict):
     max: int
 
 
+class InotifySettings(TypedDict):
+    """``writable``: whether the kernel takes limits from here. ``present``: the present limits by name."""
+
+    writable: bool
+    present: dict[str, int]
+
+
+class ReservedResources(TypedDict):
+    """Quantities by resource, for ``kubeReserved`` and ``systemReserved``. Only their sum matters to pods."""
+
+    kube: dict[str, str]
+    system: dict[str, str]
+
+
 class UnitLimits(TypedDict):
     """For unit files: ``LimitNOFILE``, and whether ``OOMScoreAdjust`` may be negative."""
 
@@ -59,6 +85,8 @@ class HostSettings(TypedDict):
     kubelet: KubeletSettings
     containerd: ContainerdSettings
     conntrack: ConntrackSettings
+    inotify: InotifySettings
+    reserved: ReservedResources
     limits: UnitLimits
     patience: float
     reasons: list[str]
@@ -87,6 +115,8 @@ def derive(report: HostReport) -> HostSettings:
         },
         "containerd": {"systemd_cgroup": unified, "restrict_oom_score_adj": not resource},
         "conntrack": {"writable": _conntrack_writable(report, reasons), "max": _connections(report["cpus"])},
+        "inotify": _inotify(report, reasons),
+        "reserved": _reserved(report["cpus"], report["memory"]["total"] // MEBIBYTE),
         "limits": {"nofile": _open_files(report, resource, reasons), "negative_oom_score": resource},
         "patience": factor(report["work_seconds"]),
         "reasons": reasons,
@@ -142,6 +172,47 @@ def conntrack_sysctls(host: ConntrackSettings, limit: int, established: int, clo
         "nf_conntrack_tcp_timeout_close_wait": close_wait,
     }
     return {f"net.netfilter.{name}": str(value) for name, value in wanted.items() if value}
+
+
+def _inotify(report: HostReport, reasons: list[str]) -> InotifySettings:
+    """The limits are the kernel's: in a container they are its machine's, whoever is allowed to write them."""
+    found = {name: report["sysctls"][name] for name in INOTIFY if name in report["sysctls"]}
+    present = {name: int(limit["value"]) for name, limit in found.items() if limit["value"].isdecimal()}
+    writable = not report["container"] and all(limit["writable"] for limit in found.values())
+    low = [f"{name} is {limit}" for name, limit in present.items() if limit < INOTIFY[name]]
+    if low and not writable:
+        reasons.append(f"{' and '.join(low)}, and cannot be raised here: too few for some dozens of pods")
+    return {"writable": writable, "present": present}
+
+
+def inotify_sysctls(host: InotifySettings, instances: int, watches: int) -> dict[str, str]:
+    """Sysctls for the limits of inotify; none where a limit is higher already, or cannot be written.
+
+    One that equals what is wanted is included, or it would be in no file after the run that has set it.
+    """
+    if not host["writable"]:
+        return {}
+    wanted = dict(zip(INOTIFY, (instances, watches), strict=True))
+    present = host["present"]
+    return {name: str(limit) for name, limit in wanted.items() if limit and name in present and present[name] <= limit}
+
+
+def _reserved(cpus: int, memory: int) -> ReservedResources:
+    """What a host of so many CPUs and MiB keeps from its pods: half of it for Kubernetes, half for the system."""
+    amounts = {"cpu": (_share(cpus * 1000, RESERVED_CPU), "m"), "memory": (_share(memory, RESERVED_MEMORY), "Mi")}
+    return {
+        "kube": {name: f"{amount // 2}{unit}" for name, (amount, unit) in amounts.items()},
+        "system": {name: f"{amount - amount // 2}{unit}" for name, (amount, unit) in amounts.items()},
+    }
+
+
+def _share(amount: float, shares: Sequence[tuple[float, float]]) -> int:
+    """Percentages of an amount, piece by piece."""
+    found = 0.0
+    for size, percent in shares:
+        found += min(amount, size) * percent / 100
+        amount -= min(amount, size)
+    return math.ceil(found)
 
 
 def _open_files(report: HostReport, resource: bool, reasons: list[str]) -> int:

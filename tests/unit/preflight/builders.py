@@ -38,6 +38,7 @@ VALUES: dict[str, Any] = {
     "controller_manager_port": 10257,
     "dns_forward": "/etc/resolv.conf",
     "etcd_data_directory": "/var/lib/etcd",
+    "etcd_metrics_port": 2381,
     "etcd_peer_port": 2380,
     "etcd_quota_backend_bytes": 8 * GIBIBYTE,
     "host_packages": {},

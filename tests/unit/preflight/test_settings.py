@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from kubeproof.preflight.findings import Finding
-from kubeproof.preflight.model import DISKS, PORTS, Host, Rules, reads
+from kubeproof.preflight.model import DISKS, PORTS, Host, Rules, port_rules, reads
 from kubeproof.preflight.settings import Variables, _cluster_name, _problems, check_settings, check_templates
 from kubeproof.settings import specs
 
@@ -241,6 +241,10 @@ class TestRoles:
 
     def test_every_port_setting_is_known_to_the_checks(self) -> None:
         assert {name for name in specs.load().options if name.endswith("_port")} == set(PORTS)
+
+    def test_a_port_of_0_is_none(self) -> None:
+        values = {name: 0 if name == "etcd_metrics_port" else number for number, name in enumerate(PORTS, 1000)}
+        assert {rule.setting for rule in port_rules(values)} == {*PORTS} - {"etcd_metrics_port"}
 
     def test_every_setting_that_the_checks_read_exists(self) -> None:
         assert {*PORTS, *DISKS, *CHOICES, "kube_proxy_mode", "kubelet_max_pods"} <= {

@@ -56,3 +56,19 @@ def test_further_server_blocks_are_in_the_corefile(tmp_path: Path) -> None:
         for given in ("", block)
     )
     assert after == before + block
+
+
+def test_dns_waits_for_as_many_pods_as_there_are_to_be(tmp_path: Path) -> None:
+    """And not for the setting: an autoscaler may have set another number."""
+    known = variables(tmp_path, texts=False)
+    templar = Templar(loader=DataLoader(), variables={**known, "dns_replicas": 7})
+    [asked] = templar.template(known["__nodes_dns"])
+    assert (asked["field"], asked["as_field"]) == ("status.readyReplicas", "spec.replicas")
+    assert "7" not in json.dumps(asked)
+
+
+@pytest.mark.parametrize(("keep", "expected"), [(True, ["spec.replicas"]), ("no", [])])
+def test_the_number_of_dns_pods_is_others_to_change(tmp_path: Path, keep: object, expected: list[str]) -> None:
+    [task] = yaml.safe_load((specs.ROLES / "dns/tasks/main.yml").read_text())
+    templar = Templar(loader=DataLoader(), variables={**variables(tmp_path, texts=False), "dns_keep_replicas": keep})
+    assert templar.template(trust_as_template(task["kube_objects"]["keep"])) == expected

@@ -20,11 +20,15 @@ from tests.unit.preflight.builders import report
 ROOT = Path(__file__).resolve().parents[3]
 ROLES = ROOT / "roles"
 # A machine of its own, and a container, which can't write what is the kernel's.
-MACHINE = report(cpus=8)
+INOTIFY = {
+    "fs.inotify.max_user_instances": {"value": "128", "writable": True},
+    "fs.inotify.max_user_watches": {"value": "1048576", "writable": True},
+}
+MACHINE = report(cpus=8, sysctls=INOTIFY)
 CONTAINER = report(
     container="podman",
     capabilities={"init": ["CAP_SYS_ADMIN", "CAP_NET_ADMIN"]},
-    sysctls={"net.netfilter.nf_conntrack_max": {"value": "262144", "writable": False}},
+    sysctls={**INOTIFY, "net.netfilter.nf_conntrack_max": {"value": "262144", "writable": False}},
 )
 MANAGED = report(
     processes=[
@@ -42,6 +46,16 @@ HOSTS: dict[str, tuple[Any, dict[str, Any]]] = {
             "host_conntrack_max": 500000,
             "host_conntrack_tcp_established_seconds": 0,
             "host_conntrack_tcp_close_wait_seconds": 60,
+        },
+    ),
+    "machine-sysctls": (
+        MACHINE,
+        {
+            "host_sysctls": {
+                "vm.max_map_count": 262144,
+                "net.ipv4.tcp_rmem": "4096 131072 6291456",
+                "fs.inotify.max_user_instances": 1024,
+            }
         },
     ),
     "machine-managed": (MANAGED, {}),
@@ -114,8 +128,11 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, st
 
 
 def _tracking(text: str) -> dict[str, str]:
-    sysctls = dict(line.split(" = ") for line in text.splitlines())
-    return {name: value for name, value in sysctls.items() if "conntrack" in name}
+    return {name: value for name, value in _sysctls(text).items() if "conntrack" in name}
+
+
+def _sysctls(text: str) -> dict[str, str]:
+    return dict(line.split(" = ") for line in text.splitlines())
 
 
 def _pod(text: str) -> dict[str, Any]:
@@ -152,6 +169,22 @@ def test_they_are_settings(rendered: dict[str, dict[str, str]]) -> None:
         "net.netfilter.nf_conntrack_max": "500000",
         "net.netfilter.nf_conntrack_tcp_timeout_close_wait": "60",
     }
+
+
+def test_limits_of_inotify_are_raised_on_a_host_of_its_own(rendered: dict[str, dict[str, str]]) -> None:
+    machine, container = (_sysctls(rendered[name]["sysctls"]) for name in ("machine", "container"))
+    assert machine["fs.inotify.max_user_instances"] == "8192"
+    # It is higher already.
+    assert "fs.inotify.max_user_watches" not in machine
+    assert not [name for name in container if name.startswith("fs.")]
+    assert container["net.ipv4.ip_forward"] == "1"
+
+
+def test_further_sysctls_override_all_others(rendered: dict[str, dict[str, str]]) -> None:
+    found = _sysctls(rendered["machine-sysctls"]["sysctls"])
+    assert found["vm.max_map_count"] == "262144"
+    assert found["net.ipv4.tcp_rmem"] == "4096 131072 6291456"
+    assert found["fs.inotify.max_user_instances"] == "1024"
 
 
 @pytest.mark.parametrize("host", ["machine-pod", "container-pod"])

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from plugins.filter.host_settings import patience
-from tests.unit.preflight.builders import report
+from tests.unit.preflight.builders import MEBIBYTE, report
 
-from kubeproof.settings.host_settings import OPEN_FILES, conntrack_sysctls, derive
+from kubeproof.settings.host_settings import OPEN_FILES, conntrack_sysctls, derive, inotify_sysctls
 
 # What a container on this project's build machines looks like, in what matters (docs: proven facts).
 CONTAINER: dict[str, Any] = {
@@ -31,6 +31,8 @@ def test_a_usual_host_gets_the_usual_settings() -> None:
         },
         "containerd": {"systemd_cgroup": True, "restrict_oom_score_adj": False},
         "conntrack": {"writable": True, "max": 131072},
+        "inotify": {"writable": True, "present": {}},
+        "reserved": {"kube": {"cpu": "35m", "memory": "512Mi"}, "system": {"cpu": "35m", "memory": "512Mi"}},
         "limits": {"nofile": OPEN_FILES, "negative_oom_score": True},
         "patience": 1.0,
         "reasons": [],
@@ -60,6 +62,8 @@ def test_a_container_with_less_gets_what_works_there() -> None:
         },
         "containerd": {"systemd_cgroup": False, "restrict_oom_score_adj": True},
         "conntrack": {"writable": False, "max": 131072},
+        "inotify": {"writable": False, "present": {}},
+        "reserved": {"kube": {"cpu": "35m", "memory": "512Mi"}, "system": {"cpu": "35m", "memory": "512Mi"}},
         "limits": {"nofile": 20000, "negative_oom_score": False},
         "patience": 1.0,
         "reasons": [
@@ -136,12 +140,76 @@ def test_nothing_is_attempted_where_limits_cannot_be_written() -> None:
     assert conntrack_sysctls(derive(report(**CONTAINER))["conntrack"], 131072, 86400, 3600) == {}
 
 
+def inotify(instances: int, watches: int, *, writable: bool = True) -> dict[str, Any]:
+    return {
+        "fs.inotify.max_user_instances": {"value": str(instances), "writable": writable},
+        "fs.inotify.max_user_watches": {"value": str(watches), "writable": writable},
+    }
+
+
+@pytest.mark.parametrize(
+    ("present", "expected"),
+    [
+        ((128, 65536), {"fs.inotify.max_user_instances": "8192", "fs.inotify.max_user_watches": "524288"}),
+        # After a run they are what is wanted, and stay in the file for the next boot.
+        ((8192, 524288), {"fs.inotify.max_user_instances": "8192", "fs.inotify.max_user_watches": "524288"}),
+        ((128, 1048576), {"fs.inotify.max_user_instances": "8192"}),
+        ((8193, 1048576), {}),
+    ],
+)
+def test_limits_of_inotify_are_raised_and_never_lowered(present: tuple[int, int], expected: dict[str, str]) -> None:
+    found = derive(report(sysctls=inotify(*present)))
+    assert inotify_sysctls(found["inotify"], 8192, 524288) == expected
+    assert found["reasons"] == []
+
+
+def test_limits_of_inotify_are_settings() -> None:
+    host = derive(report(sysctls=inotify(128, 65536)))["inotify"]
+    assert inotify_sysctls(host, 0, 100000) == {"fs.inotify.max_user_watches": "100000"}
+
+
+@pytest.mark.parametrize("changes", [{"container": "podman"}, {"sysctls": inotify(128, 524288, writable=False)}])
+def test_limits_of_inotify_are_left_to_who_can_write_them(changes: dict[str, Any]) -> None:
+    """In a container they may look writable, and are its machine's, also for all of its other containers."""
+    found = derive(report(**{"sysctls": inotify(128, 524288), **changes}))
+    assert inotify_sysctls(found["inotify"], 8192, 524288) == {}
+    assert found["reasons"] == [
+        "fs.inotify.max_user_instances is 128, and cannot be raised here: too few for some dozens of pods"
+    ]
+
+
 def test_swap_is_borne_where_pods_can_be_kept_out_of_it() -> None:
     swap = {"on": True, "devices": ["/dev/sda2"]}
     found = derive(report(swap=swap))
     assert not found["kubelet"]["failSwapOn"]
     assert found["reasons"] == ["swap is on: kubelet's failSwapOn is off, and pods use none of it"]
     assert derive(report(swap=swap, cgroup={"version": 1}))["kubelet"]["failSwapOn"]
+
+
+# The sums are those of the formula's own pages: 25 % of 1 GiB, 1 GiB + 20 % of 4 GiB and so on; 6 % of a CPU and so on.
+@pytest.mark.parametrize(
+    ("cpus", "mebibytes", "cpu", "memory"),
+    [
+        (1, 1024, 60, 256),
+        (2, 2048, 70, 512),
+        (4, 8192, 80, 1844),
+        (8, 16384, 90, 2663),
+        (64, 131072, 230, 9544),
+        (128, 262144, 390, 12166),
+    ],
+)
+def test_what_is_kept_from_pods_grows_with_the_host(cpus: int, mebibytes: int, cpu: int, memory: int) -> None:
+    found = derive(report(cpus=cpus, memory={"total": mebibytes * MEBIBYTE}))["reserved"]
+    both = (found["kube"], found["system"])
+    assert sum(int(part["cpu"].removesuffix("m")) for part in both) == cpu
+    assert sum(int(part["memory"].removesuffix("Mi")) for part in both) == memory
+
+
+@pytest.mark.parametrize("mebibytes", [512, 900, 1024])
+def test_a_small_host_keeps_most_for_its_pods(mebibytes: int) -> None:
+    found = derive(report(cpus=1, memory={"total": mebibytes * MEBIBYTE}))["reserved"]
+    reserved = sum(int(part["memory"].removesuffix("Mi")) for part in (found["kube"], found["system"]))
+    assert reserved <= mebibytes / 4 + 1
 
 
 @pytest.mark.parametrize(

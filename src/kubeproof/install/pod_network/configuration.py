@@ -22,6 +22,7 @@ class Configuration:
     ``routes``: the gateway to each network. ``protocol``: the number that marks routes as ours; all others are left
     alone. ``rules``: a script for ``nft -f``, which replaces the whole table ``table`` (of family ip). ``sysctls``:
     value by name. ``network`` and ``plugins``: the name of the CNI network, and the directory of its plugins.
+    ``bridge`` and ``mtu``: the bridge to which pods are attached, and its MTU; 0 leaves that as it is.
     ``kube_proxy``: address of kube-proxy's metrics, ADDRESS:PORT; empty if there is none.
     """
 
@@ -32,6 +33,8 @@ class Configuration:
     sysctls: Mapping[str, str]
     network: str
     plugins: Path
+    bridge: str = ""
+    mtu: int = 0
     kube_proxy: str = ""
 
     @classmethod
@@ -47,6 +50,9 @@ class Configuration:
                 sysctls=dict(given["sysctls"]),
                 network=str(given["network"]),
                 plugins=Path(given["plugins"]),
+                # A configuration of an earlier version has neither.
+                bridge=str(given.get("bridge", "")),
+                mtu=int(given.get("mtu", 0)),
                 kube_proxy=str(_read(kube_proxy)["metrics"]) if kube_proxy.exists() else "",
             )
         except (KeyError, TypeError, ValueError) as error:

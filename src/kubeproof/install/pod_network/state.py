@@ -16,6 +16,7 @@ from kubeproof.install.pod_network.configuration import Configuration
 from kubeproof.install.pod_network.errors import PodNetworkError
 from kubeproof.install.pod_network.host_ports import Attachment, HostPorts, named
 from kubeproof.install.pod_network.kube_proxy import KubeProxy
+from kubeproof.install.pod_network.links import Links
 from kubeproof.install.pod_network.netlink import NetlinkError
 from kubeproof.install.pod_network.routes import Routes
 from kubeproof.install.pod_network.ruleset import Ruleset
@@ -54,6 +55,7 @@ class State:
         self.configuration = configuration
         self._record = record
         self._routes = Routes(configuration.protocol)
+        self._links = Links()
         self._ruleset = Ruleset()
         self._host_ports = HostPorts(configuration.network, configuration.plugins, self._ruleset)
         self._kube_proxy = KubeProxy(configuration.kube_proxy, self._ruleset)
@@ -67,6 +69,7 @@ class State:
         if self._rules_differ():
             found.append("table ip %s is not as %s has it" % (self.configuration.table, self.configuration.rules))
         found += ["%s is %s, and not %s" % each for each in self._sysctls()]
+        found += ["the MTU of %s is %d, and not %d" % each for each in self._mtus()]
         found += ["the ports of pod %s lead nowhere" % named(each) for each in self._host_ports.lost()]
         if self._proxy_lost():
             found.append("kube-proxy's rules are gone")
@@ -89,7 +92,7 @@ class State:
             yield functools.partial(self._put_back_route, network, gateway)
         for network in routing.surplus(wanted, present):
             yield functools.partial(self._remove_route, network)
-        yield from (self._put_back_rules, self._put_back_sysctls)
+        yield from (self._put_back_rules, self._put_back_sysctls, self._put_back_mtu)
         for attachment in self._host_ports.lost():
             yield functools.partial(self._put_back_ports, attachment)
         yield self._put_back_proxy
@@ -135,6 +138,18 @@ class State:
         for name, _, wanted in differ:
             _sysctl(name).write_text(wanted, encoding="ascii")
         return ["sysctl %s: %s -> %s" % each for each in differ]
+
+    def _mtus(self) -> List[Tuple[str, int, int]]:
+        """The bridge, if there is one and its MTU differs. The CNI plugin creates it with the first pod."""
+        name, wanted = self.configuration.bridge, self.configuration.mtu
+        present = self._links.mtu(name) if name and wanted else 0
+        return [(name, present, wanted)] if present not in {0, wanted} else []
+
+    def _put_back_mtu(self) -> List[str]:
+        differ = self._mtus()
+        for name, _, wanted in differ:
+            self._links.set_mtu(name, wanted)
+        return ["MTU of %s: %d -> %d" % each for each in differ]
 
     def _put_back_ports(self, attachment: Attachment) -> List[str]:
         return [self._host_ports.put_back(attachment)]

@@ -65,6 +65,8 @@ class Node:
             "sysctls": {"net.ipv4.ip_forward": "1", "net.not.there": "1"},
             "network": "kubeproof",
             "plugins": "/nonexistent",
+            "bridge": "cni0",
+            "mtu": 1400,
         }
         temporary = self.directory / "new.json"
         temporary.write_text(json.dumps({**document, **changes}))

@@ -91,6 +91,33 @@ def test_an_interface_that_comes_late(node: Node) -> None:
     assert "all is well again" in node.log.read_text()
 
 
+def test_a_bridge_has_the_mtu_of_the_configuration(watched: Node) -> None:
+    """Also with a pod that has another one, which the bridge would take over by default, and after that pod is gone."""
+    for size in (1500, 1300):
+        watched.run(f"ip link add cni0 type bridge; ip link set cni0 up mtu {size}")
+        watched.until(lambda: "mtu 1400 " in watched.run("ip link show cni0"))
+        watched.run("ip link add veth0 mtu 1200 type veth peer name pod0; ip link set veth0 master cni0")
+        time.sleep(1.5)
+        assert "mtu 1400 " in watched.run("ip link show cni0")
+        watched.run("ip link delete veth0")
+        assert watched.healed() < _SOON
+        assert "mtu 1400 " in watched.run("ip link show cni0")
+        watched.run("ip link delete cni0")
+    assert "put back: MTU of cni0: 1500 -> 1400" in watched.log.read_text()
+    assert "MTU of eth0" not in watched.log.read_text()
+    assert "mtu 1500 " in watched.run("ip link show eth0")
+
+
+@pytest.mark.parametrize("changes", [{"mtu": 0}, {"bridge": ""}, {"bridge": "not-there"}])
+def test_without_one_it_leaves_bridges_as_they_are(node: Node, changes: dict[str, object]) -> None:
+    node.run("ip link add cni0 type bridge; ip link set cni0 up mtu 1300")
+    assert "the MTU of cni0 is 1300, and not 1400" in node.check()
+    node.configure(**changes)
+    with node.watched():
+        node.healed()
+    assert "mtu 1300 " in node.run("ip link show cni0")
+
+
 def test_others_routes_and_rules_are_left_alone(watched: Node) -> None:
     watched.run("ip route add 10.250.0.0/16 via 10.9.0.7 proto 99; ip route add 10.251.0.0/16 via 10.9.0.7")
     watched.run("nft add table ip house; nft add chain ip house c; nft add rule ip house c accept")

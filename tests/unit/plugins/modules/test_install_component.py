@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils import places
+from ansible.module_utils import places, settled
+from ansible.module_utils.commands import CommandFailed
 from ansible.module_utils.manifest import Manifest, ManifestError
 
 import install_component
@@ -121,6 +122,87 @@ def test_a_key_is_made_once_and_private(host: install_component.Host, tmp_path: 
         ["openssl", "pkey", "-in", tmp_path / "client.key", "-noout", "-text"], capture_output=True, check=True
     )
     assert b"prime256v1" in algorithm.stdout
+
+
+DAMAGES = [b"", b"-----BEGIN PRIVATE KEY-----\nMIGH", b"\0" * 241]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_key_of_ours_is_made_again(host: install_component.Host, tmp_path: Path, damage: bytes) -> None:
+    wanted = {"path": str(tmp_path / "client"), "owner": ME}
+    first = host.key(wanted)
+    (tmp_path / "client.key").write_bytes(damage)
+    (tmp_path / "client.crt").write_bytes(b"\xff\xfe")
+    again = install_component.Host(check_mode=False, manifest=host.manifest)
+    second = again.key(wanted)
+    assert "BEGIN PUBLIC KEY" in second["public_key"] != first["public_key"]
+    assert again.changes == [{"path": f"{tmp_path}/client.key", "what": "created again: it was no private key"}]
+    assert (tmp_path / "client.key").stat().st_mode & 0o7777 == 0o600
+    assert again.key(wanted) == second
+    assert len(again.changes) == 1
+    assert [entry for entry in remembered(host.manifest) if entry.get("backup")] == []
+
+
+def test_check_mode_makes_no_key_again(host: install_component.Host, tmp_path: Path) -> None:
+    wanted = {"path": str(tmp_path / "client"), "owner": ME}
+    host.key(wanted)
+    (tmp_path / "client.key").write_bytes(b"")
+    (tmp_path / "client.crt").write_text("a certificate")
+    pretended = install_component.Host(check_mode=True, manifest=host.manifest)
+    # Without a key the certificate is one to be issued, too.
+    assert pretended.key(wanted) == {"certificate": "", "public_key": ""}
+    assert [change["what"] for change in pretended.changes] == ["created again: it was no private key"]
+    assert (tmp_path / "client.key").read_bytes() == b""
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_key_of_others_stays(host: install_component.Host, tmp_path: Path, damage: bytes) -> None:
+    (tmp_path / "client.key").write_bytes(damage)
+    with pytest.raises(CommandFailed, match=r"client\.key"):
+        host.key({"path": str(tmp_path / "client"), "owner": ME})
+    assert (tmp_path / "client.key").read_bytes() == damage
+
+
+@pytest.fixture
+def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory in place of /proc/sys."""
+    path = settled.sysctl_path
+    monkeypatch.setattr(settled, "sysctl_path", lambda name: path(name, str(tmp_path / "proc")))
+    (tmp_path / "proc/sys/net/ipv4/conf/eth0.100").mkdir(parents=True)
+    (tmp_path / "proc/sys/net/ipv4/ip_forward").write_text("0\n")
+    (tmp_path / "proc/sys/net/ipv4/tcp_rmem").write_text("4096\t131072\t6291456\n")
+    (tmp_path / "proc/sys/net/ipv4/conf/eth0.100/forwarding").write_text("0\n")
+    return tmp_path / "proc/sys"
+
+
+def test_a_sysctl_is_remembered_as_it_was_and_as_it_was_set(host: install_component.Host, kernel: Path) -> None:
+    # A component changes it too.
+    host.manifest.add("sysctl", "net.ipv4.ip_forward", before="0")
+    for value in ("1", "1", "2"):
+        host.sysctl("net.ipv4.ip_forward", value)
+    assert [change["what"] for change in host.changes] == ["0 -> 1", "1 -> 2"]
+    assert (kernel / "net/ipv4/ip_forward").read_text() == "2"
+    assert remembered(host.manifest) == [{"kind": "sysctl", "name": "net.ipv4.ip_forward", "before": "0", "set": "2"}]
+
+
+def test_a_sysctl_of_several_numbers_is_set_once(host: install_component.Host, kernel: Path) -> None:
+    host.sysctl("net.ipv4.tcp_rmem", "4096 131072 6291456")
+    assert host.changes == []
+    host.sysctl("net.ipv4.tcp_rmem", "4096 131072 8388608")
+    assert (kernel / "net/ipv4/tcp_rmem").read_text() == "4096 131072 8388608"
+
+
+def test_a_sysctl_of_an_interface_with_a_dot(host: install_component.Host, kernel: Path) -> None:
+    host.sysctl("net.ipv4.conf.eth0/100.forwarding", "1")
+    assert (kernel / "net/ipv4/conf/eth0.100/forwarding").read_text() == "1"
+
+
+@pytest.mark.usefixtures("kernel")
+def test_a_sysctl_that_the_kernel_does_not_have(host: install_component.Host) -> None:
+    with pytest.raises(
+        RuntimeError, match=r"sysctl vm.not_there cannot be set to 1 on this host \(.*: correct host_sys"
+    ):
+        host.sysctl("vm.not_there", "1")
 
 
 def test_a_file_is_never_half_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

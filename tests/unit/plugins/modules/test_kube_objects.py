@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
+import pytest
 from ansible.module_utils.kube_client import ApiError
 
 import kube_objects
@@ -53,6 +54,91 @@ def test_what_is_not_there_is_made_unless_it_is_others_to_make() -> None:
     assert client.applied == []
     assert kube_objects.apply(client, node, dry_run=False) == "created"
     assert client.applied == ["w1"]
+
+
+class Scaled:
+    """A deployment whose fields have these managers, each with operation and subresource."""
+
+    def __init__(self, *managers: dict[str, Any]) -> None:
+        self.applied: list[dict[str, Any]] = []
+        self.present: dict[str, Any] = {
+            "kind": "Deployment",
+            "metadata": {"name": "coredns", "managedFields": [*managers]},
+            "spec": {"replicas": 5, "paused": False},
+        }
+
+    def path(self, _document: dict[str, Any]) -> str:
+        return "/apis/apps/v1/namespaces/kube-system/deployments/coredns"
+
+    def get(self, _path: str) -> dict[str, Any]:
+        return self.present
+
+    def apply(self, document: dict[str, Any], _manager: str, _dry_run: bool) -> dict[str, Any]:
+        self.applied.append(document)
+        return {**self.present, "spec": {**self.present["spec"], **document["spec"]}}
+
+
+def manager(name: str, operation: str = "Update", *fields: str, **more: Any) -> dict[str, Any]:
+    return {"manager": name, "operation": operation, "fieldsV1": {"f:spec": {f"f:{key}": {} for key in fields}}, **more}
+
+
+OURS = manager("kubeproof", "Apply", "replicas", "template")
+DEPLOYMENT: dict[str, Any] = {
+    "kind": "Deployment",
+    "metadata": {"name": "coredns"},
+    "spec": {"replicas": 2, "template": {}},
+}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        manager("kube-controller-manager", "Update", "replicas", subresource="scale"),
+        manager("kubectl", "Update", "replicas", subresource="scale"),
+        # An older kubeproof, or a program with our name that does not apply.
+        manager("kubeproof", "Update", "replicas"),
+    ],
+)
+def test_a_field_that_others_have_set_is_kept(other: dict[str, Any]) -> None:
+    client = Scaled(manager("kubeproof", "Apply", "template"), other)
+    assert kube_objects.apply(client, DEPLOYMENT, dry_run=False, keep=["spec.replicas"]) == "changed"
+    assert client.applied == [{**DEPLOYMENT, "spec": {"template": {}}}]
+    assert DEPLOYMENT["spec"] == {"replicas": 2, "template": {}}
+    # Otherwise it is put back.
+    assert kube_objects.apply(client, DEPLOYMENT, dry_run=False) == "changed"
+    assert client.applied[1] == DEPLOYMENT
+
+
+@pytest.mark.parametrize(
+    "managers",
+    [
+        [],
+        [OURS],
+        # Others have set something else.
+        [
+            OURS,
+            manager("kubectl", "Update", "paused"),
+            {"manager": "k", "operation": "Update", "fieldsV1": {"f:status": {}}},
+        ],
+        [OURS, {"manager": "broken", "operation": "Update"}],
+    ],
+)
+def test_a_field_of_ours_is_applied(managers: list[dict[str, Any]]) -> None:
+    client = Scaled(*managers)
+    kube_objects.apply(client, DEPLOYMENT, dry_run=False, keep=["spec.replicas", "spec.not.there"])
+    assert client.applied == [DEPLOYMENT]
+
+
+def test_a_kept_field_is_part_of_an_object_that_is_created() -> None:
+    created: list[dict[str, Any]] = []
+
+    class New(Empty):
+        def apply(self, document: dict[str, Any], _manager: str, _dry_run: bool) -> dict[str, Any]:
+            created.append(document)
+            return document
+
+    assert kube_objects.apply(New(), DEPLOYMENT, dry_run=False, keep=["spec.replicas"]) == "created"
+    assert created == [DEPLOYMENT]
 
 
 def test_what_is_named_goes() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from ansible.module_utils.kube_client import ApiError
 
 import kube_wait
@@ -41,3 +42,17 @@ def test_what_is_optional_is_left_out_if_it_is_not_there() -> None:
     optional = {**CIDR, "optional": True}
     paths = ("/nodes/w1", "/nodes/gone", "/nodes/new")
     assert wait(*({"path": path, **optional} for path in paths)) == ({"/nodes/w1": "10.244.1.0/24"}, [])
+
+
+@pytest.mark.parametrize(
+    ("replicas", "ready", "good", "seen"),
+    [(5, 5, True, "5 of 5"), (5, 2, False, "2 of 5"), (0, None, True, "0 of 0"), (2, None, False, "0 of 2")],
+)
+def test_a_field_is_compared_with_another_one(replicas: int, ready: int | None, good: bool, seen: str) -> None:
+    status = {} if ready is None else {"readyReplicas": ready}
+    document = {"metadata": {"generation": 1}, "spec": {"replicas": replicas}, "status": status}
+    wanted = {"field": "status.readyReplicas", "as_field": "spec.replicas"}
+    assert kube_wait.judge(document, wanted) == (good, seen)
+    # Of the last change only: the controller has not seen it yet.
+    document["status"]["observedGeneration"] = 0
+    assert not kube_wait.judge(document, wanted)[0]

@@ -1,0 +1,66 @@
+"""What etcd is configured with, and what does not change it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tests.unit.preflight.builders import etcd_data
+from tests.unit.roles.test_resources_on_hosts import on
+
+OURS = "one=https://192.0.2.1:2380"
+BEFORE = {"gone": "https://192.0.2.9:2380", "one": "https://192.0.2.1:2380"}
+
+
+def configuration(directory: Path, etcd: dict[str, Any] | None = None, **given: object) -> dict[str, Any]:
+    """etcd.yaml on the only etcd host of an inventory."""
+    found: dict[str, Any] = yaml.safe_load(on("etcd", "etc/etcd/etcd.yaml", directory, {"etcd": etcd or {}}, **given))
+    return found
+
+
+def test_a_new_member_is_bootstrapped_with_all_of_the_inventory(tmp_path: Path) -> None:
+    assert configuration(tmp_path)["initial-cluster"] == OURS
+    # Its data is lost: what it was bootstrapped with once is no longer of use.
+    assert configuration(tmp_path, {"peers": BEFORE})["initial-cluster"] == OURS
+
+
+@pytest.mark.parametrize("directory", ["/var/lib/etcd", "/var/lib/etcd/"])
+def test_a_member_that_has_data_is_not_restarted_for_others(tmp_path: Path, directory: str) -> None:
+    """For one that was removed from the cluster and the inventory, and for one that was added."""
+    etcd = {"peers": BEFORE, "data": {"/var/lib/etcd": etcd_data(True)}}
+    found = configuration(tmp_path, etcd, etcd_data_directory=directory)
+    assert found["initial-cluster"] == "gone=https://192.0.2.9:2380,one=https://192.0.2.1:2380"
+
+
+@pytest.mark.parametrize(
+    "etcd",
+    [
+        {"data": {"/var/lib/etcd": etcd_data(True)}},
+        # In another directory than the one with which it will be started.
+        {"peers": BEFORE, "data": {"/var/lib/etcd": etcd_data(False), "/data/etcd": etcd_data(True)}},
+    ],
+)
+def test_without_data_or_a_configuration_there_is_nothing_to_keep(tmp_path: Path, etcd: dict[str, Any]) -> None:
+    assert configuration(tmp_path, etcd)["initial-cluster"] == OURS
+
+
+def test_metrics_are_on_loopback_only(tmp_path: Path) -> None:
+    assert configuration(tmp_path)["listen-metrics-urls"] == "http://127.0.0.1:2381"
+    assert configuration(tmp_path, etcd_metrics_port="2400")["listen-metrics-urls"] == "http://127.0.0.1:2400"
+    assert "listen-metrics-urls" not in configuration(tmp_path, etcd_metrics_port=0)
+
+
+@pytest.mark.parametrize(
+    ("gates", "expected"),
+    [
+        ({"InitialCorruptCheck": True}, "InitialCorruptCheck=true"),
+        ({"LeaseCheckpoint": True, "InitialCorruptCheck": False}, "InitialCorruptCheck=false,LeaseCheckpoint=true"),
+        ({"InitialCorruptCheck": "no"}, "InitialCorruptCheck=false"),
+    ],
+)
+def test_feature_gates_are_as_etcd_reads_them(tmp_path: Path, gates: dict[str, Any], expected: str) -> None:
+    assert configuration(tmp_path)["feature-gates"] == "InitialCorruptCheck=true"
+    assert configuration(tmp_path, etcd_feature_gates=gates)["feature-gates"] == expected
+    assert "feature-gates" not in configuration(tmp_path, etcd_feature_gates={})
