@@ -93,7 +93,8 @@ class ActionModule(Action):
     def _settings(self) -> Judged:
         # Also of hosts that --limit leaves out: they are of the same cluster.
         hosts = [self._variables_of(name, facts=False) for name in _members(self._variables)]
-        return hosts, preflight.check_settings(hosts, _plain(self._variables["groups"]), self._specs)
+        groups = _plain(self._variables["groups"])
+        return hosts, preflight.check_settings(hosts, groups, self._specs, self._purpose())
 
     def _hosts(self) -> Judged:
         task_vars = self._variables

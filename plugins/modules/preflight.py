@@ -26,7 +26,7 @@ options:
     choices: [inventory, settings, hosts]
     required: true
   purpose:
-    description: Purpose of the run, for O(stage=hosts).
+    description: Purpose of the run, for the stages V(settings) and V(hosts).
     type: str
     choices: [converge, restore, replace-member]
     default: converge
