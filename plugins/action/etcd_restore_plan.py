@@ -13,8 +13,11 @@ from kubeproof.backup.agent.manifest import File, Manifest
 from kubeproof.components import pins
 from kubeproof.core.errors import KubeproofError
 from kubeproof.install.action import Action
+from kubeproof.preflight.model import NODES
 from kubeproof.restore import checking, losses, record
 from kubeproof.restore.source import Source, choose, kept
+
+HOST_FACT = "kubeproof_host"
 
 
 class ActionModule(Action):
@@ -78,6 +81,7 @@ class ActionModule(Action):
     # Stages
 
     def _choose(self) -> dict[str, Any]:
+        self._refuse_left_out()
         request = self._argument("request")
         source = Source.parse(request, list(self._members))
         unfinished = self._records.unfinished(request, self._members) if self._arguments["resume"] else None
@@ -95,6 +99,25 @@ class ActionModule(Action):
         else:
             fact |= self._on_host(source, identity)
         return self._with(fact)
+
+    def _refuse_left_out(self) -> None:
+        """Raises KubeproofError unless the run has all members: one that it leaves out would keep the old data."""
+        left_out = [host for host in self._members if "__etcd_look" not in self._variables["hostvars"][host]]
+        if left_out:
+            names = ", ".join(left_out)
+            raise KubeproofError(
+                "Nothing was stopped: a restore begins a new etcd on all hosts of the group `etcd`, and this run "
+                f"leaves out {names}",
+                hint=f"Run it without --limit. If {names} is gone, take it out of the inventory first "
+                "(docs/operations/backups.md, A host is gone).",
+            )
+
+    @property
+    def _nodes_left_out(self) -> list[str]:
+        """Nodes whose facts this run has not gathered: left out of it, or unreachable."""
+        groups, hostvars = self._variables["groups"], self._variables["hostvars"]
+        nodes = dict.fromkeys(str(host) for group in NODES for host in groups.get(group, ()))
+        return [host for host in nodes if "arch" not in hostvars[host].get("ansible_facts", {}).get(HOST_FACT, {})]
 
     def _on_host(self, source: Source, identity: str) -> dict[str, Any]:
         """A backup, or a member's data, that is to be brought to the controller."""
@@ -192,6 +215,7 @@ class ActionModule(Action):
             str(counted.get("msg", "")) if listed is None else losses.Changes.of(listed, manifest.revision),
             where=f"{fact['host']}:{fact['name']}" if fact["host"] else fact["path"],
             now=datetime.datetime.now(tz=datetime.UTC),
+            left_out=self._nodes_left_out,
             kept=f"the old data, on each host that has any, as {fact['kept']}",
         )
         self._display.display(f"\n{told}")

@@ -35,6 +35,7 @@ class Look:
 
     ``placed`` is the restore that the host's data is of; ``there`` whether it has data; ``live`` what the running
     member says (``member_id``, ``revision``, ``leader``, ``others``: those besides it who answer), empty if nothing.
+    ``seen``: the host is in the run.
     """
 
     host: str
@@ -44,6 +45,7 @@ class Look:
     placed: str = ""
     live: Mapping[str, Any] = field(default_factory=dict)
     problem: str = ""
+    seen: bool = True
 
     @classmethod
     def of(cls, host: str, seen: Mapping[str, Any]) -> Look:
@@ -57,6 +59,11 @@ class Look:
             live=seen["live"] or {},
             problem=str(seen["problem"]),
         )
+
+    @classmethod
+    def unseen(cls, host: str) -> Look:
+        """Of a host that the run leaves out."""
+        return cls(host=host, there=False, active=False, free=0, seen=False)
 
 
 def ca_digest_of(state: Path) -> str:
