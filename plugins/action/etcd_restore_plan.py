@@ -44,6 +44,7 @@ class ActionModule(Action):
             "choose": self._choose,
             "check": self._check,
             "tell": self._tell,
+            "keys": self._keys,
             "begin": self._begin,
             "finish": self._finish,
         }
@@ -57,6 +58,10 @@ class ActionModule(Action):
     @cached_property
     def _state(self) -> Path:
         return Path(self._argument("state_directory"))
+
+    @property
+    def _identity(self) -> Path:
+        return Path(self._argument("identity")).expanduser()
 
     @cached_property
     def _records(self) -> record.Records:
@@ -165,10 +170,10 @@ class ActionModule(Action):
             self._describe(directory, fact)
         ca_digest = checking.ca_digest_of(self._state)
         manifest = checking.whole(directory, ca_digest)
-        taken = checking.keys_for(self._state, directory, Path(self._argument("identity")).expanduser())
-        if taken:
+        lost = checking.lost_keys(self._state, directory, self._identity)
+        if lost:
             self._display.display(
-                f"Taken from the backup, since they are missing from {self._state / 'pki'}: {', '.join(taken)}"
+                f"Will be taken from the backup, since they are missing from {self._state / 'pki'}: {', '.join(lost)}"
             )
         wanted = pins.load().with_versions(self._arguments.get("versions") or {}).components["etcd"].version
         refusals = checking.refusals(manifest, self._looks, wanted)
@@ -176,6 +181,10 @@ class ActionModule(Action):
             told = "".join(f"\n  - {refusal}" for refusal in refusals)
             raise KubeproofError(f"{fact['name']} is not restored, and nothing was stopped:{told}")
         return self._with(fact | _settled(self._restore(fact, manifest)))
+
+    def _keys(self) -> dict[str, Any]:
+        taken = checking.keys_for(self._state, Path(self._fact["path"]), self._identity)
+        return {"changed": bool(taken), "taken": taken}
 
     def _describe(self, directory: Path, fact: Mapping[str, Any]) -> None:
         """The manifest of a snapshot that was made of what is left of a member."""

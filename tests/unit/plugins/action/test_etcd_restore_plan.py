@@ -20,6 +20,7 @@ from kubeproof.backup import keys
 from kubeproof.backup.agent import manifest
 from kubeproof.core import paths
 from kubeproof.pki import cas
+from kubeproof.preflight import identity
 from kubeproof.restore import checking
 
 SEEN = {
@@ -110,6 +111,17 @@ def test_nodes_are_named_before_the_question(play: Play, backup: Path) -> None:
     done = choose(play, backup, "--limit", "!w1", "-e", "restore_confirmed=true")
     assert done.returncode == 0, done.stdout
     assert "absent  w1, which this run leaves out" in done.stdout
+
+
+def test_keys_are_written_once_the_restore_is_agreed_to(play: Play, backup: Path) -> None:
+    refused = choose(play, backup)
+    assert refused.returncode == 2
+    assert "Will be taken from the backup, since they are missing from" in refused.stdout
+    assert "Nothing was changed. To restore, answer with the cluster's name, example" in refused.stdout
+    assert not (play.state / "pki").exists()
+    agreed = choose(play, backup, "-e", "restore_confirmed=true")
+    assert agreed.returncode == 0, agreed.stdout
+    assert identity.Kept.of(play.state).missing == []
 
 
 def test_what_was_chosen_is_known_on_hosts_of_other_groups(play: Play, backup: Path) -> None:
