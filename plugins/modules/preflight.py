@@ -22,8 +22,11 @@ options:
         be keys, or if the run has a tag that is not in O(tags). It has to be the first task of a run.
       - V(settings) checks the settings of all hosts of the cluster, including those that C(--limit) leaves out.
       - V(hosts) checks the facts of hosts. M(host_report) must have run on all hosts of the play.
+      - V(leave) makes a host of RV(left_behind) unreachable for Ansible, so that it has no part in the rest of
+        the run.
+      - V(end) records which hosts got to the end of the run, and warns of those that were left behind.
     type: str
-    choices: [inventory, settings, hosts]
+    choices: [inventory, settings, hosts, leave, end]
     required: true
   purpose:
     description: Purpose of the run, for the stages V(settings) and V(hosts).
@@ -67,6 +70,13 @@ msg:
   type: str
   returned: with the stages V(settings) and V(hosts)
   sample: "preflight: 2 errors, 1 warning"
+left_behind:
+  description:
+    - Hosts that cannot be reached and have no part in the run. None where etcd's quorum or all API servers are at
+      stake, or new nodes would get no routes from them; they are errors then.
+  type: list
+  elements: str
+  returned: with the stages V(hosts) and V(end)
 findings:
   description: The findings, if all of them are warnings. With errors they are only displayed.
   type: list

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from kubeproof.preflight import fleet, identity, installed, members, networks, placement, runs, versions
+from kubeproof.preflight import fleet, identity, installed, members, networks, placement, runs, unreachable, versions
 from kubeproof.preflight.findings import Finding, as_data, count, errors, relevant, render
 from kubeproof.preflight.hosts import check_host
 from kubeproof.preflight.identity import Kept
@@ -15,6 +15,7 @@ from kubeproof.preflight.model import CONTROL_PLANE, ETCD, GROUPS, PURPOSES, Hos
 from kubeproof.preflight.packages import check_packages
 from kubeproof.preflight.settings import Variables, check_settings, check_templates
 from kubeproof.preflight.tags import refuse_unknown
+from kubeproof.preflight.unreachable import left_behind
 from kubeproof.preflight.versions import Wanted
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "check_settings",
     "count",
     "errors",
+    "left_behind",
     "refuse_unknown",
     "relevant",
     "render",
@@ -42,8 +44,12 @@ __all__ = [
 def check_hosts(hosts: Sequence[Variables], wanted: Wanted, run: Run) -> Iterator[Finding]:
     """All that reports tell, once settings are right. ``wanted``: versions that the run would install.
 
-    Each host is judged by the settings that hold for it, and hosts are compared by the first one's.
+    Each host is judged by the settings that hold for it, and hosts are compared by the first one's. One that is left
+    behind counts as one that --limit leaves out.
     """
+    absent = left_behind([entry.host for entry in hosts], run)
+    yield from (unreachable.warning(entry.host) for entry in hosts if entry.host.name in absent)
+    hosts = [entry for entry in hosts if entry.host.name not in absent]
     broken = list(check_templates(hosts))
     yield from broken
     sound = [entry for entry in hosts if not entry.broken]
