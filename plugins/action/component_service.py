@@ -6,6 +6,7 @@ other. When one does not become healthy, those after it are left running as they
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from kubeproof.core.errors import KubeproofError
@@ -14,6 +15,10 @@ from kubeproof.install import static_pods
 from kubeproof.install.action import Action
 from kubeproof.install.look import digest
 from kubeproof.install.rolling import Rolling, Turns, this_run
+
+# In a turn at most: waiting for the gate, for the health, and for what it recovers; and Ansible's own time for each.
+_WAITS_OF_A_TURN = 3
+_OVERHEAD_SECONDS = 300
 
 
 class ActionModule(Action):
@@ -24,6 +29,7 @@ class ActionModule(Action):
     )
 
     def act(self) -> dict[str, Any]:
+        timeout = int(self._arguments.get("timeout", 60))
         arguments = _patient(_in_form(dict(self._arguments), self._variables), self._variables)
         rolling = Rolling.parse(arguments.pop("rolling", {"hosts": ()}))
         in_turns = rolling.needed and self._value("{{ cluster_rolling | bool }}")
@@ -36,14 +42,22 @@ class ActionModule(Action):
                 return {"changed": False, "done": [], "unit": arguments["unit"], "restart_needed": ""}
         answer = self._converge(arguments, _restart=not in_turns, _waits=rolling.waits, _pending=pending)
         if answer.get("restart_needed") and not answer.get("failed") and not answer.get("waits"):
-            answer |= self._in_turn(arguments, rolling)
+            answer |= self._in_turn(arguments, rolling, timeout * self._patience(rolling.hosts))
         return answer
 
-    def _in_turn(self, arguments: dict[str, Any], rolling: Rolling) -> dict[str, Any]:
+    def _patience(self, hosts: Iterable[str]) -> float:
+        """What the slowest of the hosts multiplies limits of time by."""
+        hostvars = self._variables.get("hostvars", {})
+        reports = (hostvars.get(host, {}).get("ansible_facts", {}).get("kubeproof_host", {}) for host in hosts)
+        return max((factor(report["work_seconds"]) for report in reports if "work_seconds" in report), default=1.0)
+
+    def _in_turn(self, arguments: dict[str, Any], rolling: Rolling, timeout: float) -> dict[str, Any]:
+        """``timeout``: that of the slowest of the hosts."""
+        limit = _WAITS_OF_A_TURN * timeout + _OVERHEAD_SECONDS
         turns = Turns(self._state_directory / "rolling", str(arguments["unit"]), this_run())
-        with turns.turn(self._host, rolling.at_once):
+        with turns.turn(self._host, rolling.at_once, limit):
             try:
-                answer = self._converge(arguments, _gate=list(rolling.gate))
+                answer = self._converge(arguments, _gate=list(rolling.gate), _recovers=rolling.recovers)
             except BaseException as error:
                 # A setting may have cut the host off: it must not do the same to the others.
                 turns.halt(self._host, str(error))

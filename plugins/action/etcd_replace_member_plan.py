@@ -20,7 +20,9 @@ class ActionModule(Action):
     def act(self) -> dict[str, Any]:
         """Raises KubeproofError if it can't."""
         arguments = self._arguments
-        looks = [Look.of(str(host), self._variable(host, "__etcd_look")) for host in arguments["hosts"]]
+        seen = {str(host): self._variables["hostvars"][host].get("__etcd_look") for host in arguments["hosts"]}
+        # One that is left out of the run may be dead, and counts as such.
+        looks = [Look.of(host, look) if look else Look.unseen(host) for host, look in seen.items()]
         plan = replacing.plan(str(arguments["member"]), looks, healthy_too=bool(arguments.get("healthy_too", False)))
         if not plan.needed:
             self._display.display(

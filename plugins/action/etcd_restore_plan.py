@@ -13,8 +13,11 @@ from kubeproof.backup.agent.manifest import File, Manifest
 from kubeproof.components import pins
 from kubeproof.core.errors import KubeproofError
 from kubeproof.install.action import Action
+from kubeproof.preflight.model import NODES
 from kubeproof.restore import checking, losses, record
 from kubeproof.restore.source import Source, choose, kept
+
+HOST_FACT = "kubeproof_host"
 
 
 class ActionModule(Action):
@@ -41,6 +44,7 @@ class ActionModule(Action):
             "choose": self._choose,
             "check": self._check,
             "tell": self._tell,
+            "keys": self._keys,
             "begin": self._begin,
             "finish": self._finish,
         }
@@ -54,6 +58,10 @@ class ActionModule(Action):
     @cached_property
     def _state(self) -> Path:
         return Path(self._argument("state_directory"))
+
+    @property
+    def _identity(self) -> Path:
+        return Path(self._argument("identity")).expanduser()
 
     @cached_property
     def _records(self) -> record.Records:
@@ -78,6 +86,7 @@ class ActionModule(Action):
     # Stages
 
     def _choose(self) -> dict[str, Any]:
+        self._refuse_left_out()
         request = self._argument("request")
         source = Source.parse(request, list(self._members))
         unfinished = self._records.unfinished(request, self._members) if self._arguments["resume"] else None
@@ -95,6 +104,25 @@ class ActionModule(Action):
         else:
             fact |= self._on_host(source, identity)
         return self._with(fact)
+
+    def _refuse_left_out(self) -> None:
+        """Raises KubeproofError unless the run has all members: one that it leaves out would keep the old data."""
+        left_out = [host for host in self._members if "__etcd_look" not in self._variables["hostvars"][host]]
+        if left_out:
+            names = ", ".join(left_out)
+            raise KubeproofError(
+                "Nothing was stopped: a restore begins a new etcd on all hosts of the group `etcd`, and this run "
+                f"leaves out {names}",
+                hint=f"Run it without --limit. If {names} is gone, take it out of the inventory first "
+                "(docs/operations/backups.md, A host is gone).",
+            )
+
+    @property
+    def _nodes_left_out(self) -> list[str]:
+        """Nodes whose facts this run has not gathered: left out of it, or unreachable."""
+        groups, hostvars = self._variables["groups"], self._variables["hostvars"]
+        nodes = dict.fromkeys(str(host) for group in NODES for host in groups.get(group, ()))
+        return [host for host in nodes if "arch" not in hostvars[host].get("ansible_facts", {}).get(HOST_FACT, {})]
 
     def _on_host(self, source: Source, identity: str) -> dict[str, Any]:
         """A backup, or a member's data, that is to be brought to the controller."""
@@ -142,10 +170,10 @@ class ActionModule(Action):
             self._describe(directory, fact)
         ca_digest = checking.ca_digest_of(self._state)
         manifest = checking.whole(directory, ca_digest)
-        taken = checking.keys_for(self._state, directory, Path(self._argument("identity")).expanduser())
-        if taken:
+        lost = checking.lost_keys(self._state, directory, self._identity)
+        if lost:
             self._display.display(
-                f"Taken from the backup, since they are missing from {self._state / 'pki'}: {', '.join(taken)}"
+                f"Will be taken from the backup, since they are missing from {self._state / 'pki'}: {', '.join(lost)}"
             )
         wanted = pins.load().with_versions(self._arguments.get("versions") or {}).components["etcd"].version
         refusals = checking.refusals(manifest, self._looks, wanted)
@@ -153,6 +181,10 @@ class ActionModule(Action):
             told = "".join(f"\n  - {refusal}" for refusal in refusals)
             raise KubeproofError(f"{fact['name']} is not restored, and nothing was stopped:{told}")
         return self._with(fact | _settled(self._restore(fact, manifest)))
+
+    def _keys(self) -> dict[str, Any]:
+        taken = checking.keys_for(self._state, Path(self._fact["path"]), self._identity)
+        return {"changed": bool(taken), "taken": taken}
 
     def _describe(self, directory: Path, fact: Mapping[str, Any]) -> None:
         """The manifest of a snapshot that was made of what is left of a member."""
@@ -192,6 +224,7 @@ class ActionModule(Action):
             str(counted.get("msg", "")) if listed is None else losses.Changes.of(listed, manifest.revision),
             where=f"{fact['host']}:{fact['name']}" if fact["host"] else fact["path"],
             now=datetime.datetime.now(tz=datetime.UTC),
+            left_out=self._nodes_left_out,
             kept=f"the old data, on each host that has any, as {fact['kept']}",
         )
         self._display.display(f"\n{told}")

@@ -76,7 +76,8 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         self._end("ignored" if ignore_errors else "failed", result)
 
     def v2_runner_on_unreachable(self, result: Any) -> None:
-        self._end("unreachable", result)
+        # No failure: the run was meant to continue without it.
+        self._end("left" if result.result.get("left_behind") else "unreachable", result)
 
     def v2_on_file_diff(self, result: Any) -> None:
         # What a loop did is shown by item, as Ansible's own output does.

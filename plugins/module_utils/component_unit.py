@@ -196,6 +196,7 @@ class Health:
         self.problem = "not asked yet"
         # HTTP's, of the last answer; 0 if there was none.
         self.code = 0
+        self.body = ""
 
     def good(self) -> bool:
         """Ask once; what was answered stays in ``problem``."""
@@ -207,10 +208,10 @@ class Health:
 
     def _url(self) -> bool:
         url = self.spec["url"]
-        self.code = 0
+        self.code, self.body = 0, ""
         try:
             with opener(self._context(url)).open(url, timeout=5) as answer:
-                body = answer.read(LARGE).decode(errors="replace")
+                self.body = answer.read(LARGE).decode(errors="replace")
                 self.code = answer.status
         except urllib.error.HTTPError as error:
             self.code = error.code
@@ -219,8 +220,8 @@ class Health:
         except (OSError, ValueError) as error:
             self.problem = "%s: %s" % (url, error)
             return False
-        self.problem = "%s answers %r" % (url, body[:1000])
-        return self.spec.get("expect", "") in body
+        self.problem = "%s answers %r" % (url, self.body[:1000])
+        return self.spec.get("expect", "") in self.body
 
     def _context(self, url: str) -> Optional[ssl.SSLContext]:
         if not url.startswith("https:"):
@@ -241,6 +242,45 @@ class Health:
             return False
         self.problem = "%s: %s" % (" ".join(command), done.stdout.decode(errors="replace").strip())
         return done.returncode == 0
+
+
+class Condition(Health):
+    """A condition of an API object, which is good when it is true, and was said to be so after a moment."""
+
+    def __init__(self, spec: Dict[str, Any], since: float = 0.0) -> None:
+        """``spec`` has the name of the ``condition``; ``since``: epoch seconds; the API's are whole ones."""
+        super().__init__(spec)
+        self.since = int(since)
+
+    def good(self) -> bool:
+        """Ask once; what was answered stays in ``problem``."""
+        return super().good() and self._true()
+
+    def _true(self) -> bool:
+        name = self.spec["condition"]
+        try:
+            listed = json.loads(self.body)["status"]["conditions"]
+            found: Dict[str, Any] = next((each for each in listed if each["type"] == name), {})
+            told = max(epoch(found.get(key) or "") for key in ("lastHeartbeatTime", "lastTransitionTime"))
+        except (ValueError, LookupError, TypeError) as error:
+            self.problem = "%s has no conditions that can be read: %s" % (self.spec["url"], error)
+            return False
+        if found.get("status") == "True" and told >= self.since:
+            return True
+        if told < self.since:
+            self.problem = "%s has not been said since the restart" % name
+        else:
+            self.problem = "%s is %s: %s" % (name, found.get("status"), found.get("message"))
+        return False
+
+
+def epoch(text: str) -> float:
+    """A time of the API (``2026-11-27T18:00:00Z``) in epoch seconds; 0 without one."""
+    from datetime import datetime, timezone
+
+    if not text:
+        return 0.0
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc).timestamp()
 
 
 def settled(directory: str = STATE_DIRECTORY) -> Dict[str, str]:

@@ -19,6 +19,7 @@ from ansible.module_utils.commands import CommandFailed
 from ansible.module_utils.component_unit import (
     ENABLED,
     UNITS,
+    Condition,
     Health,
     Record,
     Systemd,
@@ -171,6 +172,14 @@ options:
             later task can restart it. Used for the etcd leader, which is restarted last.
         type: dict
         default: {}
+      recovers:
+        description:
+          - An API object and one of its conditions, given by C(condition), and by C(url), C(ca), C(certificate) and
+            C(key) as in O(health). If the condition was true before the restart of a unit, it has to be true again
+            within O(timeout), with a heartbeat or transition after the restart. Otherwise the restart has failed, and
+            the remaining hosts are left running. Not for static pods.
+        type: dict
+        default: {}
   state:
     description:
       - V(running) starts or restarts the component as described above. V(absent) stops and removes the unit or static
@@ -244,6 +253,8 @@ STATE_DIRECTORY = "/var/lib/kubeproof"
 ASKED = ("inputs", "reload_inputs", "health", "registers")
 MANY_CRASHES = 5
 POLL_SECONDS = 0.1
+# Of the API, which all nodes ask.
+RECOVERY_POLL_SECONDS = 0.5
 # A kubelet that could not reach the API tries again after seven seconds at most.
 REGISTER_SECONDS = 8
 OK = 200
@@ -309,6 +320,34 @@ def wait_for_gate(unit: str, gate: List[Dict[str, Any]], timeout: float) -> None
                     "not healthy (%s). Repair that one first." % (unit, check.problem)
                 )
             time.sleep(POLL_SECONDS)
+
+
+class Recovery:
+    """What has to be true again after a restart, because it was before.
+
+    That it was is remembered until it is again: the next run must not take what this one broke for how it has to be.
+    """
+
+    def __init__(self, spec: Dict[str, Any], record: Record) -> None:
+        """Ask, before the restart."""
+        self.spec = spec
+        self.wanted = bool(spec) and (record.data.get("recovering", False) or Condition(spec).good())
+        self.began = time.time()
+        if self.wanted:
+            record.save({**record.data, "recovering": True})
+
+    def wait(self, unit: str, timeout: float) -> None:
+        """Raises ServiceError if it does not come back."""
+        if not self.wanted:
+            return
+        deadline, condition = time.monotonic() + timeout, Condition(self.spec, self.began)
+        while not condition.good():
+            if time.monotonic() > deadline:
+                raise ServiceError(
+                    "%s was restarted and is healthy, but what was true before is not %d s later: %s (%s). Its last "
+                    "lines:\n%s" % (unit, timeout, condition.problem, self.spec["url"], Systemd(unit).log())
+                )
+            time.sleep(RECOVERY_POLL_SECONDS)
 
 
 def require_remembered(unit: str) -> None:
@@ -391,6 +430,7 @@ def converge(module: AnsibleModule) -> Dict[str, Any]:
     require_remembered(unit)
     if plan.interrupts:
         wait_for_gate(unit, module.params["_gate"], timeout)
+    recovery = Recovery(module.params["_recovers"] if plan.interrupts else {}, record)
     if was_pod and not plan.put_off:
         pod.withdraw(timeout)
     # What a timer starts has to be looked at too: nothing else would make systemd read it again.
@@ -405,6 +445,7 @@ def converge(module: AnsibleModule) -> Dict[str, Any]:
     started = time.monotonic()
     replaced = state["InvocationID"] if plan.restart and state["InvocationID"] else "none"
     wait_for_health(systemd, Health(module.params["health"]), timeout, replaced)
+    recovery.wait(unit, timeout)
     result["waited"] = round(time.monotonic() - started, 2)
     record.save(
         {
@@ -534,6 +575,7 @@ def main() -> None:
             "_restart": {"type": "bool", "default": True},
             "_gate": {"type": "list", "elements": "dict", "default": []},
             "_waits": {"type": "dict", "default": {}},
+            "_recovers": {"type": "dict", "default": {}},
             "_digest": {"type": "str", "default": ""},
             # In check mode: files that the tasks before would have changed, with their content's SHA-256.
             "_pending": {"type": "dict", "default": {}},

@@ -12,7 +12,8 @@ short_description: Decide on the controller whether an etcd member can be replac
 description:
   - Decides from the state of all members whether one can be removed and added again without risk to the others. The
     operations V(aside), V(leave), V(join) and V(promote) of M(etcd_restore) carry it out.
-  - Needs the result of M(etcd_restore) with C(operation=look), registered as C(__etcd_look), of all O(hosts).
+  - Needs the result of M(etcd_restore) with C(operation=look), registered as C(__etcd_look), of O(hosts). Those
+    without it, which the run leaves out, count as members that do not respond.
   - Fails if the other members have no quorum, and if O(member) is not in O(hosts).
 options:
   member:

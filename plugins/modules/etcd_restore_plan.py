@@ -22,13 +22,14 @@ options:
   stage:
     description:
       - V(choose) finds the backup for O(request), or the unfinished restore of an earlier run.
-      - V(check) verifies the backup on the controller, and whether it can be restored. Restores missing keys of the
-        cluster in the state directory from the backup.
+      - V(check) verifies the backup on the controller, its keys included if the state directory lacks any, and whether
+        it can be restored.
       - V(tell) displays what will be lost, from the result of M(etcd_restore) with C(operation=changes), registered as
         C(__restore_changes).
+      - V(keys), once the restore is confirmed, puts missing keys of the cluster back into the state directory.
       - V(begin) records the confirmed restore. V(finish) records that it is complete.
     type: str
-    choices: [choose, check, tell, begin, finish]
+    choices: [choose, check, tell, keys, begin, finish]
     required: true
   request:
     description:
@@ -49,7 +50,8 @@ options:
     type: path
   identity:
     description:
-      - File on the controller with the private key of age for the cluster's keys in the backup. For O(stage=check).
+      - File on the controller with the private key of age for the cluster's keys in the backup. For the stages V(check)
+        and V(keys).
     type: path
   versions:
     description: Versions by component that override the pinned ones. For O(stage=check).
@@ -90,6 +92,11 @@ question:
   description: Question for the confirmation.
   type: str
   returned: with O(stage=tell)
+taken:
+  description: Names of the files that were put back into the state directory.
+  type: list
+  elements: str
+  returned: with O(stage=keys)
 msg:
   description: Restored backup, duration, and location of the old data.
   type: str

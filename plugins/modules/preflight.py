@@ -24,11 +24,14 @@ options:
       - V(hosts) checks the facts of hosts. M(host_report) must have run on all hosts of the play.
       - V(ports) checks the results of M(port_probe) with O(port_probe#module:state=connected), which hosts have
         registered as C(__preflight_connected).
+      - V(leave) makes a host of RV(left_behind) unreachable for Ansible, so that it has no part in the rest of
+        the run.
+      - V(end) records which hosts got to the end of the run, and warns of those that were left behind.
     type: str
-    choices: [inventory, settings, hosts, ports]
+    choices: [inventory, settings, hosts, leave, ports, end]
     required: true
   purpose:
-    description: Purpose of the run, for O(stage=hosts).
+    description: Purpose of the run, for the stages V(settings) and V(hosts).
     type: str
     choices: [converge, restore, replace-member]
     default: converge
@@ -70,6 +73,13 @@ msg:
   type: str
   returned: with the stages V(settings) and V(hosts)
   sample: "preflight: 2 errors, 1 warning"
+left_behind:
+  description:
+    - Hosts that cannot be reached and have no part in the run. None where etcd's quorum or all API servers are at
+      stake, or new nodes would get no routes from them; they are errors then.
+  type: list
+  elements: str
+  returned: with the stages V(hosts) and V(end)
 findings:
   description: The findings, if all of them are warnings. With errors they are only displayed.
   type: list

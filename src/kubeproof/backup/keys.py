@@ -120,13 +120,12 @@ def unpack(plain: bytes) -> dict[str, bytes]:
     return found
 
 
-def restore(keys: dict[str, bytes], state: Path) -> list[str]:
-    """Put keys back into a state directory; returns the names of those that were missing.
+def missing(keys: Mapping[str, bytes], state: Path) -> list[str]:
+    """The names of those keys that a state directory lacks, in the order in which they are to be put back.
 
-    Raises KubeproofError, and changes nothing, if one that is there is another: they belong to another cluster.
+    Raises KubeproofError if one that is there is another: they belong to another cluster.
     """
     directory = state / "pki"
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     there = {name: (directory / name).read_bytes() for name in keys if (directory / name).exists()}
     different = sorted(name for name, content in there.items() if content != keys[name])
     if different:
@@ -135,10 +134,20 @@ def restore(keys: dict[str, bytes], state: Path) -> list[str]:
             hint="restore with another inventory, or move that directory away first",
         )
     # Private halves first, as when they are made: half a pair is never taken for a whole one.
-    missing = sorted(keys.keys() - there.keys(), key=lambda name: (not name.endswith(".key"), name))
-    for name in missing:
+    return sorted(keys.keys() - there.keys(), key=lambda name: (not name.endswith(".key"), name))
+
+
+def restore(keys: Mapping[str, bytes], state: Path) -> list[str]:
+    """Put keys back into a state directory; returns the names of those that were missing.
+
+    Raises KubeproofError, and changes nothing, if one that is there is another.
+    """
+    names = missing(keys, state)
+    directory = state / "pki"
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name in names:
         files.write_private(directory / name, keys[name])
-    return missing
+    return names
 
 
 def encrypt(plain: bytes, recipients: Sequence[str]) -> bytes:

@@ -19,6 +19,7 @@ SubParsers = argparse._SubParsersAction  # noqa: SLF001 - argparse has no public
 # Exit statuses besides 0 and argparse's 2.
 FAILED = 1
 NOT_VERIFIED = 3
+LEFT_BEHIND = 4
 INTERRUPTED = 130
 
 _DEFAULT = (paths.DEFAULT_INVENTORY,)

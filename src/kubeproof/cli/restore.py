@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from kubeproof.cli.options import FAILED, SubParsers, add_become, add_inventory
+from kubeproof.cli.options import FAILED, LEFT_BEHIND, SubParsers, add_become, add_inventory
 from kubeproof.core import active_run
 from kubeproof.install import playbook
 from kubeproof.settings import inventory, state
@@ -40,4 +40,6 @@ def run(arguments: argparse.Namespace) -> int:
     settings = {"restore_from": source, "restore_confirmed": arguments.yes}
     with active_run.held(state.prepare(cluster.state), "kubeproof backup restore"):
         ended = playbook.run("restore", cluster.sources, cluster.state, ["--extra-vars", json.dumps(settings)])
-    return 0 if ended.ok else FAILED
+    if not ended.ok:
+        return FAILED
+    return LEFT_BEHIND if ended.left_behind else 0

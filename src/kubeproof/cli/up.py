@@ -9,7 +9,7 @@ from collections.abc import Callable
 from rich.console import Console
 
 from kubeproof.cli import summary
-from kubeproof.cli.options import FAILED, NOT_VERIFIED, SubParsers, add_become, add_inventory
+from kubeproof.cli.options import FAILED, LEFT_BEHIND, NOT_VERIFIED, SubParsers, add_become, add_inventory
 from kubeproof.components import prefetch
 from kubeproof.core import active_run, controller_packages
 from kubeproof.core import console as ui
@@ -62,6 +62,11 @@ def run(arguments: argparse.Namespace) -> int:
             console.print("\n[bold]Verification[/bold]")
             verified = verify.verify(cluster.sources)
     summary.show(console, cluster, time.monotonic() - started)
+    if installed.left_behind:
+        console.print(
+            f"Left behind: {', '.join(installed.left_behind)}. Run `kubeproof up` again once they can be reached."
+        )
+        return LEFT_BEHIND
     return 0 if verified else NOT_VERIFIED
 
 

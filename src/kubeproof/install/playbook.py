@@ -17,6 +17,8 @@ from kubeproof.core.process import attend
 from kubeproof.settings import inventory
 from kubeproof.settings import state as states
 
+# The exit status of ansible-playbook where hosts are unreachable.
+_UNREACHABLE = 4
 # Logs of this many runs are kept.
 _KEPT_LOGS = 20
 
@@ -31,8 +33,16 @@ class Run:
 
     @property
     def ok(self) -> bool:
-        """Whether every host got to the end."""
-        return self.returncode == 0
+        """Whether every host got to the end, but for those that were left behind."""
+        if self.returncode == 0:
+            return True
+        # Ansible counts these as unreachable, and says only that, whatever else has failed.
+        return self.returncode == _UNREACHABLE and bool(self.left_behind) and not self.profile["failures"]
+
+    @property
+    def left_behind(self) -> list[str]:
+        """The hosts that could not be reached, and had no part in the run."""
+        return list(self.profile.get("left_behind", ()))
 
     def count(self, outcome: str) -> int:
         """How many tasks had an outcome, on all hosts together."""

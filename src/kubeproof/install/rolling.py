@@ -1,11 +1,14 @@
 """Rolling restarts: of the hosts with a component only some are restarted at a time, and none after one that failed.
 
+The first one goes alone, whatever the number: what is wrong with new inputs shows on one host, not on a quarter.
+
 Ansible works on each host in a process of its own, so that turns are locks on files of the controller. ``throttle``
 would do the same for a whole task, but also where nothing needs a restart, and it continues after a host that failed.
 """
 
 from __future__ import annotations
 
+import datetime
 import fcntl
 import json
 import os
@@ -28,29 +31,36 @@ class Halted(KubeproofError):
     """Another host did not come back from its restart, so that this one must not go."""
 
 
+class Stuck(KubeproofError):
+    """Hosts that have their turn do not end it."""
+
+
 @dataclass(frozen=True)
 class Rolling:
     """How a unit is restarted on the hosts that share its duty.
 
     ``hosts``: all of them, this one too. ``at_once``: how many may be away, at least 1. ``gate``: what must be healthy
-    before, ``waits`` who must not go yet, see the module component_service.
+    before, ``waits`` who must not go yet, ``recovers`` what must be as before afterwards, see the module
+    component_service.
     """
 
     hosts: tuple[str, ...]
     at_once: int
     gate: tuple[dict[str, Any], ...] = ()
     waits: dict[str, Any] = field(default_factory=dict)
+    recovers: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, given: dict[str, Any]) -> Rolling:
         """Understand a task's argument ``rolling``."""
-        unknown = set(given) - {"hosts", "at_once", "gate", "waits"}
+        unknown = set(given) - {"hosts", "at_once", "gate", "waits", "recovers"}
         if unknown or not isinstance(given.get("hosts"), Sequence):
             wrong = sorted(unknown) or given.get("hosts")
-            raise KubeproofError(f"rolling takes hosts, at_once, gate and waits, not {wrong}")
+            raise KubeproofError(f"rolling takes hosts, at_once, gate, waits and recovers, not {wrong}")
         hosts = tuple(str(host) for host in given["hosts"])
         number = at_once(given.get("at_once", 1), len(hosts))
-        return cls(hosts, number, tuple(given.get("gate", ())), dict(given.get("waits", {})))
+        gate, waits, recovers = given.get("gate", ()), given.get("waits", {}), given.get("recovers", {})
+        return cls(hosts, number, tuple(gate), dict(waits), dict(recovers))
 
     @property
     def needed(self) -> bool:
@@ -68,19 +78,38 @@ class Turns:
         self._run = run
 
     @contextmanager
-    def turn(self, host: str, at_once: int) -> Iterator[None]:
-        """Wait for a turn and have it. Raises Halted if a host of this run failed before."""
+    def turn(self, host: str, at_once: int, limit: float) -> Iterator[None]:
+        """Wait for a turn and have it. Raises Halted if a host of this run failed before.
+
+        ``limit``: seconds after which it is no longer waited for hosts that have their turn, none of which has ended.
+        Raises Stuck then.
+        """
         self._directory.mkdir(parents=True, exist_ok=True)
+        seen, since = "", time.monotonic()
         while True:
             self._refuse_after_failure(host)
-            taken = self._take(at_once)
+            # The first host of a run goes alone.
+            slots = at_once if self._has_passed else 1
+            taken = self._take(host, slots)
             if taken:
                 break
+            holders = self._holders(slots)
+            if holders != seen:
+                seen, since = holders, time.monotonic()
+            if time.monotonic() - since > limit:
+                raise Stuck(
+                    f"{self._unit} was not restarted on {host}, and keeps running there with its old inputs: its turn "
+                    f"did not come within {limit:.0f} s, in which none of those that have theirs ended: {holders}. "
+                    "Find out what their hosts, or the processes of ansible-playbook that work on them, wait for, and "
+                    "run this again."
+                )
             time.sleep(_POLL_SECONDS)
         with taken:
             # Its predecessor may have failed between the look and the turn.
             self._refuse_after_failure(host)
             yield
+            if not self._has_halted and not self._has_passed:
+                files.write(self._passed, json.dumps({"run": self._run, "host": host}))
 
     def halt(self, host: str, reason: str) -> None:
         """Let nobody else go in this run."""
@@ -90,24 +119,54 @@ class Turns:
     def _halted(self) -> Path:
         return self._directory / f"{self._unit}.halted"
 
-    def _take(self, slots: int) -> IO[str] | None:
+    @property
+    def _passed(self) -> Path:
+        return self._directory / f"{self._unit}.passed"
+
+    @property
+    def _has_passed(self) -> bool:
+        """Whether a host of this run has come back from its restart."""
+        return bool(self._of_this_run(self._passed))
+
+    @property
+    def _has_halted(self) -> bool:
+        return bool(self._of_this_run(self._halted))
+
+    def _of_this_run(self, path: Path) -> dict[str, Any]:
+        """What a file says, if this run has written it; else nothing."""
+        try:
+            found: dict[str, Any] = json.loads(path.read_text())
+        except (FileNotFoundError, ValueError):
+            return {}
+        return found if found["run"] == self._run else {}
+
+    def _slot(self, number: int) -> Path:
+        return self._directory / f"{self._unit}.{number}.lock"
+
+    def _take(self, host: str, slots: int) -> IO[str] | None:
         for slot in range(slots):
-            file = (self._directory / f"{self._unit}.{slot}.lock").open("w")
+            # Not emptied: it has the name of who has it.
+            file = self._slot(slot).open("a")
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 file.close()
             else:
+                file.truncate(0)
+                file.write(f"{host} since {datetime.datetime.now(tz=datetime.UTC):%H:%M:%S} UTC")
+                file.flush()
                 # The kernel gives the lock up with the file, however this process ends.
                 return file
         return None
 
+    def _holders(self, slots: int) -> str:
+        """Who has a turn, and since when: none of the slots was free."""
+        told = (path.read_text() for path in map(self._slot, range(slots)) if path.is_file())
+        return ", ".join(text for text in told if text)
+
     def _refuse_after_failure(self, host: str) -> None:
-        try:
-            halted = json.loads(self._halted.read_text())
-        except (FileNotFoundError, ValueError):
-            return
-        if halted["run"] == self._run:
+        halted = self._of_this_run(self._halted)
+        if halted:
             raise Halted(
                 f"{self._unit} was not restarted on {host}, and keeps running there with its old inputs: on "
                 f"{halted['host']} it did not become healthy. Repair that host, and run this again."

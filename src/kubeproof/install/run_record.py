@@ -18,8 +18,9 @@ from rich.text import Text
 
 from kubeproof.core import files
 
-# The outcomes of a task on a host, and which of them mean that the run can't continue there.
-OUTCOMES = ("ok", "changed", "skipped", "ignored", "failed", "unreachable")
+# The outcomes of a task on a host, and which of them mean that the run can't continue there. A host that is left behind
+# has no part in the rest of it, and the run is complete without.
+OUTCOMES = ("ok", "changed", "skipped", "ignored", "failed", "unreachable", "left")
 _FATAL = ("failed", "unreachable")
 
 # How much of what a failed program said is repeated.
@@ -140,6 +141,8 @@ class Recorder:
         self.changes: list[Change] = []
         # By host, what it was warned of.
         self.warnings: list[tuple[str, str]] = []
+        # By host, what it may lack.
+        self.left_behind: dict[str, str] = {}
         self.hosts: dict[str, Counter[str]] = {}
 
     def play(self, name: str) -> None:
@@ -170,6 +173,8 @@ class Recorder:
         self.warnings += [(host, text) for text in warned_of(result)]
         if outcome == "changed":
             self.changes.append(Change(host, task.role, task.name, tuple(changes_of(result))))
+        if outcome == "left":
+            self.left_behind[host] = message(result)
         if outcome in _FATAL:
             self.failures.append(Failure(host, task.name, task.role, message(result), hint(result), task.path))
         self._listener.task(self.phases[-1], task)
@@ -199,6 +204,7 @@ class Recorder:
             "phases": [_phase_profile(phase) for phase in self.phases],
             "changes": [dataclasses.asdict(change) for change in self.changes],
             "warnings": [{"host": host, "text": text} for host, text in self.warnings],
+            "left_behind": self.left_behind,
             "failures": [dataclasses.asdict(failure) for failure in self.failures],
         }
 

@@ -18,6 +18,7 @@ from kubeproof.preflight import (
     placement,
     ports,
     runs,
+    unreachable,
     versions,
 )
 from kubeproof.preflight.findings import Finding, as_data, count, errors, relevant, render
@@ -28,6 +29,7 @@ from kubeproof.preflight.packages import check_packages
 from kubeproof.preflight.ports import check_connections
 from kubeproof.preflight.settings import Variables, check_settings, check_templates
 from kubeproof.preflight.tags import refuse_unknown
+from kubeproof.preflight.unreachable import left_behind
 from kubeproof.preflight.versions import Wanted
 
 __all__ = [
@@ -47,6 +49,7 @@ __all__ = [
     "check_settings",
     "count",
     "errors",
+    "left_behind",
     "probes",
     "refuse_unknown",
     "relevant",
@@ -57,8 +60,12 @@ __all__ = [
 def check_hosts(hosts: Sequence[Variables], wanted: Wanted, run: Run) -> Iterator[Finding]:
     """All that reports tell, once settings are right. ``wanted``: versions that the run would install.
 
-    Each host is judged by the settings that hold for it, and hosts are compared by the first one's.
+    Each host is judged by the settings that hold for it, and hosts are compared by the first one's. One that is left
+    behind counts as one that --limit leaves out.
     """
+    absent = left_behind([entry.host for entry in hosts], run)
+    yield from (unreachable.warning(entry.host) for entry in hosts if entry.host.name in absent)
+    hosts = [entry for entry in hosts if entry.host.name not in absent]
     broken = list(check_templates(hosts))
     yield from broken
     sound = [entry for entry in hosts if not entry.broken]

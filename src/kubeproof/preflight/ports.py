@@ -48,6 +48,7 @@ def probes(hosts: Sequence[tuple[Host, Rules]], clients: Mapping[str, tuple[str,
 
     Empty if nothing is new: on a host where components are installed already these say what they do not reach.
     """
+    hosts = [(host, rules) for host, rules in hosts if host.report is not None]
     new = {host.name for host, _ in hosts if is_new(host)}
     found: dict[str, Probe] = {}
     for client, _ in hosts:

@@ -16,7 +16,7 @@ from kubeproof.core.amounts import at_once
 from kubeproof.core.errors import KubeproofError
 from kubeproof.preflight import networks, topology
 from kubeproof.preflight.findings import Finding
-from kubeproof.preflight.model import PORTS, Host, PortRule, port_rules
+from kubeproof.preflight.model import PORTS, Host, PortRule, Purpose, port_rules
 from kubeproof.settings import authentication, directories, flags, proxies, schedulers, templates
 from kubeproof.settings.specs import Option, Specs
 
@@ -55,11 +55,13 @@ class Variables:
     broken: Mapping[str, str]
 
 
-def check_settings(hosts: Sequence[Variables], groups: Mapping[str, Sequence[str]], specs: Specs) -> Iterator[Finding]:
+def check_settings(
+    hosts: Sequence[Variables], groups: Mapping[str, Sequence[str]], specs: Specs, purpose: Purpose = "converge"
+) -> Iterator[Finding]:
     """Findings that need no facts of hosts. ``groups``: the inventory's by name, each with all its hosts."""
     yield from _unknown(hosts, specs)
     yield from _missing(hosts, specs)
-    yield from topology.check_groups(groups)
+    yield from topology.check_groups(groups, purpose)
     yield from networks.check_names([variables.host for variables in hosts])
     invalid = [*check_templates(hosts), *(finding for variables in hosts for finding in _values(variables, specs))]
     yield from invalid

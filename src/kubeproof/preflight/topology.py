@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 
 from kubeproof.preflight.findings import Finding, Severity
-from kubeproof.preflight.model import CONTROL_PLANE, ETCD, GROUPS, WORKERS
+from kubeproof.preflight.model import CONTROL_PLANE, ETCD, GROUPS, WORKERS, Purpose
 
 # What it means for a group to be empty.
 EMPTY: Mapping[str, tuple[str, Severity]] = {
@@ -18,13 +18,13 @@ EMPTY: Mapping[str, tuple[str, Severity]] = {
 MANY_MEMBERS = 7
 
 
-def check_groups(groups: Mapping[str, Sequence[str]]) -> Iterator[Finding]:
-    """The inventory's groups by name, each with all its hosts."""
+def check_groups(groups: Mapping[str, Sequence[str]], purpose: Purpose = "converge") -> Iterator[Finding]:
+    """The inventory's groups by name, each with all its hosts. ``purpose``: what the run is about to do."""
     for group, (consequence, severity) in EMPTY.items():
         if not groups.get(group):
             problem = f"the group `{group}` is empty: {consequence}"
             yield Finding("empty-group", problem, _filled(group, groups), group, severity=severity)
-    yield from _members(len(groups.get(ETCD, ())))
+    yield from _members(len(groups.get(ETCD, ())), restoring=purpose == "restore")
 
 
 def _filled(group: str, groups: Mapping[str, Sequence[str]]) -> str:
@@ -33,14 +33,16 @@ def _filled(group: str, groups: Mapping[str, Sequence[str]]) -> str:
     return f"Should the group `{close[0]}` be `{group}`?" if close else f"Put hosts into the group `{group}`."
 
 
-def _members(number: int) -> Iterator[Finding]:
+def _members(number: int, *, restoring: bool) -> Iterator[Finding]:
+    """The number of etcd's members. ``restoring``: where one host of three is gone, two are what there is."""
     quorum = number // 2 + 1
     if number and number % 2 == 0:
         problem = (
             f"etcd would have {number} members, with a quorum of {quorum}: no more fault tolerant than {number - 1}, "
             "and slower"
         )
-        yield Finding("etcd-members", problem, f"Put {number - 1} or {number + 1} hosts into the group `{ETCD}`.")
+        remediation = f"Put {number - 1} or {number + 1} hosts into the group `{ETCD}`."
+        yield Finding("etcd-members", problem, remediation, severity="warning" if restoring else "error")
     if number > MANY_MEMBERS:
         problem = f"etcd would have {number} members, with a quorum of {quorum} for each write"
         yield Finding("etcd-members", problem, "Use 3 or 5 members, 7 at most.", severity="warning")

@@ -35,6 +35,7 @@ class Look:
 
     ``placed`` is the restore that the host's data is of; ``there`` whether it has data; ``live`` what the running
     member says (``member_id``, ``revision``, ``leader``, ``others``: those besides it who answer), empty if nothing.
+    ``seen``: the host is in the run.
     """
 
     host: str
@@ -44,6 +45,7 @@ class Look:
     placed: str = ""
     live: Mapping[str, Any] = field(default_factory=dict)
     problem: str = ""
+    seen: bool = True
 
     @classmethod
     def of(cls, host: str, seen: Mapping[str, Any]) -> Look:
@@ -57,6 +59,11 @@ class Look:
             live=seen["live"] or {},
             problem=str(seen["problem"]),
         )
+
+    @classmethod
+    def unseen(cls, host: str) -> Look:
+        """Of a host that the run leaves out."""
+        return cls(host=host, there=False, active=False, free=0, seen=False)
 
 
 def ca_digest_of(state: Path) -> str:
@@ -72,14 +79,25 @@ def _ca_digest(pem: bytes) -> str:
     return hashlib.sha256(certificate.public_bytes(serialization.Encoding.DER)).hexdigest()
 
 
+def lost_keys(state: Path, directory: Path, identity: Path) -> list[str]:
+    """The names of the files that ``keys_for`` would take. Changes nothing, and raises KubeproofError as that does."""
+    return keys.missing(_opened(state, directory, identity), state)
+
+
 def keys_for(state: Path, directory: Path, identity: Path) -> list[str]:
     """Take the cluster's keys from a backup, where the controller has lost them; returns the names of the files.
 
     Raises KubeproofError, and changes nothing, if they are not of the cluster whose backup it is.
     """
+    found = _opened(state, directory, identity)
+    return keys.restore(found, state) if found else []
+
+
+def _opened(state: Path, directory: Path, identity: Path) -> Mapping[str, bytes]:
+    """The keys in a backup, if the controller lacks any; else none."""
     pki = state / "pki"
     if not Kept.of(state).missing:
-        return []
+        return {}
     names = [name for name in ARCHIVES if (directory / name).is_file()]
     if not names:
         raise KubeproofError(
@@ -90,7 +108,8 @@ def keys_for(state: Path, directory: Path, identity: Path) -> list[str]:
     archive = (directory / names[0]).read_bytes()
     ca_digest = check.glance(directory).authority
     opened = keys.decrypt(archive, identity) if names[0].endswith(".age") else archive
-    return take(opened, state, ca_digest, f"the keys in {directory.name} belong to another cluster than its snapshot")
+    otherwise = f"the keys in {directory.name} belong to another cluster than its snapshot"
+    return _unpacked(opened, ca_digest, otherwise)
 
 
 def take(archive: bytes, state: Path, ca_digest: str, otherwise: str) -> list[str]:
@@ -98,10 +117,14 @@ def take(archive: bytes, state: Path, ca_digest: str, otherwise: str) -> list[st
 
     Raises KubeproofError with ``otherwise``, and changes nothing, if etcd's CA there has another SHA-256.
     """
+    return keys.restore(_unpacked(archive, ca_digest, otherwise), state)
+
+
+def _unpacked(archive: bytes, ca_digest: str, otherwise: str) -> dict[str, bytes]:
     found = keys.unpack(archive)
     if _ca_digest(found["etcd.crt"]) != ca_digest:
         raise KubeproofError(otherwise)
-    return keys.restore(found, state)
+    return found
 
 
 def whole(directory: Path, ca_digest: str) -> Manifest:

@@ -78,10 +78,12 @@ def summary(
     where: str,
     now: datetime.datetime,
     kept: str,
+    left_out: Sequence[str] = (),
 ) -> str:
     """The summary of the restore for the operator, before the confirmation.
 
-    ``changes``: or why they could not be counted; ``where``: the backup's place; ``kept``: of the old data.
+    ``changes``: or why they could not be counted; ``where``: the backup's place; ``kept``: of the old data;
+    ``left_out``: nodes that are not in this run.
     """
     finished = datetime.datetime.fromisoformat(manifest.finished)
     rows = [
@@ -92,6 +94,11 @@ def summary(
     ]
     if not manifest.quorum:
         rows.insert(1, ("note", "taken from a member without quorum: it may lack the last writes"))
+    if left_out:
+        names = ", ".join(left_out)
+        rows.append(
+            ("absent", f"{names}, which this run leaves out: an API server there must be off until a run has it")
+        )
     lines = "".join(f"  {name:<8}{text}\n" for name, text in rows)
     return f"Restore of the cluster {manifest.cluster} on {', '.join(look.host for look in looks)}\n{lines}"
 

@@ -37,12 +37,18 @@ def plan(member: str, looks: Sequence[Look], *, healthy_too: bool = False) -> Re
         raise KubeproofError(
             f"member: {member!r} is not an etcd host of the inventory", hint=f"Its etcd hosts are {', '.join(by_host)}."
         )
+    if not by_host[member].seen:
+        raise KubeproofError(
+            f"{member} is not replaced: this run leaves it out", hint="Run it with a --limit that has all etcd hosts."
+        )
+    unseen = [look.host for look in looks if not look.seen]
+    limited = f" This run leaves out {', '.join(unseen)}, which may respond." if unseen else ""
     others = [look for look in looks if look.host != member and look.live.get("leader")]
     if not others:
         raise KubeproofError(
             f"{member} is not replaced: no other etcd host has quorum, so that there is no cluster to join",
             hint="Repair the others first, or restore the cluster: playbooks/restore.yml, with -e "
-            "restore_from=member:HOST if one member's data is all that is left.",
+            f"restore_from=member:HOST if one member's data is all that is left.{limited}",
         )
     known: Sequence[Mapping[str, Any]] = others[0].live["members"]
     voters = [each for each in known if not each["learner"]]
@@ -51,7 +57,7 @@ def plan(member: str, looks: Sequence[Look], *, healthy_too: bool = False) -> Re
         raise KubeproofError(
             f"{member} is not replaced: {len(others)} of {len(voters)} members respond besides it "
             f"({', '.join(look.host for look in others)}), and removing it needs {majority}",
-            hint="Repair the others first.",
+            hint=f"Repair the others first.{limited}",
         )
     mine = by_host[member].live
     joined = bool(mine) and mine["cluster_id"] == others[0].live["cluster_id"] and _listed(mine["member_id"], known)

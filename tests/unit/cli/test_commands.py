@@ -15,13 +15,15 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from kubeproof.cli import down, kubectl, main, options, test, up
+from kubeproof.cli import down, kubectl, main, options, summary, test, up
 from kubeproof.core import paths, pythons
 from kubeproof.core.errors import KubeproofError
+from kubeproof.install import playbook
 from kubeproof.install.playbook import Run
 from kubeproof.settings import remote
 from kubeproof.settings.inventory import Host
 from kubeproof.settings.remote import ssh_command
+from kubeproof.verify.engine import run as verify
 
 RECORDED = paths.PROJECT / "tests" / "unit" / "verify" / "report" / "recorded"
 
@@ -233,3 +235,17 @@ def test_a_shell_gets_the_locked_programs_and_its_own_configuration_if_it_has_on
     for given, config in (({}, str(paths.PROJECT / "ansible.cfg")), ({"ANSIBLE_CONFIG": "/mine.cfg"}, "/mine.cfg")):
         done = subprocess.run(["sh", "-euc", ask], env={"PATH": "/bin", **given}, capture_output=True, check=True)
         assert done.stdout.decode().splitlines() == [f"{Path(sys.executable).parent}:/bin", config]
+
+
+@pytest.mark.parametrize("verified", [True, False])
+def test_hosts_that_were_left_behind_are_named_and_are_no_success(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *, verified: bool
+) -> None:
+    (tmp_path / "hosts.yml").write_text("etcd: {hosts: {cp1: }}\nworkers: {hosts: {w1: }}\n")
+    ended = Run(4, tmp_path / "log", {"left_behind": {"w1": "no record"}, "failures": []})
+    monkeypatch.setattr(up, "prepare", lambda *_, **__: None)
+    monkeypatch.setattr(playbook, "run", lambda *_: ended)
+    monkeypatch.setattr(verify, "verify", lambda *_: verified)
+    monkeypatch.setattr(summary, "show", lambda *_: None)
+    assert main.main(["up", "-i", str(tmp_path / "hosts.yml")]) == options.LEFT_BEHIND
+    assert "Left behind: w1." in capsys.readouterr().out

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from pathlib import Path
+from typing import Self
 
 import pytest
 
+from kubeproof.core import waiting
 from kubeproof.core.amounts import at_once
 from kubeproof.core.errors import KubeproofError
-from kubeproof.install.rolling import Halted, Rolling, Turns, this_run
+from kubeproof.install.rolling import Halted, Rolling, Stuck, Turns, this_run
+
+# Longer than any test.
+LIMIT = 60.0
 
 
 @pytest.mark.parametrize(
@@ -46,7 +52,7 @@ def test_only_so_many_at_a_time(tmp_path: Path, limit: int) -> None:
 
     def restart(number: int) -> None:
         nonlocal most
-        with turns.turn(f"host{number}", limit):
+        with turns.turn(f"host{number}", limit, LIMIT):
             with guard:
                 away.append(number)
                 most = max(most, len(away))
@@ -64,10 +70,113 @@ def test_only_so_many_at_a_time(tmp_path: Path, limit: int) -> None:
 
 def test_nobody_goes_after_one_that_failed(tmp_path: Path) -> None:
     turns = Turns(tmp_path, "etcd.service", "run")
-    with turns.turn("cp1", 1):
+    with turns.turn("cp1", 1, LIMIT):
         turns.halt("cp1", "etcd.service has failed")
-    with pytest.raises(Halted, match=r"not restarted on cp2.*on cp1 it did not become healthy"), turns.turn("cp2", 1):
+    with (
+        pytest.raises(Halted, match=r"not restarted on cp2.*on cp1 it did not become healthy"),
+        turns.turn("cp2", 1, LIMIT),
+    ):
         pytest.fail("it had its turn")
+
+
+class Fleet:
+    """Hosts that all want their turn at once; the test ends each."""
+
+    def __init__(self, turns: Turns, hosts: int, at_once: int) -> None:
+        self.away: list[str] = []
+        self._turns = turns
+        self._ends = {f"w{number}": threading.Event() for number in range(hosts)}
+        self._threads = [threading.Thread(target=self._restart, args=(host, at_once)) for host in self._ends]
+        for thread in self._threads:
+            thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for event in self._ends.values():
+            event.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _restart(self, host: str, at_once: int) -> None:
+        with contextlib.suppress(Halted), self._turns.turn(host, at_once, LIMIT):
+            self.away.append(host)
+            self._ends[host].wait()
+            self.away.remove(host)
+
+    def reaches(self, number: int) -> bool:
+        return waiting.until(lambda: len(self.away) >= number, 10, pause=0.01) and not self.more_than(number)
+
+    def more_than(self, number: int) -> bool:
+        time.sleep(0.3)
+        return len(self.away) > number
+
+    def end(self, host: str) -> None:
+        self._ends[host].set()
+
+
+def test_the_first_host_of_a_run_goes_alone(tmp_path: Path) -> None:
+    with Turns(tmp_path, "kubelet.service", "yesterday").turn("w0", 3, LIMIT):
+        pass
+    with Fleet(Turns(tmp_path, "kubelet.service", "today"), 6, 3) as fleet:
+        assert fleet.reaches(1)
+        fleet.end(fleet.away[0])
+        assert fleet.reaches(3)
+
+
+def test_nobody_else_goes_where_the_first_did_not_come_back(tmp_path: Path) -> None:
+    turns = Turns(tmp_path, "kubelet.service", "run")
+    with Fleet(turns, 6, 3) as fleet:
+        assert fleet.reaches(1)
+        turns.halt(fleet.away[0], "NotReady")
+        fleet.end(fleet.away[0])
+        assert waiting.until(lambda: not fleet.away, 10, pause=0.01)
+        assert not fleet.more_than(0)
+    # The next run has no proof yet.
+    assert not Turns(tmp_path, "kubelet.service", "next")._has_passed
+
+
+@pytest.mark.parametrize("failure", ["raised", "told"])
+def test_one_that_failed_is_no_proof(tmp_path: Path, failure: str) -> None:
+    turns = Turns(tmp_path, "kubelet.service", "run")
+    with contextlib.suppress(OSError), turns.turn("w0", 2, LIMIT):
+        if failure == "raised":
+            raise OSError
+        turns.halt("w0", "NotReady")
+    assert not turns._has_passed
+
+
+def test_a_turn_is_not_waited_for_for_ever(tmp_path: Path) -> None:
+    turns = Turns(tmp_path, "etcd.service", "run")
+    with turns.turn("cp0", 1, LIMIT):
+        pass
+    with (
+        turns.turn("cp1", 1, LIMIT),
+        pytest.raises(Stuck, match=r"not restarted on cp2.* within 0 s.* ended: cp1 since \d\d:\d\d:\d\d UTC\."),
+        turns.turn("cp2", 1, 0.3),
+    ):
+        pytest.fail("it had its turn")
+
+
+def test_as_long_as_turns_end_they_are_waited_for(tmp_path: Path) -> None:
+    """Of many hosts the last one waits longer than any turn may take."""
+    turns = Turns(tmp_path, "etcd.service", "run")
+    came = threading.Event()
+
+    def wait() -> None:
+        with turns.turn("last", 1, 1.0):
+            came.set()
+
+    with turns.turn("cp1", 1, LIMIT):
+        last = threading.Thread(target=wait)
+        last.start()
+        for number in range(6):
+            time.sleep(0.3)
+            # Another one has it.
+            turns._slot(0).write_text(f"cp{number}")
+    last.join()
+    assert came.is_set()
 
 
 def test_who_waits_while_it_fails_does_not_go_either(tmp_path: Path) -> None:
@@ -76,12 +185,12 @@ def test_who_waits_while_it_fails_does_not_go_either(tmp_path: Path) -> None:
 
     def wait() -> None:
         try:
-            with turns.turn("cp2", 1):
+            with turns.turn("cp2", 1, LIMIT):
                 outcome.append("went")
         except Halted:
             outcome.append("halted")
 
-    with turns.turn("cp1", 1):
+    with turns.turn("cp1", 1, LIMIT):
         waiting = threading.Thread(target=wait)
         waiting.start()
         time.sleep(0.2)
@@ -93,8 +202,8 @@ def test_who_waits_while_it_fails_does_not_go_either(tmp_path: Path) -> None:
 def test_another_run_and_another_unit_go(tmp_path: Path) -> None:
     Turns(tmp_path, "etcd.service", "yesterday").halt("cp1", "")
     with (
-        Turns(tmp_path, "etcd.service", "today").turn("cp2", 1),
-        Turns(tmp_path, "x.service", "yesterday").turn("a", 1),
+        Turns(tmp_path, "etcd.service", "today").turn("cp2", 1, LIMIT),
+        Turns(tmp_path, "x.service", "yesterday").turn("a", 1, LIMIT),
     ):
         pass
 

@@ -56,9 +56,10 @@ def test_a_new_host_and_those_that_are_installed_probe_each_other_only() -> None
     assert found == {"host1": ([6443], ["host3:10250"]), "host3": ([10250], ["host1:6443"])}
 
 
-def test_a_host_without_a_report_is_not_new() -> None:
+def test_a_host_without_a_report_takes_no_part() -> None:
     silent = Host("w9", frozenset(["workers"]), "10.0.0.9", problem="timed out", unreachable=True)
     assert probed(host(1, **RUNS), silent) == {}
+    assert probed(host(1), silent) == {}
 
 
 def test_each_host_that_is_not_reached_is_named_with_ports_clients_and_errors() -> None:

@@ -115,6 +115,32 @@ def test_a_host_whose_settings_cannot_be_rendered_is_left_out_of_the_rest() -> N
     assert ids(entry(host(1), broken)) == [("invalid-setting", "host1")]
 
 
+def unreachable(found: Host) -> Host:
+    return replace(found, report=None, problem="No route to host", unreachable=True)
+
+
+def test_a_host_that_is_left_behind_is_one_that_is_not_in_the_run() -> None:
+    installed = {"units": ["kubelet.service"]}
+    hosts = [entry(host(number, ("etcd", "control_plane"), installed=installed)) for number in (1, 2, 3)]
+    worker = entry(unreachable(host(4, ("workers",))))
+    findings = list(preflight.check_hosts([*hosts, worker], WANTED, run_of(*hosts)))
+    assert [(found.id, found.host, found.severity) for found in findings] == [("unreachable", "host4", "warning")]
+    # Without a report there is nothing that it could be judged by.
+    broken = replace(worker, broken={"cluster_host_address": "no interface eth9"})
+    assert [found.id for found in preflight.check_hosts([*hosts, broken], WANTED, run_of(*hosts))] == ["unreachable"]
+    away = [entry(unreachable(each.host)) for each in hosts[:2]]
+    findings = list(preflight.check_hosts([*away, hosts[2]], WANTED, run_of(*hosts)))
+    assert [(found.host, found.severity) for found in findings if found.id == "unreachable"] == [
+        ("host1", "error"),
+        ("host2", "error"),
+    ]
+
+
+def run_of(*hosts: Variables) -> preflight.Run:
+    names = [each.host.name for each in hosts]
+    return preflight.Run({"etcd": names, "control_plane": names}, "converge", preflight.Kept(Path(), "i", KEPT), "mine")
+
+
 class TestWhatTheControllerHasLost:
     def test_is_refused_where_hosts_have_it(self) -> None:
         carrier = entry(host(1, identity={"etcd": ["ours"]}))

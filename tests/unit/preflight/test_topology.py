@@ -27,6 +27,14 @@ def test_even_numbers_of_members(number: int) -> None:
     assert f"a quorum of {number // 2 + 1}: no more fault tolerant than {number - 1}" in finding.problem
 
 
+def test_a_restore_takes_the_members_that_there_are() -> None:
+    """Of three hosts one may be gone, and the restore is for exactly that."""
+    groups = {"etcd": members(2), "control_plane": ["c"], "workers": ["w"]}
+    (finding,) = check_groups(groups, "restore")
+    assert (finding.id, finding.severity) == ("etcd-members", "warning")
+    assert [finding.severity for finding in check_groups(groups, "replace-member")] == ["error"]
+
+
 def test_many_members() -> None:
     assert found(etcd=members(9), control_plane=["c"], workers=["w"]) == [("etcd-members", "", "warning")]
     assert found(etcd=members(8), control_plane=["c"], workers=["w"]) == [

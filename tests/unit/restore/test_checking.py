@@ -109,9 +109,18 @@ def test_keys_that_the_controller_has_lost_come_from_the_backup(tmp_path: Path) 
     before = {file.name: file.read_bytes() for file in (state / "pki").iterdir() if not file.name.startswith(".")}
     assert checking.keys_for(state, path, identity) == []
 
+    assert checking.lost_keys(state, path, identity) == []
     shutil.rmtree(state / "pki")
     assert sorted(checking.keys_for(state, path, identity)) == sorted(before)
     assert {name: (state / "pki" / name).read_bytes() for name in before} == before
+
+
+def test_a_check_writes_none(tmp_path: Path) -> None:
+    state, path = with_keys(tmp_path)
+    names = sorted(file.name for file in (state / "pki").iterdir() if not file.name.startswith("."))
+    shutil.rmtree(state / "pki")
+    assert sorted(checking.lost_keys(state, path, state / keys.IDENTITY)) == names
+    assert not (state / "pki").exists()
 
 
 @pytest.mark.parametrize("name", ["etcd.crt", "service-account.pub", "encryption.key"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 
+import pytest
 from tests.unit.restore import made
 
 from kubeproof.restore.losses import LEAST_BUMP, Changes, bump, host_to_ask, summary
@@ -60,3 +61,11 @@ def test_revisions_are_raised_above_all_that_can_have_been_seen() -> None:
     assert bump(made.manifest(), [made.look("cp1", live={})]) == LEAST_BUMP
     ahead = made.live("cp1", revision=1000 + 3 * LEAST_BUMP)
     assert bump(made.manifest(), [made.look("cp1", live=ahead)]) > 3 * LEAST_BUMP
+
+
+@pytest.mark.parametrize(("left_out", "told"), [(["w1", "w2"], True), ([], False)])
+def test_nodes_that_the_run_leaves_out_are_named(left_out: list[str], *, told: bool) -> None:
+    looks = [made.look("cp1")]
+    text = summary(made.manifest(), looks, "?", where="x", now=NOW, kept="x", left_out=left_out)
+    assert ("  absent  w1, w2, which this run leaves out:" in text) == told
+    assert ("absent" in text) == told

@@ -6,6 +6,7 @@ import pytest
 from tests.unit.restore import made
 
 from kubeproof.core.errors import KubeproofError
+from kubeproof.restore.checking import Look
 from kubeproof.restore.replacing import plan
 
 
@@ -61,3 +62,21 @@ def test_a_single_member_is_not_replaced_but_restored() -> None:
 def test_a_host_that_is_none() -> None:
     with pytest.raises(KubeproofError, match="'w1' is not an etcd host"):
         plan("w1", [made.look("cp1")])
+
+
+def test_a_host_that_is_left_out_counts_as_one_that_does_not_respond() -> None:
+    looks = [made.look("cp1"), made.look("cp2", live={}), Look.unseen("cp3")]
+    with pytest.raises(KubeproofError, match=r"(?s)1 of 3 members .* This run leaves out cp3, which may respond"):
+        plan("cp2", looks)
+    five = [
+        made.look("cp1", live=made.live("cp1", members="cp1 cp2 cp3 cp4 cp5")),
+        made.look("cp2", live={}),
+        *(made.look(host) for host in ("cp3", "cp4")),
+        Look.unseen("cp5"),
+    ]
+    assert plan("cp2", five).endpoints == ["https://cp1:2379", "https://cp3:2379", "https://cp4:2379"]
+
+
+def test_the_member_itself_must_not_be_left_out() -> None:
+    with pytest.raises(KubeproofError, match="cp2 is not replaced: this run leaves it out"):
+        plan("cp2", [made.look("cp1"), Look.unseen("cp2"), made.look("cp3")])

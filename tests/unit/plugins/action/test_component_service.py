@@ -17,9 +17,14 @@ from plugins.action.component_service import ActionModule
 from kubeproof.core import active_run
 from kubeproof.install.look import digest
 from kubeproof.install.pending import UNKNOWN, Pending
-from kubeproof.install.rolling import this_run
+from kubeproof.install.rolling import Turns, this_run
 
-ROLLING = {"hosts": ["cp1", "cp2"], "at_once": 1, "gate": [{"url": "https://10.0.0.2/readyz"}]}
+ROLLING = {
+    "hosts": ["cp1", "cp2"],
+    "at_once": 1,
+    "gate": [{"url": "https://10.0.0.2/readyz"}],
+    "recovers": {"url": "https://n"},
+}
 
 
 class Harness:
@@ -77,6 +82,7 @@ def test_a_restart_waits_for_its_turn_and_its_gate(
     first, second = harness.asked
     assert first["_restart"] is False
     assert second["_gate"] == ROLLING["gate"]
+    assert ("_recovers" in first, second["_recovers"]) == (False, ROLLING["recovers"])
     assert result["changed"]
     assert (tmp_path / "rolling" / "etcd.service.0.lock").exists()
 
@@ -94,6 +100,23 @@ def test_the_host_is_told_which_run_this_is_and_which_are_over(
         None,
         {"record": run.data(), "over": ["killed"]},
     ]
+
+
+@pytest.mark.parametrize(("slowest", "limit"), [(0.01, 480), (0.2, 1020)])
+def test_a_turn_is_waited_for_as_long_as_the_slowest_may_take(
+    variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch, slowest: float, limit: float
+) -> None:
+    limits: list[float] = []
+
+    def turn(_turns: Turns, _host: str, _at_once: int, limit: float) -> contextlib.nullcontext[None]:
+        limits.append(limit)
+        return contextlib.nullcontext()
+
+    monkeypatch.setattr(Turns, "turn", turn)
+    hostvars = {"cp2": {"ansible_facts": {"kubeproof_host": {"work_seconds": slowest}}}, "cp1": {}}
+    answers = {"restart_needed": "changed"}, {"changed": True, "restart_needed": ""}
+    Harness({**variables, "hostvars": hostvars}, *answers).run(monkeypatch, rolling=ROLLING, timeout=60)
+    assert limits == [limit]
 
 
 def test_what_needs_no_restart_is_asked_for_once(variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

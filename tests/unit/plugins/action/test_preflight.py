@@ -117,6 +117,15 @@ def test_a_finding_can_be_ignored(play: Play) -> None:
     assert play.run(SETTINGS).returncode == 0
 
 
+def test_a_restore_takes_two_members(play: Play) -> None:
+    play.inventory["all"]["children"]["etcd"]["hosts"]["h2"] = {}
+    assert play.run(SETTINGS).returncode != 0
+    restore = {**SETTINGS, "preflight": {"stage": "settings", "purpose": "restore"}}
+    done = play.run(restore)
+    assert done.returncode == 0, done.stdout
+    assert "etcd would have 2 members" in done.stdout
+
+
 def test_misuse_is_explained(play: Play) -> None:
     wrong = {"name": "Wrong", "preflight": {"stage": "all"}}
     derive = {"name": "Derive", "ansible.builtin.debug": {"msg": "{{ {} | host_settings }}"}}

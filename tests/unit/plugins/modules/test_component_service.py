@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -267,6 +268,7 @@ class _Module:
             "_restart": True,
             "_gate": [],
             "_waits": {},
+            "_recovers": {},
             "_pending": {},
             "_digest": "asked",
         }
@@ -320,6 +322,96 @@ def test_a_restart_goes_through_an_open_gate(running: list[str]) -> None:
     assert running == ["restart"]
     assert result["changed"]
     assert result["restart_needed"] == ""
+
+
+def node(ready: str, heartbeat: float, transition: float = 0) -> str:
+    """A Node as the API has it."""
+    times = {
+        "lastHeartbeatTime": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(heartbeat)),
+        "lastTransitionTime": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(transition)),
+    }
+    pressure = {"type": "DiskPressure", "status": "False"}
+    condition = {"type": "Ready", "status": ready, "message": "no network yet", **times}
+    return json.dumps({"status": {"conditions": [pressure, condition]}})
+
+
+class TestRecovering:
+    """A kubelet that is alive says nothing of its node."""
+
+    @pytest.fixture(autouse=True)
+    def saved(self, monkeypatch: pytest.MonkeyPatch, running: list[str]) -> list[dict[str, Any]]:
+        """What is recorded. The unit is healthy at once."""
+        assert running == []
+        saved: list[dict[str, Any]] = []
+        monkeypatch.setattr(component_unit.Record, "save", lambda _, data: saved.append(data))
+        monkeypatch.setattr(service, "RECOVERY_POLL_SECONDS", 0.01)
+        monkeypatch.setattr(component_unit.Systemd, "log", lambda _: "the last line")
+        return saved
+
+    def restart(self, registry: Registry, **params: Any) -> dict[str, Any]:
+        wanted = {"url": registry.wanted["url"], "condition": "Ready"}
+        result: dict[str, Any] = service.converge(_Module(unit="kubelet.service", _recovers=wanted, **params))
+        return result
+
+    def test_a_node_that_is_ready_again(
+        self, registry: Registry, running: list[str], saved: list[dict[str, Any]]
+    ) -> None:
+        registry.body = node("True", time.time() + 60)
+        assert self.restart(registry)["changed"]
+        assert running == ["restart"]
+        assert [entry.get("recovering", False) for entry in saved] == [True, False]
+
+    def test_or_became_so_since(self, registry: Registry) -> None:
+        registry.body = node("True", 0, time.time() + 60)
+        assert self.restart(registry)["changed"]
+
+    def test_one_that_was_said_to_be_ready_before_the_restart_is_not(
+        self, registry: Registry, saved: list[dict[str, Any]]
+    ) -> None:
+        registry.body = node("True", time.time() - 60, time.time() - 600)
+        with pytest.raises(
+            service.ServiceError, match=r"(?s)healthy, but .*Ready has not been said since.*the last line"
+        ):
+            self.restart(registry, timeout=0)
+        # So that the next run judges it as well.
+        assert [entry.get("recovering", False) for entry in saved] == [True]
+
+    def test_one_that_is_not_ready_any_more_is_not(
+        self, registry: Registry, running: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        registry.body = node("True", time.time())
+
+        def call(_self: Any, *arguments: str) -> None:
+            running.append(arguments[0])
+            registry.body = node("False", time.time() + 60)
+
+        monkeypatch.setattr(component_unit.Systemd, "call", call)
+        with pytest.raises(service.ServiceError, match="Ready is False: no network yet"):
+            self.restart(registry, timeout=0)
+
+    @pytest.mark.parametrize("body", [node("False", 0), node("Unknown", 0), "{}", "no JSON"])
+    def test_one_that_was_not_before_is_not_waited_for(self, registry: Registry, body: str) -> None:
+        registry.body = body
+        assert self.restart(registry, timeout=0)["changed"]
+        assert registry.asked == 1
+
+    def test_nor_one_that_nobody_knows_of(self, registry: Registry) -> None:
+        registry.code = 403
+        assert self.restart(registry, timeout=0)["changed"]
+
+    def test_what_an_earlier_run_broke_is_waited_for(self, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+        data = {"inputs": {"/old": 1}, "recovering": True}
+        monkeypatch.setattr(component_unit.Record, "__init__", lambda self, _: setattr(self, "data", data))
+        registry.body = node("False", time.time() + 60)
+        with pytest.raises(service.ServiceError, match="Ready is False"):
+            self.restart(registry, timeout=0)
+
+    def test_a_process_that_is_not_restarted_is_not_asked(
+        self, registry: Registry, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(service, "reason_to_restart", lambda *_: "")
+        assert not self.restart(registry)["changed"]
+        assert registry.asked == 0
 
 
 def test_a_process_whose_object_is_gone_is_restarted(

@@ -1,0 +1,135 @@
+"""Restores in real plays, on made looks at etcd, up to the question. No host but this one is touched."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tests.unit.ansible_program import ansible
+from tests.unit.restore import made
+
+from kubeproof.backup import keys
+from kubeproof.backup.agent import manifest
+from kubeproof.core import paths
+from kubeproof.pki import cas
+from kubeproof.preflight import identity
+from kubeproof.restore import checking
+
+SEEN = {
+    "there": True,
+    "active": False,
+    "free": 10 * made.GIBIBYTE,
+    "placed": "",
+    "live": {},
+    "problem": "",
+    "program": True,
+    "backups": [],
+}
+REPORT = {"arch": "amd64", "work_seconds": 0.01}
+
+
+class Play:
+    """Plays on three control-plane hosts and a worker, whose ``__etcd_look`` and report are made in the first task."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.state = directory / ".kubeproof"
+        members = {host: {"cluster_host_address": f"10.0.0.{host[-1]}"} for host in ("cp1", "cp2", "cp3")}
+        self.inventory: dict[str, Any] = {
+            "all": {
+                "vars": {
+                    "ansible_connection": "local",
+                    "cluster_name": "example",
+                    # Defaults of the role that really looks at etcd.
+                    "etcd_peer_port": 2380,
+                    "etcd_data_directory": "/var/lib/etcd",
+                },
+                "children": {
+                    "etcd": {"hosts": members},
+                    "control_plane": {"hosts": members},
+                    "workers": {"hosts": {"w1": {}}},
+                },
+            }
+        }
+
+    def run(self, *tasks: dict[str, Any], options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+        """Run tasks with the variables of the role."""
+        look = {"name": "Look", "ansible.builtin.set_fact": {"kubeproof_host": REPORT, "cacheable": True}}
+        seen = {"name": "See", "ansible.builtin.set_fact": {"__etcd_look": SEEN}}
+        (self.directory / "hosts.yml").write_text(yaml.safe_dump(self.inventory))
+        gather = {"hosts": "all", "gather_facts": False, "tasks": [look]}
+        play = {"hosts": "etcd", "gather_facts": False, "roles": ["cluster"], "tasks": [seen, *tasks]}
+        (self.directory / "play.yml").write_text(yaml.safe_dump([gather, play]))
+        files = ("--inventory", str(self.directory / "hosts.yml"), str(self.directory / "play.yml"))
+        return ansible("playbook", *files, *options)
+
+
+@pytest.fixture
+def play(tmp_path: Path) -> Play:
+    return Play(tmp_path)
+
+
+def of_role(role: str, tasks: str) -> dict[str, Any]:
+    return {"name": "Run", "ansible.builtin.include_role": {"name": role, "tasks_from": tasks}}
+
+
+def choose(play: Play, backup: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    return play.run(of_role("restore", "choose"), options=("-e", json.dumps({"restore_from": str(backup)}), *options))
+
+
+@pytest.fixture
+def backup(play: Play) -> Path:
+    """A backup of a cluster whose keys the controller has lost, all but what decrypts those in the backup."""
+    cas.ensure_cas(play.state / "pki", "example", datetime.timedelta(days=1))
+    bundle = keys.ensure(play.state, "encrypted", [])
+    assert bundle is not None
+    path = made.backup(play.directory / "backups", authority=checking.ca_digest_of(play.state))
+    told = manifest.read(path)
+    file = manifest.File(len(bundle.content), hashlib.sha256(bundle.content).hexdigest())
+    (path / bundle.name).write_bytes(bundle.content)
+    (path / "manifest.json").write_bytes(replace(told, files={**told.files, bundle.name: file}).render())
+    shutil.rmtree(play.state / "pki")
+    return path
+
+
+def test_members_that_a_run_leaves_out_are_named(play: Play, backup: Path) -> None:
+    done = choose(play, backup, "--limit", "!cp1:!cp3", "-e", "restore_confirmed=true")
+    assert done.returncode == 2
+    assert "Nothing was stopped: a restore begins a new etcd on all hosts of the group `etcd`" in done.stdout
+    assert "this run leaves out cp1, cp3" in done.stdout
+
+
+def test_nodes_are_named_before_the_question(play: Play, backup: Path) -> None:
+    done = choose(play, backup, "--limit", "!w1", "-e", "restore_confirmed=true")
+    assert done.returncode == 0, done.stdout
+    assert "absent  w1, which this run leaves out" in done.stdout
+
+
+def test_keys_are_written_once_the_restore_is_agreed_to(play: Play, backup: Path) -> None:
+    refused = choose(play, backup)
+    assert refused.returncode == 2
+    assert "Will be taken from the backup, since they are missing from" in refused.stdout
+    assert "Nothing was changed. To restore, answer with the cluster's name, example" in refused.stdout
+    assert not (play.state / "pki").exists()
+    agreed = choose(play, backup, "-e", "restore_confirmed=true")
+    assert agreed.returncode == 0, agreed.stdout
+    assert identity.Kept.of(play.state).missing == []
+
+
+def test_what_was_chosen_is_known_on_hosts_of_other_groups(play: Play, backup: Path) -> None:
+    """The first host of the group may be one that has no part in the run."""
+    fact = {"kubeproof_restore": {"id": "I"}, "kubeproof_replacement": {"id": "R"}, "cacheable": True}
+    known = {"name": "Know", "ansible.builtin.set_fact": fact}
+    files = {"name": "Variables", "ansible.builtin.include_vars": str(paths.PROJECT / "roles/restore/vars/main.yml")}
+    say = {"name": "Say", "ansible.builtin.debug": {"msg": "{{ __restore_chosen.id }}{{ __restore_replacement.id }}"}}
+    done = play.run(known, files, say, options=("--limit", "!cp1"))
+    assert done.returncode == 0, done.stdout
+    assert '"msg": "IR"' in done.stdout
