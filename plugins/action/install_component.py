@@ -39,7 +39,9 @@ class ActionModule(Action):
             result |= _public(second) if second.get("failed") else {}
         if self._task.check_mode:
             contents = {file["path"]: base64.b64decode(file["content"]) for file in payload["files"]}
-            self._pending.add(result["changes"], contents)
+            changes = self._pending.news(result["changes"], contents)
+            self._pending.add(changes, contents)
+            result |= {"changed": bool(changes), "changes": changes}
         return result
 
     def _install(self, payload: dict[str, Any]) -> dict[str, Any]:

@@ -400,18 +400,18 @@ class Host:
         uid, gid = self.owner(wanted["owner"], wanted.get("group", ""))
         self.directory(os.path.dirname(path), 0, 0, 0o755, ours=False)
         wrong = self._wrong_with_key(path)
+        # One that is damaged is issued again.
+        certificate = (places.read(wanted["path"] + ".crt") or b"").decode(errors="replace")
         if wrong:
             self.changed(path, wrong)
             if self.check_mode:
-                return {"certificate": "", "public_key": ""}
+                return {"certificate": certificate, "public_key": ""}
             # P-256: what upstream's own tools use by default since kubeadm 1.31 offers it; small and fast to sign with.
             key = run(["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"])
             self._remember_file(path, there=False)
             places.write(path, key.encode(), uid, gid, 0o600)
         self.attributes(path, uid, gid, 0o600)
-        certificate = places.read(wanted["path"] + ".crt") or b""
-        # One that is damaged is issued again.
-        return {"certificate": certificate.decode(errors="replace"), "public_key": public_key(path)}
+        return {"certificate": certificate, "public_key": public_key(path)}
 
     def _wrong_with_key(self, path: str) -> str:
         """Why a private key has to be made, as a change; empty if it is there. A disk that fails leaves empty ones."""

@@ -48,6 +48,21 @@ class Pending:
         fresh.write_text(json.dumps({"run": self._run, "paths": found}))
         fresh.replace(self._path)
 
+    def news(
+        self, changes: Iterable[Mapping[str, Any]], contents: Mapping[str, bytes] | None = None
+    ) -> list[Mapping[str, Any]]:
+        """Of such changes those that no task before would have made: several components share some files."""
+        noted, known = self.paths(), contents or {}
+
+        def is_new(change: Mapping[str, Any]) -> bool:
+            path, what = str(change["path"]), str(change["what"])
+            if path not in noted:
+                return True
+            to_come = GONE if what == "removed" else _fingerprint(known.get(path))
+            return what not in _UNREAD and noted[path] != to_come
+
+        return [change for change in changes if is_new(change)]
+
     def paths(self) -> dict[str, str | None]:
         """The files, so far, with the SHA-256 of their content to come: None if only owner or mode would change.
 

@@ -108,14 +108,14 @@ class CA:
         return _pem(builder.sign(self.key, hashes.SHA256()))
 
     def reason_to_issue(self, wanted: Wanted, certificate_pem: str, public_key_pem: str, now: datetime.datetime) -> str:
-        """Why the certificate at hand won't do, in words; empty if it will."""
+        """Why the certificate at hand won't do, in words; empty if it will. No public key: a key that is to be made."""
         if not certificate_pem:
             return "there is none"
         try:
             certificate = x509.load_pem_x509_certificate(certificate_pem.encode())
         except ValueError:
             return "it cannot be read"
-        if certificate.public_key() != _public_key(public_key_pem):
+        if not public_key_pem or certificate.public_key() != _public_key(public_key_pem):
             return "it belongs to another key"
         return (
             self._signature_reason(certificate) or _content_reason(wanted, certificate) or _age_reason(certificate, now)

@@ -30,6 +30,19 @@ def test_owner_and_mode_are_no_content(tmp_path: Path) -> None:
     assert pending.paths()["/etc/etcd/etcd.yaml"] == UNKNOWN
 
 
+def test_what_an_earlier_task_would_have_changed_is_no_news(tmp_path: Path) -> None:
+    shared = {"path": "/etc/kubernetes/pki/ca.crt", "what": "created"}
+    directory, mode = {"path": "/etc/kubernetes/pki", "what": "created"}, {**CONFIG, "what": "mode"}
+    pending = Pending(tmp_path, "w1", "1")
+    given = [shared, directory, mode]
+    assert pending.news(given, {shared["path"]: b"ca"}) == given
+    pending.add(given, {shared["path"]: b"ca"})
+    assert pending.news(given, {shared["path"]: b"ca"}) == []
+    # Other content is, and so is content where only the mode would have changed.
+    assert pending.news([shared, CONFIG], {shared["path"]: b"another", CONFIG["path"]: b"x"}) == [shared, CONFIG]
+    assert pending.news([{**shared, "what": "removed"}]) == [{**shared, "what": "removed"}]
+
+
 def test_other_hosts_and_other_runs_do_not_count(tmp_path: Path) -> None:
     Pending(tmp_path, "cp1", "1").add([CONFIG])
     assert Pending(tmp_path, "cp2", "1").paths() == {}

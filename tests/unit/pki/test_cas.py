@@ -127,6 +127,7 @@ def test_another_key_ca_or_garbage_is_a_reason(directory: Path, ca: cas.CA, publ
     other_key = public_pem(ec.generate_private_key(ec.SECP256R1()))
     other_ca = cas.CA.load(directory, "etcd")
     assert "another key" in ca.reason_to_issue(WANTED, pem, other_key, NOW)
+    assert "another key" in ca.reason_to_issue(WANTED, pem, "", NOW)
     assert "another CA" in other_ca.reason_to_issue(WANTED, pem, public_key, NOW)
     assert "cannot be read" in ca.reason_to_issue(WANTED, "garbage", public_key, NOW)
     assert "there is none" in ca.reason_to_issue(WANTED, "", public_key, NOW)
