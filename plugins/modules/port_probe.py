@@ -141,8 +141,14 @@ def listen(address: str, ports: Sequence[int], seconds: float, pid_file: str = P
     numbers = [listener.getsockname()[1] for listener in listeners]
     if not listeners:
         return []
-    if os.fork() == 0:
-        _in_background(listeners, seconds, pid_file)
+    child = os.fork()
+    if child == 0:
+        try:
+            _in_background(listeners, seconds, pid_file)
+        finally:
+            # Whatever happens, it must not continue as a second module.
+            os._exit(0)
+    os.waitpid(child, 0)
     for listener in listeners:
         listener.close()
     _await(lambda: is_locked(pid_file), "the process that listens did not start")
@@ -152,7 +158,7 @@ def listen(address: str, ports: Sequence[int], seconds: float, pid_file: str = P
 def _in_background(listeners: Sequence[socket.socket], seconds: float, pid_file: str) -> None:
     os.setsid()
     if os.fork():
-        os._exit(0)
+        return
     # ssh waits for whoever has its output.
     nothing = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
@@ -162,11 +168,8 @@ def _in_background(listeners: Sequence[socket.socket], seconds: float, pid_file:
     os.ftruncate(held, 0)
     os.write(held, str(os.getpid()).encode())
     fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    try:
-        serve(listeners, seconds)
-        os.unlink(pid_file)
-    finally:
-        os._exit(0)
+    serve(listeners, seconds)
+    os.unlink(pid_file)
 
 
 def close(pid_file: str = PID_FILE) -> None:

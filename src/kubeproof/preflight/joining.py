@@ -10,15 +10,13 @@ from collections.abc import Iterator, Sequence
 from kubeproof.preflight.findings import Finding
 from kubeproof.preflight.model import CONTROL_PLANE, NODES, Host, Run
 
-_KUBELET = "kubelet.service"
-
 
 def check_joining(hosts: Sequence[Host], run: Run) -> Iterator[Finding]:
     """A finding for each new node of a run that leaves out others, once there is a cluster for it to join."""
     asked = {host.name for host in hosts}
     left_out = [name for name in run.hosts(*NODES) if name not in asked]
     nodes = [host for host in hosts if host.node and host.report is not None]
-    new = [host for host in nodes if not _installed(host)]
+    new = [host for host in nodes if host.new_node]
     # In a first installation nobody is there to lack a route: a run without --limit later has all of them.
     begun = len(new) < len(nodes) or any(name not in asked for name in run.hosts(CONTROL_PLANE))
     for host in new if left_out and begun else ():
@@ -30,7 +28,3 @@ def check_joining(hosts: Sequence[Host], run: Run) -> Iterator[Finding]:
             """return, add -e '{"preflight_ignore": ["node-left-out"]}', and run without --limit once it has."""
         )
         yield Finding("node-left-out", problem, remediation, host=host.name)
-
-
-def _installed(host: Host) -> bool:
-    return host.report is not None and _KUBELET in host.report["installed"]["units"]

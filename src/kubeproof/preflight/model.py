@@ -43,6 +43,11 @@ class Host:
         """Whether it is a node of the cluster."""
         return self.within(NODES)
 
+    @property
+    def new_node(self) -> bool:
+        """Whether it is to become a node: it can be examined, and has no kubelet of ours yet."""
+        return self.node and self.report is not None and "kubelet.service" not in self.report["installed"]["units"]
+
     def within(self, groups: Collection[str]) -> bool:
         """Whether it is in one of these groups."""
         return not self.groups.isdisjoint(groups)

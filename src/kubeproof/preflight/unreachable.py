@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from kubeproof.preflight.findings import Finding
 from kubeproof.preflight.model import CONTROL_PLANE, ETCD, Host, Run
 
-_KUBELET = "kubelet.service"
-
 
 def left_behind(hosts: Sequence[Host], run: Run) -> list[str]:
     """The names of the hosts that the run leaves behind: all that cannot be reached, or none.
@@ -19,7 +17,7 @@ def left_behind(hosts: Sequence[Host], run: Run) -> list[str]:
     away, there = [host for host in hosts if host.unreachable], [host for host in hosts if host.report is not None]
     if run.purpose == "restore":
         return [host.name for host in away if not host.within((ETCD, CONTROL_PLANE))] if there else []
-    if run.purpose != "converge" or not there or any(_new(host) for host in there):
+    if run.purpose != "converge" or not there or any(host.new_node for host in there):
         return []
     members, servers = run.hosts(ETCD), run.hosts(CONTROL_PLANE)
     quorum = len(members) // 2 + 1
@@ -28,11 +26,6 @@ def left_behind(hosts: Sequence[Host], run: Run) -> list[str]:
     if any(host.name in servers for host in away) and not any(host.name in servers for host in there):
         return []
     return [host.name for host in away]
-
-
-def _new(host: Host) -> bool:
-    """Whether a host is to become a node."""
-    return host.node and host.report is not None and _KUBELET not in host.report["installed"]["units"]
 
 
 def warning(host: Host) -> Finding:
