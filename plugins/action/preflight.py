@@ -24,7 +24,6 @@ from kubeproof.components import pins
 from kubeproof.core import active_run
 from kubeproof.core.errors import KubeproofError
 from kubeproof.install.action import Action
-from kubeproof.install.converged import Converged
 from kubeproof.preflight import model
 from kubeproof.settings import host_settings, resolve, specs, state
 from kubeproof.settings.host_report import HostReport
@@ -61,14 +60,8 @@ class ActionModule(Action):
             self._refuse_keys()
             self._refuse_tags()
             return {"changed": False}
-        if stage == "leave":
-            return self._leave()
-        if stage == "end":
-            return self._end()
         if stage not in stages:
-            raise KubeproofError(
-                f"preflight: stage is {stage!r}; it must be one of inventory, {', '.join(stages)}, leave, end"
-            )
+            raise KubeproofError(f"preflight: stage is {stage!r}; it must be one of inventory, {', '.join(stages)}")
         hosts, found = stages[stage]()
         findings = preflight.relevant(found, _ignored(hosts))
         _write_report(stage, findings, hosts)
@@ -143,27 +136,6 @@ class ActionModule(Action):
         answers = {name: _plain(hostvars[name].get(_CONNECTED) or {}) for name in probes}
         failed = {name: answer.get("failed_targets") or [] for name, answer in answers.items()}
         return hosts, preflight.check_connections(probes, failed)
-
-    def _leave(self) -> dict[str, Any]:
-        """The host has no part in the rest of the run: Ansible leaves out what is unreachable, and counts it."""
-        told = f"it was left behind; {self._record.told(self._host)}"
-        return {"changed": False, "unreachable": True, "left_behind": True, "msg": told}
-
-    def _end(self) -> dict[str, Any]:
-        """Record which hosts got to the end, and name those that were left behind."""
-        task_vars = self._variables
-        whole = _plain(task_vars["ansible_run_tags"]) == ["all"] and not _plain(task_vars["ansible_skip_tags"])
-        if whole and not self._task.check_mode:
-            self._record.keep(str(host) for host in task_vars["ansible_play_hosts"])
-        left = [name for name in _members(task_vars) if _is_unreachable(task_vars["hostvars"][name])]
-        for name in left:
-            self._display.warning(f"{name} was left behind; {self._record.told(name)}")
-        return {"changed": False, "left_behind": left}
-
-    @property
-    def _record(self) -> Converged:
-        (state,) = self._state_directories([self._host])
-        return Converged(state / "rolling" / "converged")
 
     def _active(self, state: Path) -> str | None:
         if self._task.check_mode:
@@ -292,11 +264,6 @@ def _reported(host: preflight.Host, task_vars: Mapping[str, Any]) -> preflight.H
     if "problem" in fact:
         return replace(host, problem=fact["problem"], unreachable=fact["unreachable"])
     return replace(host, report=cast(HostReport, fact))
-
-
-def _is_unreachable(variables: Mapping[str, Any]) -> bool:
-    report = variables.get("ansible_facts", {}).get("kubeproof_host", {})
-    return bool(report.get("unreachable"))
 
 
 def _place(name: str) -> str:

@@ -24,11 +24,8 @@ options:
       - V(hosts) checks the facts of hosts. M(host_report) must have run on all hosts of the play.
       - V(ports) checks the results of M(port_probe) with O(port_probe#module:state=connected), which hosts have
         registered as C(__preflight_connected).
-      - V(leave) makes a host of RV(left_behind) unreachable for Ansible, so that it has no part in the rest of
-        the run.
-      - V(end) records which hosts got to the end of the run, and warns of those that were left behind.
     type: str
-    choices: [inventory, settings, hosts, leave, ports, end]
+    choices: [inventory, settings, hosts, ports]
     required: true
   purpose:
     description: Purpose of the run, for the stages V(settings) and V(hosts).
@@ -48,6 +45,7 @@ notes:
   - Use it with C(run_once), since one task does the work for all hosts.
 seealso:
   - module: host_report
+  - module: left_behind
   - module: port_probe
 """
 
@@ -79,7 +77,7 @@ left_behind:
       stake, or new nodes would get no routes from them; they are errors then.
   type: list
   elements: str
-  returned: with the stages V(hosts) and V(end)
+  returned: success, with the stage V(hosts)
 findings:
   description: The findings, if all of them are warnings. With errors they are only displayed.
   type: list

@@ -20,10 +20,10 @@ AWAY = {"unreachable": True, "problem": "No route to host"}
 
 
 def tasks_of(path: str) -> list[dict[str, Any]]:
-    """The tasks of the preflight in a role, or in the plays of a playbook, that judge reports."""
+    """The tasks in a role, or in the plays of a playbook, that judge reports and leave hosts behind."""
     document: list[dict[str, Any]] = yaml.safe_load((paths.PROJECT / path).read_text())
     tasks = [task for entry in document for task in entry.get("tasks", [entry])]
-    return [task for task in tasks if task.get("preflight", {}).get("stage") in ("hosts", "leave", "end")]
+    return [task for task in tasks if "left_behind" in task or task.get("preflight", {}).get("stage") == "hosts"]
 
 
 def run(directory: Path, *away: str, then: dict[str, Any] | None = None) -> subprocess.CompletedProcess[str]:

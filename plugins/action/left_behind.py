@@ -1,0 +1,48 @@
+"""Leave a host out of the rest of a run, or name those that were left out. What they lack: ``kubeproof.install``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kubeproof.core.errors import KubeproofError
+from kubeproof.install.action import Action
+from kubeproof.install.converged import Converged
+
+_STATES = ("left", "named")
+
+
+class ActionModule(Action):
+    """Which hosts it is about is for the preflight to say."""
+
+    _VALID_ARGS = frozenset(("state", "state_directory"))
+    _requires_connection = False
+
+    def act(self) -> dict[str, Any]:
+        wanted = str(self._arguments.get("state"))
+        if wanted not in _STATES:
+            raise KubeproofError(f"left_behind: state is {wanted!r}; it must be one of {', '.join(_STATES)}")
+        records = Converged(Path(str(self._arguments["state_directory"])) / "rolling" / "converged")
+        return self._leave(records) if wanted == "left" else self._name(records)
+
+    def _leave(self, records: Converged) -> dict[str, Any]:
+        """Ansible leaves out what is unreachable, and counts it."""
+        told = f"it was left behind; {records.told(self._host)}"
+        return {"changed": False, "unreachable": True, "left_behind": True, "msg": told}
+
+    def _name(self, records: Converged) -> dict[str, Any]:
+        task_vars = self._variables
+        tags, skipped = (list(task_vars[f"ansible_{name}_tags"]) for name in ("run", "skip"))
+        if tags == ["all"] and not skipped and not self._task.check_mode:
+            records.keep(str(host) for host in task_vars["ansible_play_hosts"])
+        hosts = [str(host) for host in task_vars["ansible_play_hosts_all"]]
+        left = [host for host in hosts if _is_unreachable(task_vars["hostvars"][host])]
+        for host in left:
+            self._display.warning(f"{host} was left behind; {records.told(host)}")
+        return {"changed": False, "left_behind": left}
+
+
+def _is_unreachable(variables: Mapping[str, Any]) -> bool:
+    report = variables.get("ansible_facts", {}).get("kubeproof_host", {})
+    return bool(report.get("unreachable"))
