@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import socket
 import struct
@@ -128,6 +129,21 @@ all:
     assert f"IdentityFile {tmp_path}/key" in config
     told = dict(line.split(" ", 1) for line in command.stdout.splitlines() if " " in line)
     assert (told["hostname"], told["port"], told["user"]) == ("192.0.2.1", "2222", "admin")
+    assert not hosts._directory.exists()
+
+
+def test_a_socket_may_vanish_while_its_directory_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "hosts").write_text("[etcd]\none\n")
+    unlink = os.unlink
+
+    def too_late(path: str, *, dir_fd: int | None = None) -> None:
+        unlink(path, dir_fd=dir_fd)
+        if path == "socket":
+            raise FileNotFoundError(path)
+
+    with Hosts(inventory.load(tmp_path / "hosts")) as hosts:
+        (hosts._directory / "socket").touch()
+        monkeypatch.setattr(os, "unlink", too_late)
     assert not hosts._directory.exists()
 
 
