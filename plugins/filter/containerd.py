@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
+
+from kubeproof.core.errors import KubeproofError
+from kubeproof.settings import registries
 
 # Where images of a name are: the name itself is a web site's (containerd, core/remotes/docker/config/hosts.go).
 _SERVERS = {"docker.io": "registry-1.docker.io"}
@@ -20,27 +23,16 @@ def containerd_hosts_file(mirror: tuple[str, object]) -> dict[str, str]:
     (https://github.com/containerd/containerd/blob/main/docs/hosts.md).
     """
     upstream, given = mirror
-    urls, fallback = _parsed(upstream, given)
+    try:
+        known = registries.mirrors(upstream, given)
+    except KubeproofError as error:
+        raise AnsibleFilterError(f"{registries.SETTING}: {error}") from error
     # containerd asks the server last, and upstream if there is none: without a fallback the last mirror is the server.
     server = f'server = "https://{_SERVERS.get(upstream, upstream)}"'
-    lines = [server] if fallback else [f'server = "{urls[-1]}"', _CAPABILITIES]
-    for url in urls if fallback else urls[:-1]:
+    lines = [server] if known.fallback else [f'server = "{known.urls[-1]}"', _CAPABILITIES]
+    for url in known.urls if known.fallback else known.urls[:-1]:
         lines += ["", f'[host."{url}"]', f"  {_CAPABILITIES}"]
     return {"dest": f"/etc/containerd/certs.d/{upstream}/hosts.toml", "content": "\n".join(lines) + "\n"}
-
-
-def _parsed(upstream: str, given: object) -> tuple[Sequence[str], bool]:
-    if isinstance(given, Mapping) and given.keys() <= {"mirrors", "fallback"}:
-        urls, fallback = given.get("mirrors"), given.get("fallback", True)
-    else:
-        urls, fallback = given, True
-    if isinstance(urls, str) or not isinstance(urls, Sequence) or not isinstance(fallback, bool):
-        raise AnsibleFilterError(
-            f"containerd_registry_mirrors: {upstream} takes a list of URLs, or {{mirrors: [...], fallback: false}}"
-        )
-    if not urls and not fallback:
-        raise AnsibleFilterError(f"containerd_registry_mirrors: {upstream} has no mirror, and no fallback")
-    return [str(url) for url in urls], fallback
 
 
 class FilterModule:

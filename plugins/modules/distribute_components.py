@@ -269,6 +269,9 @@ def work(files: Files, wanted: List[Entry], versions: Dict[str, str], staging: s
         if staging:
             changes, left = converge(files, wanted, staging), []
             shutil.rmtree(staging, ignore_errors=True)
+            # Unless a run that was killed still writes to its own.
+            with contextlib.suppress(OSError):
+                os.rmdir(os.path.dirname(staging))
         else:
             changes = left = compare(files, wanted)
             staging = prepare_staging(bool(changes), files.directory)

@@ -51,6 +51,11 @@ options:
     description: Directory of etcd's backups, likewise. Backups in it are not reported.
     type: path
     default: /var/backups/etcd
+  sysctls:
+    description: Kernel parameters that are reported besides those that are always.
+    type: list
+    elements: str
+    default: []
   trusted:
     description:
       - Whether tasks of this run may take C(settled) as their answer instead of asking the host, until a task changes
@@ -630,11 +635,11 @@ def module_names(listing: str) -> Set[str]:
     return {os.path.basename(path).split(".", 1)[0].replace("-", "_") for path in paths}
 
 
-def sysctls(machine: Machine) -> Dict[str, Report]:
+def sysctls(machine: Machine, more: Sequence[str] = ()) -> Dict[str, Report]:
     """Value and whether it may be written. A sysctl that does not exist (its module is not loaded) is left out."""
     found = {}
-    for name in SYSCTLS:
-        path = "/proc/sys/" + name.replace(".", "/")
+    for name in dict.fromkeys((*SYSCTLS, *more)):
+        path = settled.sysctl_path(name)
         if machine.exists(path):
             # The kernel judges access(2) to /proc/sys by file mode alone, also for root, and takes write permission
             # away where a value belongs to another network namespace: this is the true answer.
@@ -788,8 +793,11 @@ class Versions:
         return match.group() if match else ""
 
 
-def report(machine: Machine, paths: Sequence[str], data: Dict[str, str]) -> Report:
-    """The whole report, in the shape of ``kubeproof.settings.host_report.HostReport``. ``data``: see leftovers."""
+def report(machine: Machine, paths: Sequence[str], data: Dict[str, str], more: Sequence[str] = ()) -> Report:
+    """The whole report, in the shape of ``kubeproof.settings.host_report.HostReport``.
+
+    ``data``: see leftovers. ``more``: see sysctls.
+    """
     started = time.time()
     entries = manifest(machine)
     processes = running(machine)
@@ -828,7 +836,7 @@ def report(machine: Machine, paths: Sequence[str], data: Dict[str, str]) -> Repo
         "user_namespace": user_namespace(machine),
         "limits": {"init": hard_limits(machine, "1"), "self": hard_limits(machine, "self")},
         "modules": modules,
-        "sysctls": sysctls(machine),
+        "sysctls": sysctls(machine, more),
         "selinux": {"1": "enforcing", "0": "permissive"}.get(machine.word("/sys/fs/selinux/enforce"), "disabled"),
         "leftovers": leftovers(machine, entries, data),
         "etcd": etcd(machine, entries, data[ETCD]),
@@ -874,13 +882,14 @@ def main() -> None:
             "etcd_data_directory": {"type": "path", "default": "/var/lib/etcd"},
             "containerd_root_directory": {"type": "path", "default": "/var/lib/containerd"},
             "backup_directory": {"type": "path", "default": "/var/backups/etcd"},
+            "sysctls": {"type": "list", "elements": "str", "default": []},
             # For the action plugin.
             "trusted": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
     data = {unit: module.params[option] for unit, option in DATA.items()}
-    found = report(Machine(), module.params["paths"], data)
+    found = report(Machine(), module.params["paths"], data, module.params["sysctls"])
     module.exit_json(changed=False, ansible_facts={"kubeproof_host": found})
 
 

@@ -12,6 +12,7 @@ from kubeproof.preflight.findings import Finding, Severity
 from kubeproof.preflight.model import DATA, ETCD, LOGS, MEBIBYTE, DiskRule, Host, PortRule, Rules, plain_addresses
 from kubeproof.settings import remote
 from kubeproof.settings.host_report import Disk, HostReport, Port, Process
+from kubeproof.settings.sysctls import of_a_module
 
 # https://kubernetes.io/docs/reference/node/kernel-version-requirements/
 KERNEL, KERNEL_FOR_NFTABLES = "4.19", "5.13"
@@ -104,6 +105,7 @@ class Examination:
             yield from self._hidden_processes()
             yield from self._kernel()
             yield from self._modules()
+            yield from self._sysctls()
             yield from self._cgroup()
             yield from self._swap()
             yield from self._route()
@@ -312,6 +314,17 @@ class Examination:
             elif state == "loadable" and not loads:
                 problem = f"the kernel module {name} is not loaded, and this host may not load it"
                 yield Finding("kernel-module", problem, f"On the container's host: modprobe {name}.", name)
+
+    def _sysctls(self) -> Iterator[Finding]:
+        for name, value in self.rules.sysctls.items():
+            known = self.report["sysctls"].get(name)
+            if known is None and not of_a_module(name):
+                problem = f"its kernel {self.report['kernel']} has no parameter {name}, which host_sysctls sets"
+                yield Finding("sysctl", problem, "Correct its name, or take it out.", name)
+            elif known is not None and not known["writable"] and known["value"].split() != value.split():
+                problem = f"{name} is {known['value']}, and may not be set to {value} here (host_sysctls)"
+                remediation = "Take it out; for a container, set it on the container's host."
+                yield Finding("sysctl", problem, remediation, name)
 
     def _cgroup(self) -> Iterator[Finding]:
         cgroup = self.report["cgroup"]

@@ -164,7 +164,7 @@ class Rules:
     """What a host is asked to offer. Memory in MiB by group, clock skew in seconds.
 
     ``shared_segment``: nodes reach each other without a gateway. ``host_resolver``: the cluster's DNS asks the
-    resolvers that are in the hosts' own file. ``logs``: what these may come to.
+    resolvers that are in the hosts' own file. ``logs``: what these may come to. ``sysctls``: the user's.
     """
 
     operating_systems: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -178,6 +178,7 @@ class Rules:
     shared_segment: bool = True
     host_resolver: bool = True
     data: Mapping[str, str] = field(default_factory=dict)
+    sysctls: Mapping[str, str] = field(default_factory=dict)
     etcd_data_directory: str = "/var/lib/etcd"
     clock_skew_warning: float = 1.0
     clock_skew_error: float = 5.0
@@ -212,6 +213,7 @@ class Rules:
             # The path that the kubelet gives to pods is only among the values where it is set.
             host_resolver=values["dns_forward"] == values.get("kubelet_resolv_conf", _RESOLV_CONF) == _RESOLV_CONF,
             shared_segment=values["pod_network_plugin"] == "bridge",
+            sysctls={str(name): str(value) for name, value in (values.get("host_sysctls") or {}).items()},
             data={name: posixpath.normpath(str(values[name])) for name in DATA},
             etcd_data_directory=posixpath.normpath(str(values["etcd_data_directory"])),
             clock_skew_warning=float(values["preflight_clock_skew_warning"]),

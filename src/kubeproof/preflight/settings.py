@@ -17,7 +17,7 @@ from kubeproof.core.errors import KubeproofError
 from kubeproof.preflight import networks, topology
 from kubeproof.preflight.findings import Finding
 from kubeproof.preflight.model import PORTS, Host, PortRule, Purpose, port_rules
-from kubeproof.settings import authentication, directories, flags, proxies, schedulers, templates
+from kubeproof.settings import authentication, directories, flags, proxies, registries, schedulers, sysctls, templates
 from kubeproof.settings.specs import Option, Specs
 
 # How alike (difflib's ratio) a name must be to a setting's to be taken for a slip: `clustr_domain` is 0.96 like
@@ -102,6 +102,9 @@ def _meanings(variables: Variables, values: Mapping[str, Any]) -> Iterator[Findi
     wrong += directories.problems(values)
     wrong += flags.problems(values)
     wrong += proxies.problems(values)
+    mirrors, parameters = values.get(registries.SETTING) or {}, values.get(sysctls.SETTING) or {}
+    wrong += [(registries.SETTING, problem) for problem in registries.problems(mirrors)]
+    wrong += [(sysctls.SETTING, problem) for problem in sysctls.problems(parameters)]
     issuer = f"https://kubernetes.default.svc.{values.get('cluster_domain', '')}"
     given = values.get("apiserver_authentication") or {}
     wrong += [("apiserver_authentication", problem) for problem in authentication.problems(given, issuer)]

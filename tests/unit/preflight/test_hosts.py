@@ -432,3 +432,31 @@ class TestNoResolver:
 def test_a_host_that_names_itself_is_not_judged() -> None:
     """As local hosts do, where nothing listens: names outside the cluster fail at once."""
     assert found(host(resolver={"nameservers": ["10.0.0.1"]})) == []
+
+
+class TestSysctls:
+    KNOWN: ClassVar = {
+        "vm.max_map_count": {"value": "65530", "writable": False},
+        "net.ipv4.tcp_rmem": {"value": "4096\t131072\t6291456", "writable": True},
+    }
+
+    def found(self, **wanted: str) -> list[str]:
+        rules = replace(RULES, sysctls={name.replace("__", "."): value for name, value in wanted.items()})
+        return [
+            f"{finding.id} {finding.subject}: {finding.problem}"
+            for finding in check_host(host(sysctls=self.KNOWN), rules)
+        ]
+
+    def test_those_that_are_so_or_can_be_set(self) -> None:
+        assert self.found(vm__max_map_count="65530", net__ipv4__tcp_rmem="4096 87380 1") == []
+
+    def test_one_that_the_kernel_does_not_have(self) -> None:
+        (problem,) = self.found(vm__max_map_cuont="1")
+        assert problem.startswith("sysctl vm.max_map_cuont: its kernel ")
+
+    def test_one_that_comes_with_a_module(self) -> None:
+        assert self.found(net__netfilter__nf_conntrack_acct="1") == []
+
+    def test_one_that_may_not_be_set(self) -> None:
+        (problem,) = self.found(vm__max_map_count="262144")
+        assert problem.endswith("vm.max_map_count is 65530, and may not be set to 262144 here (host_sysctls)")

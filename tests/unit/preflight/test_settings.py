@@ -25,7 +25,9 @@ SPECS = specs.Specs(
         "cluster_service_network": {"type": "str"},
         "kubelet_max_pods": {"type": "int", "description": ["Largest number of pods", "(kubelet's C(maxPods))."]},
         "cluster_control_plane_form": {"type": "str"},
+        "containerd_registry_mirrors": {"type": "dict"},
         "host_conntrack_max": {"type": "int"},
+        "host_sysctls": {"type": "dict"},
         "host_conntrack_tcp_close_wait_seconds": {"type": "int"},
         "kube_proxy_extra_config": {"type": "dict"},
         "kube_proxy_form": {"type": "str"},
@@ -276,6 +278,15 @@ def test_every_scheduler_that_is_wrong_is_named() -> None:
     more = {"Batch": {"port": 1}, "greedy": {}, "same": {"port": 10259}, "right": {"port": 10269}}
     found = [finding.problem for finding in check(variables(scheduler_port=10259, scheduler_more=more))]
     assert [text.partition(": ")[2].split()[0] for text in found] == ["'Batch'", "greedy", "same"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("containerd_registry_mirrors", {"docker.io": "https://mirror.example.org"}), ("host_sysctls", {"vm": 1})],
+)
+def test_what_only_a_role_would_refuse_is_refused_here(setting: str, value: Any) -> None:
+    [finding] = check(variables(**{setting: value}))
+    assert (finding.id, finding.subject) == ("invalid-setting", setting)
 
 
 def test_an_api_server_in_a_pod_takes_no_privileged_port() -> None:

@@ -205,6 +205,16 @@ class TestVersions:
         document = json.loads((state / "components.json").read_text())
         return dict(document["versions"])
 
+    def test_nothing_that_was_sent_stays(self, state: Path, program: Path) -> None:
+        self.work(state, "1.0.0", stage(state, NEW), wanted(program))
+        assert not (state / "staging").exists()
+        # That of a run that was killed on the controller, and is still writing here.
+        one = stage(state, NEW)
+        other = Path(one).with_name("other")
+        other.mkdir()
+        self.work(state, "1.0.0", one, wanted(program))
+        assert list((state / "staging").iterdir()) == [other]
+
     def work(self, state: Path, version: str, staging: str, *entries: dict[str, Any]) -> list[dict[str, Any]]:
         done, _ = distribute_components.work(files(state), list(entries), {"program": version}, staging)
         return done

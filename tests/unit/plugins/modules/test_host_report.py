@@ -300,7 +300,12 @@ class TestKernelModules:
 
 def test_sysctls(fake: Fake) -> None:
     fake.file("/proc/sys/net/ipv4/ip_forward", "1\n")
-    assert host_report.sysctls(fake.machine) == {"net.ipv4.ip_forward": {"value": "1", "writable": True}}
+    fake.file("/proc/sys/net/ipv4/conf/eth0.100/rp_filter", "2\n")
+    forward = {"net.ipv4.ip_forward": {"value": "1", "writable": True}}
+    assert host_report.sysctls(fake.machine) == forward
+    more = "net.ipv4.conf.eth0/100.rp_filter"
+    found = host_report.sysctls(fake.machine, [more, "vm.absent", "net.ipv4.ip_forward"])
+    assert found == forward | {more: {"value": "2", "writable": True}}
 
 
 @pytest.mark.parametrize(

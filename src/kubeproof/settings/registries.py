@@ -1,0 +1,62 @@
+"""Mirrors of registries, as ``containerd_registry_mirrors`` has them. No Ansible."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from kubeproof.core.errors import KubeproofError
+
+SETTING = "containerd_registry_mirrors"
+# The directory of an upstream's file has its name, which containerd looks up with the port
+# (https://github.com/containerd/containerd/blob/main/docs/hosts.md).
+_UPSTREAM = re.compile(r"_default|[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?")
+
+
+@dataclass(frozen=True)
+class Mirrors:
+    """The URLs to ask in an upstream's place, in order, and whether it is asked itself if none of them has an image."""
+
+    urls: tuple[str, ...]
+    fallback: bool
+
+
+def mirrors(upstream: str, given: object) -> Mirrors:
+    """Those of an upstream, from a list of URLs or from a mapping. Raises KubeproofError if it is neither."""
+    if isinstance(given, Mapping) and given.keys() <= {"mirrors", "fallback"}:
+        urls, fallback = given.get("mirrors"), given.get("fallback", True)
+    else:
+        urls, fallback = given, True
+    if isinstance(urls, str) or not isinstance(urls, Sequence) or not isinstance(fallback, bool):
+        raise KubeproofError(f"{upstream} takes a list of URLs, or {{mirrors: [...], fallback: false}}")
+    if not urls and not fallback:
+        raise KubeproofError(f"{upstream} has no mirror, and no fallback")
+    wrong = [str(url) for url in urls if not _is_url(str(url))]
+    if wrong:
+        raise KubeproofError(f"{upstream}: {wrong[0]!r} is not of the form https://HOST:PORT/PATH")
+    return Mirrors(tuple(str(url) for url in urls), fallback)
+
+
+def problems(given: Mapping[str, object]) -> Iterator[str]:
+    """What is wrong with the setting, a line each."""
+    for upstream, entry in given.items():
+        if not _UPSTREAM.fullmatch(str(upstream)):
+            yield f"{upstream!r} is not the host of a registry: docker.io, registry.example.org:5000, or _default"
+            continue
+        try:
+            mirrors(str(upstream), entry)
+        except KubeproofError as error:
+            yield str(error)
+
+
+def _is_url(value: str) -> bool:
+    try:
+        parts = urlsplit(value)
+        port = parts.port
+    except ValueError:
+        return False
+    # It becomes a quoted string of TOML.
+    plain = value.isprintable() and not any(character in " \"'\\" for character in value)
+    return plain and parts.scheme in ("http", "https") and bool(parts.hostname) and port != 0
