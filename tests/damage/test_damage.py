@@ -45,6 +45,10 @@ class Damage:
     kubectl: tuple[str, ...] = ()
     planned: str = field(kw_only=True)
     """What a line of the plan for this host must match (a regular expression)."""
+    mended: frozenset[str] = frozenset()
+    """Units, with their hosts, that something else than the run restarts: the node's reconciler, or systemd."""
+    left: str = "(?!)"
+    """What is rightly not as before (a regular expression)."""
 
 
 DAMAGES = [
@@ -101,6 +105,8 @@ DAMAGES = [
         "cd /usr/local/bin && mv kubelet kept && cp kept kubelet && truncate --size 5000 kubelet && rm kept "
         "&& systemctl kill --signal=KILL kubelet; sleep 2",
         planned="/usr/local/bin/kubelet",
+        # systemd tries it again and again, and at last in the moment in which the program is whole again.
+        mended=frozenset(["w1 kubelet.service"]),
     ),
     Damage("unit file deleted", "cp1", "rm /etc/systemd/system/etcd.service", planned="etcd.service"),
     Damage(
@@ -124,7 +130,13 @@ DAMAGES = [
         planned="kube-proxy.service",
     ),
     Damage(
-        "timer stopped and disabled", "cp1", "systemctl disable --now etcd-backup.timer", planned=r"etcd-backup\.timer"
+        "timer stopped and disabled",
+        "cp1",
+        "systemctl disable --now etcd-backup.timer",
+        planned=r"etcd-backup\.timer",
+        # It takes the empty directory of links away, and the one that a run makes instead is the run's, to be removed by
+        # a reset.
+        left=r"cp1: files: /var/lib/kubeproof/manifest\.json: ",
     ),
     Damage(
         "CNI configuration deleted", "w1", "rm /etc/cni/net.d/10-kubeproof.conflist", planned="10-kubeproof.conflist"
@@ -134,6 +146,8 @@ DAMAGES = [
         "w1",
         "systemctl stop kube-pod-network && ip route flush proto 86; nft flush ruleset",
         planned="kube-pod-network.service: started",
+        # By the reconciler, once it runs again: kube-proxy does not see that its rules are gone.
+        mended=frozenset(["w1 kube-proxy.service"]),
     ),
     Damage(
         "sysctl changed",
@@ -218,17 +232,29 @@ def test_a_run_repairs_it_as_planned_and_nothing_else(cluster: LocalCluster, tab
     begun = time.monotonic()
     done = cluster.part()
     table.append(Row(damage, tuple(listed), seconds, time.monotonic() - begun))
-    assert changes(planned) == changes(done)
+    assert changes(planned, damage.mended) == changes(done, damage.mended)
     now = starts(cluster)
-    assert {unit for unit in before if before[unit] != now.get(unit)} <= started(done)
+    assert {unit for unit in before if before[unit] != now.get(unit)} <= started(done) | damage.mended
     after = snapshots(cluster)
     left = [f"{host}: {line}" for host in HOSTS for line in hosts[host].changes(after[host])]
-    assert [line for line in left if not _STORED.search(line) and not _ISSUED.search(line)] == []
+    explained = (_STORED.search, _ISSUED.search, re.compile(damage.left).match)
+    assert [line for line in left if not any(explains(line) for explains in explained)] == []
 
 
-def changes(run: playbook.Run) -> list[tuple[str, str, tuple[str, ...]]]:
-    """What a run has changed, or would; in whichever order hosts came to it."""
-    return sorted((change["host"], change["role"], tuple(change["what"])) for change in run.profile["changes"])
+def changes(run: playbook.Run, mended: frozenset[str]) -> list[tuple[str, str, tuple[str, ...]]]:
+    """What a run has changed, or would; in whichever order hosts came to it.
+
+    Of units that something else restarts, too, only that they are started and not why.
+    """
+
+    def told(host: str, line: str) -> str:
+        start = _STARTED.match(line)
+        return start["unit"] if start and f"{host} {start['unit']}" in mended else line
+
+    return sorted(
+        (change["host"], change["role"], tuple(told(change["host"], line) for line in change["what"]))
+        for change in run.profile["changes"]
+    )
 
 
 def started(run: playbook.Run) -> set[str]:
