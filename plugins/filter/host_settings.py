@@ -3,6 +3,8 @@
 ``__cluster_host.conntrack | conntrack_sysctls(limit, established, close_wait)`` are sysctls by name.
 ``__cluster_host.inotify | inotify_sysctls(instances, watches)`` likewise.
 ``names | examined(hostvars)`` are those of the hosts that are in the run and could be reached.
+``names | unreachable(hostvars)`` are those that could not be.
+``amount | at_once_besides(nodes, lost)`` is ``cluster_nodes_at_once`` where some nodes are unreachable.
 ``names | patience(hostvars)`` is what limits of time are multiplied by for what all these hosts take part in.
 """
 
@@ -13,6 +15,8 @@ from typing import Any, cast
 
 from ansible.errors import AnsibleFilterError
 
+from kubeproof.core.amounts import at_once
+from kubeproof.core.errors import KubeproofError
 from kubeproof.core.patience import factor
 from kubeproof.settings import host_settings as settings
 from kubeproof.settings.host_report import HostReport
@@ -51,6 +55,26 @@ def examined(names: list[str], hostvars: Mapping[str, Any]) -> list[str]:
     return [name for name in names if "arch" in hostvars[name].get("ansible_facts", {}).get("kubeproof_host", {})]
 
 
+def unreachable(names: list[str], hostvars: Mapping[str, Any]) -> list[str]:
+    """Those of the hosts that this run has not reached."""
+    facts = {name: hostvars[name].get("ansible_facts", {}).get("kubeproof_host", {}) for name in names}
+    return [name for name, found in facts.items() if found.get("unreachable")]
+
+
+def at_once_besides(amount: int | str, nodes: Any, lost: Any) -> int | str:
+    """How many of the nodes may be without a pod at a time: the amount, and besides it those that are lost.
+
+    A rollout of a DaemonSet counts these, too, and would wait for them before it begins with any other.
+    """
+    try:
+        number = at_once(amount, int(nodes))
+    except KubeproofError as error:
+        raise AnsibleFilterError(f"cluster_nodes_at_once: {error}") from error
+    if int(lost):
+        return number + int(lost)
+    return int(amount) if str(amount).strip().isdigit() else str(amount)
+
+
 class FilterModule:
     """Registers the filters."""
 
@@ -60,5 +84,7 @@ class FilterModule:
             "conntrack_sysctls": conntrack_sysctls,
             "inotify_sysctls": inotify_sysctls,
             "examined": examined,
+            "unreachable": unreachable,
+            "at_once_besides": at_once_besides,
             "patience": patience,
         }

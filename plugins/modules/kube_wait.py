@@ -40,6 +40,9 @@ options:
       value:
         description: Value that O(objects.field) must have. By default, any value.
         type: raw
+      at_least:
+        description: Number that O(objects.field) must come to. What does not exist counts as 0.
+        type: int
       as_field:
         description:
           - Field of the same object, with dots, whose value O(objects.field) must have, for example V(spec.replicas).
@@ -104,6 +107,8 @@ def judge(document: Dict[str, Any], wanted: Dict[str, Any]) -> Tuple[bool, Any]:
     if wanted.get("as_field"):
         other = field(document, wanted["as_field"])
         return (value or 0) == (other or 0), "%s of %s" % (value or 0, other or 0)
+    if wanted.get("at_least") is not None:
+        return (value or 0) >= wanted["at_least"], "%s of %s" % (value or 0, wanted["at_least"])
     if wanted.get("value") is None:
         return value is not None, value
     return value == wanted["value"], value
@@ -153,6 +158,7 @@ def main() -> None:
         "field": {"type": "str"},
         "value": {"type": "raw"},
         "as_field": {"type": "str"},
+        "at_least": {"type": "int"},
         "optional": {"type": "bool", "default": False},
     }
     module = AnsibleModule(

@@ -134,8 +134,8 @@ DAMAGES = [
         "cp1",
         "systemctl disable --now etcd-backup.timer",
         planned=r"etcd-backup\.timer",
-        # It takes the empty directory of links away, and the one that a run makes instead is the run's, to be removed by
-        # a reset.
+        # It takes the empty directory of links away, and the one that a run makes instead is the run's, which a reset
+        # removes.
         left=r"cp1: files: /var/lib/kubeproof/manifest\.json: ",
     ),
     Damage(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+from ansible.errors import AnsibleFilterError
 from plugins.filter import host_settings, networks, packages
 
 
@@ -24,6 +26,20 @@ def test_hosts_that_are_left_out_or_unreachable_are_not_examined() -> None:
     reports = {"w1": {"arch": "amd64"}, "w2": {"unreachable": True, "problem": "no route"}}
     hostvars = {name: {"ansible_facts": {"kubeproof_host": report}} for name, report in reports.items()}
     assert host_settings.examined(["w2", "w1", "w3"], {**hostvars, "w3": {}}) == ["w1"]
+    assert host_settings.unreachable(["w2", "w1", "w3"], {**hostvars, "w3": {}}) == ["w2"]
+
+
+@pytest.mark.parametrize(
+    ("amount", "lost", "besides"),
+    [("1", 0, 1), (2, 0, 2), ("25%", 0, "25%"), ("1", 2, 3), ("25%", 1, 3), ("20", 1, 11)],
+)
+def test_nodes_that_are_lost_do_not_stop_a_rollout_to_the_others(amount: int | str, lost: int, besides: int) -> None:
+    assert host_settings.at_once_besides(amount, 10, lost) == besides
+
+
+def test_an_amount_of_nodes_that_is_none_is_named() -> None:
+    with pytest.raises(AnsibleFilterError, match="cluster_nodes_at_once: 'some' is neither"):
+        host_settings.at_once_besides("some", 10, 0)
 
 
 def test_the_interface_that_has_an_address() -> None:

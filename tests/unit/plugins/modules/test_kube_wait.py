@@ -56,3 +56,9 @@ def test_a_field_is_compared_with_another_one(replicas: int, ready: int | None, 
     # Of the last change only: the controller has not seen it yet.
     document["status"]["observedGeneration"] = 0
     assert not kube_wait.judge(document, wanted)[0]
+
+
+@pytest.mark.parametrize(("ready", "good", "seen"), [(3, True, "3 of 2"), (2, True, "2 of 2"), (None, False, "0 of 2")])
+def test_a_field_comes_to_a_number_at_least(ready: int | None, good: bool, seen: str) -> None:
+    document = {"metadata": {"generation": 1}, "status": {} if ready is None else {"numberReady": ready}}
+    assert kube_wait.judge(document, {"field": "status.numberReady", "at_least": 2}) == (good, seen)
