@@ -18,18 +18,9 @@ _SHOWN = 30
 
 def kill_in(inventory: Path, name: str, task: str, seconds: float, **variables: Any) -> None:
     """Run a playbook, and kill all its processes in the middle of a task. Fails if the run ends before."""
-    command = [tool("ansible-playbook"), "--inventory", str(inventory), "--extra-vars", json.dumps(variables)]
-    process = subprocess.Popen(
-        [*command, str(paths.PROJECT / "playbooks" / f"{name}.yml")],
-        env=environment(PYTHONUNBUFFERED="1"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    assert process.stdout
     seen: list[str] = []
-    with process:
+    with _started(inventory, name, variables) as process:
+        assert process.stdout
         for line in process.stdout:
             seen.append(line)
             if line.startswith("TASK [") and task in line:
@@ -38,3 +29,32 @@ def kill_in(inventory: Path, name: str, task: str, seconds: float, **variables: 
         else:
             raise AssertionError(f"the run ended before {task!r}:\n{''.join(seen[-_SHOWN:])}")
         os.killpg(process.pid, signal.SIGKILL)
+
+
+def kill_after(inventory: Path, name: str, seconds: float, **variables: Any) -> str:
+    """Run a playbook, and kill all its processes so long after its beginning. Returns the task in which that was.
+
+    Fails if the run ends before.
+    """
+    with _started(inventory, name, variables) as process:
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+        assert process.stdout
+        seen = process.stdout.readlines()
+    assert process.returncode == -signal.SIGKILL, f"the run ended before:\n{''.join(seen[-_SHOWN:])}"
+    tasks = [line.partition("[")[2].partition("]")[0] for line in seen if line.startswith("TASK [")]
+    return tasks[-1] if tasks else "the beginning"
+
+
+def _started(inventory: Path, name: str, variables: dict[str, Any]) -> subprocess.Popen[str]:
+    command = [tool("ansible-playbook"), "--inventory", str(inventory), "--extra-vars", json.dumps(variables)]
+    return subprocess.Popen(
+        [*command, str(paths.PROJECT / "playbooks" / f"{name}.yml")],
+        env=environment(PYTHONUNBUFFERED="1"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
