@@ -34,7 +34,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
 
 def test_a_change_that_is_killed_is_finished_by_the_next_run(cluster: LocalCluster) -> None:
     seed = int(os.environ.get(_SEED, str(time.time_ns() % 2**32)))
-    moments = random.Random(seed)
+    moments = random.Random(seed)  # noqa: S311  (no secret)
     print(f"{_SEED}={seed}")
     before = identity(cluster)
     uids = cluster.uids()
