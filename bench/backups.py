@@ -1,6 +1,6 @@
 """What backups of a filled cluster cost: a backup, its effect on clients of the API, a drill, a restore.
 
-    .venv/bin/python bench/backups.py --inventory DIR/hosts.yml [--objects 20000] [--rounds 10] [--restore]
+    .venv/bin/python -m bench.backups --inventory DIR/hosts.yml [--objects 20000] [--rounds 10] [--restore]
 
 Fills a cluster of local hosts that is up with ConfigMaps of about 1 kB, starts the backup's unit again and again while
 one client reads through a majority and another one writes, has the newest backup proven by a drill, and with
@@ -28,7 +28,7 @@ from typing import Any
 import httpx
 from rich.console import Console
 from rich.table import Table
-from tests import breakable
+from tests import disposable_cluster
 
 from kubeproof.api import kubeconfig
 from kubeproof.core import controller_packages
@@ -74,7 +74,7 @@ def main() -> None:
     arguments = parser.parse_args()
     controller_packages.complete_path()
     console = Console()
-    described = breakable.load(arguments.inventory, regardless=False)
+    described = disposable_cluster.load(arguments.inventory, regardless=False)
     accesses = kubeconfig.load_all(described.state / "admin.kubeconfig")
     table = Table("what", "measured", title=f"{arguments.objects} objects; {_machine()}")
     with connect(*accesses) as api, Hosts(described) as hosts:
@@ -235,7 +235,8 @@ def _absence(api: Api) -> Iterator[list[float]]:
 
 
 def _uids(api: Api) -> dict[str, str]:
-    found, rest = {}, ""
+    found: dict[str, str] = {}
+    rest = ""
     while True:
         page = api.get(f"{PATH}/configmaps", limit=2000, **({"continue": rest} if rest else {}))
         found |= {item["metadata"]["name"]: item["metadata"]["uid"] for item in page["items"]}

@@ -1,11 +1,12 @@
-"""Where the time of an installation goes, and what the components themselves need.
+"""Where the time of an installation goes, what the components themselves need, and what kubeadm takes.
 
-    .venv/bin/python bench/converge.py [--repeat N]
+    .venv/bin/python -m bench.converge [--repeat N]
 
-Makes three local hosts of its own and installs a cluster on them twice; prints, from the profile that the playbook's
-callback writes, a table by role and task of the first run, and the second run's total. Then it makes the hosts anew and
-brings the same files up the plain way, which is the limit to aim at: one archive per host over SSH, all units started
-at once, nothing checked, nothing ordered; timed until all nodes are ready and the cluster's DNS is up.
+Makes three local hosts of its own, installs a cluster on them and runs again; prints, from the profile that the
+playbook's callback writes, a table by role and task of the first run. Then it makes the hosts anew and brings the same
+files up the plain way, which is the limit to aim at: one archive per host over SSH, all units started at once, nothing
+checked, nothing ordered. And once more with kubeadm, of the same module, hosts and images: see kubeadm.py. Each is
+timed until all nodes are ready and the cluster's DNS is up; with N rounds the last table has the medians.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+import statistics
 import subprocess
 import tempfile
 import time
@@ -23,9 +25,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from bench import kubeadm
 from rich.console import Console
 from rich.table import Table
 
+from kubeproof.components import pins
 from kubeproof.core import paths
 from kubeproof.install import playbook
 from kubeproof.local_hosts import lifecycle
@@ -69,16 +73,24 @@ def main() -> None:
     arguments = parser.parse_args()
     console = Console()
     with tempfile.TemporaryDirectory(prefix="kubeproof-bench-") as directory:
-        cluster = _inventory(Path(directory))
+        pods = _inventory(Path(directory) / "pods", cluster_control_plane_form="static-pods")
+        cluster = _inventory(Path(directory) / "services")
         hosts = plan(cluster)
         try:
-            for _ in range(arguments.repeat):
-                _measure(console, cluster, hosts)
+            # Has the images, and the files around them, with which kubeadm begins.
+            _fresh_hosts(hosts)
+            playbook.run("cluster", pods.sources, pods.state)
+            images = {name: _snapshot(pods, name) for name in pods.hosts}
+            rounds = [_measure(console, cluster, hosts, images) for _ in range(arguments.repeat)]
         finally:
             lifecycle.destroy(hosts, _silent)
+    table = Table("step", "seconds", title=f"From no hosts to a cluster, medians of {len(rounds)}")
+    for step in rounds[0]:
+        table.add_row(step, f"{statistics.median(measured[step] for measured in rounds):.1f}")
+    console.print(table)
 
 
-def _measure(console: Console, cluster: Inventory, hosts: Plan) -> None:
+def _measure(console: Console, cluster: Inventory, hosts: Plan, images: dict[str, Snapshot]) -> dict[str, float]:
     made = _timed(lambda: _fresh_hosts(hosts))
     first = playbook.run("cluster", cluster.sources, cluster.state)
     second = playbook.run("cluster", cluster.sources, cluster.state)
@@ -86,24 +98,25 @@ def _measure(console: Console, cluster: Inventory, hosts: Plan) -> None:
     console.print(_by_task(first.profile))
     snapshots = {name: _snapshot(cluster, name) for name in cluster.hosts}
     objects = _system_objects(cluster)
+    measured = {
+        "hosts made": made,
+        "first run": first.profile["seconds"],
+        f"second run ({second.count('changed')} changed)": second.profile["seconds"],
+    }
     _fresh_hosts(hosts)
-    plain = _plain(cluster, snapshots, objects)
-    table = Table("step", "seconds", title="From no hosts to a cluster")
-    table.add_row("hosts made", f"{made:.1f}")
-    table.add_row("first run", f"{first.profile['seconds']:.1f}")
-    table.add_row(f"second run ({second.count('changed')} changed)", f"{second.profile['seconds']:.1f}")
-    for step, seconds in plain.items():
-        table.add_row(f"the plain way: {step}", f"{seconds:.1f}")
-    console.print(table)
+    measured |= {f"the plain way: {step}": time for step, time in _plain(cluster, snapshots, objects).items()}
+    _fresh_hosts(hosts)
+    return measured | {f"kubeadm: {step}": time for step, time in _kubeadm(cluster, images).items()}
 
 
-def _inventory(directory: Path) -> Inventory:
+def _inventory(directory: Path, **settings: str) -> Inventory:
     document = yaml.safe_load((paths.PROJECT / "inventory" / "test" / "hosts.yml").read_text())
-    document["all"]["vars"]["local_host_network"] = NETWORK
+    document["all"]["vars"] |= {"local_host_network": NETWORK, **settings}
     groups = {"control_plane": ["cp1"], "etcd": ["cp1"], "workers": ["w1", "w2"]}
     document["all"]["children"] = {
         group: {"hosts": {name: {"ansible_host": ADDRESSES[name]} for name in names}} for group, names in groups.items()
     }
+    directory.mkdir()
     path = directory / "hosts.yml"
     path.write_text(yaml.safe_dump(document))
     return inventory.load(path)
@@ -190,6 +203,43 @@ def _plain(cluster: Inventory, snapshots: dict[str, Snapshot], objects: bytes) -
     return {
         "files sent": sent - started,
         "all nodes ready": ready - started,
+        "DNS up": time.monotonic() - started,
+    }
+
+
+def _kubeadm(cluster: Inventory, snapshots: dict[str, Snapshot]) -> dict[str, float]:
+    """With kubeadm: the same files and images are there, and its own are made."""
+
+    def on(name: str, script: str, given: bytes) -> bytes:
+        return _ssh(cluster, name, script, given)
+
+    def everywhere(action: Callable[[str], object], names: Iterable[str] = ADDRESSES) -> None:
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(action, names))
+
+    pinned = pins.load()
+    version, dns = pinned.components["kubernetes"].version, pinned.images["coredns"].version
+    kubeadm.program()
+    started = time.monotonic()
+    everywhere(lambda name: on(name, "tar --extract --absolute-names", snapshots[name].archive))
+    configuration = on("cp1", "cat /etc/kubernetes/kubelet/config.yaml", b"")
+    everywhere(lambda name: kubeadm.prepare(on, name, ADDRESSES[name]))
+    everywhere(lambda name: kubeadm.images(on, name, version))
+    loaded = time.monotonic()
+    everywhere(lambda name: on(name, f"systemctl start --no-block {shlex.join(kubeadm.UNITS)}", b""), ["cp1"])
+    services = "10.96.0.0/16"  # The default of cluster_service_network.
+    kubeadm.init(on, ADDRESSES["cp1"], version, dns, configuration, services)
+    initialized = time.monotonic()
+    everywhere(lambda name: on(name, f"systemctl start --no-block {shlex.join(kubeadm.NODE_UNITS)}", b""))
+    everywhere(lambda name: kubeadm.join(on, name, ADDRESSES[name], ADDRESSES["cp1"]), ["w1", "w2"])
+    _ssh(cluster, "cp1", READY.replace(KUBECTL, kubeadm.KUBECTL) % len(snapshots))
+    ready = time.monotonic()
+    _ssh(cluster, "cp1", DNS.replace(KUBECTL, kubeadm.KUBECTL))
+    return {
+        "files and images sent": loaded - started,
+        "init": initialized - loaded,
+        "all nodes ready, without files and images": ready - loaded,
+        "DNS up, without files and images": time.monotonic() - loaded,
         "DNS up": time.monotonic() - started,
     }
 

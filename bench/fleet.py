@@ -1,6 +1,6 @@
 """How long runs on an installed cluster take, by number of hosts.
 
-    .venv/bin/python bench/fleet.py [--hosts 3 5 10 20] [--repeat 5]
+    .venv/bin/python -m bench.fleet [--hosts 3 5 10 20] [--repeat 5]
 
 Makes local hosts of its own for each size (up to four: one control-plane host; more: three), installs a cluster on
 them, and measures what operators wait for: a plan, a run with nothing to do, and a run with one setting of the kubelet
