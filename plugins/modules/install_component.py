@@ -282,6 +282,23 @@ changes:
 Change = Dict[str, str]
 
 
+def left_group(name: str) -> Optional[int]:
+    """The number of a group of this name."""
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        return None
+
+
+def taken(number: int) -> bool:
+    """Whether a user has this number."""
+    try:
+        pwd.getpwuid(number)
+    except KeyError:
+        return False
+    return True
+
+
 class Host:
     """The host's state, and the changes made to it (or, in check mode, that would be made)."""
 
@@ -296,26 +313,41 @@ class Host:
         self.changes.append({"path": path, "what": what})
 
     def owner(self, name: str, group: str) -> Tuple[int, int]:
-        """Numeric owner and group. A user that check mode only pretends to have made counts as root."""
+        """Numeric owner and group. A user that check mode only pretends to have made has what can be foretold."""
         try:
             user = pwd.getpwnam(name)
             return user.pw_uid, grp.getgrnam(group).gr_gid if group else user.pw_gid
         except KeyError:
             if self.check_mode:
-                return 0, 0
+                left = left_group(name)
+                return (left, left) if left is not None and not taken(left) else (0, 0)
             raise
 
     def user(self, name: str) -> None:
-        """Make a system user with a group of its own."""
+        """Make a system user with a group of its own. Of the two one may be left, as after `groupdel`."""
         with contextlib.suppress(KeyError):
-            pwd.getpwnam(name)
+            self.group(name, pwd.getpwnam(name).pw_gid)
             return
         self.changed("user " + name, "created")
         if self.check_mode:
             return
         self.manifest.add("user", name)
-        run(["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent",
+        left = left_group(name)
+        group = ["--user-group"] if left is None else ["--gid", str(left)]
+        # Files of a user that was deleted have its number, which is mostly that of its group.
+        if left is not None and not taken(left):
+            group += ["--uid", str(left)]
+        run(["useradd", "--system", *group, "--no-create-home", "--home-dir", "/nonexistent",
              "--shell", "/usr/sbin/nologin", name])  # fmt: skip
+
+    def group(self, name: str, number: int) -> None:
+        """Have the group of a user that is there."""
+        with contextlib.suppress(KeyError):
+            grp.getgrgid(number)
+            return
+        self.changed("group " + name, "created")
+        if not self.check_mode:
+            run(["groupadd", "--system", "--gid", str(number), name])
 
     def data_directory(self, path: str) -> None:
         """Remember that a component keeps its data here, so that a reset empties it; not if others' data is in it."""

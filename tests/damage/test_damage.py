@@ -173,7 +173,7 @@ DAMAGES = [
         "taint removed",
         "cp1",
         kubectl=("taint", "node", "cp1", "node-role.kubernetes.io/control-plane-"),
-        planned="node-role.kubernetes.io",
+        planned="Node cp1: tainted",
     ),
     Damage(
         "role binding deleted",

@@ -7,7 +7,9 @@ import getpass
 import json
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -248,3 +250,73 @@ def test_check_mode_remembers_nothing(tmp_path: Path) -> None:
     manifest = Manifest(str(tmp_path))
     install_component.Host(check_mode=True, manifest=manifest).settings({"cluster_name": "mine"})
     assert not Path(manifest.path).exists()
+
+
+class TestUsers:
+    """With accounts of the test's own in place of this machine's."""
+
+    @pytest.fixture
+    def commands(self, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+        run: list[list[str]] = []
+        monkeypatch.setattr(install_component, "run", run.append)
+        return run
+
+    def accounts(self, monkeypatch: pytest.MonkeyPatch, users: dict[str, int], groups: dict[str, int]) -> None:
+        def by_name(known: dict[str, int], kind: str) -> Callable[[str], SimpleNamespace]:
+            return lambda name: SimpleNamespace(**{f"{kind}id": known[name], "pw_gid": known[name]})
+
+        def by_number(known: dict[str, int]) -> Callable[[int], int]:
+            return lambda number: {number: number for number in known.values()}[number]
+
+        monkeypatch.setattr("pwd.getpwnam", by_name(users, "pw_u"))
+        monkeypatch.setattr("pwd.getpwuid", by_number(users))
+        monkeypatch.setattr("grp.getgrnam", by_name(groups, "gr_g"))
+        monkeypatch.setattr("grp.getgrgid", by_number(groups))
+
+    @pytest.mark.parametrize(
+        ("users", "groups", "options"),
+        [
+            ({}, {}, ["--user-group"]),
+            ({}, {"etcd": 990}, ["--gid", "990", "--uid", "990"]),
+            ({"other": 990}, {"etcd": 990}, ["--gid", "990"]),
+        ],
+        ids=["neither", "its group is left", "its number is another's"],
+    )
+    def test_a_user_that_is_missing_is_made(
+        self,
+        host: install_component.Host,
+        commands: list[list[str]],
+        monkeypatch: pytest.MonkeyPatch,
+        users: dict[str, int],
+        groups: dict[str, int],
+        options: list[str],
+    ) -> None:
+        self.accounts(monkeypatch, users, groups)
+        host.user("etcd")
+        (command,) = commands
+        assert command[:2] == ["useradd", "--system"]
+        assert command[2 : 2 + len(options)] == options
+        assert command[2 + len(options)] == "--no-create-home"
+        assert host.changes == [{"path": "user etcd", "what": "created"}]
+
+    def test_a_group_that_is_missing_is_made(
+        self, host: install_component.Host, commands: list[list[str]], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.accounts(monkeypatch, {"etcd": 990}, {})
+        host.user("etcd")
+        assert commands == [["groupadd", "--system", "--gid", "990", "etcd"]]
+        assert host.changes == [{"path": "group etcd", "what": "created"}]
+
+    def test_both_are_there(
+        self, host: install_component.Host, commands: list[list[str]], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.accounts(monkeypatch, {"etcd": 990}, {"etcd": 990})
+        host.user("etcd")
+        assert (commands, host.changes) == ([], [])
+
+    def test_check_mode_foretells_the_number(self, manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
+        pretended = install_component.Host(check_mode=True, manifest=manifest)
+        self.accounts(monkeypatch, {}, {"etcd": 990})
+        assert pretended.owner("etcd", "") == (990, 990)
+        self.accounts(monkeypatch, {"other": 990}, {"etcd": 990})
+        assert pretended.owner("etcd", "") == (0, 0)
