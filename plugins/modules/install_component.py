@@ -319,8 +319,8 @@ class Host:
             return user.pw_uid, grp.getgrnam(group).gr_gid if group else user.pw_gid
         except KeyError:
             if self.check_mode:
-                left = left_group(name)
-                return (left, left) if left is not None and not taken(left) else (0, 0)
+                number, left = self.number(name), left_group(name)
+                return number or 0, left if left is not None else number or 0
             raise
 
     def user(self, name: str) -> None:
@@ -331,14 +331,22 @@ class Host:
         self.changed("user " + name, "created")
         if self.check_mode:
             return
+        number, left = self.number(name), left_group(name)
         self.manifest.add("user", name)
-        left = left_group(name)
         group = ["--user-group"] if left is None else ["--gid", str(left)]
-        # Files of a user that was deleted have its number, which is mostly that of its group.
-        if left is not None and not taken(left):
-            group += ["--uid", str(left)]
+        if number is not None:
+            group += ["--uid", str(number)]
         run(["useradd", "--system", *group, "--no-create-home", "--home-dir", "/nonexistent",
              "--shell", "/usr/sbin/nologin", name])  # fmt: skip
+        self.manifest.update("user", name, number=pwd.getpwnam(name).pw_uid)
+
+    def number(self, name: str) -> Optional[int]:
+        """The number that a missing user had, which is still that of its files, if it is free."""
+        for entry in self.manifest.entries:
+            if (entry["kind"], entry.get("name")) == ("user", name):
+                number: Optional[int] = entry.get("number")
+                return number if number is not None and not taken(number) else None
+        return None
 
     def group(self, name: str, number: int) -> None:
         """Have the group of a user that is there."""

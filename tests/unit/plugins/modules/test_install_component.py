@@ -274,30 +274,41 @@ class TestUsers:
         monkeypatch.setattr("grp.getgrgid", by_number(groups))
 
     @pytest.mark.parametrize(
-        ("users", "groups", "options"),
+        ("users", "groups", "number", "options"),
         [
-            ({}, {}, ["--user-group"]),
-            ({}, {"etcd": 990}, ["--gid", "990", "--uid", "990"]),
-            ({"other": 990}, {"etcd": 990}, ["--gid", "990"]),
+            ({}, {}, None, ["--user-group"]),
+            ({}, {"etcd": 990}, None, ["--gid", "990"]),
+            ({}, {"etcd": 990}, 991, ["--gid", "990", "--uid", "991"]),
+            ({}, {}, 991, ["--user-group", "--uid", "991"]),
+            ({"other": 991}, {"etcd": 990}, 991, ["--gid", "990"]),
         ],
-        ids=["neither", "its group is left", "its number is another's"],
+        ids=["new", "its group is left", "its number is known", "both are gone", "its number is another's"],
     )
     def test_a_user_that_is_missing_is_made(
         self,
         host: install_component.Host,
-        commands: list[list[str]],
         monkeypatch: pytest.MonkeyPatch,
         users: dict[str, int],
         groups: dict[str, int],
+        number: int | None,
         options: list[str],
     ) -> None:
+        commands: list[list[str]] = []
+
+        def add(command: list[str]) -> None:
+            commands.append(command)
+            users["etcd"] = 995
+
         self.accounts(monkeypatch, users, groups)
+        monkeypatch.setattr(install_component, "run", add)
+        if number:
+            host.manifest.add("user", "etcd", number=number)
         host.user("etcd")
         (command,) = commands
         assert command[:2] == ["useradd", "--system"]
-        assert command[2 : 2 + len(options)] == options
-        assert command[2 + len(options)] == "--no-create-home"
+        assert command[2 : command.index("--no-create-home")] == options
         assert host.changes == [{"path": "user etcd", "what": "created"}]
+        assert [entry["number"] for entry in remembered(host.manifest)] == [995]
 
     def test_a_group_that_is_missing_is_made(
         self, host: install_component.Host, commands: list[list[str]], monkeypatch: pytest.MonkeyPatch
@@ -314,9 +325,11 @@ class TestUsers:
         host.user("etcd")
         assert (commands, host.changes) == ([], [])
 
-    def test_check_mode_foretells_the_number(self, manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_check_mode_foretells_the_numbers(self, manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
         pretended = install_component.Host(check_mode=True, manifest=manifest)
         self.accounts(monkeypatch, {}, {"etcd": 990})
-        assert pretended.owner("etcd", "") == (990, 990)
-        self.accounts(monkeypatch, {"other": 990}, {"etcd": 990})
+        assert pretended.owner("etcd", "") == (0, 990)
+        manifest.add("user", "etcd", number=991)
+        assert pretended.owner("etcd", "") == (991, 990)
+        self.accounts(monkeypatch, {"other": 991}, {})
         assert pretended.owner("etcd", "") == (0, 0)
