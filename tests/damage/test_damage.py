@@ -165,10 +165,20 @@ DAMAGES = [
         planned="coredns",
     ),
     Damage(
-        "user deleted", "cp1", "sed -i '/^kube-scheduler:/d' /etc/passwd /etc/shadow", planned="user kube-scheduler"
+        "user deleted",
+        "cp1",
+        "sed -i '/^kube-scheduler:/d' /etc/passwd /etc/shadow",
+        planned="user kube-scheduler",
+        # It is now their last line.
+        left=r"cp1: files: /etc/(passwd|shadow): ",
     ),
     Damage(
-        "records of earlier runs deleted", "w1", "rm -r /var/lib/kubeproof/settled /var/lib/kubeproof/units", planned=""
+        "records of earlier runs deleted",
+        "w1",
+        "rm -r /var/lib/kubeproof/settled /var/lib/kubeproof/units",
+        planned="kubelet.service: restarted: it was not started by kubeproof",
+        # containerd's server for exec and logs has another port after each start.
+        left=r"w1: listeners: (gone|new): tcp 127\.0\.0\.1:\d+ LISTEN",
     ),
     Damage(
         "Node deleted",
