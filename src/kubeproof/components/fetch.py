@@ -196,7 +196,7 @@ class _Run:
         origin = f"{gobuild.origin(self.pins, component)}, built with Go {tools.version}"
         self._record(component, arch, origin, result.blobs)
         self._finished(component.name, fresh=fresh)
-        verified = f"components/go/{component.go.module}/go.sum"
+        verified = component.module_file("go.sum")
         return Fetched(component.name, component.version, arch, origin, verified, fresh)
 
     def _packed(self, image: Image, arch: str, built: Mapping[str, caching.Blob]) -> Fetched:
@@ -213,7 +213,7 @@ class _Run:
         self.lock.record_image(arch, image.name, entry)
         self._finished(image.name, fresh=fresh)
         origin = f"made here: {image.local_reference}"
-        return Fetched(f"{image.name} image", image.version, arch, origin, image.local.verified_by, fresh)
+        return Fetched(f"{image.name} image", image.version, arch, origin, self.pins.verified_by(image.local), fresh)
 
     def _downloaded(self, component: Component, arch: str, official: release.Release) -> Fetched:
         artifacts = release.artifacts(component, arch, component.needed(self.request.groups))

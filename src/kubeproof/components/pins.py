@@ -54,7 +54,7 @@ class Release:
 
 @dataclass(frozen=True)
 class GoBuild:
-    """A build from ``components/go/MODULE``: package by binary, build tags, and linker stamps by variable.
+    """A build from ``components/go/MODULE/VERSION``: package by binary, build tags, and linker stamps by variable.
 
     ``cold_seconds`` is what it takes with an empty Go cache on two cores; progress is shown against it. ``of`` is the
     module whose version counts, if the packages are main programs of our own.
@@ -83,6 +83,10 @@ class Component:
     def needed(self, groups: Collection[str]) -> tuple[Binary, ...]:
         """The binaries that hosts of ``groups`` need."""
         return tuple(binary for binary in self.binaries.values() if not binary.groups.isdisjoint(groups))
+
+    def module_file(self, name: str) -> str:
+        """A file of the Go module that it is built of, for people."""
+        return f"components/go/{self.go.module}/{self.version}/{name}"
 
     def text(self, template: str, *, arch: str = "", binary: str = "") -> str:
         """``template`` with this component's version and the rest filled in."""
@@ -113,11 +117,6 @@ class LocalImage:
     entrypoint: tuple[str, ...]
     arguments: tuple[str, ...]
     ports: tuple[str, ...]
-
-    @property
-    def verified_by(self) -> str:
-        """What vouches for the content."""
-        return f"components/go/{self.c.module}/go.sum" if self.c else f"the build of {self.binary}"
 
 
 @dataclass(frozen=True)
@@ -181,6 +180,28 @@ class Pins:
             if binary in component.go.packages:
                 return component
         raise KubeproofError(f"no component builds a binary {binary!r}")
+
+    def built_of(self, module: str) -> Component:
+        """The component that is built of a Go module of ours, and whose version is the module's."""
+        for component in self.components.values():
+            if component.go.module == module:
+                return component
+        raise KubeproofError(f"no component is built of a Go module {module!r}")
+
+    def module_directory(self, component: Component) -> Path:
+        """Where the Go module of a component's version is, if there is one."""
+        return self.root / "go" / component.go.module / component.version
+
+    def module_versions(self, component: Component) -> list[str]:
+        """The versions of a component of which there are Go modules, the oldest first."""
+        found = (path.parent.name for path in (self.root / "go" / component.go.module).glob("*/go.mod"))
+        return sorted(found, key=lambda version: [int(number) for number in re.findall(r"\d+", version)])
+
+    def verified_by(self, image: LocalImage) -> str:
+        """What vouches for the content of an image that is made here."""
+        if not image.c:
+            return f"the build of {image.binary}"
+        return self.built_of(image.c.module).module_file("go.sum")
 
     def _check_override(self, name: str, version: str) -> None:
         known = {*self.components, *(name for name, image in self.images.items() if not image.component)}

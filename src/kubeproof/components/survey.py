@@ -44,8 +44,9 @@ class _Survey:
                 yield self._image(image, arch)
 
     def _built(self, component: Component, arch: str) -> Row:
-        origin = gobuild.origin(self.pins, component)
-        verified = f"components/go/{component.go.module}/go.sum"
+        has_module = component.version in self.pins.module_versions(component)
+        origin = gobuild.origin(self.pins, component) if has_module else "no Go module"
+        verified = component.module_file("go.sum") if has_module else "-"
         return Row(component.name, component.version, arch, origin, verified, self._build_state(component, arch))
 
     def _build_state(self, component: Component, arch: str) -> str:
@@ -77,7 +78,7 @@ class _Survey:
         entry = self.lock.image(arch, image.name)
         cached = entry and entry["archive"] and self._current(entry, image.version)
         state = "cached" if cached else "to be made"
-        return Row(name, image.version, arch, image.local_reference, image.local.verified_by, state)
+        return Row(name, image.version, arch, image.local_reference, self.pins.verified_by(image.local), state)
 
     def _current(self, entry: dict[str, Any], version: str) -> bool:
         return bool(entry["source"] == self.source and fetch.entry_complete(entry, version, self.cache))

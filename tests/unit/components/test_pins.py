@@ -80,8 +80,18 @@ def test_a_file_that_is_no_yaml_is_said(tmp_path: Path) -> None:
 
 
 def test_versions_are_those_of_the_go_modules(real: Pins) -> None:
-    for component in real.components.values():
-        assert gobuild.origin(real, component).endswith(f"@v{component.version}")
+    for name, component in real.components.items():
+        versions = real.module_versions(component)
+        assert component.version in versions
+        for version in versions:
+            other = real.with_versions({name: version})
+            for package in other.components[name].go.packages.values():
+                made_of = component.go.of if package.startswith("kubeproof.invalid/") else package
+                assert gobuild.module_of(other, other.components[name], made_of)[1] == f"v{version}"
+
+
+def test_versions_with_modules_are_in_order(real: Pins) -> None:
+    assert real.module_versions(real.components["cni-plugins"]) == ["1.9.1", "1.10.0"]
 
 
 def test_every_binary_of_a_host_has_a_download(real: Pins) -> None:
