@@ -11,7 +11,7 @@ import yaml
 
 from kubeproof.components import gobuild, pins, release, selection
 from kubeproof.components.document import DocumentError
-from kubeproof.components.pins import ARCHITECTURES, GROUPS, ROOT, Pins
+from kubeproof.components.pins import ARCHITECTURES, GROUPS, ROOT, Misfit, Pins
 from kubeproof.core.errors import KubeproofError
 
 REAL: dict[str, Any] = yaml.safe_load((ROOT / "components.yml").read_text())
@@ -65,6 +65,12 @@ def changed(path: str, value: object) -> dict[str, Any]:
         ),
         ("components.etcd.binaries.etcd", "etcd", "components.etcd.binaries.etcd must be a mapping"),
         ("images.pause.local.program.path", "/pause", "program.path is not known here"),
+        ("images.pause.version", "3.10.1", "images.pause.version is 3.10.2 by a set, and must not be given here"),
+        ("sets.docker", {}, "sets.docker is no component"),
+        ("sets.etcd", {3.7: {}}, 'sets.etcd.3.7 must be a minor version in quotes, like "1.36"'),
+        ("sets.etcd", {"3.7.3": {}}, 'sets.etcd.3.7.3 must be a minor version in quotes, like "1.36"'),
+        ("sets.containerd", {"2.4": {"runc": "v1.5.2"}}, "2.4.runc must be a version without a v, not 'v1.5.2'"),
+        ("sets.containerd", {"2.4": {}}, "components.runc.version is missing"),
         ("images.agnhost.local.files", [{"module": "x"}], "local.files[0].source is missing"),
     ],
 )
@@ -88,6 +94,16 @@ def test_versions_are_those_of_the_go_modules(real: Pins) -> None:
             for package in other.components[name].go.packages.values():
                 made_of = component.go.of if package.startswith("kubeproof.invalid/") else package
                 assert gobuild.module_of(other, other.components[name], made_of)[1] == f"v{version}"
+
+
+def test_every_set_can_be_built(real: Pins) -> None:
+    for leader, minors in real.sets.items():
+        component = real.components[leader]
+        built = {pins.minor_of(version) for version in real.module_versions(component)}
+        assert built == set(minors)
+        for minor, members in minors.items():
+            for member in members.keys() & real.components.keys():
+                assert members[member] in real.module_versions(real.components[member]), f"{leader} {minor}"
 
 
 def test_versions_with_modules_are_in_order(real: Pins) -> None:
@@ -150,8 +166,40 @@ def test_other_versions(real: Pins) -> None:
     other = real.with_versions({"kubernetes": "1.36.1", "pause": "3.10.1", "etcd": "3.7.3"})
     assert other.components["kubernetes"].version == "1.36.1"
     assert other.images["pause"].reference().endswith("pause:3.10.1")
-    assert other.overridden == {"kubernetes", "pause"}
     assert other.with_versions({"kubernetes": "1.36.1"}) == other
+
+
+def test_what_is_in_a_set_follows(real: Pins) -> None:
+    assert real.misfits() == []
+    other = real.with_versions({"kubernetes": "1.35.4", "containerd": "2.3.7"})
+    assert other.images["pause"].version == "3.10.1"
+    # Its tag has two numbers.
+    assert other.images["agnhost"].reference() == "registry.k8s.io/e2e-test-images/agnhost:2.59"
+    assert other.components["runc"].version == "1.5.2"
+    assert other.misfits() == []
+    assert other.with_versions({"kubernetes": "1.36.3"}).images["pause"].version == "3.10.2"
+
+
+def test_what_was_chosen_stays_and_is_told(real: Pins) -> None:
+    other = real.with_versions({"pause": "3.10.1", "runc": "1.4.3", "coredns": "1.15.0"})
+    other = other.with_versions({"kubernetes": "1.37.2"})
+    assert other.images["pause"].version == "3.10.1"
+    assert other.misfits() == [
+        Misfit("pause", "3.10.1", "kubernetes", "1.37.2", "3.10.2"),
+        Misfit("runc", "1.4.3", "containerd", other.components["containerd"].version, "1.5.2"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("versions", "problem"),
+    [
+        ({"kubernetes": "1.34.4"}, "kubernetes 1.34.4 is not supported: this kubeproof installs 1.35, 1.36 and 1.37"),
+        ({"cni-plugins": "1.1.0"}, "cni-plugins 1.1.0 is not supported: this kubeproof installs 1.9 and 1.10"),
+    ],
+)
+def test_a_minor_version_that_has_no_set(real: Pins, versions: dict[str, str], problem: str) -> None:
+    with pytest.raises(KubeproofError, match=re.escape(problem)):
+        real.with_versions(versions)
 
 
 @pytest.mark.parametrize(
@@ -160,6 +208,7 @@ def test_other_versions(real: Pins) -> None:
         ({"kubernets": "1.36.1"}, "'kubernets' is not a component; known are"),
         ({"kubernetes": "v1.36.1"}, "'v1.36.1' is not a version"),
         ({"kubernetes": 1.36}, "1.36 is not a version"),
+        ({"kubernetes": "1.36"}, "'1.36' is not a version"),
         ({"kubernetes": "../../1.36.1"}, "is not a version"),
     ],
 )
