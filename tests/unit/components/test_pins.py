@@ -126,12 +126,12 @@ def test_official_urls(real: Pins) -> None:
         for artifact in release.artifacts(component, "arm64", component.needed(["workers"]))
     }
     assert urls == {
-        "https://dl.k8s.io/release/v1.36.3/bin/linux/arm64/kubectl",
-        "https://dl.k8s.io/release/v1.36.3/bin/linux/arm64/kubelet",
-        "https://dl.k8s.io/release/v1.36.3/bin/linux/arm64/kube-proxy",
+        "https://dl.k8s.io/release/v1.37.2/bin/linux/arm64/kubectl",
+        "https://dl.k8s.io/release/v1.37.2/bin/linux/arm64/kubelet",
+        "https://dl.k8s.io/release/v1.37.2/bin/linux/arm64/kube-proxy",
         "https://github.com/containerd/containerd/releases/download/v2.4.2/containerd-2.4.2-linux-arm64.tar.gz",
         "https://github.com/opencontainers/runc/releases/download/v1.5.2/runc.arm64",
-        "https://github.com/containernetworking/plugins/releases/download/v1.9.1/cni-plugins-linux-arm64-v1.9.1.tgz",
+        "https://github.com/containernetworking/plugins/releases/download/v1.10.0/cni-plugins-linux-arm64-v1.10.0.tgz",
     }
 
 
@@ -140,7 +140,7 @@ def test_references_of_images(real: Pins) -> None:
     assert references == {
         "registry.k8s.io/pause:3.10.2",
         "registry.k8s.io/coredns/coredns:v1.15.0",
-        "registry.k8s.io/e2e-test-images/agnhost:2.63.0",
+        "registry.k8s.io/e2e-test-images/agnhost:2.66.1",
     }
     pause = real.images["pause"]
     assert pause.reference("registry.example.org/k8s/") == "registry.example.org/k8s/pause:3.10.2"

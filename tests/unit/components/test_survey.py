@@ -41,8 +41,8 @@ def test_a_release_before_and_after_it_was_fetched(pins: Pins, server: ReleaseHo
 
 def test_go_before_it_was_built(tmp_path: Path) -> None:
     shown = rows(Request(), "go", pins.load(), tmp_path)
-    assert shown["kubernetes"].origin == "k8s.io/kubernetes@v1.36.3"
-    assert shown["kubernetes"].verified == "components/go/kubernetes/1.36.3/go.sum"
+    assert shown["kubernetes"].origin == "k8s.io/kubernetes@v1.37.2"
+    assert shown["kubernetes"].verified == "components/go/kubernetes/1.37.2/go.sum"
     assert shown["kubernetes"].state != "cached"
     assert shown["pause image"].state == "to be made"
 
