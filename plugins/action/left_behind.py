@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from kubeproof.components.lock import Lock
+from kubeproof.components.pins import GROUPS
 from kubeproof.core.errors import KubeproofError
 from kubeproof.install.action import Action
 from kubeproof.install.converged import Converged
@@ -35,12 +37,21 @@ class ActionModule(Action):
         task_vars = self._variables
         tags, skipped = (list(task_vars[f"ansible_{name}_tags"]) for name in ("run", "skip"))
         if tags == ["all"] and not skipped and not self._task.check_mode:
-            records.keep(str(host) for host in task_vars["ansible_play_hosts"])
+            ended = {str(host) for host in task_vars["ansible_play_hosts"]}
+            records.keep(ended)
+            if ended >= {str(host) for group in GROUPS for host in task_vars["groups"].get(group, ())}:
+                self._make_current()
         hosts = [str(host) for host in task_vars["ansible_play_hosts_all"]]
         left = [host for host in hosts if _is_unreachable(task_vars["hostvars"][host])]
         for host in left:
             self._display.warning(f"{host} was left behind; {records.told(host)}")
         return {"changed": False, "left_behind": left}
+
+    def _make_current(self) -> None:
+        """All hosts have what was fetched for them: from now on that is what the cluster has."""
+        lock = Lock(Path(str(self._arguments["state_directory"])))
+        lock.settle()
+        lock.save()
 
 
 def _is_unreachable(variables: Mapping[str, Any]) -> bool:

@@ -233,7 +233,8 @@ def _wanted(hosts: Sequence[preflight.Variables]) -> preflight.Wanted:
         name: image.version for name, image in pinned.images.items() if name not in on_hosts and not image.component
     }
     programs = {program: each.name for each in components for program in each.binaries}
-    return preflight.Wanted(versions, programs, chosen, bool(values.get("preflight_allow_version_change")))
+    allowed = bool(values.get("preflight_allow_version_change"))
+    return preflight.Wanted(versions, programs, chosen, allowed, pinned.sets)
 
 
 def _adaptations(hosts: Sequence[preflight.Variables]) -> dict[str, list[str]]:

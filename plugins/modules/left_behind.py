@@ -17,12 +17,13 @@ options:
     description:
       - V(left) makes the host unreachable for Ansible, so that it has no part in the rest of the run.
       - V(named) warns of the hosts that were left behind, with what is known of their last run, and records which
-        hosts got to the end, unless the run is one of some tags only. Use it with C(run_once).
+        hosts got to the end, unless the run is one of some tags only. If all hosts of the cluster did, the target of
+        the lock becomes current. Use it with C(run_once).
     type: str
     choices: [left, named]
     required: true
   state_directory:
-    description: State directory on the controller, with the records in C(rolling/converged).
+    description: State directory on the controller, with the lock, and with the records in C(rolling/converged).
     type: path
     required: true
 extends_documentation_fragment: [attributes, attributes.controller]

@@ -8,16 +8,20 @@ import dataclasses
 from rich.table import Table
 
 from kubeproof.cli.options import SubParsers, add_inventory
-from kubeproof.components import fetch, pins, prefetch
+from kubeproof.components import fetch, gomodule, pins, prefetch
 from kubeproof.components.source import SOURCES
 from kubeproof.components.survey import Row, survey
 from kubeproof.core import console as ui
+from kubeproof.core import paths
+from kubeproof.core.errors import KubeproofError
 from kubeproof.settings import inventory
 from kubeproof.settings.inventory import Inventory
 
 _DESCRIPTION = """\
 Lists every component and image: its version and source, how it is verified, and whether it is in the cache. With
-`fetch`, downloads or builds what is missing. The versions are pinned in components/components.yml.
+`fetch`, downloads or builds what is missing. The versions are those of components/components.yml, unless the
+inventory's component_versions has others. `add NAME VERSION` makes the Go module of which source go builds another
+version.
 """
 
 
@@ -26,7 +30,9 @@ def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
     parser = subparsers.add_parser(
         "components", help="versions, sources and verification of components; fetch them", description=_DESCRIPTION
     )
-    parser.add_argument("action", nargs="?", choices=("list", "fetch"), default="list", help="default: list")
+    parser.add_argument("action", nargs="?", choices=("list", "fetch", "add"), default="list", help="default: list")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="add: the component")
+    parser.add_argument("version", nargs="?", metavar="VERSION", help="add: its version, without a v")
     add_inventory(parser)
     parser.add_argument("--source", choices=SOURCES, help="instead of the inventory's component_source")
     parser.add_argument("--mirror", metavar="URL", help="instead of the inventory's component_mirror")
@@ -40,6 +46,11 @@ def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
+    if arguments.action == "add":
+        _add(arguments.name, arguments.version)
+        return 0
+    if arguments.name:
+        raise KubeproofError(f"components {arguments.action} takes no {arguments.name!r}")
     cluster = inventory.load(arguments.inventory)
     request = _request(cluster, arguments)
     if arguments.action == "fetch":
@@ -49,6 +60,16 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         _list(request, cluster)
     return 0
+
+
+def _add(name: str | None, version: str | None) -> None:
+    if not name or not version:
+        raise KubeproofError(
+            "components add needs a component and its version", hint="./kubeproof components add kubernetes 1.36.1"
+        )
+    console = ui.console()
+    made = gomodule.add(pins.load(), name, version, console.print)
+    console.print(f"{made.relative_to(paths.PROJECT)} is made: commit it, and choose it with component_versions")
 
 
 def _request(cluster: Inventory, arguments: argparse.Namespace) -> fetch.Request:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 from kubeproof.components import cache as caching
 from kubeproof.components import selection
@@ -69,14 +69,14 @@ def plan(
         needed = component.needed(groups)
         if not needed:
             continue
-        entry = lock.component(arch, component.name)
+        entry = lock.component(arch, component.name, component.version)
         paths = {binary.name: normal(f"{directories[component.directory]}/{binary.name}") for binary in needed}
         versions[component.name] = component.version
-        if may_lack and not _has(entry, component.version):
+        if may_lack and not entry:
             expected |= dict.fromkeys(paths.values(), f"{component.name} {component.version}")
             binaries |= {name: {"path": path, "sha256": ""} for name, path in paths.items()}
             continue
-        entry = _locked(entry, component.name, component.version, arch)
+        entry = entry or _not_fetched(lock.component(arch, component.name), component.name, component.version, arch)
         for binary in needed:
             record, path = entry["binaries"][binary.name], paths[binary.name]
             binaries[binary.name] = {"path": path, "sha256": record["sha256"]}
@@ -84,13 +84,13 @@ def plan(
     references: dict[str, str] = {}
     archives: list[dict[str, str]] = []
     for image in selection.images(pins, groups, pods):
-        entry = lock.image(arch, image.name)
+        entry = lock.image(arch, image.name, image.version)
         versions.setdefault(image.name, image.version)
-        if may_lack and not _has(entry, image.version):
+        if may_lack and not entry:
             expected[f"{IMAGE_DIRECTORY}/{image.name}.tar"] = f"the image {image.name} {image.version}"
             references[image.name] = image.local_reference
             continue
-        entry = _locked(entry, f"the image {image.name}", image.version, arch)
+        entry = entry or _not_fetched(lock.image(arch, image.name), f"the image {image.name}", image.version, arch)
         references[image.name] = entry["reference"]
         if entry["archive"]:
             path = f"{IMAGE_DIRECTORY}/{image.name}.tar"
@@ -108,13 +108,8 @@ def blob(sha256: str, cache: caching.Cache) -> caching.Blob:
     return found
 
 
-def _has(entry: Mapping[str, Any] | None, version: str) -> bool:
-    return entry is not None and entry["version"] == version
-
-
-def _locked(entry: dict[str, Any] | None, name: str, version: str, arch: str) -> dict[str, Any]:
-    if not entry:
-        raise KubeproofError(f"{name} {version} was not fetched for {arch}", hint=_FETCH_AGAIN)
-    if entry["version"] != version:
-        raise KubeproofError(f"{name} {entry['version']} was fetched, {version} is wanted now", hint=_FETCH_AGAIN)
-    return entry
+def _not_fetched(other: Mapping[str, Any] | None, name: str, version: str, arch: str) -> NoReturn:
+    """What is wanted is not in the lock, but ``other`` may be."""
+    if other:
+        raise KubeproofError(f"{name} {other['version']} was fetched, {version} is wanted now", hint=_FETCH_AGAIN)
+    raise KubeproofError(f"{name} {version} was not fetched for {arch}", hint=_FETCH_AGAIN)

@@ -1,4 +1,7 @@
-"""Getting everything that a cluster needs into the cache, and writing down in the inventory's lock what it was."""
+"""Getting everything that a cluster needs into the cache, and writing down in the inventory's lock what it was.
+
+What the lock has as current stays so: that is for the run to change that has given something else to all hosts.
+"""
 
 from __future__ import annotations
 
@@ -116,9 +119,9 @@ def _check_architectures(architectures: Collection[str]) -> None:
 def _wanted_entries(request: Request, pins: Pins, lock: Lock) -> Iterator[tuple[dict[str, Any] | None, str]]:
     for arch in request.architectures:
         for component in selection.on_hosts(pins, request.groups):
-            yield lock.component(arch, component.name), component.version
+            yield lock.component(arch, component.name, component.version), component.version
         for image in selection.images(pins, request.groups, request.pods):
-            yield lock.image(arch, image.name), image.version
+            yield lock.image(arch, image.name, image.version), image.version
 
 
 def entry_complete(entry: dict[str, Any] | None, version: str, cache: caching.Cache) -> bool:
@@ -186,7 +189,7 @@ class _Run:
 
     def _recorded(self, component: str, arch: str) -> dict[str, caching.Blob]:
         """A component's binaries in the cache, as this run has just recorded them."""
-        entry = self.lock.component(arch, component) or {"binaries": {}}
+        entry = self.lock.component(arch, component, self.pins.components[component].version) or {"binaries": {}}
         blobs = {name: self.cache.blob(record["sha256"]) for name, record in entry["binaries"].items()}
         return {name: blob for name, blob in blobs.items() if blob}
 
@@ -196,7 +199,7 @@ class _Run:
         origin = f"{gobuild.origin(self.pins, component)}, built with Go {tools.version}"
         self._record(component, arch, origin, result.blobs)
         self._finished(component.name, fresh=fresh)
-        verified = f"components/go/{component.go.module}/go.sum"
+        verified = component.module_file("go.sum")
         return Fetched(component.name, component.version, arch, origin, verified, fresh)
 
     def _packed(self, image: Image, arch: str, built: Mapping[str, caching.Blob]) -> Fetched:
@@ -213,7 +216,7 @@ class _Run:
         self.lock.record_image(arch, image.name, entry)
         self._finished(image.name, fresh=fresh)
         origin = f"made here: {image.local_reference}"
-        return Fetched(f"{image.name} image", image.version, arch, origin, image.local.verified_by, fresh)
+        return Fetched(f"{image.name} image", image.version, arch, origin, self.pins.verified_by(image.local), fresh)
 
     def _downloaded(self, component: Component, arch: str, official: release.Release) -> Fetched:
         artifacts = release.artifacts(component, arch, component.needed(self.request.groups))

@@ -1,4 +1,4 @@
-"""Source ``go``: a component's binaries built from the pinned Go module in ``components/go/NAME``.
+"""Source ``go``: a component's binaries built from the pinned Go module in ``components/go/NAME/VERSION``.
 
 The build is reproducible: module versions and content are fixed by go.mod and go.sum, paths are trimmed, nothing is
 taken from a version control system or from the user's Go flags, and the compiler's version is part of the cache's key.
@@ -56,15 +56,10 @@ def toolchain() -> Toolchain:
 
 def check(pins: Pins, component: Component, arch: str, tools: Toolchain) -> None:
     """Raise KubeproofError if ``component`` can't be built here for ``arch``, without building anything."""
-    wanted = go_line(pins, component.go.module)
+    _check_module(pins, component)
+    wanted = go_line(pins, component)
     if _numbers(tools.version) < _numbers(wanted):
         raise NoToolchain(f"{component.name} needs Go {wanted}, this machine has {tools.version}", hint=_NEEDS_GO)
-    if component.name in pins.overridden:
-        raise KubeproofError(
-            f"component_versions asks for {component.name} {component.version}, "
-            f"but source go builds only what components/go/{component.go.module} pins",
-            hint="leave the version out, or set component_source to release or mirror",
-        )
     if component.go.cgo and arch != tools.arch:
         raise KubeproofError(
             f"{component.name} contains C code and can't be built for {arch} on a {tools.arch} machine",
@@ -90,34 +85,35 @@ def compiler(arch: str) -> str:
     return name
 
 
-def go_line(pins: Pins, module: str) -> str:
-    """The oldest Go version that may build a module of ours, from the ``go`` line of its go.mod."""
-    match = _GO_LINE.search(_go_mod(pins, module))
+def go_line(pins: Pins, component: Component) -> str:
+    """The oldest Go version that may build a component's module, from the ``go`` line of its go.mod."""
+    match = _GO_LINE.search(_go_mod(pins, component))
     if not match:
-        raise KubeproofError(f"components/go/{module}/go.mod has no go line")
+        raise KubeproofError(f"{component.module_file('go.mod')} has no go line")
     return match.group(1)
 
 
 def origin(pins: Pins, component: Component) -> str:
     """``MODULE@VERSION`` that a component's first binary comes from, as go.mod requires it."""
     package = component.go.of or next(iter(component.go.packages.values()))
-    return "@".join(_module_of(pins, component.go.module, package))
+    return "@".join(module_of(pins, component, package))
 
 
-def _module_of(pins: Pins, module: str, package: str) -> tuple[str, str]:
-    required = dict(_REQUIREMENT.findall(_go_mod(pins, module)))
+def module_of(pins: Pins, component: Component, package: str) -> tuple[str, str]:
+    """The module, and its version, that a component's go.mod requires for a package."""
+    required = dict(_REQUIREMENT.findall(_go_mod(pins, component)))
     parts = package.split("/")
     for length in range(len(parts), 0, -1):
         path = "/".join(parts[:length])
         if path in required:
             return path, required[path]
-    raise KubeproofError(f"components/go/{module}/go.mod does not require the module of {package}")
+    raise KubeproofError(f"{component.module_file('go.mod')} does not require the module of {package}")
 
 
 def key(pins: Pins, component: Component, arch: str, tools: Toolchain) -> str:
     """The cache's key of a build: everything that its bytes depend on."""
     build = component.go
-    directory = pins.root / "go" / build.module
+    directory = pins.module_directory(component)
     pinned = json.dumps([component.version, dict(build.packages), build.tags, dict(build.stamps), build.cgo])
     c = run([compiler(arch), "--version"]).splitlines()[0] if build.cgo else ""
     own = sorted(directory.glob("*/*.go"))
@@ -150,9 +146,10 @@ def build(
 def module_file(pins: Pins, module: str, source: str) -> Path:
     """A file (package path and name) of a module that ours requires, from Go's cache, where go.sum has verified it."""
     package, _, name = source.rpartition("/")
-    module_path, _ = _module_of(pins, module, package)
-    directory = pins.root / "go" / module
-    answer = run(["go", "-C", str(directory), "mod", "download", "-json", module_path], env=_environment({}))
+    component = pins.built_of(module)
+    module_path, _ = module_of(pins, component, package)
+    directory = pins.module_directory(component)
+    answer = run(["go", "-C", str(directory), "mod", "download", "-json", module_path], env=environment())
     information = json.loads(answer)
     return Path(information["Dir"]) / package.removeprefix(module_path).lstrip("/") / name
 
@@ -173,12 +170,21 @@ def compile_c(source: Path, flags: Sequence[str], arch: str, cache: caching.Cach
             return cache.store(identity, {"program": program}, {"compiler": version}).blobs["program"]
 
 
-def _go_mod(pins: Pins, module: str) -> str:
-    path = pins.root / "go" / module / "go.mod"
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise KubeproofError(f"{path} is missing: components.yml names a Go module {module!r}") from None
+def _check_module(pins: Pins, component: Component) -> None:
+    if (pins.module_directory(component) / "go.mod").is_file():
+        return
+    name, version = component.name, component.version
+    have = ", ".join(pins.module_versions(component)) or "none"
+    raise KubeproofError(
+        f"there is no Go module of {name} {version}, of which source go could build it; components/go has: {have}",
+        hint=f"make one with `./kubeproof components add {name} {version}`, "
+        "choose another version, or set component_source to release or mirror",
+    )
+
+
+def _go_mod(pins: Pins, component: Component) -> str:
+    _check_module(pins, component)
+    return (pins.module_directory(component) / "go.mod").read_text(encoding="utf-8")
 
 
 def _numbers(version: str) -> tuple[int, ...]:
@@ -191,7 +197,7 @@ def _executable(package: str) -> str:
     return parts[-2] if _MAJOR_VERSION.fullmatch(parts[-1]) else parts[-1]
 
 
-def _environment(changes: Mapping[str, str]) -> dict[str, str]:
+def environment(**changes: str) -> dict[str, str]:
     """The user's environment (proxies, caches, PATH) without what would change the result of a build."""
     fixed = {"GOFLAGS": "-mod=readonly", "GOWORK": "off", "GOEXPERIMENT": "", "GOAMD64": "v1", "GOARM64": "v8.0"}
     return {**os.environ, **fixed, **changes}
@@ -216,8 +222,8 @@ def _compile(pins: Pins, component: Component, arch: str, output: Path, progress
     watch = _Watch(component, progress)
     with subprocess.Popen(
         command,
-        cwd=pins.root / "go" / component.go.module,
-        env=_environment(changes),
+        cwd=pins.module_directory(component),
+        env=environment(**changes),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

@@ -1,8 +1,13 @@
 """The inventory's lock, ``components.lock.json`` in its state directory: what this cluster was given, byte for byte.
 
 ``downloads`` maps the official URL of everything ever downloaded for the cluster to its SHA-256 and to how that was
-verified; a later run, from the release or a mirror, must get the same bytes. ``components`` and ``images`` map
-architecture and name to what the cluster runs now; hosts are given exactly that.
+verified; a later run, from the release or a mirror, must get the same bytes.
+
+Components and images are recorded by architecture and name, in three generations. ``current`` is what the last run that
+got to the end on all hosts has given them. ``target`` is what was fetched and is not current: what a first installation
+or a change of versions that is not finished gives to hosts, or another version that was only fetched. ``previous`` is
+what was current before the last change of versions. A fetch writes ``target`` only, so that fetching other versions, as
+after a ``git pull``, changes nothing of what the cluster is said to be.
 """
 
 from __future__ import annotations
@@ -11,13 +16,18 @@ import contextlib
 import copy
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from kubeproof.core import files
 from kubeproof.core.errors import KubeproofError
 
 NAME = "components.lock.json"
-_SCHEMA = 1
+_SCHEMA = 2
+
+Generation = Literal["current", "target", "previous"]
+# Where an entry of a version is looked for: the newest first, if several have that version in other bytes.
+_GENERATIONS: tuple[Generation, ...] = ("target", "current", "previous")
+_PARTS = ("components", "images")
 
 
 class LockError(KubeproofError):
@@ -30,7 +40,8 @@ class Lock:
     def __init__(self, state_directory: Path) -> None:
         """Read the lock, if there is one. Raises LockError."""
         self.path = state_directory / NAME
-        self._document: dict[str, Any] = {"version": _SCHEMA, "downloads": {}, "components": {}, "images": {}}
+        self._document: dict[str, Any] = {"version": _SCHEMA, "downloads": {}}
+        self._document |= {generation: _empty() for generation in _GENERATIONS}
         with contextlib.suppress(FileNotFoundError):
             self._document = self._read()
         self._saved = copy.deepcopy(self._document)
@@ -38,9 +49,14 @@ class Lock:
     def _read(self) -> dict[str, Any]:
         try:
             document = json.loads(self.path.read_text(encoding="utf-8"))
+            if document["version"] == 1:
+                document = _of_schema_1(document)
             if document["version"] != _SCHEMA:
                 raise LockError(f"{self.path} is of version {document['version']}; this kubeproof reads {_SCHEMA}")
-            return {key: document[key] for key in ("version", "downloads", "components", "images")}
+            generations: dict[str, Any] = {
+                each: {part: document[each][part] for part in _PARTS} for each in _GENERATIONS
+            }
+            return {"version": _SCHEMA, "downloads": document["downloads"], **generations}
         except (ValueError, KeyError, TypeError) as error:
             hint = "restore it, or remove it to start over"
             raise LockError(f"{self.path} is damaged: {error!r}", hint=hint) from error
@@ -54,21 +70,46 @@ class Lock:
         """Remember what a URL gave, and how it was verified."""
         self._document["downloads"][url] = {"sha256": sha256, "verified": verified}
 
-    def component(self, arch: str, name: str) -> dict[str, Any] | None:
-        """What the cluster runs of a component: version, source, origin, and binaries by name."""
-        return self._get("components", arch, name)
+    def component(self, arch: str, name: str, version: str | None = None) -> dict[str, Any] | None:
+        """A component of that version, of any generation: version, source, origin, and binaries by name.
 
-    def image(self, arch: str, name: str) -> dict[str, Any] | None:
-        """What the cluster runs of an image: version, source, reference, and for one made here digest and archive."""
-        return self._get("images", arch, name)
+        Without ``version``, that of the cluster: the current one, or before there is any, what it is installed of.
+        """
+        return self._get("components", arch, name, version)
+
+    def image(self, arch: str, name: str, version: str | None = None) -> dict[str, Any] | None:
+        """An image, like ``component``: version, source, reference, and for one made here digest and archive."""
+        return self._get("images", arch, name, version)
+
+    def versions(self, generation: Generation) -> dict[str, str]:
+        """Versions by component and image. ``target`` has only those that are to change."""
+        parts = self._document[generation]
+        return {
+            name: entry["version"]
+            for part in reversed(_PARTS)
+            for entries in parts[part].values()
+            for name, entry in entries.items()
+        }
 
     def record_component(self, arch: str, name: str, entry: dict[str, Any]) -> None:
-        """Remember what the cluster is given of a component."""
-        self._document["components"].setdefault(arch, {})[name] = entry
+        """Remember what was fetched of a component for the cluster."""
+        self._record("components", arch, name, entry)
 
     def record_image(self, arch: str, name: str, entry: dict[str, Any]) -> None:
-        """Remember what the cluster is given of an image."""
-        self._document["images"].setdefault(arch, {})[name] = entry
+        """Remember what was fetched of an image for the cluster."""
+        self._record("images", arch, name, entry)
+
+    def settle(self) -> None:
+        """Make ``target`` current, once all hosts have it. If versions change by it, the former ones are previous."""
+        current, target = self._document["current"], self._document["target"]
+        places = [(part, arch, name) for part in _PARTS for arch in target[part] for name in target[part][arch]]
+        former = [current[part].get(arch, {}).get(name) for part, arch, name in places]
+        changed = [target[part][arch][name]["version"] for part, arch, name in places]
+        if any(entry and entry["version"] != version for entry, version in zip(former, changed, strict=True)):
+            self._document["previous"] = copy.deepcopy(current)
+        for part, arch, name in places:
+            current[part].setdefault(arch, {})[name] = target[part][arch][name]
+        self._document["target"] = _empty()
 
     def save(self) -> bool:
         """Write the lock if it changed, in one step; returns whether it did."""
@@ -79,6 +120,30 @@ class Lock:
         self._saved = copy.deepcopy(self._document)
         return True
 
-    def _get(self, part: str, arch: str, name: str) -> dict[str, Any] | None:
-        entry: dict[str, Any] | None = self._document[part].get(arch, {}).get(name)
-        return entry
+    def _record(self, part: str, arch: str, name: str, entry: dict[str, Any]) -> None:
+        """What is current is no target, also if another version was one before."""
+        target = self._document["target"][part]
+        if self._document["current"][part].get(arch, {}).get(name) == entry:
+            target.get(arch, {}).pop(name, None)
+            if not target.get(arch, True):
+                del target[arch]
+        else:
+            target.setdefault(arch, {})[name] = entry
+
+    def _get(self, part: str, arch: str, name: str, version: str | None) -> dict[str, Any] | None:
+        found: dict[Generation, dict[str, Any] | None] = {
+            each: self._document[each][part].get(arch, {}).get(name) for each in _GENERATIONS
+        }
+        if version is None:
+            return found["current"] or found["target"]
+        return next((entry for entry in found.values() if entry and entry["version"] == version), None)
+
+
+def _empty() -> dict[str, dict[str, Any]]:
+    return {part: {} for part in _PARTS}
+
+
+def _of_schema_1(document: dict[str, Any]) -> dict[str, Any]:
+    """A lock of a kubeproof that knew one generation, which was what it had fetched last."""
+    current = {part: document[part] for part in _PARTS}
+    return {**document, "version": _SCHEMA, "current": current, "target": _empty(), "previous": _empty()}

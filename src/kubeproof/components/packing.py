@@ -15,13 +15,24 @@ _RECIPE = "1"
 
 
 def check(pins: Pins) -> None:
-    """Raise KubeproofError if an image is wanted in a version other than the one that can be made here."""
-    for name in sorted(pins.overridden & set(pins.images)):
-        raise KubeproofError(
-            f"component_versions asks for the image {name} {pins.images[name].version}, "
-            "but source go makes only the version in components.yml",
-            hint="leave the version out, or set component_source to release or mirror",
-        )
+    """Raise KubeproofError if an image is wanted in a version other than the one that can be made here.
+
+    What is made of a file of a component's sources has the version that this component goes with.
+    """
+    for misfit in pins.misfits():
+        image = pins.images.get(misfit.member)
+        if image and _modules(image):
+            raise KubeproofError(
+                f"component_versions asks for the image {image.name} {image.version}, but source go makes it "
+                f"of the sources of {misfit.leader} {misfit.leader_version}, which have {misfit.fitting}",
+                hint="leave the version out, or set component_source to release or mirror",
+            )
+
+
+def _modules(image: Image) -> set[str]:
+    """The Go modules whose files go into an image."""
+    local = image.local
+    return {file.module for file in (*local.files, *([local.c] if local.c else []))}
 
 
 def pack(

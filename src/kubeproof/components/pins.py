@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import yaml
@@ -26,6 +26,9 @@ USES = (BACKUP_S3,)
 MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 
 _VERSION = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?")
+# Tags of images may have two numbers.
+_IMAGE_VERSION = re.compile(r"[0-9]+\.[0-9]+(\.[0-9]+)?(-[0-9A-Za-z.-]+)?")
+_MINOR = re.compile(r"[0-9]+\.[0-9]+")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -54,7 +57,7 @@ class Release:
 
 @dataclass(frozen=True)
 class GoBuild:
-    """A build from ``components/go/MODULE``: package by binary, build tags, and linker stamps by variable.
+    """A build from ``components/go/MODULE/VERSION``: package by binary, build tags, and linker stamps by variable.
 
     ``cold_seconds`` is what it takes with an empty Go cache on two cores; progress is shown against it. ``of`` is the
     module whose version counts, if the packages are main programs of our own.
@@ -83,6 +86,10 @@ class Component:
     def needed(self, groups: Collection[str]) -> tuple[Binary, ...]:
         """The binaries that hosts of ``groups`` need."""
         return tuple(binary for binary in self.binaries.values() if not binary.groups.isdisjoint(groups))
+
+    def module_file(self, name: str) -> str:
+        """A file of the Go module that it is built of, for people."""
+        return f"components/go/{self.go.module}/{self.version}/{name}"
 
     def text(self, template: str, *, arch: str = "", binary: str = "") -> str:
         """``template`` with this component's version and the rest filled in."""
@@ -114,11 +121,6 @@ class LocalImage:
     arguments: tuple[str, ...]
     ports: tuple[str, ...]
 
-    @property
-    def verified_by(self) -> str:
-        """What vouches for the content."""
-        return f"components/go/{self.c.module}/go.sum" if self.c else f"the build of {self.binary}"
-
 
 @dataclass(frozen=True)
 class Image:
@@ -147,33 +149,84 @@ class Image:
         return f"localhost/kubeproof/{self.name}:{self.version}"
 
 
+# Components whose minor versions count: by minor version, the versions of others that go with it.
+Sets = Mapping[str, Mapping[str, Mapping[str, str]]]
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """A component or image (``member``) in another version than that of the set of ``leader``."""
+
+    member: str
+    version: str
+    leader: str
+    leader_version: str
+    fitting: str
+
+
 @dataclass(frozen=True)
 class Pins:
-    """All components and images. ``root`` is the directory of ``components.yml``."""
+    """All components and images. ``root`` is the directory of ``components.yml``.
+
+    ``chosen``: the versions that are not those of ``components.yml``, nor follow from its sets.
+    """
 
     root: Path
     components: Mapping[str, Component]
     images: Mapping[str, Image]
-    overridden: frozenset[str] = frozenset()
+    sets: Sets = field(default_factory=dict)
+    chosen: Mapping[str, str] = field(default_factory=dict)
 
     def with_versions(self, versions: Mapping[str, str]) -> Pins:
-        """The same pins with other versions of some components or images, whose pinned checksums no longer apply."""
-        components, images = dict(self.components), dict(self.images)
-        overridden = set(self.overridden)
+        """The same pins with other versions of some components or images, whose pinned checksums no longer apply.
+
+        What is in a set follows. Raises KubeproofError if there is no such component, or no set of its minor version.
+        """
         for name, version in versions.items():
             self._check_override(name, version)
+        chosen = {**self.chosen, **versions}
+        wanted = {**self._following(chosen), **chosen}
+        components, images = dict(self.components), dict(self.images)
+        for name, version in wanted.items():
             component, image = components.get(name), images.get(name)
             if component and component.version != version:
                 release = component.release and replace(component.release, sha256={})
                 components[name] = replace(component, version=version, release=release)
-                overridden.add(name)
             if image and image.version != version:
                 images[name] = replace(image, version=version)
-                overridden.add(name)
         for name, image in images.items():
             if image.component:
                 images[name] = replace(image, version=components[image.component].version)
-        return replace(self, components=components, images=images, overridden=frozenset(overridden))
+        return replace(self, components=components, images=images, chosen=chosen)
+
+    def misfits(self) -> list[Misfit]:
+        """What is in another version than that of its set: ``with_versions`` was asked for it."""
+        found = []
+        for leader in self.sets:
+            leading = self.components[leader].version
+            for member, fitting in self._members(leader, leading).items():
+                version = (self.components.get(member) or self.images[member]).version
+                if version != fitting:
+                    found.append(Misfit(member, version, leader, leading, fitting))
+        return found
+
+    def _following(self, chosen: Mapping[str, str]) -> dict[str, str]:
+        """Versions that follow from those of the components that lead a set."""
+        following: dict[str, str] = {}
+        for leader in self.sets:
+            following |= self._members(leader, chosen.get(leader) or self.components[leader].version)
+        return following
+
+    def _members(self, leader: str, version: str) -> Mapping[str, str]:
+        minors = self.sets[leader]
+        members = minors.get(minor_of(version))
+        if members is None:
+            raise KubeproofError(
+                f"{leader} {version} is not supported: this kubeproof installs {_listed(minors)}",
+                hint="choose a release of one of these in component_versions, "
+                "or the kubeproof whose components/components.yml has a set of its minor version",
+            )
+        return members
 
     def owner(self, binary: str) -> Component:
         """The component whose build makes ``binary``."""
@@ -182,13 +235,36 @@ class Pins:
                 return component
         raise KubeproofError(f"no component builds a binary {binary!r}")
 
+    def built_of(self, module: str) -> Component:
+        """The component that is built of a Go module of ours, and whose version is the module's."""
+        for component in self.components.values():
+            if component.go.module == module:
+                return component
+        raise KubeproofError(f"no component is built of a Go module {module!r}")
+
+    def module_directory(self, component: Component) -> Path:
+        """Where the Go module of a component's version is, if there is one."""
+        return self.root / "go" / component.go.module / component.version
+
+    def module_versions(self, component: Component) -> list[str]:
+        """The versions of a component of which there are Go modules, the oldest first."""
+        found = (path.parent.name for path in (self.root / "go" / component.go.module).glob("*/go.mod"))
+        return sorted(found, key=lambda version: [int(number) for number in re.findall(r"\d+", version)])
+
+    def verified_by(self, image: LocalImage) -> str:
+        """What vouches for the content of an image that is made here."""
+        if not image.c:
+            return f"the build of {image.binary}"
+        return self.built_of(image.c.module).module_file("go.sum")
+
     def _check_override(self, name: str, version: str) -> None:
         known = {*self.components, *(name for name, image in self.images.items() if not image.component)}
         if name not in known:
             raise KubeproofError(
                 f"component_versions: {name!r} is not a component; known are {', '.join(sorted(known))}"
             )
-        if not isinstance(version, str) or not _VERSION.fullmatch(version):
+        pattern = _VERSION if name in self.components else _IMAGE_VERSION
+        if not isinstance(version, str) or not pattern.fullmatch(version):
             raise KubeproofError(
                 f"component_versions: {name}: {version!r} is not a version",
                 hint='write it as three numbers in quotes and without a "v", for example "1.36.3"',
@@ -206,10 +282,24 @@ def load(root: Path = ROOT) -> Pins:
     schema = top.integer("schema")
     if schema != 1:
         raise top.fail("schema", f"is {schema}; this kubeproof reads 1")
-    components = {name: _component(name, section) for name, section in top.section("components").named_sections()}
-    images = {name: _image(name, section, components) for name, section in top.section("images").named_sections()}
+    parts = dict(top.section("components").named_sections())
+    sets = _sets(top.section("sets"), parts)
+    given: dict[str, str] = {}
+    for leader, minors in sets.items():
+        given |= minors.get(minor_of(_version(parts[leader])), {})
+    components = {name: _component(name, section, given.get(name)) for name, section in parts.items()}
+    images = {
+        name: _image(name, section, components, given.get(name))
+        for name, section in top.section("images").named_sections()
+    }
     top.close()
-    return Pins(root, components, images)
+    # Also checks that every set has one for the version that is pinned.
+    return Pins(root, components, images, sets).with_versions({})
+
+
+def minor_of(version: str) -> str:
+    """The minor version of a release: ``1.36`` of ``1.36.3``."""
+    return ".".join(version.split(".")[:2])
 
 
 def expand(template: str, version: str, *, arch: str = "", binary: str = "") -> str:
@@ -217,12 +307,34 @@ def expand(template: str, version: str, *, arch: str = "", binary: str = "") -> 
     return template.format(version=version, minor=version.split(".")[1], arch=arch, binary=binary)
 
 
-def _component(name: str, section: Section) -> Component:
+def _sets(section: Section, components: Mapping[str, Section]) -> Sets:
+    sets: dict[str, dict[str, dict[str, str]]] = {}
+    for leader, minors in section.named_sections():
+        if leader not in components:
+            raise section.fail(leader, "is no component")
+        sets[leader] = {}
+        for minor, _ in minors.named_sections():
+            if not (_MINOR.fullmatch(minor) and minors.has(minor)):
+                raise minors.fail(minor, 'must be a minor version in quotes, like "1.36"')
+            members = minors.mapping_of_texts(minor)
+            for member, version in members.items():
+                if not _IMAGE_VERSION.fullmatch(version):
+                    raise minors.fail(f"{minor}.{member}", f"must be a version without a v, not {version!r}")
+            sets[leader][minor] = members
+    return sets
+
+
+def _listed(minors: Iterable[str]) -> str:
+    *others, last = minors
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def _component(name: str, section: Section, of_set: str | None) -> Component:
     binaries = {key: _binary(key, part) for key, part in section.section("binaries").named_sections()}
     release = section.optional_section("release")
     component = Component(
         name=name,
-        version=_version(section),
+        version=_version(section, of_set),
         directory=_choice(section, "directory", DIRECTORIES, default="bin"),
         binaries=binaries,
         release=_release(release) if release else None,
@@ -285,12 +397,12 @@ def _go(section: Section) -> GoBuild:
     return build
 
 
-def _image(name: str, section: Section, components: Mapping[str, Component]) -> Image:
+def _image(name: str, section: Section, components: Mapping[str, Component], of_set: str | None) -> Image:
     if section.has("component"):
         return _component_image(name, section, components)
     image = Image(
         name=name,
-        version=_version(section),
+        version=_version(section, of_set, _IMAGE_VERSION),
         registry=section.text("registry"),
         repository=section.text("repository"),
         tag=section.text("tag"),
@@ -339,9 +451,11 @@ def _module_file(section: Section) -> ModuleFile:
     return file
 
 
-def _version(section: Section) -> str:
-    version = section.text("version")
-    if not _VERSION.fullmatch(version):
+def _version(section: Section, of_set: str | None = None, pattern: re.Pattern[str] = _VERSION) -> str:
+    if of_set and section.has("version"):
+        raise section.fail("version", f"is {of_set} by a set, and must not be given here")
+    version = of_set or section.text("version")
+    if not pattern.fullmatch(version):
         raise section.fail("version", f"must be three numbers without a v, like 1.36.3, not {version!r}")
     return version
 

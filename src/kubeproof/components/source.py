@@ -55,8 +55,8 @@ def _as_installed(needed: tuple[Component, ...], architectures: tuple[str, ...],
     sources = set()
     for arch in architectures:
         for component in needed:
-            entry = lock.component(arch, component.name)
-            if not entry or entry["version"] != component.version:
+            entry = lock.component(arch, component.name, component.version)
+            if not entry:
                 return None
             sources.add(entry["source"])
     return Choice(sources.pop(), "this inventory was installed from it") if len(sources) == 1 else None

@@ -44,8 +44,9 @@ class _Survey:
                 yield self._image(image, arch)
 
     def _built(self, component: Component, arch: str) -> Row:
-        origin = gobuild.origin(self.pins, component)
-        verified = f"components/go/{component.go.module}/go.sum"
+        has_module = component.version in self.pins.module_versions(component)
+        origin = gobuild.origin(self.pins, component) if has_module else "no Go module"
+        verified = component.module_file("go.sum") if has_module else "-"
         return Row(component.name, component.version, arch, origin, verified, self._build_state(component, arch))
 
     def _build_state(self, component: Component, arch: str) -> str:
@@ -65,7 +66,7 @@ class _Survey:
         authority = locked["verified"] if locked else "components.yml" if first.pinned else first.checksums
         verified = authority if authority == "components.yml" else f"published {authority.rpartition('/')[2]}"
         origin = release.location(artifacts, self.request.mirror if self.source == "mirror" else "")
-        entry = self.lock.component(arch, component.name)
+        entry = self.lock.component(arch, component.name, component.version)
         state = "cached" if entry and self._current(entry, component.version) else "to be downloaded"
         return Row(component.name, component.version, arch, origin, verified, state)
 
@@ -74,10 +75,10 @@ class _Survey:
         if self.source != "go":
             reference = image.reference(self.request.registry)
             return Row(name, image.version, arch, reference, "the nodes' runtime", "pulled by each node")
-        entry = self.lock.image(arch, image.name)
+        entry = self.lock.image(arch, image.name, image.version)
         cached = entry and entry["archive"] and self._current(entry, image.version)
         state = "cached" if cached else "to be made"
-        return Row(name, image.version, arch, image.local_reference, image.local.verified_by, state)
+        return Row(name, image.version, arch, image.local_reference, self.pins.verified_by(image.local), state)
 
     def _current(self, entry: dict[str, Any], version: str) -> bool:
         return bool(entry["source"] == self.source and fetch.entry_complete(entry, version, self.cache))

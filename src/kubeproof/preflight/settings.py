@@ -14,7 +14,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from kubeproof.backup import settings as backup_settings
 from kubeproof.core.amounts import at_once
 from kubeproof.core.errors import KubeproofError
-from kubeproof.preflight import networks, topology
+from kubeproof.preflight import networks, topology, versions
 from kubeproof.preflight.findings import Finding
 from kubeproof.preflight.model import PORTS, Host, PortRule, Purpose, port_rules
 from kubeproof.settings import authentication, directories, flags, proxies, registries, schedulers, sysctls, templates
@@ -75,6 +75,7 @@ def _sound(wrong: set[str], hosts: Sequence[Variables], groups: Mapping[str, Seq
     if not values:
         return
     yield from networks.check_networks(values[0], networks.node_count(groups))
+    yield from versions.check_chosen(values[0].get("component_versions") or {})
     if "cluster_host_address" not in wrong:
         known, all_hosts = networks.cluster_networks(values[0]), [entry.host for entry in hosts]
         yield from networks.check_addresses(all_hosts, known)

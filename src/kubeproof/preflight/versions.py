@@ -9,7 +9,10 @@ import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+from kubeproof.components import pins
+from kubeproof.core.errors import KubeproofError
 from kubeproof.preflight.findings import Finding
 from kubeproof.preflight.model import Host
 from kubeproof.settings.host_report import HostReport
@@ -17,6 +20,7 @@ from kubeproof.settings.host_report import HostReport
 APISERVER = "kube-apiserver"
 # How many minor versions a component may be older than the API server. None may be newer.
 OLDER = {"kube-controller-manager": 1, "kube-scheduler": 1, "kubelet": 3, "kube-proxy": 3}
+PAGE = "docs/operations/versions.md"
 # What keeps its data in a form that moves on one minor version at a time.
 STORES = (APISERVER, "etcd")
 
@@ -33,13 +37,15 @@ def parse(version: str) -> Version | None:
 class Wanted:
     """Versions that a run would install, by component and image, and the component of each program.
 
-    ``chosen``: those that the setting ``component_versions`` has. ``allowed``: whether installed versions may change.
+    ``chosen``: those that the setting ``component_versions`` has; others follow by ``sets``. ``allowed``: whether
+    installed versions may change.
     """
 
     components: Mapping[str, str]
     programs: Mapping[str, str]
     chosen: Mapping[str, str] = field(default_factory=dict)
     allowed: bool = False
+    sets: pins.Sets = field(default_factory=dict)
 
     @property
     def of_programs(self) -> dict[str, str]:
@@ -55,6 +61,22 @@ class Present:
     component: str
     name: str
     version: str
+
+
+def check_chosen(chosen: Mapping[str, Any]) -> Iterator[Finding]:
+    """Whether the versions in the setting ``component_versions`` can be installed, and go together."""
+    try:
+        pinned = pins.load().with_versions(chosen)
+    except KubeproofError as error:
+        yield Finding("component-versions", str(error.args[0]), error.hint or f"See {PAGE}.", "component_versions")
+        return
+    for misfit in pinned.misfits():
+        problem = (
+            f"component_versions has {misfit.member} {misfit.version}; "
+            f"{misfit.leader} {misfit.leader_version} goes with {misfit.fitting}"
+        )
+        remediation = f"Leave out {misfit.member}, unless you mean it."
+        yield Finding("version-set", problem, remediation, misfit.member, severity="warning")
 
 
 def check_versions(hosts: Sequence[Host], wanted: Wanted) -> Iterator[Finding]:
@@ -109,11 +131,16 @@ def _remediation(present: Sequence[Present], changed: Collection[str], wanted: W
             "-e preflight_allow_version_change=true."
         )
     kept = {component: version for component, (version,) in sorted(installed.items())}
+    following: dict[str, str] = {}
+    for leader in wanted.sets.keys() & kept.keys():
+        following |= wanted.sets[leader].get(pins.minor_of(kept[leader]), {})
+    # What was left in the inventory would be in the way of the next upgrade.
+    kept = {component: version for component, version in kept.items() if following.get(component) != version}
     setting = json.dumps({"component_versions": {**wanted.chosen, **kept}})
     return (
-        f"To keep what is installed: -e '{setting}', or the same in the inventory; where components are built "
-        "(component_source=go), use the kubeproof that has installed them. To change versions in this run, without the "
-        "steps and checks of an upgrade: -e preflight_allow_version_change=true."
+        f"To keep what is installed: -e '{setting}', or the same in the inventory. "
+        f"To change versions, upgrade: {PAGE}. To change them in this run, without the steps and checks of an upgrade: "
+        "-e preflight_allow_version_change=true."
     )
 
 

@@ -85,7 +85,7 @@ def site(server: ReleaseHost, pins: Pins, tmp_path: Path) -> Site:
 
 def test_binaries_come_out_of_archives_and_files(site: Site) -> None:
     outcome = site.fetch()
-    locked = site.lock()["components"]["amd64"]
+    locked = site.lock()["target"]["components"]["amd64"]
     contents = {**{Path(name).name: content for name, content in ETCD_FILES.items()}, "kubelet": KUBELET}
     for name in ("etcd", "kubernetes"):
         for binary, record in locked[name]["binaries"].items():
@@ -205,7 +205,7 @@ def test_other_bytes_can_be_accepted_on_purpose(site: Site) -> None:
     site.fetch()
     other = replace_kubelet(site)
     site.fetch(accept_changed=True)
-    assert site.lock()["components"]["amd64"]["kubernetes"]["binaries"]["kubelet"]["sha256"] == sha256(other)
+    assert site.lock()["target"]["components"]["amd64"]["kubernetes"]["binaries"]["kubelet"]["sha256"] == sha256(other)
     assert not site.fetch().changed
 
 

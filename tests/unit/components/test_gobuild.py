@@ -41,7 +41,7 @@ needs_go = pytest.mark.skipif(shutil.which("go") is None, reason="there is no Go
 @pytest.fixture
 def pins(tmp_path: Path) -> Pins:
     for name, text in FILES.items():
-        path = tmp_path / "components/go/hello" / name
+        path = tmp_path / "components/go/hello/1.2.3" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     build = GoBuild(
@@ -68,7 +68,7 @@ def build(pins: Pins, cache: Cache, tools: Toolchain, arch: str = "") -> tuple[d
 
 
 def source(pins: Pins, name: str) -> Path:
-    return pins.root / "go/hello" / name
+    return pins.root / "go/hello/1.2.3" / name
 
 
 def changed(pins: Pins, **changes: object) -> Pins:
@@ -140,13 +140,14 @@ def test_the_key_changes_with_all_that_the_bytes_depend_on(pins: Pins) -> None:
         gobuild.key(pins, hello, "amd64", tools),
         gobuild.key(pins, hello, "arm64", tools),
         gobuild.key(pins, hello, "amd64", Toolchain("1.26.9", "amd64")),
-        gobuild.key(pins, dataclasses.replace(hello, version="1.2.4"), "amd64", tools),
         gobuild.key(pins, changed(pins, tags=()).components["hello"], "amd64", tools),
     ]
     for name in ("go.mod", "go.sum"):
         path = source(pins, name)
         path.write_text(path.read_text() + "\n")
         keys.append(gobuild.key(pins, hello, "amd64", tools))
+    shutil.copytree(pins.root / "go/hello/1.2.3", pins.root / "go/hello/1.2.4")
+    keys.append(gobuild.key(pins, dataclasses.replace(hello, version="1.2.4"), "amd64", tools))
     assert len(set(keys)) == len(keys)
 
 
@@ -179,10 +180,24 @@ def test_c_code_for_another_architecture_is_refused(pins: Pins) -> None:
         gobuild.check(pins, hello, "arm64", Toolchain("1.26.8", "amd64"))
 
 
-def test_another_version_than_the_module_pins_is_refused(pins: Pins) -> None:
-    other = pins.with_versions({"hello": "1.2.4"})
-    with pytest.raises(KubeproofError, match=r"component_versions asks for hello 1\.2\.4"):
+def test_a_version_without_a_module_is_refused_and_how_to_make_one_is_said(pins: Pins) -> None:
+    other = pins.with_versions({"hello": "1.2.10"})
+    shutil.copytree(pins.root / "go/hello/1.2.3", pins.root / "go/hello/1.2.11")
+    problem = (
+        r"no Go module of hello 1\.2\.10.*has: 1\.2\.3, 1\.2\.11\n"
+        r".*`\./kubeproof components add hello 1\.2\.10`.*release or mirror"
+    )
+    with pytest.raises(KubeproofError, match=problem):
         gobuild.check(other, other.components["hello"], "amd64", Toolchain("1.26.8", "amd64"))
+
+
+def test_another_version_is_built_of_its_own_module(pins: Pins) -> None:
+    shutil.copytree(pins.root / "go/hello/1.2.3", pins.root / "go/hello/1.2.4")
+    go_mod = pins.root / "go/hello/1.2.4/go.mod"
+    go_mod.write_text(go_mod.read_text().replace("v1.2.3", "v1.2.4"))
+    other = pins.with_versions({"hello": "1.2.4"})
+    gobuild.check(other, other.components["hello"], "amd64", Toolchain("1.26.8", "amd64"))
+    assert gobuild.origin(other, other.components["hello"]) == "example.org/hello@v1.2.4"
 
 
 def test_no_compiler_is_said_with_its_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -23,12 +24,101 @@ def test_what_is_saved_is_read_again(tmp_path: Path) -> None:
     assert not again.save(), "nothing changed"
 
 
+def lock_of(directory: Path, **versions: str) -> Lock:
+    """A lock whose current components have these versions."""
+    lock = Lock(directory)
+    fetched(lock, **versions)
+    lock.settle()
+    return lock
+
+
+def fetched(lock: Lock, **versions: str) -> None:
+    for name, version in versions.items():
+        lock.record_component("amd64", name, {"version": version})
+
+
+def versions(lock: Lock) -> list[dict[str, str]]:
+    return [lock.versions("current"), lock.versions("target"), lock.versions("previous")]
+
+
+def version(lock: Lock, name: str) -> str:
+    """What the cluster is said to have of a component."""
+    return str((lock.component("amd64", name) or {}).get("version"))
+
+
+def test_what_a_first_installation_fetches_is_current_at_its_end(tmp_path: Path) -> None:
+    lock = Lock(tmp_path)
+    fetched(lock, etcd="3.6.16")
+    lock.record_image("amd64", "pause", {"version": "3.10.1"})
+    assert versions(lock) == [{}, {"etcd": "3.6.16", "pause": "3.10.1"}, {}]
+    assert version(lock, "etcd") == "3.6.16"
+    lock.settle()
+    assert versions(lock) == [{"etcd": "3.6.16", "pause": "3.10.1"}, {}, {}]
+
+
+def test_what_is_only_fetched_is_not_what_the_cluster_has(tmp_path: Path) -> None:
+    lock = lock_of(tmp_path, etcd="3.6.16", runc="1.5.2")
+    fetched(lock, etcd="3.7.3", runc="1.5.2")
+    assert versions(lock) == [{"etcd": "3.6.16", "runc": "1.5.2"}, {"etcd": "3.7.3"}, {}]
+    assert version(lock, "etcd") == "3.6.16"
+    assert lock.component("amd64", "etcd", "3.7.3") == {"version": "3.7.3"}
+    assert lock.component("amd64", "etcd", "3.7.4") is None
+    # The inventory has the former version again.
+    fetched(lock, etcd="3.6.16", runc="1.5.2")
+    assert versions(lock) == [{"etcd": "3.6.16", "runc": "1.5.2"}, {}, {}]
+    lock.settle()
+    assert not lock.versions("previous")
+
+
+def test_a_change_of_versions_leaves_the_former_ones(tmp_path: Path) -> None:
+    lock = lock_of(tmp_path, etcd="3.6.16", runc="1.5.2")
+    fetched(lock, etcd="3.7.3")
+    lock.settle()
+    assert lock.save()
+    again = Lock(tmp_path)
+    assert versions(again) == [{"etcd": "3.7.3", "runc": "1.5.2"}, {}, {"etcd": "3.6.16", "runc": "1.5.2"}]
+    assert again.component("amd64", "etcd", "3.6.16") == {"version": "3.6.16"}
+    # A later run has nothing to change, nor forgets what was there before.
+    fetched(again, etcd="3.7.3", runc="1.5.2")
+    again.settle()
+    assert not again.save()
+
+
+def test_other_bytes_of_a_version_are_no_change_of_versions(tmp_path: Path) -> None:
+    lock = lock_of(tmp_path, etcd="3.6.16")
+    fetched(lock, etcd="3.7.3")
+    lock.settle()
+    built = {"version": "3.7.3", "source": "go"}
+    lock.record_component("amd64", "etcd", built)
+    assert lock.component("amd64", "etcd", "3.7.3") == built
+    lock.settle()
+    assert lock.component("amd64", "etcd") == built
+    assert lock.versions("previous") == {"etcd": "3.6.16"}
+
+
+def test_another_architecture_is_no_change_of_versions(tmp_path: Path) -> None:
+    lock = lock_of(tmp_path, etcd="3.7.3")
+    lock.record_component("arm64", "etcd", {"version": "3.7.3"})
+    lock.settle()
+    assert versions(lock) == [{"etcd": "3.7.3"}, {}, {}]
+    assert lock.component("amd64", "etcd") == lock.component("arm64", "etcd")
+
+
+def test_a_lock_of_one_generation_is_read(tmp_path: Path) -> None:
+    pause = {"version": "3.10.2"}
+    document = {"version": 1, "downloads": {}, "components": {}, "images": {"amd64": {"pause": pause}}}
+    (tmp_path / NAME).write_text(json.dumps(document))
+    lock = Lock(tmp_path)
+    assert versions(lock) == [{"pause": "3.10.2"}, {}, {}]
+    assert not lock.save(), "nothing changed"
+
+
 def test_nothing_is_written_before_it_is_saved(tmp_path: Path) -> None:
     Lock(tmp_path).record_component("amd64", "etcd", {"version": "3.7.3"})
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 1}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 1}', '{"version": 2}'])
 def test_a_damaged_lock_is_not_taken_for_an_empty_one(tmp_path: Path, text: str) -> None:
     (tmp_path / NAME).write_text(text)
     with pytest.raises(LockError, match=r"components\.lock\.json is damaged.*\n.*restore it"):
@@ -36,6 +126,6 @@ def test_a_damaged_lock_is_not_taken_for_an_empty_one(tmp_path: Path, text: str)
 
 
 def test_a_lock_of_another_version_is_not_read(tmp_path: Path) -> None:
-    (tmp_path / NAME).write_text('{"version": 2}')
-    with pytest.raises(LockError, match="is of version 2; this kubeproof reads 1"):
+    (tmp_path / NAME).write_text('{"version": 3}')
+    with pytest.raises(LockError, match="is of version 3; this kubeproof reads 2"):
         Lock(tmp_path)

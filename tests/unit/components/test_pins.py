@@ -11,7 +11,7 @@ import yaml
 
 from kubeproof.components import gobuild, pins, release, selection
 from kubeproof.components.document import DocumentError
-from kubeproof.components.pins import ARCHITECTURES, GROUPS, ROOT, Pins
+from kubeproof.components.pins import ARCHITECTURES, GROUPS, ROOT, Misfit, Pins
 from kubeproof.core.errors import KubeproofError
 
 REAL: dict[str, Any] = yaml.safe_load((ROOT / "components.yml").read_text())
@@ -65,6 +65,12 @@ def changed(path: str, value: object) -> dict[str, Any]:
         ),
         ("components.etcd.binaries.etcd", "etcd", "components.etcd.binaries.etcd must be a mapping"),
         ("images.pause.local.program.path", "/pause", "program.path is not known here"),
+        ("images.pause.version", "3.10.1", "images.pause.version is 3.10.2 by a set, and must not be given here"),
+        ("sets.docker", {}, "sets.docker is no component"),
+        ("sets.etcd", {3.7: {}}, 'sets.etcd.3.7 must be a minor version in quotes, like "1.36"'),
+        ("sets.etcd", {"3.7.3": {}}, 'sets.etcd.3.7.3 must be a minor version in quotes, like "1.36"'),
+        ("sets.containerd", {"2.4": {"runc": "v1.5.2"}}, "2.4.runc must be a version without a v, not 'v1.5.2'"),
+        ("sets.containerd", {"2.4": {}}, "components.runc.version is missing"),
         ("images.agnhost.local.files", [{"module": "x"}], "local.files[0].source is missing"),
     ],
 )
@@ -80,8 +86,28 @@ def test_a_file_that_is_no_yaml_is_said(tmp_path: Path) -> None:
 
 
 def test_versions_are_those_of_the_go_modules(real: Pins) -> None:
-    for component in real.components.values():
-        assert gobuild.origin(real, component).endswith(f"@v{component.version}")
+    for name, component in real.components.items():
+        versions = real.module_versions(component)
+        assert component.version in versions
+        for version in versions:
+            other = real.with_versions({name: version})
+            for package in other.components[name].go.packages.values():
+                made_of = component.go.of if package.startswith("kubeproof.invalid/") else package
+                assert gobuild.module_of(other, other.components[name], made_of)[1] == f"v{version}"
+
+
+def test_every_set_can_be_built(real: Pins) -> None:
+    for leader, minors in real.sets.items():
+        component = real.components[leader]
+        built = {pins.minor_of(version) for version in real.module_versions(component)}
+        assert built == set(minors)
+        for minor, members in minors.items():
+            for member in members.keys() & real.components.keys():
+                assert members[member] in real.module_versions(real.components[member]), f"{leader} {minor}"
+
+
+def test_versions_with_modules_are_in_order(real: Pins) -> None:
+    assert real.module_versions(real.components["cni-plugins"]) == ["1.9.1", "1.10.0"]
 
 
 def test_every_binary_of_a_host_has_a_download(real: Pins) -> None:
@@ -100,12 +126,12 @@ def test_official_urls(real: Pins) -> None:
         for artifact in release.artifacts(component, "arm64", component.needed(["workers"]))
     }
     assert urls == {
-        "https://dl.k8s.io/release/v1.36.3/bin/linux/arm64/kubectl",
-        "https://dl.k8s.io/release/v1.36.3/bin/linux/arm64/kubelet",
-        "https://dl.k8s.io/release/v1.36.3/bin/linux/arm64/kube-proxy",
+        "https://dl.k8s.io/release/v1.37.2/bin/linux/arm64/kubectl",
+        "https://dl.k8s.io/release/v1.37.2/bin/linux/arm64/kubelet",
+        "https://dl.k8s.io/release/v1.37.2/bin/linux/arm64/kube-proxy",
         "https://github.com/containerd/containerd/releases/download/v2.4.2/containerd-2.4.2-linux-arm64.tar.gz",
         "https://github.com/opencontainers/runc/releases/download/v1.5.2/runc.arm64",
-        "https://github.com/containernetworking/plugins/releases/download/v1.9.1/cni-plugins-linux-arm64-v1.9.1.tgz",
+        "https://github.com/containernetworking/plugins/releases/download/v1.10.0/cni-plugins-linux-arm64-v1.10.0.tgz",
     }
 
 
@@ -114,7 +140,7 @@ def test_references_of_images(real: Pins) -> None:
     assert references == {
         "registry.k8s.io/pause:3.10.2",
         "registry.k8s.io/coredns/coredns:v1.15.0",
-        "registry.k8s.io/e2e-test-images/agnhost:2.63.0",
+        "registry.k8s.io/e2e-test-images/agnhost:2.66.1",
     }
     pause = real.images["pause"]
     assert pause.reference("registry.example.org/k8s/") == "registry.example.org/k8s/pause:3.10.2"
@@ -140,8 +166,40 @@ def test_other_versions(real: Pins) -> None:
     other = real.with_versions({"kubernetes": "1.36.1", "pause": "3.10.1", "etcd": "3.7.3"})
     assert other.components["kubernetes"].version == "1.36.1"
     assert other.images["pause"].reference().endswith("pause:3.10.1")
-    assert other.overridden == {"kubernetes", "pause"}
     assert other.with_versions({"kubernetes": "1.36.1"}) == other
+
+
+def test_what_is_in_a_set_follows(real: Pins) -> None:
+    assert real.misfits() == []
+    other = real.with_versions({"kubernetes": "1.35.4", "containerd": "2.3.7"})
+    assert other.images["pause"].version == "3.10.1"
+    # Its tag has two numbers.
+    assert other.images["agnhost"].reference() == "registry.k8s.io/e2e-test-images/agnhost:2.59"
+    assert other.components["runc"].version == "1.5.2"
+    assert other.misfits() == []
+    assert other.with_versions({"kubernetes": "1.36.3"}).images["pause"].version == "3.10.2"
+
+
+def test_what_was_chosen_stays_and_is_told(real: Pins) -> None:
+    other = real.with_versions({"pause": "3.10.1", "runc": "1.4.3", "coredns": "1.15.0"})
+    other = other.with_versions({"kubernetes": "1.37.2"})
+    assert other.images["pause"].version == "3.10.1"
+    assert other.misfits() == [
+        Misfit("pause", "3.10.1", "kubernetes", "1.37.2", "3.10.2"),
+        Misfit("runc", "1.4.3", "containerd", other.components["containerd"].version, "1.5.2"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("versions", "problem"),
+    [
+        ({"kubernetes": "1.34.4"}, "kubernetes 1.34.4 is not supported: this kubeproof installs 1.35, 1.36 and 1.37"),
+        ({"cni-plugins": "1.1.0"}, "cni-plugins 1.1.0 is not supported: this kubeproof installs 1.9 and 1.10"),
+    ],
+)
+def test_a_minor_version_that_has_no_set(real: Pins, versions: dict[str, str], problem: str) -> None:
+    with pytest.raises(KubeproofError, match=re.escape(problem)):
+        real.with_versions(versions)
 
 
 @pytest.mark.parametrize(
@@ -150,6 +208,7 @@ def test_other_versions(real: Pins) -> None:
         ({"kubernets": "1.36.1"}, "'kubernets' is not a component; known are"),
         ({"kubernetes": "v1.36.1"}, "'v1.36.1' is not a version"),
         ({"kubernetes": 1.36}, "1.36 is not a version"),
+        ({"kubernetes": "1.36"}, "'1.36' is not a version"),
         ({"kubernetes": "../../1.36.1"}, "is not a version"),
     ],
 )

@@ -41,10 +41,16 @@ def test_a_release_before_and_after_it_was_fetched(pins: Pins, server: ReleaseHo
 
 def test_go_before_it_was_built(tmp_path: Path) -> None:
     shown = rows(Request(), "go", pins.load(), tmp_path)
-    assert shown["kubernetes"].origin == "k8s.io/kubernetes@v1.36.3"
-    assert shown["kubernetes"].verified == "components/go/kubernetes/go.sum"
+    assert shown["kubernetes"].origin == "k8s.io/kubernetes@v1.37.2"
+    assert shown["kubernetes"].verified == "components/go/kubernetes/1.37.2/go.sum"
     assert shown["kubernetes"].state != "cached"
     assert shown["pause image"].state == "to be made"
+
+
+def test_go_of_a_version_that_it_can_not_build(tmp_path: Path) -> None:
+    shown = rows(Request(versions={"etcd": "3.7.99"}), "go", pins.load(), tmp_path)["etcd"]
+    assert (shown.origin, shown.verified) == ("no Go module", "-")
+    assert "no Go module of etcd 3.7.99" in shown.state
 
 
 def test_images_of_a_registry(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ SPECS = specs.Specs(
     options={
         "cluster_domain": {"type": "str"},
         "cluster_nodes_at_once": {"type": "str"},
+        "component_versions": {"type": "dict"},
         "scheduler_more": {"type": "dict"},
         "cluster_host_address": {"type": "str"},
         "cluster_pod_network": {"type": "str"},
@@ -345,3 +346,9 @@ def test_a_cluster_name_fits_into_its_certificates(name: str) -> None:
 def test_what_the_type_does_not_say_is_looked_at(name: str, value: str) -> None:
     values: dict[str, Any] = {name: value}
     assert ("invalid-setting", name, "h0") in found(variables(**values))
+
+
+def test_chosen_versions_are_looked_at_once_for_all_hosts() -> None:
+    hosts = [variables(name, component_versions={"kubernetes": "1.20.0"}) for name in ("h0", "h1")]
+    (finding,) = [each for each in check(*hosts) if each.subject == "component_versions"]
+    assert (finding.id, finding.host) == ("component-versions", "settings")

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from tests.unit.preflight.builders import host
 
+from kubeproof.core import paths
 from kubeproof.preflight.findings import Finding
-from kubeproof.preflight.versions import Wanted, check_versions, parse
+from kubeproof.preflight.versions import Wanted, check_chosen, check_versions, parse
 
 PINNED = {
     "etcd": "3.7.3",
@@ -100,6 +101,33 @@ def test_a_host_without_a_report() -> None:
     assert list(check_versions([], wanted(PINNED))) == []
 
 
+class TestChosenVersions:
+    """What the inventory asks for, before any host is looked at."""
+
+    def test_that_go_together(self) -> None:
+        assert list(check_chosen({})) == []
+        assert list(check_chosen({"kubernetes": "1.35.4", "pause": "3.10.1", "etcd": "3.6.16"})) == []
+
+    def test_that_do_not_are_told(self) -> None:
+        (finding,) = check_chosen({"kubernetes": "1.35.4", "pause": "3.10.2"})
+        assert (finding.id, finding.subject, finding.severity) == ("version-set", "pause", "warning")
+        assert finding.problem == "component_versions has pause 3.10.2; kubernetes 1.35.4 goes with 3.10.1"
+
+    @pytest.mark.parametrize(
+        ("chosen", "problem", "remediation"),
+        [
+            ({"kubernetes": "1.34.4"}, "kubernetes 1.34.4 is not supported", "choose a release of one of these"),
+            ({"kubernets": "1.36.3"}, "'kubernets' is not a component", "See docs/operations/versions.md."),
+            ({"etcd": "v3.7.3"}, "'v3.7.3' is not a version", "write it as three numbers in quotes"),
+        ],
+    )
+    def test_that_cannot_be_installed(self, chosen: dict[str, str], problem: str, remediation: str) -> None:
+        (finding,) = check_chosen(chosen)
+        assert (finding.id, finding.subject, finding.severity) == ("component-versions", "component_versions", "error")
+        assert problem in finding.problem
+        assert remediation in finding.remediation
+
+
 class TestAVersionThatWouldChange:
     """A run installs what is installed; an upgrade is another command."""
 
@@ -131,6 +159,21 @@ class TestAVersionThatWouldChange:
     def test_keeps_what_was_chosen_in_the_remediation(self) -> None:
         (finding,) = self.findings({**COMPONENTS, "runc": "1.5.1"}, chosen={"etcd": "3.7.3"})
         assert '{"component_versions": {"etcd": "3.7.3", "runc": "1.5.1"}}' in finding.remediation
+
+    def test_leaves_out_of_the_remediation_what_follows(self) -> None:
+        sets = {"kubernetes": {"1.35": {"pause": "3.10.1"}, "1.36": {"pause": "3.10.2"}}}
+        (finding,) = self.findings({**COMPONENTS, "kubernetes": "1.35.4", "pause": "3.10.1"}, sets=sets)
+        assert '{"component_versions": {"kubernetes": "1.35.4"}}' in finding.remediation
+        (finding,) = self.findings({**COMPONENTS, "kubernetes": "1.35.4", "pause": "3.9.9"}, sets=sets)
+        assert '{"component_versions": {"kubernetes": "1.35.4", "pause": "3.9.9"}}' in finding.remediation
+        # What it would follow is not changed.
+        (finding,) = self.findings({**COMPONENTS, "pause": "3.10.1"}, sets=sets)
+        assert '{"component_versions": {"pause": "3.10.1"}}' in finding.remediation
+
+    def test_points_to_upgrades(self) -> None:
+        (finding,) = self.findings({**COMPONENTS, "runc": "1.5.1"})
+        assert "To change versions, upgrade: docs/operations/versions.md." in finding.remediation
+        assert (paths.PROJECT / "docs/operations/versions.md").is_file()
 
     def test_is_allowed_if_it_is_meant(self) -> None:
         assert self.findings({**COMPONENTS, "kubernetes": "1.36.2"}, allowed=True) == []

@@ -12,6 +12,7 @@ import yaml
 from tests.unit.ansible_program import ansible
 from tests.unit.preflight.builders import report
 
+from kubeproof.components.lock import Lock
 from kubeproof.core import paths
 from kubeproof.install import playbook
 from kubeproof.install.converged import Converged
@@ -82,6 +83,23 @@ def test_what_was_left_behind_is_caught_up_with(tmp_path: Path) -> None:
     done = run(tmp_path)
     found = ended(tmp_path, done)
     assert (done.returncode, found.ok, found.left_behind) == (0, True, [])
+
+
+@pytest.mark.parametrize(
+    ("away", "then", "current"),
+    [((), None, True), (("w1",), None, False), ((), {"name": "Fail", "ansible.builtin.fail": {}}, False)],
+    ids=["all", "left-behind", "failed"],
+)
+def test_what_all_hosts_have_is_current(
+    tmp_path: Path, away: tuple[str, ...], then: dict[str, Any] | None, current: bool
+) -> None:
+    state = tmp_path / ".kubeproof"
+    lock = Lock(state)
+    lock.record_component("amd64", "etcd", {"version": "3.7.3"})
+    lock.save()
+    run(tmp_path, *away, then=then)
+    assert Lock(state).versions("current" if current else "target") == {"etcd": "3.7.3"}
+    assert Lock(state).versions("target" if current else "current") == {}
 
 
 def test_a_failure_later_on_is_one(tmp_path: Path) -> None:
