@@ -229,7 +229,7 @@ def _back(world: World, goal: Goal, turns: Sequence[Turn], lifts: Mapping[Minor 
             return "any time"
         return f"any time until step {lifts[first.series]}" if first.series in lifts else "any time until the lift"
     return {
-        Kind.LIFT: "as a rehearsal says: the old version has to read all objects",
+        Kind.LIFT: "if the old version reads all objects",
         Kind.NODES: "any time",
         Kind.DNS: "any time",
     }.get(first.kind, "")
