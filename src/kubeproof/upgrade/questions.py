@@ -5,9 +5,12 @@ Each function judges an answer as it comes from the API: lists of objects, metri
 
 from __future__ import annotations
 
+import functools
+import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from kubeproof.core.amounts import size as amount
@@ -124,29 +127,52 @@ class Known:
     locked: Mapping[str, bool]
 
 
-def arguments(program: str, given: Sequence[str], known: Known, to: Minor) -> Iterator[Finding]:
-    """Flags and gates that a program is given by settings, and that the target does not know: it would not start."""
+@functools.cache
+def _table() -> Mapping[str, Any]:
+    return dict(json.loads(_TABLE.read_text(encoding="utf-8")))
+
+
+def known(program: str, series: Minor) -> Known | None:
+    """What a minor version of a program knows; ``None`` if there is no table of it."""
+    found = _table().get(str(series))
+    if found is None:
+        return None
+    flags = found["flags"].get(program, "").split()
+    return Known(frozenset(flags), frozenset(found["gates"].split()), found["locked"])
+
+
+def arguments(program: str, given: Sequence[str], now: Minor, to: Minor) -> Iterator[Finding]:
+    """Flags and gates that settings give a program, and that the target has lost: it would not start.
+
+    What neither version has in its table is not judged: the table need not have all.
+    """
+    before, after = known(program, now), known(program, to)
     for argument in given:
         name, _, value = argument.removeprefix("--").partition("=")
-        if known.flags and name not in known.flags:
-            problem = f"{program} {to} does not know the flag --{name}, which settings give it"
-            yield Finding("unknown-flag", problem, "Remove it from the settings.", f"{program} --{name}")
+        if before and after and name in before.flags - after.flags:
+            problem = f"{program} {to} does not have the flag --{name} any more, which settings give it"
+            yield Finding("unknown-flag", problem, _REMOVE, f"{program} --{name}")
         if name == "feature-gates":
             pairs = (pair.partition("=") for pair in value.split(",") if pair)
-            yield from gates(program, {gate.strip(): on.strip().lower() == "true" for gate, _, on in pairs}, known, to)
+            yield from gates(program, {gate.strip(): on.strip().lower() == "true" for gate, _, on in pairs}, now, to)
 
 
-def gates(program: str, given: Mapping[str, bool], known: Known, to: Minor) -> Iterator[Finding]:
+def gates(program: str, given: Mapping[str, bool], now: Minor, to: Minor) -> Iterator[Finding]:
     """The same for gates alone, which a kubelet has in its configuration."""
+    before, after = known(program, now), known(program, to)
+    if before is None or after is None:
+        return
     for gate, on in given.items():
-        if gate not in known.gates and gate not in ("AllAlpha", "AllBeta"):
-            problem = (
-                f"{program} {to} does not know the feature gate {gate}, which settings give it: it would not start"
-            )
-            yield Finding("unknown-gate", problem, "Remove it from the settings.", gate)
-        elif known.locked.get(gate, on) != on:
-            problem = f"{program} {to} has the feature gate {gate} locked to {str(not on).lower()}: it would not start"
-            yield Finding("unknown-gate", problem, "Remove it from the settings.", gate)
+        if gate in before.gates - after.gates:
+            problem = f"{program} {to} does not have the feature gate {gate} any more, which settings give it"
+            yield Finding("unknown-gate", problem, _REMOVE, f"{program} {gate}")
+        elif after.locked.get(gate, on) != on:
+            problem = f"{program} {to} has the feature gate {gate} locked to {str(not on).lower()}"
+            yield Finding("unknown-gate", problem, _REMOVE, f"{program} {gate}")
+
+
+_REMOVE = "Remove it from the settings: the program would not start with it."
+_TABLE = Path(__file__).parent / "known.json"
 
 
 # --- pods ---

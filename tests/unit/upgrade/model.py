@@ -1,4 +1,4 @@
-"""A cluster that is upgraded in memory: hosts that fail, put themselves back, and are away; runs that are killed.
+"""A cluster that is upgraded in memory: hosts that fail, put themselves back, or are unreachable; runs that are killed.
 
 What the planner promises is checked at each moment of each turn, as ``Broken``.
 """

@@ -9,7 +9,7 @@ import pytest
 
 from kubeproof.core.versions import Minor
 from kubeproof.upgrade import questions
-from kubeproof.upgrade.questions import Known, Leaving
+from kubeproof.upgrade.questions import Leaving
 
 METRICS = """\
 # HELP apiserver_requested_deprecated_apis [STABLE] Gauge of deprecated APIs that have been requested
@@ -116,22 +116,44 @@ class TestWebhooks:
 
 
 class TestArguments:
-    KNOWN = Known(frozenset({"v", "feature-gates"}), frozenset({"New", "Locked"}), {"Locked": True})
+    def found(self, argument: str, now: str = "1.36", to: str = "1.37") -> list[tuple[str, str]]:
+        found = questions.arguments("kube-apiserver", [argument], Minor.of(now), Minor.of(to))
+        return [(each.id, each.subject) for each in found]
 
     @pytest.mark.parametrize(
         ("argument", "expected"),
         [
             ("--v=2", []),
-            ("--gone=1", [("unknown-flag", "kube-apiserver --gone")]),
-            ("--feature-gates=New=true,AllAlpha=false", []),
-            ("--feature-gates=Old=true, New=false", [("unknown-gate", "Old")]),
-            ("--feature-gates=Locked=false", [("unknown-gate", "Locked")]),
-            ("--feature-gates=Locked=true", []),
+            ("--feature-gates=AllAlpha=false,SELinuxMount=false", []),
+            # Of neither version, as far as the table knows.
+            ("--made-up=1", []),
+            ("--feature-gates=MadeUp=true", []),
+            ("--feature-gates=SidecarContainers=true", [("unknown-gate", "kube-apiserver SidecarContainers")]),
         ],
     )
-    def test_that_the_target_does_not_know(self, argument: str, expected: list[tuple[str, str]]) -> None:
-        found = questions.arguments("kube-apiserver", [argument], self.KNOWN, Minor(1, 37))
-        assert [(each.id, each.subject) for each in found] == expected
+    def test_that_the_target_has_lost(self, argument: str, expected: list[tuple[str, str]]) -> None:
+        assert self.found(argument) == expected
+
+    def test_that_were_lost_on_the_way(self) -> None:
+        assert self.found("--feature-gates=SELinuxMount=true, MemoryManager=true", "1.35") != []
+        assert self.found("--feature-gates=MemoryManager=true", "1.36") == []
+
+    def test_gates_that_are_locked(self) -> None:
+        known = questions.known("kubelet", Minor(1, 37))
+        assert known is not None
+        gate, on = next(iter(known.locked.items()))
+        assert list(questions.gates("kubelet", {gate: on}, Minor(1, 36), Minor(1, 37))) == []
+        (finding,) = questions.gates("kubelet", {gate: not on}, Minor(1, 36), Minor(1, 37))
+        assert finding.problem.endswith(f"locked to {str(on).lower()}")
+
+    def test_flags_that_are_gone(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        table = {
+            minor: {"flags": {"kube-apiserver": flags}, "gates": "", "locked": {}}
+            for minor, flags in (("1.36", "v gone"), ("1.37", "v"))
+        }
+        monkeypatch.setattr(questions, "_table", lambda: table)
+        assert self.found("--gone=1") == [("unknown-flag", "kube-apiserver --gone")]
+        assert self.found("--gone=1", to="1.38") == []
 
 
 def test_evictions_in_a_dry_run() -> None:
