@@ -93,7 +93,8 @@ class Versions:
 
     def keep(self) -> None:
         """Keep the answers for the next look, where there is a place of ours, and forget executables that are gone."""
-        if self._used != self._known and os.path.isdir(os.path.dirname(self._path)):
+        if self._used != self._known:
+            # A host that is not ours has no such directory, and gets none.
             with contextlib.suppress(OSError):
                 places.write(self._path, json.dumps(self._used).encode(), os.geteuid(), os.getegid(), 0o600)
 
