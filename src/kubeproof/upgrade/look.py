@@ -22,19 +22,30 @@ class Answers:
     """What was asked besides host reports.
 
     ``status``: by host, the element of ``etcdctl endpoint status --write-out=json``; ``version``: its ``/version``.
-    Hosts that did not answer are missing. ``nodes``: objects of the API, whose names are those of hosts.
+    Hosts that did not answer are missing. ``nodes``: objects of the API, whose names are those of hosts. ``dns``: the
+    Deployment of the cluster's DNS, if kubeproof installs it.
     """
 
     status: Mapping[str, Object]
     version: Mapping[str, Object]
     nodes: Sequence[Object] = ()
+    dns: Object | None = None
 
 
 def world(name: str, hosts: Iterable[Seen], answers: Answers) -> World:
     """What runs now."""
     nodes = {node["metadata"]["name"]: node for node in answers.nodes}
     found = tuple(_host(host, answers, nodes.get(host.name)) for host in hosts)
-    return World(found, _cluster(answers), name=name)
+    return World(found, _cluster(answers), _image(answers.dns), name=name)
+
+
+def _image(deployment: Object | None) -> Version | None:
+    """The version of the image that a Deployment wants."""
+    for container in deployment["spec"]["template"]["spec"]["containers"] if deployment is not None else ():
+        version = parse(container["image"].partition("@")[0].rpartition(":")[2])
+        if version is not None:
+            return version
+    return None
 
 
 def _host(seen: Seen, answers: Answers, node: Object | None) -> Host:
@@ -94,7 +105,7 @@ def _member(status: Object | None, version: Object | None) -> Member:
     return Member(
         leader=found["leader"] == found["header"]["member_id"],
         learner=bool(found.get("isLearner")),
-        healthy=bool(found["leader"]) and not found.get("errors"),
+        healthy=bool(found["leader"]),
         storage=Minor.of(storage) if storage else None,
     )
 
@@ -105,7 +116,6 @@ def _cluster(answers: Answers) -> EtcdCluster:
     known: list[Version] = [each for each in versions if each is not None]
     downgrades = [each["Status"].get("downgradeInfo") or {} for each in answers.status.values()]
     targets = [Minor.of(each["targetVersion"]) for each in downgrades if each.get("enabled")]
-    alarms = {error for each in answers.status.values() for error in each["Status"].get("errors") or ()}
-    return EtcdCluster(
-        max(known).series if known else None, min(targets, default=None), tuple(sorted(map(str, alarms)))
-    )
+    errors = (str(error).strip() for each in answers.status.values() for error in each["Status"].get("errors") or ())
+    alarms = {error for error in errors if "alarm:" in error}
+    return EtcdCluster(max(known).series if known else None, min(targets, default=None), tuple(sorted(alarms)))

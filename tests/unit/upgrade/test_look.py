@@ -71,10 +71,23 @@ def test_members() -> None:
 
 def test_a_member_without_a_leader_or_with_an_alarm() -> None:
     hosts = [dataclasses.replace(seen(at), groups=frozenset({"etcd"})) for at in (1, 2)]
-    answers = Answers({"host1": status(7, 0), "host2": status(8, errors=["memberID:8 alarm:NOSPACE"])}, {})
+    answers = Answers(
+        {
+            "host1": status(7, 0, errors=["etcdserver: no leader"]),
+            "host2": status(8, errors=["memberID:8 alarm:NOSPACE "]),
+        },
+        {},
+    )
     found = world("prod", hosts, answers)
-    assert [host.well for host in found.hosts] == [False, False]
+    assert [host.well for host in found.hosts] == [False, True]
     assert found.etcd.alarms == ("memberID:8 alarm:NOSPACE",)
+
+
+def test_dns() -> None:
+    containers = [{"name": "coredns", "image": "registry.example:5000/coredns:v1.15.0@sha256:ab"}]
+    deployment = {"spec": {"template": {"spec": {"containers": containers}}}}
+    assert world("prod", [], Answers({}, {}, dns=deployment)).dns == Version.of("1.15.0")
+    assert world("prod", [], Answers({}, {})).dns is None
 
 
 def test_nodes() -> None:

@@ -121,6 +121,19 @@ class TestMinorVersions:
         found = plan(world(versions={**OLD, "etcd": "3.6.5"}), goal(only=frozenset({"etcd"})))
         assert [step.title for step in found.steps if step.kind is Kind.ETCD] == ["etcd 3.6.16", "etcd 3.7.3"]
 
+    def test_etcd_skips_none(self) -> None:
+        wanted = Goal(target({"etcd": "3.9.1"}, {"etcd": ("3.7.3", "3.8.2", "3.9.1")}))
+        found = plan(world(versions={**OLD, "etcd": "3.7.3"}), wanted)
+        assert [step.title for step in found.steps if step.kind is Kind.ETCD] == ["etcd 3.8.2", "etcd 3.9.1"]
+        wanted = Goal(target({"etcd": "3.7.3"}, {"etcd": ("3.7.3", "3.8.2", "3.9.1")}), direction="back")
+        found = plan(world(versions={**OLD, "etcd": "3.9.1"}), wanted)
+        assert order(found)[2:-1] == [
+            "etcd-downgrade",
+            "etcd: cp2 cp3 cp1",
+            "etcd-downgrade",
+            "etcd: cp2 cp3 cp1",
+        ]
+
     def test_etcd_lacks_the_patch_that_the_next_one_needs(self) -> None:
         wanted = Goal(target({"etcd": "3.7.3"}, {"etcd": ("3.6.5", "3.7.3")}))
         found = plan(world(versions={**OLD, "etcd": "3.6.5"}), wanted)
