@@ -21,7 +21,7 @@ import sys
 import time
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
-from ansible.module_utils import component_unit, etcd_member, host_runs, identity, settled
+from ansible.module_utils import component_unit, etcd_member, host_runs, identity, program_versions, settled
 from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
@@ -30,7 +30,8 @@ short_description: Gather the facts of a host
 description:
   - Sets the fact C(kubeproof_host), which M(preflight) checks and from which settings are derived. Changes nothing.
     Reads C(/proc), C(/sys) and a few files, asks the local etcd member, and runs C(ip), C(systemctl), C(nft) and
-    installed components with C(--version).
+    installed components with C(--version). Each executable is asked once, and the answer is kept in
+    C(/var/lib/kubeproof/program-versions.json).
   - Never fails. If a host is unreachable, or if Python or sudo do not work there, the fact contains the reason, so that
     the preflight can list the problems of all hosts together.
 options:
@@ -122,7 +123,9 @@ ansible_facts:
         selinux: {description: "V(enforcing), V(permissive) or V(disabled).", type: str}
         clock: {description: "Times at C(start) and C(end), and whether it is C(synchronised).", type: dict}
         installed:
-          description: "What kubeproof installed: C(units), C(active), C(components), C(versions), C(settings)."
+          description:
+            - "What kubeproof installed: C(units), C(active), C(components), C(settings), C(versions) of programs, and
+              C(running): processes with the versions of their very executables."
           type: dict
         leftovers: {description: Paths with files of other installers., type: list, elements: str}
         etcd: {description: Data directories and members of etcd., type: dict}
@@ -164,7 +167,7 @@ HOOKS = ("forward", "input")
 FAMILIES = ("bridge", "inet", "ip")
 OUR_TABLES = ("kube-proxy", "kubeproof")
 # Of these the version decides what may be installed next.
-VERSIONED = ("etcd", "kube-apiserver", "kubelet")
+VERSIONED = (*program_versions.PROGRAMS.values(), *program_versions.FILES)
 STATIC_PODS = "/etc/kubernetes/manifests"
 # Control groups of running units, in version 2, and in systemd's own hierarchy.
 CGROUP_SLICES = ("/sys/fs/cgroup/system.slice", "/sys/fs/cgroup/systemd/system.slice")
@@ -760,37 +763,10 @@ def etcd(machine: Machine, entries: List[Dict[str, Any]], wanted: str) -> Report
     return found
 
 
-class Versions:
-    """Versions of installed programs: all are asked at once, to be answered while other things are looked at."""
-
-    def __init__(self, entries: List[Dict[str, Any]]) -> None:
-        found = {os.path.basename(entry["path"]): entry["path"] for entry in entries if entry["kind"] == "file"}
-        self._asked = {name: self._ask(found[name]) for name in VERSIONED if name in found}
-
-    @staticmethod
-    def _ask(path: str) -> Optional[subprocess.Popen[bytes]]:
-        try:
-            return subprocess.Popen(
-                [path, "--version"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-            )
-        except OSError:
-            return None
-
-    def answers(self) -> Dict[str, str]:
-        """``{kubelet: 1.36.3}``: the first version in what each said; one that hangs or is broken is left out."""
-        answered = {name: self._answer(running) for name, running in self._asked.items() if running}
-        return {name: version for name, version in answered.items() if version}
-
-    @staticmethod
-    def _answer(running: subprocess.Popen[bytes]) -> str:
-        try:
-            text = running.communicate(timeout=5)[0].decode(errors="replace")
-        except subprocess.TimeoutExpired:
-            running.kill()
-            running.communicate()
-            return ""
-        match = re.search(r"\d+\.\d+\.\d+\S*", text)
-        return match.group() if match else ""
+def installed_programs(entries: List[Dict[str, Any]]) -> Dict[str, str]:
+    """Paths of installed programs that have versions, by their names."""
+    found = {os.path.basename(entry["path"]): entry["path"] for entry in entries if entry["kind"] == "file"}
+    return {name: found[name] for name in VERSIONED if name in found}
 
 
 def report(machine: Machine, paths: Sequence[str], data: Dict[str, str], more: Sequence[str] = ()) -> Report:
@@ -802,11 +778,12 @@ def report(machine: Machine, paths: Sequence[str], data: Dict[str, str], more: S
     entries = manifest(machine)
     processes = running(machine)
     # Not before: what answers is a kubelet, too.
-    asked = Versions(entries)
+    look = program_versions.Look(machine.root)
+    look.begin(installed_programs(entries))
     mounted = mounts(machine)
     modules = kernel_modules(machine)
     swaps = swap_devices(machine)
-    return {
+    found = {
         "user": {"id": os.geteuid(), "name": user_name(os.geteuid())},
         "hostname": platform.node(),
         "machine_id": machine.word("/etc/machine-id"),
@@ -841,14 +818,18 @@ def report(machine: Machine, paths: Sequence[str], data: Dict[str, str], more: S
         "leftovers": leftovers(machine, entries, data),
         "etcd": etcd(machine, entries, data[ETCD]),
         "identity": identity.report(made_files(entries), machine.root),
-        "installed": dict(installed(machine, entries), versions=asked.answers()),
+        "installed": installed(machine, entries),
         "settled": {
             "tasks": settled.settled() if entries else {},
             "units": component_unit.settled() if entries else {},
         },
         "runs": host_runs.found(machine.path(STATE_DIRECTORY)),
-        "clock": {"synchronised": clock_synchronised(), "start": started, "end": time.time()},
     }
+    # Programs have had the time of all this for their answers.
+    running_programs, versions = look.end()
+    found["installed"].update(running=running_programs, versions=versions)
+    found["clock"] = {"synchronised": clock_synchronised(), "start": started, "end": time.time()}
+    return found
 
 
 def work() -> float:

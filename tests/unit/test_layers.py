@@ -21,6 +21,7 @@ LAYERS = (
     "preflight",
     "install",
     "restore",
+    "upgrade",
     "verify.observe",
     "verify.act",
     "verify.pod_startup",

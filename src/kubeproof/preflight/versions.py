@@ -6,16 +6,16 @@ Sources: https://kubernetes.io/releases/version-skew-policy/ and https://etcd.io
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from kubeproof.components import pins
 from kubeproof.core.errors import KubeproofError
+from kubeproof.core.versions import Version, parse
 from kubeproof.preflight.findings import Finding
 from kubeproof.preflight.model import Host
-from kubeproof.settings.host_report import HostReport
+from kubeproof.settings.host_report import HostReport, RunningProgram
 
 APISERVER = "kube-apiserver"
 # How many minor versions a component may be older than the API server. None may be newer.
@@ -23,14 +23,6 @@ OLDER = {"kube-controller-manager": 1, "kube-scheduler": 1, "kubelet": 3, "kube-
 PAGE = "docs/operations/versions.md"
 # What keeps its data in a form that moves on one minor version at a time.
 STORES = (APISERVER, "etcd")
-
-Version = tuple[int, int, int]
-
-
-def parse(version: str) -> Version | None:
-    """``v1.36.3`` as (1, 36, 3), whatever follows; ``None`` if it is no version."""
-    match = re.match(r"v?(\d+)\.(\d+)\.(\d+)", version)
-    return (int(match[1]), int(match[2]), int(match[3])) if match else None
 
 
 @dataclass(frozen=True)
@@ -89,20 +81,31 @@ def check_versions(hosts: Sequence[Host], wanted: Wanted) -> Iterator[Finding]:
             [each for host, report in reported.items() for each in _present(host, report, wanted)], wanted
         )
     for host, report in reported.items():
-        programs = _parsed(report["installed"]["versions"])
+        programs = _parsed(_programs(report))
         yield from _steps(host, programs, pinned)
         yield from _between(host, programs, pinned)
 
 
+def _programs(report: HostReport) -> dict[str, str]:
+    """Versions by program: of what runs, where it runs. After a run that was killed, files may be ahead of it."""
+    running = report["installed"]["running"]
+    oldest = {each["program"]: each["version"] for each in sorted(running, key=_newest_first)}
+    return {**report["installed"]["versions"], **oldest}
+
+
+def _newest_first(process: RunningProgram) -> list[int]:
+    return [-number for number in parse(process["version"]) or ()]
+
+
 def _present(host: str, report: HostReport, wanted: Wanted) -> Iterator[Present]:
-    """What is installed, as recorded; of a host that has no record, what three programs say of themselves."""
+    """What is installed, as recorded; of a host that has no record, what programs say of themselves."""
     recorded = report["installed"]["components"]
     for component in sorted(recorded.keys() & wanted.components.keys()):
         yield Present(host, component, component, recorded[component])
     for program, said in sorted(report["installed"]["versions"].items() if not recorded else ()):
         version = parse(said)
         if version and program in wanted.programs:
-            yield Present(host, wanted.programs[program], program, _text(version).removeprefix("v"))
+            yield Present(host, wanted.programs[program], program, str(version))
 
 
 def _changes(present: Sequence[Present], wanted: Wanted) -> Iterator[Finding]:
@@ -190,4 +193,4 @@ def _skew(name: str, version: Version, apiserver: Version) -> str:
 
 
 def _text(version: Version) -> str:
-    return "v" + ".".join(str(part) for part in version)
+    return f"v{version}"

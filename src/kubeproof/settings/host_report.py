@@ -155,8 +155,25 @@ class Sysctl(TypedDict):
     writable: bool
 
 
+class RunningProgram(TypedDict):
+    """A process of a component: the version of its very executable, and the minor version that it emulates, or empty.
+
+    ``form``: ``service``, ``static-pod`` or ``pod``; the version of the latter is that of its image. ``age``: seconds
+    since its start.
+    """
+
+    program: str
+    pid: int
+    version: str
+    emulates: str
+    age: float
+    form: str
+
+
 class Installed(TypedDict):
     """What there is of kubeproof's: whether anything, units with their suffix, versions by program (``1.36.3``).
+
+    ``versions`` are of files, which may be ahead of what is ``running``.
 
     ``active``: of the units those that are enabled or running, and paths of static pods' manifests. ``components``:
     versions by component and image, as they were distributed; empty where that was before they were
@@ -169,6 +186,7 @@ class Installed(TypedDict):
     active: list[str]
     settings: dict[str, str]
     versions: dict[str, str]
+    running: list[RunningProgram]
     components: dict[str, str]
 
 

@@ -119,6 +119,7 @@ def report(number: int = 1, **changes: Any) -> HostReport:
             "active": [],
             "settings": {},
             "versions": {},
+            "running": [],
             "components": {},
         },
         "leftovers": [],

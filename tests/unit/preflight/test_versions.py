@@ -9,7 +9,7 @@ from tests.unit.preflight.builders import host
 
 from kubeproof.core import paths
 from kubeproof.preflight.findings import Finding
-from kubeproof.preflight.versions import Wanted, check_chosen, check_versions, parse
+from kubeproof.preflight.versions import Wanted, check_chosen, check_versions
 
 PINNED = {
     "etcd": "3.7.3",
@@ -35,14 +35,6 @@ def found(installed: dict[str, str], **chosen: str) -> list[tuple[str, str, str]
 
 
 @pytest.mark.parametrize(
-    ("text", "version"),
-    [("v1.36.3", (1, 36, 3)), ("3.7.3", (3, 7, 3)), ("1.36.0-rc.1+5", (1, 36, 0)), ("devel", None), ("1.36", None)],
-)
-def test_parse(text: str, version: tuple[int, int, int] | None) -> None:
-    assert parse(text) == version
-
-
-@pytest.mark.parametrize(
     "installed",
     [
         {},
@@ -65,6 +57,9 @@ def test_what_may_be_installed_over(installed: dict[str, str]) -> None:
         ({"etcd": "3.5.21"}, ("version-step", "etcd", "host1")),
         ({"etcd": "3.8.0"}, ("version-step", "etcd", "host1")),
         ({"kubelet": "1.32.9"}, ("version-skew", "kubelet", "host1")),
+        ({"kube-proxy": "1.32.9"}, ("version-skew", "kube-proxy", "host1")),
+        ({"kube-scheduler": "1.34.9"}, ("version-skew", "kube-scheduler", "host1")),
+        ({"kube-controller-manager": "1.34.9"}, ("version-skew", "kube-controller-manager", "host1")),
     ],
 )
 def test_what_may_not(installed: dict[str, str], expected: tuple[str, str, str]) -> None:
@@ -73,6 +68,16 @@ def test_what_may_not(installed: dict[str, str], expected: tuple[str, str, str])
 
 def test_a_newer_kubelet_is_both_a_downgrade_and_too_new() -> None:
     assert [finding[0] for finding in found({"kubelet": "1.37.1"})] == ["version-step", "version-skew"]
+
+
+def test_what_runs_counts_and_not_what_lies_on_the_disk() -> None:
+    """A run that was killed has brought new files, and restarted nothing."""
+    installed = {
+        "versions": {"kube-apiserver": "1.36.3", "etcd": "3.7.3"},
+        "running": [{"program": "kube-apiserver", "version": version} for version in ("1.36.3", "1.34.4")],
+    }
+    (finding,) = check_versions([host(installed=installed)], wanted(PINNED))
+    assert finding.problem == "kube-apiserver would go from v1.34.4 to v1.36.3, skipping a minor version"
 
 
 def test_pins_must_go_together() -> None:

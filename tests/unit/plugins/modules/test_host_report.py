@@ -456,24 +456,10 @@ class TestLeftovers:
         assert host_report.leftovers(fake.machine, [], {host_report.ETCD: "/data/etcd"}) == []
 
 
-class TestVersions:
-    def program(self, directory: Path, name: str, script: str) -> dict[str, str]:
-        path = directory / name
-        path.write_text(f"#!/bin/sh\n{script}\n")
-        path.chmod(0o755)
-        return {"kind": "file", "path": str(path)}
-
-    def test_what_programs_say_of_themselves(self, tmp_path: Path) -> None:
-        entries = [
-            self.program(tmp_path, "kubelet", 'test "$1" = --version && echo Kubernetes v1.36.3'),
-            self.program(tmp_path, "etcd", "printf 'etcd Version: 3.7.3\\nGit SHA: x\\nGo Version: go1.26.1\\n'"),
-            self.program(tmp_path, "kube-apiserver", "exit 1"),
-            self.program(tmp_path, "kubectl", "echo 9.9.9"),
-        ]
-        assert host_report.Versions(entries).answers() == {"etcd": "3.7.3", "kubelet": "1.36.3"}
-
-    def test_a_program_that_is_gone(self) -> None:
-        assert host_report.Versions([{"kind": "file", "path": "/nonexistent/kubelet"}]).answers() == {}
+def test_programs_that_have_versions() -> None:
+    entries = [{"kind": "file", "path": f"/opt/bin/{name}"} for name in ("kube-scheduler", "runc", "kubectl")]
+    found = host_report.installed_programs([*entries, {"kind": "unit", "name": "etcd"}])
+    assert found == {"kube-scheduler": "/opt/bin/kube-scheduler", "runc": "/opt/bin/runc"}
 
 
 def test_a_command_that_is_not_there_says_nothing() -> None:

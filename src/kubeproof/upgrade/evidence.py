@@ -1,0 +1,79 @@
+"""What goes before and after turns: settling, staging, backups, rehearsals, the verification."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from kubeproof.core.versions import Version
+from kubeproof.upgrade.goal import Kind
+from kubeproof.upgrade.passes import Needs, kubernetes_passes
+from kubeproof.upgrade.turn import Due, Moment, Turn, Waits
+from kubeproof.upgrade.world import APISERVER, COMPONENTS, DNS, ETCD, UPGRADE, World
+
+
+def settle(moment: Moment) -> Due:
+    """A turn that was not confirmed is completed or undone before another one begins."""
+    for host in moment.world.hosts:
+        if host.unconfirmed and host.reachable:
+            yield Turn(Kind.SETTLE, (host.name,))
+
+
+def stage(moment: Moment) -> Due:
+    """Everything that hosts will need lies on them before the first of them changes."""
+    world, goal = moment.world, moment.goal
+    needs = Needs(world, goal)
+    lacking = tuple(
+        host.name for host in world.hosts if host.reachable and goal.may_touch(host) and needs.of(host) - host.staged
+    )
+    if lacking:
+        yield Turn(Kind.STAGE, lacking)
+
+
+def stored_data(moment: Moment) -> Due:
+    """A backup, and rehearsals with what API servers are going to be, before they or etcd change."""
+    world, goal = moment.world, moment.goal
+    changes = any(
+        program in goal.programs and (goal.wants(program) not in (None, running.version) or running.emulating)
+        for _, program, running in world.running(ETCD, APISERVER)
+    )
+    if not changes:
+        return
+    if not fresh_backup(world, goal.key):
+        yield Turn(Kind.BACKUP, mark=goal.key)
+        return
+    tried = world.backup.readable if world.backup is not None else {}
+    for version in kubernetes_passes(world, goal):
+        if version not in tried:
+            yield Turn(Kind.REHEARSAL, series=version.series, version=version)
+        elif not tried[version]:
+            yield Waits(f"in the rehearsal, Kubernetes {version} could not read all objects")
+
+
+def fresh_backup(world: World, mark: str) -> bool:
+    """Whether the newest backup was taken for this, since the upgrade began."""
+    backup = world.backup
+    return backup is not None and bool(world.unfinished) and backup.goal.startswith(mark) and backup.age <= world.began
+
+
+def dns(moment: Moment) -> Due:
+    """The cluster's DNS, which is an image in the API and of no host."""
+    wanted = moment.goal.wants(DNS)
+    if moment.world.dns is not None and wanted is not None and moment.world.dns != wanted:
+        yield Turn(Kind.DNS, version=wanted)
+
+
+def verification(moment: Moment) -> Due:
+    """At the end of every run that did something, and of an upgrade whose last run was killed before it."""
+    world, done = moment.world, set(moment.done)
+    pending = {**world.unfinished, **moment.goal.versions}
+    due = done - {Kind.STAGE} or (world.unfinished and complete(world, pending))
+    if due and Kind.VERIFICATION not in done:
+        yield Turn(Kind.VERIFICATION)
+
+
+def complete(world: World, versions: Mapping[str, Version]) -> bool:
+    """Whether all that runs is of these versions, on hosts that cannot be reached, too."""
+    return not any(host.cordoned == UPGRADE or host.unconfirmed for host in world.hosts) and all(
+        not running.emulating and versions.get(COMPONENTS[program], running.version) == running.version
+        for _, program, running in world.running(*COMPONENTS)
+    ) and world.dns in (None, versions.get(DNS, world.dns))  # fmt: skip

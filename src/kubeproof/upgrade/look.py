@@ -1,0 +1,121 @@
+"""The world from what hosts report, what members of etcd answer, and nodes as the API has them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kubeproof.core.versions import Minor, Version, parse
+from kubeproof.preflight.model import Host as Seen
+from kubeproof.settings.host_report import HostReport
+from kubeproof.upgrade.world import CNI, KUBELET, RUNC, UPGRADE, EtcdCluster, Host, Member, Running, World
+
+Object = Mapping[str, Any]
+
+CORDONED_BY = "kubeproof.dev/cordoned-by"
+"""The annotation of a node by which an upgrade says that it has cordoned it."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What was asked besides host reports.
+
+    ``status``: by host, the element of ``etcdctl endpoint status --write-out=json``; ``version``: its ``/version``.
+    Hosts that did not answer are missing. ``nodes``: objects of the API, whose names are those of hosts. ``dns``: the
+    Deployment of the cluster's DNS, if kubeproof installs it.
+    """
+
+    status: Mapping[str, Object]
+    version: Mapping[str, Object]
+    nodes: Sequence[Object] = ()
+    dns: Object | None = None
+
+
+def world(name: str, hosts: Iterable[Seen], answers: Answers) -> World:
+    """What runs now."""
+    nodes = {node["metadata"]["name"]: node for node in answers.nodes}
+    found = tuple(_host(host, answers, nodes.get(host.name)) for host in hosts)
+    return World(found, _cluster(answers), _image(answers.dns), name=name)
+
+
+def _image(deployment: Object | None) -> Version | None:
+    """The version of the image that a Deployment wants."""
+    for container in deployment["spec"]["template"]["spec"]["containers"] if deployment is not None else ():
+        version = parse(container["image"].partition("@")[0].rpartition(":")[2])
+        if version is not None:
+            return version
+    return None
+
+
+def _host(seen: Seen, answers: Answers, node: Object | None) -> Host:
+    runs = _runs(seen.report) if seen.report is not None else _of_node(node)
+    ready = node is None or _ready(node)
+    member = _member(answers.status.get(seen.name), answers.version.get(seen.name)) if "etcd" in seen.groups else None
+    return Host(
+        seen.name,
+        seen.groups,
+        runs,
+        member,
+        ready=ready,
+        reachable=seen.report is not None,
+        cordoned=_cordoned(node),
+    )
+
+
+def _runs(report: HostReport) -> dict[str, Running]:
+    """Of several processes of a program the oldest version, which is the one that is still to be replaced."""
+    installed = report["installed"]
+    runs: dict[str, Running] = {}
+    for process in installed["running"]:
+        version = parse(process["version"])
+        if version is not None and (process["program"] not in runs or version < runs[process["program"]].version):
+            emulates = Minor.of(process["emulates"]) if process["emulates"] else None
+            runs[process["program"]] = Running(version, emulates, process["age"])
+    files = {RUNC: installed["versions"].get(RUNC, ""), CNI: installed["components"].get(CNI, "")}
+    return {**runs, **{name: Running(version) for name, text in files.items() if (version := parse(text))}}
+
+
+def _of_node(node: Object | None) -> dict[str, Running]:
+    """What the API knows of a host that can't be reached: as its kubelet has reported."""
+    info = node["status"].get("nodeInfo", {}) if node is not None else {}
+    kubelet = parse(info.get("kubeletVersion", ""))
+    runtime = parse(info.get("containerRuntimeVersion", "").removeprefix("containerd://"))
+    found = {KUBELET: kubelet, "containerd": runtime}
+    return {name: Running(version) for name, version in found.items() if version is not None}
+
+
+def _ready(node: Object) -> bool:
+    conditions = node["status"].get("conditions", [])
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+
+
+def _cordoned(node: Object | None) -> str:
+    if node is None or not node["spec"].get("unschedulable"):
+        return ""
+    by = node["metadata"].get("annotations", {}).get(CORDONED_BY, "")
+    return UPGRADE if by == UPGRADE else "operator"
+
+
+def _member(status: Object | None, version: Object | None) -> Member:
+    if status is None:
+        return Member(healthy=False)
+    found = status["Status"]
+    storage = found.get("storageVersion") or (version or {}).get("storage", "")
+    return Member(
+        leader=found["leader"] == found["header"]["member_id"],
+        learner=bool(found.get("isLearner")),
+        healthy=bool(found["leader"]),
+        storage=Minor.of(storage) if storage else None,
+    )
+
+
+def _cluster(answers: Answers) -> EtcdCluster:
+    """What members agree on. While they do not, the newest counts: an older member may not join it."""
+    versions = [parse(each.get("etcdcluster", "")) for each in answers.version.values()]
+    known: list[Version] = [each for each in versions if each is not None]
+    downgrades = [each["Status"].get("downgradeInfo") or {} for each in answers.status.values()]
+    targets = [Minor.of(each["targetVersion"]) for each in downgrades if each.get("enabled")]
+    errors = (str(error).strip() for each in answers.status.values() for error in each["Status"].get("errors") or ())
+    alarms = {error for error in errors if "alarm:" in error}
+    return EtcdCluster(max(known).series if known else None, min(targets, default=None), tuple(sorted(alarms)))

@@ -1,0 +1,63 @@
+"""Nodes: a canary, workers in batches, and hosts that are more than a node, one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from kubeproof.core.versions import Minor
+from kubeproof.upgrade.goal import Kind
+from kubeproof.upgrade.turn import Changes, Due, Moment, Turn
+from kubeproof.upgrade.world import CONTAINERD, KUBELET, NODE_PROGRAMS, UPGRADE, Host, Running
+
+
+def due(moment: Moment) -> Due:
+    """Nodes that do not run what is wanted, and those that an upgrade has left cordoned."""
+    goal = moment.goal
+    changes: dict[str, Changes] = {}
+    for host in moment.world.nodes:
+        wanted = {program: goal.wants(program) for program in NODE_PROGRAMS if program in host.runs}
+        switched = {
+            program: Running(version)
+            for program, version in wanted.items()
+            if version is not None and host.runs[program].version != version
+        }
+        if switched or host.cordoned == UPGRADE:
+            changes[host.name] = switched
+    kubelet = goal.wants(KUBELET)
+    yield from batch(moment, changes, kubelet.series if kubelet else None)
+
+
+def batch(moment: Moment, changes: Mapping[str, Changes], series: Minor | None) -> Due:
+    """The next of these nodes. Those that cannot be reached, or that ``--hosts`` leaves out, are left behind."""
+    candidates = [
+        host for host in moment.world.nodes if host.name in changes and host.reachable and moment.goal.may_touch(host)
+    ]
+    chosen = candidates[:1]
+    workers = [host for host in candidates if host.worker]
+    if workers:
+        everyone = [host for host in moment.world.nodes if host.worker]
+        chosen = workers[: moment.goal.batch(len(everyone)) if _canary_lives(everyone, changes) else 1]
+    if chosen:
+        mine = {host.name: changes[host.name] for host in chosen}
+        drained = frozenset(host.name for host in chosen if moves_minor(host, mine[host.name]))
+        yield Turn(Kind.NODES, tuple(mine), mine, drained, series)
+
+
+def _canary_lives(workers: Sequence[Host], changes: Mapping[str, Changes]) -> bool:
+    """Whether a worker runs already what is due on others."""
+    coming = {(program, running.version) for each in changes.values() for program, running in each.items()}
+    return any(
+        host.reachable
+        and host.name not in changes
+        and all(host.runs[program].version == version for program, version in coming if program in host.runs)
+        for host in workers
+    )
+
+
+def moves_minor(host: Host, changes: Changes) -> bool:
+    """Whether pods have to leave first: neither a kubelet nor a runtime is to change its minor version under them."""
+    return any(
+        host.runs[program].version.series != running.version.series
+        for program, running in changes.items()
+        if program in (KUBELET, CONTAINERD)
+    )

@@ -1,0 +1,227 @@
+"""A plan for people and for programs, and what is said when a turn has failed."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kubeproof.core.versions import Version
+from kubeproof.preflight import findings
+from kubeproof.upgrade import policy
+from kubeproof.upgrade.goal import Goal
+from kubeproof.upgrade.plan import NOTHING, Plan, Step
+from kubeproof.upgrade.world import (
+    APISERVER,
+    CNI,
+    COMPONENTS,
+    CONTAINERD,
+    CONTROLLERS,
+    DNS,
+    ETCD,
+    KUBE_PROXY,
+    KUBELET,
+    RUNC,
+    UPGRADE,
+    Host,
+    World,
+)
+
+SCHEMA = 1
+# What a column shows, and of which programs.
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "etcd": (ETCD,),
+    "API server": (APISERVER,),
+    "controllers": CONTROLLERS,
+    "kubelet": (KUBELET,),
+    "kube-proxy": (KUBE_PROXY,),
+    "containerd": (CONTAINERD,),
+    "runc": (RUNC,),
+    "CNI plugins": (CNI,),
+}
+NAMES = {"kubernetes": "Kubernetes", "cni-plugins": "CNI plugins", "coredns": "CoreDNS"}
+_WIDTH = 110
+_HOSTS_SHOWN = 8
+
+
+def render(plan: Plan) -> str:
+    """The plan as text: versions now and then, hosts, steps, and everything that is in the way."""
+    parts = [_heading(plan), _table(_hosts(plan))]
+    if plan.steps:
+        parts.append(_table([_step(number, step) for number, step in enumerate(plan.steps, 1)]))
+    parts += ["\n".join(f"Not all of it: {note}." for note in plan.notes)] if plan.notes else []
+    if plan.findings:
+        parts.append(f"In the way ({findings.count(plan.findings)}):\n\n{findings.render(plan.findings)}")
+    if plan.exit_code == NOTHING:
+        parts.append("Nothing to do.")
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def document(plan: Plan) -> dict[str, Any]:
+    """The plan as data."""
+    return {
+        "schema": SCHEMA,
+        "cluster": plan.world.name,
+        "direction": plan.goal.direction,
+        "exit_code": plan.exit_code,
+        "versions": {
+            name: {"now": [str(each) for each in now], "then": str(then)}
+            for name, (now, then) in _moves(plan.world, plan.goal).items()
+        },
+        "hosts": {host.name: _host(host) for host in plan.world.hosts},
+        "steps": [
+            {
+                "step": step.kind.value,
+                "title": step.title,
+                "batches": [list(batch) for batch in step.batches],
+                "restarts": list(step.restarts),
+                "to": list(step.moves),
+                "drained": list(step.drained),
+                "reason": step.reason,
+                "back": step.back,
+            }
+            for step in plan.steps
+        ],
+        "notes": list(plan.notes),
+        "findings": findings.as_data(plan.findings),
+    }
+
+
+def _host(host: Host) -> dict[str, Any]:
+    return {
+        "runs": {program: str(running) for program, running in sorted(host.runs.items())},
+        "leader": host.member is not None and host.member.leader,
+        "reachable": host.reachable,
+        "well": host.well,
+        "cordoned": host.cordoned,
+        "unconfirmed": sorted(host.unconfirmed),
+    }
+
+
+def _moves(world: World, goal: Goal) -> dict[str, tuple[list[Version], Version]]:
+    """Versions of components that differ from what is wanted, oldest first, and what is wanted."""
+    now: dict[str, set[Version]] = {DNS: {world.dns}} if world.dns is not None else {}
+    for _, program, running in world.running(*COMPONENTS):
+        now.setdefault(COMPONENTS[program], set()).add(running.version)
+    return {
+        name: (sorted(now[name]), wanted)
+        for name, wanted in goal.versions.items()
+        if name in now and now[name] != {wanted}
+    }
+
+
+def _heading(plan: Plan) -> str:
+    moves = [
+        f"{NAMES.get(name, name)} {', '.join(str(each) for each in now)} -> {then}"
+        for name, (now, then) in _moves(plan.world, plan.goal).items()
+    ]
+    what = ", ".join(moves) or ", ".join(f"{NAMES.get(name, name)} {each}" for name, each in plan.goal.versions.items())
+    back = "back: " if plan.goal.direction == "back" else ""
+    return "\n".join(textwrap.wrap(f"{plan.world.name or 'cluster'}: {back}{what}", _WIDTH, subsequent_indent="  "))
+
+
+def _hosts(plan: Plan) -> list[list[str]]:
+    """A row for each host with what it runs. Columns of which nothing runs are left out."""
+    world = plan.world
+    columns = {name: programs for name, programs in COLUMNS.items() if any(world.running(*programs))}
+    rows = [["host", *columns]]
+    outside = {each.host for each in policy.violations(world)}
+    rows += [
+        [host.name, *(_cell(host, programs) for programs in columns.values()), _remarks(plan, host, outside)]
+        for host in world.hosts
+    ]
+    return rows
+
+
+def _cell(host: Host, programs: Sequence[str]) -> str:
+    found = dict.fromkeys(str(host.runs[program]) for program in programs if program in host.runs)
+    leads = " (leader)" if programs == (ETCD,) and host.member is not None and host.member.leader else ""
+    return (" and ".join(found) or "-") + leads
+
+
+def _remarks(plan: Plan, host: Host, outside: Iterable[str]) -> str:
+    newest = max((running.version for _, _, running in plan.world.running(KUBELET)), default=None)
+    behind = newest is not None and KUBELET in host.runs and host.runs[KUBELET].version.series < newest.series
+    remarks = {
+        "unreachable": not host.reachable,
+        "not ready": host.reachable and not host.well,
+        "a turn not confirmed": bool(host.unconfirmed),
+        "cordoned": bool(host.cordoned) and host.cordoned != UPGRADE,
+        "cordoned by an upgrade": host.cordoned == UPGRADE,
+        "outside the policy": host.name in outside,
+        "behind, allowed": behind and host.name not in outside,
+    }
+    found = ", ".join(remark for remark, holds in remarks.items() if holds)
+    return f"({found})" if found else ""
+
+
+def _step(number: int, step: Step) -> list[str]:
+    """A row for a step: hosts at the same time are joined by ``+``."""
+    batches = list(dict.fromkeys("+".join(batch) for batch in step.batches))
+    if len(batches) > _HOSTS_SHOWN:
+        batches = [*batches[: _HOSTS_SHOWN - 1], f"{len(batches) - _HOSTS_SHOWN + 1} more"]
+    hosts = "all hosts" if step.kind == "stage" and len(step.hosts) > 1 else ", ".join(batches)
+    hosts += ", drained" if step.drained else ""
+    return [f"{number:>2}", step.title, hosts, f"back: {step.back}" if step.back else ""]
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    """Cells in columns, each as wide as its widest."""
+    widths = [max(len(row[at]) for row in rows if at < len(row)) for at in range(max(map(len, rows), default=0))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows
+    )
+
+
+# --- failures ---
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A turn that has failed. ``why``: what was waited for, and how long. ``said``: the last line of its log.
+
+    ``now``: the version that runs again, ``None`` if it could not be put back. ``seconds``: until it was ready.
+    """
+
+    host: str
+    program: str
+    version: Version
+    why: str
+    said: str = ""
+    now: Version | None = None
+    seconds: float = 0.0
+
+
+def failed(failure: Failure, world: World, goal: Goal) -> str:
+    """What failed, whether it was put back, what runs now and whether it may stay, and how to continue."""
+    said = f': "{failure.said}" (its last line)' if failure.said else ""
+    lines = [f"{failure.program} {failure.version} {failure.why}{said}."]
+    if failure.now is not None:
+        lines.append(f"Put back to {failure.now}, ready after {failure.seconds:.0f} s. Stopped.")
+    else:
+        lines.append("It could not be put back. Stopped; no other host was touched.")
+    outside = policy.violations(world)
+    may = f"outside the policy: {outside[0].problem}" if outside else "within the policy, may stay so"
+    lines.append(f"{_who_runs_what(world, failure.program)}: {may}.")
+    again, other = ("upgrade", "upgrade back") if goal.direction == "forward" else ("upgrade back", "upgrade")
+    lines.append(f"Repair it and run ./kubeproof {again} again, or ./kubeproof {other}.")
+    indent = " " * (len(failure.host) + 2)
+    text = [textwrap.fill(line, _WIDTH, initial_indent=indent, subsequent_indent=indent) for line in lines]
+    return f"{failure.host}: {chr(10).join(text).lstrip()}"
+
+
+def _who_runs_what(world: World, program: str) -> str:
+    hosts: dict[str, list[str]] = {}
+    for host, _, running in world.running(program):
+        version = f"{running.version} (as {running.emulates})" if running.emulating else str(running.version)
+        hosts.setdefault(version, []).append(host.name)
+    groups = list(hosts.items())
+    said = [
+        f"{_listed(names)} {'runs ' * (len(names) == 1)}{'run ' * (len(names) > 1)}{each}" for each, names in groups[:1]
+    ]
+    return ", ".join([*said, *(f"{_listed(names)} {version}" for version, names in groups[1:])])
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

@@ -1,0 +1,109 @@
+"""The world from reports and answers."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from tests.unit.preflight.builders import host as seen
+
+from kubeproof.core.versions import Minor, Version
+from kubeproof.upgrade.look import CORDONED_BY, Answers, world
+from kubeproof.upgrade.world import APISERVER, CNI, CONTAINERD, ETCD, KUBELET, RUNC, EtcdCluster, Member, Running
+
+
+def process(program: str, version: str, **more: Any) -> dict[str, Any]:
+    return {"program": program, "pid": 1, "version": version, "emulates": "", "age": 5.0, "form": "service", **more}
+
+
+def status(member: int, leader: int = 7, **more: Any) -> dict[str, Any]:
+    header = {"cluster_id": 1, "member_id": member, "revision": 10, "raft_term": 2}
+    found = {"header": header, "version": "3.7.3", "leader": leader, "storageVersion": "3.6.0", **more}
+    return {"Endpoint": "https://127.0.0.1:2379", "Status": found}
+
+
+VERSION = {"etcdserver": "3.7.3", "etcdcluster": "3.6.0", "storage": "3.6.0"}
+
+
+def node(name: str, *, ready: str = "True", unschedulable: bool = False, **annotations: str) -> dict[str, Any]:
+    info = {"kubeletVersion": "v1.36.3", "containerRuntimeVersion": "containerd://2.3.7"}
+    return {
+        "metadata": {"name": name, "annotations": annotations},
+        "spec": {"unschedulable": unschedulable},
+        "status": {"conditions": [{"type": "Ready", "status": ready}], "nodeInfo": info},
+    }
+
+
+def test_what_runs_and_not_what_is_installed() -> None:
+    running = [
+        process(APISERVER, "1.37.2", emulates="1.36"),
+        process(KUBELET, "1.37.2"),
+        process(KUBELET, "1.36.3", age=90.0),
+    ]
+    versions = {KUBELET: "1.37.2", RUNC: "1.5.2"}
+    report = seen(1, installed={"running": running, "versions": versions, "components": {CNI: "1.10.0"}})
+    (found,) = world("prod", [report], Answers({}, {})).hosts
+    assert found.runs == {
+        APISERVER: Running(Version.of("1.37.2"), Minor(1, 36), 5.0),
+        KUBELET: Running(Version.of("1.36.3"), None, 90.0),
+        RUNC: Running(Version.of("1.5.2")),
+        CNI: Running(Version.of("1.10.0")),
+    }
+
+
+def test_members() -> None:
+    hosts = [dataclasses.replace(seen(at), groups=frozenset({"etcd"})) for at in (1, 2, 3)]
+    answers = Answers(
+        {
+            "host1": status(7),
+            "host2": status(8, isLearner=True, downgradeInfo={"enabled": True, "targetVersion": "3.6.0"}),
+        },
+        {"host1": VERSION},
+    )
+    found = world("prod", hosts, answers)
+    assert [host.member for host in found.hosts] == [
+        Member(leader=True, storage=Minor(3, 6)),
+        Member(learner=True, storage=Minor(3, 6)),
+        Member(healthy=False),
+    ]
+    assert found.etcd == EtcdCluster(Minor(3, 6), Minor(3, 6))
+
+
+def test_a_member_without_a_leader_or_with_an_alarm() -> None:
+    hosts = [dataclasses.replace(seen(at), groups=frozenset({"etcd"})) for at in (1, 2)]
+    answers = Answers(
+        {
+            "host1": status(7, 0, errors=["etcdserver: no leader"]),
+            "host2": status(8, errors=["memberID:8 alarm:NOSPACE "]),
+        },
+        {},
+    )
+    found = world("prod", hosts, answers)
+    assert [host.well for host in found.hosts] == [False, True]
+    assert found.etcd.alarms == ("memberID:8 alarm:NOSPACE",)
+
+
+def test_dns() -> None:
+    containers = [{"name": "coredns", "image": "registry.example:5000/coredns:v1.15.0@sha256:ab"}]
+    deployment = {"spec": {"template": {"spec": {"containers": containers}}}}
+    assert world("prod", [], Answers({}, {}, dns=deployment)).dns == Version.of("1.15.0")
+    assert world("prod", [], Answers({}, {})).dns is None
+
+
+def test_nodes() -> None:
+    hosts = [dataclasses.replace(seen(at), groups=frozenset({"workers"})) for at in (1, 2, 3)]
+    nodes = [
+        node("host1", ready="False"),
+        node("host2", unschedulable=True),
+        node("host3", unschedulable=True, **{CORDONED_BY: "upgrade"}),
+    ]
+    found = world("prod", hosts, Answers({}, {}, nodes)).hosts
+    assert [(host.ready, host.cordoned) for host in found] == [(False, ""), (True, "operator"), (True, "upgrade")]
+
+
+def test_a_host_that_is_unreachable_runs_what_its_kubelet_has_reported() -> None:
+    gone = dataclasses.replace(seen(1), report=None, unreachable=True, groups=frozenset({"workers"}))
+    (found,) = world("prod", [gone], Answers({}, {}, [node("host1")])).hosts
+    assert not found.reachable
+    assert {name: str(running) for name, running in found.runs.items()} == {KUBELET: "1.36.3", CONTAINERD: "2.3.7"}
+    assert ETCD not in found.runs

@@ -1,0 +1,104 @@
+"""Plans as operators and programs read them, and what is said of failures."""
+
+from __future__ import annotations
+
+import json
+
+from tests.unit.upgrade.worlds import NEW, OLD, back, changed, goal, world
+
+from kubeproof.core.versions import Version
+from kubeproof.upgrade.plan import plan
+from kubeproof.upgrade.rendering import Failure, document, failed, render
+from kubeproof.upgrade.world import APISERVER, KUBE_PROXY, KUBELET, UPGRADE
+
+WHOLE = """\
+prod: Kubernetes 1.34.4, 1.36.3 -> 1.37.2, etcd 3.6.16 -> 3.7.3, containerd 2.3.7 -> 2.4.2, runc 1.4.3 ->
+  1.5.2, CNI plugins 1.9.1 -> 1.10.0, CoreDNS 1.14.0 -> 1.15.0
+
+host  etcd             API server  controllers  kubelet  kube-proxy  containerd  runc   CNI plugins
+cp1   3.6.16 (leader)  1.36.3      1.36.3       1.36.3   1.36.3      2.3.7       1.4.3  1.9.1
+cp2   3.6.16           1.36.3      1.36.3       1.36.3   1.36.3      2.3.7       1.4.3  1.9.1
+cp3   3.6.16           1.36.3      1.36.3       1.36.3   1.36.3      2.3.7       1.4.3  1.9.1
+w1    -                -           -            1.36.3   1.36.3      2.3.7       1.4.3  1.9.1
+w2    -                -           -            1.34.4   1.34.4      2.3.7       1.4.3  1.9.1        (behind, allowed)
+
+ 1  stage all versions                    all hosts
+ 2  backup, verified
+ 3  rehearsal with 1.37.2 on that backup
+ 4  etcd 3.7.3                            cp2, cp3, cp1                   back: old binary until cp1, then a downgrade
+ 5  API servers 1.37.2 as 1.36            cp1, cp2, cp3                   back: any time until step 8
+ 6  controllers 1.37.2 as 1.36            cp1, cp2, cp3                   back: any time until step 8
+ 7  verification, quick
+ 8  API servers, controllers as 1.37      cp1, cp2, cp3                   back: if the old version reads all objects
+ 9  nodes                                 w1, w2, cp1, cp2, cp3, drained  back: any time
+10  DNS 1.15.0                                                            back: any time
+11  verification
+"""
+
+
+def test_the_whole_of_it() -> None:
+    here = changed(world(), "w2", runs={KUBELET: "1.34.4", KUBE_PROXY: "1.34.4"})
+    assert render(plan(here, goal())) == WHOLE
+
+
+def test_what_is_in_the_way_is_one_list_with_remedies() -> None:
+    text = render(plan(changed(world(operation="`cluster.yml` of ann"), "cp2", ready=False), goal()))
+    assert "(not ready)" in text
+    assert "In the way (2 errors):" in text
+    assert "→ Repair it, or replace it, first." in text
+
+
+def test_nothing_to_do() -> None:
+    text = render(plan(world(versions=NEW), goal()))
+    assert text.startswith("prod: Kubernetes 1.37.2, etcd 3.7.3")
+    assert text.endswith("\nNothing to do.\n")
+
+
+def test_what_is_found_half_done() -> None:
+    here = changed(world(versions={**OLD, "kubernetes": "1.37.2 as 1.36"}), "w1", cordoned=UPGRADE)
+    text = render(plan(changed(here, "w2", cordoned="operator", reachable=False), back()))
+    assert "1.37.2 as 1.36" in text
+    assert "(cordoned by an upgrade" in text
+    assert "(unreachable, cordoned" in text
+    assert text.startswith("prod: back: Kubernetes")
+
+
+def test_a_run_that_ends_before_all_is_done() -> None:
+    text = render(plan(world(), goal(hosts=frozenset({"w1"}))))
+    assert "Not all of it: etcd of cp2, cp3, which --hosts leaves out, come first." in text
+
+
+def test_a_plan_as_data() -> None:
+    found = json.loads(json.dumps(document(plan(world(), goal()))))
+    assert found["exit_code"] == 2
+    assert found["versions"]["etcd"] == {"now": ["3.6.16"], "then": "3.7.3"}
+    assert found["hosts"]["cp1"]["runs"]["etcd"] == "3.6.16"
+    assert [step["step"] for step in found["steps"]][3:5] == ["etcd", "api-servers"]
+    assert found["steps"][3]["batches"] == [["cp2"], ["cp3"], ["cp1"]]
+    assert found["steps"][8]["drained"] == ["w1", "w2", "cp1", "cp2", "cp3"]
+
+
+class TestFailures:
+    FAILURE = Failure(
+        "cp2", APISERVER, Version.of("1.37.2"), "was not ready in 120 s", "unknown gate: MemoryManager",
+        Version.of("1.36.3"), 6.2,
+    )  # fmt: skip
+
+    def test_put_back(self) -> None:
+        here = changed(world(), "cp1", runs={APISERVER: "1.37.2 as 1.36"})
+        assert failed(self.FAILURE, here, goal()) == (
+            'cp2: kube-apiserver 1.37.2 was not ready in 120 s: "unknown gate: MemoryManager" (its last line).\n'
+            "     Put back to 1.36.3, ready after 6 s. Stopped.\n"
+            "     cp1 runs 1.37.2 (as 1.36), cp2 and cp3 1.36.3: within the policy, may stay so.\n"
+            "     Repair it and run ./kubeproof upgrade again, or ./kubeproof upgrade back."
+        )
+
+    def test_not_put_back(self) -> None:
+        text = failed(Failure("w1", KUBELET, Version.of("1.37.2"), "did not start"), world(), back())
+        assert "could not be put back. Stopped; no other host was touched." in text
+        assert "cp1, cp2, cp3, w1 and w2 run 1.36.3: within" in text
+        assert text.endswith("run ./kubeproof upgrade back again, or ./kubeproof upgrade.")
+
+    def test_what_must_not_stay(self) -> None:
+        text = failed(self.FAILURE, changed(world(), "w1", runs={KUBELET: "1.37.2"}), goal())
+        assert "outside the policy: kubelet 1.37.2 is newer than kube-apiserver 1.36" in text
