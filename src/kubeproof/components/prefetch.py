@@ -40,7 +40,7 @@ def request_of(cluster: Inventory) -> fetch.Request:
         registry=settings["component_image_registry"],
         versions=settings["component_versions"],
         architectures=tuple(settings["component_architectures"]) or (pins.MACHINES[platform.machine()],),
-        groups=(*groups, *selection.uses(groups, settings["backup_targets"], "none")),
+        groups=(*groups, *selection.uses(groups, settings["backup_targets"], settings["network_policy_engine"])),
     )
 
 
