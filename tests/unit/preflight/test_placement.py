@@ -68,6 +68,12 @@ def test_a_worker_that_was_a_control_plane_host() -> None:
     assert RESET in finding.remediation
 
 
+def test_every_component_of_a_node_is_noticed_alone() -> None:
+    for unit in NODE:
+        (finding,) = findings(("etcd",), [unit])
+        assert (finding.subject, unit in finding.problem) == ("workers", True)
+
+
 def test_an_etcd_host_keeps_its_data() -> None:
     """A reset would take it."""
     services, nodes = findings(("etcd",), ETCD + CONTROL + NODE[:1])
