@@ -21,6 +21,10 @@ options:
     type: list
     elements: dict
     default: []
+  network_policy_engine:
+    description: The setting of that name. With V(kube-router), nodes need its program.
+    type: str
+    default: none
   pods:
     description:
       - Components that run as pods, by name, for example V(kube-apiserver). An image is built from each one's binary.

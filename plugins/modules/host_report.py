@@ -151,8 +151,8 @@ PATHS = ["/", "/opt/cni/bin", "/usr/local/bin", "/var/lib/containerd", "/var/lib
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "ppc64le": "ppc64le", "s390x": "s390x"}
 PACKAGE_MANAGERS = ("apt-get", "dnf", "yum", "zypper", "pacman", "apk")
 COMMANDS = (
-    "conntrack", "gzip", "haproxy", "ip", "iptables", "keepalived", "modprobe", "mount", "nft", "nsenter", "openssl",
-    "rsync", "sha256sum", "ssh", "systemctl", "tar", "umount", "useradd", "zstd",
+    "conntrack", "gzip", "haproxy", "ip", "ipset", "iptables", "keepalived", "modprobe", "mount", "nft", "nsenter",
+    "openssl", "rsync", "sha256sum", "ssh", "systemctl", "tar", "umount", "useradd", "zstd",
     # A file that programs need, as a package brings it.
     "/etc/protocols",
 )  # fmt: skip
@@ -235,6 +235,7 @@ class Kernel(NamedTuple):
 
 MODULES = {
     "br_netfilter": Kernel("BRIDGE_NETFILTER", "/proc/sys/net/bridge/bridge-nf-call-iptables"),
+    "ip_set": Kernel("IP_SET"),
     "ip_tables": Kernel("IP_NF_IPTABLES"),
     "nf_conntrack": Kernel("NF_CONNTRACK", "/proc/sys/net/netfilter/nf_conntrack_max"),
     "nf_tables": Kernel("NF_TABLES"),

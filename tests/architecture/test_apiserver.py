@@ -104,9 +104,11 @@ def test_components_credentials_do_not_open_etcd(cluster: Cluster, evidence: Evi
     endpoints = [url for member in cluster.etcd.members() for url in member.client_urls]
     hosts = {who.component: cluster.hosts.group(who.group)[0] for who in CREDENTIALS}
     # A component that runs as a pod of a daemonset has a token of the API's instead, which is nothing to etcd.
-    asking = [
-        who for who in CREDENTIALS if who.component != "kube-proxy" or cluster.settings["kube_proxy_form"] == "service"
-    ]
+    without = {
+        "kube-proxy": cluster.settings["kube_proxy_form"] != "service",
+        "network-policy": cluster.settings["network_policy_engine"] == "none",
+    }
+    asking = [who for who in CREDENTIALS if not without.get(who.component)]
     with ThreadPoolExecutor(len(asking)) as pool:
         answers = pool.map(lambda who: _ask_etcd(hosts[who.component], who, endpoints), asking)
     refusals: dict[str, str] = {}

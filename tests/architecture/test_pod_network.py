@@ -30,7 +30,7 @@ _ANSWER_SECONDS = 5.0
 _SECOND_PORT = 8090
 CNI_CONFIG = "/etc/cni/net.d/10-kubeproof.conflist"
 UNIT = "kube-pod-network"
-# What the node's own program promises is a few seconds; kube-proxy has to restart.
+# What the node's own program promises is a few seconds; kube-proxy and the policy engine have to restart.
 _HEALED_SECONDS = 15.0
 # What a node has that could be taken from it, a line each; of kube-proxy's the first rule, whose place has no number.
 _OWN = """
@@ -38,12 +38,16 @@ ip -o route show | grep ' proto 86 '
 nft list table ip kubeproof
 nft list chain ip kube-proxy nat-prerouting 2>/dev/null
 nft --stateless list chain ip nat PREROUTING 2>/dev/null | grep KUBE-SERVICES
+iptables -S FORWARD 2>/dev/null | grep KUBE-ROUTER-FORWARD
+iptables -S KUBE-ROUTER-FORWARD 2>/dev/null | grep KUBE-NWPLCY-TAIL
 true"""
 _TAKE_AWAY = """
 ip route flush proto 86
 nft delete table ip kubeproof
 nft delete table ip kube-proxy 2>/dev/null ||
   eval "iptables -t nat $(iptables -t nat -S PREROUTING | grep -- '-j KUBE-SERVICES' | sed s/^-A/-D/)"
+iptables -S FORWARD | grep -q KUBE-ROUTER-FORWARD && iptables -F KUBE-ROUTER-FORWARD
+true
 """
 
 

@@ -62,7 +62,10 @@ def second_client_of_etcd(cluster: Cluster) -> Iterator[None]:
     "api-front-end",
     "etcd-private",
     breaks="etcd trusts the Kubernetes CA, too",
-    says="talks to the (scheduler|controller-manager|kubelet|kube-proxy)|the Kubernetes administrator's: 200",
+    says=(
+        "talks to the (scheduler|controller-manager|kubelet|kube-proxy|network-policy)|"
+        "the Kubernetes administrator's: 200"
+    ),
 )
 def etcd_trusts_kubernetes(cluster: Cluster) -> Iterator[None]:
     kubernetes = cluster.api.access.ca

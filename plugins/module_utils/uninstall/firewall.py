@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from typing import Any, Dict, List, NamedTuple, Set
+from typing import Any, Callable, Dict, List, NamedTuple, Set
 
 from ansible.module_utils.uninstall.account import Account, run
 
@@ -17,8 +17,12 @@ TABLES = ("ip kubeproof", "ip kube-proxy", "ip6 kube-proxy")
 # Of the CNI plugin portmap, for all networks of the host: ours to remove only when nobody has a port in it.
 PORTMAP_TABLES = ("ip cni_hostport", "ip6 cni_hostport")
 PORTMAP_PORTS = ("hostports", "hostip_hostports")
-# Of kubelet and kube-proxy.
+# Of kubelet, kube-proxy and kube-router.
 CHAINS = re.compile(r"KUBE-.*")
+# Of these, kube-router's: all that its controller for network policies makes, and sets of addresses that only rules in
+# these chains name. It fills a set under another name, TMP-, and would leave that if it was killed.
+POLICY_CHAINS = re.compile(r"KUBE-(ROUTER-(INPUT|FORWARD|OUTPUT)|POD-FW-.*|NWPLCY-.*)")
+POLICY_SETS = re.compile(r"(inet6:)?(KUBE-(SRC|DST)-[A-Z2-7]{16}|kube-router-local-pods|TMP-[A-Z2-7]{16})")
 PORTMAP_CHAINS = re.compile(r"CNI-HOSTPORT-.*")
 PORTMAP_CHAIN = "CNI-HOSTPORT-DNAT"
 # What iptables makes of nftables when it is first used.
@@ -55,17 +59,22 @@ def own_chains(table: Table) -> List[str]:
     return [chain for chain in table.chains if any(pattern.fullmatch(chain) for pattern in going)]
 
 
+def policy_chains(table: Table) -> List[str]:
+    """Chains that go where network policies are not to be enforced any more."""
+    return [chain for chain in table.chains if POLICY_CHAINS.fullmatch(chain)]
+
+
 def target(rule: str) -> str:
     """The chain to which a rule jumps; empty if to none. Quoted comments before it may say anything."""
     words = re.sub(r'"(\\.|[^"\\])*"', '""', rule).split()
     return next((words[place + 1] for place, word in enumerate(words[:-1]) if word in ("-j", "-g")), "")
 
 
-def removal(saved: str) -> str:
+def removal(saved: str, chains: Callable[[Table], List[str]] = own_chains) -> str:
     """What ``iptables-restore --noflush`` needs to remove our chains and the rules that lead to them; empty if none."""
     document: List[str] = []
     for table in tables(saved):
-        own = own_chains(table)
+        own = chains(table)
         leading = [rule for rule in table.rules if rule.split()[1] not in own and target(rule) in own]
         if own:
             document += ["*" + table.name]
@@ -139,17 +148,31 @@ class Firewall:
             script = "".join("delete table %s\n" % table for table in ours)
             self.account.undo_all(["nft table " + table for table in ours], "removed", lambda: nft(script))
         for flavour in flavours():
-            self._iptables(flavour)
+            self._iptables(flavour, own_chains)
+        self._sets()
         if shutil.which("nft") and self.before is not None:
             leftovers = ruleset().leftovers(self.before)
             script = "".join("delete %s\n" % each for each in leftovers)
             self.account.undo_all(["nft " + each for each in leftovers], "removed", lambda: nft(script))
 
-    def _iptables(self, flavour: str) -> None:
-        document = removal(run([flavour + "-save"]))
+    def undo_policies(self) -> None:
+        """Remove what enforces network policies, and nothing else of ours."""
+        for flavour in flavours():
+            self._iptables(flavour, policy_chains)
+        self._sets()
+
+    def _iptables(self, flavour: str, going: Callable[[Table], List[str]]) -> None:
+        document = removal(run([flavour + "-save"]), going)
         chains = [line.split()[1] for line in document.splitlines() if line.startswith("-X ")]
         names = ["%s chain %s" % (flavour, chain) for chain in chains]
         self.account.undo_all(names, "removed", lambda: run([flavour + "-restore", "--noflush"], stdin=document))
+
+    def _sets(self) -> None:
+        """Remove kube-router's sets of addresses, which no rule names any more."""
+        if shutil.which("ipset"):
+            sets = [name for name in run(["ipset", "list", "-name"]).splitlines() if POLICY_SETS.fullmatch(name)]
+            script = "".join("destroy %s\n" % name for name in sets)
+            self.account.undo_all(["ipset " + name for name in sets], "removed", lambda: restore_sets(script))
 
 
 def flavours() -> List[str]:
@@ -161,6 +184,11 @@ def flavours() -> List[str]:
 def ruleset() -> Ruleset:
     """Rules of nftables now."""
     return Ruleset(json.loads(run(["nft", "--json", "list", "ruleset"])))
+
+
+def restore_sets(script: str) -> None:
+    """Apply commands of ipset, one after the other."""
+    run(["ipset", "restore"], stdin=script)
 
 
 def nft(script: str) -> None:

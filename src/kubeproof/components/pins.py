@@ -19,9 +19,10 @@ DIRECTORIES = ("bin", "cni")
 GROUPS = ("etcd", "control_plane", "workers")
 NODE_GROUPS = ("control_plane", "workers")
 # What settings make hosts need besides; like groups to which these hosts belong. backup_s3: etcd's hosts, if one of
-# backup_targets is S3-compatible storage.
+# backup_targets is S3-compatible storage. network_policy: nodes, if network_policy_engine is not none.
 BACKUP_S3 = "backup_s3"
-USES = (BACKUP_S3,)
+NETWORK_POLICY = "network_policy"
+USES = (BACKUP_S3, NETWORK_POLICY)
 # Go's names of what `uname -m` says.
 MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
-from kubeproof.components.pins import BACKUP_S3, Component, Image, Pins
+from kubeproof.components.pins import BACKUP_S3, NETWORK_POLICY, NODE_GROUPS, Component, Image, Pins
 
 
 def on_hosts(pins: Pins, groups: Collection[str]) -> list[Component]:
@@ -26,7 +26,13 @@ def images(pins: Pins, groups: Collection[str], pods: Collection[str] = ()) -> l
     return [image for image in wanted if set(image.groups) & set(groups)]
 
 
-def uses(targets: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
-    """What settings make etcd's hosts need besides, by ``backup_targets``, which may be of any shape yet."""
-    s3 = any(isinstance(target, Mapping) and target.get("type") == "s3" for target in targets or ())
-    return (BACKUP_S3,) if s3 else ()
+def uses(groups: Collection[str], targets: Iterable[Mapping[str, Any]], policy_engine: str) -> Iterator[str]:
+    """What settings make hosts of ``groups`` need besides.
+
+    ``targets`` are those of ``backup_targets``, which may be of any shape yet; ``policy_engine`` is
+    ``network_policy_engine``.
+    """
+    if "etcd" in groups and any(isinstance(target, Mapping) and target.get("type") == "s3" for target in targets or ()):
+        yield BACKUP_S3
+    if policy_engine != "none" and not set(NODE_GROUPS).isdisjoint(groups):
+        yield NETWORK_POLICY

@@ -117,6 +117,7 @@ PORTS: Mapping[str, tuple[str, tuple[str, ...], Literal["all", "loopback"]]] = {
     "kubelet_health_port": ("kubelet", NODES, "loopback"),
     "kube_proxy_health_port": ("kube-proxy", NODES, "all"),
     "kube_proxy_metrics_port": ("kube-proxy", NODES, "loopback"),
+    "network_policy_health_port": ("kube-router", NODES, "loopback"),
 }
 # By the setting that holds the path; how much is needed is in preflight_minimum_disk under the same name.
 DISKS: Mapping[str, tuple[str, ...]] = {
@@ -155,6 +156,7 @@ def reads(name: str) -> bool:
         "kube_proxy_form",
         "kube_proxy_mode",
         "kubelet_max_pods",
+        "network_policy_engine",
         "pod_network_plugin",
     }
 
@@ -189,6 +191,7 @@ class Rules:
         """Rules from the settings that ``reads`` names, which have passed their argument specs."""
         free = values["preflight_minimum_disk"]
         nftables = values["kube_proxy_mode"] == "nftables"
+        modules = (*_MODULES, *(("nf_tables",) if nftables else ()), *(("ip_set",) if enforced(values) else ()))
         systems = values["preflight_operating_systems"]
         disks = [DiskRule(str(values[name]), groups, int(free.get(name, 0))) for name, groups in DISKS.items()]
         # The one that is written, and those that are kept.
@@ -208,7 +211,7 @@ class Rules:
                 "/var/lib/kubelet": MountRule(NODES, _VOLUMES, "warning"),
             },
             ports=port_rules(values),
-            modules=(*_MODULES, "nf_tables") if nftables else _MODULES,
+            modules=modules,
             nftables=nftables,
             # The path that the kubelet gives to pods is only among the values where it is set.
             host_resolver=values["dns_forward"] == values.get("kubelet_resolv_conf", _RESOLV_CONF) == _RESOLV_CONF,
@@ -224,7 +227,13 @@ class Rules:
 
 def port_rules(values: Mapping[str, Any]) -> tuple[PortRule, ...]:
     """The ports of our components by the settings that hold them. Of those that may be 0 that is none."""
-    return tuple(PortRule(int(values[name]), *rest, setting=name) for name, rest in PORTS.items() if int(values[name]))
+    used = {name: rest for name, rest in PORTS.items() if name != "network_policy_health_port" or enforced(values)}
+    return tuple(PortRule(int(values[name]), *rest, setting=name) for name, rest in used.items() if int(values[name]))
+
+
+def enforced(values: Mapping[str, Any]) -> bool:
+    """Whether nodes get a network policy engine of ours."""
+    return bool(values["network_policy_engine"] != "none")
 
 
 def main_interfaces(host: Host) -> dict[str, Interface]:

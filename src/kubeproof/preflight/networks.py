@@ -110,6 +110,17 @@ def _service_network(services: ipaddress.IPv4Network, dns: str) -> Iterator[Find
         yield Finding("dns-address", f"{name} {dns} is {taken[address]} address in {services}", remediation, name)
 
 
+def check_policies(values: Mapping[str, Any]) -> Iterator[Finding]:
+    """Whether NetworkPolicies, which the API accepts in any case, have an effect."""
+    if values.get("network_policy_engine") == "none":
+        wrong = "network_policy_engine is none: NetworkPolicies are accepted, and kubeproof enforces none of them"
+        remediation = (
+            "Set it to kube-router. If no workload relies on policies, or a network of your own enforces them, add "
+            "network-policy to preflight_ignore."
+        )
+        yield Finding("network-policy", wrong, remediation, severity="warning")
+
+
 def check_addresses(hosts: Sequence[Host], networks: Mapping[str, Network]) -> Iterator[Finding]:
     """The inventory's addresses: each an IPv4 address of one host, and in none of the cluster's networks."""
     first: dict[str, str] = {}

@@ -76,6 +76,7 @@ def _sound(wrong: set[str], hosts: Sequence[Variables], groups: Mapping[str, Seq
         return
     yield from networks.check_networks(values[0], networks.node_count(groups))
     yield from versions.check_chosen(values[0].get("component_versions") or {})
+    yield from networks.check_policies(values[0])
     if "cluster_host_address" not in wrong:
         known, all_hosts = networks.cluster_networks(values[0]), [entry.host for entry in hosts]
         yield from networks.check_addresses(all_hosts, known)
@@ -83,7 +84,7 @@ def _sound(wrong: set[str], hosts: Sequence[Variables], groups: Mapping[str, Seq
         yield from networks.check_virtual_address(virtual, all_hosts, known)
     for entry, sound in zip(hosts, values, strict=True):
         yield from _meanings(entry, sound)
-        if PORTS.keys() <= sound.keys():
+        if PORTS.keys() | {"network_policy_engine"} <= sound.keys():
             yield from _port_conflicts(entry.host, port_rules(sound))
 
 
@@ -211,7 +212,9 @@ def _description(option: Option) -> str:
 
 def _differences(hosts: Sequence[Variables]) -> Iterator[Finding]:
     """What all hosts must agree on."""
-    shared = ("cluster_", "kube_proxy_") if _daemonset(hosts) else ("cluster_", "kube_proxy_form")
+    proxy = "kube_proxy_" if _daemonset(hosts) else "kube_proxy_form"
+    # An engine on some nodes would enforce half of each policy.
+    shared = ("cluster_", "network_policy_engine", "network_policy_new_pods", proxy)
     names = {name for variables in hosts for name in variables.values if name.startswith(shared)} - OF_ONE_HOST
     for name in sorted(names):
         holders: dict[str, list[str]] = {}

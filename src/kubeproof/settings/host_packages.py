@@ -20,9 +20,10 @@ _FAMILIES = {
     "suse": "suse",
     "opensuse": "suse",
 }
-# What nodes call, what every host does, and what only those do that hold a virtual address or copy backups elsewhere.
+# What nodes call, what every host does, and what only those do that enforce network policies, hold a virtual address or
+# copy backups elsewhere.
 _NODES, _ALL = {"conntrack", "haproxy", "iptables", "nft"}, {"openssl"}
-_ADDRESS, _COPIES = {"keepalived"}, {"rsync", "ssh"}
+_POLICIES, _ADDRESS, _COPIES = {"ipset"}, {"keepalived"}, {"rsync", "ssh"}
 
 Packages = Mapping[str, str | Mapping[str, str]]
 
@@ -37,7 +38,8 @@ def needed(packages: Packages, groups: Collection[str], settings: Mapping[str, A
     """Commands that a host of these groups calls, by the settings that decide it. Somebody's own are for nodes."""
     found = set(_ALL)
     if not {"control_plane", "workers"}.isdisjoint(groups):
-        found |= _NODES | (packages.keys() - _NODES - _ALL - _ADDRESS - _COPIES)
+        found |= _NODES | (packages.keys() - _NODES - _ALL - _POLICIES - _ADDRESS - _COPIES)
+        found |= _POLICIES if settings.get("network_policy_engine", "none") != "none" else set()
     kinds = {target.get("type") for target in settings.get("backup_targets") or () if isinstance(target, Mapping)}
     if "etcd" in groups and "rsync" in kinds:
         found |= _COPIES

@@ -45,6 +45,7 @@ _HEALTH = {
     "kube-controller-manager": "https://127.0.0.1:10257/healthz",
     "kubelet": "http://127.0.0.1:10248/healthz",
     "kube-proxy": "http://127.0.0.1:10249/healthz",
+    "kube-network-policy": "http://127.0.0.1:20244/healthz",
 }
 # Of several, one acts, and only once it has the lease: the one that went may not have given it back.
 _LEADERS = {"kube-scheduler": "scheduler", "kube-controller-manager": "controller-manager"}

@@ -135,6 +135,18 @@ def test_official_urls(real: Pins) -> None:
     }
 
 
+def test_settings_decide_who_gets_some_of_them(real: Pins) -> None:
+    s3 = [{"name": "far", "type": "s3"}]
+    assert list(selection.uses(["etcd"], s3, "kube-router")) == ["backup_s3"]
+    assert list(selection.uses(["workers"], s3, "kube-router")) == ["network_policy"]
+    assert list(selection.uses(["control_plane", "etcd"], ["of", "any", {"shape": 1}], "kube-router")) == [
+        "network_policy"
+    ]
+    assert list(selection.uses(["etcd", "workers"], (), "none")) == []
+    assert "kube-router" in {each.name for each in selection.on_hosts(real, ["workers", "network_policy"])}
+    assert "kube-router" not in {each.name for each in selection.on_hosts(real, ["workers"])}
+
+
 def test_references_of_images(real: Pins) -> None:
     references = {image.reference() for image in real.images.values() if not image.component}
     assert references == {

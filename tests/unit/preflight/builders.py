@@ -48,6 +48,8 @@ VALUES: dict[str, Any] = {
     "kubelet_max_pods": 110,
     "kubelet_health_port": 10248,
     "kubelet_port": 10250,
+    "network_policy_engine": "kube-router",
+    "network_policy_health_port": 20244,
     "pod_network_plugin": "bridge",
     "preflight_clock_skew_error": 5.0,
     "preflight_clock_skew_warning": 1.0,
@@ -107,6 +109,7 @@ def report(number: int = 1, **changes: Any) -> HostReport:
         "limits": {"init": {**_LIMITS}, "self": {**_LIMITS}},
         "modules": {
             "br_netfilter": "loadable",
+            "ip_set": "builtin",
             "nf_conntrack": "loaded",
             "nf_tables": "builtin",
             "overlay": "loaded",

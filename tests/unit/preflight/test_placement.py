@@ -16,6 +16,7 @@ KEPT = Kept(Path("state"), "hosts.yml", {"kubernetes": "ours"})
 NODE = [
     "containerd.service",
     "kube-balancer.service",
+    "kube-network-policy.service",
     "kube-pod-network.service",
     "kube-proxy.service",
     "kubelet.service",
@@ -65,6 +66,12 @@ def test_a_worker_that_was_a_control_plane_host() -> None:
     )
     assert "etcd-outsider" not in finding.remediation
     assert RESET in finding.remediation
+
+
+def test_every_component_of_a_node_is_noticed_alone() -> None:
+    for unit in NODE:
+        (finding,) = findings(("etcd",), [unit])
+        assert (finding.subject, unit in finding.problem) == ("workers", True)
 
 
 def test_an_etcd_host_keeps_its_data() -> None:

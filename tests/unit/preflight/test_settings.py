@@ -35,6 +35,7 @@ SPECS = specs.Specs(
         "kube_proxy_mode": {"type": "str", "choices": ["nftables", "iptables"]},
         "scheduler_port": {"type": "int"},
         "etcd_heartbeat_interval": {"type": "int"},
+        "network_policy_engine": {"type": "str"},
         "mirror_token": {"type": "str", "required": True},
         "preflight_minimum_memory": {"type": "dict", "options": {"etcd": {"type": "int"}}},
         **{name: {"type": "int"} for name in PORTS},
@@ -43,6 +44,8 @@ SPECS = specs.Specs(
 )
 GROUPS = {"etcd": ["h0"], "control_plane": ["h0"], "workers": ["h1"]}
 PORT_VALUES: dict[str, Any] = {name: 1000 + number for number, name in enumerate(PORTS)}
+# Without it, it is not known which ports are used.
+CHOICES_OF_PORTS = {"network_policy_engine": "kube-router"}
 CHOICES: dict[str, Any] = {
     "apiserver_audit_log_files": 5,
     "apiserver_audit_log_megabytes": 100,
@@ -50,6 +53,7 @@ CHOICES: dict[str, Any] = {
     "dns_forward": "/etc/resolv.conf",
     "etcd_quota_backend_bytes": 8589934592,
     "kubelet_max_pods": 110,
+    **CHOICES_OF_PORTS,
     "pod_network_plugin": "bridge",
 }
 
@@ -74,6 +78,7 @@ def test_nothing_is_found_in_good_settings() -> None:
         "cluster_pod_network": "10.244.0.0/16",
         "cluster_service_network": "10.96.0.0/16",
         "kubelet_max_pods": "110",
+        **CHOICES_OF_PORTS,
         **PORT_VALUES,
     }
     hosts = [variables(f"h{n}", cluster_host_address=f"192.0.2.{n + 1}", **values) for n in range(2)]
@@ -209,10 +214,13 @@ def test_hosts_need_not_agree_on_what_is_their_own() -> None:
 
 def test_two_components_on_one_port() -> None:
     hosts = [
-        variables(name, **{**PORT_VALUES, "cluster_balancer_port": 6443, "cluster_api_port": 6443}) for name in GROUPS
+        variables(name, **{**PORT_VALUES, **CHOICES_OF_PORTS, "cluster_balancer_port": 6443, "cluster_api_port": 6443})
+        for name in GROUPS
     ]
     assert found(*hosts) == []
-    both = variables("h0", **{**PORT_VALUES, "cluster_balancer_port": 6443, "cluster_api_port": 6443})
+    both = variables(
+        "h0", **{**PORT_VALUES, **CHOICES_OF_PORTS, "cluster_balancer_port": 6443, "cluster_api_port": 6443}
+    )
     (finding,) = check(both)
     assert (finding.id, finding.subject) == ("port-conflict", "6443")
     assert finding.problem == "kube-apiserver and kube-balancer are both given port 6443"
@@ -246,8 +254,13 @@ class TestRoles:
         assert {name for name in specs.load().options if name.endswith("_port")} == set(PORTS)
 
     def test_a_port_of_0_is_none(self) -> None:
-        values = {name: 0 if name == "etcd_metrics_port" else number for number, name in enumerate(PORTS, 1000)}
+        ports = {name: 0 if name == "etcd_metrics_port" else number for number, name in enumerate(PORTS, 1000)}
+        values = {**ports, "network_policy_engine": "kube-router"}
         assert {rule.setting for rule in port_rules(values)} == {*PORTS} - {"etcd_metrics_port"}
+
+    def test_a_port_of_an_engine_that_is_not_there_is_none(self) -> None:
+        rules = port_rules({**PORT_VALUES, "network_policy_engine": "none"})
+        assert {rule.setting for rule in rules} == {*PORTS} - {"network_policy_health_port"}
 
     def test_every_setting_that_the_checks_read_exists(self) -> None:
         assert {*PORTS, *DISKS, *CHOICES, "kube_proxy_mode", "kubelet_max_pods"} <= {
@@ -260,7 +273,9 @@ class TestRoles:
         others = {**PORT_VALUES, **dict.fromkeys(DISKS, "/x"), **CHOICES, "kube_proxy_mode": "nftables"}
         rules = Rules.parse({**defaults, **others})
         assert [rule.free for rule in rules.disks] == [100, 700, 1000, 1000]
-        assert rules.modules == ("br_netfilter", "nf_conntrack", "overlay", "nf_tables")
+        assert rules.modules == ("br_netfilter", "nf_conntrack", "overlay", "nf_tables", "ip_set")
+        none = Rules.parse({**defaults, **others, "network_policy_engine": "none"})
+        assert none.modules == ("br_netfilter", "nf_conntrack", "overlay", "nf_tables")
 
     def test_iptables_needs_no_nftables(self) -> None:
         defaults = yaml.safe_load((specs.ROLES / "preflight" / "defaults" / "main.yml").read_text())
@@ -320,6 +335,16 @@ def test_kube_proxy_has_one_form_and_as_a_daemonset_one_configuration() -> None:
     for form, subjects in (("daemonset", ["kube_proxy_mode"]), ("service", [])):
         hosts = [variables(name, kube_proxy_form=form, kube_proxy_mode=mode) for name, mode in modes.items()]
         assert [finding.subject for finding in check(*hosts)] == subjects
+
+
+def test_policies_without_an_engine_are_a_warning_once_and_the_same_on_all_hosts() -> None:
+    [finding] = check(*(variables(name, network_policy_engine="none") for name in ("h0", "h1")))
+    assert (finding.id, finding.severity, finding.host) == ("network-policy", "warning", "settings")
+    assert "network-policy to preflight_ignore" in finding.remediation
+    differing = [variables("h0", network_policy_engine="kube-router"), variables("h1", network_policy_engine="none")]
+    assert [(finding.id, finding.subject) for finding in check(*differing)] == [
+        ("setting-differs", "network_policy_engine")
+    ]
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ SCORES = {
     "kube-apiserver.service": -998,
     "kube-balancer.service": -900,
     "kube-controller-manager.service": -900,
+    "kube-network-policy.service": -900,
     "kube-pod-network.service": -900,
     "kube-proxy.service": -999,
     "kube-scheduler.service": -900,

@@ -56,6 +56,10 @@ def test_what_only_some_settings_take() -> None:
     assert missing(PACKAGES, redhat, ["etcd"], copies)["ssh"] == "openssh-clients"
     assert "keepalived" in missing(PACKAGES, redhat, ["control_plane"], copies)
     assert "keepalived" not in missing(PACKAGES, redhat, ["workers"], copies)
+    policies = {"network_policy_engine": "kube-router"}
+    assert missing(PACKAGES, redhat, ["workers"], policies)["ipset"] == "ipset"
+    assert "ipset" not in missing(PACKAGES, redhat, ["workers"], {"network_policy_engine": "none"})
+    assert "ipset" not in missing(PACKAGES, redhat, ["etcd"], policies)
     assert missing({**PACKAGES, "tcpdump": "tcpdump"}, redhat, ["workers"], {})["tcpdump"] == "tcpdump"
 
 

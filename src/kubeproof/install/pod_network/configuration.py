@@ -1,4 +1,4 @@
-"""The program's configuration, as the roles ``pod_network`` and ``kube-proxy`` write it."""
+"""The program's configuration, as the roles ``pod_network``, ``kube-proxy`` and ``network_policy`` write it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from kubeproof.install.pod_network.errors import PodNetworkError
 
 PATH = Path("/etc/kubernetes/pod-network/network.json")
 KUBE_PROXY = Path("/etc/kubeproof/kube-proxy.json")
+NETWORK_POLICY = Path("/etc/kubeproof/network-policy.json")
 HINT = "run playbooks/cluster.yml, it writes the configuration"
 
 
@@ -23,7 +24,8 @@ class Configuration:
     alone. ``rules``: a script for ``nft -f``, which replaces the whole table ``table`` (of family ip). ``sysctls``:
     value by name. ``network`` and ``plugins``: the name of the CNI network, and the directory of its plugins.
     ``bridge`` and ``mtu``: the bridge to which pods are attached, and its MTU; 0 leaves that as it is.
-    ``kube_proxy``: address of kube-proxy's metrics, ADDRESS:PORT; empty if there is none.
+    ``kube_proxy``: address of kube-proxy's metrics, ADDRESS:PORT; ``network_policy``: the unit of the network policy
+    engine. Each is empty if there is none.
     """
 
     routes: Mapping[str, str]
@@ -36,9 +38,12 @@ class Configuration:
     bridge: str = ""
     mtu: int = 0
     kube_proxy: str = ""
+    network_policy: str = ""
 
     @classmethod
-    def load(cls, path: Path = PATH, kube_proxy: Path = KUBE_PROXY) -> Configuration:
+    def load(
+        cls, path: Path = PATH, kube_proxy: Path = KUBE_PROXY, network_policy: Path = NETWORK_POLICY
+    ) -> Configuration:
         """Read it. Raises PodNetworkError."""
         given = _read(path)
         try:
@@ -54,6 +59,7 @@ class Configuration:
                 bridge=str(given.get("bridge", "")),
                 mtu=int(given.get("mtu", 0)),
                 kube_proxy=str(_read(kube_proxy)["metrics"]) if kube_proxy.exists() else "",
+                network_policy=str(_read(network_policy)["unit"]) if network_policy.exists() else "",
             )
         except (KeyError, TypeError, ValueError) as error:
             raise PodNetworkError("%s is not what it should be (%r): %s" % (path, error, HINT)) from None

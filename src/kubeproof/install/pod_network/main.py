@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Optional, Sequence
 
-from kubeproof.install.pod_network.configuration import KUBE_PROXY, PATH, Configuration
+from kubeproof.install.pod_network.configuration import KUBE_PROXY, NETWORK_POLICY, PATH, Configuration
 from kubeproof.install.pod_network.errors import PodNetworkError
 from kubeproof.install.pod_network.state import State, record
 from kubeproof.install.pod_network.watch import Watch
@@ -17,9 +17,10 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run the program; returns the process's exit status."""
     given = parser().parse_args(arguments)
     try:
+        paths = (given.config, given.kube_proxy, given.network_policy)
         if given.command == "check":
-            return _check(given.config, given.kube_proxy)
-        Watch(given.config, given.kube_proxy, record()).run()
+            return _check(Configuration.load(*paths))
+        Watch(paths, record()).run()
     except (PodNetworkError, OSError) as error:
         print("kubeproof-pod-network: %s" % error, file=sys.stderr)
         return 1
@@ -33,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
     )
     whole.add_argument("--config", type=Path, default=PATH, help="default: %(default)s")
     whole.add_argument("--kube-proxy", type=Path, default=KUBE_PROXY, help="default: %(default)s")
+    whole.add_argument("--network-policy", type=Path, default=NETWORK_POLICY, help="default: %(default)s")
     commands = whole.add_subparsers(dest="command", metavar="COMMAND")
     commands.required = True
     commands.add_parser("run", help="restore what is missing, and keep restoring it until stopped")
@@ -40,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
     return whole
 
 
-def _check(configuration: Path, kube_proxy: Path) -> int:
-    problems = State(Configuration.load(configuration, kube_proxy), record()).problems()
+def _check(configuration: Configuration) -> int:
+    problems = State(configuration, record()).problems()
     print("\n".join(problems) or "nothing is missing")
     return 1 if problems else 0

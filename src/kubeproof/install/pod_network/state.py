@@ -18,6 +18,7 @@ from kubeproof.install.pod_network.host_ports import Attachment, HostPorts, name
 from kubeproof.install.pod_network.kube_proxy import KubeProxy
 from kubeproof.install.pod_network.links import Links
 from kubeproof.install.pod_network.netlink import NetlinkError
+from kubeproof.install.pod_network.network_policy import NetworkPolicy
 from kubeproof.install.pod_network.routes import Routes
 from kubeproof.install.pod_network.ruleset import Ruleset
 
@@ -59,6 +60,7 @@ class State:
         self._ruleset = Ruleset()
         self._host_ports = HostPorts(configuration.network, configuration.plugins, self._ruleset)
         self._kube_proxy = KubeProxy(configuration.kube_proxy, self._ruleset)
+        self._network_policy = NetworkPolicy(configuration.network_policy, self._ruleset)
         self._restarted = -_RESTART_SECONDS
 
     def problems(self) -> List[str]:
@@ -73,6 +75,8 @@ class State:
         found += ["the ports of pod %s lead nowhere" % named(each) for each in self._host_ports.lost()]
         if self._proxy_lost():
             found.append("kube-proxy's rules are gone")
+        if self._network_policy.lost():
+            found.append("the rules of network policies are gone")
         return found
 
     def put_back(self) -> Tuple[List[str], List[str]]:
@@ -96,6 +100,7 @@ class State:
         for attachment in self._host_ports.lost():
             yield functools.partial(self._put_back_ports, attachment)
         yield self._put_back_proxy
+        yield self._put_back_policies
 
     def _put_back_route(self, network: str, gateway: str) -> List[str]:
         told = "route to %s via %s" % (network, gateway)
@@ -163,6 +168,13 @@ class State:
         self._restarted = time.monotonic()
         self._kube_proxy.restart()
         return ["kube-proxy's rules, by its restart"]
+
+    def _put_back_policies(self) -> List[str]:
+        # An engine that was just started is not taken for one that has lost its rules: it is not asked for them yet.
+        if not self._network_policy.lost():
+            return []
+        self._network_policy.restart()
+        return ["the rules of network policies, by a restart of their engine"]
 
 
 def _attempt(repair: Callable[[], List[str]]) -> Tuple[List[str], List[str]]:

@@ -29,8 +29,9 @@ INTERVAL_SECONDS = 10.0
 class Watch:
     """Keeps the kernel's state as configured, until it is stopped."""
 
-    def __init__(self, configuration: Path, kube_proxy: Path, record: Record) -> None:
-        self._paths = (configuration, kube_proxy)
+    def __init__(self, paths: Tuple[Path, Path, Path], record: Record) -> None:
+        """``paths``: the files that ``Configuration.load`` reads."""
+        self._paths = paths
         self._record = record
         self._read: Tuple[object, ...] = ()
         self._state: Optional[State] = None

@@ -22,6 +22,7 @@ _RESOURCES = {
     "MutatingAdmissionPolicy": "mutatingadmissionpolicies",
     "MutatingAdmissionPolicyBinding": "mutatingadmissionpolicybindings",
     "Namespace": "namespaces",
+    "NetworkPolicy": "networkpolicies",
     "Pod": "pods",
     "ReplicaSet": "replicasets",
     "ReplicationController": "replicationcontrollers",

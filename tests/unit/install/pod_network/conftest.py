@@ -50,6 +50,7 @@ class Node:
         self.program = directory / "kubeproof-pod-network"
         self.program.write_bytes(zipped.program("kubeproof.install.pod_network"))
         self.kube_proxy = directory / "kube-proxy.json"
+        self.network_policy = directory / "network-policy.json"
         (directory / "rules.nft").write_text(RULES)
         (directory / "run").mkdir()
         self.log = directory / "log"
@@ -83,6 +84,7 @@ class Node:
     def command(self, verb: str) -> list[str]:
         """The program's command line."""
         files = ["--config", str(self.directory / "network.json"), "--kube-proxy", str(self.kube_proxy)]
+        files += ["--network-policy", str(self.network_policy)]
         return ["ip", "netns", "exec", self.name, sys.executable, "-I", "-S", str(self.program), *files, verb]
 
     @property

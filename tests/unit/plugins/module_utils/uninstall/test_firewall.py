@@ -64,6 +64,56 @@ def test_chains_of_port_mappings_stay_while_anybody_has_one() -> None:
     assert firewall.removal(SAVED.replace("{port}", PORT)) == OF_KUBERNETES
 
 
+POLICIES = r"""*filter
+:FORWARD ACCEPT [0:0]
+:KUBE-FORWARD - [0:0]
+:KUBE-ROUTER-FORWARD - [0:0]
+:KUBE-ROUTER-WEST - [0:0]
+:KUBE-POD-FW-ABCDEFGHIJKLMNOP - [0:0]
+:KUBE-NWPLCY-TAIL - [0:0]
+-A FORWARD -m comment --comment "kube-router netpol - TEMCG2JMHZYE7H7T" -j KUBE-ROUTER-FORWARD
+-A FORWARD -j KUBE-FORWARD
+-A KUBE-ROUTER-FORWARD -d 10.244.0.2/32 -j KUBE-POD-FW-ABCDEFGHIJKLMNOP
+-A KUBE-ROUTER-FORWARD -j KUBE-NWPLCY-TAIL
+COMMIT
+"""
+OF_POLICIES = r"""*filter
+-D FORWARD -m comment --comment "kube-router netpol - TEMCG2JMHZYE7H7T" -j KUBE-ROUTER-FORWARD
+-F KUBE-ROUTER-FORWARD
+-F KUBE-POD-FW-ABCDEFGHIJKLMNOP
+-F KUBE-NWPLCY-TAIL
+-X KUBE-ROUTER-FORWARD
+-X KUBE-POD-FW-ABCDEFGHIJKLMNOP
+-X KUBE-NWPLCY-TAIL
+COMMIT
+"""
+OWN_SETS = [
+    "KUBE-SRC-2FAIIK2E4RIPMTGF", "KUBE-DST-3YNVZWWGX3UQQ4VQ", "inet6:KUBE-DST-3YNVZWWGX3UQQ4VQ",
+    "kube-router-local-pods", "TMP-7DTYDQ3IPIBMVQ3J",
+]  # fmt: skip
+OTHERS_SETS = ["house", "KUBE-SRC-", "kube-router-svip", "TMP-house", "f2b-sshd"]
+
+
+def test_policies_go_alone_with_what_they_leave_in_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    commands: list[tuple[str, str]] = []
+
+    def run(command: list[str], stdin: str = "") -> str:
+        commands.append((" ".join(command), stdin))
+        if command == ["ipset", "list", "-name"]:
+            return "\n".join([*OTHERS_SETS, *OWN_SETS])
+        return POLICIES if command == ["iptables-nft-save"] else ""
+
+    monkeypatch.setattr(firewall, "run", run)
+    monkeypatch.setattr("shutil.which", lambda name: name if name in ("ipset", "iptables-nft-save") else None)
+    account = Account()
+    firewall.Firewall(account, []).undo_policies()
+    assert [(command, stdin) for command, stdin in commands if stdin] == [
+        ("iptables-nft-restore --noflush", OF_POLICIES),
+        ("ipset restore", "".join(f"destroy {name}\n" for name in OWN_SETS)),
+    ]
+    assert account.changes[-1] == {"path": f"ipset {OWN_SETS[-1]}", "what": "removed"}
+
+
 def test_without_chains_of_ours_nothing_is_done() -> None:
     assert firewall.removal("*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -j ACCEPT\nCOMMIT\n") == ""
 
