@@ -50,7 +50,7 @@ class Lock:
         return self._etcd.ask(self._url, "/v3/kv/txn", transaction)
 
     def keep(self) -> None:
-        """Leave it until its time is over: the work goes on, though nobody waits for it."""
+        """Leave it until its time is over: etcd continues, though nobody waits for it."""
         self._lease = ""
 
     def release(self) -> str:

@@ -42,6 +42,7 @@ class FakeEtcd:
     quota: int = QUOTA
     holder: str = ""
     leases: set[str] = field(default_factory=set)
+    granted: int = 0
     defragmented: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     # Called before each question, to have something happen meanwhile.
@@ -136,8 +137,10 @@ class FakeEtcd:
     def _grant(self, _: FakeMember, body: dict[str, Any]) -> dict[str, Any]:
         if any(kind == "NOSPACE" for _, kind in self.alarms):
             raise EtcdError("answers 429: etcdserver: mvcc: database space exceeded")
-        self.leases.add("1353509942124998405")
-        return {"ID": "1353509942124998405", "TTL": body["TTL"]}
+        self.granted += 1
+        lease = str(1353509942124998405 + self.granted)
+        self.leases.add(lease)
+        return {"ID": lease, "TTL": body["TTL"]}
 
     def _revoke(self, _: FakeMember, body: dict[str, Any]) -> dict[str, Any]:
         self.leases.remove(body["ID"])

@@ -193,6 +193,34 @@ def test_a_lock_that_another_host_has_is_waited_for() -> None:
     assert (etcd.defragmented, etcd.leases, etcd.holder) == ([], set(), "cp9")
 
 
+@pytest.mark.parametrize("refuses", ["/v3/lease/grant", "/v3/kv/txn"])
+def test_a_lock_that_etcd_does_not_give_is_waited_for_too(refuses: str) -> None:
+    """An election is on its way, or the alarm has been raised since."""
+    etcd, told = FakeEtcd("cp2"), list[str]()
+
+    def refuse(path: str) -> None:
+        if path == refuses and etcd.asked.count(path) < 2:
+            etcd.asked.append(path)
+            raise EtcdError("answers 503: etcdserver: leader changed")
+
+    etcd.meanwhile = refuse
+    assert run(etcd, patience=60, told=told).defragmented
+    assert told[0] == "waiting: answers 503: etcdserver: leader changed"
+    assert etcd.leases == set()
+
+
+def test_what_was_done_until_the_lock_was_had_is_not_done_again() -> None:
+    etcd = FakeEtcd("cp2")
+
+    def done(path: str) -> None:
+        if path == "/v3/kv/txn":
+            etcd.members["cp2"].size = 300 * MEBIBYTE
+
+    etcd.meanwhile = done
+    assert not run(etcd).defragmented
+    assert (etcd.defragmented, etcd.holder) == ([], "")
+
+
 def test_whoever_gets_the_lock_looks_again() -> None:
     etcd = FakeEtcd("cp2")
 

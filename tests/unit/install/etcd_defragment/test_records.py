@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from kubeproof.install.etcd_defragment import records
 from kubeproof.install.etcd_defragment.job import Done
 
 DONE = Done("700 bytes given back", before=1000, after=300, seconds=2.5, defragmented=True)
 NOTHING = Done("nothing to do", before=300, after=300)
+
+
+@pytest.fixture(autouse=True)
+def umask_of_the_unit() -> Iterator[None]:
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
 
 
 def test_a_run_is_noted_with_its_metrics(tmp_path: Path) -> None:
