@@ -179,6 +179,21 @@ def reason_to_restart(
     different = changed_inputs(record["inputs"], inputs)
     if different:
         return "changed since its start: " + ", ".join(different)
+    return reason_of_process(state, record, inputs, pending)
+
+
+def reason_to_reload(
+    state: Dict[str, str], record: Dict[str, Any], inputs: Dict[str, Any], pending: Iterable[str] = ()
+) -> str:
+    """Why a process that stays has to read its files anew, in words; empty if it needn't."""
+    different = changed_inputs(record.get("reload_inputs", {}), inputs)
+    return ", ".join(different) or reason_of_process(state, record, inputs, pending)
+
+
+def reason_of_process(
+    state: Dict[str, str], record: Dict[str, Any], inputs: Dict[str, Any], pending: Iterable[str]
+) -> str:
+    """Why a process may have read other files than those that are recorded, though they are there now."""
     # Same files, but another process than the one we started (reboot, crash, a hand): right if it started after the
     # last file was put in place. A second of slack: timestamps of files are those of the kernel's coarse clock.
     if record.get("invocation") != state["InvocationID"]:
@@ -310,7 +325,7 @@ def needs_nothing(unit: str, record: Dict[str, Any], state: Dict[str, str]) -> b
             return False
         inputs = fingerprints([UNITS + unit, *drop_ins(unit), *request["inputs"]])
         reloads = fingerprints(request["reload_inputs"])
-        if reason_to_restart(state, record, inputs) or changed_inputs(record["reload_inputs"], reloads):
+        if reason_to_restart(state, record, inputs) or reason_to_reload(state, record, reloads):
             return False
         return all(Health(check).good() for check in (request["health"], request["registers"]))
     return False

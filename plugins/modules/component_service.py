@@ -27,6 +27,7 @@ from ansible.module_utils.component_unit import (
     changed_inputs,
     drop_ins,
     fingerprints,
+    reason_to_reload,
     reason_to_restart,
 )
 from ansible.module_utils.static_pod import PodError, StaticPod
@@ -420,7 +421,7 @@ def converge(module: AnsibleModule) -> Dict[str, Any]:
     plan = Plan(
         state,
         restart=reason or reason_to_register(module.params["registers"]),
-        reload=", ".join(changed_inputs(record.data.get("reload_inputs", {}), reloads)),
+        reload=reason_to_reload(state, record.data, reloads, pending),
         may_restart=module.params["_restart"] or module.check_mode,
         instead=was_pod,
     )

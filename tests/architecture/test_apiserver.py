@@ -58,8 +58,9 @@ def test_only_api_servers_are_connected_to_etcd(cluster: Cluster, evidence: Evid
     for host, sockets_there in listeners.items():
         servers = {socket.program: socket.pids for socket in sockets_there if socket.local[1] in {port, api_port}}
         allowed[host] = frozenset().union(*servers.values())
-    # A backup that is being made meanwhile is a client of the member on its own host.
-    backup_users = on_hosts(cluster.etcd_hosts, _backup_user)
+    # A backup that is being made meanwhile is a client of the member on its own host, a defragmentation one of all.
+    backup_users = on_hosts(cluster.etcd_hosts, lambda host: _user(host, "etcd-backup"))
+    defragment_users = on_hosts(cluster.etcd_hosts, lambda host: _user(host, "etcd-defragment"))
     clients = {
         socket.local: (host, socket)
         for host, sockets_there in connections.items()
@@ -87,15 +88,17 @@ def test_only_api_servers_are_connected_to_etcd(cluster: Cluster, evidence: Evid
         )
         if client and origin == host_name and client.uid and client.uid == backup_users[host_name]:
             continue
+        if client and client.uid and client.uid == defragment_users.get(origin):
+            continue
         assert client is None or client.pids <= allowed[origin], (
             f"{client.program} on {origin}, which is no API server, is connected to etcd on {host_name}"
         )
     evidence.headline = f"{len(served)} connections to etcd, all from API servers"
 
 
-def _backup_user(host: Host) -> int:
-    """The user who backs up etcd on a host; 0 if there is none."""
-    status, uid, _ = host.attempt("id -u etcd-backup")
+def _user(host: Host, name: str) -> int:
+    """The ID of a user of programs that ask etcd; 0 if a host has none."""
+    status, uid, _ = host.attempt("id -u %s", name)
     return int(uid) if status == 0 else 0
 
 

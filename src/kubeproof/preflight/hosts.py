@@ -266,7 +266,7 @@ class Examination:
             if version
             else f"{install}; or link the one that there is: ln -s $(command -v python3) /usr/bin/python3"
         )
-        problem = f"/usr/bin/python3 {found}; the pod network, backups and the virtual address run by it"
+        problem = f"/usr/bin/python3 {found}; the pod network, etcd's timers and the virtual address run by it"
         yield Finding("python", problem, remediation, "/usr/bin/python3")
 
     def _hidden_processes(self) -> Iterator[Finding]:

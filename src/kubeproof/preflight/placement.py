@@ -15,7 +15,7 @@ from kubeproof.preflight.model import CONTROL_PLANE, ETCD, NODES, Host
 
 # By the groups whose hosts have them: how the names of units begin.
 COMPONENTS = {
-    (ETCD,): ("etcd.service", "etcd-backup"),
+    (ETCD,): ("etcd.service", "etcd-backup", "etcd-defragment"),
     (CONTROL_PLANE,): ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-virtual-address"),
     NODES: ("kube-balancer", "containerd", "kubelet", "kube-network-policy", "kube-pod-network", "kube-proxy"),
 }

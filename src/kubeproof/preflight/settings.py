@@ -14,7 +14,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from kubeproof.backup import settings as backup_settings
 from kubeproof.core.amounts import at_once
 from kubeproof.core.errors import KubeproofError
-from kubeproof.preflight import networks, topology, versions
+from kubeproof.preflight import defragmentation, networks, topology, versions
 from kubeproof.preflight.findings import Finding
 from kubeproof.preflight.model import PORTS, Host, PortRule, Purpose, port_rules
 from kubeproof.settings import authentication, directories, flags, proxies, registries, schedulers, sysctls, templates
@@ -101,6 +101,7 @@ def _meanings(variables: Variables, values: Mapping[str, Any]) -> Iterator[Findi
     own = str(values.get("cluster_template_overrides") or "")
     wrong += [("cluster_template_overrides", problem) for problem in templates.problems(own)]
     wrong += backup_settings.problems(values)
+    wrong += defragmentation.problems(values)
     wrong += directories.problems(values)
     wrong += flags.problems(values)
     wrong += proxies.problems(values)

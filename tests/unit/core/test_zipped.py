@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+import io
 import json
 import subprocess
 import sys
@@ -34,10 +35,11 @@ def test_it_runs_by_itself_with_no_module_from_elsewhere(program: Path) -> None:
     assert program.read_bytes().startswith(b"#!/usr/bin/python3 -I\n")
 
 
-def test_it_has_no_module_but_its_own_and_pythons(program: Path) -> None:
-    with zipfile.ZipFile(program) as archive:
+@pytest.mark.parametrize("package", [PACKAGE, "kubeproof.install.etcd_defragment", "kubeproof.install.pod_network"])
+def test_it_has_no_module_but_its_own_and_pythons(package: str) -> None:
+    with zipfile.ZipFile(io.BytesIO(zipped.program(package))) as archive:
         sources = {name: archive.read(name).decode() for name in archive.namelist()}
-    assert {"__main__.py", "kubeproof/__init__.py", "kubeproof/backup/agent/main.py"} <= set(sources)
+    assert {"__main__.py", "kubeproof/__init__.py", f"{package.replace('.', '/')}/main.py"} <= set(sources)
     for name, source in sources.items():
         # What Python 3.8 has no grammar for, such as `match`, fails here.
         for node in ast.walk(ast.parse(source, name, feature_version=(3, 8))):
@@ -47,7 +49,7 @@ def test_it_has_no_module_but_its_own_and_pythons(program: Path) -> None:
             elif isinstance(node, ast.ImportFrom):
                 modules = [node.module or ""]
             for module in modules:
-                ours = module.startswith((PACKAGE, "kubeproof.backup.agent"))
+                ours = module.startswith(package)
                 assert ours or module.split(".")[0] in sys.stdlib_module_names, f"{name} imports {module}"
 
 

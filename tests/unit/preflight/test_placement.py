@@ -35,7 +35,7 @@ def findings(groups: tuple[str, ...], active: list[str]) -> list[Finding]:
     ("groups", "active"),
     [
         (("etcd", "control_plane", "workers"), ETCD + CONTROL + NODE),
-        (("etcd",), ETCD),
+        (("etcd",), [*ETCD, "etcd-defragment.timer"]),
         (("control_plane",), PODS + NODE),
         (("workers",), NODE),
         (("workers",), []),
@@ -56,6 +56,11 @@ def test_a_worker_that_was_an_etcd_host() -> None:
         "Put it back into `etcd`. Or remove its etcd member, if etcd lists it (finding etcd-outsider), then uninstall "
         f"everything from it: {RESET}; the next run installs what its groups need."
     )
+
+
+def test_a_timer_alone_shows_that_a_worker_was_an_etcd_host() -> None:
+    (finding,) = findings(("workers",), ["etcd-defragment.timer", *NODE])
+    assert "still has etcd-defragment.timer enabled" in finding.problem
 
 
 def test_a_worker_that_was_a_control_plane_host() -> None:

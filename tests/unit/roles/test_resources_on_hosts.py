@@ -20,6 +20,7 @@ SCORES = {
     "etcd-backup-copy.service": -900,
     "etcd-backup-drill.service": 1000,
     "etcd-backup.service": -900,
+    "etcd-defragment.service": -900,
     "etcd.service": -999,
     "kube-apiserver.service": -998,
     "kube-balancer.service": -900,

@@ -108,6 +108,8 @@ WRITABLE = {
     "/var/log/kubernetes/apiserver",
     "{{ __backup_state }}",
     "{{ __backup_state }}/metrics",
+    "{{ __etcd_defragment_state }}",
+    "{{ __etcd_defragment_state }}/metrics",
     "{{ backup_directory }}",
     "{{ etcd_data_directory }}",
 }

@@ -83,6 +83,26 @@ def test_another_process_started_before_the_files_came_back_is_restarted(tmp_pat
     assert reason == "a file was changed after its start"
 
 
+@pytest.mark.parametrize(
+    ("invocation", "started", "reason"),
+    [
+        ("1", "Sat 2000-01-01", ""),
+        ("2", "Fri 2100-01-01", ""),
+        ("2", "Sat 2000-01-01", "a file was changed after its start"),
+    ],
+)
+def test_a_process_that_others_started_before_the_files_came_back_reads_them_anew(
+    tmp_path: Path, invocation: str, started: str, reason: str
+) -> None:
+    """Somebody tried another configuration with a restart; the run put the file back, and the record never changed."""
+    (tmp_path / "config").touch()
+    state = {**RUNNING, "InvocationID": invocation, "ActiveEnterTimestamp": f"{started} 00:00:00 UTC"}
+    inputs = {str(tmp_path / "config"): "a"}
+    record = {"reload_inputs": inputs, "invocation": "1"}
+    assert component_unit.reason_to_reload(state, record, inputs) == reason
+    assert component_unit.reason_to_reload(state, {**record, "reload_inputs": {}}, inputs) == str(tmp_path / "config")
+
+
 def test_fingerprints_tell_content_size_and_absence(tmp_path: Path) -> None:
     small, large = tmp_path / "small", tmp_path / "large"
     small.write_text("a")
@@ -485,6 +505,29 @@ def test_check_mode_knows_that_mode_and_owner_matter_only_to_a_process_that_othe
     assert service.converge(module)["done"] == done
 
 
+@pytest.mark.parametrize(("invocation", "done"), [("0", []), ("1", ["reloaded: a file was changed after its start"])])
+def test_a_file_that_comes_back_is_reloaded_by_a_process_that_others_started(
+    unchanged: dict[str, Any],
+    running: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    invocation: str,
+    done: list[str],
+) -> None:
+    changed = {str(tmp_path / "config"): time.time()}
+    monkeypatch.setattr(component_unit, "newest_change", lambda paths: max(changed.get(path, 0.0) for path in paths))
+    shown = {**RUNNING, "UnitFileState": "enabled", "NeedDaemonReload": "no", "FragmentPath": "", "NRestarts": "0"}
+    shown["ActiveEnterTimestamp"] = "Sat 2000-01-01 00:00:00 UTC"
+    monkeypatch.setattr(component_unit.Systemd, "show", lambda _: {**shown, "InvocationID": invocation})
+    assert service.converge(_Module(**unchanged))["done"] == done
+    assert running == ["reload"] * len(done)
+    # In check mode the file is still the other one.
+    changed.clear()
+    module = _Module(**unchanged, _pending={str(tmp_path / "config"): None})
+    module.check_mode = True
+    assert service.converge(module)["done"] == done
+
+
 def test_a_drop_in_of_the_hosts_operator_is_an_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
     # systemd does not see a new directory of drop-ins by itself.
@@ -552,6 +595,18 @@ class TestSettled:
     def test_one_whose_inputs_changed_is_not(self, tmp_path: Path, file: str) -> None:
         (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).write_text("changed")
+        assert component_unit.settled(str(tmp_path)) == {}
+
+    def test_one_that_others_started_before_a_file_came_back_is_not(
+        self, unit: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        unit["InvocationID"] = "2"
+        monkeypatch.setattr(component_unit, "newest_change", lambda _: 0.0)
+        assert component_unit.settled(str(tmp_path)) == {"x.service": "abc"}
+        monkeypatch.setattr(
+            component_unit, "newest_change", lambda paths: f"{tmp_path}/config" in paths and time.time()
+        )
+        unit["ActiveEnterTimestamp"] = "Sat 2000-01-01 00:00:00 UTC"
         assert component_unit.settled(str(tmp_path)) == {}
 
     @pytest.mark.parametrize("check", ["health", "registers"])
