@@ -144,12 +144,11 @@ _MODULES = ("br_netfilter", "nf_conntrack", "overlay")
 
 def reads(name: str) -> bool:
     """Whether the checks read a setting, so that its value is needed even if it is the default."""
-    return name.startswith(("backup_", "cluster_", "preflight_")) or name in {
+    return name.startswith(("backup_", "cluster_", "dns_", "preflight_")) or name in {
         *PORTS,
         *DISKS,
         "apiserver_audit_log_files",
         "apiserver_audit_log_megabytes",
-        "dns_forward",
         "etcd_quota_backend_bytes",
         "host_packages",
         "kube_proxy_form",
@@ -210,7 +209,8 @@ class Rules:
             modules=(*_MODULES, "nf_tables") if nftables else _MODULES,
             nftables=nftables,
             # The path that the kubelet gives to pods is only among the values where it is set.
-            host_resolver=values["dns_forward"] == values.get("kubelet_resolv_conf", _RESOLV_CONF) == _RESOLV_CONF,
+            host_resolver=not values["dns_forwarders"]
+            and values.get("kubelet_resolv_conf", _RESOLV_CONF) == _RESOLV_CONF,
             shared_segment=values["pod_network_plugin"] == "bridge",
             data={name: posixpath.normpath(str(values[name])) for name in DATA},
             etcd_data_directory=posixpath.normpath(str(values["etcd_data_directory"])),

@@ -17,7 +17,7 @@ from kubeproof.core.errors import KubeproofError
 from kubeproof.preflight import networks, topology
 from kubeproof.preflight.findings import Finding
 from kubeproof.preflight.model import PORTS, Host, PortRule, Purpose, port_rules
-from kubeproof.settings import authentication, directories, flags, proxies, schedulers, templates
+from kubeproof.settings import authentication, directories, dns, flags, proxies, schedulers, templates
 from kubeproof.settings.specs import Option, Specs
 
 # How alike (difflib's ratio) a name must be to a setting's to be taken for a slip: `clustr_domain` is 0.96 like
@@ -100,6 +100,7 @@ def _meanings(variables: Variables, values: Mapping[str, Any]) -> Iterator[Findi
     wrong += [("cluster_template_overrides", problem) for problem in templates.problems(own)]
     wrong += backup_settings.problems(values)
     wrong += directories.problems(values)
+    wrong += dns.problems(values)
     wrong += flags.problems(values)
     wrong += proxies.problems(values)
     issuer = f"https://kubernetes.default.svc.{values.get('cluster_domain', '')}"

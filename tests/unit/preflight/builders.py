@@ -36,7 +36,7 @@ VALUES: dict[str, Any] = {
     "cluster_etcd_port": 2379,
     "containerd_root_directory": "/var/lib/containerd",
     "controller_manager_port": 10257,
-    "dns_forward": "/etc/resolv.conf",
+    "dns_forwarders": [],
     "etcd_data_directory": "/var/lib/etcd",
     "etcd_metrics_port": 2381,
     "etcd_peer_port": 2380,

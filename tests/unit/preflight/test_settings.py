@@ -44,7 +44,7 @@ CHOICES: dict[str, Any] = {
     "apiserver_audit_log_files": 5,
     "apiserver_audit_log_megabytes": 100,
     "backup_directory": "/x",
-    "dns_forward": "/etc/resolv.conf",
+    "dns_forwarders": [],
     "etcd_quota_backend_bytes": 8589934592,
     "kubelet_max_pods": 110,
     "pod_network_plugin": "bridge",

@@ -58,6 +58,63 @@ def test_further_server_blocks_are_in_the_corefile(tmp_path: Path) -> None:
     assert after == before + block
 
 
+def corefile(directory: Path, **given: object) -> str:
+    documents = yaml.safe_load_all(rendered("dns", "coredns.yaml", directory, **given))
+    return next(str(each["data"]["Corefile"]) for each in documents if each["kind"] == "ConfigMap")
+
+
+def blocks(text: str) -> dict[str, list[str]]:
+    """The lines of each server block."""
+    found: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        if line.endswith("{") and not line.startswith(" "):
+            zone = line.removesuffix(" {")
+            found[zone] = []
+        elif line != "}":
+            found[zone].append(line.strip())
+    return found
+
+
+def test_the_cluster_s_dns_asks_the_node_s_resolvers_if_no_others_are_given(tmp_path: Path) -> None:
+    found = blocks(corefile(tmp_path))
+    assert list(found) == [".:53"]
+    assert "forward . /etc/resolv.conf {" in found[".:53"]
+    assert "cache 30" in found[".:53"]
+    assert not any(line.startswith(("hosts", "autopath")) for line in found[".:53"])
+
+
+def test_forwarders_stub_domains_and_hosts_are_in_the_corefile(tmp_path: Path) -> None:
+    text = corefile(
+        tmp_path,
+        dns_forwarders=["192.0.2.53", "192.0.2.54:5353"],
+        dns_stub_domains={"Corp.Example.": ["198.51.100.53"]},
+        dns_hosts={"registry.example": "203.0.113.5", "db.corp.example": ["203.0.113.6", "2001:db8::6"]},
+        dns_cache_seconds="10",
+        dns_stale_seconds=60,
+    )
+    found = blocks(text)
+    assert list(found) == [".:53", "corp.example:53"]
+    everything, stub = found[".:53"], found["corp.example:53"]
+    assert "forward . 192.0.2.53 192.0.2.54:5353 {" in everything
+    assert "forward . 198.51.100.53 {" in stub
+    assert "203.0.113.5 registry.example" in everything
+    assert stub[2:4] == ["203.0.113.6 db.corp.example", "2001:db8::6 db.corp.example"]
+    for lines in (everything, stub):
+        assert {"cache 10 {", "serve_stale 60s", "fallthrough", "loop", "errors"} <= set(lines)
+    # Of these a Corefile may have one only.
+    assert [line for line in stub if line.startswith(("ready", "health", "reload", "kubernetes"))] == []
+
+
+def test_nothing_is_cached_that_is_not_to_be(tmp_path: Path) -> None:
+    assert "cache" not in corefile(tmp_path, dns_cache_seconds=0)
+
+
+@pytest.mark.parametrize(("wanted", "expected"), [(0, 2), ("5", 5)])
+def test_the_number_of_dns_pods(tmp_path: Path, wanted: object, expected: int) -> None:
+    documents = yaml.safe_load_all(rendered("dns", "coredns.yaml", tmp_path, dns_replicas=wanted))
+    assert [each["spec"]["replicas"] for each in documents if each["kind"] == "Deployment"] == [expected]
+
+
 def test_dns_waits_for_as_many_pods_as_there_are_to_be(tmp_path: Path) -> None:
     """And not for the setting: an autoscaler may have set another number."""
     known = variables(tmp_path, texts=False)
