@@ -27,7 +27,7 @@ _SLICE = 32 * _BLOCK
 class ActionModule(Action):
     """Ask the host, send what it lacks, have it installed."""
 
-    _VALID_ARGS = frozenset(("state_directory", "directories", "versions", "backup_targets", "pods"))
+    _VALID_ARGS = frozenset(("state_directory", "directories", "versions", "backup_targets", "pod_network", "pods"))
 
     def act(self) -> dict[str, Any]:
         wanted = self._plan()
@@ -62,8 +62,7 @@ class ActionModule(Action):
             )
         lock = Lock(Path(arguments["state_directory"]))
         groups = list(self._variables["group_names"])
-        if "etcd" in groups:
-            groups += selection.uses(arguments.get("backup_targets") or ())
+        groups += selection.uses(groups, arguments.get("backup_targets") or (), arguments.get("pod_network", ""))
         pods = arguments.get("pods") or ()
         return distribution.plan(
             pinned, lock, groups, report["arch"], arguments["directories"], pods,

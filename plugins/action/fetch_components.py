@@ -24,8 +24,11 @@ class ActionModule(Action):
 
     _requires_connection = False
     _VALID_ARGS = frozenset(
-        ("source", "mirror", "registry", "versions", "state_directory", "architectures", "backup_targets", "pods")
-    )
+        (
+            "source", "mirror", "registry", "versions", "state_directory", "architectures", "backup_targets",
+            "pod_network", "pods",
+        )
+    )  # fmt: skip
 
     def act(self) -> dict[str, Any]:
         request = self._request()
@@ -43,16 +46,15 @@ class ActionModule(Action):
 
     def _request(self) -> fetch.Request:
         arguments = self._arguments
+        groups = tuple(name for name in pins.GROUPS if self._variables["groups"].get(name))
+        targets, network = arguments.get("backup_targets") or (), arguments.get("pod_network", "")
         return fetch.Request(
             source=arguments.get("source", "auto"),
             mirror=arguments.get("mirror", ""),
             registry=arguments.get("registry", ""),
             versions=dict(arguments.get("versions") or {}),
             architectures=tuple(arguments.get("architectures") or _architectures(self._variables)),
-            groups=(
-                *(name for name in pins.GROUPS if self._variables["groups"].get(name)),
-                *selection.uses(arguments.get("backup_targets") or ()),
-            ),
+            groups=(*groups, *selection.uses(groups, targets, network)),
             pods=tuple(str(name) for name in arguments.get("pods") or ()),
         )
 

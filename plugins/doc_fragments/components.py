@@ -21,6 +21,10 @@ options:
     type: list
     elements: dict
     default: []
+  pod_network:
+    description: Pod network of the cluster, as in the setting C(pod_network_plugin). V(flannel) is a program on nodes.
+    type: str
+    default: ''
   pods:
     description:
       - Components that run as pods, by name, for example V(kube-apiserver). An image is built from each one's binary.

@@ -33,13 +33,14 @@ def fetch_all(cluster: Inventory, tell: Tell, request: fetch.Request | None = No
 def request_of(cluster: Inventory) -> fetch.Request:
     """What the inventory's settings and groups ask for."""
     settings = Settings(cluster.representative)
+    groups = tuple(name for name in pins.GROUPS if cluster.group(name))
     return fetch.Request(
         source=settings["component_source"],
         mirror=settings["component_mirror"],
         registry=settings["component_image_registry"],
         versions=settings["component_versions"],
         architectures=tuple(settings["component_architectures"]) or (pins.MACHINES[platform.machine()],),
-        groups=(*(name for name in pins.GROUPS if cluster.group(name)), *selection.uses(settings["backup_targets"])),
+        groups=(*groups, *selection.uses(groups, settings["backup_targets"], settings["pod_network_plugin"])),
     )
 
 

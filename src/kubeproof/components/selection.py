@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from kubeproof.components.pins import BACKUP_S3, Component, Image, Pins
+from kubeproof.components.pins import BACKUP_S3, FLANNEL, NODE_GROUPS, Component, Image, Pins
 
 
 def on_hosts(pins: Pins, groups: Collection[str]) -> list[Component]:
@@ -26,7 +26,11 @@ def images(pins: Pins, groups: Collection[str], pods: Collection[str] = ()) -> l
     return [image for image in wanted if set(image.groups) & set(groups)]
 
 
-def uses(targets: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
-    """What settings make etcd's hosts need besides, by ``backup_targets``, which may be of any shape yet."""
+def uses(groups: Collection[str], targets: Iterable[Mapping[str, Any]], pod_network: str) -> tuple[str, ...]:
+    """What settings make hosts of ``groups`` need besides.
+
+    ``targets``: ``backup_targets``, which may be of any shape yet. ``pod_network``: ``pod_network_plugin``.
+    """
     s3 = any(isinstance(target, Mapping) and target.get("type") == "s3" for target in targets or ())
-    return (BACKUP_S3,) if s3 else ()
+    found = [BACKUP_S3] if s3 and "etcd" in groups else []
+    return (*found, *([FLANNEL] if pod_network == "flannel" and set(groups) & set(NODE_GROUPS) else []))
