@@ -23,6 +23,7 @@ class Configuration:
     alone. ``rules``: a script for ``nft -f``, which replaces the whole table ``table`` (of family ip). ``sysctls``:
     value by name. ``network`` and ``plugins``: the name of the CNI network, and the directory of its plugins.
     ``bridge`` and ``mtu``: the bridge to which pods are attached, and its MTU; 0 leaves that as it is.
+    ``tunnel``: the device by which flannel reaches other nodes' pods; empty without one.
     ``kube_proxy``: address of kube-proxy's metrics, ADDRESS:PORT; empty if there is none.
     """
 
@@ -35,6 +36,7 @@ class Configuration:
     plugins: Path
     bridge: str = ""
     mtu: int = 0
+    tunnel: str = ""
     kube_proxy: str = ""
 
     @classmethod
@@ -50,9 +52,10 @@ class Configuration:
                 sysctls=dict(given["sysctls"]),
                 network=str(given["network"]),
                 plugins=Path(given["plugins"]),
-                # A configuration of an earlier version has neither.
+                # A configuration of an earlier version has none of these.
                 bridge=str(given.get("bridge", "")),
                 mtu=int(given.get("mtu", 0)),
+                tunnel=str(given.get("tunnel", "")),
                 kube_proxy=str(_read(kube_proxy)["metrics"]) if kube_proxy.exists() else "",
             )
         except (KeyError, TypeError, ValueError) as error:

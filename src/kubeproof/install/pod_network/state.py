@@ -20,6 +20,7 @@ from kubeproof.install.pod_network.links import Links
 from kubeproof.install.pod_network.netlink import NetlinkError
 from kubeproof.install.pod_network.routes import Routes
 from kubeproof.install.pod_network.ruleset import Ruleset
+from kubeproof.install.pod_network.tunnel import Tunnel
 
 # In the unit's RuntimeDirectory.
 RECORD = Path("/run/kube-pod-network/rules.json")
@@ -60,6 +61,8 @@ class State:
         self._host_ports = HostPorts(configuration.network, configuration.plugins, self._ruleset)
         self._kube_proxy = KubeProxy(configuration.kube_proxy, self._ruleset)
         self._restarted = -_RESTART_SECONDS
+        self._tunnel = Tunnel(configuration.tunnel)
+        self._tunnel_restarted = -_RESTART_SECONDS
 
     def problems(self) -> List[str]:
         """What is not as it should be."""
@@ -73,6 +76,8 @@ class State:
         found += ["the ports of pod %s lead nowhere" % named(each) for each in self._host_ports.lost()]
         if self._proxy_lost():
             found.append("kube-proxy's rules are gone")
+        if self._tunnel.lost():
+            found.append("flannel's routes are gone")
         return found
 
     def put_back(self) -> Tuple[List[str], List[str]]:
@@ -95,7 +100,7 @@ class State:
         yield from (self._put_back_rules, self._put_back_sysctls, self._put_back_mtu)
         for attachment in self._host_ports.lost():
             yield functools.partial(self._put_back_ports, attachment)
-        yield self._put_back_proxy
+        yield from (self._put_back_proxy, self._put_back_tunnel)
 
     def _put_back_route(self, network: str, gateway: str) -> List[str]:
         told = "route to %s via %s" % (network, gateway)
@@ -163,6 +168,14 @@ class State:
         self._restarted = time.monotonic()
         self._kube_proxy.restart()
         return ["kube-proxy's rules, by its restart"]
+
+    def _put_back_tunnel(self) -> List[str]:
+        # Looked at each time, since what is there is remembered.
+        lost = self._tunnel.lost()
+        if not lost or time.monotonic() - self._tunnel_restarted < _RESTART_SECONDS or not self._tunnel.restart():
+            return []
+        self._tunnel_restarted = time.monotonic()
+        return ["flannel's routes, by its restart"]
 
 
 def _attempt(repair: Callable[[], List[str]]) -> Tuple[List[str], List[str]]:
