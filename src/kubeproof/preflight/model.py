@@ -117,7 +117,10 @@ PORTS: Mapping[str, tuple[str, tuple[str, ...], Literal["all", "loopback"]]] = {
     "kubelet_health_port": ("kubelet", NODES, "loopback"),
     "kube_proxy_health_port": ("kube-proxy", NODES, "all"),
     "kube_proxy_metrics_port": ("kube-proxy", NODES, "loopback"),
+    "flannel_health_port": ("flannel", NODES, "loopback"),
 }
+# By the component that has ports only if it is chosen: the setting and its value.
+_CHOSEN = {"flannel": ("pod_network_plugin", "flannel")}
 # By the setting that holds the path; how much is needed is in preflight_minimum_disk under the same name.
 DISKS: Mapping[str, tuple[str, ...]] = {
     "cluster_bin_directory": GROUPS,
@@ -154,6 +157,8 @@ def reads(name: str) -> bool:
         "kube_proxy_form",
         "kube_proxy_mode",
         "kubelet_max_pods",
+        "pod_network_flannel_backend",
+        "pod_network_flannel_port",
         "pod_network_plugin",
     }
 
@@ -162,8 +167,9 @@ def reads(name: str) -> bool:
 class Rules:
     """What a host is asked to offer. Memory in MiB by group, clock skew in seconds.
 
-    ``shared_segment``: nodes reach each other without a gateway. ``host_resolver``: the cluster's DNS asks the
-    resolvers that are in the hosts' own file. ``logs``: what these may come to.
+    ``shared_segment``: nodes reach each other without a gateway. ``udp_ports``: nodes', for the packets of pods.
+    ``host_resolver``: the cluster's DNS asks the resolvers that are in the hosts' own file. ``logs``: what these may
+    come to.
     """
 
     operating_systems: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -172,9 +178,11 @@ class Rules:
     logs: tuple[DiskRule, ...] = ()
     mounts: Mapping[str, MountRule] = field(default_factory=dict)
     ports: tuple[PortRule, ...] = ()
+    udp_ports: tuple[int, ...] = ()
     modules: tuple[str, ...] = ()
     nftables: bool = True
     shared_segment: bool = True
+    pod_network: str = "bridge"
     host_resolver: bool = True
     data: Mapping[str, str] = field(default_factory=dict)
     etcd_data_directory: str = "/var/lib/etcd"
@@ -191,6 +199,9 @@ class Rules:
         disks = [DiskRule(str(values[name]), groups, int(free.get(name, 0))) for name, groups in DISKS.items()]
         # The one that is written, and those that are kept.
         audit_logs = 1 + int(values["apiserver_audit_log_files"])
+        network = str(values["pod_network_plugin"])
+        tunnel = network == "flannel" and values["pod_network_flannel_backend"] == "vxlan"
+        modules = (*_MODULES, *(["nf_tables"] if nftables else []), *(["vxlan"] if tunnel else []))
         return cls(
             operating_systems={name: [str(version) for version in versions] for name, versions in systems.items()},
             minimum_memory={group: int(amount) for group, amount in values["preflight_minimum_memory"].items()},
@@ -206,12 +217,14 @@ class Rules:
                 "/var/lib/kubelet": MountRule(NODES, _VOLUMES, "warning"),
             },
             ports=port_rules(values),
-            modules=(*_MODULES, "nf_tables") if nftables else _MODULES,
+            udp_ports=(int(values["pod_network_flannel_port"]),) if tunnel else (),
+            modules=modules,
             nftables=nftables,
             # The path that the kubelet gives to pods is only among the values where it is set.
             host_resolver=not values["dns_forwarders"]
             and values.get("kubelet_resolv_conf", _RESOLV_CONF) == _RESOLV_CONF,
-            shared_segment=values["pod_network_plugin"] == "bridge",
+            shared_segment=network == "bridge" or (network == "flannel" and not tunnel),
+            pod_network=network,
             data={name: posixpath.normpath(str(values[name])) for name in DATA},
             etcd_data_directory=posixpath.normpath(str(values["etcd_data_directory"])),
             clock_skew_warning=float(values["preflight_clock_skew_warning"]),
@@ -222,7 +235,16 @@ class Rules:
 
 def port_rules(values: Mapping[str, Any]) -> tuple[PortRule, ...]:
     """The ports of our components by the settings that hold them. Of those that may be 0 that is none."""
-    return tuple(PortRule(int(values[name]), *rest, setting=name) for name, rest in PORTS.items() if int(values[name]))
+    return tuple(
+        PortRule(int(values[name]), *rest, setting=name)
+        for name, rest in PORTS.items()
+        if int(values[name]) and _chosen(rest[0], values)
+    )
+
+
+def _chosen(component: str, values: Mapping[str, Any]) -> bool:
+    setting, wanted = _CHOSEN.get(component, ("", None))
+    return not setting or values.get(setting) == wanted
 
 
 def main_interfaces(host: Host) -> dict[str, Interface]:

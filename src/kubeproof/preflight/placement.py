@@ -17,7 +17,7 @@ from kubeproof.preflight.model import CONTROL_PLANE, ETCD, NODES, Host
 COMPONENTS = {
     (ETCD,): ("etcd.service", "etcd-backup"),
     (CONTROL_PLANE,): ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-virtual-address"),
-    NODES: ("kube-balancer", "containerd", "kubelet", "kube-pod-network", "kube-proxy"),
+    NODES: ("kube-balancer", "containerd", "kubelet", "kube-flannel", "kube-pod-network", "kube-proxy"),
 }
 
 

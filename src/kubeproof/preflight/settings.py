@@ -28,6 +28,7 @@ OTHERS = ("ansible_", "__", "local_host_")
 # What hosts of one cluster may set each for itself.
 OF_ONE_HOST = {"cluster_host_address", "cluster_bin_directory", "cluster_balancer_port"}
 PORT_NUMBERS = range(1, 65536)
+UDP_PORTS = {"pod_network_flannel_port"}
 # Below this, a port takes a capability, which Kubernetes gives to root's processes only.
 PRIVILEGED_PORTS = 1024
 # What is not repeated where it is wrong.
@@ -195,7 +196,7 @@ def _problems(name: str, value: Any, option: Option) -> list[str]:
     if not problems and option.get("type") == "list" and isinstance(value, str):
         return [f"{'it' if name in SECRET else repr(value)} is a text, not a list: write {_LIST % name}"]
     if not problems and name.endswith("_port") and int(value) not in PORT_NUMBERS:
-        return [f"{value} is not a TCP port"]
+        return [f"{value} is not a {'UDP' if name in UDP_PORTS else 'TCP'} port"]
     if not problems and option.get("type") == "path" and directories.absolute(str(value)):
         return [directories.absolute(str(value))]
     return [problem.removeprefix(f"value of {name} ") for problem in problems]
@@ -208,7 +209,8 @@ def _description(option: Option) -> str:
 
 def _differences(hosts: Sequence[Variables]) -> Iterator[Finding]:
     """What all hosts must agree on."""
-    shared = ("cluster_", "kube_proxy_") if _daemonset(hosts) else ("cluster_", "kube_proxy_form")
+    proxy = "kube_proxy_" if _daemonset(hosts) else "kube_proxy_form"
+    shared = ("cluster_", "pod_network_flannel", "pod_network_plugin", proxy)
     names = {name for variables in hosts for name in variables.values if name.startswith(shared)} - OF_ONE_HOST
     for name in sorted(names):
         holders: dict[str, list[str]] = {}

@@ -12,7 +12,7 @@ import yaml
 
 from kubeproof.preflight.findings import Finding
 from kubeproof.preflight.model import DISKS, PORTS, Host, Rules, port_rules, reads
-from kubeproof.preflight.settings import Variables, _cluster_name, _problems, check_settings, check_templates
+from kubeproof.preflight.settings import UDP_PORTS, Variables, _cluster_name, _problems, check_settings, check_templates
 from kubeproof.settings import specs
 
 SPECS = specs.Specs(
@@ -47,6 +47,8 @@ CHOICES: dict[str, Any] = {
     "dns_forwarders": [],
     "etcd_quota_backend_bytes": 8589934592,
     "kubelet_max_pods": 110,
+    "pod_network_flannel_backend": "vxlan",
+    "pod_network_flannel_port": 8472,
     "pod_network_plugin": "bridge",
 }
 
@@ -240,11 +242,16 @@ class TestRoles:
     """What the checks take for granted of the roles in this repository."""
 
     def test_every_port_setting_is_known_to_the_checks(self) -> None:
-        assert {name for name in specs.load().options if name.endswith("_port")} == set(PORTS)
+        assert {name for name in specs.load().options if name.endswith("_port")} == {*PORTS, *UDP_PORTS}
 
     def test_a_port_of_0_is_none(self) -> None:
-        values = {name: 0 if name == "etcd_metrics_port" else number for number, name in enumerate(PORTS, 1000)}
-        assert {rule.setting for rule in port_rules(values)} == {*PORTS} - {"etcd_metrics_port"}
+        values: dict[str, Any] = {
+            name: 0 if name == "etcd_metrics_port" else number for number, name in enumerate(PORTS, 1000)
+        }
+        flannel = {**values, "pod_network_plugin": "flannel"}
+        assert {rule.setting for rule in port_rules(flannel)} == {*PORTS} - {"etcd_metrics_port"}
+        bridge = {**values, "pod_network_plugin": "bridge"}
+        assert {rule.setting for rule in port_rules(bridge)} == {*PORTS} - {"etcd_metrics_port", "flannel_health_port"}
 
     def test_every_setting_that_the_checks_read_exists(self) -> None:
         assert {*PORTS, *DISKS, *CHOICES, "kube_proxy_mode", "kubelet_max_pods"} <= {

@@ -30,6 +30,63 @@ def test_further_cni_plugins_come_last(tmp_path: Path) -> None:
     assert [plugin["type"] for plugin in json.loads(more)["plugins"]] == ["bridge", "portmap", "tuning"]
 
 
+NETWORK = "etc/kubernetes/pod-network/network.json"
+
+
+@pytest.mark.parametrize(
+    ("given", "backend", "tunnel"),
+    [
+        ({}, {"Type": "vxlan", "VNI": 1, "Port": 8472}, "flannel.1"),
+        (
+            {"pod_network_flannel_vni": "7", "pod_network_flannel_port": "4789"},
+            {"Type": "vxlan", "VNI": 7, "Port": 4789},
+            "flannel.7",
+        ),
+        ({"pod_network_flannel_backend": "host-gw"}, {"Type": "host-gw"}, ""),
+    ],
+)
+def test_flannel_is_given_the_pod_network_and_its_backend(
+    given: dict[str, object], backend: dict[str, object], tunnel: str, tmp_path: Path
+) -> None:
+    known = {**variables(tmp_path, texts=False), "pod_network_plugin": "flannel", **given}
+    configuration = Templar(loader=DataLoader(), variables=known).template(known["__flannel_configuration"])
+    assert configuration == {"Network": "10.244.0.0/16", "EnableNFTables": False, "Backend": backend}
+    kept = json.loads(rendered("pod_network", NETWORK, tmp_path, **{"pod_network_plugin": "flannel", **given}))
+    assert (kept["tunnel"], kept["routes"]) == (tunnel, {})
+
+
+def test_routes_to_peers_are_of_the_plugin_bridge(tmp_path: Path) -> None:
+    peers = {"__pod_network_addresses": {"one": "192.0.2.1", "two": "192.0.2.2"}}
+    peers |= {"__pod_network_of": {"/api/v1/nodes/two": "10.244.1.0/24"}}
+    for plugin, routes in (("bridge", {"10.244.1.0/24": "192.0.2.2"}), ("flannel", {})):
+        kept = json.loads(rendered("pod_network", NETWORK, tmp_path, pod_network_plugin=plugin, **peers))
+        assert kept["routes"] == routes
+
+
+def test_flannel_makes_no_rules_and_may_do_little(tmp_path: Path) -> None:
+    unit = rendered("flannel", "etc/systemd/system/kube-flannel.service", tmp_path)
+    for line in (
+        "--ip-masq=false",
+        "--iptables-forward-rules=false",
+        "--iface=192.0.2.1",
+        "NODE_NAME=one",
+        "User=flannel",
+    ):
+        assert line in unit
+    role, binding, policy, bound = yaml.safe_load_all(rendered("flannel", "access.yaml", tmp_path))
+    assert {(tuple(rule["resources"]), tuple(rule["verbs"])) for rule in role["rules"]} == {
+        (("nodes",), ("get", "list", "watch")),
+        (("nodes/status",), ("patch",)),
+    }
+    assert binding["subjects"] == [
+        {"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "kubeproof:flannel"}
+    ]
+    assert policy["spec"]["validations"][0]["expression"] == (
+        "request.userInfo.username == 'kubeproof:flannel:' + object.metadata.name"
+    )
+    assert bound["spec"] == {"policyName": policy["metadata"]["name"], "validationActions": ["Deny"]}
+
+
 @pytest.mark.parametrize(
     ("role", "path", "setting"),
     [
