@@ -28,7 +28,7 @@ class ActionModule(Action):
     """Ask the host, send what it lacks, have it installed."""
 
     _VALID_ARGS = frozenset(
-        ("state_directory", "directories", "versions", "backup_targets", "network_policy_engine", "pods")
+        ("state_directory", "directories", "versions", "backup_targets", "network_policy_engine", "pod_network", "pods")
     )
 
     def act(self) -> dict[str, Any]:
@@ -64,8 +64,8 @@ class ActionModule(Action):
             )
         lock = Lock(Path(arguments["state_directory"]))
         groups = list(self._variables["group_names"])
-        engine = str(arguments.get("network_policy_engine", "none"))
-        groups += selection.uses(groups, arguments.get("backup_targets") or (), engine)
+        targets, network = arguments.get("backup_targets") or (), str(arguments.get("pod_network", ""))
+        groups += selection.uses(groups, targets, str(arguments.get("network_policy_engine", "none")), network)
         pods = arguments.get("pods") or ()
         return distribution.plan(
             pinned, lock, groups, report["arch"], arguments["directories"], pods,

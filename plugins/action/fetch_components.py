@@ -26,7 +26,7 @@ class ActionModule(Action):
     _VALID_ARGS = frozenset(
         (
             "source", "mirror", "registry", "versions", "state_directory", "architectures", "backup_targets",
-            "network_policy_engine", "pods",
+            "network_policy_engine", "pod_network", "pods",
         )
     )  # fmt: skip
 
@@ -47,8 +47,8 @@ class ActionModule(Action):
     def _request(self) -> fetch.Request:
         arguments = self._arguments
         groups = [name for name in pins.GROUPS if self._variables["groups"].get(name)]
-        engine = str(arguments.get("network_policy_engine", "none"))
-        uses = selection.uses(groups, arguments.get("backup_targets") or (), engine)
+        targets, network = arguments.get("backup_targets") or (), str(arguments.get("pod_network", ""))
+        uses = selection.uses(groups, targets, str(arguments.get("network_policy_engine", "none")), network)
         return fetch.Request(
             source=arguments.get("source", "auto"),
             mirror=arguments.get("mirror", ""),

@@ -25,6 +25,10 @@ options:
     description: The setting of that name. With V(kube-router), nodes need its program.
     type: str
     default: none
+  pod_network:
+    description: Pod network of the cluster, as in the setting C(pod_network_plugin). V(flannel) is a program on nodes.
+    type: str
+    default: ''
   pods:
     description:
       - Components that run as pods, by name, for example V(kube-apiserver). An image is built from each one's binary.

@@ -196,10 +196,13 @@ KEPT = (
     ("cluster_service_network", CONTROLLER_MANAGER, r"--service-cluster-ip-range=([\d./]+)"),
     ("cluster_service_network", POD_NETWORK, r"elements = \{ [\d./]+, ([\d./]+)[ ,]"),
     ("containerd_root_directory", ("/etc/containerd/config.toml",), r"""^root = ["'](.+)["']$"""),
+    # Before it was recorded there was no other.
+    ("pod_network_plugin", ("/etc/cni/net.d/10-kubeproof.conflist",), r'"type": "(bridge)"'),
 )
 # What other installers leave, with the unit of ours that puts things there too. A directory counts if it has anything.
 LEFTOVERS = {
-    "/etc/cni/net.d": "kube-pod-network.service",
+    # Also by kubelet.service: with pod_network_plugin none others put a network there, on a host that has ours.
+    "/etc/cni/net.d": "kubelet.service",
     "/etc/kubernetes": "kubelet.service",
     "/etc/rancher": "",
     "/var/lib/etcd": ETCD,

@@ -109,6 +109,7 @@ def test_components_credentials_do_not_open_etcd(cluster: Cluster, evidence: Evi
     # A component that runs as a pod of a daemonset has a token of the API's instead, which is nothing to etcd.
     without = {
         "kube-proxy": cluster.settings["kube_proxy_form"] != "service",
+        "flannel": cluster.settings["pod_network_plugin"] != "flannel",
         "network-policy": cluster.settings["network_policy_engine"] == "none",
     }
     asking = [who for who in CREDENTIALS if not without.get(who.component)]

@@ -225,7 +225,7 @@ def test_policies_hold_while_the_engine_is_restarted(
     server, client = guarded[0], agents[-1]
     host = cluster.node(server.node).host
     if host.attempt("systemctl cat %s", f"{_UNIT}.service")[0] != 0:
-        raise NotObservable(f"{server.node} has no unit {_UNIT}: its engine is none of kubeproof's")
+        raise NotObservable(f"{server.node} has no unit {_UNIT}: its engine is not one of kubeproof's")
     peer = {"podSelector": _labels(_AGENT, str(len(agents) - 1))}
     policy = _policy(manifests, server.name, _INGRESS, [peer], ports=[HTTP_PORT])
     allowed = Way(client, server, HTTP_PORT, open=True, policy="a policy on a pod's label")
@@ -327,8 +327,12 @@ def _named(pod: Pod) -> Object:
 def _around(cluster: Cluster, pod: Pod) -> tuple[str, str]:
     """The network of a pod's node, and the one that all nodes' networks are in."""
     address = ipaddress.ip_address(pod.address)
-    own = next(network for network in cluster.node(pod.node).networks if address in network)
-    return str(own), str(cluster.settings["cluster_pod_network"])
+    own = [str(network) for network in cluster.node(pod.node).networks if address in network]
+    if not own and cluster.settings["pod_network_plugin"] == "none":
+        # A network that others have installed may take addresses from elsewhere; no other pod here is on this node.
+        return f"{address}/32", "0.0.0.0/0"
+    assert own, f"{pod.name} has {address}, which is not of the network of {pod.node}"
+    return own[0], str(cluster.settings["cluster_pod_network"])
 
 
 def _outside(pods: Sequence[Pod], excepted: Pod) -> tuple[Pod, ...]:

@@ -63,7 +63,7 @@ def second_client_of_etcd(cluster: Cluster) -> Iterator[None]:
     "etcd-private",
     breaks="etcd trusts the Kubernetes CA, too",
     says=(
-        "talks to the (scheduler|controller-manager|kubelet|kube-proxy|network-policy)|"
+        "talks to the (scheduler|controller-manager|kubelet|kube-proxy|flannel|network-policy)|"
         "the Kubernetes administrator's: 200"
     ),
 )

@@ -15,6 +15,8 @@ from ansible.module_utils.uninstall.account import Account, run
 RESULTS = "/var/lib/cni/results"
 # Marks the routes of roles/pod_network.
 ROUTE_PROTOCOL = "86"
+# What flannel is configured with, and how the names of its devices begin.
+FLANNEL, FLANNEL_DEVICE = "flannel/net-conf.json", "flannel."
 Entry = Dict[str, Any]
 
 
@@ -26,6 +28,7 @@ class Network:
         self.results = results
         files = [str(entry["path"]) for entry in entries if entry["kind"] == "file"]
         self.configurations = [load(path) for path in files if path.endswith(".conflist")]
+        self.flannel = next((load(path) for path in files if path.endswith(FLANNEL)), {})
         # Only programs that we installed are run, by the name under which a configuration calls them.
         self.programs = {os.path.basename(path): path for path in files}
 
@@ -59,21 +62,36 @@ class Network:
         """Remove the bridges of our configurations, and the pods' ends that are still plugged into them."""
         plugins = [plugin for each in self.configurations for plugin in each.get("plugins") or [each]]
         bridges = {plugin.get("bridge", "cni0") for plugin in plugins if plugin.get("type") == "bridge"}
-        if not bridges:
+        if not bridges and not self.flannel:
             return
         links = json.loads(run(["ip", "-details", "-json", "link", "show"]) or "[]")
         plugged = [link["ifname"] for link in links if link.get("master") in bridges and kind(link) == "veth"]
         present = [link["ifname"] for link in links if link["ifname"] in bridges and kind(link) == "bridge"]
+        # Its routes go with it.
+        tunnel = FLANNEL_DEVICE + str(self.flannel.get("Backend", {}).get("VNI", ""))
+        present += [link["ifname"] for link in links if link["ifname"] == tunnel and kind(link) == "vxlan"]
         for device in plugged + present:
             self.account.undo("network device " + device, "removed", lambda name=device: remove_device(name))
 
     def remove_routes(self) -> None:
-        """Remove the routes that carry our mark."""
+        """Remove the routes that carry our mark, and those of flannel to other nodes, which it leaves when it ends."""
+        self._remove_flannels()
         for family in ("-4", "-6"):
             shown = run(["ip", family, "route", "show", "proto", ROUTE_PROTOCOL])
             routes = ["route " + " ".join(line.split()) for line in shown.splitlines()]
             command = ["ip", family, "route", "flush", "proto", ROUTE_PROTOCOL]
             self.account.undo_all(routes, "removed", lambda arguments=command: run(arguments))
+
+    def _remove_flannels(self) -> None:
+        """Of backend host-gw: in the pod network, by another host. flannel marks them as everybody does."""
+        if not self.flannel.get("Network"):
+            return
+        shown = json.loads(run(["ip", "-4", "-json", "route", "show", "root", self.flannel["Network"]]) or "[]")
+        for route in shown:
+            if route.get("gateway") and route.get("protocol") in {None, "boot"}:
+                words = [route["dst"], "via", route["gateway"], "dev", route["dev"]]
+                command = ["ip", "-4", "route", "delete", *words]
+                self.account.undo("route " + " ".join(words), "removed", lambda arguments=command: run(arguments))
 
 
 def load(path: str) -> Entry:

@@ -19,6 +19,7 @@ from kubeproof.local_hosts import lifecycle, machine
 from kubeproof.local_hosts.plan import Plan, has_local_hosts, plan
 from kubeproof.settings import inventory, remote, state
 from kubeproof.settings.inventory import Inventory
+from kubeproof.settings.resolve import Settings
 from kubeproof.verify.engine import run as verify
 
 
@@ -58,7 +59,10 @@ def run(arguments: argparse.Namespace) -> int:
             console.print("Run `kubeproof up` again to continue.")
             return FAILED
         verified = True
-        if arguments.verify:
+        own_network = Settings(cluster.representative)["pod_network_plugin"] != "none"
+        if arguments.verify and not own_network:
+            console.print("\nNot verified: pod_network_plugin is none. Install a pod network, then `kubeproof verify`.")
+        elif arguments.verify:
             console.print("\n[bold]Verification[/bold]")
             verified = verify.verify(cluster.sources)
     summary.show(console, cluster, time.monotonic() - started)

@@ -20,9 +20,11 @@ GROUPS = ("etcd", "control_plane", "workers")
 NODE_GROUPS = ("control_plane", "workers")
 # What settings make hosts need besides; like groups to which these hosts belong. backup_s3: etcd's hosts, if one of
 # backup_targets is S3-compatible storage. network_policy: nodes, if network_policy_engine is not none.
+# pod_network_flannel: nodes, if pod_network_plugin is flannel.
 BACKUP_S3 = "backup_s3"
 NETWORK_POLICY = "network_policy"
-USES = (BACKUP_S3, NETWORK_POLICY)
+FLANNEL = "pod_network_flannel"
+USES = (BACKUP_S3, NETWORK_POLICY, FLANNEL)
 # Go's names of what `uname -m` says.
 MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 
@@ -47,7 +49,8 @@ class Binary:
 class Release:
     """An official download: templates of its URL, its checksum file's and a binary's path in an archive.
 
-    ``sha256`` pins the download's bytes by architecture, where they are known.
+    ``sha256`` pins the download's bytes by architecture, where they are known. ``checksums`` is empty if none are
+    published.
     """
 
     url: str
@@ -365,13 +368,13 @@ def _binary(name: str, section: Section) -> Binary:
 def _release(section: Section) -> Release:
     release = Release(
         url=section.text("url"),
-        checksums=section.text("checksums"),
+        checksums=section.text("checksums") if section.has("checksums") else "",
         member=section.text("member", "{binary}"),
         sha256=section.mapping_of_texts("sha256", {}),
     )
     for key, template in (("url", release.url), ("checksums", release.checksums), ("member", release.member)):
         _check_template(section, key, template)
-    for key in ("url", "checksums"):
+    for key in ("url", *(["checksums"] if release.checksums else [])):
         if not section.text(key).startswith("https://"):
             raise section.fail(key, "must start with https://")
     for arch, digest in release.sha256.items():

@@ -34,13 +34,16 @@ def request_of(cluster: Inventory) -> fetch.Request:
     """What the inventory's settings and groups ask for."""
     settings = Settings(cluster.representative)
     groups = [name for name in pins.GROUPS if cluster.group(name)]
+    uses = selection.uses(
+        groups, settings["backup_targets"], settings["network_policy_engine"], settings["pod_network_plugin"]
+    )
     return fetch.Request(
         source=settings["component_source"],
         mirror=settings["component_mirror"],
         registry=settings["component_image_registry"],
         versions=settings["component_versions"],
         architectures=tuple(settings["component_architectures"]) or (pins.MACHINES[platform.machine()],),
-        groups=(*groups, *selection.uses(groups, settings["backup_targets"], settings["network_policy_engine"])),
+        groups=(*groups, *uses),
     )
 
 

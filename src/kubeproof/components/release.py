@@ -112,6 +112,12 @@ class Release:
             return locked
         if artifact.pinned:
             return Expectation(artifact.pinned, "components.yml")
+        if not artifact.checksums:
+            raise BadDownload(
+                f"{artifact.component} cannot be verified: its release publishes no checksums, and none is pinned",
+                hint="verify a download otherwise and put its SHA-256 into components/components.yml (release, sha256, "
+                "by architecture), or set component_source to go",
+            )
         url = mirrored(artifact.checksums, self.mirror)
         return Expectation(_published(self._downloader.text(url), artifact.url, url), url)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
-from kubeproof.components.pins import BACKUP_S3, NETWORK_POLICY, NODE_GROUPS, Component, Image, Pins
+from kubeproof.components.pins import BACKUP_S3, FLANNEL, NETWORK_POLICY, NODE_GROUPS, Component, Image, Pins
 
 
 def on_hosts(pins: Pins, groups: Collection[str]) -> list[Component]:
@@ -26,13 +26,18 @@ def images(pins: Pins, groups: Collection[str], pods: Collection[str] = ()) -> l
     return [image for image in wanted if set(image.groups) & set(groups)]
 
 
-def uses(groups: Collection[str], targets: Iterable[Mapping[str, Any]], policy_engine: str) -> Iterator[str]:
+def uses(
+    groups: Collection[str], targets: Iterable[Mapping[str, Any]], policy_engine: str, pod_network: str
+) -> Iterator[str]:
     """What settings make hosts of ``groups`` need besides.
 
     ``targets`` are those of ``backup_targets``, which may be of any shape yet; ``policy_engine`` is
-    ``network_policy_engine``.
+    ``network_policy_engine``, and ``pod_network`` is ``pod_network_plugin``.
     """
     if "etcd" in groups and any(isinstance(target, Mapping) and target.get("type") == "s3" for target in targets or ()):
         yield BACKUP_S3
-    if policy_engine != "none" and not set(NODE_GROUPS).isdisjoint(groups):
+    nodes = not set(NODE_GROUPS).isdisjoint(groups)
+    if nodes and policy_engine != "none":
         yield NETWORK_POLICY
+    if nodes and pod_network == "flannel":
+        yield FLANNEL

@@ -63,18 +63,22 @@ def _as_installed(needed: tuple[Component, ...], architectures: tuple[str, ...],
 
 
 def _available(mirror: str, needed: tuple[Component, ...], downloader: Downloader) -> Choice:
-    silent = _silent_hosts(mirror, needed, downloader)
+    unknown = [each.name for each in needed if each.release and not (each.release.checksums or each.release.sha256)]
+    silent = [] if unknown else _silent_hosts(mirror, needed, downloader)
     kind = "mirror" if mirror else "release"
-    if not silent:
+    if unknown:
+        why = f"the release of {', '.join(unknown)} publishes no checksums"
+        hint = "install Go and gcc, or put the SHA-256 of a verified download into components/components.yml"
+    elif silent:
+        why = f"{', '.join(silent)} can't be reached"
+        hint = "give this machine access to the release hosts, set component_mirror, or install Go and gcc"
+    else:
         return Choice(kind, "its hosts answer")
     try:
         tools = gobuild.toolchain()
     except gobuild.NoToolchain as error:
-        raise KubeproofError(
-            f"no way to get components: {', '.join(silent)} can't be reached, and {error.args[0]}",
-            hint="give this machine access to the release hosts, set component_mirror, or install Go and gcc",
-        ) from error
-    return Choice("go", f"{', '.join(silent)} can't be reached; building with Go {tools.version}")
+        raise KubeproofError(f"no way to get components: {why}, and {error.args[0]}", hint=hint) from error
+    return Choice("go", f"{why}; building with Go {tools.version}")
 
 
 def _silent_hosts(mirror: str, needed: tuple[Component, ...], downloader: Downloader) -> list[str]:
@@ -82,7 +86,7 @@ def _silent_hosts(mirror: str, needed: tuple[Component, ...], downloader: Downlo
     urls: dict[str, str] = {}
     for component in needed:
         for artifact in artifacts(component, "amd64", tuple(component.binaries.values())[:1]):
-            url = mirrored(artifact.checksums, mirror)
+            url = mirrored(artifact.checksums or artifact.url, mirror)
             urls.setdefault(urlsplit(url).netloc, url)
     with concurrent.futures.ThreadPoolExecutor() as pool:
         answers = pool.map(downloader.answers, urls.values())

@@ -65,6 +65,8 @@ class _Survey:
         locked = self.lock.download(first.url)
         authority = locked["verified"] if locked else "components.yml" if first.pinned else first.checksums
         verified = authority if authority == "components.yml" else f"published {authority.rpartition('/')[2]}"
+        if not authority:
+            verified = "nothing: no checksum is published or pinned"
         origin = release.location(artifacts, self.request.mirror if self.source == "mirror" else "")
         entry = self.lock.component(arch, component.name, component.version)
         state = "cached" if entry and self._current(entry, component.version) else "to be downloaded"

@@ -17,17 +17,22 @@ _FIREWALLD, _UFW = "firewalld", "ufw"
 
 @dataclass(frozen=True)
 class Needs:
-    """What has to pass: TCP to some ports from the cluster's hosts and pods, and, on nodes, what pods send and get."""
+    """What has to pass: TCP to some ports from the cluster's hosts and pods, and, on nodes, what pods send and get.
+
+    ``udp``: ports for packets of pods, from the cluster's hosts.
+    """
 
     ports: tuple[str, ...]
     sources: tuple[str, ...]
     pods: str
     forward: bool
+    udp: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """In words."""
         forward = f", and forward what is from or to pods ({self.pods})" if self.forward else ""
-        return f"TCP {', '.join(self.ports)} from the cluster's hosts and pods{forward}"
+        udp = f", UDP {', '.join(self.udp)} from the cluster's hosts" if self.udp else ""
+        return f"TCP {', '.join(self.ports)} from the cluster's hosts and pods{udp}{forward}"
 
 
 def check_firewall(host: Host, rules: Rules, pods: str, addresses: Sequence[str]) -> Iterator[Finding]:
@@ -36,7 +41,8 @@ def check_firewall(host: Host, rules: Rules, pods: str, addresses: Sequence[str]
     if host.report is None or host.report["user"]["id"] != 0:
         return
     ports = tuple(str(rule.port) for rule in rules.ports if rule.listen == "all" and host.within(rule.groups))
-    needs = Needs(ports, (*filter(None, addresses), pods), pods, host.node)
+    udp = tuple(map(str, rules.udp_ports)) if host.node else ()
+    needs = Needs(ports, (*filter(None, addresses), pods), pods, host.node, udp)
     programs = _programs(host.report)
     # Pods' packets are forwarded on nodes only.
     chains = [chain for chain in host.report["firewall"]["chains"] if host.node or chain["hook"] == "input"]
@@ -82,11 +88,14 @@ def _chain(chain: Chain, needs: Needs) -> str:
     if _of_iptables(chain):
         program = "iptables" if chain["program"] == "nft" else chain["program"]
         if chain["hook"] == "input":
-            return f"{program} -I INPUT -s {sources} -p tcp -m multiport --dports {ports} -j ACCEPT"
+            udp = f"; {program} -I INPUT -s {sources} -p udp -m multiport --dports {','.join(needs.udp)} -j ACCEPT"
+            tcp = f"{program} -I INPUT -s {sources} -p tcp -m multiport --dports {ports} -j ACCEPT"
+            return tcp + (udp if needs.udp else "")
         return f"{program} -I FORWARD -s {needs.pods} -j ACCEPT; {program} -I FORWARD -d {needs.pods} -j ACCEPT"
     insert = f"nft insert rule {chain['family']} {chain['table']} {chain['name']}"
     if chain["hook"] == "input":
-        return f"{insert} ip saddr '{{{sources}}}' tcp dport '{{{ports}}}' accept"
+        udp = f"; {insert} ip saddr '{{{sources}}}' udp dport '{{{','.join(needs.udp)}}}' accept" if needs.udp else ""
+        return f"{insert} ip saddr '{{{sources}}}' tcp dport '{{{ports}}}' accept{udp}"
     return f"{insert} ip saddr {needs.pods} accept; {insert} ip daddr {needs.pods} accept"
 
 
@@ -98,6 +107,8 @@ def _firewalld(needs: Needs) -> str:
 def _ufw(needs: Needs) -> str:
     ports = ",".join(needs.ports)
     commands = [f"ufw allow proto tcp from {source} to any port {ports}" for source in needs.sources]
+    if needs.udp:
+        commands += [f"ufw allow proto udp from {source} to any port {','.join(needs.udp)}" for source in needs.sources]
     if needs.forward:
         commands += [f"ufw route allow from {needs.pods}", f"ufw route allow to {needs.pods}"]
     return "; ".join(commands)

@@ -10,6 +10,12 @@ from kubeproof.preflight.findings import Finding, Severity
 from kubeproof.preflight.model import Host, Network, Rules, interface_networks, main_interfaces
 from kubeproof.settings.host_report import HostReport
 
+# What needs one segment, and which settings do not.
+_NAMED = {"bridge": "bridge", "flannel": "flannel with backend host-gw"}
+_ACROSS = {
+    "bridge": "Set pod_network_plugin: flannel, which reaches nodes on other segments, before the first installation.",
+    "flannel": "Set pod_network_flannel_backend: vxlan, which reaches nodes on other segments.",
+}
 # Where no hardware address is in use: tunnels, and interfaces that are not set up.
 NO_MAC = ("", "00:00:00:00:00:00")
 
@@ -49,7 +55,7 @@ def check_fleet(hosts: Sequence[Host], rules: Rules) -> Iterator[Finding]:
     yield from _clocks(distinct, rules)
     yield from _mtus(distinct)
     if rules.shared_segment:
-        yield from _segments([host for host in distinct if host.host.node])
+        yield from _segments([host for host in distinct if host.host.node], rules.pod_network)
 
 
 def _same_machine(hosts: Sequence[Examined]) -> Iterator[Finding]:
@@ -158,7 +164,7 @@ def _mtus(hosts: Sequence[Examined]) -> Iterator[Finding]:
             yield Finding("mtu", problem, "Set the same MTU on all hosts.", host=host.name, severity="warning")
 
 
-def _segments(nodes: Sequence[Examined]) -> Iterator[Finding]:
+def _segments(nodes: Sequence[Examined], pod_network: str) -> Iterator[Finding]:
     """Nodes that reach others by a gateway only, which knows no pod network and would drop what goes to pods."""
     for node in nodes:
         networks = dict.fromkeys(network for _, network in interface_networks(node.report))
@@ -168,12 +174,13 @@ def _segments(nodes: Sequence[Examined]) -> Iterator[Finding]:
             others = ", ".join(f"{other.name} ({other.host.address})" for other in far)
             problem = (
                 f"it shares no network segment with {others}: its own networks are "
-                f"{', '.join(map(str, networks))}, and the pod network plugin bridge routes from node to node without "
-                "a gateway"
+                f"{', '.join(map(str, networks))}, and the pod network {_NAMED[pod_network]} routes from node to node "
+                "without a gateway"
             )
             remediation = (
-                "Give all nodes an interface in one network (a private network, a VLAN, or a VPN such as WireGuard; "
-                "an address with /32 shares none), and set cluster_host_address of each to its address there."
+                f"{_ACROSS[pod_network]} Or give all nodes an interface in one network (a private network, a VLAN, "
+                "or a VPN such as WireGuard; an address with /32 shares none), and set cluster_host_address of each to "
+                "its address there."
             )
             yield Finding("segment", problem, remediation, host=node.name)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from kubeproof.components.pins import ARCHITECTURES
 from kubeproof.preflight.findings import Finding, Severity
 from kubeproof.preflight.model import DATA, ETCD, LOGS, MEBIBYTE, DiskRule, Host, PortRule, Rules, plain_addresses
-from kubeproof.settings import remote
+from kubeproof.settings import host_settings, remote
 from kubeproof.settings.host_report import Disk, HostReport, Port, Process
 from kubeproof.settings.sysctls import of_a_module
 
@@ -397,13 +397,18 @@ class Examination:
                 "needed, any address will do, such as the host's own."
             )
             yield Finding("resolver", problem, remediation)
-        looped = [address for address in resolver["nameservers"] if address.startswith("127.") or address == "::1"]
+        looped = [address for address in resolver["nameservers"] if host_settings.on_loopback(address)]
         if looped and not resolver["upstream"]:
-            problem = (
-                f"/etc/resolv.conf names {looped[0]}, which in CoreDNS's pods is CoreDNS itself: a forwarding loop"
+            # CoreDNS finds out by itself that it asks itself, and ends: if there is nobody else to ask, for certain.
+            asked = self.rules.host_resolver
+            severity: Severity = "error" if asked and looped == resolver["nameservers"] else "warning"
+            reader, what = ("CoreDNS", "a forwarding loop") if asked else ("pods with dnsPolicy Default", "no resolver")
+            problem = f"/etc/resolv.conf names {looped[0]}, which in the pods of {reader} is themselves: {what}"
+            remediation = (
+                "Name a resolver that pods can reach: there, in a file that kubelet_resolv_conf names, or, for the "
+                "cluster's DNS only, in dns_forwarders."
             )
-            remediation = "Name a resolver that pods can reach, there or in a file that kubelet_resolv_conf names."
-            yield Finding("resolver", problem, remediation, severity="warning")
+            yield Finding("resolver", problem, remediation, severity=severity)
 
     def _clock(self) -> Iterator[Finding]:
         # A container's clock is that of its host.

@@ -117,7 +117,13 @@ PORTS: Mapping[str, tuple[str, tuple[str, ...], Literal["all", "loopback"]]] = {
     "kubelet_health_port": ("kubelet", NODES, "loopback"),
     "kube_proxy_health_port": ("kube-proxy", NODES, "all"),
     "kube_proxy_metrics_port": ("kube-proxy", NODES, "loopback"),
+    "flannel_health_port": ("flannel", NODES, "loopback"),
     "network_policy_health_port": ("kube-router", NODES, "loopback"),
+}
+# By the component that has ports only if it is chosen: the setting and its value.
+_CHOSEN = {
+    "flannel": ("pod_network_plugin", "flannel"),
+    "kube-router": ("network_policy_engine", "kube-router"),
 }
 # By the setting that holds the path; how much is needed is in preflight_minimum_disk under the same name.
 DISKS: Mapping[str, tuple[str, ...]] = {
@@ -145,18 +151,19 @@ _MODULES = ("br_netfilter", "nf_conntrack", "overlay")
 
 def reads(name: str) -> bool:
     """Whether the checks read a setting, so that its value is needed even if it is the default."""
-    return name.startswith(("backup_", "cluster_", "preflight_")) or name in {
+    return name.startswith(("backup_", "cluster_", "dns_", "preflight_")) or name in {
         *PORTS,
         *DISKS,
         "apiserver_audit_log_files",
         "apiserver_audit_log_megabytes",
-        "dns_forward",
         "etcd_quota_backend_bytes",
         "host_packages",
         "kube_proxy_form",
         "kube_proxy_mode",
         "kubelet_max_pods",
         "network_policy_engine",
+        "pod_network_flannel_backend",
+        "pod_network_flannel_port",
         "pod_network_plugin",
     }
 
@@ -165,8 +172,9 @@ def reads(name: str) -> bool:
 class Rules:
     """What a host is asked to offer. Memory in MiB by group, clock skew in seconds.
 
-    ``shared_segment``: nodes reach each other without a gateway. ``host_resolver``: the cluster's DNS asks the
-    resolvers that are in the hosts' own file. ``logs``: what these may come to. ``sysctls``: the user's.
+    ``shared_segment``: nodes reach each other without a gateway. ``udp_ports``: nodes', for the packets of pods.
+    ``host_resolver``: the cluster's DNS asks the resolvers that are in the hosts' own file. ``logs``: what these may
+    come to. ``sysctls``: the user's.
     """
 
     operating_systems: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -175,9 +183,11 @@ class Rules:
     logs: tuple[DiskRule, ...] = ()
     mounts: Mapping[str, MountRule] = field(default_factory=dict)
     ports: tuple[PortRule, ...] = ()
+    udp_ports: tuple[int, ...] = ()
     modules: tuple[str, ...] = ()
     nftables: bool = True
     shared_segment: bool = True
+    pod_network: str = "bridge"
     host_resolver: bool = True
     data: Mapping[str, str] = field(default_factory=dict)
     sysctls: Mapping[str, str] = field(default_factory=dict)
@@ -191,11 +201,14 @@ class Rules:
         """Rules from the settings that ``reads`` names, which have passed their argument specs."""
         free = values["preflight_minimum_disk"]
         nftables = values["kube_proxy_mode"] == "nftables"
-        modules = (*_MODULES, *(("nf_tables",) if nftables else ()), *(("ip_set",) if enforced(values) else ()))
         systems = values["preflight_operating_systems"]
         disks = [DiskRule(str(values[name]), groups, int(free.get(name, 0))) for name, groups in DISKS.items()]
         # The one that is written, and those that are kept.
         audit_logs = 1 + int(values["apiserver_audit_log_files"])
+        network = str(values["pod_network_plugin"])
+        tunnel = network == "flannel" and values["pod_network_flannel_backend"] == "vxlan"
+        chosen = {"nf_tables": nftables, "ip_set": values["network_policy_engine"] != "none", "vxlan": tunnel}
+        modules = (*_MODULES, *(name for name, wanted in chosen.items() if wanted))
         return cls(
             operating_systems={name: [str(version) for version in versions] for name, versions in systems.items()},
             minimum_memory={group: int(amount) for group, amount in values["preflight_minimum_memory"].items()},
@@ -211,11 +224,14 @@ class Rules:
                 "/var/lib/kubelet": MountRule(NODES, _VOLUMES, "warning"),
             },
             ports=port_rules(values),
+            udp_ports=(int(values["pod_network_flannel_port"]),) if tunnel else (),
             modules=modules,
             nftables=nftables,
             # The path that the kubelet gives to pods is only among the values where it is set.
-            host_resolver=values["dns_forward"] == values.get("kubelet_resolv_conf", _RESOLV_CONF) == _RESOLV_CONF,
-            shared_segment=values["pod_network_plugin"] == "bridge",
+            host_resolver=not values["dns_forwarders"]
+            and values.get("kubelet_resolv_conf", _RESOLV_CONF) == _RESOLV_CONF,
+            shared_segment=network == "bridge" or (network == "flannel" and not tunnel),
+            pod_network=network,
             sysctls={str(name): str(value) for name, value in (values.get("host_sysctls") or {}).items()},
             data={name: posixpath.normpath(str(values[name])) for name in DATA},
             etcd_data_directory=posixpath.normpath(str(values["etcd_data_directory"])),
@@ -227,13 +243,16 @@ class Rules:
 
 def port_rules(values: Mapping[str, Any]) -> tuple[PortRule, ...]:
     """The ports of our components by the settings that hold them. Of those that may be 0 that is none."""
-    used = {name: rest for name, rest in PORTS.items() if name != "network_policy_health_port" or enforced(values)}
-    return tuple(PortRule(int(values[name]), *rest, setting=name) for name, rest in used.items() if int(values[name]))
+    return tuple(
+        PortRule(int(values[name]), *rest, setting=name)
+        for name, rest in PORTS.items()
+        if int(values[name]) and _chosen(rest[0], values)
+    )
 
 
-def enforced(values: Mapping[str, Any]) -> bool:
-    """Whether nodes get a network policy engine of ours."""
-    return bool(values["network_policy_engine"] != "none")
+def _chosen(component: str, values: Mapping[str, Any]) -> bool:
+    setting, wanted = _CHOSEN.get(component, ("", None))
+    return not setting or values.get(setting) == wanted
 
 
 def main_interfaces(host: Host) -> dict[str, Interface]:

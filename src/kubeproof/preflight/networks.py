@@ -111,12 +111,39 @@ def _service_network(services: ipaddress.IPv4Network, dns: str) -> Iterator[Find
 
 
 def check_policies(values: Mapping[str, Any]) -> Iterator[Finding]:
-    """Whether NetworkPolicies, which the API accepts in any case, have an effect."""
+    """Whether NetworkPolicies, which the API accepts in any case, have an effect, and none but theirs."""
     if values.get("network_policy_engine") == "none":
         wrong = "network_policy_engine is none: NetworkPolicies are accepted, and kubeproof enforces none of them"
         remediation = (
             "Set it to kube-router. If no workload relies on policies, or a network of your own enforces them, add "
             "network-policy to preflight_ignore."
+        )
+        yield Finding("network-policy", wrong, remediation, severity="warning")
+    elif values.get("network_policy_new_pods") == "isolated":
+        yield from _isolation(str(values.get("pod_network_plugin")), str(values.get("pod_network_flannel_backend")))
+
+
+def _isolation(network: str, backend: str) -> Iterator[Finding]:
+    """Networks whose packets have senders or receivers that the engine takes for pods that it does not know yet."""
+    if network == "flannel" and backend == "vxlan":
+        wrong = (
+            "network_policy_new_pods is isolated, and pod_network_flannel_backend is vxlan: what nodes themselves send "
+            "to pods of other nodes has the address of flannel's device, which is in the node's pod network and no "
+            "pod's, and would be rejected as from a new pod"
+        )
+        remediation = (
+            "Set network_policy_new_pods: open; or, if the nodes share one network segment, "
+            "pod_network_flannel_backend: host-gw."
+        )
+        yield Finding("network-policy", wrong, remediation)
+    if network == "none":
+        wrong = (
+            "network_policy_new_pods is isolated, and pod_network_plugin is none: in a node's spec.podCIDR everything "
+            "is rejected that is no pod's address; addresses elsewhere are never isolated"
+        )
+        remediation = (
+            "Set network_policy_new_pods: open. If your network gives pods addresses in spec.podCIDR, and takes none "
+            "of these for nodes, add network-policy to preflight_ignore."
         )
         yield Finding("network-policy", wrong, remediation, severity="warning")
 

@@ -17,7 +17,15 @@ from kubeproof.preflight.model import CONTROL_PLANE, ETCD, NODES, Host
 COMPONENTS = {
     (ETCD,): ("etcd.service", "etcd-backup", "etcd-defragment"),
     (CONTROL_PLANE,): ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-virtual-address"),
-    NODES: ("kube-balancer", "containerd", "kubelet", "kube-network-policy", "kube-pod-network", "kube-proxy"),
+    NODES: (
+        "kube-balancer",
+        "containerd",
+        "kubelet",
+        "kube-flannel",
+        "kube-network-policy",
+        "kube-pod-network",
+        "kube-proxy",
+    ),
 }
 
 

@@ -17,7 +17,17 @@ from kubeproof.core.errors import KubeproofError
 from kubeproof.preflight import defragmentation, networks, topology, versions
 from kubeproof.preflight.findings import Finding
 from kubeproof.preflight.model import PORTS, Host, PortRule, Purpose, port_rules
-from kubeproof.settings import authentication, directories, flags, proxies, registries, schedulers, sysctls, templates
+from kubeproof.settings import (
+    authentication,
+    directories,
+    dns,
+    flags,
+    proxies,
+    registries,
+    schedulers,
+    sysctls,
+    templates,
+)
 from kubeproof.settings.specs import Option, Specs
 
 # How alike (difflib's ratio) a name must be to a setting's to be taken for a slip: `clustr_domain` is 0.96 like
@@ -28,6 +38,7 @@ OTHERS = ("ansible_", "__", "local_host_")
 # What hosts of one cluster may set each for itself.
 OF_ONE_HOST = {"cluster_host_address", "cluster_bin_directory", "cluster_balancer_port"}
 PORT_NUMBERS = range(1, 65536)
+UDP_PORTS = {"pod_network_flannel_port"}
 # Below this, a port takes a capability, which Kubernetes gives to root's processes only.
 PRIVILEGED_PORTS = 1024
 # What is not repeated where it is wrong.
@@ -84,7 +95,7 @@ def _sound(wrong: set[str], hosts: Sequence[Variables], groups: Mapping[str, Seq
         yield from networks.check_virtual_address(virtual, all_hosts, known)
     for entry, sound in zip(hosts, values, strict=True):
         yield from _meanings(entry, sound)
-        if PORTS.keys() | {"network_policy_engine"} <= sound.keys():
+        if PORTS.keys() <= sound.keys():
             yield from _port_conflicts(entry.host, port_rules(sound))
 
 
@@ -103,6 +114,7 @@ def _meanings(variables: Variables, values: Mapping[str, Any]) -> Iterator[Findi
     wrong += backup_settings.problems(values)
     wrong += defragmentation.problems(values)
     wrong += directories.problems(values)
+    wrong += dns.problems(values)
     wrong += flags.problems(values)
     wrong += proxies.problems(values)
     mirrors, parameters = values.get(registries.SETTING) or {}, values.get(sysctls.SETTING) or {}
@@ -200,7 +212,7 @@ def _problems(name: str, value: Any, option: Option) -> list[str]:
     if not problems and option.get("type") == "list" and isinstance(value, str):
         return [f"{'it' if name in SECRET else repr(value)} is a text, not a list: write {_LIST % name}"]
     if not problems and name.endswith("_port") and int(value) not in PORT_NUMBERS:
-        return [f"{value} is not a TCP port"]
+        return [f"{value} is not a {'UDP' if name in UDP_PORTS else 'TCP'} port"]
     if not problems and option.get("type") == "path" and directories.absolute(str(value)):
         return [directories.absolute(str(value))]
     return [problem.removeprefix(f"value of {name} ") for problem in problems]
@@ -215,7 +227,8 @@ def _differences(hosts: Sequence[Variables]) -> Iterator[Finding]:
     """What all hosts must agree on."""
     proxy = "kube_proxy_" if _daemonset(hosts) else "kube_proxy_form"
     # An engine on some nodes would enforce half of each policy.
-    shared = ("cluster_", "network_policy_engine", "network_policy_new_pods", proxy)
+    policies = ("network_policy_engine", "network_policy_new_pods")
+    shared = ("cluster_", "pod_network_flannel", "pod_network_plugin", *policies, proxy)
     names = {name for variables in hosts for name in variables.values if name.startswith(shared)} - OF_ONE_HOST
     for name in sorted(names):
         holders: dict[str, list[str]] = {}

@@ -18,6 +18,7 @@ REASONS: Mapping[str, str] = {
     "cluster_pod_network": "nodes keep their pod networks from it, and pods their addresses",
     "cluster_pod_network_prefix": "nodes keep their pod networks, and new ones would overlap them",
     "cluster_service_network": "Services keep their addresses from it, including that of the API",
+    "pod_network_plugin": "running pods are attached to the present network, and another one does not reach them",
     "containerd_root_directory": "running containers would continue unmanaged",
 }
 """Why each can't be changed on an installed cluster."""

@@ -136,10 +136,15 @@ def _tolerates_swap(report: HostReport, reasons: list[str]) -> bool:
 def _resolver(report: HostReport, reasons: list[str]) -> str:
     """The resolver file for pods. One with a stub on loopback would send the cluster's DNS in a circle."""
     resolver = report["resolver"]
-    if resolver["upstream"] and any(address.startswith("127.") for address in resolver["nameservers"]):
+    if resolver["upstream"] and any(map(on_loopback, resolver["nameservers"])):
         reasons.append(f"/etc/resolv.conf points to a stub on loopback: pods are given {resolver['upstream']}")
         return resolver["upstream"]
     return "/etc/resolv.conf"
+
+
+def on_loopback(address: str) -> bool:
+    """Whether a resolver is on the host's own loopback, where pods do not reach it."""
+    return address.startswith("127.") or address == "::1"
 
 
 def _conntrack_writable(report: HostReport, reasons: list[str]) -> bool:

@@ -70,9 +70,15 @@ class Site:
         return list(self.cache.glob("work/*/*"))
 
     def pin(self, component: str, digest: str) -> None:
+        self._change(component, sha256={"amd64": digest})
+
+    def unpublish(self, component: str) -> None:
+        self._change(component, checksums="")
+
+    def _change(self, component: str, **fields: Any) -> None:
         release = self.pins.components[component].release
         assert isinstance(release, Release)
-        changed = dataclasses.replace(release, sha256={"amd64": digest})
+        changed = dataclasses.replace(release, **fields)
         components = {**self.pins.components}
         components[component] = dataclasses.replace(components[component], release=changed)
         self.pins = dataclasses.replace(self.pins, components=components)
@@ -172,6 +178,15 @@ def test_a_pinned_checksum_needs_no_published_one(site: Site) -> None:
     del site.server.pages[f"{KUBELET_PATH}.sha256"]
     outcome = site.fetch(groups=("workers",))
     assert outcome.fetched[0].verified == "components.yml"
+
+
+def test_what_has_no_checksum_at_all_is_refused(site: Site) -> None:
+    site.unpublish("kubernetes")
+    with pytest.raises(KubeproofError, match="its release publishes no checksums, and none is pinned") as error:
+        site.fetch(groups=("workers",))
+    assert "component_source to go" in str(error.value)
+    site.pin("kubernetes", sha256(KUBELET))
+    assert site.fetch(groups=("workers",)).fetched[0].verified == "components.yml"
 
 
 def test_a_pinned_checksum_is_believed_before_the_published_one(site: Site) -> None:

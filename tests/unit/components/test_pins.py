@@ -137,14 +137,30 @@ def test_official_urls(real: Pins) -> None:
 
 def test_settings_decide_who_gets_some_of_them(real: Pins) -> None:
     s3 = [{"name": "far", "type": "s3"}]
-    assert list(selection.uses(["etcd"], s3, "kube-router")) == ["backup_s3"]
-    assert list(selection.uses(["workers"], s3, "kube-router")) == ["network_policy"]
-    assert list(selection.uses(["control_plane", "etcd"], ["of", "any", {"shape": 1}], "kube-router")) == [
-        "network_policy"
-    ]
-    assert list(selection.uses(["etcd", "workers"], (), "none")) == []
+    assert list(selection.uses(["etcd"], s3, "kube-router", "flannel")) == ["backup_s3"]
+    assert list(selection.uses(["workers"], s3, "kube-router", "bridge")) == ["network_policy"]
+    assert list(selection.uses(["workers"], s3, "none", "flannel")) == ["pod_network_flannel"]
+    shapes: list[Any] = ["of", "any", {"shape": 1}]
+    both = ["network_policy", "pod_network_flannel"]
+    assert list(selection.uses(["control_plane", "etcd"], shapes, "kube-router", "flannel")) == both
+    assert list(selection.uses(["etcd", "workers"], (), "none", "none")) == []
     assert "kube-router" in {each.name for each in selection.on_hosts(real, ["workers", "network_policy"])}
     assert "kube-router" not in {each.name for each in selection.on_hosts(real, ["workers"])}
+
+
+def test_flannel_is_for_nodes_of_clusters_with_that_network(real: Pins) -> None:
+    def needed(groups: tuple[str, ...], network: str) -> set[str]:
+        uses = selection.uses(groups, [], "none", network)
+        return {each.name for each in selection.on_hosts(real, (*groups, *uses))}
+
+    assert "flannel" in needed(("workers",), "flannel")
+    assert "flannel" in needed(("etcd", "control_plane"), "flannel")
+    assert "flannel" not in needed(("etcd",), "flannel")
+    assert "flannel" not in needed(GROUPS, "bridge") | needed(GROUPS, "none")
+    [artifact] = release.artifacts(real.components["flannel"], "arm64", real.components["flannel"].needed(pins.USES))
+    assert artifact.url.endswith("/flannel/releases/download/v0.28.4/flanneld-arm64")
+    # None is published. This fails once one is pinned, and then belongs to another component or goes.
+    assert not artifact.checksums + artifact.pinned
 
 
 def test_references_of_images(real: Pins) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,25 @@ def test_go_if_they_do_not(
     assert choice.source == "go"
     assert "127.0.0.1" in choice.reason
     assert "Go 1.26.8" in choice.reason
+
+
+def unpublished(pins: Pins, **fields: Any) -> Pins:
+    etcd = pins.components["etcd"]
+    assert etcd.release is not None
+    changed = dataclasses.replace(etcd, release=dataclasses.replace(etcd.release, checksums="", **fields))
+    return dataclasses.replace(pins, components={**pins.components, "etcd": changed})
+
+
+def test_go_if_a_download_could_not_be_verified(
+    pins: Pins, lock: Lock, downloader: Downloader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toolchain(monkeypatch, "1.26.8")
+    choice = choose(unpublished(pins), lock, downloader)
+    assert choice == source.Choice("go", "the release of etcd publishes no checksums; building with Go 1.26.8")
+    assert choose(unpublished(pins, sha256={"amd64": "0" * 64}), lock, downloader).source == "release"
+    toolchain(monkeypatch, None)
+    with pytest.raises(KubeproofError, match=r"publishes no checksums.*no Go toolchain.*\n.*components\.yml"):
+        choose(unpublished(pins), lock, downloader)
 
 
 def test_an_error_that_says_what_to_do_if_there_is_neither(

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from tests.unit.preflight.builders import RULES, host
+from tests.unit.preflight.builders import RULES, VALUES, host
 
 from kubeproof.preflight.findings import Finding
 from kubeproof.preflight.firewalls import check_firewall
-from kubeproof.preflight.model import Host
+from kubeproof.preflight.model import Host, Rules
 
 PODS = "10.244.0.0/16"
 ADDRESSES = ("10.0.0.1", "", "10.0.0.2")
@@ -107,3 +107,27 @@ def test_where_no_pods_are_nothing_is_forwarded() -> None:
     finding = only(worker(chain("input"), ufw=True, groups=["etcd"]))
     assert "Let it accept TCP 2379, 2380 from the cluster's hosts and pods: " in finding.remediation
     assert "route" not in finding.remediation
+
+
+FLANNEL = Rules.parse({**VALUES, "pod_network_plugin": "flannel", "pod_network_flannel_port": 4789})
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        (worker(chain("input", "iptables")), "-p udp -m multiport --dports 4789 -j ACCEPT"),
+        (worker(chain("input", table="own", name="in")), "udp dport '{4789}' accept"),
+        (worker(ufw=True), "ufw allow proto udp from 10.0.0.2 to any port 4789; "),
+        (worker(processes=FIREWALLD), "--add-source=10.0.0.2"),
+    ],
+)
+def test_packets_of_pods_in_udp_have_to_pass_as_well(entry: Host, said: str) -> None:
+    [finding] = check_firewall(entry, FLANNEL, PODS, ADDRESSES)
+    assert "UDP 4789 from the cluster's hosts" in finding.remediation
+    assert said in finding.remediation
+    assert "udp" not in only(entry).remediation.lower()
+
+
+def test_hosts_without_pods_need_no_udp() -> None:
+    [finding] = check_firewall(worker(chain("input"), groups=["etcd"]), FLANNEL, PODS, ADDRESSES)
+    assert "udp" not in finding.remediation.lower()

@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.unit.preflight.builders import RULES, host, interface, report
+from tests.unit.preflight.builders import RULES, VALUES, host, interface, report
 
 from kubeproof.preflight.findings import Finding
 from kubeproof.preflight.fleet import Offset, check_fleet
-from kubeproof.preflight.model import Host
+from kubeproof.preflight.model import Host, Rules
 
 
 def found(*hosts: Host) -> list[tuple[str, str, str]]:
@@ -155,6 +155,7 @@ class TestSegments:
         assert "shares no network segment with host1 (10.0.0.1), host2 (10.0.0.2)" in findings[2].problem
         assert "10.0.1.0/24" in findings[2].problem
         assert "cluster_host_address" in findings[2].remediation
+        assert findings[2].remediation.startswith("Set pod_network_plugin: flannel")
 
     def test_one_side_is_enough(self) -> None:
         assert found(self.on(1, "10.0.0.1/16"), self.on(2, "10.0.1.2/24")) == [("segment", "host2", "error")]
@@ -176,6 +177,18 @@ class TestSegments:
         silent = replace(host(2), report=report(2, interfaces={"eth0": {"addresses": []}}))
         assert found(self.on(1, "10.0.0.1/24"), silent, replace(host(3), address="")) == []
 
-    def test_another_plugin(self) -> None:
-        overlay = replace(RULES, shared_segment=False)
-        assert list(check_fleet([self.on(1, "10.0.0.1/24"), self.on(2, "10.0.1.2/24")], overlay)) == []
+    @pytest.mark.parametrize(
+        ("plugin", "backend", "says"),
+        [
+            ("flannel", "vxlan", ""),
+            ("none", "vxlan", ""),
+            ("flannel", "host-gw", "Set pod_network_flannel_backend: vxlan"),
+            ("bridge", "vxlan", "Set pod_network_plugin: flannel"),
+        ],
+    )
+    def test_another_plugin(self, plugin: str, backend: str, says: str) -> None:
+        rules = Rules.parse({**VALUES, "pod_network_plugin": plugin, "pod_network_flannel_backend": backend})
+        hosts = [self.on(1, "10.0.0.1/24"), self.on(2, "10.0.1.2/24")]
+        remediations = {finding.remediation for finding in check_fleet(hosts, rules)}
+        assert bool(remediations) == bool(says)
+        assert all(each.startswith(says) for each in remediations)

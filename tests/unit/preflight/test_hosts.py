@@ -54,7 +54,9 @@ def test_nothing_is_found_on_a_good_host() -> None:
         ({"selinux": "enforcing"}, ("selinux", "", "error")),
         ({"systemd": {"version": 248}}, ("systemd", "248", "error")),
         ({"clock": {"synchronised": False}}, ("clock-unsynchronised", "", "warning")),
-        ({"resolver": {"nameservers": ["127.0.0.53"]}}, ("resolver", "", "warning")),
+        ({"resolver": {"nameservers": ["127.0.0.53"]}}, ("resolver", "", "error")),
+        ({"resolver": {"nameservers": ["::1"]}}, ("resolver", "", "error")),
+        ({"resolver": {"nameservers": ["127.0.0.53", "192.0.2.53"]}}, ("resolver", "", "warning")),
         ({"service_python": ""}, ("python", "/usr/bin/python3", "error")),
         ({"service_python": "3.6.8"}, ("python", "/usr/bin/python3", "error")),
         ({"hidepid": "invisible"}, ("hidepid", "", "warning")),
@@ -412,9 +414,9 @@ class TestNoResolver:
     @pytest.mark.parametrize(
         "values",
         [
-            {"dns_forward": "192.0.2.53"},
+            {"dns_forwarders": ["192.0.2.53"]},
             {"kubelet_resolv_conf": "/etc/pods.conf"},
-            {"dns_forward": "/etc/pods.conf", "kubelet_resolv_conf": "/etc/pods.conf"},
+            {"dns_forwarders": ["192.0.2.53"], "kubelet_resolv_conf": "/etc/pods.conf"},
         ],
         ids=str,
     )
@@ -427,6 +429,13 @@ class TestNoResolver:
     def test_is_not_mended_by_naming_the_same_file(self) -> None:
         rules = Rules.parse({**VALUES, "kubelet_resolv_conf": "/etc/resolv.conf"})
         assert [each.id for each in check_host(host(resolver=self.EMPTY), rules)] == ["resolver"]
+
+
+def test_a_resolver_on_loopback_matters_less_where_dns_does_not_ask_it() -> None:
+    rules = Rules.parse({**VALUES, "dns_forwarders": ["192.0.2.53"]})
+    [finding] = check_host(host(resolver={"nameservers": ["127.0.0.1"]}), rules)
+    assert (finding.id, finding.severity) == ("resolver", "warning")
+    assert "dnsPolicy Default" in finding.problem
 
 
 def test_a_host_that_names_itself_is_not_judged() -> None:

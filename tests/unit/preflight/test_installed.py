@@ -44,6 +44,12 @@ def test_another_than_before() -> None:
     assert finding.remediation.startswith("Set it back to 10.244.0.0/16.")
 
 
+def test_the_network_of_a_cluster_stays() -> None:
+    (finding,) = findings({"pod_network_plugin": "bridge"}, pod_network_plugin="flannel")
+    assert (finding.id, finding.subject) == ("installed-setting", "pod_network_plugin")
+    assert findings({"pod_network_plugin": "flannel"}, pod_network_plugin="flannel") == []
+
+
 def test_what_a_file_has_is_compared_like_what_is_recorded() -> None:
     assert (
         findings({"containerd_root_directory": "/data/containerd/"}, containerd_root_directory="/data/containerd") == []
@@ -78,7 +84,8 @@ def recorded_by_roles() -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("name", sorted(fixed.REASONS))
 def test_each_is_remembered_by_a_role_and_read_by_the_preflight(name: str) -> None:
-    assert {re.sub(r"[{} ]", "", value) for value in recorded_by_roles()[name]} == {name}
+    # Directly, or by the lookup of another role's settings.
+    assert {re.sub(r"[{} ]|lookup\('setting', '|'\)", "", value) for value in recorded_by_roles()[name]} == {name}
     assert reads(name)
 
 

@@ -16,6 +16,7 @@ KEPT = Kept(Path("state"), "hosts.yml", {"kubernetes": "ours"})
 NODE = [
     "containerd.service",
     "kube-balancer.service",
+    "kube-flannel.service",
     "kube-network-policy.service",
     "kube-pod-network.service",
     "kube-proxy.service",

@@ -12,7 +12,7 @@ import yaml
 
 from kubeproof.preflight.findings import Finding
 from kubeproof.preflight.model import DISKS, PORTS, Host, Rules, port_rules, reads
-from kubeproof.preflight.settings import Variables, _cluster_name, _problems, check_settings, check_templates
+from kubeproof.preflight.settings import UDP_PORTS, Variables, _cluster_name, _problems, check_settings, check_templates
 from kubeproof.settings import specs
 
 SPECS = specs.Specs(
@@ -36,6 +36,9 @@ SPECS = specs.Specs(
         "scheduler_port": {"type": "int"},
         "etcd_heartbeat_interval": {"type": "int"},
         "network_policy_engine": {"type": "str"},
+        "network_policy_new_pods": {"type": "str"},
+        "pod_network_flannel_backend": {"type": "str"},
+        "pod_network_plugin": {"type": "str"},
         "mirror_token": {"type": "str", "required": True},
         "preflight_minimum_memory": {"type": "dict", "options": {"etcd": {"type": "int"}}},
         **{name: {"type": "int"} for name in PORTS},
@@ -44,16 +47,18 @@ SPECS = specs.Specs(
 )
 GROUPS = {"etcd": ["h0"], "control_plane": ["h0"], "workers": ["h1"]}
 PORT_VALUES: dict[str, Any] = {name: 1000 + number for number, name in enumerate(PORTS)}
-# Without it, it is not known which ports are used.
-CHOICES_OF_PORTS = {"network_policy_engine": "kube-router"}
+# With these, all of them are used.
+ALL_PORTS = {"network_policy_engine": "kube-router", "pod_network_plugin": "flannel"}
 CHOICES: dict[str, Any] = {
     "apiserver_audit_log_files": 5,
     "apiserver_audit_log_megabytes": 100,
     "backup_directory": "/x",
-    "dns_forward": "/etc/resolv.conf",
+    "dns_forwarders": [],
     "etcd_quota_backend_bytes": 8589934592,
     "kubelet_max_pods": 110,
-    **CHOICES_OF_PORTS,
+    "network_policy_engine": "kube-router",
+    "pod_network_flannel_backend": "vxlan",
+    "pod_network_flannel_port": 8472,
     "pod_network_plugin": "bridge",
 }
 
@@ -78,7 +83,7 @@ def test_nothing_is_found_in_good_settings() -> None:
         "cluster_pod_network": "10.244.0.0/16",
         "cluster_service_network": "10.96.0.0/16",
         "kubelet_max_pods": "110",
-        **CHOICES_OF_PORTS,
+        **ALL_PORTS,
         **PORT_VALUES,
     }
     hosts = [variables(f"h{n}", cluster_host_address=f"192.0.2.{n + 1}", **values) for n in range(2)]
@@ -214,12 +219,12 @@ def test_hosts_need_not_agree_on_what_is_their_own() -> None:
 
 def test_two_components_on_one_port() -> None:
     hosts = [
-        variables(name, **{**PORT_VALUES, **CHOICES_OF_PORTS, "cluster_balancer_port": 6443, "cluster_api_port": 6443})
+        variables(name, **{**PORT_VALUES, **ALL_PORTS, "cluster_balancer_port": 6443, "cluster_api_port": 6443})
         for name in GROUPS
     ]
     assert found(*hosts) == []
     both = variables(
-        "h0", **{**PORT_VALUES, **CHOICES_OF_PORTS, "cluster_balancer_port": 6443, "cluster_api_port": 6443}
+        "h0", **{**PORT_VALUES, **ALL_PORTS, "cluster_balancer_port": 6443, "cluster_api_port": 6443}
     )
     (finding,) = check(both)
     assert (finding.id, finding.subject) == ("port-conflict", "6443")
@@ -251,16 +256,23 @@ class TestRoles:
     """What the checks take for granted of the roles in this repository."""
 
     def test_every_port_setting_is_known_to_the_checks(self) -> None:
-        assert {name for name in specs.load().options if name.endswith("_port")} == set(PORTS)
+        assert {name for name in specs.load().options if name.endswith("_port")} == {*PORTS, *UDP_PORTS}
 
     def test_a_port_of_0_is_none(self) -> None:
         ports = {name: 0 if name == "etcd_metrics_port" else number for number, name in enumerate(PORTS, 1000)}
-        values = {**ports, "network_policy_engine": "kube-router"}
-        assert {rule.setting for rule in port_rules(values)} == {*PORTS} - {"etcd_metrics_port"}
+        assert {rule.setting for rule in port_rules({**ports, **ALL_PORTS})} == {*PORTS} - {"etcd_metrics_port"}
 
-    def test_a_port_of_an_engine_that_is_not_there_is_none(self) -> None:
-        rules = port_rules({**PORT_VALUES, "network_policy_engine": "none"})
-        assert {rule.setting for rule in rules} == {*PORTS} - {"network_policy_health_port"}
+    @pytest.mark.parametrize(
+        ("choice", "without"),
+        [
+            ({"network_policy_engine": "none"}, "network_policy_health_port"),
+            ({"pod_network_plugin": "bridge"}, "flannel_health_port"),
+            ({"pod_network_plugin": "none"}, "flannel_health_port"),
+        ],
+    )
+    def test_a_port_of_what_is_not_chosen_is_none(self, choice: dict[str, str], without: str) -> None:
+        rules = port_rules({**PORT_VALUES, **ALL_PORTS, **choice})
+        assert {rule.setting for rule in rules} == {*PORTS} - {without}
 
     def test_every_setting_that_the_checks_read_exists(self) -> None:
         assert {*PORTS, *DISKS, *CHOICES, "kube_proxy_mode", "kubelet_max_pods"} <= {
@@ -345,6 +357,25 @@ def test_policies_without_an_engine_are_a_warning_once_and_the_same_on_all_hosts
     assert [(finding.id, finding.subject) for finding in check(*differing)] == [
         ("setting-differs", "network_policy_engine")
     ]
+
+
+@pytest.mark.parametrize(
+    ("network", "backend", "severities"),
+    [
+        ("bridge", "vxlan", []),
+        ("flannel", "host-gw", []),
+        # A node's own address in its pod network is no pod's.
+        ("flannel", "vxlan", ["error"]),
+        ("none", "vxlan", ["warning"]),
+    ],
+)
+def test_new_pods_are_isolated_only_where_nodes_have_no_addresses_among_theirs(
+    network: str, backend: str, severities: list[str]
+) -> None:
+    given: dict[str, Any] = {"pod_network_plugin": network, "pod_network_flannel_backend": backend}
+    isolated = check(variables(**given, network_policy_engine="kube-router", network_policy_new_pods="isolated"))
+    assert [(finding.id, finding.severity) for finding in isolated] == [("network-policy", each) for each in severities]
+    assert check(variables(**given, network_policy_engine="kube-router", network_policy_new_pods="open")) == []
 
 
 @pytest.mark.parametrize(

@@ -23,11 +23,13 @@ GIVEN = {
     "cluster_pod_network_prefix": 25,
     "cluster_service_network": "10.97.0.0/16",
     "containerd_root_directory": "/data/containerd",
+    "pod_network_plugin": "bridge",
 }
 FILES: dict[str, tuple[str, dict[str, Any]]] = {
     "/etc/etcd/etcd.yaml": ("etcd", {"debug": True}),
     "/etc/kubernetes/kubelet/config.yaml": ("kubelet", {"maxPods": 100}),
     "/etc/kubernetes/pod-network/rules.nft": ("pod_network", {}),
+    "/etc/cni/net.d/10-kubeproof.conflist": ("pod_network", {}),
     "/etc/containerd/config.toml": ("containerd", {"oom_score": 1}),
     "/etc/systemd/system/kube-controller-manager.service": ("controller-manager", {}),
 }
@@ -38,7 +40,10 @@ NODE = {
     "cluster_service_network": "10.97.0.0/16",
     "containerd_root_directory": "/data/containerd",
 }
-KNOWN: dict[str, Any] = {"__pod_network_addresses": {"one": "192.0.2.1", "two": "192.0.2.2"}}
+KNOWN: dict[str, Any] = {
+    "__pod_network_addresses": {"one": "192.0.2.1", "two": "192.0.2.2"},
+    "__pod_network_of": {"/api/v1/nodes/one": "10.245.0.0/25"},
+}
 
 
 def install(fake: Fake, directory: Path, *paths: str, merged: bool = False) -> list[dict[str, Any]]:

@@ -25,6 +25,7 @@ SCORES = {
     "kube-apiserver.service": -998,
     "kube-balancer.service": -900,
     "kube-controller-manager.service": -900,
+    "kube-flannel.service": -900,
     "kube-network-policy.service": -900,
     "kube-pod-network.service": -900,
     "kube-proxy.service": -999,
@@ -109,6 +110,15 @@ def test_pods_have_the_mtu_of_the_nodes_interface(mtu: int, tmp_path: Path) -> N
     assert pod_network_mtu(tmp_path, facts) == (mtu, mtu)
     assert pod_network_mtu(tmp_path, facts, pod_network_mtu=1300) == (1300, 1300)
     assert pod_network_mtu(tmp_path, facts, pod_network_mtu="1300") == (1300, 1300)
+
+
+@pytest.mark.parametrize(("backend", "less"), [("vxlan", 50), ("host-gw", 0)])
+def test_packets_of_pods_leave_room_for_what_flannel_puts_around_them(backend: str, less: int, tmp_path: Path) -> None:
+    facts: dict[str, Any] = {"interfaces": {"eth0": interface("192.0.2.1/24", mtu=1500)}}
+    flannel: dict[str, Any] = {"pod_network_plugin": "flannel", "pod_network_flannel_backend": backend}
+    assert pod_network_mtu(tmp_path, facts, **flannel) == (1500 - less, 1500 - less)
+    assert pod_network_mtu(tmp_path, facts, **flannel, pod_network_mtu=1300) == (1300, 1300)
+    assert pod_network_mtu(tmp_path, {"interfaces": {}, "default_route": None}, **flannel) == (None, 0)
 
 
 def test_behind_nat_it_is_that_of_the_default_route_if_there_is_one(tmp_path: Path) -> None:

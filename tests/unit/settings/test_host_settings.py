@@ -96,6 +96,14 @@ def test_a_limit_that_may_be_raised_does_not_matter() -> None:
     assert derive(report(limits={"init": {"nofile": 1024}}))["limits"]["nofile"] == OPEN_FILES
 
 
+@pytest.mark.parametrize("stub", ["127.0.0.53", "127.0.0.1", "::1"])
+def test_pods_are_given_what_is_behind_a_stub_on_loopback(stub: str) -> None:
+    upstream = "/run/systemd/resolve/resolv.conf"
+    found = derive(report(resolver={"nameservers": [stub], "upstream": upstream}))
+    assert found["kubelet"]["resolvConf"] == upstream
+    assert derive(report(resolver={"nameservers": [stub]}))["kubelet"]["resolvConf"] == "/etc/resolv.conf"
+
+
 def test_conntrack_before_its_module_is_loaded() -> None:
     unloaded = {**report(), "sysctls": {}}
     assert derive(unloaded)["conntrack"]["writable"]  # type: ignore[arg-type]

@@ -24,8 +24,8 @@ class Configuration:
     alone. ``rules``: a script for ``nft -f``, which replaces the whole table ``table`` (of family ip). ``sysctls``:
     value by name. ``network`` and ``plugins``: the name of the CNI network, and the directory of its plugins.
     ``bridge`` and ``mtu``: the bridge to which pods are attached, and its MTU; 0 leaves that as it is.
-    ``kube_proxy``: address of kube-proxy's metrics, ADDRESS:PORT; ``network_policy``: the unit of the network policy
-    engine. Each is empty if there is none.
+    ``tunnel``: the device by which flannel reaches other nodes' pods; ``kube_proxy``: address of kube-proxy's metrics,
+    ADDRESS:PORT; ``network_policy``: the unit of the network policy engine. Each is empty if there is none.
     """
 
     routes: Mapping[str, str]
@@ -37,6 +37,7 @@ class Configuration:
     plugins: Path
     bridge: str = ""
     mtu: int = 0
+    tunnel: str = ""
     kube_proxy: str = ""
     network_policy: str = ""
 
@@ -55,9 +56,10 @@ class Configuration:
                 sysctls=dict(given["sysctls"]),
                 network=str(given["network"]),
                 plugins=Path(given["plugins"]),
-                # A configuration of an earlier version has neither.
+                # A configuration of an earlier version has none of these.
                 bridge=str(given.get("bridge", "")),
                 mtu=int(given.get("mtu", 0)),
+                tunnel=str(given.get("tunnel", "")),
                 kube_proxy=str(_read(kube_proxy)["metrics"]) if kube_proxy.exists() else "",
                 network_policy=str(_read(network_policy)["unit"]) if network_policy.exists() else "",
             )

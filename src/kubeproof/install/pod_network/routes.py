@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from typing import Dict, List, Mapping
+from typing import Dict, List, Mapping, Set
 
 from kubeproof.install.pod_network.netlink import CREATE, REPLACE, ROUTE, Netlink, attribute, attributes
 
@@ -15,7 +15,7 @@ _NEW, _DELETE, _GET = 24, 25, 26
 # family, prefix lengths of destination and source, tos, table, protocol, scope, type, flags
 _HEADER = struct.Struct("=BBBBBBBBI")
 _MAIN, _UNIVERSE, _NOWHERE, _UNICAST = 254, 0, 255, 1
-_DESTINATION, _GATEWAY, _TABLE = 1, 5, 15
+_DESTINATION, _DEVICE, _GATEWAY, _TABLE = 1, 4, 5, 15
 
 
 class Routes:
@@ -53,6 +53,22 @@ class Routes:
         header = _HEADER.pack(socket.AF_INET, int(length), 0, 0, _MAIN, self._protocol, scope, kind, 0)
         body = header + attribute(_DESTINATION, socket.inet_aton(address))
         return body + attribute(_GATEWAY, socket.inet_aton(gateway)) if gateway else body
+
+
+def through(device: str) -> Set[str]:
+    """Networks to which routes of the main table lead through a device; none if there is no such device."""
+    try:
+        number = socket.if_nametoindex(device)
+    except OSError:
+        return set()
+    found = set()
+    for message in Netlink(ROUTE).dump(_GET, _HEADER.pack(socket.AF_INET, 0, 0, 0, _MAIN, 0, 0, 0, 0)):
+        _, length, _, _, table, _, _, kind, _ = _HEADER.unpack_from(message.body)
+        given = attributes(message.body[_HEADER.size :])
+        in_main = struct.unpack("=I", given.get(_TABLE, struct.pack("=I", table)))[0] == _MAIN
+        if (message.kind, kind, in_main) == (_NEW, _UNICAST, True) and given.get(_DEVICE) == struct.pack("=I", number):
+            found.add("%s/%d" % (socket.inet_ntoa(given.get(_DESTINATION, bytes(4))), length))
+    return found
 
 
 def missing(wanted: Mapping[str, str], present: Mapping[str, str]) -> Dict[str, str]:

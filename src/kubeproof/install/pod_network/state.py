@@ -21,6 +21,7 @@ from kubeproof.install.pod_network.netlink import NetlinkError
 from kubeproof.install.pod_network.network_policy import NetworkPolicy
 from kubeproof.install.pod_network.routes import Routes
 from kubeproof.install.pod_network.ruleset import Ruleset
+from kubeproof.install.pod_network.tunnel import Tunnel
 
 # In the unit's RuntimeDirectory.
 RECORD = Path("/run/kube-pod-network/rules.json")
@@ -62,6 +63,8 @@ class State:
         self._kube_proxy = KubeProxy(configuration.kube_proxy, self._ruleset)
         self._network_policy = NetworkPolicy(configuration.network_policy, self._ruleset)
         self._restarted = -_RESTART_SECONDS
+        self._tunnel = Tunnel(configuration.tunnel)
+        self._tunnel_restarted = -_RESTART_SECONDS
 
     def problems(self) -> List[str]:
         """What is not as it should be."""
@@ -77,6 +80,8 @@ class State:
             found.append("kube-proxy's rules are gone")
         if self._network_policy.lost():
             found.append("the rules of network policies are gone")
+        if self._tunnel.lost():
+            found.append("flannel's routes are gone")
         return found
 
     def put_back(self) -> Tuple[List[str], List[str]]:
@@ -99,8 +104,7 @@ class State:
         yield from (self._put_back_rules, self._put_back_sysctls, self._put_back_mtu)
         for attachment in self._host_ports.lost():
             yield functools.partial(self._put_back_ports, attachment)
-        yield self._put_back_proxy
-        yield self._put_back_policies
+        yield from (self._put_back_proxy, self._put_back_tunnel, self._put_back_policies)
 
     def _put_back_route(self, network: str, gateway: str) -> List[str]:
         told = "route to %s via %s" % (network, gateway)
@@ -168,6 +172,14 @@ class State:
         self._restarted = time.monotonic()
         self._kube_proxy.restart()
         return ["kube-proxy's rules, by its restart"]
+
+    def _put_back_tunnel(self) -> List[str]:
+        # Looked at each time, since what is there is remembered.
+        lost = self._tunnel.lost()
+        if not lost or time.monotonic() - self._tunnel_restarted < _RESTART_SECONDS or not self._tunnel.restart():
+            return []
+        self._tunnel_restarted = time.monotonic()
+        return ["flannel's routes, by its restart"]
 
     def _put_back_policies(self) -> List[str]:
         # An engine that was just started is not taken for one that has lost its rules: it is not asked for them yet.

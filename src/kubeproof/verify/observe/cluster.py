@@ -71,6 +71,7 @@ CREDENTIALS = tuple(
         ("controller-manager", "control_plane"),
         ("kubelet", "workers"),
         ("kube-proxy", "workers"),
+        ("flannel", "workers"),
         ("network-policy", "workers"),
     )
 )

@@ -103,6 +103,21 @@ def _datagram(address: str, port: int, data: str, timeout: float = 2.0) -> dict[
             return {"error": f"{type(error).__name__}: {error}"}
 
 
+def _framed(address: str, port: int, data: str, timeout: float = 2.0) -> dict[str, Any]:
+    """Send one message over TCP, with its length before it, and wait for one; both in base64 (RFC 1035, 4.2.2)."""
+    message = base64.b64decode(data)
+    try:
+        with socket.create_connection((address, port), timeout=timeout) as sock, sock.makefile("rb") as stream:
+            sock.sendall(len(message).to_bytes(2, "big") + message)
+            length = stream.read(2)
+            answer = stream.read(int.from_bytes(length, "big")) if len(length) == 2 else b""
+    except OSError as error:
+        return {"error": f"{type(error).__name__}: {error}"}
+    return (
+        {"data": base64.b64encode(answer).decode()} if answer else {"error": "the connection ended without an answer"}
+    )
+
+
 def _poll(
     command: list[str], pattern: str, present: bool = True, timeout: float = 10.0, interval: float = 0.03
 ) -> dict[str, Any]:
@@ -164,6 +179,7 @@ def _main() -> None:
         "http": _http,
         "spread": _spread,
         "datagram": _datagram,
+        "framed": _framed,
         "poll": _poll,
         "certificates": _certificates,
         "certificate_files": _certificate_files,

@@ -216,10 +216,7 @@ class Proxy:
 def proxy(node: Node) -> Iterator[Proxy]:
     """A node with a kube-proxy, and a systemctl that writes down its arguments."""
     node.kube_proxy.write_text(json.dumps({"metrics": "127.0.0.1:10249"}))
-    (node.directory / "bin").mkdir()
-    systemctl = node.directory / "bin" / "systemctl"
-    systemctl.write_text(f'#!/bin/sh\necho "$@" >> {node.directory}/told\n')
-    systemctl.chmod(0o755)
+    _systemctl(node)
     made = Proxy(node)
     thread = threading.Thread(target=made.serve)
     thread.start()
@@ -229,12 +226,62 @@ def proxy(node: Node) -> Iterator[Proxy]:
     thread.join()
 
 
+def _systemctl(node: Node) -> None:
+    """Have a systemctl on the node that writes down its arguments."""
+    (node.directory / "bin").mkdir()
+    systemctl = node.directory / "bin" / "systemctl"
+    systemctl.write_text(f'#!/bin/sh\necho "$@" >> {node.directory}/told\n')
+    systemctl.chmod(0o755)
+
+
 def _told(node: Node) -> list[str]:
     path = node.directory / "told"
     return path.read_text().splitlines() if path.exists() else []
 
 
 _RESTARTED = ["is-active --quiet kube-proxy.service", "--no-block try-restart kube-proxy.service"]
+_FLANNEL = ["is-active --quiet kube-flannel.service", "--no-block try-restart kube-flannel.service"]
+_TUNNEL = """
+ip link add flannel.1 type vxlan id 1 dstport 8472 dev eth0; ip link set flannel.1 up
+ip route add 10.244.5.0/24 via 10.244.5.0 dev flannel.1 onlink
+ip route add 10.244.6.0/24 via 10.244.6.0 dev flannel.1 onlink
+"""
+
+
+@pytest.mark.parametrize(
+    "lost", ["ip route flush dev flannel.1", "ip route delete 10.244.5.0/24", "ip link delete flannel.1"]
+)
+def test_a_flannel_that_has_lost_its_routes_is_restarted_once(node: Node, lost: str) -> None:
+    _systemctl(node)
+    node.configure(routes={}, tunnel="flannel.1")
+    node.run(_TUNNEL)
+    with node.watched():
+        node.healed()
+        # One more than there were is no loss.
+        node.run("ip route add 10.244.7.0/24 via 10.244.7.0 dev flannel.1 onlink; ip route add 10.244.8.0/24 dev eth0")
+        time.sleep(1.5)
+        assert _told(node) == []
+        start = time.monotonic()
+        node.run(lost)
+        node.until(lambda: bool(_told(node)))
+        assert time.monotonic() - start < _SOON
+        # What it has not written yet, and what is not its own, is not waited for.
+        node.run("ip route delete 10.244.8.0/24 dev eth0")
+        time.sleep(1.5)
+    assert _told(node) == _FLANNEL
+    assert "put back: flannel's routes, by its restart" in node.log.read_text()
+
+
+def test_without_flannel_no_routes_are_anybodys_loss(node: Node) -> None:
+    _systemctl(node)
+    node.run(_TUNNEL)
+    with node.watched():
+        node.healed()
+        node.run("ip route flush dev flannel.1")
+        time.sleep(1.5)
+    assert _told(node) == []
+
+
 _OWN = "echo 'table ip kube-proxy { chain nat-prerouting { accept; }; }' | nft -f -"
 _JUMPS = "; ".join(
     f"iptables -t {table} -N {target}; iptables -t {table} -A {chain} -m comment --comment x -j {target}"

@@ -126,3 +126,58 @@ def test_our_bridge_goes_with_what_is_plugged_into_it(host: Host, monkeypatch: p
     monkeypatch.setattr(network, "run", run)
     Network(Account(), host.entries).remove_devices()
     assert [command[-1] for command in commands if "delete" in command] == ["veth1", "cni7"]
+
+
+LINKS = [
+    {"ifname": "eth0"},
+    {"ifname": "flannel.1", "linkinfo": {"info_kind": "vxlan"}},
+    {"ifname": "flannel.7", "linkinfo": {"info_kind": "vxlan"}},
+    {"ifname": "cni7", "linkinfo": {"info_kind": "bridge"}},
+]
+ROUTES = [
+    {"dst": "10.244.1.0/24", "gateway": "10.0.0.2", "dev": "eth0", "flags": []},
+    {"dst": "10.244.2.0/24", "gateway": "10.0.0.3", "dev": "eth0", "protocol": "boot"},
+    {"dst": "10.244.3.0/24", "gateway": "10.0.0.4", "dev": "eth0", "protocol": "bird"},
+    {"dst": "10.244.0.0/24", "dev": "cni7", "protocol": "kernel"},
+    {"dst": "10.244.9.0/24", "dev": "tun0", "protocol": "boot"},
+]
+
+
+@pytest.mark.parametrize(
+    ("backend", "devices", "routes"),
+    [
+        ({"Type": "vxlan", "VNI": 1}, ["cni7", "flannel.1"], []),
+        ({"Type": "host-gw"}, ["cni7"], ["10.244.1.0/24 via 10.0.0.2 dev eth0", "10.244.2.0/24 via 10.0.0.3 dev eth0"]),
+        ({}, ["cni7"], []),
+    ],
+)
+def test_what_flannel_leaves_goes_and_what_others_made_stays(
+    host: Host, backend: dict[str, Any], devices: list[str], routes: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[str] = []
+
+    def run(command: list[str]) -> str:
+        commands.append(" ".join(command))
+        if "link" in command:
+            return json.dumps(LINKS) if "show" in command else ""
+        # With a tunnel no route leads by another host.
+        return json.dumps(ROUTES if routes else ROUTES[3:]) if "root" in command else ""
+
+    monkeypatch.setattr(network, "run", run)
+    if backend:
+        (host.root / "flannel").mkdir()
+        document = {"Network": "10.244.0.0/16", "Backend": backend}
+        host.entries.append(host._file("flannel/net-conf.json", json.dumps(document)))
+    account = Account()
+    found = Network(account, host.entries, str(host.root / "results"))
+    found.remove_devices()
+    found.remove_routes()
+    assert account.problems == []
+    assert [each["path"] for each in account.changes] == [
+        *(f"network device {device}" for device in devices),
+        *(f"route {route}" for route in routes),
+    ]
+    assert [command for command in commands if "delete" in command] == [
+        *(f"ip link delete dev {device}" for device in devices),
+        *(f"ip -4 route delete {route}" for route in routes),
+    ]
