@@ -81,7 +81,7 @@ def main() -> None:
 def _measured(directory: Path, number: int, arguments: argparse.Namespace) -> Iterator[tuple[str, int, Sequence[Cost]]]:
     cluster = _fleet(directory, number)
     os.environ["KUBEPROOF_SIMULATION"] = str(directory)
-    os.environ["ANSIBLE_CONNECTION_PLUGINS"] = str(_SIMULATED)
+    os.environ |= {"ANSIBLE_CONNECTION_PLUGINS": str(_SIMULATED), "ANSIBLE_TRANSPORT": "simulated"}
     for run, options, times in (
         ("installation", [], 1),
         ("plan", ["--check"], arguments.repeat),
@@ -158,7 +158,7 @@ def _fleet(directory: Path, number: int) -> Inventory:
     addresses = {name: f"10.99.{at >> 8}.{at & 255}" for at, name in enumerate([*masters, *workers], start=1)}
     document = {
         "all": {
-            "vars": {"ansible_connection": "simulated", "ansible_python_interpreter": "/usr/bin/python3"},
+            "vars": {"ansible_python_interpreter": "/usr/bin/python3"},
             "children": {
                 "control_plane": {"hosts": {name: {"ansible_host": addresses[name]} for name in masters}},
                 "etcd": {"hosts": {name: {} for name in masters}},

@@ -25,7 +25,7 @@ from kubeproof.core import active_run
 from kubeproof.core.errors import KubeproofError
 from kubeproof.install.action import Action
 from kubeproof.preflight import model
-from kubeproof.settings import host_settings, resolve, specs, state
+from kubeproof.settings import addresses, host_settings, resolve, specs, state
 from kubeproof.settings.host_report import HostReport
 
 try:
@@ -73,6 +73,8 @@ class ActionModule(Action):
             probes = {} if self._task.check_mode else preflight.probes(hosts)
             outcome["probes"] = {name: probe.data() for name, probe in probes.items()}
             outcome["left_behind"] = self._left_behind
+            # Once for all: see the function.
+            outcome["addresses"] = addresses.of_hosts(_members(self._variables), self._variables["hostvars"])
         return outcome
 
     def _refuse_keys(self) -> None:

@@ -20,7 +20,11 @@ from kubeproof.core import active_run
 from kubeproof.core.errors import KubeproofError
 from kubeproof.install import look
 from kubeproof.install.pending import Pending
+from kubeproof.install.preloading import preload
 from kubeproof.install.rolling import this_run
+
+# Ansible imports an action plugin in its own process, before it forks one for each host.
+preload()
 
 
 class Action(ActionBase):  # type: ignore[misc]
