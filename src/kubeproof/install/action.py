@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from abc import abstractmethod
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,8 @@ class Action(ActionBase):  # type: ignore[misc]
         """The host of the task."""
         return str(self._variables["inventory_hostname"])
 
-    @property
+    # What the host report says, what check mode would have changed, and who has its turn is all in there.
+    @cached_property
     def _state_directory(self) -> Path:
         """The state directory of the host's cluster."""
         return Path(str(self._value("{{ cluster_state_directory }}")))

@@ -104,7 +104,6 @@ def _some_schedule(chance: random.Random) -> str:
 
 
 def test_a_schedule_that_many_hosts_share_is_worked_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    calendar.interval.cache_clear()
     assert calendar.interval("Tue 01:02") == 7 * DAY
     monkeypatch.setattr(calendar, "parse", None)
     assert calendar.interval("Tue 01:02") == 7 * DAY
