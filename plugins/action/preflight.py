@@ -74,7 +74,7 @@ class ActionModule(Action):
             outcome["probes"] = {name: probe.data() for name, probe in probes.items()}
             outcome["left_behind"] = self._left_behind
             # Once for all: see the function.
-            outcome["addresses"] = addresses.of_hosts(_members(self._variables), self._variables["hostvars"])
+            outcome["addresses"] = addresses.of_hosts(_members(self._variables), self._variables["hostvars"], {})
         return outcome
 
     def _refuse_keys(self) -> None:

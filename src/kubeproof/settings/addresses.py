@@ -6,16 +6,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 
-def of_hosts(
-    names: Iterable[str], hostvars: Mapping[str, Any], known: Mapping[str, str] | None = None
-) -> dict[str, str]:
+def of_hosts(names: Iterable[str], hostvars: Mapping[str, Any], known: Mapping[str, str]) -> dict[str, str]:
     """Each host's ``cluster_host_address``, by name. ``known``: those that need not be asked for.
 
     Ansible puts together all variables of a host that is asked for, so that hosts that ask for each other's take time
     that grows with the square of their number.
     """
-    sure = known or {}
-    return {name: str(sure[name]) if name in sure else _address(name, hostvars[name]) for name in names}
+    return {name: str(known[name]) if name in known else _address(name, hostvars[name]) for name in names}
 
 
 def _address(name: str, variables: Mapping[str, Any]) -> str:

@@ -34,7 +34,7 @@ def test_hosts_whose_address_is_known_are_not_asked() -> None:
         "w3": "10.0.1.3",
     }
     with pytest.raises(KeyError, match="w1"):
-        addresses(["w1"], hostvars)
+        addresses(["w1"], hostvars, {})
 
 
 def test_hosts_that_are_left_out_or_unreachable_are_not_examined() -> None:
