@@ -32,7 +32,7 @@ def page(roles: Path = ROOT / "roles") -> str:
 def readme(role: Path, tags: Collection[str]) -> str:
     """A role's README: what it is, how it is run alone, what it puts on hosts, and its settings."""
     entries = _entries(role)
-    main = entries.get("main", next(iter(entries.values())))
+    main = _main(entries)
     described = main.get("description", [])
     lines = [f"# {role.name}", "", f"{main['short_description']}. A role of [kubeproof](../../README.md)."]
     paragraphs = [described] if isinstance(described, str) else described
@@ -43,7 +43,7 @@ def readme(role: Path, tags: Collection[str]) -> str:
             "",
             f"Alone, on an installed cluster ([what that does](../../docs/operations/partial-runs.md)): `{command}`",
         ]
-    for entry in (name for name in entries if name != "main"):
+    for entry in (name for name in entries if entries[name] is not main):
         lines += ["", f"Entry point `{entry}`: {entries[entry]['short_description']}."]
     templates = sorted(path.relative_to(role / "templates") for path in (role / "templates").rglob("*.j2"))
     if templates:
@@ -59,6 +59,12 @@ def _entries(role: Path) -> dict[str, Any]:
     return found
 
 
+def _main(entries: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The entry point that describes the role: what is called otherwise is only not checked by Ansible."""
+    found: Mapping[str, Any] = entries.get("main", next(iter(entries.values())))
+    return found
+
+
 def _table(entries: Mapping[str, Any]) -> list[str]:
     options = {name: option for entry in entries.values() for name, option in (entry.get("options") or {}).items()}
     head = ["| setting | type | default | what it is |", "| --- | --- | --- | --- |"]
@@ -67,7 +73,7 @@ def _table(entries: Mapping[str, Any]) -> list[str]:
 
 def _section(role: Path) -> str:
     entries = _entries(role)
-    summary = entries.get("main", next(iter(entries.values())))["short_description"]
+    summary = _main(entries)["short_description"]
     table = _table(entries)
     return "\n".join([f"## {role.name}", "", f"{summary} (`roles/{role.name}`).", "", *table, ""]) if table else ""
 

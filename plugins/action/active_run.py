@@ -80,7 +80,7 @@ class ActionModule(Action):
             # It prints something: no output but ssh's complaints counts as a failure.
             self._command(f"rm -f {path} && echo released")
 
-    @property
+    @cached_property
     def _state_directory(self) -> Path:
         return self._directory
 

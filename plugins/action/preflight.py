@@ -25,7 +25,7 @@ from kubeproof.core import active_run
 from kubeproof.core.errors import KubeproofError
 from kubeproof.install.action import Action
 from kubeproof.preflight import model
-from kubeproof.settings import host_settings, resolve, specs, state
+from kubeproof.settings import addresses, host_settings, resolve, specs, state
 from kubeproof.settings.host_report import HostReport
 
 try:
@@ -73,6 +73,8 @@ class ActionModule(Action):
             probes = {} if self._task.check_mode else preflight.probes(hosts)
             outcome["probes"] = {name: probe.data() for name, probe in probes.items()}
             outcome["left_behind"] = self._left_behind
+            # Once for all: see the function.
+            outcome["addresses"] = addresses.of_hosts(_members(self._variables), self._variables["hostvars"], {})
         return outcome
 
     def _refuse_keys(self) -> None:
@@ -168,10 +170,12 @@ class ActionModule(Action):
         manager = self._task.get_variable_manager()
         own = manager.get_vars(host=manager._inventory.get_host(name), include_hostvars=False)  # noqa: SLF001
         given = {str(key): _place(key) for key in own}
-        values, broken = self._rendered({**resolve.defaults(), **own}, given, facts=facts)
+        variables = {**resolve.defaults(), **own}
+        values, broken = self._rendered(variables, given, facts=facts)
+        late = frozenset(name for name in given if name in self._specs.options and _needs_facts(variables[name]))
         groups = frozenset(str(group) for group in own["group_names"])
         address = str(values.get("cluster_host_address", ""))
-        return preflight.Variables(preflight.Host(name, groups, address), given, values, broken)
+        return preflight.Variables(preflight.Host(name, groups, address), given, values, broken, late)
 
     def _rendered(
         self, variables: Mapping[str, Any], given: Mapping[str, str], *, facts: bool
@@ -186,7 +190,7 @@ class ActionModule(Action):
             try:
                 values[name] = _converted(self._specs.options[name], _plain(templar.template(variables[name])))
             except AnsibleError as error:
-                later = name not in given or any(fact in str(variables[name]) for fact in _FACTS)
+                later = name not in given or _needs_facts(variables[name])
                 if facts or not later:
                     broken[name] = str(error)
         return values, broken
@@ -195,6 +199,10 @@ class ActionModule(Action):
     def _specs(self) -> specs.Specs:
         """All settings that there are."""
         return specs.load()
+
+
+def _needs_facts(value: Any) -> bool:
+    return any(fact in str(value) for fact in _FACTS)
 
 
 def _converted(option: specs.Option, value: Any) -> Any:

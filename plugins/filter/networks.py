@@ -9,6 +9,7 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 
 from kubeproof.settings import proxies
+from kubeproof.settings.addresses import of_hosts
 
 
 def nth_address(network: str, number: int) -> str:
@@ -17,18 +18,6 @@ def nth_address(network: str, number: int) -> str:
         return str(ipaddress.ip_network(network)[number])
     except (ValueError, IndexError) as error:
         raise AnsibleFilterError(f"nth_address: {network!r} has no address number {number}: {error}") from error
-
-
-def host_addresses(hosts: list[str], hostvars: Any) -> dict[str, str]:
-    """Each host's ``cluster_host_address``, by name.
-
-    Role defaults are not part of hostvars, so the default is repeated here: ``ansible_host``, else the name.
-    """
-    return {host: _host_address(host, hostvars[host]) for host in hosts}
-
-
-def _host_address(host: str, variables: Any) -> str:
-    return str(variables.get("cluster_host_address") or variables.get("ansible_host") or host)
 
 
 def pod_routes(addresses: Mapping[str, str], networks: Mapping[str, str | None], host: str) -> dict[str, str]:
@@ -79,7 +68,7 @@ class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
             "nth_address": nth_address,
-            "host_addresses": host_addresses,
+            "host_addresses": of_hosts,
             "pod_routes": pod_routes,
             "other_addresses": other_addresses,
             "health_checks": health_checks,

@@ -66,6 +66,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+addresses:
+  description: Under which address each host of the cluster is reached by the others, including those left out.
+  type: dict
+  returned: success, with the stage V(hosts)
+  sample: {cp1: 192.0.2.11, w1: 192.0.2.21}
 msg:
   description: Number of errors and warnings.
   type: str

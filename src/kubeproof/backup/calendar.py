@@ -9,6 +9,7 @@ whatever is accepted here systemd takes too, and means the same.
 from __future__ import annotations
 
 import datetime
+import functools
 import itertools
 import re
 from collections.abc import Sequence
@@ -71,6 +72,8 @@ def parse(text: str) -> Schedule:
     return Schedule(weekdays, months, days, _times(time))
 
 
+# Each host is asked for its schedules, which nearly always are those of all.
+@functools.cache
 def interval(text: str) -> int:
     """The longest time between two runs, in seconds. Raises KubeproofError."""
     return parse(text).longest_gap()

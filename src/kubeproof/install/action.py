@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from abc import abstractmethod
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,11 @@ from kubeproof.core import active_run
 from kubeproof.core.errors import KubeproofError
 from kubeproof.install import look
 from kubeproof.install.pending import Pending
+from kubeproof.install.preloading import preload
 from kubeproof.install.rolling import this_run
+
+# Ansible imports an action plugin in its own process, before it forks one for each host.
+preload()
 
 
 class Action(ActionBase):  # type: ignore[misc]
@@ -54,7 +59,8 @@ class Action(ActionBase):  # type: ignore[misc]
         """The host of the task."""
         return str(self._variables["inventory_hostname"])
 
-    @property
+    # What the host report says, what check mode would have changed, and who has its turn is all in there.
+    @cached_property
     def _state_directory(self) -> Path:
         """The state directory of the host's cluster."""
         return Path(str(self._value("{{ cluster_state_directory }}")))

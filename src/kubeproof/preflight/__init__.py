@@ -27,10 +27,11 @@ from kubeproof.preflight.identity import Kept
 from kubeproof.preflight.model import CONTROL_PLANE, ETCD, GROUPS, PURPOSES, Host, Purpose, Rules, Run
 from kubeproof.preflight.packages import check_packages
 from kubeproof.preflight.ports import check_connections
-from kubeproof.preflight.settings import Variables, check_settings, check_templates
+from kubeproof.preflight.settings import Variables, check_late, check_settings, check_templates
 from kubeproof.preflight.tags import refuse_unknown
 from kubeproof.preflight.unreachable import left_behind
 from kubeproof.preflight.versions import Wanted
+from kubeproof.settings import specs
 
 __all__ = [
     "GROUPS",
@@ -66,9 +67,10 @@ def check_hosts(hosts: Sequence[Variables], wanted: Wanted, run: Run) -> Iterato
     absent = left_behind([entry.host for entry in hosts], run)
     yield from (unreachable.warning(entry.host) for entry in hosts if entry.host.name in absent)
     hosts = [entry for entry in hosts if entry.host.name not in absent]
-    broken = list(check_templates(hosts))
-    yield from broken
-    sound = [entry for entry in hosts if not entry.broken]
+    wrong = [*check_templates(hosts), *check_late(hosts, specs.load())]
+    yield from wrong
+    unsound = {finding.host for finding in wrong}
+    sound = [entry for entry in hosts if entry.host.name not in unsound]
     if not sound:
         return
     everyone = [entry.host for entry in sound]

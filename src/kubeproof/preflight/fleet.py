@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -188,6 +189,13 @@ def _segments(nodes: Sequence[Examined], pod_network: str) -> Iterator[Finding]:
 def _beyond(address: str, networks: Iterable[Network]) -> bool:
     """Whether an address is in none of the networks. What is none, as a name, is for the check of addresses."""
     try:
-        return not any(ipaddress.ip_address(address) in network for network in networks)
+        parsed = _parsed(address)
     except ValueError:
         return False
+    return not any(parsed in network for network in networks)
+
+
+# Each address is compared with the networks of all hosts.
+@functools.cache
+def _parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    return ipaddress.ip_address(address)

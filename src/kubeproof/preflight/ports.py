@@ -50,21 +50,28 @@ def probes(hosts: Sequence[tuple[Host, Rules]], clients: Mapping[str, tuple[str,
     """
     hosts = [(host, rules) for host, rules in hosts if host.report is not None]
     new = {host.name for host, _ in hosts if is_new(host)}
+    if not new:
+        return {}
+    # All pairs of hosts are gone through: what can be known of one alone is found out before.
+    offered = [(server, list(_offered(server, rules, clients))) for server, rules in hosts]
     found: dict[str, Probe] = {}
+    listened: dict[str, set[int]] = {}
     for client, _ in hosts:
         targets = tuple(
-            Target(server.name, server.address, port, component)
-            for server, rules in hosts
-            if server.name != client.name and not new.isdisjoint({server.name, client.name})
-            for port, component in _reached(client, server, rules, clients)
+            target
+            for server, ports in offered
+            if server.name != client.name and (server.name in new or client.name in new)
+            for target, groups in ports
+            if client.within(groups)
         )
         if targets:
             found[client.name] = Probe(client.address, (), targets)
+        for target in targets:
+            listened.setdefault(target.host, set()).add(target.port)
     for server, _ in hosts:
-        listen = {target.port for probe in found.values() for target in probe.connect if target.host == server.name}
-        if listen:
+        if server.name in listened:
             own = found.get(server.name, Probe(server.address, (), ()))
-            found[server.name] = Probe(server.address, tuple(sorted(listen)), own.connect)
+            found[server.name] = Probe(server.address, tuple(sorted(listened[server.name])), own.connect)
     return found
 
 
@@ -73,12 +80,13 @@ def is_new(host: Host) -> bool:
     return host.report is not None and not host.report["installed"]["active"]
 
 
-def _reached(
-    client: Host, server: Host, rules: Rules, clients: Mapping[str, tuple[str, ...]]
-) -> Iterator[tuple[int, str]]:
+def _offered(
+    server: Host, rules: Rules, clients: Mapping[str, tuple[str, ...]]
+) -> Iterator[tuple[Target, tuple[str, ...]]]:
+    """Ports of a host that others connect to, each with the groups whose hosts do."""
     for rule in rules.ports:
-        if client.within(clients.get(rule.setting, ())) and server.within(rule.groups):
-            yield rule.port, rule.component
+        if rule.setting in clients and server.within(rule.groups):
+            yield Target(server.name, server.address, rule.port, rule.component), clients[rule.setting]
 
 
 def check_connections(

@@ -6,7 +6,7 @@ import difflib
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
@@ -57,13 +57,15 @@ class Variables:
 
     ``given``: all that the inventory, files beside it and the command line set, each with the place where.
     ``values``: known settings with their values, templates rendered: those given, and those that the checks read.
-    ``broken``: settings whose template cannot be rendered, with the reason.
+    ``broken``: settings whose template cannot be rendered, with the reason. ``late``: those given with templates that
+    hosts' facts are part of, so that their values are known last.
     """
 
     host: Host
     given: Mapping[str, str]
     values: Mapping[str, Any]
     broken: Mapping[str, str]
+    late: frozenset[str] = frozenset()
 
 
 def check_settings(
@@ -190,6 +192,13 @@ def check_templates(hosts: Sequence[Variables]) -> Iterator[Finding]:
         for name, reason in variables.broken.items():
             wrong = f"`{name}`{_at(variables.given.get(name, ''))} cannot be rendered: {reason}"
             yield Finding("invalid-setting", wrong, "Correct the template.", name, variables.host.name)
+
+
+def check_late(hosts: Sequence[Variables], specs: Specs) -> Iterator[Finding]:
+    """Settings whose values could not be judged before hosts were asked."""
+    for variables in hosts:
+        values = {name: value for name, value in variables.values.items() if name in variables.late}
+        yield from _values(replace(variables, values=values), specs)
 
 
 def _values(variables: Variables, specs: Specs) -> Iterator[Finding]:

@@ -101,3 +101,9 @@ def _some_schedule(chance: random.Random) -> str:
     time = f"{component(0, 23)}:{component(0, 59)}" + chance.choice(["", f":{component(0, 59)}"])
     date = chance.choice(["", f"*-{component(1, 12)}-{component(1, 28)} ", "*-*-* "])
     return chance.choice(["", "Mon..Thu ", "Sat,Sun "]) + date + time
+
+
+def test_a_schedule_that_many_hosts_share_is_worked_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert calendar.interval("Tue 01:02") == 7 * DAY
+    monkeypatch.setattr(calendar, "parse", None)
+    assert calendar.interval("Tue 01:02") == 7 * DAY

@@ -223,9 +223,7 @@ def test_two_components_on_one_port() -> None:
         for name in GROUPS
     ]
     assert found(*hosts) == []
-    both = variables(
-        "h0", **{**PORT_VALUES, **ALL_PORTS, "cluster_balancer_port": 6443, "cluster_api_port": 6443}
-    )
+    both = variables("h0", **{**PORT_VALUES, **ALL_PORTS, "cluster_balancer_port": 6443, "cluster_api_port": 6443})
     (finding,) = check(both)
     assert (finding.id, finding.subject) == ("port-conflict", "6443")
     assert finding.problem == "kube-apiserver and kube-balancer are both given port 6443"

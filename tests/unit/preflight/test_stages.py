@@ -47,6 +47,14 @@ def test_good_hosts() -> None:
     assert ids(entry(host(1)), entry(host(2))) == []
 
 
+def test_values_that_follow_from_facts_are_judged_with_the_hosts() -> None:
+    late = replace(entry(host(1, selinux="enforcing"), kubelet_max_pods="many"), late=frozenset(["kubelet_max_pods"]))
+    # The host is not judged by settings that are wrong; others are.
+    assert ids(late, entry(host(2, selinux="enforcing"))) == [("invalid-setting", "host1"), ("selinux", "host2")]
+    right = replace(late, values={**late.values, "kubelet_max_pods": "50"})
+    assert ids(right) == [("selinux", "host1")]
+
+
 def test_no_hosts() -> None:
     assert ids() == []
 

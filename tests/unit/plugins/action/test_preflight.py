@@ -193,6 +193,25 @@ def test_hosts_that_others_do_not_reach_are_found(play: Play) -> None:
     assert "6443 of kube-apiserver from h2 (timed out)" in done.stdout
 
 
+def test_addresses_are_those_of_all_hosts_of_the_cluster(play: Play) -> None:
+    play.inventory["all"]["children"]["workers"]["hosts"]["h2"]["cluster_host_address"] = "192.0.2.22"
+    limit = ("--limit", "h1")
+    play.run(ASK, HOSTS, options=limit)
+    # What is wrong with the machine that the tests run on.
+    play.variables["preflight_ignore"] = sorted({each[0] for each in play.findings("hosts")})
+    show = {"name": "Show", "ansible.builtin.debug": {"msg": "{{ found.addresses | to_json }}"}}
+    done = play.run(ASK, HOSTS | {"register": "found"}, show, options=limit)
+    assert r"{\"h1\": \"192.0.2.1\", \"h2\": \"192.0.2.22\"}" in done.stdout
+
+
+def test_a_setting_that_follows_from_facts_is_judged_once_they_are_known(play: Play) -> None:
+    play.variables["kubelet_max_pods"] = "{{ 'pods on ' ~ ansible_facts['kubeproof_host'].arch }}"
+    play.run(SETTINGS, ASK, HOSTS)
+    assert play.findings("settings") == set()
+    wrong = ("invalid-setting", "kubelet_max_pods")
+    assert {each[2] for each in play.findings("hosts") if each[:2] == wrong} == {"h1", "h2"}
+
+
 def test_a_host_in_no_group_of_ours_is_looked_at_too(play: Play) -> None:
     play.inventory["all"]["hosts"] = {"h9": {"ansible_host": "192.0.2.9"}}
     directory = play.directory / ".kubeproof" / "pki"

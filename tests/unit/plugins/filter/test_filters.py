@@ -16,10 +16,25 @@ def test_the_others_are_asked() -> None:
     ]
 
 
+FILTERS = networks.FilterModule().filters()
+
+
 def test_nodes_that_do_not_exist_yet_have_no_routes() -> None:
     addresses = {"w1": "10.0.0.1", "w2": "10.0.0.2", "w3": "10.0.0.3", "w4": "10.0.0.4"}
     found = {"/api/v1/nodes/w1": "10.244.1.0/24", "/api/v1/nodes/w2": "10.244.2.0/24", "/api/v1/nodes/w3": None}
     assert networks.pod_routes(addresses, found, "w1") == {"10.244.2.0/24": "10.0.0.2"}
+
+
+def test_hosts_whose_address_is_known_are_not_asked() -> None:
+    hostvars = {"w2": {"ansible_host": "10.0.0.2"}, "w3": {"cluster_host_address": "10.0.1.3", "ansible_host": "w3.x"}}
+    addresses = FILTERS["host_addresses"]
+    assert addresses(["w1", "w2", "w3"], hostvars, {"w1": "10.0.0.1"}) == {
+        "w1": "10.0.0.1",
+        "w2": "10.0.0.2",
+        "w3": "10.0.1.3",
+    }
+    with pytest.raises(KeyError, match="w1"):
+        addresses(["w1"], hostvars, {})
 
 
 def test_hosts_that_are_left_out_or_unreachable_are_not_examined() -> None:
