@@ -13,8 +13,8 @@ For each number of hosts (up to four: one control-plane host; more: three): the 
 and a run with nothing to do. Of each the wall clock, the processor time of all of the controller's processes,
 and their memory at its peak (PSS: what processes share counts once). On a busy machine only the last two say something.
 
-Measured on two busy cores, a plan of 3, 10 and 100 hosts: 8, 18 and 136 seconds of the processor, 117, 205 and 389 MiB;
-docs/design.md has what it was before.
+Measured on two busy cores, a plan of 3, 10, 30 and 100 hosts: 8, 18, 42 and 136 seconds of the processor, 117, 205, 355
+and 389 MiB. A run with nothing to do takes the same. docs/design.md has what it was before.
 
 ``--profiles`` keeps how long each task took, as the callback of the runs writes it.
 """
