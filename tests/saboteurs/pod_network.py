@@ -10,6 +10,7 @@ from tests.saboteurs.framework.mutations import changed_file, done, rules, runni
 from tests.saboteurs.framework.registry import saboteur
 
 from kubeproof.verify.act.disruption import undone
+from kubeproof.verify.act.pods import is_ready
 from kubeproof.verify.observe.cluster import Cluster
 
 _CNI_CONFIG = "/etc/cni/net.d/10-kubeproof.conflist"
@@ -97,8 +98,11 @@ def translation_lost(cluster: Cluster) -> Iterator[None]:
     quick=True,
 )
 def forwarding_dropped(cluster: Cluster) -> Iterator[None]:
+    # The claim asks pods that are there, and so sees nothing of a node that has none.
+    pods = cluster.api.items("/api/v1/namespaces/kube-system/pods", labelSelector="k8s-app=kube-dns")
+    name = next(pod["spec"]["nodeName"] for pod in pods if is_ready(pod))
     drop = 'chain forwarded { type filter hook forward priority raw; oifname "cni0" drop; }'
-    with rules(cluster.workers[0].host, drop):
+    with rules(cluster.node(name).host, drop):
         yield
 
 
