@@ -73,14 +73,14 @@ def main() -> None:
     arguments = parser.parse_args()
     console = Console()
     with tempfile.TemporaryDirectory(prefix="kubeproof-bench-") as directory:
-        pods = _inventory(Path(directory) / "pods", cluster_control_plane_form="static-pods")
-        cluster = _inventory(Path(directory) / "services")
+        cluster = _inventory(Path(directory))
         hosts = plan(cluster)
         try:
             # Has the images, and the files around them, with which kubeadm begins.
             _fresh_hosts(hosts)
-            playbook.run("cluster", pods.sources, pods.state)
-            images = {name: _snapshot(pods, name) for name in pods.hosts}
+            as_pods = ("--extra-vars", "cluster_control_plane_form=static-pods")
+            playbook.run("cluster", cluster.sources, cluster.state, as_pods)
+            images = {name: _snapshot(cluster, name) for name in cluster.hosts}
             rounds = [_measure(console, cluster, hosts, images) for _ in range(arguments.repeat)]
         finally:
             lifecycle.destroy(hosts, _silent)
@@ -105,18 +105,18 @@ def _measure(console: Console, cluster: Inventory, hosts: Plan, images: dict[str
     }
     _fresh_hosts(hosts)
     measured |= {f"the plain way: {step}": time for step, time in _plain(cluster, snapshots, objects).items()}
+    console.print(measured)
     _fresh_hosts(hosts)
     return measured | {f"kubeadm: {step}": time for step, time in _kubeadm(cluster, images).items()}
 
 
-def _inventory(directory: Path, **settings: str) -> Inventory:
+def _inventory(directory: Path) -> Inventory:
     document = yaml.safe_load((paths.PROJECT / "inventory" / "test" / "hosts.yml").read_text())
-    document["all"]["vars"] |= {"local_host_network": NETWORK, **settings}
+    document["all"]["vars"]["local_host_network"] = NETWORK
     groups = {"control_plane": ["cp1"], "etcd": ["cp1"], "workers": ["w1", "w2"]}
     document["all"]["children"] = {
         group: {"hosts": {name: {"ansible_host": ADDRESSES[name]} for name in names}} for group, names in groups.items()
     }
-    directory.mkdir()
     path = directory / "hosts.yml"
     path.write_text(yaml.safe_dump(document))
     return inventory.load(path)

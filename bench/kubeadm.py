@@ -9,6 +9,7 @@ server, controller manager and scheduler as static pods, certificates, kubeconfi
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -24,9 +25,13 @@ UNITS = ("containerd", "etcd", "kube-pod-network")
 # These need the API server's address from the load balancer, which is there at once.
 NODE_UNITS = ("kube-balancer", "kube-proxy")
 _IMAGES = "localhost/kubeproof"
+_PARTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
+_PATCHES = "/tmp/patches"  # noqa: S108  (on such a host)
 _TOKEN = "kubead.0123456789abcdef"  # noqa: S105  (of hosts that live for a minute)
 _PKI = "/etc/kubernetes/pki"
 _ETCD = "/etc/kubernetes/apiserver"
+# With its last words, if it fails.
+_LOG = ">/tmp/kubeadm.log 2>&1 || { tail -n 20 /tmp/kubeadm.log >&2; exit 1; }"
 _CONTAINERD = "unix:///run/containerd/containerd.sock"
 _KUBELET_UNIT = """\
 [Unit]
@@ -70,10 +75,9 @@ def prepare(on: On, name: str, address: str) -> None:
 
 def images(on: On, name: str, version: str) -> None:
     """What the node's runtime has before kubeadm begins, by the names that kubeadm gives to images."""
-    parts = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
     ctr = "ctr --namespace k8s.io images"
     tags = "; ".join(
-        f"{ctr} tag --force $({ctr} ls -q | grep -F /{part}: | head -n1) {_IMAGES}/{part}:v{version}" for part in parts
+        f"{ctr} tag --force $({ctr} ls -q | grep -F /{part}: | head -n1) {_IMAGES}/{part}:v{version}" for part in _PARTS
     )
     script = (
         f"systemctl start {' '.join(UNITS[:1])}; until ctr version >/dev/null 2>&1; do sleep 0.1; done; "
@@ -92,6 +96,7 @@ def init(on: On, address: str, version: str, dns_tag: str, kubelet: bytes, servi
             "bootstrapTokens": [{"token": _TOKEN, "ttl": "1h"}],
             "localAPIEndpoint": {"advertiseAddress": address, "bindPort": 6443},
             "nodeRegistration": _registration("cp1", address),
+            "patches": {"directory": _PATCHES},
         },
         {
             "apiVersion": "kubeadm.k8s.io/v1beta4",
@@ -114,10 +119,15 @@ def init(on: On, address: str, version: str, dns_tag: str, kubelet: bytes, servi
         yaml.safe_load(kubelet),
     ]
     on("cp1", "cat >/tmp/kubeadm.yaml", yaml.safe_dump_all(documents).encode())
+    # Our images have their program in /, and kubeadm looks at the manifests' commands, which have no path.
+    for part in _PARTS:
+        patch = [{"op": "add", "path": "/spec/containers/0/env", "value": [{"name": "PATH", "value": "/"}]}]
+        script = f"mkdir -p {_PATCHES}; cat >{_PATCHES}/{part}0+json.json"
+        on("cp1", script, json.dumps(patch).encode())
     on("cp1", f"cp /etc/kubernetes/controller-manager/ca.key {_PKI}/ca.key", b"")
     skip = "addon/kube-proxy"
     ignore = "--ignore-preflight-errors=all"
-    on("cp1", f"kubeadm init --config /tmp/kubeadm.yaml --skip-phases={skip} {ignore} >/tmp/kubeadm.log 2>&1", b"")
+    on("cp1", f"kubeadm init --config /tmp/kubeadm.yaml --skip-phases={skip} {ignore} {_LOG}", b"")
 
 
 def join(on: On, name: str, address: str, server: str) -> None:
@@ -135,7 +145,7 @@ def join(on: On, name: str, address: str, server: str) -> None:
         "nodeRegistration": _registration(name, address),
     }
     on(name, f"rm -f {_PKI}/ca.crt; cat >/tmp/kubeadm.yaml", yaml.safe_dump(document).encode())
-    on(name, "kubeadm join --config /tmp/kubeadm.yaml --ignore-preflight-errors=all >/tmp/kubeadm.log 2>&1", b"")
+    on(name, f"kubeadm join --config /tmp/kubeadm.yaml --ignore-preflight-errors=all {_LOG}", b"")
 
 
 def _registration(name: str, address: str) -> dict[str, object]:

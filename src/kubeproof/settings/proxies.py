@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import urlsplit
+
+from kubeproof.settings.urls import is_http
 
 _SETTINGS = {"http_proxy": "cluster_http_proxy", "https_proxy": "cluster_https_proxy"}
 
@@ -39,18 +40,8 @@ def problems(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """What is wrong with the settings. A proxy's address may have a password in it, and is not repeated."""
     for setting in _SETTINGS.values():
         value = str(values.get(setting, ""))
-        if value and not _is_proxy(value):
+        if value and not is_http(value):
             yield setting, "it is not of the form http://HOST:PORT, with USER:PASSWORD@ before the host if need be"
     for entry in values.get("cluster_no_proxy") or ():
         if not str(entry) or any(character in " ,;'\"" for character in str(entry)):
             yield "cluster_no_proxy", f"{entry!r} is not one name, address or network"
-
-
-def _is_proxy(value: str) -> bool:
-    try:
-        parts = urlsplit(value)
-        port = parts.port
-    except ValueError:
-        return False
-    plain = value.isprintable() and not any(character.isspace() for character in value)
-    return plain and parts.scheme in ("http", "https") and bool(parts.hostname) and port != 0

@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from kubeproof.core.errors import KubeproofError
+from kubeproof.settings.urls import is_http
 
 SETTING = "containerd_registry_mirrors"
 # The directory of an upstream's file has its name, which containerd looks up with the port
 # (https://github.com/containerd/containerd/blob/main/docs/hosts.md).
 _UPSTREAM = re.compile(r"_default|[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?")
+# A URL becomes a quoted string of TOML.
+_QUOTES = {'"', "'", "\\"}
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ def mirrors(upstream: str, given: object) -> Mirrors:
         raise KubeproofError(f"{upstream} takes a list of URLs, or {{mirrors: [...], fallback: false}}")
     if not urls and not fallback:
         raise KubeproofError(f"{upstream} has no mirror, and no fallback")
-    wrong = [str(url) for url in urls if not _is_url(str(url))]
+    wrong = [str(url) for url in urls if not is_http(str(url)) or _QUOTES & set(str(url))]
     if wrong:
         raise KubeproofError(f"{upstream}: {wrong[0]!r} is not of the form https://HOST:PORT/PATH")
     return Mirrors(tuple(str(url) for url in urls), fallback)
@@ -49,14 +51,3 @@ def problems(given: Mapping[str, object]) -> Iterator[str]:
             mirrors(str(upstream), entry)
         except KubeproofError as error:
             yield str(error)
-
-
-def _is_url(value: str) -> bool:
-    try:
-        parts = urlsplit(value)
-        port = parts.port
-    except ValueError:
-        return False
-    # It becomes a quoted string of TOML.
-    plain = value.isprintable() and not any(character in " \"'\\" for character in value)
-    return plain and parts.scheme in ("http", "https") and bool(parts.hostname) and port != 0

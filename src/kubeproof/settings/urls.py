@@ -1,0 +1,16 @@
+"""URLs in settings. No Ansible."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+
+def is_http(value: str) -> bool:
+    """Whether a text is an HTTP or HTTPS URL with a host, and a port that is one if it has any."""
+    try:
+        parts = urlsplit(value)
+        port = parts.port
+    except ValueError:
+        return False
+    plain = value.isprintable() and not any(character.isspace() for character in value)
+    return plain and parts.scheme in ("http", "https") and bool(parts.hostname) and port != 0
