@@ -15,6 +15,7 @@ import yaml
 
 from kubeproof.api import kubectl
 from kubeproof.backup import keys
+from kubeproof.components.lock import Lock
 from kubeproof.core import paths
 from kubeproof.core.process import run
 from kubeproof.install import playbook
@@ -23,11 +24,11 @@ from kubeproof.local_hosts.plan import plan
 from kubeproof.settings import inventory
 from kubeproof.settings.inventory import Inventory
 from kubeproof.settings.remote import ssh_command
+from kubeproof.verify.observe.cluster import TEST_IMAGE
 
 _UNITS = "etcd kube-apiserver kube-controller-manager kube-scheduler kubelet containerd"
 # Written anew all the time, by whoever runs.
 _FLEETING = ("Event", "Lease")
-_IMAGE = "localhost/kubeproof/agnhost:2.63.0"
 
 Uids = dict[str, str]
 
@@ -131,7 +132,9 @@ class LocalCluster:
     def fill(self) -> None:
         """Have something run on the workers."""
         if "keep" not in self.kubectl("get", "deployments", "--output=name"):
-            self.kubectl("create", "deployment", "keep", f"--image={_IMAGE}", "--replicas=4", "--", "/agnhost", "pause")
+            version = Lock(self.inventory.state).versions("current")[TEST_IMAGE]
+            made = f"--image=localhost/kubeproof/{TEST_IMAGE}:{version}"
+            self.kubectl("create", "deployment", "keep", made, "--replicas=4", "--", "/agnhost", "pause")
         self.kubectl("rollout", "status", "deployment/keep", "--timeout=100s")
 
     def uids(self) -> Uids:
