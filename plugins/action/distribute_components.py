@@ -28,14 +28,22 @@ class ActionModule(Action):
     """Ask the host, send what it lacks, have it installed."""
 
     _VALID_ARGS = frozenset(
-        ("state_directory", "directories", "versions", "backup_targets", "network_policy_engine", "pod_network", "pods")
-    )
+        (
+            "state_directory", "directories", "programs", "stage",
+            "versions", "backup_targets", "network_policy_engine", "pod_network", "pods",
+        )
+    )  # fmt: skip
 
     def act(self) -> dict[str, Any]:
-        wanted = self._plan()
-        request = {"files": [file.wanted() for file in wanted.files], "versions": dict(wanted.facts["versions"])}
-        settle = self._settle(request, {"files": [_RECORD, *(file["path"] for file in request["files"])]})
-        if not wanted.expected and self._look.task(settle["digest"]) is not None:
+        wanted, part = self._plan(), list(self._arguments.get("programs") or ())
+        files, stage = wanted.of(part), bool(self._arguments.get("stage", False))
+        whole = not (part or stage)
+        request = {
+            "files": [file.wanted() for file in files],
+            "versions": dict(wanted.facts["versions"]) if whole else None,
+        }
+        settle = self._settle(request, {"files": [_RECORD, *(file.path for file in files)]})
+        if whole and not wanted.expected and self._look.task(settle["digest"]) is not None:
             return {"changed": False, "changes": [], "ansible_facts": {"kubeproof_components": dict(wanted.facts)}}
         answer = self._compared(request, settle)
         if answer.get("changes") and not self._task.check_mode:
@@ -73,7 +81,7 @@ class ActionModule(Action):
         )  # fmt: skip
 
     def _send(self, answer: dict[str, Any]) -> None:
-        missing = {change["sha256"] for change in answer["changes"] if change["what"] != "attributes"}
+        missing = {change["sha256"] for change in answer["changes"] if not change["sent"]}
         with caching.Cache() as cache:
             for digest in sorted(missing):
                 blob = distribution.blob(digest, cache)
@@ -94,6 +102,7 @@ class ActionModule(Action):
     def _compared(self, request: dict[str, Any], settle: dict[str, Any], staging: str | None = None) -> dict[str, Any]:
         """What is to be done on the host, or with what was sent to ``staging`` was done."""
         arguments = {"_files": request["files"], "_versions": request["versions"], "_staging": staging}
+        arguments["_stage"] = bool(self._arguments.get("stage", False))
         return self._module({**arguments, "_settle": settle, "_run": self._active_run()})
 
 

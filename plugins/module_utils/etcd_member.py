@@ -116,7 +116,7 @@ def status(answer: Answer) -> Answer:
     }
 
 
-def over_tls(url: str, path: str) -> Optional[Answer]:
+def over_tls(url: str, path: str, method: str = "POST") -> Optional[Answer]:
     """Ask this host's member; None if that comes to nothing."""
     target = urlsplit(url)
     try:
@@ -125,7 +125,7 @@ def over_tls(url: str, path: str) -> Optional[Answer]:
         connection = http.client.HTTPSConnection(
             target.hostname or "", target.port, timeout=ANSWER_SECONDS, context=context
         )
-        connection.request("POST", path, "{}")
+        connection.request(method, path, "{}")
         answer = connection.getresponse()
         content: Answer = json.load(answer)
     except (OSError, ValueError, http.client.HTTPException):

@@ -36,6 +36,8 @@ def unanswered(error: Exception) -> bool:
 NOT_COMPARED = "No API server answers: what the run would change in the API is not part of this (%s)"
 """What check mode says where a run would have started one before."""
 
+NOT_FOUND = 404
+
 # Check mode starts no server that would be worth waiting for.
 CHECK_SECONDS = 3.0
 
@@ -60,6 +62,24 @@ class Client:
     def get(self, path: str) -> Dict[str, Any]:
         """One object or list."""
         return self._request("GET", path)
+
+    def items(self, path: str) -> List[Dict[str, Any]]:
+        """All objects of a list; none where the server does not know that API."""
+        try:
+            found: List[Dict[str, Any]] = self.get(path)["items"]
+        except ApiError as error:
+            if error.code != NOT_FOUND:
+                raise
+            return []
+        return found
+
+    def ask(self, method: str, path: str, body: Any = None) -> Tuple[int, Dict[str, Any]]:
+        """Status and answer, whatever they are; what is no JSON is the message. Raises ApiError if there is none."""
+        try:
+            return self._once(method, path, body, "application/json" if body is not None else "")
+        except (OSError, http.client.HTTPException) as error:
+            self.connection = None
+            raise ApiError("%s https://%s:%d%s: %s" % (method, self.host, self.port, path, error)) from error
 
     def apply(self, document: Dict[str, Any], manager: str, dry_run: bool) -> Dict[str, Any]:
         """Server-side apply (https://kubernetes.io/docs/reference/using-api/server-side-apply/); returns the object."""

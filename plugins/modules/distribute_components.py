@@ -13,7 +13,7 @@ import os
 import shutil
 import stat
 import tempfile
-from typing import IO, Any, Dict, List, Tuple
+from typing import IO, Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from ansible.module_utils import host_runs, places, settled
 from ansible.module_utils.basic import AnsibleModule
@@ -47,6 +47,20 @@ options:
         description: Directory for CNI plugins.
         type: path
         required: true
+  programs:
+    description:
+      - Names of binaries. Only these are installed, and the versions of components are not recorded, since others may
+        still be missing. If empty, all files that the host needs.
+    type: list
+    elements: str
+    default: []
+  stage:
+    description:
+      - Whether to send the files only, to C(/var/lib/kubeproof/staged), named by their SHA-256. Installing them later
+        needs no transfer. Files that are replaced while this directory exists are kept there, too, so that they can
+        be installed again.
+    type: bool
+    default: false
 extends_documentation_fragment: [attributes, attributes.action, components, state_directory]
 attributes:
   check_mode: {support: full}
@@ -61,6 +75,17 @@ EXAMPLES = r"""
   distribute_components:
     state_directory: "{{ cluster_state_directory }}"
     directories: {bin: /usr/local/bin, cni: /opt/cni/bin}
+
+- name: Stage other versions on the host, and install one program of them
+  distribute_components:
+    state_directory: "{{ cluster_state_directory }}"
+    directories: {bin: /usr/local/bin, cni: /opt/cni/bin}
+    versions: {kubernetes: 1.37.2}
+    stage: "{{ item.stage }}"
+    programs: "{{ item.programs }}"
+  loop:
+    - {stage: true, programs: []}
+    - {stage: false, programs: [kube-apiserver]}
 """
 
 RETURN = r"""
@@ -107,6 +132,7 @@ class Files:
 
     def __init__(self, directory: str = STATE_DIRECTORY) -> None:
         self.directory = directory
+        self.staged = os.path.join(directory, "staged")
         self.path = os.path.join(directory, "components.json")
         self.manifest = Manifest(directory)
         document = read_json(self.path)
@@ -135,16 +161,40 @@ class Files:
             os.fchmod(descriptor, int(wanted["mode"], 8))
         self._remember(wanted["path"], wanted["sha256"])
 
+    def has_staged(self, digest: str) -> bool:
+        """Whether a file lies on the host, to be put in place without a transfer."""
+        return os.path.exists(os.path.join(self.staged, digest))
+
+    def stage(self, wanted: Entry, staging: str) -> None:
+        """Keep a file that arrived for later, or refuse it."""
+        places.make_directories(self.staged, 0o700)
+        arrived, target = os.path.join(staging, wanted["sha256"]), os.path.join(self.staged, wanted["sha256"])
+        if not os.path.exists(target):
+            place(arrived, wanted, target)
+
+    def keep(self, path: str) -> None:
+        """Keep a file that is about to be replaced, if versions are staged: it may be wanted again."""
+        if os.path.isdir(self.staged) and not os.path.islink(path) and os.path.isfile(path):
+            digest = self._sha256(path, os.lstat(path))
+            if not self.has_staged(digest):
+                copy_and_place(
+                    path, {"path": path, "sha256": digest, "mode": "0755"}, os.path.join(self.staged, digest)
+                )
+
     def install(self, wanted: Entry, staging: str) -> None:
-        """Put a file that arrived in place, or refuse it."""
+        """Put a file that arrived in place, or one that was staged, or refuse it."""
         path, staged = wanted["path"], os.path.join(staging, wanted["sha256"])
+        arrived = os.path.exists(staged)
+        if not arrived:
+            staged = os.path.join(self.staged, wanted["sha256"])
         if not os.path.exists(staged):
             raise Refused("nothing arrived for %s" % path)
+        self.keep(path)
         self._make_directory(os.path.dirname(path))
         if not self.manifest.knows("file", path):
             backup = self.manifest.backup(path) if os.path.lexists(path) else None
             self.manifest.add("file", path, backup=backup)
-        if os.stat(staged).st_dev == os.stat(os.path.dirname(path)).st_dev:
+        if arrived and os.stat(staged).st_dev == os.stat(os.path.dirname(path)).st_dev:
             place(staged, wanted, path)
         else:
             copy_and_place(staged, wanted, path)
@@ -246,9 +296,32 @@ def write_json(path: str, document: Dict[str, Any]) -> None:
 
 
 def compare(files: Files, wanted: List[Entry]) -> List[Entry]:
-    """What is to be done, one entry for each file that is not as it must be."""
+    """What is to be done, one entry for each file that is not as it must be; ``sent`` if nothing has to be sent."""
     found = ((entry, files.find(entry)) for entry in wanted)
-    return [{"path": entry["path"], "sha256": entry["sha256"], "what": what} for entry, what in found if what]
+    return [
+        {
+            "path": entry["path"],
+            "sha256": entry["sha256"],
+            "what": what,
+            "sent": what == "attributes" or files.has_staged(entry["sha256"]),
+        }
+        for entry, what in found
+        if what
+    ]
+
+
+def unstaged(files: Files, wanted: List[Entry]) -> List[Entry]:
+    """What has to be sent so that all of it can be put in place without a transfer."""
+    return [change for change in compare(files, wanted) if not change["sent"]]
+
+
+def stage(files: Files, wanted: List[Entry], staging: str) -> List[Entry]:
+    """Keep what arrived for later; returns what that was."""
+    done = unstaged(files, wanted)
+    by_path = {entry["path"]: entry for entry in wanted}
+    for change in done:
+        files.stage(by_path[change["path"]], staging)
+    return done
 
 
 def converge(files: Files, wanted: List[Entry], staging: str) -> List[Entry]:
@@ -263,19 +336,38 @@ def converge(files: Files, wanted: List[Entry], staging: str) -> List[Entry]:
     return done
 
 
-def work(files: Files, wanted: List[Entry], versions: Dict[str, str], staging: str) -> Tuple[List[Entry], str]:
-    """Converge with what was sent, or compare, and make a place to send to; returns the changes, and that place."""
+class Work(NamedTuple):
+    """How files are compared, and what becomes of those that arrive."""
+
+    compare: Callable[[Files, List[Entry]], List[Entry]]
+    converge: Callable[[Files, List[Entry], str], List[Entry]]
+
+
+CONVERGE, STAGE = Work(compare, converge), Work(unstaged, stage)
+
+
+def work(
+    files: Files,
+    wanted: List[Entry],
+    versions: Optional[Dict[str, str]],
+    staging: str,
+    how: Work = CONVERGE,
+) -> Tuple[List[Entry], str]:
+    """Converge with what was sent, or compare, and make a place to send to; returns the changes, and that place.
+
+    ``versions``: those that the host has then, ``None`` if only some of its files are its business.
+    """
     try:
         if staging:
-            changes, left = converge(files, wanted, staging), []
+            changes, left = how.converge(files, wanted, staging), []
             shutil.rmtree(staging, ignore_errors=True)
             # Unless a run that was killed still writes to its own.
             with contextlib.suppress(OSError):
                 os.rmdir(os.path.dirname(staging))
         else:
-            changes = left = compare(files, wanted)
+            changes = left = how.compare(files, wanted)
             staging = prepare_staging(bool(changes), files.directory)
-        if not left:
+        if not left and versions is not None:
             files.complete(versions)
     finally:
         files.save()
@@ -314,7 +406,8 @@ def main() -> None:
             },
             "_staging": {"type": "path"},
             "_settle": {"type": "dict", "required": True},
-            "_versions": {"type": "dict", "default": {}},
+            "_versions": {"type": "dict"},
+            "_stage": {"type": "bool", "default": False},
             "_run": {"type": "dict"},
         },
         supports_check_mode=True,
@@ -325,12 +418,13 @@ def main() -> None:
         files = Files()
     except (ManifestError, host_runs.OtherRun) as error:
         module.fail_json(msg=str(error))
+    how = STAGE if module.params["_stage"] else CONVERGE
     try:
         if module.check_mode:
-            changes = compare(files, wanted)
+            changes = how.compare(files, wanted)
         else:
             sent = bool(staging)
-            changes, staging = work(files, wanted, module.params["_versions"], staging)
+            changes, staging = work(files, wanted, module.params["_versions"], staging, how)
             if sent or not changes:
                 settled.save(module.params["_settle"], {})
     except (OSError, Refused) as error:

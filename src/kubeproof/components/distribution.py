@@ -43,6 +43,15 @@ class Distribution:
     facts: Mapping[str, Any]
     expected: Mapping[str, str] = field(default_factory=dict)
 
+    def of(self, programs: Collection[str]) -> tuple[HostFile, ...]:
+        """Files of these programs; all if none are named. Raises KubeproofError for one that the host does not need."""
+        binaries = self.facts["binaries"]
+        unknown = sorted(set(programs) - set(binaries))
+        if unknown:
+            raise KubeproofError(f"the host does not need {', '.join(unknown)}")
+        paths = {binaries[name]["path"] for name in programs}
+        return tuple(file for file in self.files if not programs or file.path in paths)
+
 
 def plan(
     pins: Pins,

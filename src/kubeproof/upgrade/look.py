@@ -50,7 +50,7 @@ def _image(deployment: Object | None) -> Version | None:
 
 def _host(seen: Seen, answers: Answers, node: Object | None) -> Host:
     runs = _runs(seen.report) if seen.report is not None else _of_node(node)
-    ready = node is None or _ready(node)
+    ready = node is None or is_ready(node)
     member = _member(answers.status.get(seen.name), answers.version.get(seen.name)) if "etcd" in seen.groups else None
     return Host(
         seen.name,
@@ -85,7 +85,8 @@ def _of_node(node: Object | None) -> dict[str, Running]:
     return {name: Running(version) for name, version in found.items() if version is not None}
 
 
-def _ready(node: Object) -> bool:
+def is_ready(node: Object) -> bool:
+    """Whether a node's kubelet says that it is ready."""
     conditions = node["status"].get("conditions", [])
     return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
 

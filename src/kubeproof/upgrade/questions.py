@@ -218,15 +218,21 @@ def budgets(found: Iterable[Object]) -> Iterator[Finding]:
             yield Finding("budget", problem, "Allow one, or have one pod more.", name, severity="warning")
 
 
+def stays(pod: Object) -> bool:
+    """Whether a drain leaves a pod where it is: one of a DaemonSet, one from a kubelet's file, one that has ended."""
+    metadata = pod["metadata"]
+    ended = pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
+    owners = metadata.get("ownerReferences", [])
+    return MIRROR in metadata.get("annotations", {}) or any(each["kind"] == "DaemonSet" for each in owners) or ended
+
+
 def unmovable(pods: Iterable[Object], leaving: Leaving, ready_nodes: Collection[str]) -> Iterator[Finding]:
     """Pods that are lost with their node's drain, or that have nowhere to go."""
     for pod in pods:
         node = pod["spec"].get("nodeName", "")
         metadata = pod["metadata"]
         owners = metadata.get("ownerReferences", [])
-        ended = pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
-        stays = MIRROR in metadata.get("annotations", {}) or any(each["kind"] == "DaemonSet" for each in owners)
-        if node not in leaving.nodes or stays or ended:
+        if node not in leaving.nodes or stays(pod):
             continue
         name = f"{metadata['namespace']}/{metadata['name']}"
         if not owners and not leaving.bare_pods:

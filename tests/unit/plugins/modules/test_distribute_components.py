@@ -59,7 +59,7 @@ def manifest(state: Path) -> list[dict[str, Any]]:
 def test_a_missing_file_is_put_in_place(state: Path, program: Path) -> None:
     entry = wanted(program)
     assert distribute_components.compare(files(state), [entry]) == [
-        {"path": str(program), "sha256": sha256(NEW), "what": "missing"}
+        {"path": str(program), "sha256": sha256(NEW), "what": "missing", "sent": False}
     ]
     assert [change["what"] for change in install(state, entry)] == ["missing"]
     assert program.read_bytes() == NEW
@@ -198,6 +198,45 @@ def test_a_killed_run_that_goes_on_writing_holds_up_no_other(tmp_path: Path, mon
     assert second.parent.stat().st_mode & 0o777 == 0o700
 
 
+class TestStaging:
+    """Versions that are to be put in place later, and those that were there before."""
+
+    def work(self, state: Path, entry: dict[str, Any], staging: str = "", *, only_stage: bool) -> list[dict[str, Any]]:
+        how = distribute_components.STAGE if only_stage else distribute_components.CONVERGE
+        done, _ = distribute_components.work(files(state), [entry], None, staging, how)
+        return done
+
+    def test_puts_nothing_in_place(self, state: Path, program: Path) -> None:
+        install(state, wanted(program, OLD), OLD)
+        assert [change["what"] for change in self.work(state, wanted(program), only_stage=True)] == ["different"]
+        self.work(state, wanted(program), stage(state, NEW), only_stage=True)
+        assert program.read_bytes() == OLD
+        assert (state / "staged" / sha256(NEW)).read_bytes() == NEW
+        assert self.work(state, wanted(program), only_stage=True) == []
+        assert self.work(state, wanted(program, OLD), only_stage=True) == [], "what is in place need not be staged"
+
+    def test_refuses_what_is_not_what_was_announced(self, state: Path, program: Path) -> None:
+        with pytest.raises(Refused):
+            self.work(state, wanted(program), stage(state, OLD, sha256(NEW)), only_stage=True)
+        assert not (state / "staged" / sha256(NEW)).exists()
+
+    def test_needs_no_transfer_later_and_none_for_the_way_back(self, state: Path, program: Path) -> None:
+        install(state, wanted(program, OLD), OLD)
+        self.work(state, wanted(program), stage(state, NEW), only_stage=True)
+        for content in (NEW, OLD, NEW):
+            (change,) = self.work(state, wanted(program, content), only_stage=False)
+            assert change["sent"], "a transfer would be needed"
+            empty = distribute_components.prepare_staging(needed=True, directory=str(state))
+            self.work(state, wanted(program, content), empty, only_stage=False)
+            assert program.read_bytes() == content
+            assert program.stat().st_mode & 0o777 == 0o755
+
+    def test_nothing_is_kept_where_nothing_is_staged(self, state: Path, program: Path) -> None:
+        install(state, wanted(program, OLD), OLD)
+        install(state, wanted(program))
+        assert not (state / "staged").exists()
+
+
 class TestVersions:
     """Those that the preflight compares are of what is in place as a whole."""
 
@@ -223,6 +262,9 @@ class TestVersions:
         assert self.work(state, "1.0.0", "", wanted(program))
         assert not (state / "components.json").exists()
         self.work(state, "1.0.0", stage(state, NEW), wanted(program))
+        assert self.recorded(state) == {"program": "1.0.0"}
+        # A part of the files says nothing of versions.
+        distribute_components.work(files(state), [wanted(program)], None, "")
         assert self.recorded(state) == {"program": "1.0.0"}
         # The same bytes may have another version.
         assert self.work(state, "1.0.1", "", wanted(program)) == []

@@ -1,0 +1,148 @@
+"""A plan from all that was asked: reports of hosts, what etcd and API servers say, objects of the API, settings."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from kubeproof.core.versions import Minor
+from kubeproof.preflight.findings import Finding
+from kubeproof.preflight.model import Host as Seen
+from kubeproof.upgrade import look, questions
+from kubeproof.upgrade.goal import Goal
+from kubeproof.upgrade.plan import Plan, plan
+from kubeproof.upgrade.world import APISERVER, CONTROLLER_MANAGER, KUBELET, SCHEDULER, World
+
+Object = Mapping[str, Any]
+
+# Settings that give flags to programs, and those that give a configuration with feature gates.
+_ARGUMENTS = {
+    APISERVER: "apiserver_extra_args",
+    CONTROLLER_MANAGER: "controller_manager_extra_args",
+    SCHEDULER: "scheduler_extra_args",
+}
+_CONFIGURATIONS = {KUBELET: "kubelet_extra_config", "kube-proxy": "kube_proxy_extra_config"}
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What was asked. ``looks``: by host, what ``upgrade_look`` has returned. ``settings``: by host, those of roles.
+
+    ``local_data``, ``bare_pods``: whether a drain may take away what is in emptyDir volumes, and pods that nothing
+    makes again.
+    """
+
+    name: str
+    hosts: Sequence[Seen]
+    looks: Mapping[str, Object]
+    settings: Mapping[str, Object] = field(default_factory=dict)
+    local_data: bool = False
+    bare_pods: bool = False
+
+    @property
+    def objects(self) -> Mapping[str, Sequence[Object]]:
+        """Objects of the API, by resource."""
+        return next((found["objects"] for found in self.looks.values() if found.get("objects")), {})
+
+
+def world(survey: Survey) -> World:
+    """What runs now."""
+    etcd = {name: found["etcd"] for name, found in survey.looks.items() if found.get("etcd")}
+    answers = look.Answers(
+        status={name: each["status"] for name, each in etcd.items() if each.get("status")},
+        version={name: each["version"] for name, each in etcd.items() if each.get("version")},
+        nodes=survey.objects.get("nodes", ()),
+        dns=next(iter(survey.objects.get("dns", ())), None),
+    )
+    return look.world(survey.name, survey.hosts, answers)
+
+
+def planned(survey: Survey, goal: Goal) -> Plan:
+    """The plan, with everything in the way."""
+    now = world(survey)
+    first = plan(now, goal)
+    drained = {name for step in first.steps for name in step.drained}
+    return plan(now, goal, [*_asked(survey, now, goal), *_in_the_way(survey, goal, first, drained)])
+
+
+def _asked(survey: Survey, now: World, goal: Goal) -> Iterator[Finding]:
+    """What could not be asked: an upgrade does not begin blindly."""
+    problems = [found["problem"] for found in survey.looks.values() if found.get("problem")]
+    if not survey.objects:
+        why = problems[0] if problems else "no host has an API server"
+        yield Finding("api", f"the API could not be asked: {why}", "Repair the API servers first.")
+    wanted = goal.wants(APISERVER)
+    if wanted is not None and not list(now.running(APISERVER)):
+        yield Finding("api", "no API server runs", "Install the cluster first: playbooks/cluster.yml.")
+
+
+def _in_the_way(survey: Survey, goal: Goal, first: Plan, drained: set[str]) -> Iterator[Finding]:
+    objects, touched = survey.objects, {name for step in first.steps for name in step.hosts}
+    if not first.turns or not objects:
+        return
+    yield from _of_versions(survey, goal, first)
+    yield from questions.api_services(objects["services"])
+    yield from questions.webhooks([*objects["mutating"], *objects["validating"]], objects["slices"])
+    yield from questions.readiness({name: each["api"]["ready"] for name, each in _servers(survey)})
+    nodes = objects["nodes"]
+    yield from questions.nodes(nodes, touched)
+    ready = [node["metadata"]["name"] for node in nodes if look.is_ready(node)]
+    yield from questions.unmovable(
+        objects["pods"], questions.Leaving(drained, survey.local_data, survey.bare_pods), ready
+    )
+    if drained:
+        yield from questions.budgets(objects["budgets"])
+        yield from _evictions(survey, drained)
+
+
+def _of_versions(survey: Survey, goal: Goal, first: Plan) -> Iterator[Finding]:
+    """What Kubernetes of another minor version lacks."""
+    now, wanted = _series(first.world), goal.wants(APISERVER)
+    yield from questions.stored_versions(survey.objects["definitions"])
+    if wanted is None or now is None or now == wanted.series:
+        return
+    metrics = "\n".join(itertools.chain(*(each["api"]["deprecated"] for _, each in _servers(survey))))
+    audit = itertools.chain(*(each["api"]["audit"] for _, each in _servers(survey)))
+    yield from questions.removed_apis(metrics, audit, wanted.series)
+    for settings in survey.settings.values():
+        for program, name in _ARGUMENTS.items():
+            given = [f"--{flag}={_text(value)}" for flag, value in (settings.get(name) or {}).items()]
+            yield from questions.arguments(program, given, now, wanted.series)
+        for program, name in _CONFIGURATIONS.items():
+            gates = (settings.get(name) or {}).get("featureGates") or {}
+            yield from questions.gates(program, gates, now, wanted.series)
+
+
+def _evictions(survey: Survey, drained: Iterable[str]) -> Iterator[Finding]:
+    places = {
+        f"{pod['metadata']['namespace']}/{pod['metadata']['name']}": pod["spec"]["nodeName"]
+        for pod in survey.objects["pods"]
+        if not questions.stays(pod)
+    }
+    leaving = {name: node for name, node in places.items() if node in set(drained)}
+    answers = {
+        name: (each["code"], each["answer"])
+        for found in survey.looks.values()
+        for name, each in found.get("evictions", {}).items()
+        if name in leaving
+    }
+    yield from questions.evictions(answers, leaving)
+
+
+def _servers(survey: Survey) -> list[tuple[str, Object]]:
+    return [(name, found) for name, found in survey.looks.items() if found.get("api")]
+
+
+def _series(now: World) -> Minor | None:
+    return min((running.effective for _, _, running in now.running(APISERVER)), default=None)
+
+
+def _text(value: object) -> str:
+    """The value of a flag as roles write it: lists and dictionaries joined with commas."""
+    if isinstance(value, Mapping):
+        return ",".join(f"{key}={_text(item)}" for key, item in value.items())
+    if isinstance(value, list):
+        return ",".join(map(_text, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)

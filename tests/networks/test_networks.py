@@ -1,0 +1,133 @@
+"""Each pod network with each form of kube-proxy: installed, installed again, verified, reset. A few minutes each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+import yaml
+from tests.local.snapshots import Snapshot
+
+from kubeproof.api import kubectl
+from kubeproof.core import paths, process
+from kubeproof.install import playbook
+from kubeproof.local_hosts import lifecycle
+from kubeproof.local_hosts.plan import plan
+from kubeproof.settings import inventory
+from kubeproof.settings.inventory import Inventory
+from kubeproof.settings.remote import ssh_command
+from kubeproof.verify.engine import run as verify
+from kubeproof.verify.engine.run import Options
+
+pytestmark = [pytest.mark.local, pytest.mark.cluster]
+
+_CELLS: dict[str, dict[str, Any]] = {
+    "bridge": {"kube_proxy_form": "daemonset"},
+    "bridge-isolated": {"network_policy_new_pods": "isolated"},
+    "bridge-without-policies": {"network_policy_engine": "none"},
+    "vxlan": {"pod_network_plugin": "flannel"},
+    "vxlan-daemonset": {"pod_network_plugin": "flannel", "kube_proxy_form": "daemonset"},
+    "host-gw": {"pod_network_plugin": "flannel", "pod_network_flannel_backend": "host-gw"},
+    "none": {"pod_network_plugin": "none"},
+}
+# A network of the user's own, as simple as can be: a bridge on each host, and a route to that of the other.
+_OWN = r"""
+set -eu
+cat > /etc/cni/net.d/10-own.conflist <<'END'
+{"cniVersion": "1.0.0", "name": "own", "plugins": [
+  {"type": "bridge", "bridge": "own0", "isDefaultGateway": true, "hairpinMode": true, "ipMasq": false,
+   "ipam": {"type": "host-local", "ranges": [[{"subnet": "%(network)s"}]]}},
+  {"type": "portmap", "capabilities": {"portMappings": true}}
+]}
+END
+ip route add %(peer_network)s via %(peer)s
+nft -f - <<'END'
+table ip own {
+  chain postrouting {
+    type nat hook postrouting priority srcnat
+    ip saddr 10.244.0.0/16 ip daddr != { 10.244.0.0/16, 10.213.26.0/24 } masquerade
+  }
+}
+END
+"""
+_OWN_REMOVED = r"""
+nft delete table ip own
+ip route del %(peer_network)s
+ip link del own0
+rm -rf /etc/cni /var/lib/cni
+"""
+# What looks at what kubeproof would have installed, or at what puts it back.
+_OURS = {"pod-routes", "pod-network-heals"}
+
+
+@pytest.fixture(params=_CELLS)
+def cell(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inventory]:
+    """Two new hosts, and the settings of a cell."""
+    document = yaml.safe_load((paths.PROJECT / "inventory" / "test" / "hosts.yml").read_text())
+    document["all"]["vars"]["local_host_network"] = {"name": "kubeproof-cells", "subnet": "10.213.26.0/24"}
+    document["all"]["vars"] |= _CELLS[request.param]
+    document["all"]["children"] = {
+        "control_plane": {"hosts": {"cp1": {"ansible_host": "10.213.26.11"}}},
+        "etcd": {"hosts": {"cp1": {}}},
+        "workers": {"hosts": {"w1": {"ansible_host": "10.213.26.21"}}},
+    }
+    path = tmp_path_factory.mktemp("cell") / "hosts.yml"
+    path.write_text(yaml.safe_dump(document))
+    made = inventory.load(path)
+    try:
+        lifecycle.create(plan(made), print)
+        yield made
+    finally:
+        lifecycle.destroy(plan(made), print)
+
+
+def test_it_is_installed_proven_and_reset(cell: Inventory) -> None:
+    before = _look(cell)
+    assert _play(cell, "cluster").ok
+    again = _play(cell, "cluster")
+    assert again.ok
+    assert again.count("changed") == 0
+
+    own = any(host.variables.get("pod_network_plugin") == "none" for host in cell.hosts.values())
+    networks = _pod_networks(cell) if own else {}
+    if own:
+        _on_all(cell, _OWN, networks)
+    report = cell.state / "networks.json"
+    verify.verify(cell.sources, Options(level="standard", report=str(report)))
+    claims = [claim for component in json.loads(report.read_text())["components"] for claim in component["claims"]]
+    wrong = {claim["id"]: claim["reason"] for claim in claims if claim["verdict"] in ("refuted", "blocked")}
+    assert set(wrong) <= (_OURS if own else set()), wrong
+
+    assert _play(cell, "reset", "--extra-vars", "reset_confirmed=true").ok
+    if own:
+        _on_all(cell, _OWN_REMOVED, networks)
+    after = _look(cell)
+    assert [f"{name}: {change}" for name in before for change in before[name].changes(after[name])] == []
+
+
+def _play(cell: Inventory, name: str, *arguments: str) -> playbook.Run:
+    return playbook.run(name, cell.sources, cell.state, arguments)
+
+
+def _look(cell: Inventory) -> dict[str, Snapshot]:
+    return {name: Snapshot.take(host) for name, host in cell.hosts.items()}
+
+
+def _pod_networks(cell: Inventory) -> dict[str, str]:
+    """By host, what the controller manager has given it for pods."""
+    path = "{range .items[*]}{.metadata.name}={.spec.podCIDR} {end}"
+    answer = process.run([*kubectl.command(cell.state), "get", "nodes", f"--output=jsonpath={path}"], timeout=60)
+    return dict(item.split("=") for item in answer.split())
+
+
+def _on_all(cell: Inventory, script: str, networks: Mapping[str, str]) -> None:
+    """Run a script on each host with its pod network, and that and the address of the other host."""
+    for name, other in (("cp1", "w1"), ("w1", "cp1")):
+        values = {
+            "network": networks[name],
+            "peer_network": networks[other],
+            "peer": cell.hosts[other].variables["ansible_host"],
+        }
+        process.run([*ssh_command(cell.hosts[name]), "bash", "-s"], stdin=script % values, timeout=60)
