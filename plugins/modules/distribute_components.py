@@ -49,8 +49,9 @@ options:
         required: true
   programs:
     description:
-      - Names of binaries. Only these are installed, and the versions of components are not recorded, since others may
-        still be missing. If empty, all files that the host needs.
+      - Names of binaries, or of components for all of their binaries. Only these are installed, as far as a host needs
+        them, and the versions of components are not recorded, since other files may still be missing. If empty, all
+        files that the host needs.
     type: list
     elements: str
     default: []

@@ -30,7 +30,7 @@ options:
   purpose:
     description: Purpose of the run, for the stages V(settings) and V(hosts).
     type: str
-    choices: [converge, restore, replace-member]
+    choices: [converge, restore, replace-member, upgrade]
     default: converge
   tags:
     description: Tags of the playbook, for O(stage=inventory). If empty, all tags are refused.

@@ -16,6 +16,7 @@ from kubeproof.core.errors import KubeproofError
 _COMMANDS = {
     "up": "kubeproof.cli.up",
     "plan": "kubeproof.cli.plan",
+    "upgrade": "kubeproof.cli.upgrade",
     "down": "kubeproof.cli.down",
     "status": "kubeproof.cli.status",
     "verify": "kubeproof.cli.verify",
@@ -41,6 +42,7 @@ examples:
   kubeproof ssh cp1                               a shell on a host
   kubeproof status                                health of the cluster
   kubeproof plan                                  what the next `up` would change
+  kubeproof upgrade plan                          what an upgrade would do, and what is in its way
   kubeproof down                                  remove the local cluster
 
   kubeproof up --inventory inventory/mine/hosts.yml      the same on your own hosts; start from

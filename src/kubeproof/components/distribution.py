@@ -20,12 +20,17 @@ _FETCH_AGAIN = "run playbooks/cluster.yml from its start: its play for the contr
 
 @dataclass(frozen=True)
 class HostFile:
-    """A file that a host must have, as the module ``distribute_components`` takes it, and its size in bytes."""
+    """A file that a host must have, as the module ``distribute_components`` takes it, and its size in bytes.
+
+    ``name``: of the binary, of ``component``, or of the image.
+    """
 
     path: str
     sha256: str
     size: int
     mode: str
+    name: str = ""
+    component: str = ""
 
     def wanted(self) -> dict[str, str]:
         """As an entry of what the action plugin hands to that module."""
@@ -44,13 +49,8 @@ class Distribution:
     expected: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, programs: Collection[str]) -> tuple[HostFile, ...]:
-        """Files of these programs; all if none are named. Raises KubeproofError for one that the host does not need."""
-        binaries = self.facts["binaries"]
-        unknown = sorted(set(programs) - set(binaries))
-        if unknown:
-            raise KubeproofError(f"the host does not need {', '.join(unknown)}")
-        paths = {binaries[name]["path"] for name in programs}
-        return tuple(file for file in self.files if not programs or file.path in paths)
+        """Files of these programs, or components, as far as the host needs them; all files if none are named."""
+        return tuple(file for file in self.files if not programs or file.component in programs or file.name in programs)
 
 
 def plan(
@@ -89,7 +89,7 @@ def plan(
         for binary in needed:
             record, path = entry["binaries"][binary.name], paths[binary.name]
             binaries[binary.name] = {"path": path, "sha256": record["sha256"]}
-            files.append(HostFile(path, record["sha256"], record["size"], "0755"))
+            files.append(HostFile(path, record["sha256"], record["size"], "0755", binary.name, component.name))
     references: dict[str, str] = {}
     archives: list[dict[str, str]] = []
     for image in selection.images(pins, groups, pods):
@@ -104,7 +104,7 @@ def plan(
         if entry["archive"]:
             path = f"{IMAGE_DIRECTORY}/{image.name}.tar"
             archives.append({"reference": entry["reference"], "archive": path, "digest": entry["digest"]})
-            files.append(HostFile(path, entry["archive"]["sha256"], entry["archive"]["size"], "0644"))
+            files.append(HostFile(path, entry["archive"]["sha256"], entry["archive"]["size"], "0644", image.name))
     facts = {"versions": versions, "images": references, "binaries": binaries, "image_archives": archives}
     return Distribution(tuple(files), facts, expected)
 

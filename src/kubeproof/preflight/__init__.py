@@ -24,7 +24,7 @@ from kubeproof.preflight import (
 from kubeproof.preflight.findings import Finding, as_data, count, errors, relevant, render
 from kubeproof.preflight.hosts import check_host
 from kubeproof.preflight.identity import Kept
-from kubeproof.preflight.model import CONTROL_PLANE, ETCD, GROUPS, PURPOSES, Host, Purpose, Rules, Run
+from kubeproof.preflight.model import CONTROL_PLANE, ETCD, GROUPS, KEEPING, PURPOSES, Host, Purpose, Rules, Run
 from kubeproof.preflight.packages import check_packages
 from kubeproof.preflight.ports import check_connections
 from kubeproof.preflight.settings import Variables, check_late, check_settings, check_templates
@@ -84,8 +84,12 @@ def check_hosts(hosts: Sequence[Variables], wanted: Wanted, run: Run) -> Iterato
     yield from fleet.check_fleet(everyone, Rules.parse(sound[0].values))
     yield from networks.check_addresses(everyone, cluster)
     yield from networks.check_interfaces(everyone, cluster)
-    yield from versions.check_versions(everyone, wanted)
+    # An upgrade plans by what runs, and has an order of its own.
+    if run.purpose != "upgrade":
+        yield from versions.check_versions(everyone, wanted)
     yield from runs.check_runs([entry.host for entry in hosts], run.active)
+    if run.purpose == "converge":
+        yield from runs.check_upgrade(run.kept)
     yield from _check_installed(hosts, run)
 
 
@@ -108,6 +112,6 @@ def _check_installed(hosts: Sequence[Variables], run: Run) -> Iterator[Finding]:
     if run.purpose != "replace-member":
         yield from joining.check_joining([entry.host for entry in hosts], run)
     # A restore and a replacement remediate these, and check by themselves what they may do.
-    if run.purpose == "converge":
+    if run.purpose in KEEPING:
         yield from placement.check_placement([entry.host for entry in hosts], run.ungrouped, run.kept)
         yield from members.check_members(hosts, run.hosts(ETCD))

@@ -17,8 +17,10 @@ ETCD, CONTROL_PLANE, WORKERS = GROUPS = ("etcd", "control_plane", "workers")
 NODES = (CONTROL_PLANE, WORKERS)
 
 # What a run is about to do to the cluster: what must not happen in one is what another is for.
-Purpose = Literal["converge", "restore", "replace-member"]
-PURPOSES: tuple[Purpose, ...] = ("converge", "restore", "replace-member")
+Purpose = Literal["converge", "restore", "replace-member", "upgrade"]
+PURPOSES: tuple[Purpose, ...] = ("converge", "restore", "replace-member", "upgrade")
+# These leave a cluster as it is but for its components.
+KEEPING: tuple[Purpose, ...] = ("converge", "upgrade")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 MEBIBYTE = 1024 * 1024

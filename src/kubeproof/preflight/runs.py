@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from kubeproof.core.active_run import EXPIRES, ActiveRun
 from kubeproof.preflight.findings import Finding
+from kubeproof.preflight.identity import Kept
 from kubeproof.preflight.model import Host
+from kubeproof.settings import state
 from kubeproof.settings.host_report import HostRun
 
 
@@ -14,6 +16,17 @@ def check_runs(hosts: Sequence[Host], active: str | None) -> Iterator[Finding]:
     """A finding for each other run that has not ended. ``active``: this one; ``None`` if it changes nothing."""
     if active is not None:
         yield from other_runs({host.name: host.report["runs"] for host in hosts if host.report is not None}, active)
+
+
+def check_upgrade(kept: Kept) -> Iterator[Finding]:
+    """An upgrade that has begun and not ended: hosts have different versions, which a converge would change at once."""
+    if (kept.state / state.UPGRADE).exists():
+        yield Finding(
+            "upgrade-unfinished",
+            "an upgrade of this cluster is not finished, and hosts may have different versions",
+            f"Finish it: ansible-playbook -i {kept.inventory} playbooks/upgrade.yml, or ./kubeproof upgrade. To go "
+            "back: the same with -e upgrade_direction=back, or ./kubeproof upgrade back.",
+        )
 
 
 def other_runs(found: Mapping[str, Sequence[HostRun]], active: str) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kubeproof.preflight.findings import Finding
-from kubeproof.preflight.model import CONTROL_PLANE, ETCD, Host, Run
+from kubeproof.preflight.model import CONTROL_PLANE, ETCD, KEEPING, Host, Run
 
 
 def left_behind(hosts: Sequence[Host], run: Run) -> list[str]:
@@ -17,7 +17,7 @@ def left_behind(hosts: Sequence[Host], run: Run) -> list[str]:
     away, there = [host for host in hosts if host.unreachable], [host for host in hosts if host.report is not None]
     if run.purpose == "restore":
         return [host.name for host in away if not host.within((ETCD, CONTROL_PLANE))] if there else []
-    if run.purpose != "converge" or not there or any(host.new_node for host in there):
+    if run.purpose not in KEEPING or not there or any(host.new_node for host in there):
         return []
     members, servers = run.hosts(ETCD), run.hosts(CONTROL_PLANE)
     quorum = len(members) // 2 + 1

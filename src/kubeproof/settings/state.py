@@ -16,6 +16,8 @@ FORMER = "state"
 """What it was called before. A cluster that has one keeps it."""
 IGNORED = f"^{FORMER}$"
 """What ansible.cfg has Ansible leave out of an inventory's directory, for those clusters."""
+UPGRADE = "upgrade.json"
+"""What an upgrade that has begun is about, in the state directory until it has ended."""
 # What tells a state directory from one of that name that somebody has for something else.
 _MARKS = ("pki", "admin.kubeconfig", "backup-identity.txt", "components.lock.json")
 _MODE = 0o700

@@ -41,6 +41,8 @@ def stored_data(moment: Moment) -> Due:
     if not fresh_backup(world, goal.key):
         yield Turn(Kind.BACKUP, mark=goal.key)
         return
+    if not goal.rehearses:
+        return
     tried = world.backup.readable if world.backup is not None else {}
     for version in kubernetes_passes(world, goal):
         if version not in tried:

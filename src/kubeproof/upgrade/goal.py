@@ -78,7 +78,7 @@ class Goal:
 
     ``only``: names of ``SCOPES``, all if it is empty. ``hosts``: those that may have a turn, all if it is ``None``.
     ``until``: the last step. ``at_once``: workers at a time after the first, a number or a percentage. ``soak``:
-    seconds for which API servers emulate at least.
+    seconds for which API servers emulate at least. ``rehearses``: whether the target reads a restored backup first.
     """
 
     target: Target
@@ -88,6 +88,7 @@ class Goal:
     until: Kind | None = None
     at_once: int | str = 1
     soak: float = 0.0
+    rehearses: bool = True
 
     @functools.cached_property
     def key(self) -> str:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from kubeproof.core.versions import Minor
+from kubeproof.core.versions import Minor, Version
 from kubeproof.preflight.findings import Finding
 from kubeproof.preflight.model import Host as Seen
 from kubeproof.upgrade import look, questions
 from kubeproof.upgrade.goal import Goal
 from kubeproof.upgrade.plan import Plan, plan
-from kubeproof.upgrade.world import APISERVER, CONTROLLER_MANAGER, KUBELET, SCHEDULER, World
+from kubeproof.upgrade.world import APISERVER, CONTROLLER_MANAGER, KUBE_PROXY, KUBELET, SCHEDULER, World
 
 Object = Mapping[str, Any]
 
@@ -23,7 +24,9 @@ _ARGUMENTS = {
     CONTROLLER_MANAGER: "controller_manager_extra_args",
     SCHEDULER: "scheduler_extra_args",
 }
-_CONFIGURATIONS = {KUBELET: "kubelet_extra_config", "kube-proxy": "kube_proxy_extra_config"}
+_CONFIGURATIONS = {KUBELET: "kubelet_extra_config", KUBE_PROXY: "kube_proxy_extra_config"}
+SETTINGS = (*_ARGUMENTS.values(), *_CONFIGURATIONS.values())
+"""Settings of roles that are looked at."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class Survey:
     """What was asked. ``looks``: by host, what ``upgrade_look`` has returned. ``settings``: by host, those of roles.
 
     ``local_data``, ``bare_pods``: whether a drain may take away what is in emptyDir volumes, and pods that nothing
-    makes again.
+    makes again. ``unfinished``, ``began``: see ``World``.
     """
 
     name: str
@@ -40,6 +43,8 @@ class Survey:
     settings: Mapping[str, Object] = field(default_factory=dict)
     local_data: bool = False
     bare_pods: bool = False
+    unfinished: Mapping[str, Version] = field(default_factory=dict)
+    began: float = 0.0
 
     @property
     def objects(self) -> Mapping[str, Sequence[Object]]:
@@ -56,7 +61,8 @@ def world(survey: Survey) -> World:
         nodes=survey.objects.get("nodes", ()),
         dns=next(iter(survey.objects.get("dns", ())), None),
     )
-    return look.world(survey.name, survey.hosts, answers)
+    found = look.world(survey.name, survey.hosts, answers)
+    return dataclasses.replace(found, unfinished=survey.unfinished, began=survey.began)
 
 
 def planned(survey: Survey, goal: Goal) -> Plan:

@@ -16,7 +16,7 @@ from kubeproof.backup.agent.manifest import File, Manifest
 from kubeproof.backup.agent.programs import Ctl, ProgramFailed
 from kubeproof.backup.agent.records import Records, timestamp
 
-SCHEDULE, HAND, RESTORE = TRIGGERS = ("schedule", "hand", "restore")
+SCHEDULE, HAND, RESTORE, UPGRADE = TRIGGERS = ("schedule", "hand", "restore", "upgrade")
 # A snapshot is as large as the database, which may grow while it is being sent; and etcdutl needs a little.
 _ROOM = 1.2
 

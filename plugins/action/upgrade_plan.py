@@ -1,0 +1,98 @@
+"""Plan an upgrade from what hosts have reported, show the plan, and note what an upgrade that begins is about."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible import constants
+
+from kubeproof.components import pins
+from kubeproof.components.lock import Lock
+from kubeproof.core.errors import KubeproofError
+from kubeproof.install.action import Action
+from kubeproof.preflight.model import GROUPS, Host
+from kubeproof.upgrade import acts, asked, rendering, survey
+from kubeproof.upgrade.plan import REFUSED, Plan
+from kubeproof.upgrade.record import Record
+
+_STATES = ("planned", "ended")
+
+
+class ActionModule(Action):
+    """Gathers what ``kubeproof.upgrade`` plans from."""
+
+    _requires_connection = False
+    _VALID_ARGS = frozenset(
+        ("state", "direction", "to", "only", "hosts", "until", "soak", "at_once", "local_data", "bare_pods")
+    )
+
+    def act(self) -> dict[str, Any]:
+        state = str(self._arguments.get("state", "planned"))
+        if state not in _STATES:
+            raise KubeproofError(f"upgrade_plan: state is {state!r}; it must be one of {', '.join(_STATES)}")
+        record = Record(self._state_directory)
+        if state == "ended":
+            return {"changed": record.remove()}
+        plan = self._plan(record)
+        document = {**rendering.document(plan), "text": rendering.render(plan), "acts": acts.data(plan)}
+        report = self._state_directory / "reports" / "upgrade-plan.json"
+        report.parent.mkdir(parents=True, exist_ok=True)
+        report.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        refused = plan.exit_code == REFUSED
+        self._display.display(f"\n{document['text']}", color=constants.COLOR_ERROR if refused else None)
+        if refused:
+            raise KubeproofError("Nothing was changed: something is in the way of this upgrade, see above.")
+        return {"changed": False, "ansible_facts": {"kubeproof_upgrade": self._facts(plan, record)}}
+
+    def _facts(self, plan: Plan, record: Record) -> dict[str, Any]:
+        """What the playbook carries out; nothing in check mode."""
+        goal = plan.goal
+        found: dict[str, Any] = {
+            "acts": [],
+            "whole": False,
+            "versions": {**acts.running(plan), **asked.texts(goal.versions)},
+        }
+        if self._task.check_mode or not plan.turns:
+            return found
+        record.begin(goal)
+        limited = bool(goal.only) or goal.hosts is not None or goal.until is not None or bool(plan.notes)
+        return {**found, "acts": acts.data(plan), "whole": not limited}
+
+    def _plan(self, record: Record) -> Plan:
+        values = self._variables["hostvars"]
+        names = list(dict.fromkeys(host for group in GROUPS for host in self._variables["groups"].get(group, ())))
+        hosts = [self._seen(str(name), values[name]) for name in names]
+        speaker = values[names[0]]
+        chosen = dict(speaker.get("component_versions") or {})
+        found = survey.Survey(
+            str(self._value("{{ cluster_name }}")),
+            hosts,
+            {str(name): _plain(values[name].get("__upgrade_look") or {}) for name in names},
+            {str(name): {each: _plain(values[name].get(each)) for each in survey.SETTINGS} for name in names},
+            local_data=bool(self._arguments.get("local_data", False)),
+            bare_pods=bool(self._arguments.get("bare_pods", False)),
+            unfinished=record.unfinished,
+            began=record.age,
+        )
+        lock, arguments = Lock(self._state_directory), {"component_versions": _plain(chosen), **self._arguments}
+        return survey.planned(found, asked.goal(arguments, pins.load(), lock, record, [str(name) for name in names]))
+
+    def _seen(self, name: str, variables: Mapping[str, Any]) -> Host:
+        """A host with its report, or why there is none."""
+        fact = _plain(variables.get("ansible_facts", {}).get("kubeproof_host") or {})
+        groups = frozenset(group for group in GROUPS if name in self._variables["groups"].get(group, ()))
+        if not fact or "problem" in fact:
+            return Host(name, groups, "", problem=str(fact.get("problem", "")), unreachable=True)
+        return Host(name, groups, "", fact)
+
+
+def _plain(value: Any) -> Any:
+    """A copy free of Ansible's tags and lazy containers."""
+    return json.loads(json.dumps(value, default=_of_ansible))
+
+
+def _of_ansible(value: Any) -> Any:
+    return dict(value) if isinstance(value, Mapping) else str(value) if isinstance(value, Path) else list(value)

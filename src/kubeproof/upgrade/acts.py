@@ -1,0 +1,183 @@
+"""A plan as what a playbook carries out: one act after the other, each on hosts of its own, some at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from kubeproof.core.versions import Version
+from kubeproof.upgrade.goal import Kind
+from kubeproof.upgrade.passes import etcd_passes, kubernetes_passes
+from kubeproof.upgrade.plan import Plan
+from kubeproof.upgrade.turn import Turn
+from kubeproof.upgrade.world import (
+    APISERVER,
+    COMPONENTS,
+    CONTROLLERS,
+    DNS,
+    ETCD,
+    KUBE_PROXY,
+    KUBELET,
+    NODE_PROGRAMS,
+    Host,
+)
+
+# Binaries that are switched together, by the kind of an act; the name of a component stands for all of its binaries.
+PROGRAMS: Mapping[str, tuple[str, ...]] = {
+    Kind.ETCD: (ETCD,),
+    Kind.API_SERVERS: (APISERVER,),
+    Kind.CONTROLLERS: CONTROLLERS,
+    Kind.NODES: NODE_PROGRAMS,
+}
+# Where a node stops on the way, it has only these of the version in between.
+_STOPOVER = (KUBELET, KUBE_PROXY)
+
+
+@dataclass(frozen=True)
+class Act:
+    """One play.
+
+    ``kind``: the file of tasks. ``serial``: how many hosts at a time, in their order; all at once if it is empty.
+    ``programs`` are switched, all that a host needs if there are none, to ``versions``, which has all components, those
+    that are not switched as they are. ``emulates``: the minor version as which a control plane works, empty if as its
+    own. ``former``: by host, what to put back. ``mixed``: whether other acts have fetched other versions since.
+    """
+
+    kind: str
+    title: str
+    hosts: tuple[str, ...] = ()
+    serial: tuple[int, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+    programs: tuple[str, ...] = ()
+    emulates: str = ""
+    former: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    drained: tuple[str, ...] = ()
+    seconds: float = 0.0
+    series: str = ""
+    mixed: bool = False
+
+
+def acts(plan: Plan) -> list[Act]:
+    """All acts of a plan, in their order."""
+    groups: list[list[Turn]] = []
+    for turn in plan.turns:
+        if groups and _key(groups[-1][-1]) == _key(turn):
+            groups[-1].append(turn)
+        else:
+            groups.append([turn])
+    mixed = len(kubernetes_passes(plan.world, plan.goal)) > 1 or len(etcd_passes(plan.world, plan.goal)) > 1
+    made = _staged(plan, [_act(plan, group, mixed=mixed) for group in groups])
+    now = running(plan)
+    return [
+        replace(
+            act,
+            hosts=tuple(dict.fromkeys((*act.hosts, *_everywhere(plan, act)))),
+            serial=() if act.kind == Kind.ETCD or not act.hosts else act.serial,
+            versions={**now, **act.versions},
+            former={name: {**each, "versions": {**now, **each["versions"]}} for name, each in act.former.items()},
+        )
+        for act in made
+    ]
+
+
+def running(plan: Plan) -> dict[str, str]:
+    """The oldest versions that run, by component: those of what has no turn."""
+    found: dict[str, Version] = {DNS: plan.world.dns} if plan.world.dns else {}
+    for _, program, each in plan.world.running(*COMPONENTS):
+        name = COMPONENTS[program]
+        found[name] = min(found.get(name, each.version), each.version)
+    return {name: str(version) for name, version in found.items()}
+
+
+def _everywhere(plan: Plan, act: Act) -> tuple[str, ...]:
+    """The hosts of what concerns the whole cluster. etcd's leadership is transferred while all API servers pause."""
+    kind = act.kind
+    if act.hosts and kind != Kind.ETCD:
+        return ()
+    if kind == Kind.DNS:
+        return tuple(host.name for host in plan.world.nodes if host.reachable)
+    if kind in (Kind.BACKUP, Kind.ETCD_DOWNGRADE, Kind.ETCD_CANCEL):
+        return tuple(host.name for host in plan.world.members if host.reachable)
+    return tuple(host.name for host in plan.world.hosts if host.control_plane and host.reachable)
+
+
+def data(plan: Plan) -> list[dict[str, Any]]:
+    """The same for a playbook."""
+    return [asdict(act) for act in acts(plan)]
+
+
+def _key(turn: Turn) -> tuple[object, ...]:
+    programs = frozenset(name for changes in turn.changes.values() for name in changes)
+    each = None if turn.kind is Kind.NODES else programs
+    return turn.kind, turn.series, turn.version, each
+
+
+def _act(plan: Plan, turns: Sequence[Turn], *, mixed: bool) -> Act:
+    first = turns[0]
+    kind = _kind(first)
+    changes = {name: each for turn in turns for name, each in turn.changes.items()}
+    versions = {COMPONENTS[program]: str(run.version) for each in changes.values() for program, run in each.items()}
+    programs = PROGRAMS.get(kind, ())
+    if first.kind is Kind.NODES:
+        wanted = {name: str(version) for name, version in plan.goal.versions.items()}
+        partly = {name: versions[name] for name in versions if versions[name] != wanted.get(name)}
+        programs = _STOPOVER if partly else tuple(name for name in NODE_PROGRAMS if name in plan.goal.programs)
+        versions = partly or {name: wanted[name] for name in {COMPONENTS[each] for each in programs} & wanted.keys()}
+    if first.kind is Kind.DNS:
+        # By then nodes have what is wanted of them, or, on the way back, have it still.
+        forward = plan.goal.direction == "forward"
+        versions = {name: str(version) for name, version in plan.goal.versions.items() if forward or name == DNS}
+        programs = (DNS,)
+    emulates = {str(run.emulates) for each in changes.values() for run in each.values() if run.emulates}
+    return Act(
+        kind,
+        _title(first, versions, "".join(emulates)),
+        tuple(name for turn in turns for name in turn.hosts),
+        tuple(len(turn.hosts) for turn in turns),
+        versions,
+        programs,
+        "".join(emulates),
+        {name: _former(plan.world.host(name), kind) for name in changes},
+        tuple(name for turn in turns for name in turn.hosts if name in turn.drained),
+        first.seconds,
+        str(first.series or ""),
+        mixed,
+    )
+
+
+def _kind(turn: Turn) -> str:
+    """What is done; to lift an emulation, or to begin one, the same programs are restarted."""
+    if turn.kind not in (Kind.LIFT, Kind.EMULATE):
+        return str(turn.kind)
+    programs = {name for changes in turn.changes.values() for name in changes}
+    return str(Kind.API_SERVERS if APISERVER in programs else Kind.CONTROLLERS)
+
+
+def _title(turn: Turn, versions: Mapping[str, str], emulates: str) -> str:
+    what = ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
+    return " ".join(filter(None, [str(turn.kind), what, f"as {emulates}" if emulates else ""]))
+
+
+def _former(host: Host, kind: str) -> dict[str, Any]:
+    """What a host has before an act, as an act of its own: it is put back by doing the same with it."""
+    programs = PROGRAMS.get(kind, ())
+    running = {name: host.runs[name] for name in programs if name in host.runs}
+    versions = {COMPONENTS[name]: str(each.version) for name, each in running.items()}
+    emulates = next((str(each.emulates) for each in running.values() if each.emulates), "")
+    return {"kind": kind, "versions": versions, "programs": list(programs), "emulates": emulates}
+
+
+def _staged(plan: Plan, made: Sequence[Act]) -> list[Act]:
+    """All versions are staged before the first host changes: an act for each that differs from the ones before."""
+    needed = list(dict.fromkeys(tuple(sorted(act.versions.items())) for act in made if act.versions))
+    final = tuple(sorted((name, str(version)) for name, version in plan.goal.versions.items()))
+    # Those of the end last: the lock names what was fetched last as the target.
+    others = [each for each in needed if not set(each) <= {*final, *running(plan).items()}]
+    result: list[Act] = []
+    for act in made:
+        if act.kind != Kind.STAGE:
+            result.append(act)
+            continue
+        result += [Act(act.kind, act.title, act.hosts, (len(act.hosts),), dict(each)) for each in [*others, final]]
+    return result

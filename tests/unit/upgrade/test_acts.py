@@ -1,0 +1,112 @@
+"""What a playbook is given of a plan."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.unit.upgrade.worlds import NEW, OLD, back, goal, host, world
+
+from kubeproof.core.versions import Version
+from kubeproof.upgrade.acts import Act, acts, running
+from kubeproof.upgrade.plan import plan
+
+NODE = ("containerd", "runc", "cni-plugins", "kubelet", "kube-proxy")
+CONTROLLERS = ("kube-controller-manager", "kube-scheduler")
+
+
+def made(*hosts: Any, **limits: Any) -> list[Act]:
+    return acts(plan(world(*hosts), goal(rehearses=False, **limits)))
+
+
+def short(found: list[Act]) -> list[tuple[str, str, tuple[str, ...]]]:
+    return [(act.kind, act.emulates, act.programs) for act in found]
+
+
+def test_an_upgrade_has_an_act_for_each_group_of_programs() -> None:
+    assert short(made()) == [
+        ("stage", "", ()),
+        ("backup", "", ()),
+        ("etcd", "", ("etcd",)),
+        ("api-servers", "1.36", ("kube-apiserver",)),
+        ("controllers", "1.36", CONTROLLERS),
+        ("quick-verification", "", ()),
+        ("api-servers", "", ("kube-apiserver",)),
+        ("controllers", "", CONTROLLERS),
+        ("nodes", "", NODE),
+        ("dns", "", ("coredns",)),
+        ("verification", "", ()),
+    ]
+
+
+def test_the_leader_of_etcd_is_in_one_play_with_all_api_servers() -> None:
+    (act,) = (act for act in made(host("e1"), host("e2"), host("e3"), host("cp1", etcd=False)) if act.kind == "etcd")
+    assert act.hosts == ("e1", "e2", "e3", "cp1")
+    assert act.serial == ()
+    assert set(act.former) == {"e1", "e2", "e3"}, "an API server's host has no member to switch"
+
+
+def test_versions_are_those_of_the_act_and_of_what_runs() -> None:
+    found = {act.kind: act for act in made()}
+    assert found["etcd"].versions == {**OLD, "etcd": NEW["etcd"]}
+    assert found["api-servers"].versions == {**OLD, "kubernetes": NEW["kubernetes"]}
+    assert found["nodes"].versions == {**NEW, "etcd": OLD["etcd"], "coredns": OLD["coredns"]}
+    assert found["stage"].versions == found["dns"].versions == NEW
+
+
+def test_what_is_put_back_is_what_the_host_had() -> None:
+    found = made(host("cp1"), host("cp2", {**OLD, "kubernetes": "1.37.2 as 1.36"}), host("w1"))
+    emulating, lifted = (act for act in found if act.kind == "api-servers")
+    assert emulating.former == {
+        "cp1": {"kind": "api-servers", "versions": OLD, "programs": ["kube-apiserver"], "emulates": ""}
+    }
+    assert lifted.hosts == ("cp1", "cp2")
+    assert lifted.former["cp2"]["emulates"] == "1.36"
+    assert lifted.former["cp2"]["versions"]["kubernetes"] == "1.37.2"
+
+
+def test_nodes_go_in_their_batches() -> None:
+    names = [f"w{number}" for number in range(1, 6)]
+    found = made(host("cp1"), *map(host, names), at_once="50%")
+    (act,) = (act for act in found if act.kind == "nodes")
+    assert act.hosts == (*names, "cp1")
+    assert act.serial == (1, 3, 1, 1)
+
+
+def test_all_versions_on_the_way_are_staged_and_the_wanted_ones_last() -> None:
+    old = {**OLD, "kubernetes": "1.35.4"}
+    found = acts(plan(world(host("cp1", old), host("w1", old), versions=old), goal(rehearses=False)))
+    assert [act.versions["kubernetes"] for act in found if act.kind == "stage"] == ["1.36.3", "1.37.2"]
+    assert all(act.mixed for act in found if act.kind != "stage")
+    assert not any(act.mixed for act in made())
+
+
+def test_the_way_back_begins_with_what_nodes_run() -> None:
+    found = acts(plan(world(versions=NEW), back(rehearses=False)))
+    assert [(kind, emulates) for kind, emulates, _ in short(found)] == [
+        ("stage", ""),
+        ("backup", ""),
+        ("dns", ""),
+        ("nodes", ""),
+        ("controllers", "1.36"),
+        ("api-servers", "1.36"),
+        ("backup", ""),
+        ("controllers", ""),
+        ("api-servers", ""),
+        ("etcd-downgrade", ""),
+        ("etcd", ""),
+        ("verification", ""),
+    ]
+    dns = next(act for act in found if act.kind == "dns")
+    assert dns.versions == {**NEW, "coredns": OLD["coredns"]}, "nodes still have what is new"
+
+
+def test_a_part_leaves_the_rest_as_it_is() -> None:
+    (nodes,) = (act for act in made(only=frozenset({"runtime"})) if act.kind == "nodes")
+    assert nodes.programs == ("containerd", "runc")
+    assert nodes.versions == {**OLD, "containerd": NEW["containerd"], "runc": NEW["runc"]}
+
+
+def test_the_oldest_of_several_versions_counts() -> None:
+    found = plan(world(host("cp1"), host("w1", NEW), host("w2")), goal(rehearses=False))
+    assert running(found)["containerd"] == OLD["containerd"]
+    assert Version.of(running(found)["coredns"]) == Version.of(OLD["coredns"])
