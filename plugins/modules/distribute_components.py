@@ -344,7 +344,8 @@ class Work(NamedTuple):
     converge: Callable[[Files, List[Entry], str], List[Entry]]
 
 
-CONVERGE, STAGE = Work(compare, converge), Work(unstaged, stage)
+CONVERGE = Work(compare, converge)
+STAGE = Work(unstaged, stage)
 
 
 def work(

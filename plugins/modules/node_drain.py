@@ -70,7 +70,7 @@ changes:
 # As src/kubeproof/upgrade/look.py has it.
 CORDONED_BY = "kubeproof.dev/cordoned-by"
 MIRROR = "kubernetes.io/config.mirror"
-CREATED, TOO_MANY = 201, 429
+CREATED = 201
 PAUSE = 0.5
 
 Item = Dict[str, Any]

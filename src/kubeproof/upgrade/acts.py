@@ -165,7 +165,8 @@ def _former(host: Host, kind: str) -> dict[str, Any]:
     running = {name: host.runs[name] for name in programs if name in host.runs}
     versions = {COMPONENTS[name]: str(each.version) for name, each in running.items()}
     emulates = next((str(each.emulates) for each in running.values() if each.emulates), "")
-    return {"kind": kind, "versions": versions, "programs": list(programs), "emulates": emulates}
+    what = ", ".join(f"{name} {each}" for name, each in running.items())
+    return {"kind": kind, "versions": versions, "programs": list(programs), "emulates": emulates, "what": what}
 
 
 def _staged(plan: Plan, made: Sequence[Act]) -> list[Act]:

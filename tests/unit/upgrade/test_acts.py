@@ -57,7 +57,13 @@ def test_what_is_put_back_is_what_the_host_had() -> None:
     found = made(host("cp1"), host("cp2", {**OLD, "kubernetes": "1.37.2 as 1.36"}), host("w1"))
     emulating, lifted = (act for act in found if act.kind == "api-servers")
     assert emulating.former == {
-        "cp1": {"kind": "api-servers", "versions": OLD, "programs": ["kube-apiserver"], "emulates": ""}
+        "cp1": {
+            "kind": "api-servers",
+            "versions": OLD,
+            "programs": ["kube-apiserver"],
+            "emulates": "",
+            "what": "kube-apiserver 1.36.3",
+        }
     }
     assert lifted.hosts == ("cp1", "cp2")
     assert lifted.former["cp2"]["emulates"] == "1.36"

@@ -1,0 +1,115 @@
+"""Which pods leave a node, and what an operator has cordoned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import pytest
+from ansible.module_utils.kube_client import ApiError, Client
+
+import node_drain
+
+BUDGET = {"message": "Cannot evict pod", "details": {"causes": [{"message": "The disruption budget web needs 2"}]}}
+
+
+def pod(name: str, owner: str = "ReplicaSet", phase: str = "Running", **annotations: str) -> dict[str, Any]:
+    metadata = {"name": name, "namespace": "default", "uid": f"{name}-1", "annotations": annotations}
+    return {"metadata": {**metadata, "ownerReferences": [{"kind": owner}]}, "status": {"phase": phase}}
+
+
+class _Server:
+    """A node with pods, of which some may not leave, or not at once."""
+
+    def __init__(self, *pods: dict[str, Any], refusals: int = 0, cordoned_by: str | None = None) -> None:
+        self.pods, self.refusals, self.evictions = list(pods), refusals, 0
+        self.spec = {"unschedulable": True} if cordoned_by is not None else {}
+        self.annotations = {node_drain.CORDONED_BY: cordoned_by} if cordoned_by else {}
+        self.changes: list[Any] = []
+
+    def get(self, path: str) -> dict[str, Any]:
+        if path.startswith("/api/v1/pods"):
+            return {"items": list(self.pods)}
+        return {"spec": self.spec, "metadata": {"annotations": self.annotations}}
+
+    def merge(self, path: str, change: Mapping[str, Any], dry_run: bool) -> None:
+        self.changes.append((path, change, dry_run))
+
+    def ask(self, _method: str, path: str, body: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
+        self.evictions += 1
+        if self.refusals:
+            self.refusals -= 1
+            return 429, BUDGET
+        self.pods = [each for each in self.pods if f"/{each['metadata']['name']}/" not in path]
+        assert body["deleteOptions"]["preconditions"]["uid"]
+        return 201, {}
+
+
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node_drain, "PAUSE", 0)
+
+
+def test_pods_leave_and_those_of_the_node_stay() -> None:
+    staying = [
+        pod("daemon", "DaemonSet"),
+        pod("static", "Node", **{node_drain.MIRROR: "x"}),
+        pod("over", "Job", "Failed"),
+    ]
+    server = _Server(pod("one"), pod("two"), *staying)
+    done = node_drain.drain(cast(Client, server), "w1", 5)
+    assert done == [{"path": f"Pod default/{name}", "what": "evicted"} for name in ("one", "two")]
+    assert server.pods == staying
+
+
+def test_a_budget_is_waited_for() -> None:
+    server = _Server(pod("one"), refusals=3)
+    assert node_drain.drain(cast(Client, server), "w1", 5)
+    assert server.evictions == 4
+
+
+def test_an_eviction_is_asked_for_once() -> None:
+    server = _Server(pod("one"))
+    server.ask = lambda *_: (201, {})  # type: ignore[method-assign]
+    with pytest.raises(node_drain.Remaining, match="default/one: it was evicted, and does not end"):
+        node_drain.drain(cast(Client, server), "w1", 0.05)
+
+
+def test_what_does_not_leave_is_named_with_what_the_api_says() -> None:
+    with pytest.raises(node_drain.Remaining, match="default/one: Cannot evict pod The disruption budget web needs 2"):
+        node_drain.drain(cast(Client, _Server(pod("one"), refusals=10**6)), "w1", 0.05)
+
+
+def test_no_answer_is_waited_out() -> None:
+    class Silent(_Server):
+        def ask(self, *_: Any) -> tuple[int, dict[str, Any]]:
+            raise ApiError("nobody there")
+
+    with pytest.raises(node_drain.Remaining, match="nobody there"):
+        node_drain.drain(cast(Client, Silent(pod("one"))), "w1", 0.05)
+
+
+def test_who_has_cordoned_is_noted() -> None:
+    server = _Server()
+    assert node_drain.cordon(cast(Client, server), "w1", "upgrade", dry_run=False) == [
+        {"path": "Node w1", "what": "cordoned"}
+    ]
+    ((_, change, _),) = server.changes
+    assert change["metadata"]["annotations"] == {node_drain.CORDONED_BY: "upgrade"}
+    assert change["spec"]["unschedulable"]
+
+
+@pytest.mark.parametrize("by", ["", "somebody"])
+def test_what_an_operator_has_cordoned_stays_so(by: str) -> None:
+    server = _Server(cordoned_by=by)
+    assert node_drain.cordon(cast(Client, server), "w1", "upgrade", dry_run=False) == []
+    assert node_drain.uncordon(cast(Client, server), "w1", "upgrade", dry_run=False) == []
+    assert server.changes == []
+
+
+def test_what_was_cordoned_by_an_upgrade_is_uncordoned() -> None:
+    server = _Server(cordoned_by="upgrade")
+    assert node_drain.uncordon(cast(Client, server), "w1", "upgrade", dry_run=True)
+    ((_, change, dry_run),) = server.changes
+    assert change["metadata"]["annotations"] == {node_drain.CORDONED_BY: None}
+    assert dry_run

@@ -1,0 +1,134 @@
+"""A plan from all that was asked."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+from tests.unit.preflight.builders import host as seen
+from tests.unit.upgrade.test_look import VERSION, node, process, status
+from tests.unit.upgrade.worlds import goal
+
+from kubeproof.core.versions import Version
+from kubeproof.preflight.model import Host
+from kubeproof.upgrade.goal import Kind
+from kubeproof.upgrade.plan import REFUSED, WORK, Plan
+from kubeproof.upgrade.survey import Survey, planned
+
+KUBERNETES = {"kubernetes": "1.37.2"}
+OBJECTS: dict[str, list[Any]] = {
+    name: []
+    for name in ("pods", "budgets", "definitions", "services", "mutating", "validating", "slices", "dns")
+}  # fmt: skip
+
+
+def control_plane(version: str = "1.36.3") -> Host:
+    running = [
+        process(name, version)
+        for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet")
+    ] + [process("etcd", "3.7.3")]  # fmt: skip
+    report = seen(1, installed={"running": running, "versions": {}, "components": {}})
+    return dataclasses.replace(report, groups=frozenset({"etcd", "control_plane"}))
+
+
+def worker(number: int = 2) -> Host:
+    report = seen(number, installed={"running": [process("kubelet", "1.36.3")], "versions": {}, "components": {}})
+    return dataclasses.replace(report, groups=frozenset({"workers"}))
+
+
+def answered(**more: Any) -> dict[str, Any]:
+    api = {"ready": "[+]ping ok\nreadyz check passed", "deprecated": [], "audit": []}
+    objects = {**OBJECTS, "nodes": [node("host1"), node("host2")]}
+    return {
+        "etcd": {"status": status(7), "version": VERSION},
+        "api": {**api, **more.pop("api", {})},
+        "objects": {**objects, **more.pop("objects", {})},
+        "evictions": {},
+        "problem": "",
+        **more,
+    }
+
+
+def plan_of(look: dict[str, Any], settings: dict[str, Any] | None = None, **limits: Any) -> Plan:
+    looks = {"host1": look, "host2": {}}
+    survey = Survey("prod", [control_plane(), worker()], looks, {"host1": settings or {}})
+    return planned(survey, goal(KUBERNETES, rehearses=False, **limits))
+
+
+def found(plan: Plan) -> set[tuple[str, str]]:
+    return {(each.id, each.severity) for each in plan.findings}
+
+
+def pod(name: str, namespace: str = "default", where: str = "host2", **spec: Any) -> dict[str, Any]:
+    metadata = {"name": name, "namespace": namespace, "ownerReferences": [{"kind": "ReplicaSet"}]}
+    return {"metadata": metadata, "spec": {"nodeName": where, "volumes": [], **spec}, "status": {"phase": "Running"}}
+
+
+def test_nothing_in_the_way() -> None:
+    plan = plan_of(answered())
+    assert (plan.exit_code, found(plan)) == (WORK, set())
+    assert [step.kind for step in plan.steps][:3] == [Kind.STAGE, Kind.BACKUP, Kind.API_SERVERS]
+
+
+def test_an_api_that_cannot_be_asked_is_in_the_way() -> None:
+    plan = plan_of({**answered(), "api": {}, "objects": {}, "problem": "GET /: refused"})
+    assert plan.exit_code == REFUSED
+    assert any("GET /: refused" in each.problem for each in plan.findings)
+
+
+METRIC = 'apiserver_requested_deprecated_apis{group="flowcontrol.apiserver.k8s.io",removed_release="1.37",resource="flowschemas",version="v1beta3"} 1'  # fmt: skip  # noqa: E501
+BUDGET = {
+    "metadata": {"name": "web", "namespace": "default"},
+    "status": {"expectedPods": 2, "desiredHealthy": 2, "currentHealthy": 2, "disruptionsAllowed": 0},
+}
+WEBHOOK = {
+    "metadata": {"name": "hooks"},
+    "webhooks": [
+        {"name": "a.b", "clientConfig": {"service": {"namespace": "x", "name": "y"}}, "failurePolicy": "Fail"}
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("look", "identity"),
+    [
+        ({"api": {"deprecated": [METRIC]}}, "removed-api"),
+        ({"api": {"ready": "[-]etcd failed: reason withheld"}}, "api-not-ready"),
+        ({"objects": {"validating": [WEBHOOK]}}, "webhook"),
+        ({"objects": {"pods": [pod("web")], "budgets": [BUDGET]}, "evictions": {
+            "default/web": {"code": 429, "answer": {"message": "Cannot evict pod"}}}}, "budget"),
+        ({"objects": {"pods": [pod("web", volumes=[{"name": "cache", "emptyDir": {}}])]}}, "local-data"),
+        ({"objects": {"nodes": [node("host1"), node("host2", ready="False")]}}, "node-not-ready"),
+    ],
+)  # fmt: skip
+def test_what_the_api_says_is_in_the_way(look: dict[str, Any], identity: str) -> None:
+    plan = plan_of(answered(**look))
+    assert plan.exit_code == REFUSED
+    assert (identity, "error") in found(plan)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"apiserver_extra_args": {"feature-gates": {"AnyVolumeDataSource": True}}},
+        {"kubelet_extra_config": {"featureGates": {"SidecarContainers": True}}},
+    ],
+)
+def test_gates_that_the_target_has_lost(settings: dict[str, Any]) -> None:
+    assert ("unknown-gate", "error") in found(plan_of(answered(), settings))
+    assert not found(plan_of(answered(), settings, only=frozenset({"etcd"})))
+
+
+def test_evictions_of_pods_that_stay_do_not_matter() -> None:
+    daemon = pod("daemon")
+    daemon["metadata"]["ownerReferences"] = [{"kind": "DaemonSet"}]
+    refused = {"code": 429, "answer": {"message": "Cannot evict pod"}}
+    look = answered(objects={"pods": [daemon], "budgets": []}, evictions={"default/daemon": refused})
+    assert plan_of(look).exit_code == WORK
+
+
+def test_an_unfinished_upgrade_is_known() -> None:
+    survey = Survey("prod", [control_plane(), worker()], {"host1": answered(), "host2": {}})
+    other = dataclasses.replace(survey, unfinished={"kubernetes": Version(1, 36, 9)}, began=60.0)
+    assert "unfinished" in {each.id for each in planned(other, goal(KUBERNETES, rehearses=False)).findings}
