@@ -177,7 +177,7 @@ class TestAVersionThatWouldChange:
 
     def test_points_to_upgrades(self) -> None:
         (finding,) = self.findings({**COMPONENTS, "runc": "1.5.1"})
-        assert "To change versions, upgrade: docs/operations/versions.md." in finding.remediation
+        assert "To change versions: ./kubeproof upgrade plan (docs/operations/upgrade.md)." in finding.remediation
         assert (paths.PROJECT / "docs/operations/versions.md").is_file()
 
     def test_is_allowed_if_it_is_meant(self) -> None:
