@@ -42,9 +42,10 @@ class ActionModule(Action):
             "files": [file.wanted() for file in files],
             "versions": dict(wanted.facts["versions"]) if whole else None,
         }
+        facts = wanted.facts_of(part)
         settle = self._settle(request, {"files": [_RECORD, *(file.path for file in files)]})
         if whole and not wanted.expected and self._look.task(settle["digest"]) is not None:
-            return {"changed": False, "changes": [], "ansible_facts": {"kubeproof_components": dict(wanted.facts)}}
+            return {"changed": False, "changes": [], "ansible_facts": {"kubeproof_components": facts}}
         answer = self._compared(request, settle)
         if answer.get("changes") and not self._task.check_mode:
             self._send(answer)
@@ -59,7 +60,7 @@ class ActionModule(Action):
             "changed": bool(changes),
             "changes": changes,
             "diff": [_diff(change) for change in answer["changes"]],
-            "ansible_facts": {"kubeproof_components": dict(wanted.facts)},
+            "ansible_facts": {"kubeproof_components": facts},
         }
 
     def _plan(self) -> distribution.Distribution:

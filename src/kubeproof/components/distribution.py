@@ -52,6 +52,12 @@ class Distribution:
         """Files of these programs, or components, as far as the host needs them; all files if none are named."""
         return tuple(file for file in self.files if not programs or file.component in programs or file.name in programs)
 
+    def facts_of(self, programs: Collection[str]) -> dict[str, Any]:
+        """Facts where only these were installed: other images are not there to be imported."""
+        paths = {file.path for file in self.of(programs)}
+        archives = [each for each in self.facts["image_archives"] if each["archive"] in paths]
+        return {**self.facts, "image_archives": archives}
+
 
 def plan(
     pins: Pins,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -23,15 +23,17 @@ from kubeproof.upgrade.world import (
     Host,
 )
 
-# Binaries that are switched together, by the kind of an act; the name of a component stands for all of its binaries.
+# What goes with Kubernetes and is on nodes.
+IMAGES = ("pause", "agnhost")
+# Binaries and images that are switched together, by the kind of an act; the name of a component stands for all of its binaries.
 PROGRAMS: Mapping[str, tuple[str, ...]] = {
     Kind.ETCD: (ETCD,),
     Kind.API_SERVERS: (APISERVER,),
     Kind.CONTROLLERS: CONTROLLERS,
-    Kind.NODES: NODE_PROGRAMS,
+    Kind.NODES: (*NODE_PROGRAMS, *IMAGES),
 }
 # Where a node stops on the way, it has only these of the version in between.
-_STOPOVER = (KUBELET, KUBE_PROXY)
+_STOPOVER = (KUBELET, KUBE_PROXY, *IMAGES)
 
 
 @dataclass(frozen=True)
@@ -122,8 +124,9 @@ def _act(plan: Plan, turns: Sequence[Turn], *, mixed: bool) -> Act:
     if first.kind is Kind.NODES:
         wanted = {name: str(version) for name, version in plan.goal.versions.items()}
         partly = {name: versions[name] for name in versions if versions[name] != wanted.get(name)}
-        programs = _STOPOVER if partly else tuple(name for name in NODE_PROGRAMS if name in plan.goal.programs)
-        versions = partly or {name: wanted[name] for name in {COMPONENTS[each] for each in programs} & wanted.keys()}
+        programs = _STOPOVER if partly else _of_node(plan.goal.programs)
+        moved = {COMPONENTS[each] for each in programs if each in COMPONENTS}
+        versions = partly or {name: wanted[name] for name in moved & wanted.keys()}
     if first.kind is Kind.DNS:
         # By then nodes have what is wanted of them, or, on the way back, have it still.
         forward = plan.goal.direction == "forward"
@@ -144,6 +147,12 @@ def _act(plan: Plan, turns: Sequence[Turn], *, mixed: bool) -> Act:
         str(first.series or ""),
         mixed,
     )
+
+
+def _of_node(scope: Collection[str]) -> tuple[str, ...]:
+    """What is switched on nodes. Images go with the kubelet."""
+    programs = tuple(name for name in NODE_PROGRAMS if name in scope)
+    return (*programs, *IMAGES) if KUBELET in programs else programs
 
 
 def _kind(turn: Turn) -> str:

@@ -10,7 +10,7 @@ from kubeproof.core.versions import Version
 from kubeproof.upgrade.acts import Act, acts, running
 from kubeproof.upgrade.plan import plan
 
-NODE = ("containerd", "runc", "cni-plugins", "kubelet", "kube-proxy")
+NODE = ("containerd", "runc", "cni-plugins", "kubelet", "kube-proxy", "pause", "agnhost")
 CONTROLLERS = ("kube-controller-manager", "kube-scheduler")
 
 
