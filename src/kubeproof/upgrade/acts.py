@@ -25,7 +25,7 @@ from kubeproof.upgrade.world import (
 
 # What goes with Kubernetes and is on nodes.
 IMAGES = ("pause", "agnhost")
-# Binaries and images that are switched together, by the kind of an act; the name of a component stands for all of its binaries.
+# Binaries and images that are switched together, by the kind of an act. A component's name stands for all its binaries.
 PROGRAMS: Mapping[str, tuple[str, ...]] = {
     Kind.ETCD: (ETCD,),
     Kind.API_SERVERS: (APISERVER,),

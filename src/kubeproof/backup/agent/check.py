@@ -93,13 +93,14 @@ def _age(found: Manifest, etcdutl: str) -> None:
     ours = programs.version(etcdutl)
     for what in ("etcd", "storage"):
         theirs = found.versions.get(what, "")
-        if theirs and _minor(theirs) > _minor(ours):
+        if theirs and minor(theirs) > minor(ours):
             raise Damaged(
                 "it is of etcd %s; the programs here are of etcd %s, which may not support all of it" % (theirs, ours)
             )
 
 
-def _minor(text: str) -> tuple[int, int]:
+def minor(text: str) -> tuple[int, int]:
+    """The minor version of etcd in a text. Raises Damaged if there is none."""
     match = _VERSION.match(text)
     if not match:
         raise Damaged("%r is not a version of etcd" % text)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Iterator, Mapping, Sequence
 
-from kubeproof.backup.agent import programs, running
+from kubeproof.backup.agent import check, programs, running
 from kubeproof.backup.agent.configuration import Programs
 from kubeproof.backup.agent.errors import BackupError
 
@@ -233,8 +233,17 @@ class Restored:
             yield scratch
 
 
-def content_hash(etcdutl: str, snapshot: Path, where: Path, revision: int, timeout: float) -> int:
-    """The hash of a snapshot's keys up to a revision, by a copy: etcdutl writes into what it looks at."""
+# Before it, etcdutl hashkv panics at keys with leases (https://github.com/etcd-io/etcd/issues/21105).
+_HASHES_FROM = "3.7"
+
+
+def content_hash(etcdutl: str, snapshot: Path, where: Path, revision: int, timeout: float) -> int | None:
+    """The hash of a snapshot's keys up to a revision, by a copy: etcdutl writes into what it looks at.
+
+    ``None`` where etcdutl cannot say it.
+    """
+    if check.minor(programs.version(etcdutl)) < check.minor(_HASHES_FROM):
+        return None
     copy = where / "snapshot.db"
     shutil.copyfile(str(snapshot), str(copy))
     said = programs.run([etcdutl, "hashkv", str(copy), "--rev=%d" % revision, "--write-out=json"], timeout)
