@@ -15,6 +15,7 @@ from kubeproof.core.errors import KubeproofError
 from kubeproof.install.action import Action
 from kubeproof.preflight.model import GROUPS, Host
 from kubeproof.upgrade import acts, asked, rendering, survey
+from kubeproof.upgrade.goal import Kind
 from kubeproof.upgrade.plan import REFUSED, Plan
 from kubeproof.upgrade.record import Record
 
@@ -53,13 +54,15 @@ class ActionModule(Action):
         found: dict[str, Any] = {
             "acts": [],
             "whole": False,
+            "verified": False,
             "versions": {**acts.running(plan), **asked.texts(goal.versions)},
         }
         if self._task.check_mode or not plan.turns:
             return found
         record.begin(goal)
         limited = bool(goal.only) or goal.hosts is not None or goal.until is not None or bool(plan.notes)
-        return {**found, "acts": acts.data(plan), "whole": not limited}
+        verified = any(turn.kind is Kind.VERIFICATION for turn in plan.turns)
+        return {**found, "acts": acts.data(plan), "whole": not limited, "verified": verified}
 
     def _plan(self, record: Record) -> Plan:
         values = self._variables["hostvars"]

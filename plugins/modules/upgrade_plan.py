@@ -90,5 +90,6 @@ ansible_facts:
       contains:
         acts: {description: "The acts of the upgrade, one for each play.", type: list, elements: dict}
         whole: {description: Whether nothing is left to do afterwards., type: bool}
+        verified: {description: Whether the cluster is verified at the end., type: bool}
         versions: {description: Versions by component., type: dict}
 """

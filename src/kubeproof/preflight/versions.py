@@ -142,8 +142,8 @@ def _remediation(present: Sequence[Present], changed: Collection[str], wanted: W
     setting = json.dumps({"component_versions": {**wanted.chosen, **kept}})
     return (
         f"To keep what is installed: -e '{setting}', or the same in the inventory. "
-        "To change versions: ./kubeproof upgrade plan (docs/operations/upgrade.md). To change them in this run, without "
-        "the steps and checks of an upgrade: -e preflight_allow_version_change=true."
+        "To change versions: ./kubeproof upgrade plan (docs/operations/upgrade.md). To change them in this run, "
+        "without the steps and checks of an upgrade: -e preflight_allow_version_change=true."
     )
 
 

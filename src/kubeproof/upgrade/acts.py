@@ -61,9 +61,11 @@ class Act:
 
 
 def acts(plan: Plan) -> list[Act]:
-    """All acts of a plan, in their order."""
+    """All acts of a plan, in their order. The verification is none: it comes last, after what is of no act."""
     groups: list[list[Turn]] = []
     for turn in plan.turns:
+        if turn.kind is Kind.VERIFICATION:
+            continue
         if groups and _key(groups[-1][-1]) == _key(turn):
             groups[-1].append(turn)
         else:

@@ -34,7 +34,6 @@ def test_an_upgrade_has_an_act_for_each_group_of_programs() -> None:
         ("controllers", "", CONTROLLERS),
         ("nodes", "", NODE),
         ("dns", "", ("coredns",)),
-        ("verification", "", ()),
     ]
 
 
@@ -100,7 +99,6 @@ def test_the_way_back_begins_with_what_nodes_run() -> None:
         ("api-servers", ""),
         ("etcd-downgrade", ""),
         ("etcd", ""),
-        ("verification", ""),
     ]
     dns = next(act for act in found if act.kind == "dns")
     assert dns.versions == {**NEW, "coredns": OLD["coredns"]}, "nodes still have what is new"
