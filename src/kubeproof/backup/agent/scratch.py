@@ -208,7 +208,7 @@ class Restored:
         self._data = where / "data"
         self._log = where / "etcd.log"
         self._identity = ["--name=drill", "--initial-cluster-token=%s" % where.name]
-        self._identity += ["--initial-cluster=drill=unix://%s" % peer, "--initial-advertise-peer-urls=unix://%s" % peer]
+        self._identity += ["--initial-cluster=drill=%s" % _ADVERTISED, "--initial-advertise-peer-urls=%s" % _ADVERTISED]
         self._peer = "unix://%s" % peer
         data = "--data-dir=%s" % self._data
         programs.run([etcd.etcdutl, "snapshot", "restore", str(snapshot), data, *self._identity], timeout)
@@ -224,7 +224,7 @@ class Restored:
         quota = max(8 << 30, 2 * self.database.stat().st_size)
         client = "unix://%s" % self._socket
         command = [self._etcd.etcd, "--data-dir=%s" % self._data, *self._identity]
-        command += ["--listen-client-urls=" + client, "--advertise-client-urls=" + client]
+        command += ["--listen-client-urls=" + client, "--advertise-client-urls=" + _ADVERTISED]
         command += ["--listen-peer-urls=" + self._peer, "--quota-backend-bytes=%d" % quota]
         command += ["--unsafe-no-fsync", "--log-level=warn"]
         with process(command, self._log) as etcd:
@@ -233,6 +233,8 @@ class Restored:
             yield scratch
 
 
+# For members and clients to come to; there are none. etcd 3.6 wants a host and a port of it, for sockets too.
+_ADVERTISED = "unix://drill:1"
 # Before it, etcdutl hashkv panics at keys with leases (https://github.com/etcd-io/etcd/issues/21105).
 _HASHES_FROM = "3.7"
 
