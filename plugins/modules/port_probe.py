@@ -167,8 +167,12 @@ def _in_background(listeners: Sequence[socket.socket], seconds: float, pid_file:
     held = os.open(pid_file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     os.ftruncate(held, 0)
     os.write(held, str(os.getpid()).encode())
-    fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    # Who looks whether it is locked has it for a moment.
+    fcntl.flock(held, fcntl.LOCK_EX)
     serve(listeners, seconds)
+    # Before it is said that nothing listens any more.
+    for listener in listeners:
+        listener.close()
     os.unlink(pid_file)
 
 
