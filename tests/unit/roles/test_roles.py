@@ -106,7 +106,9 @@ def test_tasks_fit_one_page(role: Path) -> None:
 
 
 def test_no_injected_facts(role: Path) -> None:
-    injected = re.compile(r"\{\{ *ansible_(?!facts|host|connection|check_mode|play|user|managed|inventory_sources|failed)\w+")
+    injected = re.compile(
+        r"\{\{ *ansible_(?!facts|host|connection|check_mode|play|user|managed|inventory_sources|failed)\w+"
+    )
     for path in filter(Path.is_file, role.rglob("*")):
         assert not injected.search(path.read_text()), f"{path} uses an injected fact"
 
