@@ -23,7 +23,7 @@ from kubeproof import preflight
 from kubeproof.components import pins
 from kubeproof.core import active_run
 from kubeproof.core.errors import KubeproofError
-from kubeproof.install.action import Action
+from kubeproof.install.action import Action, plain
 from kubeproof.preflight import model
 from kubeproof.settings import addresses, host_settings, resolve, specs, state
 from kubeproof.settings.host_report import HostReport
@@ -87,8 +87,8 @@ class ActionModule(Action):
     def _refuse_tags(self) -> None:
         """Raises KubeproofError if nothing of the playbook has a tag that is given."""
         given = (self._variables.get(name) for name in ("ansible_run_tags", "ansible_skip_tags"))
-        chosen, skipped = (_plain(tags or []) for tags in given)
-        preflight.refuse_unknown(chosen, skipped, _plain(self._arguments.get("tags") or []))
+        chosen, skipped = (plain(tags or []) for tags in given)
+        preflight.refuse_unknown(chosen, skipped, plain(self._arguments.get("tags") or []))
 
     def _state_directories(self, names: Iterable[str]) -> set[Path]:
         """Where hosts have the state of their cluster; that it is one place is for the settings' stage."""
@@ -108,7 +108,7 @@ class ActionModule(Action):
     def _settings(self) -> Judged:
         # Also of hosts that --limit leaves out: they are of the same cluster.
         hosts = [self._variables_of(name, facts=False) for name in _members(self._variables)]
-        groups = _plain(self._variables["groups"])
+        groups = plain(self._variables["groups"])
         return hosts, preflight.check_settings(hosts, groups, self._specs, self._purpose())
 
     def _hosts(self) -> Judged:
@@ -117,7 +117,7 @@ class ActionModule(Action):
         kept = _kept(reported, task_vars)
         others = [preflight.Host(str(name), frozenset(), "") for name in sorted(asked - {*_members(task_vars)})]
         run = preflight.Run(
-            groups=_plain(task_vars["groups"]),
+            groups=plain(task_vars["groups"]),
             purpose=self._purpose(),
             kept=kept,
             active=self._active(kept.state),
@@ -135,7 +135,7 @@ class ActionModule(Action):
     def _ports(self) -> Judged:
         hosts, hostvars = self._reported(), self._variables["hostvars"]
         probes = preflight.probes(hosts)
-        answers = {name: _plain(hostvars[name].get(_CONNECTED) or {}) for name in probes}
+        answers = {name: plain(hostvars[name].get(_CONNECTED) or {}) for name in probes}
         failed = {name: answer.get("failed_targets") or [] for name, answer in answers.items()}
         return hosts, preflight.check_connections(probes, failed)
 
@@ -188,7 +188,7 @@ class ActionModule(Action):
             if not (name in given or model.reads(name)):
                 continue
             try:
-                values[name] = _converted(self._specs.options[name], _plain(templar.template(variables[name])))
+                values[name] = _converted(self._specs.options[name], plain(templar.template(variables[name])))
             except AnsibleError as error:
                 later = name not in given or _needs_facts(variables[name])
                 if facts or not later:
@@ -267,7 +267,7 @@ def _write_report(stage: str, findings: Sequence[preflight.Finding], hosts: Sequ
 
 def _reported(host: preflight.Host, task_vars: Mapping[str, Any]) -> preflight.Host:
     """The host with what ``host_report`` found."""
-    fact = _plain(task_vars["hostvars"][host.name]["ansible_facts"].get("kubeproof_host"))
+    fact = plain(task_vars["hostvars"][host.name]["ansible_facts"].get("kubeproof_host"))
     if not isinstance(fact, dict):
         raise KubeproofError(f"preflight: {host.name} has no report; run host_report on all hosts first")
     if "problem" in fact:
@@ -284,13 +284,3 @@ def _place(name: str) -> str:
         return str(origin.description)
     path = min(os.path.relpath(origin.path), str(origin.path), key=len)
     return f"{path}:{origin.line_num}" if origin.line_num else path
-
-
-def _plain(value: Any) -> Any:
-    """A copy free of Ansible's tags and lazy containers, so that the checks deal with Python's own types."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    kind = next((kind for kind in (bool, int, float, str) if isinstance(value, kind)), None)
-    return kind(value) if kind else value

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from ansible import constants
+from ansible.module_utils.parsing.convert_bool import boolean
 
 from kubeproof.components import pins
 from kubeproof.components.lock import Lock
 from kubeproof.core.errors import KubeproofError
-from kubeproof.install.action import Action
+from kubeproof.install.action import Action, plain
 from kubeproof.preflight.model import GROUPS, Host
 from kubeproof.upgrade import acts, asked, rendering, survey
 from kubeproof.upgrade.goal import Kind
@@ -59,10 +59,11 @@ class ActionModule(Action):
         }
         if self._task.check_mode or not plan.turns:
             return found
+        carried_out = acts.data(plan)
         record.begin(goal)
         limited = bool(goal.only) or goal.hosts is not None or goal.until is not None or bool(plan.notes)
         verified = any(turn.kind is Kind.VERIFICATION for turn in plan.turns)
-        return {**found, "acts": acts.data(plan), "whole": not limited, "verified": verified}
+        return {**found, "acts": carried_out, "whole": not limited, "verified": verified}
 
     def _plan(self, record: Record) -> Plan:
         values = self._variables["hostvars"]
@@ -73,29 +74,20 @@ class ActionModule(Action):
         found = survey.Survey(
             str(self._value("{{ cluster_name }}")),
             hosts,
-            {str(name): _plain(values[name].get("__upgrade_look") or {}) for name in names},
-            {str(name): {each: _plain(values[name].get(each)) for each in survey.SETTINGS} for name in names},
-            local_data=bool(self._arguments.get("local_data", False)),
-            bare_pods=bool(self._arguments.get("bare_pods", False)),
+            {str(name): plain(values[name].get("__upgrade_look") or {}) for name in names},
+            {str(name): {each: plain(values[name].get(each)) for each in survey.SETTINGS} for name in names},
+            local_data=boolean(self._arguments.get("local_data", False)),
+            bare_pods=boolean(self._arguments.get("bare_pods", False)),
             unfinished=record.unfinished,
             began=record.age,
         )
-        lock, arguments = Lock(self._state_directory), {"component_versions": _plain(chosen), **self._arguments}
+        lock, arguments = Lock(self._state_directory), {"component_versions": plain(chosen), **self._arguments}
         return survey.planned(found, asked.goal(arguments, pins.load(), lock, record, [str(name) for name in names]))
 
     def _seen(self, name: str, variables: Mapping[str, Any]) -> Host:
         """A host with its report, or why there is none."""
-        fact = _plain(variables.get("ansible_facts", {}).get("kubeproof_host") or {})
+        fact = plain(variables.get("ansible_facts", {}).get("kubeproof_host") or {})
         groups = frozenset(group for group in GROUPS if name in self._variables["groups"].get(group, ()))
         if not fact or "problem" in fact:
             return Host(name, groups, "", problem=str(fact.get("problem", "")), unreachable=True)
         return Host(name, groups, "", fact)
-
-
-def _plain(value: Any) -> Any:
-    """A copy free of Ansible's tags and lazy containers."""
-    return json.loads(json.dumps(value, default=_of_ansible))
-
-
-def _of_ansible(value: Any) -> Any:
-    return dict(value) if isinstance(value, Mapping) else str(value) if isinstance(value, Path) else list(value)

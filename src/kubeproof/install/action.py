@@ -137,3 +137,13 @@ class Action(ActionBase):  # type: ignore[misc]
         if done["rc"] or (data is None and not done["stdout"] and done["stderr"].strip()):
             raise KubeproofError(f"`{command}` failed on the host: {done['stderr'].strip() or done['stdout'].strip()}")
         return str(done["stdout"])
+
+
+def plain(value: Any) -> Any:
+    """A copy free of Ansible's tags and lazy containers, so that others deal with Python's own types."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    kind = next((kind for kind in (bool, int, float, str) if isinstance(value, kind)), None)
+    return kind(value) if kind else value

@@ -1,6 +1,6 @@
 """Upgrades and the way back: what runs, what is wanted, the steps between them, and what is in the way.
 
-Who carries out an upgrade looks (``look.world``), notes what it is about (``plan.begun``), and then, again and again:
-stops if ``refusals.check`` has errors, asks ``order.next_turn`` with the kinds of its own turns so far, has hosts do
-that turn, and looks once more. Nothing else is remembered, so that any other run can continue at any point.
+``survey`` has all that was asked, and ``plan`` unfolds it: the turns up to the end, as if each went well, one
+``order.next_turn`` after the other. ``acts`` are these turns as plays of ``playbooks/upgrade.yml``. What an upgrade is
+about is noted (``record``), and nothing else: the next run looks again, and continues with what is left.
 """

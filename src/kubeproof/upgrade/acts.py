@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from kubeproof.core.errors import KubeproofError
 from kubeproof.core.versions import Version
 from kubeproof.upgrade.goal import Kind
 from kubeproof.upgrade.passes import etcd_passes, kubernetes_passes
@@ -23,6 +24,8 @@ from kubeproof.upgrade.world import (
     Host,
 )
 
+# Plays of playbooks/upgrade.yml: Ansible has no loop over plays.
+PLAYS = 24
 # What goes with Kubernetes and is on nodes.
 IMAGES = ("pause", "agnhost")
 # Binaries and images that are switched together, by the kind of an act. A component's name stands for all its binaries.
@@ -107,8 +110,14 @@ def _everywhere(plan: Plan, act: Act) -> tuple[str, ...]:
 
 
 def data(plan: Plan) -> list[dict[str, Any]]:
-    """The same for a playbook."""
-    return [asdict(act) for act in acts(plan)]
+    """The same for a playbook. Raises KubeproofError if it has fewer plays: what is left would have no turn."""
+    found = acts(plan)
+    if len(found) > PLAYS:
+        raise KubeproofError(
+            f"this upgrade has {len(found)} acts, and one run carries out {PLAYS}",
+            hint="upgrade in several runs, by a minor version each: --to",
+        )
+    return [asdict(act) for act in found]
 
 
 def _key(turn: Turn) -> tuple[object, ...]:

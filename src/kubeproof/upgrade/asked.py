@@ -59,9 +59,13 @@ def _direction(text: str) -> Direction:
 
 
 def _before(lock: Lock, record: Record) -> dict[str, str]:
-    """Versions that the cluster had: while an upgrade is not finished the current ones, otherwise the previous ones."""
-    unfinished = record.direction == "forward"
-    found = lock.versions("current" if unfinished else "previous")
+    """Versions that the cluster had: while an upgrade is not finished the current ones, otherwise the previous ones.
+
+    A way back that was begun is finished, whatever it is the way back from.
+    """
+    if record.direction == "back":
+        return texts(record.unfinished)
+    found = lock.versions("current" if record.direction == "forward" else "previous")
     if not found:
         raise KubeproofError(
             "there is nothing to go back to: no upgrade of this cluster was recorded",

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+import pytest
 from tests.unit.upgrade.worlds import NEW, OLD, back, goal, host, world
 
+from kubeproof.core import paths
+from kubeproof.core.errors import KubeproofError
 from kubeproof.core.versions import Version
+from kubeproof.upgrade import acts as module
 from kubeproof.upgrade.acts import Act, acts, running
 from kubeproof.upgrade.plan import plan
 
@@ -102,6 +107,16 @@ def test_the_way_back_begins_with_what_nodes_run() -> None:
     ]
     dns = next(act for act in found if act.kind == "dns")
     assert dns.versions == {**NEW, "coredns": OLD["coredns"]}, "nodes still have what is new"
+
+
+def test_a_playbook_has_a_play_for_each_act(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (paths.PROJECT / "playbooks" / "upgrade.yml").read_text()
+    assert [int(number) for number in re.findall(r"__upgrade_number: (\d+)", text)] == list(range(module.PLAYS))
+    found = plan(world(), goal(rehearses=False))
+    assert len(module.data(found)) == len(acts(found))
+    monkeypatch.setattr(module, "PLAYS", len(acts(found)) - 1)
+    with pytest.raises(KubeproofError, match="carries out 9"):
+        module.data(found)
 
 
 def test_a_part_leaves_the_rest_as_it_is() -> None:

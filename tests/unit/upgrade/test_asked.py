@@ -63,6 +63,20 @@ def test_back_from_an_upgrade_that_is_not_finished_is_to_what_is_current(tmp_pat
     assert asked(tmp_path, direction="back").versions["kubernetes"] == Version(1, 36, 3)
 
 
+def test_a_way_back_that_was_begun_is_finished(tmp_path: Path) -> None:
+    """Where an upgrade was left for it, what the lock calls previous is of an upgrade before that one."""
+    recorded(tmp_path, kubernetes="1.35.4")
+    lock = Lock(tmp_path)
+    lock.record_component("amd64", "kubernetes", {"version": "1.36.3"})
+    lock.settle()
+    lock.save()
+    record = Record(tmp_path)
+    record.begin(asked(tmp_path))
+    record.begin(asked(tmp_path, direction="back"))
+    assert record.direction == "back"
+    assert asked(tmp_path, direction="back").versions["kubernetes"] == Version(1, 36, 3)
+
+
 def test_nothing_to_go_back_to(tmp_path: Path) -> None:
     with pytest.raises(KubeproofError, match="nothing to go back to"):
         asked(tmp_path, direction="back")

@@ -1,0 +1,83 @@
+"""The plan of an upgrade in a real play, on made reports and answers. No host is touched."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tests.unit.ansible_program import ansible
+from tests.unit.upgrade.test_survey import answered, control_plane, pod, worker
+
+from kubeproof.core import paths
+
+RECORD = Path(".kubeproof") / "upgrade.json"
+LOCAL_DATA = pod("web", volumes=[{"name": "cache", "emptyDir": {}}])
+
+
+def plan(directory: Path, *options: str, ended: bool = False, **objects: Any) -> subprocess.CompletedProcess[str]:
+    """The role's task on two hosts that have reported, or the one that ends an upgrade."""
+    hosts = {
+        "host1": {"report": control_plane().report, "__upgrade_look": answered(objects=objects)},
+        "host2": {"report": worker().report, "__upgrade_look": {}},
+    }
+    children = {
+        "etcd": {"hosts": {"host1": hosts["host1"]}},
+        "control_plane": {"hosts": {"host1": None}},
+        "workers": {"hosts": {"host2": hosts["host2"]}},
+    }
+    role = paths.PROJECT / "roles" / "upgrade"
+    variables = {
+        "ansible_connection": "local",
+        "cluster_name": "prod",
+        "cluster_nodes_at_once": 1,
+        "cluster_state_directory": str(directory / ".kubeproof"),
+        "component_versions": {"kubernetes": "1.37.2", "etcd": "3.7.3"},
+        **yaml.safe_load((role / "defaults" / "main.yml").read_text()),
+    }
+    inventory = {"all": {"vars": variables, "children": children}}
+    (directory / "hosts.yml").write_text(yaml.safe_dump(json.loads(json.dumps(inventory))))
+    tasks = yaml.safe_load((role / "tasks" / ("end.yml" if ended else "main.yml")).read_text())
+    report = {"ansible.builtin.set_fact": {"kubeproof_host": "{{ report }}", "cacheable": True}}
+    show = {"ansible.builtin.debug": {"msg": "{{ ansible_facts['kubeproof_upgrade'].acts | map(attribute='kind') }}"}}
+    chosen = [task for task in tasks if "upgrade_plan" in task]
+    play = {"hosts": "all", "gather_facts": False, "tasks": chosen if ended else [report, *chosen, show]}
+    (directory / "play.yml").write_text(yaml.safe_dump([play]))
+    return ansible("playbook", "--inventory", str(directory / "hosts.yml"), str(directory / "play.yml"), *options)
+
+
+def document(directory: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((directory / ".kubeproof" / "reports" / "upgrade-plan.json").read_text())
+    return found
+
+
+def test_a_plan_is_shown_and_carried_out(tmp_path: Path) -> None:
+    done = plan(tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert "prod: Kubernetes 1.36.3 -> 1.37.2" in done.stdout
+    assert "api-servers" in done.stdout
+    assert [act["kind"] for act in document(tmp_path)["acts"]][:3] == ["stage", "backup", "api-servers"]
+    assert json.loads((tmp_path / RECORD).read_text())["versions"]["kubernetes"] == "1.37.2"
+    assert plan(tmp_path, ended=True).returncode == 0
+    assert not (tmp_path / RECORD).exists()
+
+
+def test_check_mode_begins_nothing(tmp_path: Path) -> None:
+    done = plan(tmp_path, "--check")
+    assert done.returncode == 0, done.stdout
+    assert "prod: Kubernetes 1.36.3 -> 1.37.2" in done.stdout
+    assert '"msg": []' in done.stdout
+    assert not (tmp_path / RECORD).exists()
+    assert document(tmp_path)["exit_code"] == 2
+
+
+# On a command line all values are text.
+@pytest.mark.parametrize(("value", "refused"), [("true", False), ("false", True), ("no", True)])
+def test_local_data_is_evicted_if_that_is_allowed(tmp_path: Path, value: str, refused: bool) -> None:
+    done = plan(tmp_path, "--extra-vars", f"upgrade_delete_local_data={value}", pods=[LOCAL_DATA])
+    assert ("loses what it has in emptyDir volumes" in done.stdout) is refused
+    assert (done.returncode != 0) is refused
+    assert (tmp_path / RECORD).exists() is not refused
