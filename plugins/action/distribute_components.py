@@ -8,6 +8,7 @@ that they are for, where SFTP would leave them to be copied out of the home of w
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +37,10 @@ class ActionModule(Action):
 
     def act(self) -> dict[str, Any]:
         wanted, part = self._plan(), list(self._arguments.get("programs") or ())
-        files, stage = wanted.of(part), bool(self._arguments.get("stage", False))
-        whole = not (part or stage)
-        request = {
-            "files": [file.wanted() for file in files],
-            "versions": dict(wanted.facts["versions"]) if whole else None,
-        }
+        request = _request(wanted, part, stage=bool(self._arguments.get("stage", False)))
+        whole = request["versions"] is not None
         facts = wanted.facts_of(part)
-        settle = self._settle(request, {"files": [_RECORD, *(file.path for file in files)]})
+        settle = self._settle(request, {"files": [_RECORD, *(file["path"] for file in request["files"])]})
         if whole and not wanted.expected and self._look.task(settle["digest"]) is not None:
             return {"changed": False, "changes": [], "ansible_facts": {"kubeproof_components": facts}}
         answer = self._compared(request, settle)
@@ -102,9 +99,23 @@ class ActionModule(Action):
 
     def _compared(self, request: dict[str, Any], settle: dict[str, Any], staging: str | None = None) -> dict[str, Any]:
         """What is to be done on the host, or with what was sent to ``staging`` was done."""
-        arguments = {"_files": request["files"], "_versions": request["versions"], "_staging": staging}
-        arguments["_stage"] = bool(self._arguments.get("stage", False))
+        arguments = {
+            "_files": request["files"],
+            "_versions": request["versions"],
+            "_staging": staging,
+            "_stage": request["stage"],
+        }
         return self._module({**arguments, "_settle": settle, "_run": self._active_run()})
+
+
+def _request(wanted: distribution.Distribution, programs: Sequence[str], *, stage: bool) -> dict[str, Any]:
+    """What the host is asked for. It records versions of components only where it gets all of their files."""
+    whole = not (programs or stage)
+    return {
+        "files": [file.wanted() for file in wanted.of(programs)],
+        "versions": dict(wanted.facts["versions"]) if whole else None,
+        "stage": stage,
+    }
 
 
 def _diff(change: dict[str, str]) -> dict[str, str]:

@@ -185,8 +185,7 @@ class Files:
     def install(self, wanted: Entry, staging: str) -> None:
         """Put a file that arrived in place, or one that was staged, or refuse it."""
         path, staged = wanted["path"], os.path.join(staging, wanted["sha256"])
-        arrived = os.path.exists(staged)
-        if not arrived:
+        if not os.path.exists(staged):
             staged = os.path.join(self.staged, wanted["sha256"])
         if not os.path.exists(staged):
             raise Refused("nothing arrived for %s" % path)
@@ -195,7 +194,7 @@ class Files:
         if not self.manifest.knows("file", path):
             backup = self.manifest.backup(path) if os.path.lexists(path) else None
             self.manifest.add("file", path, backup=backup)
-        if arrived and os.stat(staged).st_dev == os.stat(os.path.dirname(path)).st_dev:
+        if os.stat(staged).st_dev == os.stat(os.path.dirname(path)).st_dev:
             place(staged, wanted, path)
         else:
             copy_and_place(staged, wanted, path)

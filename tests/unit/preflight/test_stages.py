@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import pytest
 from tests.unit.preflight.builders import VALUES, host, interface
@@ -15,6 +15,7 @@ from kubeproof import preflight
 from kubeproof.core.active_run import ActiveRun, Process
 from kubeproof.preflight import Host, Variables, identity
 from kubeproof.preflight.joining import check_joining
+from kubeproof.settings.host_report import HostReport
 
 CLUSTER = {"cluster_pod_network": "10.244.0.0/16", "cluster_service_network": "10.96.0.0/16"}
 KEPT = dict.fromkeys(identity.NAMES, "ours")
@@ -33,12 +34,11 @@ def ids(
     kept: bool = True,
     wanted: preflight.Wanted = WANTED,
     ungrouped: Sequence[Host] = (),
+    state: Path = Path("state"),
 ) -> list[tuple[str, str]]:
     """Findings of a run for hosts, one of which may be left out, while the controller keeps something, or nothing."""
     groups = {group: [entry.host.name for entry in hosts if group in entry.host.groups] for group in preflight.GROUPS}
-    run = preflight.Run(
-        groups, purpose, preflight.Kept(Path("state"), "hosts.yml", KEPT if kept else {}), "mine", ungrouped
-    )
+    run = preflight.Run(groups, purpose, preflight.Kept(state, "hosts.yml", KEPT if kept else {}), "mine", ungrouped)
     asked = [entry for entry in hosts if entry.host.name != left_out]
     return [(finding.id, finding.host) for finding in preflight.check_hosts(asked, wanted, run)]
 
@@ -53,6 +53,18 @@ def test_values_that_follow_from_facts_are_judged_with_the_hosts() -> None:
     assert ids(late, entry(host(2, selinux="enforcing"))) == [("invalid-setting", "host1"), ("selinux", "host2")]
     right = replace(late, values={**late.values, "kubelet_max_pods": "50"})
     assert ids(right) == [("selinux", "host1")]
+
+
+def test_versions_change_by_an_upgrade_alone_and_nothing_else_runs_before_it_has_ended(tmp_path: Path) -> None:
+    found = host(1)
+    assert found.report is not None
+    report = {**found.report, "installed": {**found.report["installed"], "components": {"kubernetes": "1.35.4"}}}
+    older = entry(replace(found, report=cast(HostReport, report)))
+    assert ids(older, state=tmp_path) == [("version-change", "host1")]
+    assert ids(older, purpose="upgrade", state=tmp_path) == []
+    (tmp_path / "upgrade.json").touch()
+    assert ("upgrade-unfinished", "settings") in ids(older, state=tmp_path)
+    assert ids(older, purpose="upgrade", state=tmp_path) == []
 
 
 def test_no_hosts() -> None:

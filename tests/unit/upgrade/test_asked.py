@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -133,3 +134,10 @@ class TestRecord:
         assert record.path.read_text() == before, "a run of a part leaves the rest to be done"
         record.begin(asked(tmp_path, to="1.36.3"))
         assert record.path.read_text() != before
+
+    def test_the_way_back_is_another_upgrade_though_to_the_same_versions(self, tmp_path: Path) -> None:
+        record = Record(tmp_path)
+        forward = asked(tmp_path)
+        record.begin(forward)
+        record.begin(dataclasses.replace(forward, direction="back"))
+        assert record.direction == "back"

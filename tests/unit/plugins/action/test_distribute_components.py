@@ -2,9 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+from plugins.action.distribute_components import _request
 from tests.unit.plugins.action.test_preflight import ASK, Play
+
+from kubeproof.components.distribution import Distribution, HostFile
+
+BINARIES = (HostFile("/bin/etcd", "1", 1, "0755", "etcd", "etcd"), HostFile("/bin/kubelet", "2", 1, "0755", "kubelet"))
+WANTED = Distribution(BINARIES, {"versions": {"etcd": "3.7.3"}, "image_archives": []})
+
+
+@pytest.mark.parametrize(
+    ("programs", "stage", "paths", "versions"),
+    [
+        ((), False, ["/bin/etcd", "/bin/kubelet"], {"etcd": "3.7.3"}),
+        (("etcd",), False, ["/bin/etcd"], None),
+        ((), True, ["/bin/etcd", "/bin/kubelet"], None),
+    ],
+)
+def test_versions_are_of_a_host_that_gets_everything(
+    programs: Sequence[str], stage: bool, paths: list[str], versions: dict[str, str] | None
+) -> None:
+    request = _request(WANTED, programs, stage=stage)
+    assert [file["path"] for file in request["files"]] == paths
+    assert (request["versions"], request["stage"]) == (versions, stage)
 
 
 def test_check_mode_lists_what_is_to_be_fetched_first(tmp_path: Path) -> None:

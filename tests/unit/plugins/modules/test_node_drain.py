@@ -69,10 +69,15 @@ def test_a_budget_is_waited_for() -> None:
 
 
 def test_an_eviction_is_asked_for_once() -> None:
-    server = _Server(pod("one"))
-    server.ask = lambda *_: (201, {})  # type: ignore[method-assign]
+    class Slow(_Server):
+        def ask(self, *_: Any) -> tuple[int, dict[str, Any]]:
+            self.evictions += 1
+            return 201, {}
+
+    server = Slow(pod("one"))
     with pytest.raises(node_drain.Remaining, match="default/one: it was evicted, and does not end"):
         node_drain.drain(cast(Client, server), "w1", 0.05)
+    assert server.evictions == 1
 
 
 def test_what_does_not_leave_is_named_with_what_the_api_says() -> None:
