@@ -20,7 +20,7 @@ from kubeproof.core import paths, pythons
 from kubeproof.core.errors import KubeproofError
 from kubeproof.install import playbook
 from kubeproof.install.playbook import Run
-from kubeproof.settings import remote
+from kubeproof.settings import inventory, remote
 from kubeproof.settings.inventory import Host
 from kubeproof.settings.remote import ssh_command
 from kubeproof.verify.engine import run as verify
@@ -88,10 +88,10 @@ def test_helm_becomes_the_program_with_the_clusters_kubeconfig(monkeypatch: pyte
     config = tmp_path / "admin.kubeconfig"
     config.write_text("clusters: [{name: c, cluster: {server: 'https://192.0.2.5:6443'}}]")
     became: dict[str, Any] = {}
-    monkeypatch.setattr(helm.inventory, "load", lambda sources: SimpleNamespace(sources=sources, state=tmp_path))
-    monkeypatch.setattr(helm, "cached", lambda cluster: tmp_path / "helm")
-    monkeypatch.setattr(helm.kubectl, "with_proxy", str)
-    monkeypatch.setattr(os, "execve", lambda *call: became.update(zip(("program", "words", "environment"), call)))
+    monkeypatch.setattr(inventory, "load", lambda _: SimpleNamespace(state=tmp_path))
+    monkeypatch.setattr(helm, "cached", lambda _: tmp_path / "helm")
+    monkeypatch.setattr(kubectl, "with_proxy", str)
+    monkeypatch.setattr(os, "execve", lambda *call: became.update(program=call[0], words=call[1], environment=call[2]))
     helm.run(["-i", "mine.yml", "list", "-i"])
     assert (became["program"], became["words"]) == (tmp_path / "helm", ["helm", "list", "-i"])
     assert became["environment"]["KUBECONFIG"] == str(config)
@@ -99,7 +99,7 @@ def test_helm_becomes_the_program_with_the_clusters_kubeconfig(monkeypatch: pyte
 
 
 def test_helm_without_a_cluster_fetches_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(helm.inventory, "load", lambda sources: SimpleNamespace(state=tmp_path))
+    monkeypatch.setattr(inventory, "load", lambda _: SimpleNamespace(state=tmp_path))
     with pytest.raises(KubeproofError, match="there is no cluster yet"):
         helm.run(["list"])
 
