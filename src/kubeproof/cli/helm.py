@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import os
-import platform
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +11,7 @@ from pathlib import Path
 from kubeproof.api.kubectl import environment, kubeconfig
 from kubeproof.cli import kubectl
 from kubeproof.cli.options import SubParsers
-from kubeproof.components import controller_program, fetch, pins, prefetch
+from kubeproof.components import controller_program, pins
 from kubeproof.core import controller_packages
 from kubeproof.settings import inventory
 from kubeproof.settings.inventory import Inventory
@@ -31,17 +29,16 @@ def run(arguments: Sequence[str]) -> int:
     sources, rest = kubectl.split(arguments)
     cluster = inventory.load(sources)
     config = kubeconfig(cluster.state)
-    program = cached(cluster) or _obtained(cluster)
+    program = _program(cluster)
     os.execve(program, [NAME, *rest], {**environment(config), "KUBECONFIG": kubectl.with_proxy(config)})
 
 
-def cached(cluster: Inventory) -> Path | None:
-    """The helm of a cluster, if it was fetched or built before."""
-    return controller_program.cached(NAME, _request(cluster), pins.load(), cluster.state)
-
-
-def _obtained(cluster: Inventory) -> Path:
-    request, pinned = _request(cluster), pins.load()
+def _program(cluster: Inventory) -> Path:
+    """The helm of a cluster; the first time it takes a while."""
+    request, pinned = controller_program.request_of(cluster), pins.load()
+    cached = controller_program.cached(NAME, request, pinned, cluster.state)
+    if cached:
+        return cached
     origin = controller_program.source(request, cluster.state)
 
     def tell(text: str) -> None:
@@ -55,9 +52,3 @@ def _obtained(cluster: Inventory) -> Path:
     else:
         tell(f"downloading {NAME}, once")
     return controller_program.obtain(NAME, request, pinned, cluster.state)
-
-
-def _request(cluster: Inventory) -> fetch.Request:
-    """As the cluster's components are asked for, but for this machine."""
-    machine = platform.machine()
-    return dataclasses.replace(prefetch.request_of(cluster), architectures=(pins.MACHINES.get(machine, machine),))

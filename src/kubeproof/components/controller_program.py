@@ -6,19 +6,28 @@ none of them among the cluster's components, so that asking for one is no change
 
 from __future__ import annotations
 
+import dataclasses
+import platform
 from pathlib import Path
 
-from kubeproof.components import gobuild, release
+from kubeproof.components import gobuild, prefetch, release
 from kubeproof.components.cache import Cache, Result
 from kubeproof.components.download import Downloader
 from kubeproof.components.fetch import Request
 from kubeproof.components.lock import Lock
-from kubeproof.components.pins import Component, Pins
+from kubeproof.components.pins import MACHINES, Component, Pins
 from kubeproof.components.progress import Progress, silent
 from kubeproof.core.errors import KubeproofError
+from kubeproof.settings.inventory import Inventory
 
 # The component whose source others follow if `component_source` is auto: every cluster has it.
 _INSTALLED = "kubernetes"
+
+
+def request_of(cluster: Inventory) -> Request:
+    """As the cluster's components are asked for, but for this machine."""
+    machine = platform.machine()
+    return dataclasses.replace(prefetch.request_of(cluster), architectures=(MACHINES.get(machine, machine),))
 
 
 def source(request: Request, state: Path) -> str:

@@ -89,7 +89,7 @@ def test_helm_becomes_the_program_with_the_clusters_kubeconfig(monkeypatch: pyte
     config.write_text("clusters: [{name: c, cluster: {server: 'https://192.0.2.5:6443'}}]")
     became: dict[str, Any] = {}
     monkeypatch.setattr(inventory, "load", lambda _: SimpleNamespace(state=tmp_path))
-    monkeypatch.setattr(helm, "cached", lambda _: tmp_path / "helm")
+    monkeypatch.setattr(helm, "_program", lambda _: tmp_path / "helm")
     monkeypatch.setattr(kubectl, "with_proxy", str)
     monkeypatch.setattr(os, "execve", lambda *call: became.update(program=call[0], words=call[1], environment=call[2]))
     helm.run(["-i", "mine.yml", "list", "-i"])
