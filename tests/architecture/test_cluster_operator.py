@@ -76,9 +76,7 @@ class _Stage:
         return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": _NAME, "namespace": self.namespace}}
 
     def lease(self) -> Object:
-        found: Object = self.api.get(
-            f"/apis/coordination.k8s.io/v1/namespaces/{self.namespace}/leases/{program.LEASE}"
-        )
+        found: Object = self.api.get(f"/apis/coordination.k8s.io/v1/namespaces/{self.namespace}/leases/{program.LEASE}")
         return found
 
     def ask(self, data: dict[str, str] | None = None) -> Answer:
@@ -296,7 +294,9 @@ def _renew(stage: _Stage, seen: Managed) -> None:
     with Repeated(judge, pause=_QUESTIONS_APART):
         gate.renew(stage.api, stage.configuration, 2)
         if not waiting.until(renewed, stage.api.patient(_RENEWED_SECONDS), pause=0.5):
-            raise NotObserved(f"the certificate of the operator's webhook is renewed: not within {_RENEWED_SECONDS:.0f} s")
+            raise NotObserved(
+                f"the certificate of the operator's webhook is renewed: not within {_RENEWED_SECONDS:.0f} s"
+            )
         # What is trusted now is asked for a few more times.
         time.sleep(1)
     seen.trusted.append(gate.trusted(stage.api, stage.configuration))
@@ -313,7 +313,9 @@ def _take_over(stage: _Stage, instances: Instances, seen: Managed) -> None:
     limit = stage.api.patient(_TAKEN_OVER_SECONDS)
     seen.second_leader = waiting.until(other, limit, pause=0.2) or ""
     if not seen.second_leader:
-        raise NotObserved(f"another instance of the operator leads: not within {limit:.0f} s after the leader was killed")
+        raise NotObserved(
+            f"another instance of the operator leads: not within {limit:.0f} s after the leader was killed"
+        )
     seen.transitions = int(stage.lease()["spec"].get("leaseTransitions", 0))
 
 

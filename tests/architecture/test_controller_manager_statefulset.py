@@ -82,7 +82,9 @@ def test_a_pod_that_is_replaced_has_its_name_and_volume(life: Future[Life], evid
     assert (after.claim, after.volume) == (before.claim, before.volume), (
         f"pod {name} had volume {before.volume} by claim {before.claim}, and has {after.volume} by {after.claim}"
     )
-    assert after.content == before.content, f"pod {name} had {before.content!r} in its volume, and has {after.content!r}"
+    assert after.content == before.content, (
+        f"pod {name} had {before.content!r} in its volume, and has {after.content!r}"
+    )
     others = {each.volume for each in seen.first.values()}
     assert len(others) == _REPLICAS, f"{_REPLICAS} pods of a StatefulSet have {len(others)} volumes"
     evidence.headline = f"{name} replaced after {evidence['seconds']} s: same name, same volume, same data"
@@ -164,7 +166,9 @@ def _premature(items: list[Object], were_ready: set[str]) -> list[str]:
         f"{name} was created before {before} was ready"
         for before, name in itertools.pairwise(_PODS)
         # While a pod is replaced, the one after it runs on.
-        if name in present and _fresh(present[name]) and present.get(before, _NOBODY)["metadata"]["uid"] not in were_ready
+        if name in present
+        and _fresh(present[name])
+        and present.get(before, _NOBODY)["metadata"]["uid"] not in were_ready
     ]
 
 

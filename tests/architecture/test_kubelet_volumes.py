@@ -113,7 +113,9 @@ def _outlives(
         "read by": f"{second.name} on {second.node}",
         "file": path,
     }
-    assert content == claim, f"{first.name} wrote {claim!r} to {path}; {second.name}, by the same claim, has {content!r}"
+    assert content == claim, (
+        f"{first.name} wrote {claim!r} to {path}; {second.name}, by the same claim, has {content!r}"
+    )
     api.delete(second.path)
     api.observe_gone(second.manifest, what=f"pod {second.name} goes", timeout=_GONE_SECONDS)
     return volume

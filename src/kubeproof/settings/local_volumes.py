@@ -68,7 +68,7 @@ def _hosts(wanted: Sequence[str], groups: Mapping[str, Sequence[str]]) -> list[s
 
 
 def problems(values: Mapping[str, Any], groups: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str]]:
-    """What is wrong, by setting. ``values``: the cluster's settings, of the right types; ``groups``: the inventory's."""
+    """What is wrong, by setting. ``values``: settings of the right types; ``groups``: the inventory's."""
     named = str(values.get(CLASS_SETTING, "local"))
     if not _CLASS.fullmatch(named):
         yield CLASS_SETTING, f"{named!r} is no name of a StorageClass: lower case letters, digits, - and . only"
@@ -115,9 +115,8 @@ def _of_hosts(wanted: Any, groups: Mapping[str, Sequence[str]]) -> Iterator[str]
         if each not in groups and each not in known:
             yield f"{each!r} is neither a host nor a group of the inventory"
         elif outside:
-            yield f"{', '.join(outside)} {'is no node' if len(outside) == 1 else 'are no nodes'}: in none of " + (
-                f"{' and '.join(NODE_GROUPS)}"
-            )
+            what = "is no node" if len(outside) == 1 else "are no nodes"
+            yield f"{', '.join(outside)} {what}: not in {' or '.join(NODE_GROUPS)}"
         elif not hosts:
             yield f"the group {each} has no hosts"
 

@@ -18,7 +18,10 @@ def problems(*entries: Any, **values: Any) -> list[str]:
 
 
 def test_a_volume_for_each_entry_and_host() -> None:
-    entries = [GOOD, {"name": "fast", "hosts": ["w2", "control_plane", "w2"], "path": "/srv/fast", "size": 500}]
+    entries: list[dict[str, Any]] = [
+        GOOD,
+        {"name": "fast", "hosts": ["w2", "control_plane", "w2"], "path": "/srv/fast", "size": 500},
+    ]
     found = local_volumes.by_host(entries, GROUPS)
     assert [(each.volume.rpartition("-")[0], each.host, each.path, each.size) for each in found] == [
         ("data-w1", "w1", "/srv/volumes/data", "10Gi"),

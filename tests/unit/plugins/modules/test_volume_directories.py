@@ -21,7 +21,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             return os.stat_result((0o040755, *found[1:4], 0, 0, *found[6:]))
         return os.stat_result((*found[:4], 0, 0, *found[6:]))
 
-    monkeypatch.setattr(volume_directories.os, "lstat", lstat)
+    monkeypatch.setattr(os, "lstat", lstat)
     return tmp_path
 
 

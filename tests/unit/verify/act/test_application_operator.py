@@ -22,7 +22,7 @@ from kubeproof.verify.observe.api import Answer
 from kubeproof.verify.observe.objects import Object
 
 SETTINGS = program.Settings(
-    server="https://192.0.2.1:6443", ca="", token="t", patience=1.0, namespace="n", group="g.test", identity="",
+    server="https://192.0.2.1:6443", ca="", token="", patience=1.0, namespace="n", group="g.test", identity="",
     lease_seconds=6, pod={"containers": []}, gate_configuration="c", gate_deployment={}, gate_service={}, parent=1,
 )  # fmt: skip
 
@@ -234,7 +234,7 @@ def test_instances_are_processes_that_can_be_killed(monkeypatch: pytest.MonkeyPa
     started: list[list[str]] = []
     real = subprocess.Popen
 
-    def waits(command: list[str], **options: Any) -> subprocess.Popen[str]:
+    def waits(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
         started.append(command)
         return real([sys.executable, "-c", "import sys, time; sys.stdin.read(); time.sleep(60)"], **options)
 

@@ -30,7 +30,8 @@ def test_the_kubeconfig_is_read_as_what_it_was_made_of(tmp_path: Path, credentia
 
 
 @pytest.mark.parametrize(
-    ("found", "said"), [(None, "helm version` fetches or builds it"), (KubeproofError("no lock"), "it takes helm: no lock")]
+    ("found", "said"),
+    [(None, "helm version` fetches or builds it"), (KubeproofError("no lock"), "it takes helm: no lock")],
 )
 def test_nothing_is_fetched_for_it(monkeypatch: pytest.MonkeyPatch, found: Any, said: str) -> None:
     def cached(*_: Any) -> None:

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from kubeproof.verify.act.pods import Manifests, is_ready
+from kubeproof.verify.act.pods import Manifests
 from kubeproof.verify.observe import objects
 from kubeproof.verify.observe.api import Api
 from kubeproof.verify.observe.objects import Object
@@ -66,7 +66,9 @@ def _signed(
 ) -> str:
     now = datetime.datetime.now(datetime.UTC)
     builder = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key.public_key())
-    builder = builder.serial_number(x509.random_serial_number()).not_valid_before(now - _DAY).not_valid_after(now + _DAY)
+    builder = (
+        builder.serial_number(x509.random_serial_number()).not_valid_before(now - _DAY).not_valid_after(now + _DAY)
+    )
     for extension in extensions:
         builder = builder.add_extension(extension, critical=isinstance(extension, x509.BasicConstraints))
     return builder.sign(signer, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
@@ -140,13 +142,12 @@ class Gate:
         """Do the next of what is to be done: each step is as good as done if this process ends after it."""
         configured = self._api.get(f"{_CONFIGURATIONS}/{self._configured}")
         generation = int(configured["metadata"]["annotations"][GENERATION])
-        new = self._authority(generation)
         self._present(self._service)
         served = self._served()
-        if served == generation and self._rolled(generation):
-            self._trust(configured, new)
-            return
-        self._trust(configured, *dict.fromkeys([self._authority(served) if served else new, new]))
+        pods = self._api.items(objects.core(self._namespace, "pods"), labelSelector=f"app={NAME}")
+        # What pods serve that are asked now or soon; those that are about to go are asked for a moment more.
+        numbers = {generation, served or generation, *map(_number, pods)}
+        self._trust(configured, *map(self._authority, sorted(numbers)))
         if not served:
             self._present(self._deployment_of(generation))
         elif served != generation:
@@ -177,11 +178,6 @@ class Gate:
         """The number of the certificate that the Deployment asks for; 0 if there is none."""
         answer = self._api.request("GET", objects.path(self._deployment))
         return 0 if answer.status == 404 else _number(answer.required()["spec"]["template"])
-
-    def _rolled(self, generation: int) -> bool:
-        """Whether all pods that may still be asked serve the certificate of this number."""
-        pods = self._api.items(objects.core(self._namespace, "pods"), labelSelector=f"app={NAME}")
-        return bool(pods) and all(_number(pod) == generation and is_ready(pod) for pod in pods)
 
     def _deployment_of(self, generation: int) -> Object:
         template = self._deployment["spec"]["template"]

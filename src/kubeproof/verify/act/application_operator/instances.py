@@ -6,6 +6,7 @@ import dataclasses
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -23,25 +24,23 @@ class Instances:
     def __init__(self, settings: Settings, identities: tuple[str, ...]) -> None:
         """Nothing runs before the ``with`` block."""
         self._settings, self._identities = settings, identities
-        self._processes: dict[str, subprocess.Popen[str]] = {}
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> Self:
         environment = {**os.environ, "PYTHONPATH": str(_SOURCE)}
         for identity in self._identities:
             settings = dataclasses.replace(self._settings, identity=identity, parent=os.getpid())
-            process = subprocess.Popen(
-                [sys.executable, "-m", program.__name__],
-                env=environment,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                text=True,
-            )
-            self._processes[identity] = process
-            assert process.stdin is not None
-            # On standard input, so that no other user of this machine sees the token in the list of processes.
-            process.stdin.write(program.told(settings))
-            process.stdin.close()
+            # Not as an argument: other users of this machine see those in the list of processes, and a token is in it.
+            with tempfile.TemporaryFile("w+") as handed_over:
+                handed_over.write(program.told(settings))
+                handed_over.seek(0)
+                self._processes[identity] = subprocess.Popen(
+                    [sys.executable, "-m", program.__name__],
+                    env=environment,
+                    stdin=handed_over,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                )
         return self
 
     def __exit__(
