@@ -177,7 +177,10 @@ def _await_gate(stage: _Stage, instances: Instances) -> None:
     """Wait until the operator leads, and its webhook accepts and refuses."""
 
     def judged() -> bool:
-        good, bad = stage.ask(), stage.ask(gate.REFUSED_DATA)
+        try:
+            good, bad = stage.ask(), stage.ask(gate.REFUSED_DATA)
+        except httpx.TimeoutException:
+            return False
         return good.ok and not bad.ok and gate.REFUSAL in bad.message
 
     if waiting.until(judged, stage.api.patient(_GATE_SECONDS), pause=0.5):

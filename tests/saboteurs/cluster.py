@@ -19,6 +19,7 @@ from tests.saboteurs.framework.mutations import (
 )
 from tests.saboteurs.framework.registry import saboteur
 
+from kubeproof.verify.act import charts
 from kubeproof.verify.act.workspace import PREFIX
 from kubeproof.verify.observe import component_control
 from kubeproof.verify.observe.cluster import Cluster
@@ -117,9 +118,9 @@ def lease_that_lasts(cluster: Cluster) -> Iterator[None]:
     "helm-chart",
     breaks="An admission policy has what charts install keep its first greeting",
     says="after helm upgrade the greeting is 'first'",
-    quick=True,
 )
 def greetings_that_stay(cluster: Cluster) -> Iterator[None]:
+    charts.found(cluster.inventory)
     first = '[JSONPatch{op: "replace", path: "/data/greeting", value: "first"}]'
     only = [{"name": "greeter", "expression": "object.metadata.name == 'greeter'"}]
     with admission(cluster.api, "/v1/configmaps", first, matchConditions=only):

@@ -91,7 +91,6 @@ def deployments_start_from_nothing(cluster: Cluster) -> Iterator[None]:
     "ctl-statefulset",
     breaks="An admission policy has StatefulSets create and delete all pods at once",
     says="do not come and go in order",
-    quick=True,
 )
 def statefulsets_without_order(cluster: Cluster) -> Iterator[None]:
     parallel = '[JSONPatch{op: "add", path: "/spec/podManagementPolicy", value: "Parallel"}]'

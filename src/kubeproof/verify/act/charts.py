@@ -53,8 +53,7 @@ class Helm:
         return json.loads(self.run(*arguments, "--output", "json"))
 
 
-@contextmanager
-def helm(described: Inventory, access: Access, namespace: str, seconds: float) -> Iterator[Helm]:
+def found(described: Inventory) -> Path:
     """The cluster's helm. Raises NotObservable if it is not here: nothing is fetched or built for a verification."""
     try:
         request = controller_program.request_of(described)
@@ -63,6 +62,13 @@ def helm(described: Inventory, access: Access, namespace: str, seconds: float) -
         raise NotObservable(f"it takes helm: {error}") from error
     if not program:
         raise NotObservable("it takes helm in this machine's cache: `./kubeproof helm version` fetches or builds it")
+    return program
+
+
+@contextmanager
+def helm(described: Inventory, access: Access, namespace: str, seconds: float) -> Iterator[Helm]:
+    """The cluster's helm, with this access. Raises NotObservable if it is not here."""
+    program = found(described)
     with tempfile.TemporaryDirectory(prefix="kubeproof-helm-") as directory:
         path = Path(directory) / "kubeconfig"
         path.touch(mode=0o600)
