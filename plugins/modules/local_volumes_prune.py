@@ -77,7 +77,8 @@ def judge(found: List[Item], wanted: List[str]) -> Tuple[List[str], List[Item]]:
     """Of volumes that are there: names of those to remove, and those that are kept though they are not set."""
     removed, kept = [], []
     for item in found:
-        if item["metadata"]["name"] in wanted:
+        # One that is going needs no more than time.
+        if item["metadata"]["name"] in wanted or "deletionTimestamp" in item["metadata"]:
             continue
         if item.get("status", {}).get("phase") == "Bound":
             kept.append(item)

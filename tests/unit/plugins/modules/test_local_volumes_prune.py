@@ -55,6 +55,12 @@ def test_what_is_not_set_goes_with_its_class_unless_a_claim_has_it() -> None:
     assert [name for name, _ in server.deleted] == ["data-w1", "former"]
 
 
+def test_a_volume_that_is_going_is_left_alone() -> None:
+    going = volume("data-w1", "Available")
+    going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    assert prune(Server(going), classes=("local",)) == ([], [])
+
+
 def test_why_a_volume_is_kept() -> None:
     told = local_volumes_prune.told(volume("data-w2", "Bound"))
     assert "data-w2 is not in local_volumes any more, and is kept: claim shop/orders has it" in told

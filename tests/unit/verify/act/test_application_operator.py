@@ -191,7 +191,7 @@ class Objects:
         return self.pods
 
     def roll(self, deployment: Object) -> None:
-        spec = self.objects[objects.path(deployment)]["spec"]["template"]["spec"]
+        spec = copy.deepcopy(self.objects[objects.path(deployment)]["spec"]["template"]["spec"])
         condition = {"type": "Ready", "status": "True"}
         self.pods = [{"spec": spec, "status": {"conditions": [condition]}}]
 
