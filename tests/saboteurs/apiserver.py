@@ -170,8 +170,10 @@ def new_kinds_without_schema(cluster: Cluster) -> Iterator[None]:
 
 @saboteur(
     "api-extensible",
+    "operator",
     breaks="The controller manager runs without the loop that collects what has no owner any more",
-    says="what the operator made goes with its object: not within",
+    says="what the operator made goes with its object: not within"
+    "|of an application that was deleted goes with it: not within",
 )
 def nothing_is_collected(cluster: Cluster) -> Iterator[None]:
     loops = "--controllers=*,-garbage-collector-controller"

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterator
 
 from tests.saboteurs.framework.mutations import (
+    admission,
     await_health,
     changed_object,
     etcdctl,
@@ -18,6 +19,7 @@ from tests.saboteurs.framework.mutations import (
 )
 from tests.saboteurs.framework.registry import saboteur
 
+from kubeproof.verify.act import charts
 from kubeproof.verify.act.workspace import PREFIX
 from kubeproof.verify.observe import component_control
 from kubeproof.verify.observe.cluster import Cluster
@@ -87,4 +89,39 @@ def scheduler_started_manually(cluster: Cluster) -> Iterator[None]:
     flags = host.run("tr '\\0' '\\n' < %s", f"/proc/{pid}/cmdline").splitlines()[1:]
     with stopped(host, _SCHEDULER), running(host, f"exec {_SCHEDULER} {shlex.join(flags)}"):
         await_health(host, _SCHEDULER)
+        yield
+
+
+@saboteur(
+    "operator",
+    breaks="An admission policy takes away what the operator's webhook would refuse",
+    says="an application that the webhook refuses was accepted",
+)
+def nothing_to_refuse(cluster: Cluster) -> Iterator[None]:
+    whole = 'has(object.data) ? [JSONPatch{op: "remove", path: "/data"}] : []'
+    with admission(cluster.api, "*/v1/applications", whole, operations=["CREATE"]):
+        yield
+
+
+@saboteur(
+    "operator",
+    breaks="An admission policy has the operator's lease last for ten minutes",
+    says="another instance of the operator leads: not within",
+)
+def lease_that_lasts(cluster: Cluster) -> Iterator[None]:
+    longer = "Object{spec: Object.spec{leaseDurationSeconds: 600}}"
+    with admission(cluster.api, "coordination.k8s.io/v1/leases", longer):
+        yield
+
+
+@saboteur(
+    "helm-chart",
+    breaks="An admission policy has what charts install keep its first greeting",
+    says="after helm upgrade the greeting is 'first'",
+)
+def greetings_that_stay(cluster: Cluster) -> Iterator[None]:
+    charts.found(cluster.inventory)
+    first = '[JSONPatch{op: "replace", path: "/data/greeting", value: "first"}]'
+    only = [{"name": "greeter", "expression": "object.metadata.name == 'greeter'"}]
+    with admission(cluster.api, "/v1/configmaps", first, matchConditions=only):
         yield

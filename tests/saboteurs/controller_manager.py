@@ -88,6 +88,27 @@ def deployments_start_from_nothing(cluster: Cluster) -> Iterator[None]:
 
 
 @saboteur(
+    "ctl-statefulset",
+    breaks="An admission policy has StatefulSets create and delete all pods at once",
+    says="do not come and go in order",
+)
+def statefulsets_without_order(cluster: Cluster) -> Iterator[None]:
+    parallel = '[JSONPatch{op: "add", path: "/spec/podManagementPolicy", value: "Parallel"}]'
+    with admission(cluster.api, "apps/v1/statefulsets", parallel):
+        yield
+
+
+@saboteur(
+    "ctl-statefulset",
+    breaks="The controller manager runs without the loop of StatefulSets",
+    says="the pods of a StatefulSet come one after the other: not within",
+)
+def no_loop_for_statefulsets(cluster: Cluster) -> Iterator[None]:
+    with _without_loops(cluster, "statefulset"):
+        yield
+
+
+@saboteur(
     "ctl-daemonset",
     "ctl-job",
     breaks="The controller manager runs without the loops of DaemonSets and Jobs",

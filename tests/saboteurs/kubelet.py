@@ -16,6 +16,7 @@ from kubeproof.verify.observe.objects import Object, holds
 _CONFIG = "/etc/kubernetes/kubelet/config.yaml"
 _ENCRYPTION = "/etc/kubernetes/apiserver/encryption.yaml"
 _MISSED_SECONDS = 90.0
+_EMPTY_VOLUMES = "find /var/lib/kubeproof-verify -type f -delete 2>/dev/null"
 # Something to do on a host over and over while nothing listens at an API server, and something to do afterwards.
 _WHILE_AWAY = """
 while sleep 0.1; do
@@ -183,5 +184,28 @@ def kubelet_waits_for_the_api(cluster: Cluster) -> Iterator[None]:
 )
 def applications_end_with_the_api(cluster: Cluster) -> Iterator[None]:
     program = _while_away(cluster, "pkill -KILL -f '^/agnhost netexec'")
+    with everywhere([node.host for node in cluster.nodes], lambda host: running(host, program)):
+        yield
+
+
+@saboteur(
+    "volume-persists",
+    "ctl-statefulset",
+    breaks="What pods write to volumes on nodes is gone a moment later",
+    says=r"has 'nothing \(404\)'",
+)
+def volumes_emptied(cluster: Cluster) -> Iterator[None]:
+    program = f"while sleep 0.1; do {_EMPTY_VOLUMES}; done"
+    with everywhere([node.host for node in cluster.nodes], lambda host: running(host, program)):
+        yield
+
+
+@saboteur(
+    "volume-restart",
+    breaks="Volumes are emptied on a node whose kubelet is not running",
+    says=r"after the restart .* has 'nothing \(404\)'",
+)
+def volumes_emptied_while_away(cluster: Cluster) -> Iterator[None]:
+    program = f"while sleep 0.1; do systemctl is-active --quiet kubelet || {_EMPTY_VOLUMES}; done"
     with everywhere([node.host for node in cluster.nodes], lambda host: running(host, program)):
         yield

@@ -28,15 +28,18 @@ def run(arguments: Sequence[str]) -> int:
     sources, rest = split(arguments)
     state = inventory.find_state(sources)
     program, config = binary(state), kubeconfig(state)
-    files = str(config)
     # What changes the kubeconfig is to change nothing else.
-    if rest[:1] != ["config"] and hasattr(os, "pidfd_open"):
-        files = _with_proxy(config)
+    files = str(config) if rest[:1] == ["config"] else with_proxy(config)
     os.execve(program, ["kubectl", *rest], {**environment(config), "KUBECONFIG": files})
 
 
-def _with_proxy(config: Path) -> str:
-    """The kubeconfigs for a kubectl that is to find whichever API server is ready, while there are several."""
+def with_proxy(config: Path) -> str:
+    """The kubeconfigs for a program that is to find whichever API server is ready, while there are several.
+
+    It takes the place of this process.
+    """
+    if not hasattr(os, "pidfd_open"):
+        return str(config)
     accesses = kubeconfigs.load_all(config)
     if len(accesses) == 1:
         return str(config)
@@ -45,14 +48,14 @@ def _with_proxy(config: Path) -> str:
     name, cluster = kubeconfigs.current_cluster(config)
     # Of a cluster that is in two files the first one's counts.
     through = {"name": name, "cluster": {**cluster, "proxy-url": proxy.url}}
-    # In memory, for as long as kubectl lasts.
+    # In memory, for as long as the program lasts.
     descriptor = os.memfd_create("kubeconfig", flags=0)
     os.write(descriptor, json.dumps({"apiVersion": "v1", "kind": "Config", "clusters": [through]}).encode())
     return os.pathsep.join((f"/proc/self/fd/{descriptor}", str(config)))
 
 
 def split(arguments: Sequence[str]) -> tuple[tuple[Path, ...], list[str]]:
-    """The inventory, and what is for kubectl, whose own options none of these are in first place."""
+    """The inventory, and what is for kubectl or helm, whose own options none of these are in first place."""
     sources: list[Path] = []
     rest = list(arguments)
     while rest and (taken := _source(rest)):

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 
-from kubeproof.cli import kubectl, options
+from kubeproof.cli import helm, kubectl, options
 from kubeproof.core import controller_packages, paths
 from kubeproof.core.errors import KubeproofError
 
@@ -22,6 +22,7 @@ _COMMANDS = {
     "verify": "kubeproof.cli.verify",
     "backup": "kubeproof.cli.backup",
     "kubectl": "kubeproof.cli.kubectl",
+    "helm": "kubeproof.cli.helm",
     "ssh": "kubeproof.cli.ssh",
     "components": "kubeproof.cli.components",
     "report": "kubeproof.cli.report",
@@ -39,6 +40,7 @@ _EPILOG = """\
 examples:
   kubeproof up                                    a cluster of three local hosts, verified
   kubeproof kubectl get pods --all-namespaces     as the cluster's administrator
+  kubeproof helm list --all-namespaces            applications that were installed from charts
   kubeproof ssh cp1                               a shell on a host
   kubeproof status                                health of the cluster
   kubeproof plan                                  what the next `up` would change
@@ -75,9 +77,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # What is read of inventories here follows the same settings as the playbooks that are run.
     os.environ["ANSIBLE_CONFIG"] = str(paths.PROJECT / "ansible.cfg")
     try:
+        # Past argparse, which would take options for its own and drop a lone --.
         if given[:1] == ["kubectl"]:
-            # Past argparse, which would take options for its own and drop a lone --.
             return kubectl.run(given[1:])
+        if given[:1] == ["helm"]:
+            return helm.run(given[1:])
         commands = given[:1] if given and given[0] in _COMMANDS else _COMMANDS
         parsed = parser(commands).parse_args(given)
         with options.become_password(parsed):

@@ -85,6 +85,11 @@ def mirrored(url: str, mirror: str) -> str:
     return f"{mirror.rstrip('/')}/{parts.netloc}{parts.path}"
 
 
+def key(artifact: Artifact, sha256: str) -> str:
+    """The cache's key of the wanted binaries of a download that has that digest."""
+    return caching.key_of("download", sha256, json.dumps(dict(artifact.members), sort_keys=True))
+
+
 def location(artifacts: Sequence[Artifact], mirror: str) -> str:
     """Where a component's artifacts are: the URL of the only one, or the folder that they have in common."""
     url = mirrored(artifacts[0].url, mirror)
@@ -126,9 +131,9 @@ class Release:
 
         Raises DownloadError, BadDownload or LockError, and then has left nothing behind.
         """
-        key = caching.key_of("download", expected.sha256, json.dumps(dict(artifact.members), sort_keys=True))
-        with self._cache.lock(key):
-            cached = self._cache.result(key)
+        identity = key(artifact, expected.sha256)
+        with self._cache.lock(identity):
+            cached = self._cache.result(identity)
             if cached:
                 return cached, False
             with self._cache.work() as directory:
@@ -137,7 +142,7 @@ class Release:
                 files = (
                     _extract(artifact, file, directory) if artifact.archive else dict.fromkeys(artifact.members, file)
                 )
-                return self._cache.store(key, files, {"url": artifact.url, "sha256": expected.sha256}), True
+                return self._cache.store(identity, files, {"url": artifact.url, "sha256": expected.sha256}), True
 
     def _download(self, artifact: Artifact, expected: Expectation, file: Path) -> None:
         url, started = mirrored(artifact.url, self.mirror), time.monotonic()

@@ -22,6 +22,7 @@ from kubeproof.settings import (
     directories,
     dns,
     flags,
+    local_volumes,
     proxies,
     registries,
     schedulers,
@@ -90,6 +91,7 @@ def _sound(wrong: set[str], hosts: Sequence[Variables], groups: Mapping[str, Seq
     yield from networks.check_networks(values[0], networks.node_count(groups))
     yield from versions.check_chosen(values[0].get("component_versions") or {})
     yield from networks.check_policies(values[0])
+    yield from _local_volumes(hosts[0], values[0], groups)
     if "cluster_host_address" not in wrong:
         known, all_hosts = networks.cluster_networks(values[0]), [entry.host for entry in hosts]
         yield from networks.check_addresses(all_hosts, known)
@@ -99,6 +101,14 @@ def _sound(wrong: set[str], hosts: Sequence[Variables], groups: Mapping[str, Seq
         yield from _meanings(entry, sound)
         if PORTS.keys() <= sound.keys():
             yield from _port_conflicts(entry.host, port_rules(sound))
+
+
+def _local_volumes(
+    variables: Variables, values: Mapping[str, Any], groups: Mapping[str, Sequence[str]]
+) -> Iterator[Finding]:
+    for name, problem in local_volumes.problems(values, groups):
+        said = f"`{name}`{_at(variables.given.get(name, ''))}: {problem}"
+        yield Finding("invalid-setting", said, "docs/operations/local-volumes.md describes it.", name)
 
 
 def _meanings(variables: Variables, values: Mapping[str, Any]) -> Iterator[Finding]:

@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from kubeproof.cli import down, kubectl, main, options, summary, test, up
+from kubeproof.cli import down, helm, kubectl, main, options, summary, test, up
 from kubeproof.core import paths, pythons
 from kubeproof.core.errors import KubeproofError
 from kubeproof.install import playbook
 from kubeproof.install.playbook import Run
-from kubeproof.settings import remote
+from kubeproof.settings import inventory, remote
 from kubeproof.settings.inventory import Host
 from kubeproof.settings.remote import ssh_command
 from kubeproof.verify.engine import run as verify
@@ -40,6 +40,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         "test",
         "verify",
         "kubectl",
+        "helm",
         "ssh",
         "status",
         "components",
@@ -81,6 +82,26 @@ def test_an_interrupted_command_says_so(monkeypatch: pytest.MonkeyPatch, capsys:
 )
 def test_kubectl_gets_its_arguments_untouched(given: list[str], inventory: list[Path], rest: list[str]) -> None:
     assert kubectl.split(given) == (tuple(inventory), rest)
+
+
+def test_helm_becomes_the_program_with_the_clusters_kubeconfig(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    config = tmp_path / "admin.kubeconfig"
+    config.write_text("clusters: [{name: c, cluster: {server: 'https://192.0.2.5:6443'}}]")
+    became: dict[str, Any] = {}
+    monkeypatch.setattr(inventory, "load", lambda _: SimpleNamespace(state=tmp_path))
+    monkeypatch.setattr(helm, "_program", lambda _: tmp_path / "helm")
+    monkeypatch.setattr(kubectl, "with_proxy", str)
+    monkeypatch.setattr(os, "execve", lambda *call: became.update(program=call[0], words=call[1], environment=call[2]))
+    helm.run(["-i", "mine.yml", "list", "-i"])
+    assert (became["program"], became["words"]) == (tmp_path / "helm", ["helm", "list", "-i"])
+    assert became["environment"]["KUBECONFIG"] == str(config)
+    assert "192.0.2.5" in became["environment"]["NO_PROXY"]
+
+
+def test_helm_without_a_cluster_fetches_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(inventory, "load", lambda _: SimpleNamespace(state=tmp_path))
+    with pytest.raises(KubeproofError, match="there is no cluster yet"):
+        helm.run(["list"])
 
 
 def test_kubectl_of_a_topology_that_there_is_not() -> None:

@@ -186,3 +186,27 @@ def test_the_number_of_dns_pods_is_others_to_change(tmp_path: Path, keep: object
     [task] = yaml.safe_load((specs.ROLES / "dns/tasks/main.yml").read_text())
     templar = Templar(loader=DataLoader(), variables={**variables(tmp_path, texts=False), "dns_keep_replicas": keep})
     assert templar.template(trust_as_template(task["kube_objects"]["keep"])) == expected
+
+
+@pytest.mark.parametrize("default", [True, "true", False])
+def test_local_volumes_are_of_their_class_and_node(tmp_path: Path, default: object) -> None:
+    entry = {"name": "data", "hosts": ["one"], "path": "/srv/data", "size": "10Gi"}
+    text = rendered(
+        "local_volumes",
+        "volumes.yaml",
+        tmp_path,
+        groups={"workers": ["one"]},
+        local_volumes=[entry],
+        local_volumes_default_class=default,
+    )
+    storage_class, volume = yaml.safe_load_all(text)
+    annotation = storage_class["metadata"]["annotations"]["storageclass.kubernetes.io/is-default-class"]
+    assert annotation == str(default).lower()
+    assert storage_class["volumeBindingMode"] == "WaitForFirstConsumer"
+    spec = volume["spec"]
+    assert spec["storageClassName"] == storage_class["metadata"]["name"] == "local"
+    assert (spec["local"]["path"], spec["capacity"]["storage"]) == ("/srv/data", "10Gi")
+    assert spec["persistentVolumeReclaimPolicy"] == "Retain"
+    [[match]] = [term["matchFields"] for term in spec["nodeAffinity"]["required"]["nodeSelectorTerms"]]
+    assert match["values"] == ["one"]
+    assert volume["metadata"]["name"].startswith("data-one-")

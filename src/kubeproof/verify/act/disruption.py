@@ -147,12 +147,12 @@ def _tainted(node: Object) -> bool:
 
 
 @contextmanager
-def undone(host: Host, command: str) -> Iterator[None]:
+def undone(host: Host, command: str, seconds: int = LIMIT_SECONDS) -> Iterator[None]:
     """Have a shell command run on a host at the end, or by the host itself when this process does not get there."""
     # systemd would put its own values into what looks like its variables.
     told = command.replace("$", "$$")
     timer = f"{_PREFIX}-undo-{secrets.token_hex(4)}"
-    host.run(f"systemd-run --quiet --collect --unit={timer} --on-active={LIMIT_SECONDS} sh -c %s", told)
+    host.run(f"systemd-run --quiet --collect --unit={timer} --on-active={seconds} sh -c %s", told)
     try:
         yield
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,10 @@ from kubeproof.verify.observe.objects import Object
 
 HTTP_PORT = 8080
 UDP_PORT = 8081
+# Of a server of files, where a pod has one besides.
+FILES_PORT = 8082
+# Where the test image's HTTP server writes what is uploaded to it.
+UPLOADS = "/uploads"
 READY_SECONDS = 60.0
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 # The kubelet's default, and more than any answer takes that still is one.
@@ -97,6 +102,10 @@ class Manifests:
         udp = UDP_PORT if port == HTTP_PORT else -1
         return self.container(name, ["netexec", f"--http-port={port}", f"--udp-port={udp}"], **more)
 
+    def file_server(self, name: str, **more: Any) -> Object:
+        """A container that answers HTTP with the contents of its files."""
+        return self.container(name, ["test-webserver", f"--port={FILES_PORT}"], **more)
+
     def service(self, name: str, selector: Mapping[str, str], port: int = 80, **spec: Any) -> Object:
         """A service in front of servers."""
         ports = [{"name": "http", "protocol": "TCP", "port": port, "targetPort": HTTP_PORT}]
@@ -169,6 +178,21 @@ class Pod:
     def http(self, path: str, port: int = HTTP_PORT, **query: Any) -> str:
         """Ask its HTTP server, through the API server's proxy."""
         return str(self.api.get(f"{self.path}:{port}/proxy/{path}", **query))
+
+    def upload(self, content: str) -> str:
+        """Have its HTTP server write a file with this content into ``UPLOADS``; the file's path in the container."""
+        boundary = secrets.token_hex(8)
+        part = f'Content-Disposition: form-data; name="file"; filename="data"\r\n\r\n{content}'
+        answer = self.api.request(
+            "POST",
+            f"{self.path}:{HTTP_PORT}/proxy/upload",
+            f"--{boundary}\r\n{part}\r\n--{boundary}--\r\n",
+            content_type=f"multipart/form-data; boundary={boundary}",
+        )
+        told = _json(answer.required())
+        if "output" not in told:
+            raise Blocked("kubelet", f"{self.name} cannot write to {UPLOADS}: {told.get('error')}")
+        return str(told["output"])
 
     def dial(
         self,

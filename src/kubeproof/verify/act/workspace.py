@@ -30,6 +30,9 @@ RESOURCE_DOMAIN = "verify.kubeproof.io"
 _MAX_AGE_SECONDS = 3600
 # What a verification creates outside of namespaces; each has the label, and goes with the verification.
 _CLUSTER_WIDE = (
+    "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations",
+    "/api/v1/persistentvolumes",
+    "/apis/storage.k8s.io/v1/storageclasses",
     "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
     "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
     "/apis/rbac.authorization.k8s.io/v1/clusterroles",

@@ -140,8 +140,8 @@ class Api:
         params: Mapping[str, Any] | None = None,
         content_type: str = "application/json",
     ) -> Answer:
-        """Send a request and return the answer, whatever it is."""
-        content = None if body is None else json.dumps(body)
+        """Send a request and return the answer, whatever it is. A body that is a text is sent as it is."""
+        content = body if body is None or isinstance(body, str) else json.dumps(body)
         headers = {} if body is None else {"Content-Type": content_type}
         start = time.monotonic()
         limit = self.patient(_TIMEOUT)

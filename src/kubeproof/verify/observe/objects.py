@@ -19,10 +19,13 @@ _RESOURCES = {
     "DaemonSet": "daemonsets",
     "Deployment": "deployments",
     "Job": "jobs",
+    "Lease": "leases",
     "MutatingAdmissionPolicy": "mutatingadmissionpolicies",
     "MutatingAdmissionPolicyBinding": "mutatingadmissionpolicybindings",
     "Namespace": "namespaces",
     "NetworkPolicy": "networkpolicies",
+    "PersistentVolume": "persistentvolumes",
+    "PersistentVolumeClaim": "persistentvolumeclaims",
     "Pod": "pods",
     "ReplicaSet": "replicasets",
     "ReplicationController": "replicationcontrollers",
@@ -31,6 +34,9 @@ _RESOURCES = {
     "Secret": "secrets",
     "Service": "services",
     "ServiceAccount": "serviceaccounts",
+    "StatefulSet": "statefulsets",
+    "StorageClass": "storageclasses",
+    "ValidatingWebhookConfiguration": "validatingwebhookconfigurations",
 }
 
 _SUFFIXES = {
