@@ -250,9 +250,12 @@ def _only_by_target(client: Client, unwritten: Unwritten) -> Iterator[Problem]:
         if document is not None:
             try:
                 document = client.json(path)
+                refused = client.put(path + "?dryRun=All", document)
+            except drill_api.NotFound:
+                refused = ""  # The present version does not have it, so that only the target could say.
             except BackupError:
-                continue  # It is a problem already.
-            if client.put(path + "?dryRun=All", document):
+                continue  # That it cannot be read is a problem of its own.
+            if refused:
                 continue
         yield Problem("write", resource, name, why)
 
