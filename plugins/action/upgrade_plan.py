@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible import constants
@@ -18,8 +18,11 @@ from kubeproof.upgrade import acts, asked, rendering, survey
 from kubeproof.upgrade.goal import Kind
 from kubeproof.upgrade.plan import REFUSED, Plan
 from kubeproof.upgrade.record import Record
+from kubeproof.upgrade.world import COMPONENTS
 
-_STATES = ("planned", "ended")
+_STATES = ("planned", "backed-up", "rehearsed", "refused", "ended")
+# Steps after which the cluster is as it was before.
+_PREPARING = frozenset({Kind.STAGE, Kind.BACKUP, Kind.REHEARSAL})
 
 
 class ActionModule(Action):
@@ -27,16 +30,19 @@ class ActionModule(Action):
 
     _requires_connection = False
     _VALID_ARGS = frozenset(
-        ("state", "direction", "to", "only", "hosts", "until", "soak", "at_once", "local_data", "bare_pods")
-    )
+        (
+            "state", "direction", "to", "only", "hosts", "until", "soak", "at_once", "local_data", "bare_pods",
+            "rehearses", "mark", "version", "untouched",
+        )
+    )  # fmt: skip
 
     def act(self) -> dict[str, Any]:
         state = str(self._arguments.get("state", "planned"))
         if state not in _STATES:
             raise KubeproofError(f"upgrade_plan: state is {state!r}; it must be one of {', '.join(_STATES)}")
         record = Record(self._state_directory)
-        if state == "ended":
-            return {"changed": record.remove()}
+        if state != "planned":
+            return {"changed": self._note(state, record)}
         plan = self._plan(record)
         document = {**rendering.document(plan), "text": rendering.render(plan), "acts": acts.data(plan)}
         report = self._state_directory / "reports" / "upgrade-plan.json"
@@ -48,6 +54,18 @@ class ActionModule(Action):
             raise KubeproofError("Nothing was changed: something is in the way of this upgrade, see above.")
         return {"changed": False, "ansible_facts": {"kubeproof_upgrade": self._facts(plan, record)}}
 
+    def _note(self, state: str, record: Record) -> bool:
+        """Note what has happened; returns whether that was of interest."""
+        if state == "backed-up":
+            record.note_backup(str(self._arguments["mark"]), self._host)
+        elif state == "rehearsed":
+            record.note_rehearsal(str(self._arguments["version"]))
+        elif state == "refused" and not boolean(self._arguments.get("untouched", False)):
+            record.forget_backup()
+        else:
+            return record.remove()
+        return True
+
     def _facts(self, plan: Plan, record: Record) -> dict[str, Any]:
         """What the playbook carries out; nothing in check mode."""
         goal = plan.goal
@@ -55,15 +73,25 @@ class ActionModule(Action):
             "acts": [],
             "whole": False,
             "verified": False,
+            "untouched": not record.unfinished or self._untouched(plan),
             "versions": {**acts.running(plan), **asked.texts(goal.versions)},
         }
         if self._task.check_mode or not plan.turns:
             return found
         carried_out = acts.data(plan)
-        record.begin(goal)
+        if record.unfinished or not {turn.kind for turn in plan.turns} <= _PREPARING:
+            record.begin(goal)
         limited = bool(goal.only) or goal.hosts is not None or goal.until is not None or bool(plan.notes)
         verified = any(turn.kind is Kind.VERIFICATION for turn in plan.turns)
         return {**found, "acts": carried_out, "whole": not limited, "verified": verified}
+
+    def _untouched(self, plan: Plan) -> bool:
+        """Whether all runs that the lock says the cluster has, so that an upgrade that ends here has changed nothing."""
+        current = Lock(self._state_directory).versions("current")
+        return all(
+            str(running.version) == current.get(COMPONENTS[program]) and not running.emulating
+            for _, program, running in plan.world.running(*COMPONENTS)
+        )
 
     def _plan(self, record: Record) -> Plan:
         values = self._variables["hostvars"]
@@ -80,9 +108,16 @@ class ActionModule(Action):
             bare_pods=boolean(self._arguments.get("bare_pods", False)),
             unfinished=record.unfinished,
             began=record.age,
+            backup=record.backup(self._rehearsing(hosts)),
         )
         lock, arguments = Lock(self._state_directory), {"component_versions": plain(chosen), **self._arguments}
+        arguments["rehearses"] = boolean(self._arguments.get("rehearses", True))
         return survey.planned(found, asked.goal(arguments, pins.load(), lock, record, [str(name) for name in names]))
+
+    def _rehearsing(self, hosts: Sequence[Host]) -> str:
+        """The host that makes backups and rehearses, as ``acts`` has it."""
+        found = (host.name for host in hosts if {"etcd", "control_plane"} <= host.groups and host.report is not None)
+        return next(found, "")
 
     def _seen(self, name: str, variables: Mapping[str, Any]) -> Host:
         """A host with its report, or why there is none."""

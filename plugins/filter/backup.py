@@ -25,6 +25,21 @@ def storage_flags(extra: Mapping[str, Any], service_network: str) -> list[str]:
     return [f"--service-cluster-ip-range={service_network}", *flags.render(chosen)]
 
 
+# Admission plugins that do not start without a file of their own.
+_WITH_FILES = frozenset({"EventRateLimit", "ImagePolicyWebhook"})
+
+
+def rehearsal_flags(extra: Mapping[str, Any], service_network: str) -> list[str]:
+    """The same for a rehearsal, which also writes: with the cluster's admission plugins, except for webhooks."""
+    chosen = {}
+    for name in ("enable-admission-plugins", "disable-admission-plugins"):
+        given = extra.get(name) or ()
+        plugins = given.split(",") if isinstance(given, str) else list(given)
+        kept = [each for each in plugins if each not in _WITH_FILES]
+        chosen |= {name: kept} if kept else {}
+    return [*storage_flags(extra, service_network), *flags.render(chosen)]
+
+
 def unit_templates(units: Sequence[str]) -> list[dict[str, str]]:
     """Units, as ``install_component`` takes files that are made of templates."""
     return [{"template": f"etc/systemd/system/{unit}.j2"} for unit in units]
@@ -38,6 +53,7 @@ class FilterModule:
             "backup_target_files": target_settings.files,
             "backup_targets_for_hosts": target_settings.for_hosts,
             "calendar_interval": calendar.interval,
+            "rehearsal_flags": rehearsal_flags,
             "storage_flags": storage_flags,
             "unit_templates": unit_templates,
         }

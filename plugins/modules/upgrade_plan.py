@@ -17,9 +17,12 @@ description:
   - Needs the facts of M(host_report), and the results of M(upgrade_look), registered as C(__upgrade_look).
 options:
   state:
-    description: V(planned) plans. V(ended) removes the note of the upgrade.
+    description:
+      - V(planned) plans. V(ended) removes the note of the upgrade.
+      - V(backed-up) notes O(mark) and the host of a backup, V(rehearsed) that O(version) reads all of it.
+      - V(refused) makes the next run begin with another backup; if O(untouched), the note of the upgrade is removed.
     type: str
-    choices: [planned, ended]
+    choices: [planned, backed-up, rehearsed, refused, ended]
     default: planned
   direction:
     description: V(forward), or V(back) to the versions that the cluster had before.
@@ -60,6 +63,22 @@ options:
     description: Whether pods without a controller may be evicted.
     type: bool
     default: false
+  rehearses:
+    description: Whether the target reads a restored backup before anything is changed.
+    type: bool
+    default: true
+  mark:
+    description: What a backup was made for.
+    type: str
+    default: ''
+  version:
+    description: Version of Kubernetes that was rehearsed.
+    type: str
+    default: ''
+  untouched:
+    description: Whether the upgrade has changed nothing.
+    type: bool
+    default: false
 extends_documentation_fragment: [attributes, attributes.controller]
 attributes:
   check_mode: {support: full}
@@ -90,6 +109,7 @@ ansible_facts:
       contains:
         acts: {description: "The acts of the upgrade, one for each play.", type: list, elements: dict}
         whole: {description: Whether nothing is left to do afterwards., type: bool}
+        untouched: {description: Whether everything still runs as before the upgrade., type: bool}
         verified: {description: Whether the cluster is verified at the end., type: bool}
         versions: {description: Versions by component., type: dict}
 """

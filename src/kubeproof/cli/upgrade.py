@@ -13,10 +13,10 @@ from kubeproof.cli.options import FAILED, SubParsers, add_become, add_inventory
 from kubeproof.cli.plan import require_hosts
 from kubeproof.install import playbook
 from kubeproof.settings import inventory
-from kubeproof.upgrade.goal import ORDER, SCOPES
+from kubeproof.upgrade.goal import ORDER, SCOPES, Kind
 from kubeproof.upgrade.plan import REFUSED
 
-PLAN, FORWARD, BACK = ACTIONS = ("plan", "run", "back")
+PLAN, REHEARSE, FORWARD, BACK = ACTIONS = ("plan", "rehearse", "run", "back")
 
 
 def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
@@ -26,6 +26,7 @@ def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
         help="upgrade the cluster, or go back",
         description="Compares the versions that run with those that are wanted, and upgrades in order, host by host, "
         "with a check after each. What fails is put back, and the run stops; run it again to continue, or go back. "
+        "Before that the target reads a restored backup. "
         "`plan` shows the steps and everything in the way, and changes nothing. It exits with 0 if there is nothing to "
         "do, with 1 if the upgrade would be refused, and with 2 if there is work.",
     )
@@ -34,7 +35,8 @@ def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
         nargs="?",
         choices=ACTIONS,
         default=FORWARD,
-        help="plan: show the plan; run (default): upgrade; back: to the versions that the cluster had before",
+        help="plan: show the plan; rehearse: stage, back up, and have the target read the backup, nothing else; "
+        "run (default): upgrade; back: to the versions that the cluster had before",
     )
     add_inventory(parser)
     add_become(parser)
@@ -46,7 +48,7 @@ def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
         "--hosts", metavar="HOSTS", help="hosts that may have a turn, with *; with ! before it, not these"
     )
     parser.add_argument("--until", choices=[str(kind) for kind in ORDER["forward"]], help="last step of this run")
-    parser.add_argument("--back", action="store_true", help="with plan: the plan of the way back")
+    parser.add_argument("--back", action="store_true", help="with plan and rehearse: of the way back")
     parser.add_argument("--json", action="store_true", help="with plan: as JSON")
     parser.set_defaults(run=run)
 
@@ -75,6 +77,8 @@ def settings(arguments: argparse.Namespace) -> dict[str, Any]:
         "upgrade_until": arguments.until,
         "upgrade_direction": "back" if arguments.back or arguments.action == BACK else "",
     }
+    if arguments.action == REHEARSE:
+        found |= {"upgrade_until": str(Kind.REHEARSAL), "upgrade_rehearsal": True}
     return {name: value for name, value in found.items() if value}
 
 

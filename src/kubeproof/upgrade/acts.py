@@ -8,6 +8,7 @@ from typing import Any
 
 from kubeproof.core.errors import KubeproofError
 from kubeproof.core.versions import Version
+from kubeproof.upgrade.evidence import rehearsing
 from kubeproof.upgrade.goal import Kind
 from kubeproof.upgrade.passes import etcd_passes, kubernetes_passes
 from kubeproof.upgrade.plan import Plan
@@ -45,8 +46,9 @@ class Act:
 
     ``kind``: the file of tasks. ``serial``: how many hosts at a time, in their order; all at once if it is empty.
     ``programs`` are switched, all that a host needs if there are none, to ``versions``, which has all components, those
-    that are not switched as they are. ``emulates``: the minor version as which a control plane works, empty if as its
+    that are not switched as they are; a rehearsal is of these. ``emulates``: the minor version as which a control plane works, empty if as its
     own. ``former``: by host, what to put back. ``mixed``: whether other acts have fetched other versions since.
+    ``mark``: what a backup is for. ``version``: of Kubernetes, where there is one that an act is about.
     """
 
     kind: str
@@ -61,6 +63,8 @@ class Act:
     seconds: float = 0.0
     series: str = ""
     mixed: bool = False
+    mark: str = ""
+    version: str = ""
 
 
 def acts(plan: Plan) -> list[Act]:
@@ -102,10 +106,14 @@ def _everywhere(plan: Plan, act: Act) -> tuple[str, ...]:
     kind = act.kind
     if act.hosts and kind != Kind.ETCD:
         return ()
+    if kind == Kind.REHEARSAL:
+        return tuple(host.name for host in rehearsing(plan.world)[:1])
     if kind == Kind.DNS:
         return tuple(host.name for host in plan.world.nodes if host.reachable)
     if kind in (Kind.BACKUP, Kind.ETCD_DOWNGRADE, Kind.ETCD_CANCEL):
-        return tuple(host.name for host in plan.world.members if host.reachable)
+        # The first one makes the backup, which is rehearsed where it is.
+        members = [*rehearsing(plan.world), *(host for host in plan.world.members if host.reachable)]
+        return tuple(dict.fromkeys(host.name for host in members))
     return tuple(host.name for host in plan.world.hosts if host.control_plane and host.reachable)
 
 
@@ -143,6 +151,8 @@ def _act(plan: Plan, turns: Sequence[Turn], *, mixed: bool) -> Act:
         forward = plan.goal.direction == "forward"
         versions = {name: str(version) for name, version in plan.goal.versions.items() if forward or name == DNS}
         programs = (DNS,)
+    if first.kind is Kind.REHEARSAL:
+        versions = _rehearsed(plan, first)
     emulates = {str(run.emulates) for each in changes.values() for run in each.values() if run.emulates}
     return Act(
         kind,
@@ -157,7 +167,18 @@ def _act(plan: Plan, turns: Sequence[Turn], *, mixed: bool) -> Act:
         first.seconds,
         str(first.series or ""),
         mixed,
+        first.mark,
+        str(first.version or ""),
     )
+
+
+def _rehearsed(plan: Plan, turn: Turn) -> dict[str, str]:
+    """What Kubernetes is rehearsed with: the etcd of the end, or on the way back, which migrates its data, the present.
+
+    It is what the upgrade ends with, and does not emulate: emulating, it would write as the old version does.
+    """
+    etcd = plan.goal.wants(ETCD) if plan.goal.direction == "forward" else None
+    return {"kubernetes": str(turn.version), **({ETCD: str(etcd)} if etcd else {})}
 
 
 def _of_node(scope: Collection[str]) -> tuple[str, ...]:
@@ -191,7 +212,8 @@ def _former(host: Host, kind: str) -> dict[str, Any]:
 
 def _staged(plan: Plan, made: Sequence[Act]) -> list[Act]:
     """All versions are staged before the first host changes: an act for each that differs from the ones before."""
-    needed = list(dict.fromkeys(tuple(sorted(act.versions.items())) for act in made if act.versions))
+    switching = [act for act in made if act.versions and act.kind != Kind.REHEARSAL]
+    needed = list(dict.fromkeys(tuple(sorted(act.versions.items())) for act in switching))
     final = tuple(sorted((name, str(version)) for name, version in plan.goal.versions.items()))
     # Those of the end last: the lock names what was fetched last as the target.
     others = [each for each in needed if not set(each) <= {*final, *running(plan).items()}]

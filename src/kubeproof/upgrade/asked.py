@@ -41,8 +41,7 @@ def goal(given: Mapping[str, Any], pinned: Pins, lock: Lock, record: Record, hos
         _until(str(given.get("until") or ""), direction),
         given.get("at_once") or 1,
         float(given.get("soak") or 0),
-        # There is no act for it yet: a plan lists what the run does.
-        rehearses=False,
+        rehearses=bool(given.get("rehearses", True)),
     )
 
 

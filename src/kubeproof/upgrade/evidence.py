@@ -8,7 +8,7 @@ from kubeproof.core.versions import Version
 from kubeproof.upgrade.goal import Kind
 from kubeproof.upgrade.passes import Needs, kubernetes_passes
 from kubeproof.upgrade.turn import Due, Moment, Turn, Waits
-from kubeproof.upgrade.world import APISERVER, COMPONENTS, DNS, ETCD, UPGRADE, World
+from kubeproof.upgrade.world import APISERVER, COMPONENTS, DNS, ETCD, UPGRADE, Host, World
 
 
 def settle(moment: Moment) -> Due:
@@ -49,6 +49,11 @@ def stored_data(moment: Moment) -> Due:
             yield Turn(Kind.REHEARSAL, series=version.series, version=version)
         elif not tried[version]:
             yield Waits(f"in the rehearsal, Kubernetes {version} could not read all objects")
+
+
+def rehearsing(world: World) -> list[Host]:
+    """Hosts that can rehearse: they have backups, and an API server's programs. One of them does."""
+    return [host for host in world.members if host.control_plane and host.reachable]
 
 
 def fresh_backup(world: World, mark: str) -> bool:

@@ -12,6 +12,10 @@ from kubeproof.core import files
 from kubeproof.core.versions import Version
 from kubeproof.settings import state
 from kubeproof.upgrade.goal import Goal
+from kubeproof.upgrade.world import Backup
+
+# A run that continues an upgrade makes another backup if there is none as young as this, in seconds.
+_FRESH = 86400.0
 
 
 class Record:
@@ -39,8 +43,36 @@ class Record:
         """Note an upgrade, unless it is the one that is noted."""
         wanted = {name: str(version) for name, version in {**self.unfinished, **goal.versions}.items()}
         if self._document.get("versions") != wanted or self.direction != goal.direction:
-            document = {"versions": wanted, "direction": goal.direction, "began": time.time()}
-            files.write(self.path, json.dumps(document, indent=1) + "\n", 0o644, durable=True)
+            document: dict[str, Any] = {"versions": wanted, "direction": goal.direction, "began": time.time()}
+            self._write(document)
+
+    def backup(self, host: str) -> Backup | None:
+        """The backup that was made for it on this host, if it is no older than a day, and what was rehearsed with it."""
+        found = self._document.get("backup") or {}
+        age = max(0.0, time.time() - float(found.get("at", 0)))
+        if not found or found["host"] != host or age > _FRESH:
+            return None
+        return Backup(found["mark"], age, {Version.of(text): True for text in found["rehearsed"]})
+
+    def note_backup(self, mark: str, host: str) -> None:
+        """Note the backup that was made, if an upgrade has begun."""
+        if self._document:
+            backup = {"mark": mark, "host": host, "at": time.time(), "rehearsed": []}
+            self._write({**self._document, "backup": backup})
+
+    def note_rehearsal(self, version: str) -> None:
+        """Note a version of Kubernetes that reads all of that backup."""
+        backup = self._document.get("backup")
+        if backup:
+            self._write({**self._document, "backup": {**backup, "rehearsed": [*backup["rehearsed"], version]}})
+
+    def forget_backup(self) -> None:
+        """Have the next run make another one, and rehearse with that."""
+        if "backup" in self._document:
+            self._write({name: value for name, value in self._document.items() if name != "backup"})
+
+    def _write(self, document: Mapping[str, Any]) -> None:
+        files.write(self.path, json.dumps(document, indent=1) + "\n", 0o644, durable=True)
 
     def remove(self) -> bool:
         """Note that it has ended; returns whether there was one."""

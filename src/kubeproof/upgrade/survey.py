@@ -11,10 +11,10 @@ from typing import Any
 from kubeproof.core.versions import Minor, Version
 from kubeproof.preflight.findings import Finding
 from kubeproof.preflight.model import Host as Seen
-from kubeproof.upgrade import look, questions
+from kubeproof.upgrade import evidence, look, questions
 from kubeproof.upgrade.goal import Goal
 from kubeproof.upgrade.plan import Plan, plan
-from kubeproof.upgrade.world import APISERVER, CONTROLLER_MANAGER, KUBE_PROXY, KUBELET, SCHEDULER, World
+from kubeproof.upgrade.world import APISERVER, CONTROLLER_MANAGER, KUBE_PROXY, KUBELET, SCHEDULER, Backup, World
 
 Object = Mapping[str, Any]
 
@@ -34,7 +34,7 @@ class Survey:
     """What was asked. ``looks``: by host, what ``upgrade_look`` has returned. ``settings``: by host, those of roles.
 
     ``local_data``, ``bare_pods``: whether a drain may take away what is in emptyDir volumes, and pods that nothing
-    makes again. ``unfinished``, ``began``: see ``World``.
+    makes again. ``unfinished``, ``began``, ``backup``: see ``World``.
     """
 
     name: str
@@ -45,6 +45,7 @@ class Survey:
     bare_pods: bool = False
     unfinished: Mapping[str, Version] = field(default_factory=dict)
     began: float = 0.0
+    backup: Backup | None = None
 
     @property
     def objects(self) -> Mapping[str, Sequence[Object]]:
@@ -62,15 +63,25 @@ def world(survey: Survey) -> World:
         dns=next(iter(survey.objects.get("dns", ())), None),
     )
     found = look.world(survey.name, survey.hosts, answers)
-    return dataclasses.replace(found, unfinished=survey.unfinished, began=survey.began)
+    return dataclasses.replace(found, unfinished=survey.unfinished, began=survey.began, backup=survey.backup)
 
 
 def planned(survey: Survey, goal: Goal) -> Plan:
     """The plan, with everything in the way."""
     now = world(survey)
+    goal, left_out = _rehearsal(now, goal)
     first = plan(now, goal)
     drained = {name for step in first.steps for name in step.drained}
-    return plan(now, goal, [*_asked(survey, now, goal), *_in_the_way(survey, goal, first, drained)])
+    return plan(now, goal, [*left_out, *_asked(survey, now, goal), *_in_the_way(survey, goal, first, drained)])
+
+
+def _rehearsal(now: World, goal: Goal) -> tuple[Goal, list[Finding]]:
+    """Where no host can rehearse, an upgrade is planned without, and says so."""
+    if not goal.rehearses or evidence.rehearsing(now) or not now.members:
+        return goal, []
+    problem = "it is not rehearsed: no host has both etcd, with its backups, and an API server"
+    remediation = "To do without: upgrade_rehearsal: false."
+    return dataclasses.replace(goal, rehearses=False), [Finding("rehearsal", problem, remediation, severity="warning")]
 
 
 def _asked(survey: Survey, now: World, goal: Goal) -> Iterator[Finding]:

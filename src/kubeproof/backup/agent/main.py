@@ -17,13 +17,15 @@ from kubeproof.backup.agent.configuration import PATH, Configuration
 from kubeproof.backup.agent.errors import BackupError
 from kubeproof.backup.agent.target import Found
 
-Command = Callable[[Configuration, argparse.Namespace], int]
+Command = Callable[..., int]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; returns the process's exit status."""
     given = parser().parse_args(arguments)
     os.umask(0o077)
+    if given.command is _rehearse:
+        return _rehearse(given)
     try:
         configuration = Configuration.load(given.config)
         command: Command = given.command
@@ -73,6 +75,10 @@ def parser() -> argparse.ArgumentParser:
     one = commands.add_parser("drill", help="restore a backup into a scratch etcd, and compare")
     one.add_argument("name", nargs="?", help="which (default: the newest)")
     one.set_defaults(command=_drill)
+
+    one = commands.add_parser("rehearse", help="have another version of Kubernetes and etcd read a backup: for upgrades")
+    one.add_argument("settings", type=Path, help="a file, as the module upgrade_rehearsal writes it")
+    one.set_defaults(command=_rehearse)
 
     one = commands.add_parser("status", help="what happened last, and what that means against the schedule")
     one.add_argument("--json", action="store_true", help="as data")
@@ -187,6 +193,13 @@ def _public_key(configuration: Configuration, _: argparse.Namespace) -> int:
 def _drill(configuration: Configuration, given: argparse.Namespace) -> int:
     drill = importlib.import_module("kubeproof.backup.agent.drill")
     return jobs.run(configuration, "drill", lambda: drill.drill(configuration, given.name, given.encryption))
+
+
+def _rehearse(given: argparse.Namespace) -> int:
+    """Without the configuration: an upgrade brings its own program, settings and user."""
+    rehearsal = importlib.import_module("kubeproof.backup.agent.rehearsal")
+    status: int = rehearsal.main(given.settings)
+    return status
 
 
 def _status(configuration: Configuration, given: argparse.Namespace) -> int:

@@ -219,11 +219,14 @@ class Restored:
         return self._data / "member" / "snap" / "db"
 
     @contextlib.contextmanager
-    def running(self) -> Iterator[ScratchEtcd]:
-        """An etcd on it. Nothing of what it writes has to outlast the drill, so it need not wait for the disk."""
+    def running(self, program: str = "") -> Iterator[ScratchEtcd]:
+        """An etcd on it. Nothing of what it writes has to outlast the drill, so it need not wait for the disk.
+
+        ``program``: another one than that which has restored it.
+        """
         quota = max(8 << 30, 2 * self.database.stat().st_size)
         client = "unix://%s" % self._socket
-        command = [self._etcd.etcd, "--data-dir=%s" % self._data, *self._identity]
+        command = [program or self._etcd.etcd, "--data-dir=%s" % self._data, *self._identity]
         command += ["--listen-client-urls=" + client, "--advertise-client-urls=" + _ADVERTISED]
         command += ["--listen-peer-urls=" + self._peer, "--quota-backend-bytes=%d" % quota]
         command += ["--unsafe-no-fsync", "--log-level=warn"]

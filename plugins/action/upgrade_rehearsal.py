@@ -1,0 +1,101 @@
+"""Rehearse an upgrade on a host: send the program and start it, display its steps, and read its result."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from typing import Any
+
+from kubeproof.components.lock import Lock
+from kubeproof.core import zipped
+from kubeproof.core.errors import KubeproofError
+from kubeproof.install.action import Action, plain
+from kubeproof.upgrade import rehearsal
+
+_PACKAGE = "kubeproof.backup.agent"
+# By component, the program of the target that is rehearsed.
+_PROGRAMS = {"kubernetes": "kube-apiserver", "etcd": "etcd"}
+# What starting and ending takes besides the timeout itself, in seconds.
+_SLACK = 120.0
+
+
+class ActionModule(Action):
+    """Runs the module of this name several times, so that it can be seen how far the rehearsal is."""
+
+    _supports_check_mode = False
+    _VALID_ARGS = frozenset(
+        (
+            "versions", "forward", "bin_directory", "backup_directory", "arguments", "encryption", "timeout", "memory",
+        )
+    )  # fmt: skip
+
+    def act(self) -> dict[str, Any]:
+        self._given = plain(self._arguments)
+        prepared = self._step("prepare", _programs=self._digests(), _present=self._present())
+        try:
+            self._send(prepared["program"])
+            self._step("start")
+            result = self._followed()
+        finally:
+            self._step("remove")
+        self._write(result)
+        problems = rehearsal.problems(result)
+        if problems:
+            raise KubeproofError(problems)
+        self._display.display(f"rehearsal: {rehearsal.summary(result)}")
+        return {"changed": False, "rehearsal": {name: result[name] for name in ("objects", "kinds", "seconds")}}
+
+    def _step(self, name: str, **more: Any) -> dict[str, Any]:
+        answer = self._module({**self._given, "_step": name, **more})
+        if answer.get("failed"):
+            raise KubeproofError(f"the upgrade could not be rehearsed: {answer.get('msg', '')}")
+        return answer
+
+    def _digests(self) -> dict[str, str]:
+        """SHA-256 of the target's programs, by name."""
+        lock, architecture = Lock(self._state_directory), str(self._report.get("arch", ""))
+        found = {}
+        for component, version in self._given["versions"].items():
+            entry = lock.component(architecture, component, str(version)) if component in _PROGRAMS else None
+            if entry is not None:
+                name = _PROGRAMS[component]
+                found[name] = str(entry["binaries"][name]["sha256"])
+            elif component in _PROGRAMS:
+                raise KubeproofError(f"{component} {version} was not fetched: run the upgrade again")
+        return found
+
+    def _present(self) -> str:
+        """The version of the API server that the host has."""
+        running = {each["program"]: each["version"] for each in self._report["installed"]["running"]}
+        return str(running.get("kube-apiserver", "of the cluster"))
+
+    def _send(self, path: str) -> None:
+        self._command(f"dd status=none of={shlex.quote(path)}", zipped.program(_PACKAGE))
+        self._command(f"chmod 0755 {shlex.quote(path)} && echo done")
+
+    def _followed(self) -> dict[str, Any]:
+        """The result, once there is one."""
+        deadline = time.monotonic() + float(self._given.get("timeout", 1800)) + _SLACK
+        seen = 0
+        while True:
+            answer = self._step("follow")
+            steps, result, error = rehearsal.said(answer["lines"])
+            for step in steps[seen:]:
+                self._display.display(f"rehearsal: {step}")
+            seen = len(steps)
+            if result is not None and answer["ended"]:
+                return result
+            if answer["ended"] or time.monotonic() > deadline:
+                why = error or " ".join(answer["lines"][-1:]) or "it said nothing"
+                last = f", after it {steps[-1]}" if steps else ""
+                raise KubeproofError(
+                    f"the rehearsal did not end{last}: {why}",
+                    hint="if it was killed: raise upgrade_rehearsal_timeout or upgrade_rehearsal_memory; the journal of "
+                    "kubeproof-rehearsal.service has the reason. To do without: upgrade_rehearsal: false",
+                )
+
+    def _write(self, result: dict[str, Any]) -> None:
+        report = self._state_directory / "reports" / "upgrade-rehearsal.json"
+        report.parent.mkdir(parents=True, exist_ok=True)
+        report.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
