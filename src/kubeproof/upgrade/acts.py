@@ -8,6 +8,7 @@ from typing import Any
 
 from kubeproof.core.errors import KubeproofError
 from kubeproof.core.versions import Version
+from kubeproof.upgrade.afterwards import settled
 from kubeproof.upgrade.goal import Kind
 from kubeproof.upgrade.passes import etcd_passes, kubernetes_passes
 from kubeproof.upgrade.plan import Plan
@@ -47,6 +48,8 @@ class Act:
     ``programs`` are switched, all that a host needs if there are none, to ``versions``, which has all components, those
     that are not switched as they are. ``emulates``: the minor version as which a control plane works, empty if as its
     own. ``former``: by host, what to put back. ``mixed``: whether other acts have fetched other versions since.
+    ``confirmed``: hosts that put themselves back unless their turn is confirmed. ``undone``: those whose earlier turn is
+    put back, where the others' is confirmed.
     """
 
     kind: str
@@ -61,10 +64,16 @@ class Act:
     seconds: float = 0.0
     series: str = ""
     mixed: bool = False
+    confirmed: tuple[str, ...] = ()
+    undone: tuple[str, ...] = ()
 
 
 def acts(plan: Plan) -> list[Act]:
     """All acts of a plan, in their order. The verification is none: it comes last, after what is of no act."""
+    # What is put back is what was there before a turn that is settled first.
+    undone = tuple(host.name for host in plan.world.hosts if host.unconfirmed and host.reachable and not host.well)
+    now_settled = [settled(host) for host in plan.world.hosts if host.unconfirmed and host.reachable]
+    plan = replace(plan, world=plan.world.replacing(now_settled))
     groups: list[list[Turn]] = []
     for turn in plan.turns:
         if turn.kind is Kind.VERIFICATION:
@@ -83,6 +92,7 @@ def acts(plan: Plan) -> list[Act]:
             serial=() if act.kind == Kind.ETCD or not act.hosts else act.serial,
             versions={**now, **act.versions},
             former={name: {**each, "versions": {**now, **each["versions"]}} for name, each in act.former.items()},
+            undone=tuple(name for name in act.hosts if name in undone) if act.kind == Kind.SETTLE else (),
         )
         for act in made
     ]
@@ -157,6 +167,7 @@ def _act(plan: Plan, turns: Sequence[Turn], *, mixed: bool) -> Act:
         first.seconds,
         str(first.series or ""),
         mixed,
+        tuple(name for turn in turns if turn.puts_back for name in turn.changes),
     )
 
 
@@ -186,7 +197,16 @@ def _former(host: Host, kind: str) -> dict[str, Any]:
     versions = {COMPONENTS[name]: str(each.version) for name, each in running.items()}
     emulates = next((str(each.emulates) for each in running.values() if each.emulates), "")
     what = ", ".join(f"{name} {each}" for name, each in running.items())
-    return {"kind": kind, "versions": versions, "programs": list(programs), "emulates": emulates, "what": what}
+    by_program = {name: str(each.version) for name, each in running.items()}
+    return {
+        "kind": kind,
+        "versions": versions,
+        "programs": list(programs),
+        "emulates": emulates,
+        "what": what,
+        # As the host records it, to be read by the next look.
+        "turn": {**by_program, "emulates": emulates},
+    }
 
 
 def _staged(plan: Plan, made: Sequence[Act]) -> list[Act]:
