@@ -32,7 +32,10 @@ def problems(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             continue
         needed = _WAITS * sum(int(values[each]) for each in timeouts) + (_NODE_SECONDS if what == "a node's" else 0)
         if given < needed:
-            yield name, (
-                f"{given} s are too short: {what} turn may take {needed} s by {', '.join(timeouts)}, and its host would "
-                f"put itself back meanwhile. Choose {needed} or more"
+            yield (
+                name,
+                (
+                    f"{given} s are too short: {what} turn may take {needed} s by {', '.join(timeouts)}, and its host would "
+                    f"put itself back meanwhile. Choose {needed} or more"
+                ),
             )

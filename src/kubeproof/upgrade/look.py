@@ -36,8 +36,8 @@ class Answers:
 
     ``status``: by host, the element of ``etcdctl endpoint status --write-out=json``; ``version``: its ``/version``.
     Hosts that did not answer are missing. ``nodes``: objects of the API, whose names are those of hosts. ``dns``: the
-    Deployment of the cluster's DNS, if kubeproof installs it. ``turns``: by host, the record of its last turn, if that was
-    not confirmed. ``keeping``: hosts on which files of other versions are kept.
+    Deployment of the cluster's DNS, if kubeproof installs it. ``turns``: by host, the record of its last turn, if that
+    was not confirmed. ``keeping``: hosts on which files of other versions are kept.
     """
 
     status: Mapping[str, Object]

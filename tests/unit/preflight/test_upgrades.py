@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.unit.preflight.test_settings import found, variables
 
 from kubeproof.preflight.upgrades import problems
 

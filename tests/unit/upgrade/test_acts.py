@@ -160,9 +160,7 @@ def test_a_turn_of_an_earlier_run_is_settled_first() -> None:
             )
         ]
     )
-    well, unwell = (
-        acts(plan(changed(halfway, "cp1", ready=ready), goal(rehearses=False))) for ready in (True, False)
-    )
+    well, unwell = (acts(plan(changed(halfway, "cp1", ready=ready), goal(rehearses=False))) for ready in (True, False))
     assert (well[0].kind, well[0].hosts, well[0].undone) == ("settle", ("cp1",), ())
     assert (unwell[0].kind, unwell[0].hosts, unwell[0].undone) == ("settle", ("cp1",), ("cp1",))
     servers = [next(act for act in found if act.kind == "api-servers") for found in (well, unwell)]

@@ -1,7 +1,7 @@
 """The record of a turn, ``/var/lib/kubeproof/turn/turn.json``, and what there was before the turn.
 
-``state`` is ``unconfirmed`` from the beginning of a turn; ``putting back`` while that is being done, so that a host that
-is rebooted meanwhile does it again; then ``put back``, or ``kept`` if it may not be put back. Of a turn that was
+``state`` is ``unconfirmed`` from the beginning of a turn; ``putting back`` while that is being done, so that a host
+that is rebooted meanwhile does it again; then ``put back``, or ``kept`` if it may not be put back. Of a turn that was
 confirmed there is no record. ``programs.json`` next to it has the digests of the programs that the turn has replaced,
 as ``distribute_components`` notes each of them before it does that.
 """
@@ -90,8 +90,8 @@ def before(places: Places, units: Sequence[str]) -> Document:
         own = os.path.join(places.units, unit)
         paths += [own, *sorted(glob.glob(glob.escape(own) + ".d/*.conf"))]
         paths += [places.of_unit(unit), places.manifest(unit)]
-        for path in read(places.of_unit(unit)).get("inputs", {}):
-            path = places.root + path
+        for name in read(places.of_unit(unit)).get("inputs", {}):
+            path = places.root + name
             if os.path.isdir(path):
                 directories.append(path)
                 paths += files.below(path)

@@ -225,4 +225,3 @@ def images(output: str) -> dict[str, str]:
     """Digests by reference, of what ``ctr images list`` prints."""
     rows = (line.split() for line in output.splitlines()[1:])
     return {row[0]: row[2] for row in rows if len(row) > 2}
-

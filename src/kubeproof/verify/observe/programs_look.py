@@ -2,7 +2,7 @@
 
 Standard library only, Python 3.8 and newer: programs.py sends this file's text with the names of programs.
 """
-# ruff: noqa: PTH115, PTH116, PTH118, PTH123
+# ruff: noqa: PTH115, PTH116, PTH123
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def processes(names: set[str], asked: set[str]) -> list[dict[str, Any]]:
     for proc in glob.glob("/proc/[0-9]*"):
         with contextlib.suppress(OSError):
             path = os.readlink(proc + "/exe")
-            name = os.path.basename(path[: -len(GONE)] if path.endswith(GONE) else path)
+            name = os.path.basename(path.removesuffix(GONE))
             if name not in names:
                 name = short.get(text(proc + "/comm").strip(), "")
             pod = POD.search(text(proc + "/cgroup"))
@@ -95,7 +95,7 @@ def processes(names: set[str], asked: set[str]) -> list[dict[str, Any]]:
                 {
                     "program": name,
                     "pid": int(os.path.basename(proc)),
-                    "path": path[: -len(GONE)] if path.endswith(GONE) else path,
+                    "path": path.removesuffix(GONE),
                     "gone": path.endswith(GONE),
                     "pod": pod.group(1).replace("_", "-") if pod else "",
                     "sha256": digest(proc + "/exe"),

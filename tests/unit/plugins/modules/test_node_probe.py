@@ -11,7 +11,10 @@ from ansible.module_utils.kube_client import ApiError, Client
 import node_probe
 
 READY = {"phase": "Running", "podIP": "10.1.2.3", "conditions": [{"type": "Ready", "status": "True"}]}
-WAITING = {"phase": "Pending", "containerStatuses": [{"state": {"waiting": {"reason": "ErrImagePull", "message": "m"}}}]}
+WAITING = {
+    "phase": "Pending",
+    "containerStatuses": [{"state": {"waiting": {"reason": "ErrImagePull", "message": "m"}}}],
+}
 
 
 class _Server:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils.component_unit import fingerprint
 
 import distribute_components
-from ansible.module_utils.component_unit import fingerprint
 from kubeproof.upgrade.host_turn import files, record
 from kubeproof.upgrade.host_turn.errors import TurnError
 from kubeproof.upgrade.host_turn.main import main, parser

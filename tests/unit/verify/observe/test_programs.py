@@ -21,7 +21,11 @@ from kubeproof.verify.observe import programs, programs_look
 from kubeproof.verify.observe.hosts import Host
 from kubeproof.verify.observe.programs import ApiServer, Found, Process
 
-GROUPS = {"cp1": frozenset({"control_plane", "etcd"}), "cp2": frozenset({"control_plane"}), "w1": frozenset({"workers"})}
+GROUPS = {
+    "cp1": frozenset({"control_plane", "etcd"}),
+    "cp2": frozenset({"control_plane"}),
+    "w1": frozenset({"workers"}),
+}
 REFERENCE = "localhost/kubeproof/coredns:1.15.0"
 
 
