@@ -2,7 +2,7 @@
 
 Standard library only, Python 3.8 and newer: programs.py sends this file's text with the names of programs.
 """
-# ruff: noqa: PTH115, PTH116, PTH123
+# ruff: noqa: PTH115, PTH116, PTH119, PTH123, PTH207
 
 from __future__ import annotations
 
