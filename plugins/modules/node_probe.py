@@ -18,7 +18,7 @@ short_description: Start a pod on a node, to be reached from elsewhere
 description:
   - Starts a pod with a web server in C(kube-system) on a node, without the scheduler, so that the node may be cordoned,
     and waits until it is ready. A pod of this name that an earlier run has left is replaced.
-  - Fails if the pod does not become ready. A node that has no room for it is told apart.
+  - Fails if the pod does not become ready. That a node has no room for it is no failure.
 options:
   node:
     description: Name of the node.

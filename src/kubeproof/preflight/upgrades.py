@@ -35,7 +35,7 @@ def problems(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield (
                 name,
                 (
-                    f"{given} s are too short: {what} turn may take {needed} s by {', '.join(timeouts)}, and its host would "
-                    f"put itself back meanwhile. Choose {needed} or more"
+                    f"{given} s are too short: {what} turn may take {needed} s by {', '.join(timeouts)}, and its host "
+                    f"would put itself back meanwhile. Choose {needed} or more"
                 ),
             )

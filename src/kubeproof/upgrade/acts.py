@@ -48,8 +48,8 @@ class Act:
     ``programs`` are switched, all that a host needs if there are none, to ``versions``, which has all components, those
     that are not switched as they are. ``emulates``: the minor version as which a control plane works, empty if as its
     own. ``former``: by host, what to put back. ``mixed``: whether other acts have fetched other versions since.
-    ``confirmed``: hosts that put themselves back unless their turn is confirmed. ``undone``: those whose earlier turn is
-    put back, where the others' is confirmed.
+    ``confirmed``: hosts that put themselves back unless their turn is confirmed. ``undone``: those whose earlier turn
+    is put back, where the others' is confirmed.
     """
 
     kind: str

@@ -128,7 +128,7 @@ def changed_file(host: Host, path: str, edit: Callable[[str], str], *units: str)
 
 @contextmanager
 def exchanged_program(host: Host, path: str, change: str, unit: str, *, restart: bool) -> Iterator[None]:
-    """Put a copy of a program in its place, and have the unit run it if it is restarted; afterwards the very file is back.
+    """Put a copy of a program in its place, and have the unit run it if it is restarted; then the very file is back.
 
     ``change``: a shell command that changes the copy, ``$copy``, or ``true``.
     """

@@ -23,7 +23,7 @@ def test_long_enough(seconds: int) -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"upgrade_confirm_seconds": 719}, "719 s are too short: a node's turn may take 720 s by containerd_start_timeout"),
+        ({"upgrade_confirm_seconds": 719}, "719 s are too short: a node's turn may take 720 s by containerd_"),
         ({"apiserver_start_timeout": 400}, "an API server's turn may take 1200 s by apiserver_start_timeout"),
         ({"etcd_start_timeout": 301}, "etcd's turn may take 903 s"),
         ({"scheduler_start_timeout": 300}, "the controllers' turn may take 1080 s"),

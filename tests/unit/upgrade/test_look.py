@@ -151,8 +151,8 @@ def test_what_an_unconfirmed_server_emulated_before() -> None:
     [
         (turned("unconfirmed"), "api-servers 1.37.2, begun at 1970-01-01 00:00 UTC: not confirmed"),
         (
-            turned("put back", at=86400.0, by="host", reason="nobody has confirmed it"),
-            "api-servers 1.37.2: put back by the host itself at 1970-01-02 00:00 UTC: nobody has confirmed it",
+            turned("put back", at=86400.0, by="host", reason="it was not confirmed"),
+            "api-servers 1.37.2: put back by the host itself at 1970-01-02 00:00 UTC: it was not confirmed",
         ),
         (turned("putting back", problems=["p"]), "api-servers 1.37.2: not confirmed, and not put back: p"),
         (turned("kept", reason="etcd is not put back"), "api-servers 1.37.2: etcd is not put back"),

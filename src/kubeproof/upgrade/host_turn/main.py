@@ -41,7 +41,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """The parser of the command line."""
     whole = argparse.ArgumentParser(
-        prog="kubeproof-turn", description="Puts back a turn of an upgrade that nobody has confirmed."
+        prog="kubeproof-turn", description="Puts back a turn of an upgrade that was not confirmed."
     )
     whole.add_argument("--etcd-port", type=int, default=2379, help="of etcd's clients on this host")
     commands = whole.add_subparsers(dest="command", required=True)
@@ -55,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("show", help="print the record of the last turn")
     back = commands.add_parser("put-back", help="have what there was before, if the turn was not confirmed")
     back.add_argument("--by", choices=["host", "run"], default="host", help="who does that")
-    back.add_argument("--reason", default="nobody has confirmed it", help="why, for the journal")
+    back.add_argument("--reason", default="it was not confirmed", help="why, for the journal")
     return whole
 
 

@@ -95,7 +95,7 @@ class Turn:
                 self._tell("confirmed")
             elif state in (PUTTING_BACK, PUT_BACK):
                 raise TurnError(
-                    "the host has put back %s, since nobody confirmed it within %s s"
+                    "the host has put back %s, since it was not confirmed within %s s"
                     % (record.data.get("act", "this turn"), record.data.get("seconds", "?"))
                 )
 

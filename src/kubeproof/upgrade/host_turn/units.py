@@ -42,7 +42,7 @@ class Systemd:
         return "%s is %s %d s after it was put back and restarted" % (unit, state, seconds)
 
     def start_timer(self) -> None:
-        """Let the time run, at the next boot anew."""
+        """Let the time run, after a reboot from its start again."""
         self.reload()
         self._run("enable", "--quiet", TIMER)
         self._run("restart", TIMER)

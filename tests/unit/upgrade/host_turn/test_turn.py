@@ -137,7 +137,7 @@ def upgrade(site: Site) -> None:
 def test_a_turn_that_nobody_confirms_is_put_back(site: Site) -> None:
     site.begin()
     upgrade(site)
-    assert site.turn.put_back("host", "nobody has confirmed it")
+    assert site.turn.put_back("host", "it was not confirmed")
     assert site.path("/usr/local/bin/kube-apiserver").read_bytes() == OLD
     assert site.path("/usr/local/bin/kube-apiserver").stat().st_mode & 0o7777 == 0o755
     assert b"ExecStart=old" in site.path(f"/etc/systemd/system/{UNIT}").read_bytes()
@@ -151,7 +151,7 @@ def test_a_turn_that_nobody_confirms_is_put_back(site: Site) -> None:
 def test_the_next_run_has_no_reason_to_restart_what_was_put_back(site: Site) -> None:
     site.begin()
     upgrade(site)
-    site.turn.put_back("host", "nobody has confirmed it")
+    site.turn.put_back("host", "it was not confirmed")
     noted = json.loads(site.path(f"/var/lib/kubeproof/units/{UNIT}.json").read_text())
     assert noted["invocation"] == site.systemd.show(UNIT)["InvocationID"]
     assert noted["inputs"] == {name: fingerprint(str(site.path(name))) for name in noted["inputs"]}
@@ -161,7 +161,7 @@ def test_the_next_look_is_told_and_no_key_stays_behind(site: Site) -> None:
     site.begin()
     assert Path(site.places.record).stat().st_mode & 0o7777 == 0o600
     upgrade(site)
-    site.turn.put_back("host", "nobody has confirmed it")
+    site.turn.put_back("host", "it was not confirmed")
     told = site.recorded
     assert (told["state"], told["by"], told["act"]) == ("put back", "host", "api-servers 1.37.2")
     assert told["former"] == {"kube-apiserver": "1.36.3"}
@@ -181,7 +181,7 @@ def test_a_confirmed_turn_stays(site: Site) -> None:
     site.begin()
     upgrade(site)
     site.turn.confirm()
-    assert site.turn.put_back("host", "nobody has confirmed it")
+    assert site.turn.put_back("host", "it was not confirmed")
     assert site.path("/usr/local/bin/kube-apiserver").read_bytes() == NEW
     assert f"restart {UNIT}" not in site.systemd.done
     assert not Path(site.places.record).exists()
@@ -192,7 +192,7 @@ def test_whoever_puts_back_first_the_other_finds_nothing_to_do(site: Site) -> No
     upgrade(site)
     assert site.turn.put_back("run", "its gate said no")
     before = list(site.systemd.done)
-    assert site.turn.put_back("host", "nobody has confirmed it")
+    assert site.turn.put_back("host", "it was not confirmed")
     assert [each for each in site.systemd.done[len(before) :] if each.startswith("restart")] == []
     assert site.recorded["by"] == "run"
 
@@ -200,8 +200,8 @@ def test_whoever_puts_back_first_the_other_finds_nothing_to_do(site: Site) -> No
 def test_a_turn_that_the_host_has_put_back_cannot_be_confirmed(site: Site) -> None:
     site.begin()
     upgrade(site)
-    site.turn.put_back("host", "nobody has confirmed it")
-    with pytest.raises(TurnError, match=r"has put back api-servers 1\.37\.2, since nobody confirmed it within 900 s"):
+    site.turn.put_back("host", "it was not confirmed")
+    with pytest.raises(TurnError, match=r"has put back api-servers 1\.37\.2, since it was not confirmed within 900 s"):
         site.turn.confirm()
 
 
@@ -221,11 +221,11 @@ def test_a_host_that_is_interrupted_does_it_again(site: Site, monkeypatch: pytes
 
         interrupted.setattr(site.systemd, "restart", lost)
         with pytest.raises(KeyboardInterrupt):
-            site.turn.put_back("host", "nobody has confirmed it")
+            site.turn.put_back("host", "it was not confirmed")
     assert site.recorded["state"] == "putting back"
     with pytest.raises(TurnError):
         site.turn.confirm()
-    assert site.turn.put_back("host", "nobody has confirmed it")
+    assert site.turn.put_back("host", "it was not confirmed")
     assert site.recorded["state"] == "put back"
     assert site.systemd.done[-2:] == [f"restart {UNIT}", "stop timer"]
 
@@ -242,14 +242,14 @@ def test_another_turn_begins_only_after_the_last_one_is_over(site: Site) -> None
 
 def test_what_was_not_touched_is_not_restarted(site: Site) -> None:
     site.begin()
-    assert site.turn.put_back("host", "nobody has confirmed it")
+    assert site.turn.put_back("host", "it was not confirmed")
     assert f"restart {UNIT}" not in site.systemd.done
 
 
 def test_a_process_that_was_only_restarted_is_restarted_with_what_it_had(site: Site) -> None:
     site.begin()
     site.systemd.run(UNIT, "two")
-    site.turn.put_back("host", "nobody has confirmed it")
+    site.turn.put_back("host", "it was not confirmed")
     assert f"restart {UNIT}" in site.systemd.done
 
 
@@ -257,14 +257,14 @@ def test_a_unit_that_did_not_run_is_not_started(site: Site) -> None:
     site.systemd.units[UNIT] = {"ActiveState": "inactive", "InvocationID": "one"}
     site.begin()
     upgrade(site)
-    site.turn.put_back("host", "nobody has confirmed it")
+    site.turn.put_back("host", "it was not confirmed")
     assert f"restart {UNIT}" not in site.systemd.done
 
 
 def test_a_program_that_was_not_there_goes(site: Site) -> None:
     site.begin()
     site.switch("/usr/local/bin/crictl", NEW)
-    site.turn.put_back("host", "nobody has confirmed it")
+    site.turn.put_back("host", "it was not confirmed")
     assert not site.path("/usr/local/bin/crictl").exists()
 
 
@@ -272,7 +272,7 @@ def test_a_file_of_somebody_else_stays(site: Site) -> None:
     site.begin()
     upgrade(site)
     site.write("/etc/kubernetes/apiserver/notes.txt", b"an operator's")
-    site.turn.put_back("host", "nobody has confirmed it")
+    site.turn.put_back("host", "it was not confirmed")
     assert site.path("/etc/kubernetes/apiserver/notes.txt").exists()
 
 
@@ -280,7 +280,7 @@ def test_a_program_that_is_replaced_twice_is_put_back_to_the_first(site: Site) -
     site.begin()
     site.switch("/usr/local/bin/kube-apiserver", NEW)
     site.switch("/usr/local/bin/kube-apiserver", NEW + b"er")
-    site.turn.put_back("host", "nobody has confirmed it")
+    site.turn.put_back("host", "it was not confirmed")
     assert site.path("/usr/local/bin/kube-apiserver").read_bytes() == OLD
 
 
@@ -295,7 +295,7 @@ def test_without_the_old_program_nothing_is_restarted_and_it_is_said(
     site.begin()
     upgrade(site)
     damage(Path(site.places.staged) / hashlib.sha256(OLD).hexdigest())
-    assert not site.turn.put_back("host", "nobody has confirmed it")
+    assert not site.turn.put_back("host", "it was not confirmed")
     assert site.path("/usr/local/bin/kube-apiserver").read_bytes() == NEW
     assert f"restart {UNIT}" not in site.systemd.done
     assert site.recorded["state"] == "putting back"
@@ -306,12 +306,12 @@ def test_a_unit_that_does_not_start_is_tried_again(site: Site) -> None:
     site.begin()
     upgrade(site)
     site.systemd.broken.add(UNIT)
-    assert not site.turn.put_back("host", "nobody has confirmed it")
+    assert not site.turn.put_back("host", "it was not confirmed")
     assert site.recorded["problems"] == [f"{UNIT} is failed"]
     site.systemd.broken.clear()
     # As systemd has it by then.
     site.systemd.units[UNIT] = {"ActiveState": "failed", "InvocationID": "three"}
-    assert site.turn.put_back("host", "nobody has confirmed it")
+    assert site.turn.put_back("host", "it was not confirmed")
     assert site.recorded["state"] == "put back"
 
 
@@ -326,7 +326,7 @@ def test_a_run_that_is_still_at_work_is_kept_out(site: Site, monkeypatch: pytest
     monkeypatch.setattr(site.systemd, "restart", watched)
     site.begin()
     upgrade(site)
-    site.turn.put_back("host", "nobody has confirmed it")
+    site.turn.put_back("host", "it was not confirmed")
     assert seen == [True]
     assert not Path(site.places.run).exists()
 
@@ -335,7 +335,7 @@ def test_a_static_pod_is_left_to_its_kubelet(site: Site) -> None:
     manifest = site.write("/etc/kubernetes/manifests/kube-apiserver.json", b'{"metadata": {"uid": "old"}}', 0o600)
     site.begin()
     manifest.write_bytes(b'{"metadata": {"uid": "new"}}')
-    site.turn.put_back("host", "nobody has confirmed it")
+    site.turn.put_back("host", "it was not confirmed")
     assert manifest.read_bytes() == b'{"metadata": {"uid": "old"}}'
     assert f"restart {UNIT}" not in site.systemd.done
 
@@ -355,7 +355,7 @@ def etcd_turn(site: Site) -> None:
 def test_a_member_is_put_back_while_its_cluster_is_of_the_old_version(site: Site, series: str) -> None:
     etcd_turn(site)
     site.series = series
-    assert site.turn.put_back("host", "nobody has confirmed it")
+    assert site.turn.put_back("host", "it was not confirmed")
     assert site.path("/usr/local/bin/etcd").read_bytes() == OLD
     assert site.recorded["state"] == "put back"
 
@@ -364,7 +364,7 @@ def test_a_member_is_put_back_while_its_cluster_is_of_the_old_version(site: Site
 def test_a_member_whose_cluster_has_moved_stays(site: Site, series: str) -> None:
     etcd_turn(site)
     site.series = series
-    assert site.turn.put_back("host", "nobody has confirmed it")
+    assert site.turn.put_back("host", "it was not confirmed")
     assert site.path("/usr/local/bin/etcd").read_bytes() == NEW
     assert site.recorded["state"] == "kept"
     assert f"etcd is not put back to 3.6.16: its cluster is of version {series} by now" in site.said
@@ -398,7 +398,7 @@ def test_a_damaged_record_is_no_reason_to_guess(site: Site) -> None:
     site.begin()
     Path(site.places.record).write_text("{")
     with pytest.raises(TurnError, match="is damaged"):
-        site.turn.put_back("host", "nobody has confirmed it")
+        site.turn.put_back("host", "it was not confirmed")
 
 
 def test_drop_ins_are_kept(site: Site) -> None:

@@ -57,7 +57,7 @@ def test_one_version_everywhere_is_within_the_policy() -> None:
     ("processes", "servers", "says"),
     [
         ({"cp1": [process("kube-scheduler", "1.35.2")]}, [("cp1", "1.37.2")], "is too old for kube-apiserver 1.37"),
-        ({"w1": [process("kubelet", "1.38.0")]}, [("cp1", "1.37.2")], "kubelet 1.38.0 is newer than kube-apiserver 1.37"),
+        ({"w1": [process("kubelet", "1.38.0")]}, [("cp1", "1.37.2")], "1.38.0 is newer than kube-apiserver 1.37"),
         ({"w1": [process("kubelet", "1.37.2")]}, [("cp1", "1.37.2", "1.36")], "is newer than kube-apiserver 1.36"),
         ({}, [("cp1", "1.37.2"), ("cp2", "1.35.4")], "at most one minor version apart"),
         ({"cp1": [process("etcd", "3.7.3")], "cp2": [process("etcd", "3.5.9")]}, [], "at most one minor version apart"),
@@ -158,8 +158,8 @@ def test_what_is_as_in_the_lock(lock: Lock, tmp_path: Path) -> None:
         (found({"/usr/local/bin/kubelet": "else"}), "/usr/local/bin/kubelet on w1 is not what the lock has"),
         (found({"/usr/local/bin/kubelet": ""}), "/usr/local/bin/kubelet is not there on w1"),
         (found({"/var/lib/kubeproof/images/coredns.tar": "else"}), "coredns.tar on w1 is not what the lock has"),
-        (found({}, process("kubelet", sha256="else")), "kubelet on w1 (process 7) runs a program that the lock does not"),
-        (found({}, process("kubelet", sha256="old", gone=True)), "kubelet on w1 (process 7) runs a file that is no longer"),
+        (found({}, process("kubelet", sha256="else")), "kubelet on w1 (process 7) runs a program that the lock"),
+        (found({}, process("kubelet", sha256="old", gone=True)), "kubelet on w1 (process 7) runs a file that is no"),
     ],
     ids=["file", "gone", "archive", "process", "replaced"],
 )  # fmt: skip
