@@ -80,6 +80,7 @@ NAMESPACE = "kube-system"
 PORT = 8080
 POLL_SECONDS = 0.3
 GONE_SECONDS = 60.0
+LIFE_SECONDS = 900
 NOBODY = 65534
 
 Item = Dict[str, Any]
@@ -89,18 +90,24 @@ class NotReady(Exception):
     """The pod does not become ready; the message is for the operator."""
 
 
-def manifest(node: str, image: str) -> Item:
-    """A pod that tolerates whatever keeps others away, and asks for nothing."""
+def manifest(node: str, uid: str, image: str) -> Item:
+    """A pod that tolerates whatever keeps others away, and asks for nothing.
+
+    It belongs to its node, like a static pod's, so that one that is left behind is in the way of no drain, and ends by
+    itself after a while.
+    """
     return {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {
             "name": name_for(node),
             "namespace": NAMESPACE,
+            "ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": node, "uid": uid}],
             "labels": {"app.kubernetes.io/name": "kubeproof-probe", "app.kubernetes.io/managed-by": "kubeproof"},
         },
         "spec": {
             "nodeName": node,
+            "activeDeadlineSeconds": LIFE_SECONDS,
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
             "terminationGracePeriodSeconds": 0,
@@ -156,7 +163,8 @@ def remove(client: Client, node: str) -> bool:
 
 def start(client: Client, node: str, image: str, timeout: float) -> Dict[str, str]:
     """Create the pod, and wait until it is ready; its address, or why the node has no room. Raises NotReady."""
-    code, answer = client.ask("POST", path(), manifest(node, image))
+    uid = client.get("/api/v1/nodes/" + node)["metadata"]["uid"]
+    code, answer = client.ask("POST", path(), manifest(node, uid, image))
     if code >= 300:
         raise NotReady("no pod can be created on %s: %s" % (node, answer.get("message", code)))
     deadline = time.monotonic() + timeout

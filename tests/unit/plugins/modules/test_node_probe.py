@@ -26,6 +26,8 @@ class _Server:
         self.deleted: list[str] = []
 
     def get(self, path: str) -> dict[str, Any]:
+        if path == "/api/v1/nodes/w1":
+            return {"metadata": {"uid": "node-1"}}
         if not self.there:
             raise ApiError(path, 404)
         status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0] if self.statuses else {}
@@ -57,6 +59,7 @@ def test_its_address_once_it_is_ready() -> None:
     assert start(server) == {"address": "10.1.2.3", "no_room": ""}
     (pod,) = server.created
     assert (pod["spec"]["nodeName"], pod["metadata"]["name"]) == ("w1", "kubeproof-probe-w1")
+    assert pod["metadata"]["ownerReferences"][0]["uid"] == "node-1", "else the next drain is refused because of it"
     assert pod["spec"]["tolerations"] == [{"operator": "Exists"}]
 
 
