@@ -174,13 +174,29 @@ class Files:
             place(arrived, wanted, target)
 
     def keep(self, path: str) -> None:
-        """Keep a file that is about to be replaced, if versions are staged: it may be wanted again."""
-        if os.path.isdir(self.staged) and not os.path.islink(path) and os.path.isfile(path):
-            digest = self._sha256(path, os.lstat(path))
-            if not self.has_staged(digest):
-                copy_and_place(
-                    path, {"path": path, "sha256": digest, "mode": "0755"}, os.path.join(self.staged, digest)
-                )
+        """Keep a file that is about to be replaced, if versions are staged: it may be wanted again.
+
+        In a turn that is not confirmed it is noted, too, so that the host can put it back by itself.
+        """
+        turn = read_json(os.path.join(self.directory, "turn", "turn.json")).get("state") == "unconfirmed"
+        if turn and not os.path.lexists(path):
+            self._note(path, None)
+        if not (turn or os.path.isdir(self.staged)) or os.path.islink(path) or not os.path.isfile(path):
+            return
+        status = os.lstat(path)
+        digest = self._sha256(path, status)
+        if not self.has_staged(digest):
+            places.make_directories(self.staged, 0o700)
+            copy_and_place(path, {"path": path, "sha256": digest, "mode": "0755"}, os.path.join(self.staged, digest))
+        if turn:
+            self._note(path, {"sha256": digest, "mode": "%04o" % stat.S_IMODE(status.st_mode)})
+
+    def _note(self, path: str, before: Optional[Entry]) -> None:
+        """Note what is about to be replaced, as it was when the turn began (kubeproof.upgrade.host_turn)."""
+        noted = os.path.join(self.directory, "turn", "programs.json")
+        known = read_json(noted)
+        if path not in known:
+            write_json(noted, {**known, path: before})
 
     def install(self, wanted: Entry, staging: str) -> None:
         """Put a file that arrived in place, or one that was staged, or refuse it."""

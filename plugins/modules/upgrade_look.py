@@ -72,6 +72,17 @@ evictions:
   description: By pod (C(NAMESPACE/NAME)), the HTTP status (C(code)) of its eviction in a dry run, and the C(answer).
   type: dict
   returned: always
+turn:
+  description:
+    - Record of the host's last turn, if it was not confirmed, with C(state) (V(unconfirmed), V(putting back),
+      V(put back) or V(kept)), C(act), C(what) there was before, C(former) versions by program, and C(at), C(by) and
+      C(reason) of what the host did about it.
+  type: dict
+  returned: always
+staged:
+  description: Whether files of other versions are kept on the host.
+  type: bool
+  returned: always
 problem:
   description: Why the API could not be asked; empty if it could.
   type: str
@@ -95,6 +106,9 @@ LISTS = {
     "dns": "/apis/apps/v1/namespaces/kube-system/deployments?fieldSelector=metadata.name%3Dcoredns",
 }
 SECONDS = 10.0
+STATE_DIRECTORY = "/var/lib/kubeproof"
+# Of a turn's record; the rest is what it may put back, private keys among it.
+TOLD = ("state", "act", "what", "former", "began", "seconds", "at", "by", "reason", "problems")
 
 Answer = Dict[str, Any]
 
@@ -151,6 +165,18 @@ def parsed(line: str) -> Optional[Answer]:
     return event
 
 
+def turn(state: str = STATE_DIRECTORY) -> Answer:
+    """What is recorded of the host's last turn; empty if it was confirmed."""
+    try:
+        with open(os.path.join(state, "turn", "turn.json"), encoding="utf-8") as stream:
+            found = json.load(stream)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        return {"state": "putting back", "act": "a turn", "problems": ["its record cannot be read: %s" % error]}
+    return {name: found[name] for name in TOLD if name in found}
+
+
 def objects(client: Client) -> Dict[str, List[Answer]]:
     """By resource, all objects, those of pods with the fields that matter."""
     found = {name: client.items(path) for name, path in LISTS.items()}
@@ -191,7 +217,8 @@ def evictions(client: Client, found: Dict[str, List[Answer]]) -> Dict[str, Answe
 
 def look(parameters: Answer) -> Answer:
     """All of it."""
-    result: Answer = {"etcd": etcd(), "api": {}, "objects": {}, "evictions": {}, "problem": ""}
+    result: Answer = {"etcd": etcd(), "api": {}, "objects": {}, "evictions": {}, "problem": "", "turn": turn()}
+    result["staged"] = os.path.isdir(os.path.join(STATE_DIRECTORY, "staged"))
     if not (parameters["api_server"] or parameters["cluster"]):
         return result
     try:

@@ -11,6 +11,8 @@ from tests.saboteurs.framework.mutations import (
     await_health,
     changed_object,
     etcdctl,
+    exchanged_program,
+    flags,
     followers,
     meddling,
     running,
@@ -19,13 +21,24 @@ from tests.saboteurs.framework.mutations import (
 )
 from tests.saboteurs.framework.registry import saboteur
 
+from kubeproof.core.versions import Version
 from kubeproof.verify.act import charts
 from kubeproof.verify.act.workspace import PREFIX
 from kubeproof.verify.observe import component_control
 from kubeproof.verify.observe.cluster import Cluster
+from kubeproof.verify.observe.hosts import Host, NotObservable
 from kubeproof.verify.observe.objects import Object
 
 _SCHEDULER = "kube-scheduler"
+# Of the same length, so that the program still works. The shell gives it the file and both versions.
+_OTHER_VERSION = """
+import sys
+path, version, other = sys.argv[1:]
+with open(path, "r+b") as stream:
+    content = stream.read()
+    stream.seek(0)
+    stream.write(content.replace(version.encode(), other.encode()))
+"""
 
 
 @saboteur(
@@ -125,3 +138,59 @@ def greetings_that_stay(cluster: Cluster) -> Iterator[None]:
     only = [{"name": "greeter", "expression": "object.metadata.name == 'greeter'"}]
     with admission(cluster.api, "/v1/configmaps", first, matchConditions=only):
         yield
+
+
+@saboteur(
+    "versions-locked",
+    breaks="A node's kubelet is a copy with a byte more",
+    says="kubelet on .* is not what the lock has|kubelet on .* runs a program that the lock does not have",
+)
+def program_with_a_byte_more(cluster: Cluster) -> Iterator[None]:
+    host = cluster.workers[-1].host
+    with exchanged_program(host, _program(host, "kubelet"), 'printf x >> "$copy"', "kubelet", restart=True):
+        yield
+
+
+@saboteur(
+    "versions-locked",
+    breaks="A node's kubelet was replaced by the same file, and not restarted",
+    says="kubelet on .* runs a file that is no longer there",
+)
+def process_of_a_replaced_file(cluster: Cluster) -> Iterator[None]:
+    host = cluster.workers[-1].host
+    with exchanged_program(host, _program(host, "kubelet"), "true", "kubelet", restart=False):
+        yield
+
+
+@saboteur(
+    "versions-skew",
+    "versions-locked",
+    breaks="The scheduler of a host is two minor versions older than the API servers",
+    says="kube-scheduler .* is too old for kube-apiserver|kube-scheduler on .* is not what the lock has",
+)
+def scheduler_of_an_old_version(cluster: Cluster) -> Iterator[None]:
+    host = cluster.control_plane[0]
+    if not isinstance(component_control.component(host, _SCHEDULER), component_control.Service):
+        raise NotObservable("the program of a static pod is in its image")
+    version = Version.of(cluster.api.get("/version")["gitVersion"])
+    older = f"v{version.series.plus(-2)}.{version.patch}"
+    change = f"python3 -c {shlex.quote(_OTHER_VERSION)} $copy v{version} {older}"
+    with exchanged_program(host, _program(host, _SCHEDULER), change, _SCHEDULER, restart=True):
+        yield
+
+
+@saboteur(
+    "versions-skew",
+    breaks="An API server works as the minor version before its own, and kubelets do not",
+    says="is newer than kube-apiserver",
+)
+def emulation_left_over(cluster: Cluster) -> Iterator[None]:
+    series = Version.of(cluster.api.get("/version")["gitVersion"]).series
+    with flags(cluster.control_plane[0], "kube-apiserver", f"--emulated-version={series.plus(-1)}"):
+        yield
+
+
+def _program(host: Host, unit: str) -> str:
+    """The file that a unit's process runs."""
+    pid = component_control.processes(host, unit)[0]
+    return host.run("readlink %s", f"/proc/{pid}/exe").strip()

@@ -91,6 +91,15 @@ class Lock:
             for name, entry in entries.items()
         }
 
+    def architectures(self, generation: Generation) -> list[str]:
+        """Architectures of which a generation has something."""
+        return sorted({arch for part in _PARTS for arch in self._document[generation][part]})
+
+    def entries(self, generation: Generation, part: Literal["components", "images"], arch: str) -> dict[str, Any]:
+        """All components, or images, of a generation for an architecture, by name, as ``component`` returns them."""
+        found: dict[str, Any] = self._document[generation][part].get(arch, {})
+        return copy.deepcopy(found)
+
     def record_component(self, arch: str, name: str, entry: dict[str, Any]) -> None:
         """Remember what was fetched of a component for the cluster."""
         self._record("components", arch, name, entry)

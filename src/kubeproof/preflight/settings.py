@@ -14,7 +14,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from kubeproof.backup import settings as backup_settings
 from kubeproof.core.amounts import at_once
 from kubeproof.core.errors import KubeproofError
-from kubeproof.preflight import defragmentation, networks, topology, versions
+from kubeproof.preflight import defragmentation, networks, topology, upgrades, versions
 from kubeproof.preflight.findings import Finding
 from kubeproof.preflight.model import PORTS, Host, PortRule, Purpose, port_rules
 from kubeproof.settings import (
@@ -129,6 +129,7 @@ def _meanings(variables: Variables, values: Mapping[str, Any]) -> Iterator[Findi
     wrong += dns.problems(values)
     wrong += flags.problems(values)
     wrong += proxies.problems(values)
+    wrong += upgrades.problems(values)
     mirrors, parameters = values.get(registries.SETTING) or {}, values.get(sysctls.SETTING) or {}
     wrong += [(registries.SETTING, problem) for problem in registries.problems(mirrors)]
     wrong += [(sysctls.SETTING, problem) for problem in sysctls.problems(parameters)]

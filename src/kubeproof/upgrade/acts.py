@@ -8,6 +8,7 @@ from typing import Any
 
 from kubeproof.core.errors import KubeproofError
 from kubeproof.core.versions import Version
+from kubeproof.upgrade.afterwards import settled
 from kubeproof.upgrade.evidence import rehearsing
 from kubeproof.upgrade.goal import Kind
 from kubeproof.upgrade.passes import etcd_passes, kubernetes_passes
@@ -46,9 +47,11 @@ class Act:
 
     ``kind``: the file of tasks. ``serial``: how many hosts at a time, in their order; all at once if it is empty.
     ``programs`` are switched, all that a host needs if there are none, to ``versions``, which has all components, those
-    that are not switched as they are; a rehearsal is of these. ``emulates``: the minor version as which a control plane works, empty if as its
-    own. ``former``: by host, what to put back. ``mixed``: whether other acts have fetched other versions since.
+    that are not switched as they are; a rehearsal is of these. ``emulates``: the minor version as which a control plane
+    works, empty if as its own. ``former``: by host, what to put back. ``mixed``: whether other acts have fetched other versions since.
     ``mark``: what a backup is for. ``version``: of Kubernetes, where there is one that an act is about.
+    ``confirmed``: hosts that put themselves back unless their turn is confirmed. ``undone``: those whose earlier turn
+    is put back, where the others' is confirmed.
     """
 
     kind: str
@@ -65,10 +68,16 @@ class Act:
     mixed: bool = False
     mark: str = ""
     version: str = ""
+    confirmed: tuple[str, ...] = ()
+    undone: tuple[str, ...] = ()
 
 
 def acts(plan: Plan) -> list[Act]:
     """All acts of a plan, in their order. The verification is none: it comes last, after what is of no act."""
+    # What is put back is what was there before a turn that is settled first.
+    undone = tuple(host.name for host in plan.world.hosts if host.unconfirmed and host.reachable and not host.well)
+    now_settled = [settled(host) for host in plan.world.hosts if host.unconfirmed and host.reachable]
+    plan = replace(plan, world=plan.world.replacing(now_settled))
     groups: list[list[Turn]] = []
     for turn in plan.turns:
         if turn.kind is Kind.VERIFICATION:
@@ -87,6 +96,7 @@ def acts(plan: Plan) -> list[Act]:
             serial=() if act.kind == Kind.ETCD or not act.hosts else act.serial,
             versions={**now, **act.versions},
             former={name: {**each, "versions": {**now, **each["versions"]}} for name, each in act.former.items()},
+            undone=tuple(name for name in act.hosts if name in undone) if act.kind == Kind.SETTLE else (),
         )
         for act in made
     ]
@@ -169,6 +179,7 @@ def _act(plan: Plan, turns: Sequence[Turn], *, mixed: bool) -> Act:
         mixed,
         first.mark,
         str(first.version or ""),
+        tuple(name for turn in turns if turn.puts_back for name in turn.changes),
     )
 
 
@@ -207,7 +218,16 @@ def _former(host: Host, kind: str) -> dict[str, Any]:
     versions = {COMPONENTS[name]: str(each.version) for name, each in running.items()}
     emulates = next((str(each.emulates) for each in running.values() if each.emulates), "")
     what = ", ".join(f"{name} {each}" for name, each in running.items())
-    return {"kind": kind, "versions": versions, "programs": list(programs), "emulates": emulates, "what": what}
+    by_program = {name: str(each.version) for name, each in running.items()}
+    return {
+        "kind": kind,
+        "versions": versions,
+        "programs": list(programs),
+        "emulates": emulates,
+        "what": what,
+        # As the host records it, to be read by the next look.
+        "turn": {**by_program, "emulates": emulates},
+    }
 
 
 def _staged(plan: Plan, made: Sequence[Act]) -> list[Act]:

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from kubeproof.core.versions import Minor, Version, parse
 from kubeproof.preflight.model import Host as Seen
 from kubeproof.settings.host_report import HostReport
-from kubeproof.upgrade.world import CNI, KUBELET, RUNC, UPGRADE, EtcdCluster, Host, Member, Running, World
+from kubeproof.upgrade.world import (
+    CNI,
+    COMPONENTS,
+    KUBELET,
+    KUBERNETES,
+    RUNC,
+    UPGRADE,
+    EtcdCluster,
+    Host,
+    Member,
+    Running,
+    World,
+)
 
 Object = Mapping[str, Any]
 
@@ -23,13 +36,16 @@ class Answers:
 
     ``status``: by host, the element of ``etcdctl endpoint status --write-out=json``; ``version``: its ``/version``.
     Hosts that did not answer are missing. ``nodes``: objects of the API, whose names are those of hosts. ``dns``: the
-    Deployment of the cluster's DNS, if kubeproof installs it.
+    Deployment of the cluster's DNS, if kubeproof installs it. ``turns``: by host, the record of its last turn, if that
+    was not confirmed. ``keeping``: hosts on which files of other versions are kept.
     """
 
     status: Mapping[str, Object]
     version: Mapping[str, Object]
     nodes: Sequence[Object] = ()
     dns: Object | None = None
+    turns: Mapping[str, Object] = field(default_factory=dict)
+    keeping: frozenset[str] = frozenset()
 
 
 def world(name: str, hosts: Iterable[Seen], answers: Answers) -> World:
@@ -52,15 +68,49 @@ def _host(seen: Seen, answers: Answers, node: Object | None) -> Host:
     runs = _runs(seen.report) if seen.report is not None else _of_node(node)
     ready = node is None or is_ready(node)
     member = _member(answers.status.get(seen.name), answers.version.get(seen.name)) if "etcd" in seen.groups else None
+    turn = answers.turns.get(seen.name, {})
+    before = _before(turn)
     return Host(
         seen.name,
         seen.groups,
-        runs,
+        # What does not run is put back, or started again: a plan has to know of it.
+        {**before, **runs},
         member,
-        ready=ready,
+        ready=ready and before.keys() <= runs.keys(),
         reachable=seen.report is not None,
         cordoned=_cordoned(node),
+        unconfirmed=frozenset(before),
+        before=before,
+        turned=_turned(turn),
+        keeps=seen.name in answers.keeping,
     )
+
+
+def _before(turn: Object) -> dict[str, Running]:
+    """What a host ran before a turn that is not over: that may be put back at any moment."""
+    if turn.get("state") not in ("unconfirmed", "putting back"):
+        return {}
+    former = turn.get("former") or {}
+    emulates = former.get("emulates") or ""
+    found = {name: version for name, text in former.items() if name in COMPONENTS and (version := parse(text))}
+    return {
+        name: Running(version, Minor.of(emulates) if emulates and COMPONENTS[name] == KUBERNETES else None)
+        for name, version in found.items()
+    }
+
+
+def _turned(turn: Object) -> str:
+    """What became of a host's last turn, for people."""
+    if not turn:
+        return ""
+    when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(float(turn.get("at") or turn.get("began") or 0)))
+    act, who = turn.get("act", "a turn"), "by the host itself" if turn.get("by") == "host" else "by a run"
+    return {
+        "unconfirmed": f"{act}, begun at {when}: not confirmed",
+        "putting back": f"{act}: not confirmed, and not put back: {'; '.join(turn.get('problems') or ['in progress'])}",
+        "put back": f"{act}: put back {who} at {when}: {turn.get('reason', '')}",
+        "kept": f"{act}: {turn.get('reason', '')}",
+    }.get(str(turn.get("state")), "")
 
 
 def _runs(report: HostReport) -> dict[str, Running]:

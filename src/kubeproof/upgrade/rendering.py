@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +47,7 @@ _HOSTS_SHOWN = 8
 
 def render(plan: Plan) -> str:
     """The plan as text: versions now and then, hosts, steps, and everything that is in the way."""
-    parts = [_heading(plan), _table(_hosts(plan))]
+    parts = [_heading(plan), _table(_hosts(plan)), "\n".join(_turned(plan.world))]
     if plan.steps:
         parts.append(_table([_step(number, step) for number, step in enumerate(plan.steps, 1)]))
     parts += ["\n".join(f"Not all of it: {note}." for note in plan.notes)] if plan.notes else []
@@ -88,6 +88,16 @@ def document(plan: Plan) -> dict[str, Any]:
     }
 
 
+def _turned(world: World) -> Iterator[str]:
+    """What hosts did about turns that were not confirmed, and where files of other versions are kept."""
+    for host in world.hosts:
+        if host.turned:
+            yield f"{host.name}: {host.turned}."
+    keeping = [host.name for host in world.hosts if host.keeps]
+    if keeping:
+        yield f"Files of other versions are kept on {_listed(keeping)}."
+
+
 def _host(host: Host) -> dict[str, Any]:
     return {
         "runs": {program: str(running) for program, running in sorted(host.runs.items())},
@@ -96,6 +106,8 @@ def _host(host: Host) -> dict[str, Any]:
         "well": host.well,
         "cordoned": host.cordoned,
         "unconfirmed": sorted(host.unconfirmed),
+        "turned": host.turned,
+        "keeps": host.keeps,
     }
 
 

@@ -61,6 +61,8 @@ def world(survey: Survey) -> World:
         version={name: each["version"] for name, each in etcd.items() if each.get("version")},
         nodes=survey.objects.get("nodes", ()),
         dns=next(iter(survey.objects.get("dns", ())), None),
+        turns={name: found["turn"] for name, found in survey.looks.items() if found.get("turn")},
+        keeping=frozenset(name for name, found in survey.looks.items() if found.get("staged")),
     )
     found = look.world(survey.name, survey.hosts, answers)
     return dataclasses.replace(found, unfinished=survey.unfinished, began=survey.began, backup=survey.backup)

@@ -89,7 +89,8 @@ class Host:
     ``ready``: all of its components that were asked for their health are well. ``cordoned``: by whom, empty if its
     node is not. ``unconfirmed``: programs whose turn has switched them, and was not confirmed: the host itself may
     put them back at any moment. ``before``: what these ran before. ``staged``: versions by component that lie on the
-    host, so that they can be switched to.
+    host, so that they can be switched to. ``turned``: what the host did about its last turn, if it was not confirmed,
+    and ``keeps``: whether files of other versions are kept on it, both for people.
     """
 
     name: str
@@ -102,6 +103,8 @@ class Host:
     unconfirmed: frozenset[str] = frozenset()
     before: Mapping[str, Running] = field(default_factory=dict)
     staged: frozenset[tuple[str, Version]] = frozenset()
+    turned: str = ""
+    keeps: bool = False
 
     @property
     def control_plane(self) -> bool:

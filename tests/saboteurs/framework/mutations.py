@@ -127,6 +127,32 @@ def changed_file(host: Host, path: str, edit: Callable[[str], str], *units: str)
 
 
 @contextmanager
+def exchanged_program(host: Host, path: str, change: str, unit: str, *, restart: bool) -> Iterator[None]:
+    """Put a copy of a program in its place, and have the unit run it if it is restarted; then the very file is back.
+
+    ``change``: a shell command that changes the copy, ``$copy``, or ``true``.
+    """
+    component = component_control.component(host, unit)
+    aside, copied = f"{path}.{_PREFIX}", f"{path}.{_PREFIX}-copy"
+    exchange = f"""set -e
+cp --preserve=all {path} {copied}
+copy={copied}
+{change}
+ln {path} {aside}
+mv {copied} {path}
+"""
+    # Its inode is another one while the other file is there: what was started from the original has been replaced.
+    undo = f"rm -f {copied}; if [ -e {aside} ]; then mv {aside} {path}; fi\n{component.restart}"
+    with undone(host, undo):
+        host.run("sh -c %s", exchange)
+        if restart:
+            host.run("sh -c %s", component.restart)
+            await_health(host, unit)
+        yield
+    await_health(host, unit)
+
+
+@contextmanager
 def added_file(host: Host, path: str, content: str, *units: str) -> Iterator[None]:
     """A file that was not there."""
     restart = "".join(f"\n{component_control.component(host, unit).restart}" for unit in units)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from typing import Any
 
 import pytest
-from tests.unit.upgrade.worlds import NEW, OLD, back, goal, host, world
+from tests.unit.upgrade.worlds import NEW, OLD, back, changed, goal, host, world
+from tests.unit.upgrade.worlds import running as running_of
 
 from kubeproof.core import paths
 from kubeproof.core.errors import KubeproofError
@@ -67,6 +69,7 @@ def test_what_is_put_back_is_what_the_host_had() -> None:
             "programs": ["kube-apiserver"],
             "emulates": "",
             "what": "kube-apiserver 1.36.3",
+            "turn": {"kube-apiserver": "1.36.3", "emulates": ""},
         }
     }
     assert lifted.hosts == ("cp1", "cp2")
@@ -129,3 +132,37 @@ def test_the_oldest_of_several_versions_counts() -> None:
     found = plan(world(host("cp1"), host("w1", NEW), host("w2")), goal(rehearses=False))
     assert running(found)["containerd"] == OLD["containerd"]
     assert Version.of(running(found)["coredns"]) == Version.of(OLD["coredns"])
+
+
+def test_hosts_put_themselves_back_unless_they_are_confirmed() -> None:
+    found = {act.kind: act for act in made()}
+    assert found["api-servers"].confirmed == ("cp1", "cp2", "cp3")
+    assert set(found["nodes"].confirmed) == {"cp1", "cp2", "cp3", "w1", "w2"}
+    assert found["etcd"].confirmed == ("cp2", "cp3"), "after the last member etcd's cluster is of the new version"
+    assert found["backup"].confirmed == found["stage"].confirmed == ()
+
+
+def test_a_patch_of_etcd_can_be_put_back_on_all_members() -> None:
+    older = {**NEW, "etcd": "3.7.1"}
+    found = acts(plan(world(versions=older), goal(rehearses=False)))
+    (act,) = (act for act in found if act.kind == "etcd")
+    assert set(act.confirmed) == {"cp1", "cp2", "cp3"}
+
+
+def test_a_turn_of_an_earlier_run_is_settled_first() -> None:
+    halfway = changed(world(), "cp1", runs={"kube-apiserver": "1.37.2 as 1.36"})
+    halfway = halfway.replacing(
+        [
+            dataclasses.replace(
+                halfway.host("cp1"),
+                unconfirmed=frozenset({"kube-apiserver"}),
+                before={"kube-apiserver": running_of("1.36.3")},
+            )
+        ]
+    )
+    well, unwell = (acts(plan(changed(halfway, "cp1", ready=ready), goal(rehearses=False))) for ready in (True, False))
+    assert (well[0].kind, well[0].hosts, well[0].undone) == ("settle", ("cp1",), ())
+    assert (unwell[0].kind, unwell[0].hosts, unwell[0].undone) == ("settle", ("cp1",), ("cp1",))
+    servers = [next(act for act in found if act.kind == "api-servers") for found in (well, unwell)]
+    assert [act.hosts for act in servers] == [("cp2", "cp3"), ("cp1", "cp2", "cp3")]
+    assert servers[1].former["cp1"]["versions"]["kubernetes"] == "1.36.3", "what it was put back to"

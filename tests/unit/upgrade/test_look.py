@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import pytest
 from tests.unit.preflight.builders import host as seen
 
 from kubeproof.core.versions import Minor, Version
 from kubeproof.upgrade.look import CORDONED_BY, Answers, world
-from kubeproof.upgrade.world import APISERVER, CNI, CONTAINERD, ETCD, KUBELET, RUNC, EtcdCluster, Member, Running
+from kubeproof.upgrade.world import APISERVER, CNI, CONTAINERD, ETCD, KUBELET, RUNC, EtcdCluster, Host, Member, Running
 
 
 def process(program: str, version: str, **more: Any) -> dict[str, Any]:
@@ -107,3 +108,58 @@ def test_a_host_that_is_unreachable_runs_what_its_kubelet_has_reported() -> None
     assert not found.reachable
     assert {name: str(running) for name, running in found.runs.items()} == {KUBELET: "1.36.3", CONTAINERD: "2.3.7"}
     assert ETCD not in found.runs
+
+
+# --- turns that were not confirmed ---
+
+
+def turned(state: str, **more: Any) -> dict[str, Any]:
+    former = {"kube-apiserver": "1.36.3", "emulates": ""}
+    return {"state": state, "act": "api-servers 1.37.2", "former": former, "began": 0.0, **more}
+
+
+def looked(turn: dict[str, Any], *running: dict[str, Any]) -> Host:
+    report = seen(1, installed={"running": list(running), "versions": {}, "components": {}})
+    (found,) = world("prod", [report], Answers({"host1": status(7)}, {}, turns={"host1": turn})).hosts
+    return found
+
+
+@pytest.mark.parametrize("state", ["unconfirmed", "putting back"])
+def test_what_a_host_may_put_back_at_any_moment(state: str) -> None:
+    found = looked(turned(state), process(APISERVER, "1.37.2"))
+    assert found.unconfirmed == {APISERVER}
+    assert found.before == {APISERVER: Running(Version.of("1.36.3"))}
+    assert found.runs[APISERVER].version == Version.of("1.37.2")
+    assert found.well
+
+
+def test_a_host_whose_unconfirmed_program_does_not_run_is_not_well() -> None:
+    found = looked(turned("unconfirmed"))
+    assert not found.well
+    assert found.runs == {APISERVER: Running(Version.of("1.36.3"))}
+
+
+def test_what_an_unconfirmed_server_emulated_before() -> None:
+    turn = turned("unconfirmed", former={"kube-apiserver": "1.37.2", "etcd": "3.7.3", "emulates": "1.36"})
+    found = looked(turn, process(APISERVER, "1.37.2"), process(ETCD, "3.7.3"))
+    assert found.before[APISERVER].emulates == Minor(1, 36)
+    assert found.before[ETCD].emulates is None
+
+
+@pytest.mark.parametrize(
+    ("turn", "says"),
+    [
+        (turned("unconfirmed"), "api-servers 1.37.2, begun at 1970-01-01 00:00 UTC: not confirmed"),
+        (
+            turned("put back", at=86400.0, by="host", reason="it was not confirmed"),
+            "api-servers 1.37.2: put back by the host itself at 1970-01-02 00:00 UTC: it was not confirmed",
+        ),
+        (turned("putting back", problems=["p"]), "api-servers 1.37.2: not confirmed, and not put back: p"),
+        (turned("kept", reason="etcd is not put back"), "api-servers 1.37.2: etcd is not put back"),
+        ({}, ""),
+    ],
+)
+def test_what_became_of_a_turn(turn: dict[str, Any], says: str) -> None:
+    found = looked(turn, process(APISERVER, "1.37.2"))
+    assert found.turned == says
+    assert bool(found.unconfirmed) == (turn.get("state") in ("unconfirmed", "putting back"))

@@ -102,3 +102,13 @@ class TestFailures:
     def test_what_must_not_stay(self) -> None:
         text = failed(self.FAILURE, changed(world(), "w1", runs={KUBELET: "1.37.2"}), goal())
         assert "outside the policy: kubelet 1.37.2 is newer than kube-apiserver 1.36" in text
+
+
+def test_what_hosts_did_by_themselves_is_said() -> None:
+    now = changed(world(), "w1", turned="nodes: put back by the host itself at 2026-11-28 05:20 UTC: nobody has")
+    now = changed(changed(now, "cp1", keeps=True), "w1", keeps=True)
+    text = render(plan(now, goal()))
+    assert "\nw1: nodes: put back by the host itself at 2026-11-28 05:20 UTC: nobody has.\n" in text
+    assert "Files of other versions are kept on cp1 and w1." in text
+    told = document(plan(now, goal()))["hosts"]
+    assert (told["w1"]["turned"][:5], told["cp1"]["keeps"], told["cp2"]["keeps"]) == ("nodes", True, False)

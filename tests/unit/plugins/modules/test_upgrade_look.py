@@ -98,3 +98,13 @@ def test_what_does_not_answer_is_said(monkeypatch: pytest.MonkeyPatch, error: Ex
     found = upgrade_look.look({"api_server": True, "cluster": False, "audit_log": "/x"})
     assert found["problem"] == str(error)
     assert upgrade_look.look({"api_server": False, "cluster": False, "audit_log": "/x"})["problem"] == ""
+
+
+def test_of_a_turn_only_what_is_not_secret(tmp_path: Path) -> None:
+    assert upgrade_look.turn(str(tmp_path)) == {}
+    record = tmp_path / "turn" / "turn.json"
+    record.parent.mkdir()
+    record.write_text(json.dumps({"state": "put back", "act": "nodes", "by": "host", "files": {"key": "private"}}))
+    assert upgrade_look.turn(str(tmp_path)) == {"state": "put back", "act": "nodes", "by": "host"}
+    record.write_text("{")
+    assert "cannot be read" in upgrade_look.turn(str(tmp_path))["problems"][0]

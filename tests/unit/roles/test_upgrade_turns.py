@@ -1,0 +1,115 @@
+"""How a turn is begun on its host: what the role asks for is what the program takes, and when it is put back."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
+from tests.unit.preflight.builders import report
+from tests.unit.roles.test_extra_config import rendered
+from tests.unit.roles.test_texts import variables
+
+from kubeproof.settings import specs
+from kubeproof.upgrade.host_turn.main import parser
+
+TASKS = specs.ROLES / "upgrade" / "tasks"
+SERVICE, TIMER = (f"etc/systemd/system/kubeproof-put-back.{kind}" for kind in ("service", "timer"))
+MEMBERS = ["cp1", "cp2", "cp3"]
+
+
+def act(kind: str, *hosts: str, **more: Any) -> dict[str, Any]:
+    former = {"what": "kube-apiserver 1.36.3", "turn": {"kube-apiserver": "1.36.3", "emulates": ""}}
+    return {
+        "kind": kind,
+        "title": f"{kind} kubernetes 1.37.2 as 1.36",
+        "hosts": list(hosts),
+        "confirmed": list(hosts),
+        "former": dict.fromkeys(hosts, former),
+        **more,
+    }
+
+
+def known(given: dict[str, Any], host: str = "cp1", **more: Any) -> dict[str, Any]:
+    units = {"kube-scheduler.service": {}, "kube-scheduler-second.service": {}}
+    installed = {**report()["installed"], "units": list(units)}
+    facts = {"kubeproof_host": {**report(), "installed": installed}}
+    groups = {"etcd": MEMBERS, "control_plane": MEMBERS, "workers": ["w1"]}
+    return {
+        "ansible_facts": facts, "inventory_hostname": host, "groups": groups, "__upgrade_act": given,
+        "__cluster_patience": 1.0, **more,
+    }  # fmt: skip
+
+
+def value(expression: str, directory: Path, **given: Any) -> Any:
+    everything = {**variables(directory, texts=False), **given}
+    return Templar(loader=DataLoader(), variables=everything).template(trust_as_template(expression))
+
+
+def seconds(path: Path, given: dict[str, Any], host: str = "cp1", **more: Any) -> int:
+    lines = rendered("upgrade", TIMER, path, **known(given, host, **more)).splitlines()
+    return int(next(line.partition("=")[2] for line in lines if line.startswith("OnActiveSec=")))
+
+
+@pytest.mark.parametrize(
+    ("kind", "units"),
+    [
+        ("etcd", ["etcd.service"]),
+        ("api-servers", ["kube-apiserver.service"]),
+        (
+            "controllers",
+            ["kube-controller-manager.service", "kube-scheduler.service", "kube-scheduler-second.service"],
+        ),
+        ("nodes", ["containerd.service", "kubelet.service", "kube-proxy.service"]),
+    ],
+)
+def test_the_program_takes_what_a_turn_is_begun_with(kind: str, units: list[str], tmp_path: Path) -> None:
+    begin = yaml.safe_load((TASKS / "begin.yml").read_text())[1]
+    given = known(act(kind, "cp1"))
+    before = value(begin["vars"]["__upgrade_before"], tmp_path, **given)
+    argv = value(begin["ansible.builtin.command"]["argv"], tmp_path, **given, __upgrade_before=before)
+    assert Path(argv[0]).name == "kubeproof-turn"
+    told = parser().parse_args(argv[1:])
+    assert (told.command, told.unit, told.act) == ("begin", units, f"{kind} kubernetes 1.37.2 as 1.36")
+    assert (told.what, told.former) == ("kube-apiserver 1.36.3", '{"kube-apiserver": "1.36.3", "emulates": ""}')
+
+
+def test_the_unit_puts_back(tmp_path: Path) -> None:
+    text = rendered("upgrade", SERVICE, tmp_path, **known(act("nodes", "w1")), cluster_etcd_port="12379")
+    program, *arguments = shlex.split(text.partition("ExecStart=")[2].splitlines()[0])
+    told = parser().parse_args(arguments)
+    assert Path(program).name == "kubeproof-turn"
+    assert (told.command, told.by, told.etcd_port) == ("put-back", "host", 12379)
+
+
+def test_a_turn_has_its_time_and_slow_hosts_have_more(tmp_path: Path) -> None:
+    assert seconds(tmp_path, act("nodes", "w1", "w2"), "w2") == 900
+    assert seconds(tmp_path, act("nodes", "w1"), "w1", upgrade_confirm_seconds="800") == 800
+    assert seconds(tmp_path, act("nodes", "w1"), "w1", __cluster_patience=2.5) == 2250
+
+
+def test_members_of_etcd_put_themselves_back_one_after_the_other(tmp_path: Path) -> None:
+    given = act("etcd", *MEMBERS)
+    assert [seconds(tmp_path, given, host) for host in MEMBERS] == [2700, 2880, 3060]
+
+
+def test_a_host_that_is_not_to_be_confirmed_has_no_timer(tmp_path: Path) -> None:
+    given = {**act("etcd", *MEMBERS), "confirmed": ["cp2"]}
+    assert value("{{ __upgrade_timed }}", tmp_path, **known(given, "cp2")) is True
+    assert value("{{ __upgrade_timed }}", tmp_path, **known(given, "cp1")) is False
+
+
+def test_a_pod_is_reached_from_a_node_that_has_no_turn_and_can_be_reached(tmp_path: Path) -> None:
+    there = {"ansible_facts": {"kubeproof_host": {"arch": "amd64"}}}
+    hostvars = {
+        name: {**({} if name == "cp1" else there), "inventory_hostname": name} for name in (*MEMBERS, "w1", "w2")
+    }
+    given = {
+        **known(act("nodes", "w1"), "w1"), "hostvars": hostvars, "ansible_play_batch": ["w1"],
+        "__cluster_nodes": [*MEMBERS, "w1", "w2"],
+    }  # fmt: skip
+    assert value("{{ __upgrade_neighbours }}", tmp_path, **given) == ["cp2", "cp3", "w2"]
