@@ -22,6 +22,7 @@ from kubeproof.settings import (
     directories,
     dns,
     flags,
+    manifests,
     proxies,
     registries,
     schedulers,
@@ -117,6 +118,8 @@ def _meanings(variables: Variables, values: Mapping[str, Any]) -> Iterator[Findi
     wrong += defragmentation.problems(values)
     wrong += directories.problems(values)
     wrong += dns.problems(values)
+    wrong += manifests.problems(values)
+    wrong += _metrics_server(values)
     wrong += flags.problems(values)
     wrong += proxies.problems(values)
     mirrors, parameters = values.get(registries.SETTING) or {}, values.get(sysctls.SETTING) or {}
@@ -144,6 +147,15 @@ def _cluster_name(name: str) -> Iterator[str]:
         yield f"it has {len(name)} characters; the names of its CAs have room for 1 to {networks.CLUSTER_NAME_LENGTH}"
     if not name.isprintable() or name != name.strip():
         yield f"{name!r} has characters that do not show, or begins or ends with a space"
+
+
+def _metrics_server(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    # Its own limit is that of what the kubelet measures (cmd/metrics-server/app/options).
+    for name, least in (("metrics_server_replicas", 1), ("metrics_server_resolution_seconds", 10)):
+        if int(values.get(name, least)) < least:
+            yield name, f"{values[name]} is below {least}"
+    if int(values.get("addons_timeout", 0)) < 0:
+        yield "addons_timeout", f"{values['addons_timeout']} is below 0"
 
 
 def _connection_tracking(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
