@@ -31,7 +31,7 @@ _NOTICED_SECONDS, _SCALED_SECONDS = 45.0, 150.0
 _POLL_SECONDS = 1.0
 _REQUEST, _TARGET, _MOST = "10m", 80, 2
 # Requests that the busy pod sends to itself with each probe: a few hundredths of a processor, at a request of one.
-_TRIES = 150
+_TRIES = 80
 _BUSY, _IDLE = "busy", "idle"
 
 
@@ -51,7 +51,7 @@ def scaled(cluster: Cluster, api: Api, manifests: Manifests) -> Scaled | None:
     probe = {"httpGet": {"path": path, "port": HTTP_PORT}, "periodSeconds": 1, "timeoutSeconds": 5}
     quiet = {"httpGet": {"path": "/hostname", "port": HTTP_PORT}, "periodSeconds": 5}
     for name, readiness in ((_BUSY, probe), (_IDLE, quiet)):
-        resources = {"requests": {"cpu": _REQUEST, "memory": "16Mi"}, "limits": {"cpu": "200m", "memory": "128Mi"}}
+        resources = {"requests": {"cpu": _REQUEST, "memory": "16Mi"}, "limits": {"cpu": "100m", "memory": "128Mi"}}
         container = manifests.server("server", readinessProbe=readiness, resources=resources)
         api.create(_deployment(manifests, name, container))
         api.create(_autoscaler(manifests.namespace, name))

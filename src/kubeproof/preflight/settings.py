@@ -249,7 +249,8 @@ def _differences(hosts: Sequence[Variables]) -> Iterator[Finding]:
     proxy = "kube_proxy_" if _daemonset(hosts) else "kube_proxy_form"
     # An engine on some nodes would enforce half of each policy.
     policies = ("network_policy_engine", "network_policy_new_pods")
-    shared = ("cluster_", "pod_network_flannel", "pod_network_plugin", *policies, proxy)
+    addons = ("addons_", "metrics_server_")
+    shared = ("cluster_", "pod_network_flannel", "pod_network_plugin", *policies, *addons, proxy)
     names = {name for variables in hosts for name in variables.values if name.startswith(shared)} - OF_ONE_HOST
     for name in sorted(names):
         holders: dict[str, list[str]] = {}
