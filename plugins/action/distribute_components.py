@@ -31,7 +31,7 @@ class ActionModule(Action):
     _VALID_ARGS = frozenset(
         (
             "state_directory", "directories", "programs", "stage",
-            "versions", "backup_targets", "network_policy_engine", "pod_network", "pods",
+            "versions", "backup_targets", "network_policy_engine", "pod_network", "addons", "pods",
         )
     )  # fmt: skip
 
@@ -71,7 +71,8 @@ class ActionModule(Action):
         lock = Lock(Path(arguments["state_directory"]))
         groups = list(self._variables["group_names"])
         targets, network = arguments.get("backup_targets") or (), str(arguments.get("pod_network", ""))
-        groups += selection.uses(groups, targets, str(arguments.get("network_policy_engine", "none")), network)
+        engine, addons = str(arguments.get("network_policy_engine", "none")), arguments.get("addons") or ()
+        groups += selection.uses(groups, targets, engine, network, addons)
         pods = arguments.get("pods") or ()
         return distribution.plan(
             pinned, lock, groups, report["arch"], arguments["directories"], pods,

@@ -26,7 +26,7 @@ class ActionModule(Action):
     _VALID_ARGS = frozenset(
         (
             "source", "mirror", "registry", "versions", "state_directory", "architectures", "backup_targets",
-            "network_policy_engine", "pod_network", "pods",
+            "network_policy_engine", "pod_network", "addons", "pods",
         )
     )  # fmt: skip
 
@@ -48,7 +48,8 @@ class ActionModule(Action):
         arguments = self._arguments
         groups = [name for name in pins.GROUPS if self._variables["groups"].get(name)]
         targets, network = arguments.get("backup_targets") or (), str(arguments.get("pod_network", ""))
-        uses = selection.uses(groups, targets, str(arguments.get("network_policy_engine", "none")), network)
+        engine, addons = str(arguments.get("network_policy_engine", "none")), arguments.get("addons") or ()
+        uses = selection.uses(groups, targets, engine, network, addons)
         return fetch.Request(
             source=arguments.get("source", "auto"),
             mirror=arguments.get("mirror", ""),

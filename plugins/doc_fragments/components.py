@@ -29,6 +29,11 @@ options:
     description: Pod network of the cluster, as in the setting C(pod_network_plugin). V(flannel) is a program on nodes.
     type: str
     default: ''
+  addons:
+    description: Add-ons that are switched on, for example V(metrics_server). Nodes need their images.
+    type: list
+    elements: str
+    default: []
   pods:
     description:
       - Components that run as pods, by name, for example V(kube-apiserver). An image is built from each one's binary.

@@ -313,7 +313,12 @@ class Host:
         self.changes.append({"path": path, "what": what})
 
     def owner(self, name: str, group: str) -> Tuple[int, int]:
-        """Numeric owner and group. A user that check mode only pretends to have made has what can be foretold."""
+        """Numeric owner and group. A user that check mode only pretends to have made has what can be foretold.
+
+        A number is that of a pod's user, of which hosts need to know nothing.
+        """
+        if name.isdigit():
+            return int(name), int(name)
         try:
             user = pwd.getpwnam(name)
             return user.pw_uid, grp.getgrnam(group).gr_gid if group else user.pw_gid

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import copy
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List
 from urllib.parse import quote
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.kube_apply import apply, remove, title
 from ansible.module_utils.kube_client import ARGUMENTS, NOT_COMPARED, ApiError, Client, connect, unanswered
 
 DOCUMENTATION = r"""
@@ -95,67 +95,6 @@ changes:
   sample: [{path: ConfigMap kube-system/coredns, what: created}]
 """
 
-MANAGER = "kubeproof"
-
-
-def title(document: Dict[str, Any]) -> str:
-    """Kind, namespace and name, for people."""
-    metadata = document["metadata"]
-    return "%s %s" % (document["kind"], "/".join(filter(None, [metadata.get("namespace"), metadata["name"]])))
-
-
-def apply(
-    client: Client, document: Dict[str, Any], dry_run: bool, create: bool = True, keep: Sequence[str] = ()
-) -> str:
-    """Apply one object; returns what happened to it, empty if nothing."""
-    try:
-        before = client.get(client.path(document))
-    except ApiError as error:
-        if error.code != 404:
-            raise
-        if not create:
-            return ""
-        client.apply(document, MANAGER, dry_run)
-        return "created"
-    others = [field.split(".") for field in keep if set_by_others(before, field.split("."))]
-    after = client.apply(without(document, others), MANAGER, dry_run)
-    return "" if same(before, after) else "changed"
-
-
-def set_by_others(document: Dict[str, Any], field: Sequence[str]) -> bool:
-    """Whether another field manager than ours has set a field, as the server records it (``managedFields``)."""
-    for entry in document["metadata"].get("managedFields") or []:
-        owned: Any = entry.get("fieldsV1")
-        for part in field:
-            owned = owned.get("f:" + part) if isinstance(owned, dict) else None
-        if owned is not None and (entry.get("manager"), entry.get("operation")) != (MANAGER, "Apply"):
-            return True
-    return False
-
-
-def without(document: Dict[str, Any], fields: Sequence[Sequence[str]]) -> Dict[str, Any]:
-    """A copy of an object without some fields."""
-    copied: Dict[str, Any] = copy.deepcopy(document)
-    for *way, last in fields:
-        parent: Any = copied
-        for part in way:
-            parent = parent.get(part) if isinstance(parent, dict) else None
-        if isinstance(parent, dict):
-            parent.pop(last, None)
-    return copied
-
-
-def same(before: Dict[str, Any], after: Dict[str, Any]) -> bool:
-    """Whether an apply moved anything that its author wrote: spec, data, labels; not a status that moves by itself."""
-
-    def essence(document: Dict[str, Any]) -> Dict[str, Any]:
-        metadata = document["metadata"]
-        kept = {key: value for key, value in document.items() if key not in ("metadata", "status")}
-        kept["metadata"] = {key: metadata.get(key) for key in ("labels", "annotations", "ownerReferences")}
-        return kept
-
-    return essence(before) == essence(after)
-
 
 def unwanted(client: Client, params: Dict[str, Any]) -> Dict[str, str]:
     """What has to be deleted: titles by path."""
@@ -168,18 +107,6 @@ def unwanted(client: Client, params: Dict[str, Any]) -> Dict[str, str]:
             path = "%s/%s" % (collection.partition("?")[0], quote(item["metadata"]["name"]))
             found[path] = title({"kind": kind, "metadata": item["metadata"]})
     return {path: what for path, what in found.items() if path not in wanted}
-
-
-def remove(client: Client, path: str, dry_run: bool) -> bool:
-    """Delete an object if it is there; returns whether it was."""
-    try:
-        client.get(path)
-        client.delete(path, dry_run)
-    except ApiError as error:
-        if error.code != 404:
-            raise
-        return False
-    return True
 
 
 def main() -> None:

@@ -20,11 +20,12 @@ GROUPS = ("etcd", "control_plane", "workers")
 NODE_GROUPS = ("control_plane", "workers")
 # What settings make hosts need besides; like groups to which these hosts belong. backup_s3: etcd's hosts, if one of
 # backup_targets is S3-compatible storage. network_policy: nodes, if network_policy_engine is not none.
-# pod_network_flannel: nodes, if pod_network_plugin is flannel.
+# pod_network_flannel: nodes, if pod_network_plugin is flannel. ADDONS: nodes, if that add-on is switched on.
 BACKUP_S3 = "backup_s3"
 NETWORK_POLICY = "network_policy"
 FLANNEL = "pod_network_flannel"
-USES = (BACKUP_S3, NETWORK_POLICY, FLANNEL)
+ADDONS = ("metrics_server",)
+USES = (BACKUP_S3, NETWORK_POLICY, FLANNEL, *ADDONS)
 # Go's names of what `uname -m` says.
 MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 
@@ -131,7 +132,7 @@ class Image:
     """A container image of one version.
 
     ``component``: the component whose binary it is made of, here and whatever the source, to run that one as a pod;
-    empty for an image of a registry. ``groups``: the inventory groups whose hosts need it.
+    empty for an image of a registry. ``groups``: the inventory groups (or ``USES``) whose hosts need it.
     """
 
     name: str
@@ -354,15 +355,19 @@ def _component(name: str, section: Section, of_set: str | None) -> Component:
 
 
 def _binary(name: str, section: Section) -> Binary:
-    groups = section.texts("groups")
-    known = (*GROUPS, *USES)
-    unknown = sorted(set(groups) - set(known))
-    if unknown:
-        raise section.fail("groups", f"names {', '.join(unknown)}; known are {', '.join(known)}")
+    groups = _groups(section, section.texts("groups"))
     binary = Binary(name, frozenset(groups), section.texts("version_arguments"), section.text("version_output"))
     _check_template(section, "version_output", binary.version_output)
     section.close()
     return binary
+
+
+def _groups(section: Section, groups: tuple[str, ...]) -> tuple[str, ...]:
+    known = (*GROUPS, *USES)
+    unknown = sorted(set(groups) - set(known))
+    if unknown:
+        raise section.fail("groups", f"names {', '.join(unknown)}; known are {', '.join(known)}")
+    return groups
 
 
 def _release(section: Section) -> Release:
@@ -411,6 +416,7 @@ def _image(name: str, section: Section, components: Mapping[str, Component], of_
         repository=section.text("repository"),
         tag=section.text("tag"),
         local=_local_image(section.section("local")),
+        groups=_groups(section, section.texts("groups", NODE_GROUPS)),
     )
     _check_template(section, "tag", image.tag)
     section.close()

@@ -35,7 +35,11 @@ def request_of(cluster: Inventory) -> fetch.Request:
     settings = Settings(cluster.representative)
     groups = [name for name in pins.GROUPS if cluster.group(name)]
     uses = selection.uses(
-        groups, settings["backup_targets"], settings["network_policy_engine"], settings["pod_network_plugin"]
+        groups,
+        settings["backup_targets"],
+        settings["network_policy_engine"],
+        settings["pod_network_plugin"],
+        [addon for addon in pins.ADDONS if settings[f"{addon}_enabled"]],
     )
     return fetch.Request(
         source=settings["component_source"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
-from kubeproof.components.pins import BACKUP_S3, FLANNEL, NETWORK_POLICY, NODE_GROUPS, Component, Image, Pins
+from kubeproof.components.pins import ADDONS, BACKUP_S3, FLANNEL, NETWORK_POLICY, NODE_GROUPS, Component, Image, Pins
 
 
 def on_hosts(pins: Pins, groups: Collection[str]) -> list[Component]:
@@ -27,12 +27,16 @@ def images(pins: Pins, groups: Collection[str], pods: Collection[str] = ()) -> l
 
 
 def uses(
-    groups: Collection[str], targets: Iterable[Mapping[str, Any]], policy_engine: str, pod_network: str
+    groups: Collection[str],
+    targets: Iterable[Mapping[str, Any]],
+    policy_engine: str,
+    pod_network: str,
+    addons: Collection[str] = (),
 ) -> Iterator[str]:
     """What settings make hosts of ``groups`` need besides.
 
     ``targets`` are those of ``backup_targets``, which may be of any shape yet; ``policy_engine`` is
-    ``network_policy_engine``, and ``pod_network`` is ``pod_network_plugin``.
+    ``network_policy_engine``, and ``pod_network`` is ``pod_network_plugin``; ``addons`` are those that are switched on.
     """
     if "etcd" in groups and any(isinstance(target, Mapping) and target.get("type") == "s3" for target in targets or ()):
         yield BACKUP_S3
@@ -41,3 +45,5 @@ def uses(
         yield NETWORK_POLICY
     if nodes and pod_network == "flannel":
         yield FLANNEL
+    if nodes:
+        yield from (addon for addon in ADDONS if addon in addons)

@@ -23,6 +23,7 @@ from kubeproof.settings import (
     dns,
     flags,
     local_volumes,
+    manifests,
     proxies,
     registries,
     schedulers,
@@ -127,6 +128,8 @@ def _meanings(variables: Variables, values: Mapping[str, Any]) -> Iterator[Findi
     wrong += defragmentation.problems(values)
     wrong += directories.problems(values)
     wrong += dns.problems(values)
+    wrong += manifests.problems(values)
+    wrong += _metrics_server(values)
     wrong += flags.problems(values)
     wrong += proxies.problems(values)
     wrong += upgrades.problems(values)
@@ -155,6 +158,15 @@ def _cluster_name(name: str) -> Iterator[str]:
         yield f"it has {len(name)} characters; the names of its CAs have room for 1 to {networks.CLUSTER_NAME_LENGTH}"
     if not name.isprintable() or name != name.strip():
         yield f"{name!r} has characters that do not show, or begins or ends with a space"
+
+
+def _metrics_server(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    # Its own limit is that of what the kubelet measures (cmd/metrics-server/app/options).
+    for name, least in (("metrics_server_replicas", 1), ("metrics_server_resolution_seconds", 10)):
+        if int(values.get(name, least)) < least:
+            yield name, f"{values[name]} is below {least}"
+    if int(values.get("addons_timeout", 0)) < 0:
+        yield "addons_timeout", f"{values['addons_timeout']} is below 0"
 
 
 def _connection_tracking(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -248,7 +260,8 @@ def _differences(hosts: Sequence[Variables]) -> Iterator[Finding]:
     proxy = "kube_proxy_" if _daemonset(hosts) else "kube_proxy_form"
     # An engine on some nodes would enforce half of each policy.
     policies = ("network_policy_engine", "network_policy_new_pods")
-    shared = ("cluster_", "pod_network_flannel", "pod_network_plugin", *policies, proxy)
+    addons = ("addons_", "metrics_server_")
+    shared = ("cluster_", "pod_network_flannel", "pod_network_plugin", *policies, *addons, proxy)
     names = {name for variables in hosts for name in variables.values if name.startswith(shared)} - OF_ONE_HOST
     for name in sorted(names):
         holders: dict[str, list[str]] = {}

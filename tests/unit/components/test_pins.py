@@ -132,6 +132,7 @@ def test_official_urls(real: Pins) -> None:
         "https://github.com/containerd/containerd/releases/download/v2.4.2/containerd-2.4.2-linux-arm64.tar.gz",
         "https://github.com/opencontainers/runc/releases/download/v1.5.2/runc.arm64",
         "https://github.com/containernetworking/plugins/releases/download/v1.10.0/cni-plugins-linux-arm64-v1.10.0.tgz",
+        "https://github.com/kubernetes-sigs/cri-tools/releases/download/v1.37.0/crictl-v1.37.0-linux-arm64.tar.gz",
     }
 
 
@@ -146,6 +147,19 @@ def test_settings_decide_who_gets_some_of_them(real: Pins) -> None:
     assert list(selection.uses(["etcd", "workers"], (), "none", "none")) == []
     assert "kube-router" in {each.name for each in selection.on_hosts(real, ["workers", "network_policy"])}
     assert "kube-router" not in {each.name for each in selection.on_hosts(real, ["workers"])}
+
+
+def test_the_image_of_an_addon_is_for_nodes_where_it_is_switched_on(real: Pins) -> None:
+    assert list(selection.uses(["workers"], (), "none", "none", ["metrics_server"])) == ["metrics_server"]
+    assert list(selection.uses(["etcd"], (), "none", "none", ["metrics_server"])) == []
+    for addons, there in (([], False), (["metrics_server"], True)):
+        assert ("metrics-server" in {each.name for each in selection.images(real, ["workers", *addons])}) is there
+        assert ("metrics-server" in {each.name for each in selection.to_build(real, ["workers", *addons])}) is there
+
+
+def test_an_addons_image_has_the_version_of_the_program_that_it_is_made_of(real: Pins) -> None:
+    for name in set(real.images) & set(real.components):
+        assert real.images[name].version == real.components[name].version
 
 
 def test_flannel_is_for_nodes_of_clusters_with_that_network(real: Pins) -> None:

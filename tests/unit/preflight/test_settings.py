@@ -39,6 +39,11 @@ SPECS = specs.Specs(
         "network_policy_new_pods": {"type": "str"},
         "pod_network_flannel_backend": {"type": "str"},
         "pod_network_plugin": {"type": "str"},
+        "addons_directory": {"type": "str"},
+        "addons_timeout": {"type": "int"},
+        "metrics_server_enabled": {"type": "bool"},
+        "metrics_server_replicas": {"type": "int"},
+        "metrics_server_resolution_seconds": {"type": "int"},
         "mirror_token": {"type": "str", "required": True},
         "preflight_minimum_memory": {"type": "dict", "options": {"etcd": {"type": "int"}}},
         **{name: {"type": "int"} for name in PORTS},
@@ -329,6 +334,36 @@ def test_kube_proxy_is_not_asked_to_set_the_limits_of_connection_tracking(form: 
     assert "host_conntrack_max" in finding.problem
     for harmless in ({"maxPerCore": 0}, {"min": 131072}, {"udpTimeout": "30s"}, None):
         assert check(variables(kube_proxy_form=form, kube_proxy_extra_config={"conntrack": harmless})) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "right"),
+    [
+        ("addons_timeout", -1, "0"),
+        ("metrics_server_replicas", "0", 1),
+        # metrics-server would exit.
+        ("metrics_server_resolution_seconds", 9, "10"),
+    ],
+)
+def test_numbers_of_addons_have_limits(name: str, wrong: Any, right: Any) -> None:
+    [finding] = check(variables(**{name: wrong}))
+    assert (finding.id, finding.subject) == ("invalid-setting", name)
+    assert f"{wrong} is below" in finding.problem
+    assert check(variables(**{name: right})) == []
+
+
+def test_a_manifest_that_is_none_is_refused_with_its_place(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("---\nkind: Pod\n")
+    [finding] = check(variables(addons_directory=str(tmp_path)))
+    assert (finding.id, finding.subject) == ("invalid-setting", "addons_directory")
+    assert "a.yaml:2: it has no apiVersion" in finding.problem
+
+
+def test_whether_there_is_an_addon_is_said_of_the_whole_cluster() -> None:
+    differing = [variables("h0", metrics_server_enabled=True), variables("h1", metrics_server_enabled=False)]
+    assert ("setting-differs", "metrics_server_enabled") in [
+        (finding.id, finding.subject) for finding in check(*differing)
+    ]
 
 
 def test_a_limit_of_connection_tracking_is_not_below_zero() -> None:

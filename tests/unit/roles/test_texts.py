@@ -15,7 +15,7 @@ from tests.unit.preflight.builders import report
 from kubeproof.settings import inventory, resolve, specs
 
 COMPONENTS = {
-    "images": {"kube-proxy": "i", "pause": "p", "coredns": "c"},
+    "images": {"kube-proxy": "i", "pause": "p", "coredns": "c", "metrics-server": "m"},
     "image_archives": [{"reference": "i", "digest": "sha256:1"}],
 }
 HOSTS = """
@@ -32,6 +32,7 @@ GIVEN = {
     "ansible_play_hosts": ["one"],
     "ansible_play_hosts_all": ["one"],
     "ansible_search_path": [str(specs.ROLES / "kube-proxy")],
+    "role_path": str(specs.ROLES / "addons"),
     "backup_targets": [{"name": "far", "type": "directory", "path": "/mnt/far", "timeout": 60}],
 }
 # They are of a restore that has begun.

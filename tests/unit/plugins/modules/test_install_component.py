@@ -325,6 +325,9 @@ class TestUsers:
         host.user("etcd")
         assert (commands, host.changes) == ([], [])
 
+    def test_a_number_is_the_user_of_a_pod(self, host: install_component.Host) -> None:
+        assert host.owner("65532", "") == (65532, 65532)
+
     def test_check_mode_foretells_the_numbers(self, manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
         pretended = install_component.Host(check_mode=True, manifest=manifest)
         self.accounts(monkeypatch, {}, {"etcd": 990})

@@ -1,0 +1,160 @@
+"""A directory of Kubernetes manifests: read and checked before anything of them is applied."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kubeproof.core.errors import KubeproofError
+
+SETTING = "addons_directory"
+SUFFIXES = (".yaml", ".yml", ".json")
+_HINT = "docs/operations/addons.md describes the directory"
+
+Object = dict[str, Any]
+
+
+class ManifestError(KubeproofError):
+    """A directory or file that cannot be applied; the message names file and line."""
+
+
+class _Loader(yaml.SafeLoader):
+    """As Kubernetes reads YAML: what looks like a date is a text, and a key is there once."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's own attribute
+        first: [each for each in resolvers if each[0] != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Raises ConstructorError for a key that is there twice: of two values one would be lost without a word."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value == "<<" or not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is there twice", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def read(directory: Path) -> list[Object]:
+    """The objects of all manifests, in the order of paths. Raises ManifestError at the first that is none."""
+    found: list[Object] = []
+    places: dict[tuple[str, ...], str] = {}
+    for path in _files(directory):
+        for place, item in _objects(path):
+            named = identity(item)
+            if named in places:
+                raise ManifestError(f"{place}: {item['kind']} {named[-1]} is in {places[named]} as well", hint=_HINT)
+            places[named] = place
+            found.append(item)
+    if not found:
+        raise ManifestError(
+            f"{directory}: it has no manifests (files named *.yaml, *.yml or *.json)",
+            hint=f'to remove what an earlier run has applied, set {SETTING}: ""',
+        )
+    return found
+
+
+def identity(item: Mapping[str, Any]) -> tuple[str, ...]:
+    """Which object it is, in whichever version of its API: group, kind, namespace, name."""
+    metadata = item["metadata"]
+    group = str(item["apiVersion"]).rpartition("/")[0]
+    return group, str(item["kind"]), str(metadata.get("namespace") or "default"), str(metadata["name"])
+
+
+def problems(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What is wrong with the setting and with what is in the directory, as setting and problem."""
+    directory = str(values.get(SETTING) or "")
+    if not directory:
+        return
+    if not Path(directory).is_absolute():
+        example = "{{ inventory_dir }}/../addons"
+        yield SETTING, f"{directory!r} is not an absolute path; one that begins at the inventory's is '{example}'"
+        return
+    try:
+        read(Path(directory))
+    except ManifestError as error:
+        yield SETTING, str(error)
+
+
+def _files(directory: Path) -> Iterator[Path]:
+    """Manifests in it and below; hidden files and directories are left out, as what editors and git leave."""
+    if not directory.is_dir():
+        raise ManifestError(f"{directory} is no directory on the controller", hint=_HINT)
+    for path in sorted(directory.rglob("*")):
+        hidden = any(part.startswith(".") for part in path.relative_to(directory).parts)
+        if path.suffix in SUFFIXES and path.is_file() and not hidden:
+            yield path
+
+
+def _objects(path: Path) -> Iterator[tuple[str, Object]]:
+    """The objects of one file, each with the place where its document begins."""
+    try:
+        loader = _Loader(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ManifestError(f"{path}: it cannot be read: {error}", hint=_HINT) from error
+    try:
+        while loader.check_node():
+            node = loader.get_node()
+            place = f"{path}:{node.start_mark.line + 1}"
+            document = loader.construct_document(node)
+            if document is None:
+                continue
+            for item in _members(place, document):
+                _check(place, item)
+                yield place, item
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f":{mark.line + 1}" if mark else ""
+        raise ManifestError(f"{path}{line}: it is not YAML: {error.problem or error.context}", hint=_HINT) from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ManifestError(f"{path}: it is not YAML: {error}", hint=_HINT) from error
+    finally:
+        loader.dispose()
+
+
+def _members(place: str, document: Any) -> list[Any]:
+    """The objects of a document: several if it is a list of objects."""
+    if isinstance(document, dict) and document.get("kind") == "List":
+        items = document.get("items")
+        if not isinstance(items, list):
+            raise ManifestError(f"{place}: a List has no items", hint=_HINT)
+        return items
+    return [document]
+
+
+def _check(place: str, item: Any) -> None:
+    wrong = next(_wrong(item), "")
+    if wrong:
+        raise ManifestError(f"{place}: {wrong}", hint=_HINT)
+
+
+def _wrong(item: Any) -> Iterator[str]:
+    """What keeps a document from being an object that can be applied: what comes later relies on what comes first."""
+    if not isinstance(item, dict):
+        yield f"it is no object but {type(item).__name__}: {str(item)[:60]!r}; is it a template?"
+    for key in ("apiVersion", "kind"):
+        if not isinstance(item.get(key), str) or not item[key]:
+            yield f"it has no {key}"
+    metadata = item.get("metadata")
+    if not isinstance(metadata, dict):
+        yield f"{item['kind']} has no metadata"
+    if "generateName" in metadata:
+        yield f"{item['kind']} has generateName: each run would create another one; give it a name"
+    name = metadata.get("name")
+    if not isinstance(name, str) or not name:
+        yield f"{item['kind']} has no name, or one that is not a text"
+    if not isinstance(metadata.get("namespace") or "", str):
+        yield f"{item['kind']} {name} has a namespace that is not a text"
+    if not isinstance(metadata.get("labels") or {}, dict):
+        yield f"{item['kind']} {name} has labels that are not a dictionary"
+    try:
+        json.dumps(item)
+    except (TypeError, ValueError) as error:
+        yield f"{item['kind']} {name}: {error}"

@@ -1,0 +1,70 @@
+"""What makes the claims about metrics false."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+
+from tests.saboteurs.framework.mutations import changed_object, everywhere, flags
+from tests.saboteurs.framework.registry import saboteur
+
+from kubeproof.verify.observe.cluster import Cluster
+from kubeproof.verify.observe.objects import Object
+
+_SERVICE = "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.metrics.k8s.io"
+_MAY_MEASURE = "/apis/rbac.authorization.k8s.io/v1/clusterroles/system:metrics-server"
+
+
+@saboteur(
+    "metrics-resource",
+    breaks="The API servers take whatever certificate the metrics API has",
+    says="have no CA to verify the metrics API with",
+    quick=True,
+)
+def unverified(cluster: Cluster) -> Iterator[None]:
+    def trusting(service: Object) -> None:
+        service["spec"].pop("caBundle", None)
+        service["spec"]["insecureSkipTLSVerify"] = True
+
+    with changed_object(cluster.api, _SERVICE, trusting):
+        yield
+
+
+@saboteur(
+    "metrics-resource",
+    breaks="The API servers' CA for the metrics API is another one",
+    says="the metrics API does not answer: .*certificate|not measured: ",
+)
+def foreign_authority(cluster: Cluster) -> Iterator[None]:
+    # The certificate of the CA of the aggregation layer: a real one, which has not signed this server's.
+    known = cluster.api.get("/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication")["data"]
+
+    def foreign(service: Object) -> None:
+        service["spec"]["caBundle"] = base64.b64encode(known["requestheader-client-ca-file"].encode()).decode()
+
+    with changed_object(cluster.api, _SERVICE, foreign):
+        yield
+
+
+@saboteur(
+    "metrics-resource",
+    breaks="metrics-server may no longer ask kubelets",
+    says="not measured: |is not measured as such|the metrics API does not answer",
+)
+def kubelets_refuse(cluster: Cluster) -> Iterator[None]:
+    def nothing(role: Object) -> None:
+        role["rules"] = [rule for rule in role["rules"] if "nodes/metrics" not in rule["resources"]]
+
+    with changed_object(cluster.api, _MAY_MEASURE, nothing):
+        yield
+
+
+@saboteur(
+    "hpa-scales",
+    breaks="The controller manager runs without the loop of autoscalers",
+    says="no controller acts on an autoscaler",
+)
+def no_loop_for_autoscalers(cluster: Cluster) -> Iterator[None]:
+    without = "--controllers=*,-horizontal-pod-autoscaler-controller"
+    with everywhere(cluster.control_plane, lambda host: flags(host, "kube-controller-manager", without)):
+        yield

@@ -1,0 +1,235 @@
+"""Add-ons: applied in order, recorded, and removed when nobody wants them any more."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+from ansible.module_utils.kube_client import ApiError
+
+import kube_addons
+
+RECORD = "ConfigMap/kube-system/kubeproof-addons"
+
+
+class Server:
+    """An API server: objects by kind, namespace and name, and the kinds that it knows."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, dict[str, Any]] = {}
+        self.unknown: set[str] = set()
+        self.log: list[str] = []
+        self.resources: dict[str, Any] = {}
+        # By kind, how often it is asked for in vain until it is known.
+        self.slow: dict[str, int] = {}
+
+    def path(self, document: dict[str, Any]) -> str:
+        kind = document["kind"]
+        if self.slow.get(kind, 0) > 0:
+            self.slow[kind] -= 1
+            raise ApiError(f"no {kind} yet", 404)
+        if kind in self.unknown:
+            raise ApiError(f"no {kind}", 404)
+        metadata = document["metadata"]
+        return f"{kind}/{metadata.get('namespace', 'default')}/{metadata['name']}"
+
+    def get(self, path: str) -> dict[str, Any]:
+        if path not in self.objects:
+            raise ApiError(path, 404)
+        return copy.deepcopy(self.objects[path])
+
+    def apply(self, document: dict[str, Any], _manager: str, dry_run: bool) -> dict[str, Any]:
+        path = self.path(document)
+        before = self.objects.get(path, {})
+        after = {**before, **copy.deepcopy(document)}
+        after["metadata"] = {**before.get("metadata", {}), **after["metadata"]}
+        if not dry_run:
+            self.log.append(f"apply {path}")
+            if document["kind"] == "CustomResourceDefinition":
+                after["status"] = {"conditions": [{"type": "Established", "status": "True"}]}
+            self.objects[path] = after
+        return after
+
+    def delete(self, path: str, dry_run: bool) -> None:
+        if not dry_run:
+            self.log.append(f"delete {path}")
+            del self.objects[path]
+
+    def recorded(self) -> dict[str, list[str]]:
+        data = self.objects[RECORD]["data"]
+        return {name: [each["metadata"]["name"] for each in json.loads(text)] for name, text in data.items()}
+
+
+def item(kind: str, name: str, version: str = "v1", **more: Any) -> dict[str, Any]:
+    return {"apiVersion": version, "kind": kind, "metadata": {"name": name}, **more}
+
+
+def converge(server: Server, *, dry_run: bool = False, prune: bool = True, **addons: list[Any]) -> kube_addons.Addons:
+    run = kube_addons.Addons(server, dry_run)  # type: ignore[arg-type]
+    run.converge([{"name": name, "objects": objects} for name, objects in addons.items()], prune)
+    return run
+
+
+def told(run: kube_addons.Addons) -> list[tuple[str, str]]:
+    return [(change["what"], change["path"]) for change in run.changes]
+
+
+def test_a_second_run_changes_and_writes_nothing() -> None:
+    server = Server()
+    first = converge(server, a=[item("ConfigMap", "x")], b=[item("Secret", "y")])
+    assert told(first) == [("created", "ConfigMap x"), ("created", "Secret y")]
+    assert server.recorded() == {"a": ["x"], "b": ["y"]}
+    assert server.objects["ConfigMap/default/x"]["metadata"]["labels"] == {"kubeproof.io/addon": "a"}
+    server.log.clear()
+    assert told(converge(server, a=[item("ConfigMap", "x")], b=[item("Secret", "y")])) == []
+    assert f"apply {RECORD}" not in server.log
+
+
+def test_where_nothing_is_wanted_nothing_is_recorded() -> None:
+    server = Server()
+    assert told(converge(server, a=[])) == []
+    assert server.log == []
+
+
+def test_what_was_there_is_recorded_before_anything_is_applied() -> None:
+    server = Server()
+    converge(server, a=[item("ConfigMap", "x")])
+    assert server.log[0] == f"apply {RECORD}"
+
+
+def test_what_others_refer_to_comes_first() -> None:
+    server = Server()
+    kinds = ["APIService", "Deployment", "Service", "Namespace", "CustomResourceDefinition", "Pod"]
+    converge(server, a=[item(kind, "x", spec={"group": "x.io"}) for kind in kinds])
+    applied = [line.split("/")[0].split()[1] for line in server.log[1:]]
+    assert applied == ["Namespace", "CustomResourceDefinition", "Service", "Deployment", "Pod", "APIService"]
+
+
+def test_what_is_in_no_addon_any_more_goes_the_last_first() -> None:
+    server = Server()
+    converge(server, a=[item("ConfigMap", "x"), item("Deployment", "y")], b=[item("Secret", "z")])
+    server.log.clear()
+    run = converge(server, a=[], b=[item("Secret", "z")])
+    assert told(run) == [("removed", "Deployment y"), ("removed", "ConfigMap x")]
+    assert server.recorded() == {"b": ["z"]}
+    assert told(converge(server, a=[], b=[])) == [("removed", "Secret z")]
+    assert RECORD not in server.objects
+
+
+def test_an_interrupted_run_forgets_nothing() -> None:
+    server = Server()
+    converge(server, a=[item("ConfigMap", "x")])
+    server.unknown.add("Broken")
+    with pytest.raises(ApiError, match="no Broken"):
+        converge(server, a=[item("ConfigMap", "new"), item("Broken", "b", "b.io/v1")])
+    assert server.recorded() == {"a": ["new", "x", "b"]}
+    assert ("removed", "ConfigMap x") in told(converge(server, a=[item("ConfigMap", "new")]))
+    assert server.recorded() == {"a": ["new"]}
+
+
+def test_another_version_or_a_namespace_that_is_spelled_out_is_the_same_object() -> None:
+    server = Server()
+    converge(server, a=[item("X", "x", "x.io/v1beta1")])
+    same = item("X", "x", "x.io/v1")
+    same["metadata"]["namespace"] = "default"
+    assert not [change for change in told(converge(server, a=[same])) if change[0] == "removed"]
+    assert "X/default/x" in server.objects
+
+
+def test_what_others_have_taken_over_stays_and_is_forgotten() -> None:
+    server = Server()
+    converge(server, a=[item("ConfigMap", "x")])
+    server.objects["ConfigMap/default/x"]["metadata"]["labels"] = {}
+    assert told(converge(server, a=[])) == []
+    assert "ConfigMap/default/x" in server.objects
+    assert RECORD not in server.objects
+
+
+@pytest.mark.parametrize("kind", kube_addons.KEPT)
+def test_what_holds_others_data_stays_with_a_warning(kind: str) -> None:
+    server = Server()
+    converge(server, a=[item(kind, "x", spec={"group": "x.io"})])
+    for _ in range(2):
+        run = converge(server, a=[])
+        assert told(run) == []
+        assert "kept" in run.warnings[0]
+    assert server.recorded() == {"a": ["x"]}
+    # Somebody has deleted it.
+    del server.objects[f"{kind}/default/x"]
+    assert converge(server, a=[]).warnings == []
+
+
+def test_without_pruning_objects_stay_on_record() -> None:
+    server = Server()
+    converge(server, a=[item("ConfigMap", "x")])
+    assert told(converge(server, prune=False, a=[])) == []
+    assert server.recorded() == {"a": ["x"]}
+    assert told(converge(server, a=[])) == [("removed", "ConfigMap x")]
+
+
+def test_what_is_gone_already_is_forgotten() -> None:
+    server = Server()
+    converge(server, a=[item("X", "x", "x.io/v1"), item("ConfigMap", "y")])
+    del server.objects["ConfigMap/default/y"]
+    server.unknown.add("X")
+    assert told(converge(server, a=[])) == []
+    assert RECORD not in server.objects
+
+
+def test_check_mode_tells_and_writes_nothing() -> None:
+    server = Server()
+    converge(server, a=[item("ConfigMap", "x")])
+    server.log.clear()
+    server.unknown.add("New")
+    run = converge(server, dry_run=True, a=[item("Namespace", "n"), item("New", "x", "new.io/v1")])
+    assert told(run) == [("created", "Namespace n"), ("created", "New x"), ("removed", "ConfigMap x")]
+    assert server.log == []
+    assert run.pending == []
+
+
+def test_a_kind_that_this_run_has_defined_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kube_addons.time, "sleep", lambda _: None)
+    server = Server()
+    server.slow["Greeting"] = 3
+    definition = item("CustomResourceDefinition", "greetings.x.io", spec={"group": "x.io"})
+    run = converge(server, a=[item("Greeting", "hello", "x.io/v1"), definition])
+    assert told(run)[1] == ("created", "Greeting hello")
+
+
+def test_a_definition_that_is_not_accepted_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kube_addons, "SERVED_SECONDS", -1.0)
+    server = Server()
+    run = kube_addons.Addons(server, False)  # type: ignore[arg-type]
+    monkeypatch.setattr(run, "unready", lambda _: [{}])
+    with pytest.raises(ApiError, match="is not established"):
+        run.apply(item("CustomResourceDefinition", "x", spec={"group": "x.io"}))
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "ready"),
+    [
+        ("Deployment", {}, False),
+        ("Deployment", {"updatedReplicas": 2, "availableReplicas": 1}, False),
+        ("Deployment", {"updatedReplicas": 1, "availableReplicas": 2}, False),
+        ("Deployment", {"updatedReplicas": 2, "availableReplicas": 2}, True),
+        ("StatefulSet", {"readyReplicas": 1}, False),
+        ("StatefulSet", {"readyReplicas": 2}, True),
+        ("DaemonSet", {}, False),
+        ("DaemonSet", {"observedGeneration": 1, "desiredNumberScheduled": 2, "updatedNumberScheduled": 2}, False),
+        ("DaemonSet", {"observedGeneration": 1}, True),
+        ("Job", {"conditions": [{"type": "Complete", "status": "False"}]}, False),
+        ("Job", {"conditions": [{"type": "Complete", "status": "True"}]}, True),
+        ("APIService", {"conditions": [{"type": "Available", "status": "True"}]}, True),
+    ],
+)
+def test_what_has_not_started_is_pending(kind: str, status: dict[str, Any], ready: bool) -> None:
+    server = Server()
+    document = item(kind, "x", spec={"replicas": 2})
+    converge(server, a=[document])
+    found = server.objects[f"{kind}/default/x"]
+    found["status"], found["metadata"]["generation"] = status, 1
+    pending = converge(server, a=[document]).pending
+    assert bool(pending) is not ready
+    assert {question["path"] for question in pending} <= {f"{kind}/default/x"}
