@@ -30,7 +30,8 @@ MEBIBYTE = 1024 * 1024
 class Host:
     """A host of the play, its groups of ours, and its report, or why there is none.
 
-    ``address`` is where others reach it; empty as long as that depends on facts that are not known yet.
+    ``address`` is where others reach it, and ``address_ipv6`` the same in a cluster with IPv6 networks; empty as long
+    as that depends on facts that are not known yet.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Host:
     report: HostReport | None = None
     problem: str = ""
     unreachable: bool = False
+    address_ipv6: str = ""
 
     @property
     def node(self) -> bool:

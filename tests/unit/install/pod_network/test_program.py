@@ -401,7 +401,7 @@ def test_ports_of_pods_are_given_to_the_plugin_once_more(node: Node, monkeypatch
     (node.directory / "results" / "broken").write_text("{")
     ruleset = Ruleset()
     monkeypatch.setattr(ruleset, "rules", lambda *_: [])
-    ports = HostPorts("kubeproof", node.directory, ruleset, node.directory / "results")
+    ports = HostPorts("kubeproof", node.directory, [ruleset], node.directory / "results")
     [lost] = ports.lost()
     assert ports.put_back(lost) == "ports of pod default/web-1"
     calls = [line.split(" ", 2) for line in (node.directory / "plugin").read_text().splitlines()]
@@ -431,7 +431,7 @@ def test_ports_of_pods_are_given_to_the_plugin_once_more(node: Node, monkeypatch
 )
 def test_a_record_that_is_not_what_it_should_be_ends_nothing(node: Node, changes: dict[str, object]) -> None:
     _attachment(node, 1, **changes)
-    ports = HostPorts("kubeproof", node.directory, Ruleset(), node.directory / "results")
+    ports = HostPorts("kubeproof", node.directory, [Ruleset()], node.directory / "results")
     for lost in ports.lost():
         with pytest.raises(PodNetworkError, match="ports of pod"):
             ports.put_back(lost)
