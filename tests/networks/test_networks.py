@@ -1,4 +1,4 @@
-"""Pod networks, forms of kube-proxy and IP families: installed, installed again, verified, reset. A few minutes each."""
+"""Pod networks, forms of kube-proxy, IP families: installed, installed again, verified, reset. A few minutes each."""
 
 from __future__ import annotations
 

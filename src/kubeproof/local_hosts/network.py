@@ -212,7 +212,7 @@ def _overlaps_route(wanted: families.Network, *, except_interface: str) -> str:
     for route in _routes(wanted.version):
         if route["dst"] == "default" or route.get("dev") == except_interface:
             continue
-        if wanted.overlaps(ipaddress.ip_network(route["dst"])):  # type: ignore[arg-type]
+        if wanted.overlaps(ipaddress.ip_network(route["dst"])):
             return f"{route['dst']} on {route.get('dev', route.get('type', '?'))}"
     return ""
 

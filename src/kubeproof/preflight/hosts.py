@@ -352,7 +352,7 @@ class Examination:
             yield Finding("address", problem, remediation, self.host.address)
 
     def _ipv6_address(self) -> Iterator[Finding]:
-        given = self.host.address_ipv6
+        given = self.host.address_ipv6 if self.rules.ipv6 else ""
         found = [
             [str(ipaddress.ip_address(address)) for address in plain_addresses(interface)]
             for interface in self.report["interfaces"].values()
