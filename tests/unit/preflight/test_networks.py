@@ -87,7 +87,7 @@ def test_what_just_fits(changes: dict[str, Any]) -> None:
     assert found(nodes=4, **changes) == []
 
 
-TWO = {
+TWO: dict[str, Any] = {
     **GOOD,
     "cluster_pod_network": ["10.244.0.0/16", "fd00:10:244::/56"],
     "cluster_pod_network_prefix_ipv6": 64,
