@@ -74,7 +74,10 @@ class ActionModule(Action):
             outcome["probes"] = {name: probe.data() for name, probe in probes.items()}
             outcome["left_behind"] = self._left_behind
             # Once for all: see the function.
-            outcome["addresses"] = addresses.of_hosts(_members(self._variables), self._variables["hostvars"], {})
+            members, hostvars = _members(self._variables), self._variables["hostvars"]
+            outcome["addresses"] = addresses.of_hosts(members, hostvars, {})
+            # Of all, those without one too, so that no host has to be asked again.
+            outcome["addresses_ipv6"] = dict.fromkeys(members, "") | addresses.ipv6_of_hosts(members, hostvars, {})
         return outcome
 
     def _refuse_keys(self) -> None:
@@ -175,7 +178,8 @@ class ActionModule(Action):
         late = frozenset(name for name in given if name in self._specs.options and _needs_facts(variables[name]))
         groups = frozenset(str(group) for group in own["group_names"])
         address = str(values.get("cluster_host_address", ""))
-        return preflight.Variables(preflight.Host(name, groups, address), given, values, broken, late)
+        host = preflight.Host(name, groups, address, address_ipv6=str(values.get("cluster_host_address_ipv6") or ""))
+        return preflight.Variables(host, given, values, broken, late)
 
     def _rendered(
         self, variables: Mapping[str, Any], given: Mapping[str, str], *, facts: bool

@@ -8,22 +8,40 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from kubeproof.settings import proxies
-from kubeproof.settings.addresses import of_hosts
+from kubeproof.settings import families, proxies
+from kubeproof.settings.addresses import ipv6_of_hosts, of_hosts
 
 
-def nth_address(network: str, number: int) -> str:
-    """Of a network, one address by its number: the 10th of ``10.96.0.0/16`` is ``10.96.0.10``."""
+def nth_address(network: Any, number: int) -> str:
+    """Of a network, one address by its number: the 10th of ``10.96.0.0/16`` is ``10.96.0.10``.
+
+    Of a setting with several networks, it is the first one's.
+    """
     try:
-        return str(ipaddress.ip_network(network)[number])
+        return str(ipaddress.ip_network(families.listed(network)[0])[number])
     except (ValueError, IndexError) as error:
         raise AnsibleFilterError(f"nth_address: {network!r} has no address number {number}: {error}") from error
 
 
-def pod_routes(addresses: Mapping[str, str], networks: Mapping[str, str | None], host: str) -> dict[str, str]:
-    """The gateway to each pod network but a host's own. ``networks`` is by the API paths of the nodes that exist."""
+def pod_routes(
+    addresses: Mapping[str, str], networks: Mapping[str, Any], host: str, ipv6: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """The gateway to each pod network but a host's own. ``networks`` is by the API paths of the nodes that exist.
+
+    A node has one network, or a list with one of each family. ``ipv6``: the nodes' IPv6 addresses.
+    """
+    gateways = {4: addresses, 6: ipv6 or {}}
     others = {name: networks.get(f"/api/v1/nodes/{name}") for name in sorted(addresses) if name != host}
-    return {network: addresses[name] for name, network in others.items() if network}
+    return {
+        network: gateways[ipaddress.ip_network(network).version][name]
+        for name, found in others.items()
+        for network in families.listed(found or [])
+    }
+
+
+def network_of_family(value: Any, version: int) -> str:
+    """The first network or address of IP version 4 or 6; empty if there is none."""
+    return families.of_family(value, version)
 
 
 def other_addresses(addresses: Mapping[str, str], host: str) -> list[str]:
@@ -68,7 +86,10 @@ class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
             "nth_address": nth_address,
+            "network_list": families.listed,
+            "network_of_family": network_of_family,
             "host_addresses": of_hosts,
+            "host_addresses_ipv6": ipv6_of_hosts,
             "pod_routes": pod_routes,
             "other_addresses": other_addresses,
             "health_checks": health_checks,

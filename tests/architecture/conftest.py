@@ -44,9 +44,10 @@ def agents(manifests: Manifests) -> list[Object]:
     ]
     return [
         *pods,
-        manifests.service("agents", everyone),
+        # One address, or one of each IP family that the cluster has.
+        manifests.service("agents", everyone, ipFamilyPolicy="PreferDualStack"),
         manifests.service("agents-headless", everyone, clusterIP="None"),
-        manifests.service("agents-outside", everyone, type="NodePort"),
+        manifests.service("agents-outside", everyone, type="NodePort", ipFamilyPolicy="PreferDualStack"),
         manifests.service("agent-alone", {"agent": "0"}),
     ]
 
@@ -54,12 +55,14 @@ def agents(manifests: Manifests) -> list[Object]:
 @pytest.fixture(scope="session")
 def settled(cluster: Cluster, api: Api, agents: list[Pod], manifests: Manifests) -> None:
     """Give every node's rules the time to follow the agents' readiness. Whether they do is for tests to say."""
-    services = {name: cluster.service_address(manifests.namespace, name) for name in ("agents", "agent-alone")}
+    names = ("agents", "agent-alone")
+    services = [each for name in names for each in cluster.service_addresses(manifests.namespace, name)]
     outside = api.get(f"{objects.core(manifests.namespace, 'services')}/agents-outside")["spec"]["ports"][0]["nodePort"]
     deadline = time.monotonic() + api.patient(_SETTLE_SECONDS)
 
     def await_answers(pod: Pod) -> None:
-        targets = [(address, 80) for address in services.values()] + [(cluster.node(pod.node).address, outside)]
+        own = cluster.node(pod.node).addresses
+        targets = [(address, 80) for address in services] + [(address, outside) for address in own]
         while targets and time.monotonic() < deadline:
             address, port = targets[0]
             if pod.dial(address, port, "hostname").responses:

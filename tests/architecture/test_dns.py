@@ -76,25 +76,30 @@ def test_services_have_names_and_records(
     cluster: Cluster, agents: list[Pod], manifests: Manifests, evidence: Evidence
 ) -> None:
     domain = f"{manifests.namespace}.svc.{cluster.settings['cluster_domain']}"
-    address = cluster.service_address(manifests.namespace, "agents")
+    address, *others = cluster.service_addresses(manifests.namespace, "agents")
     questions = [
         dns.ask(f"agents.{domain}", dns.A),
         dns.ask(f"_http._tcp.agents.{domain}", dns.SRV),
         dns.ask(f"agents-headless.{domain}", dns.A),
         dns.ask(f"no-such-service.{domain}", dns.A),
+        dns.ask(f"agents.{domain}", dns.AAAA),
     ]
     with ThreadPoolExecutor(len(agents)) as pool:
         resolved = list(pool.map(lambda pod: _resolve_settled(cluster, pod, questions, len(agents)), agents))
     for pod, told in zip(agents, resolved, strict=True):
-        service, port, headless, nothing = told.answers
+        service, port, headless, nothing, ipv6 = told.answers
         evidence[f"{pod.name} on {pod.node}, asking {told.server}"] = {
-            "agents": service.addresses,
+            "agents": service.addresses + ipv6.addresses,
             "_http._tcp.agents": port.services,
             "agents-headless": sorted(headless.addresses),
             "no-such-service": f"code {nothing.code}",
         }
         assert domain in told.search, f"pod {pod.name} does not search {domain}, but {told.search}"
         assert service.addresses == (address,), f"agents.{domain} is {service.addresses}, the service is {address}"
+        # Of a service that has none there are no records, and its name is one all the same.
+        assert (ipv6.code, ipv6.addresses) == (dns.NOERROR, tuple(others)), (
+            f"agents.{domain} is {ipv6.addresses} by IPv6 (code {ipv6.code}), the service {others}"
+        )
         assert port.services == ((f"agents.{domain}", 80),), f"the port's record is {port.services}"
         expected = {each.address for each in agents}
         assert set(headless.addresses) == expected, (

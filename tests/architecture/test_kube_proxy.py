@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import socket
 import time
 from collections import Counter
 
@@ -124,8 +125,10 @@ def test_a_node_port_answers_outside_at_every_node(
     service = api.get(f"{objects.core(manifests.namespace, 'services')}/agents-outside")
     port = service["spec"]["ports"][0]["nodePort"]
     names = {pod.name for pod in agents}
-    for node in cluster.nodes:
-        url = f"http://{node.address}:{port}/hostname"
+    # Whoever looks may be where there is no IPv6.
+    families = len([address for address in cluster.nodes[0].addresses if ":" not in address or _has_way_to(address)])
+    for address in (address for node in cluster.nodes for address in node.addresses[:families]):
+        url = f"http://{objects.in_url(address)}:{port}/hostname"
         answered = _get(url)
         evidence[url] = answered
         assert answered in names, f"{url}, asked from outside the cluster, answers {answered!r}"
@@ -137,20 +140,22 @@ def test_a_node_port_answers_outside_at_every_node(
 def test_a_service_is_reached_from_pods_and_nodes(
     cluster: Cluster, agents: list[Pod], manifests: Manifests, evidence: Evidence
 ) -> None:
-    address = cluster.service_address(manifests.namespace, "agents")
+    addresses = cluster.service_addresses(manifests.namespace, "agents")
     names = {pod.name for pod in agents}
-    for pod in agents:
+    for pod, address in ((pod, address) for pod in agents for address in addresses):
         answered = pod.dial(address, 80, "hostname")
-        evidence[f"from pod {pod.name} on {pod.node}"] = answered.responses or answered.errors
+        evidence[f"from pod {pod.name} on {pod.node} at {address}"] = answered.responses or answered.errors
         assert set(answered.responses) <= names, f"another server answers at {address}: {answered.responses}"
         assert answered.responses, (
             f"from pod {pod.name} on {pod.node} service {address} is not reached: {answered.errors}"
         )
-    answers = on_hosts((node.host for node in cluster.nodes), lambda host: host.http(f"http://{address}/hostname"))
-    for host, answer in answers.items():
-        evidence[f"from node {host}"] = answer
-        assert answer.get("body") in names, f"from node {host} service {address} is not reached: {answer}"
-    evidence.headline = f"from {len(agents)} pods and {len(answers)} nodes"
+    requests = [{"do": "http", "url": f"http://{objects.in_url(address)}/hostname"} for address in addresses]
+    answers = on_hosts((node.host for node in cluster.nodes), lambda host: host.probe(*requests))
+    for host, told in answers.items():
+        for address, answer in zip(addresses, told, strict=True):
+            evidence[f"from node {host} at {address}"] = answer
+            assert answer.get("body") in names, f"from node {host} service {address} is not reached: {answer}"
+    evidence.headline = f"from {len(agents)} pods and {len(answers)} nodes, at {len(addresses)} addresses"
 
 
 @pytest.mark.claim("proxy-inside")
@@ -189,6 +194,16 @@ def _await_rules(
 
 def _milliseconds(seconds: float | None) -> int | None:
     return None if seconds is None else round(seconds * 1000)
+
+
+def _has_way_to(address: str) -> bool:
+    """Whether there is a route to an IPv6 address from here. Nothing is sent."""
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as asking:
+        try:
+            asking.connect((address, 9))
+        except OSError:
+            return False
+    return True
 
 
 def _get(url: str) -> str:

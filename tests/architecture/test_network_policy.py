@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from kubeproof.core import waiting
+from kubeproof.settings import families
 from kubeproof.verify.act import disruption
 from kubeproof.verify.act.pods import HTTP_PORT, Blocked, Manifests, Pod, is_ready
 from kubeproof.verify.act.repeated import Repeated
@@ -56,8 +57,9 @@ class Way:
         return f"{self.client.name} on {self.client.node} to port {self.port} of {self.server.name} {where}"
 
     def is_open(self) -> bool:
-        """Whether a request passes."""
-        return bool(self.client.dial(self.server.address, self.port, "serverport").responses)
+        """Whether a request passes. What is to be closed is so in each IP family; networks in policies are of one."""
+        addresses = self.server.addresses[:1] if self.open else self.server.addresses
+        return any(self.client.dial(address, self.port, "serverport").responses for address in addresses)
 
     def wrong(self) -> str:
         """What a refutation says of it."""
@@ -330,7 +332,7 @@ def _around(cluster: Cluster, pod: Pod) -> tuple[str, str]:
         # A network that others have installed may take addresses from elsewhere; no other pod here is on this node.
         return f"{address}/32", "0.0.0.0/0"
     assert own, f"{pod.name} has {address}, which is not of the network of {pod.node}"
-    return own[0], str(cluster.settings["cluster_pod_network"])
+    return own[0], families.of_family(cluster.settings["cluster_pod_network"], address.version)
 
 
 def _outside(pods: Sequence[Pod], excepted: Pod) -> tuple[Pod, ...]:

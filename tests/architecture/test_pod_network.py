@@ -20,7 +20,7 @@ from kubeproof.verify.observe import runtime
 from kubeproof.verify.observe.api import Api
 from kubeproof.verify.observe.cluster import Cluster, Node
 from kubeproof.verify.observe.hosts import Host, NotObservable, on_hosts
-from kubeproof.verify.observe.objects import Object, core
+from kubeproof.verify.observe.objects import Object, core, in_url
 
 # Many packets at any MTU, so that one that is too large for the way is found out.
 _LARGE = 20_000
@@ -50,6 +50,23 @@ nft delete table ip kube-proxy 2>/dev/null ||
 iptables -S FORWARD | grep -q KUBE-ROUTER-FORWARD && iptables -F KUBE-ROUTER-FORWARD
 true
 """
+# The same of a second IP family.
+_OWN_OF_BOTH = f"""
+ip -6 -o route show | grep -E ' proto 86 | dev flannel-v6' | grep -v ' proto kernel '
+nft list table ip6 kubeproof
+nft list chain ip6 kube-proxy nat-prerouting 2>/dev/null
+nft --stateless list chain ip6 nat PREROUTING 2>/dev/null | grep KUBE-SERVICES
+ip6tables -S FORWARD 2>/dev/null | grep KUBE-ROUTER-FORWARD
+ip6tables -S KUBE-ROUTER-FORWARD 2>/dev/null | grep KUBE-NWPLCY-TAIL
+{_OWN}"""
+_TAKE_AWAY_BOTH = f"""
+ip -6 route flush proto 86
+for device in $(cd /sys/class/net; ls -d flannel-v6.* 2>/dev/null); do ip -6 route flush dev "$device" proto boot; done
+nft delete table ip6 kubeproof
+nft delete table ip6 kube-proxy 2>/dev/null ||
+  eval "ip6tables -t nat $(ip6tables -t nat -S PREROUTING | grep -- '-j KUBE-SERVICES' | sed s/^-A/-D/)"
+ip6tables -S FORWARD | grep -q KUBE-ROUTER-FORWARD && ip6tables -F KUBE-ROUTER-FORWARD
+{_TAKE_AWAY}"""
 
 
 def _is_settled(item: Object) -> bool:
@@ -74,14 +91,16 @@ def shared(manifests: Manifests) -> Object:
 def test_pods_have_addresses_of_their_own_from_their_nodes_network(
     cluster: Cluster, agents: list[Pod], evidence: Evidence
 ) -> None:
-    addresses = {pod.name: pod.address for pod in agents}
+    addresses = {pod.name: pod.addresses for pod in agents}
     evidence["addresses"] = addresses
-    assert len(set(addresses.values())) == len(agents), f"pods share addresses: {addresses}"
+    everybodys = [address for own in addresses.values() for address in own]
+    assert len(set(everybodys)) == len(everybodys), f"pods share addresses: {addresses}"
     # A network that others have installed may have networks of its own for nodes.
     for pod in agents if cluster.settings["pod_network_plugin"] != "none" else ():
         node = cluster.node(pod.node)
-        inside = any(ipaddress.ip_address(pod.address) in network for network in node.networks)
-        assert inside, f"{pod.name} has {pod.address}, which is not of the network of {node.name}: {node.networks}"
+        for address in pod.addresses:
+            inside = any(ipaddress.ip_address(address) in network for network in node.networks)
+            assert inside, f"{pod.name} has {address}, which is not of the network of {node.name}: {node.networks}"
     evidence.headline = f"{len(agents)} pods with addresses of their nodes' networks"
 
 
@@ -92,24 +111,25 @@ def test_every_pod_reaches_every_pod_under_its_own_address(
 ) -> None:
     port = UDP_PORT if protocol == "udp" else HTTP_PORT
     for client in agents:
-        for server in agents:
+        for server, address in [(pod, address) for pod in agents for address in pod.addresses]:
             if client is server:
                 continue
-            answered = client.dial(server.address, port, "clientip", protocol=protocol)
-            way = f"{client.name} on {client.node} to {server.name} on {server.node}"
+            answered = client.dial(address, port, "clientip", protocol=protocol)
+            way = f"{client.name} on {client.node} to {server.name} on {server.node} at {address}"
             evidence[way] = answered.responses or answered.errors
             assert answered.responses, f"from {way} nothing passes: {answered.errors}"
-            seen = answered.responses[0].rpartition(":")[0].strip("[]")
-            assert seen == client.address, f"from {way}: the server sees {seen}, the client is {client.address}"
+            seen, own = answered.responses[0].rpartition(":")[0].strip("[]"), client.address_like(address)
+            assert seen == own, f"from {way}: the server sees {seen}, the client is {own}"
     evidence.headline = f"{protocol}: all see each other's own address"
 
 
 @pytest.mark.claim("pod-own-ip")
 def test_large_messages_pass_between_nodes(agents: list[Pod], evidence: Evidence) -> None:
     message = "x" * _LARGE
-    for client, server in zip(agents, [*agents[1:], agents[0]], strict=True):
-        answered = client.dial(server.address, HTTP_PORT, f"echo?msg={message}")
-        way = f"{client.node} to {server.node}"
+    pairs = list(zip(agents, [*agents[1:], agents[0]], strict=True))
+    for client, server, address in [(one, other, each) for one, other in pairs for each in other.addresses]:
+        answered = client.dial(address, HTTP_PORT, f"echo?msg={message}")
+        way = f"{client.node} to {server.node} at {address}"
         evidence[way] = len(answered.responses[0]) if answered.responses else answered.errors
         assert answered.responses == (message,), (
             f"from {way} {_LARGE} bytes do not pass: {answered.errors or 'cut short'}"
@@ -121,11 +141,12 @@ def test_large_messages_pass_between_nodes(agents: list[Pod], evidence: Evidence
 def test_every_node_reaches_every_pod_under_its_own_address(
     cluster: Cluster, agents: list[Pod], evidence: Evidence
 ) -> None:
-    requests = [{"do": "http", "url": f"http://{pod.address}:{HTTP_PORT}/clientip"} for pod in agents]
+    asked = [(pod, address) for pod in agents for address in pod.addresses]
+    requests = [{"do": "http", "url": f"http://{in_url(address)}:{HTTP_PORT}/clientip"} for _, address in asked]
     answers = on_hosts((node.host for node in cluster.nodes), lambda host: host.probe(*requests))
     for host, told in answers.items():
-        for pod, answer in zip(agents, told, strict=True):
-            evidence[f"{host} to {pod.name}"] = answer
+        for (pod, address), answer in zip(asked, told, strict=True):
+            evidence[f"{host} to {pod.name} at {address}"] = answer
             assert answer.get("status") == 200, f"from node {host}, {pod.name} on {pod.node} is not reached: {answer}"
             seen = answer["body"].rpartition(":")[0].strip("[]")
             assert seen == answer["from"], f"{pod.name} sees {seen}, node {host} has sent from {answer['from']}"
@@ -147,7 +168,7 @@ def test_every_node_has_a_route_to_every_other_nodes_pods(cluster: Cluster, evid
                     f"{node.name} has no route to the pods of {other.name}, {network}: {way.matched or 'none at all'}"
                 )
                 # Of networks that make a tunnel of it the next hop is no node.
-                wrong = next((each.name for each in cluster.nodes if each.address == way.gateway), other.name)
+                wrong = next((each.name for each in cluster.nodes if way.gateway in each.addresses), other.name)
                 assert wrong == other.name, f"{node.name} sends what is for pods of {other.name}, {network}, to {wrong}"
     evidence.headline = f"{len(cluster.nodes)} nodes have a route to each other's pods"
 
@@ -203,14 +224,15 @@ def test_routes_and_rules_that_are_taken_away_come_back(cluster: Cluster, eviden
     node = cluster.workers[-1]
     if node.host.attempt("test -e %s", f"/etc/systemd/system/{UNIT}.service")[0] != 0:
         raise NotObservable(f"{node.name} has no unit {UNIT}: its pod network is not one of kubeproof's")
-    before = node.host.run(_OWN)
+    own, take_away = (_OWN, _TAKE_AWAY) if len(node.networks) == 1 else (_OWN_OF_BOTH, _TAKE_AWAY_BOTH)
+    before = node.host.run(own)
     assert "table ip kubeproof" in before, f"{node.name} has no rules that could be taken away: {before!r}"
     # If nothing heals: what is started again has not seen flannel's routes, which only flannel's start brings back.
     undo = f"systemctl restart {UNIT}; systemctl try-restart kube-flannel 2>/dev/null || true"
     with disruption.undone(node.host, undo):
         start = time.monotonic()
-        node.host.run(_TAKE_AWAY)
-        request = {"do": "poll", "command": ["sh", "-c", _OWN], "pattern": re.escape(before), "present": True}
+        node.host.run(take_away)
+        request = {"do": "poll", "command": ["sh", "-c", own], "pattern": re.escape(before), "present": True}
         [answer] = node.host.probe({**request, "timeout": _HEALED_SECONDS})
         took = time.monotonic() - start
     evidence["before"] = before.splitlines()

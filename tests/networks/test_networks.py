@@ -1,4 +1,4 @@
-"""Each pod network with each form of kube-proxy: installed, installed again, verified, reset. A few minutes each."""
+"""Pod networks, forms of kube-proxy, IP families: installed, installed again, verified, reset. A few minutes each."""
 
 from __future__ import annotations
 
@@ -23,6 +23,13 @@ from kubeproof.verify.engine.run import Options
 
 pytestmark = [pytest.mark.local, pytest.mark.cluster]
 
+# Of the segment, besides its IPv4 subnet; hosts are numbered as there.
+_SUBNET_IPV6 = "fd00:10:213:26::/64"
+_DUAL: dict[str, Any] = {
+    "cluster_pod_network": ["10.244.0.0/16", "fd00:10:244::/56"],
+    "cluster_service_network": ["10.96.0.0/16", "fd00:10:96::/112"],
+    "cluster_host_address_ipv6": "fd00:10:213:26::{{ ansible_host.split('.')[3] }}",
+}
 _CELLS: dict[str, dict[str, Any]] = {
     "bridge": {"kube_proxy_form": "daemonset"},
     "bridge-isolated": {"network_policy_new_pods": "isolated"},
@@ -31,6 +38,10 @@ _CELLS: dict[str, dict[str, Any]] = {
     "vxlan-daemonset": {"pod_network_plugin": "flannel", "kube_proxy_form": "daemonset"},
     "host-gw": {"pod_network_plugin": "flannel", "pod_network_flannel_backend": "host-gw"},
     "none": {"pod_network_plugin": "none"},
+    "dual": {**_DUAL},
+    "dual-iptables-daemonset": {**_DUAL, "kube_proxy_mode": "iptables", "kube_proxy_form": "daemonset"},
+    "dual-vxlan": {**_DUAL, "pod_network_plugin": "flannel"},
+    "dual-host-gw": {**_DUAL, "pod_network_plugin": "flannel", "pod_network_flannel_backend": "host-gw"},
 }
 # A network of the user's own, as simple as can be: a bridge on each host, and a route to that of the other.
 _OWN = r"""
@@ -68,6 +79,8 @@ def cell(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     document = yaml.safe_load((paths.PROJECT / "inventory" / "test" / "hosts.yml").read_text())
     document["all"]["vars"]["local_host_network"] = {"name": "kubeproof-cells", "subnet": "10.213.26.0/24"}
     document["all"]["vars"] |= _CELLS[request.param]
+    if _DUAL.items() <= _CELLS[request.param].items():
+        document["all"]["vars"]["local_host_network"]["subnet_ipv6"] = _SUBNET_IPV6
     document["all"]["children"] = {
         "control_plane": {"hosts": {"cp1": {"ansible_host": "10.213.26.11"}}},
         "etcd": {"hosts": {"cp1": {}}},

@@ -12,6 +12,7 @@ from tests.saboteurs.framework.registry import saboteur
 from kubeproof.verify.act.disruption import undone
 from kubeproof.verify.act.pods import is_ready
 from kubeproof.verify.observe.cluster import Cluster
+from kubeproof.verify.observe.hosts import NotObservable
 
 _CNI_CONFIG = "/etc/cni/net.d/10-kubeproof.conflist"
 _UNIT = "kube-pod-network"
@@ -144,6 +145,44 @@ def foreign_addresses(cluster: Cluster) -> Iterator[None]:
     with (
         undone(host, f"ip link delete {_OTHER_BRIDGE} 2>/dev/null || true"),
         changed_file(host, _CNI_CONFIG, elsewhere),
+    ):
+        yield
+
+
+@saboteur(
+    "net-dual-stack",
+    breaks="A node gives its pods addresses of one IP family only",
+    says="has no address of each family",
+)
+def second_family_forgotten(cluster: Cluster) -> Iterator[None]:
+    node = cluster.workers[-1]
+    if len(node.networks) < 2:
+        raise NotObservable("it takes networks of two IP families")
+
+    def first_only(text: str) -> str:
+        config = json.loads(text)
+        ipam = config["plugins"][0]["ipam"]
+        ipam["ranges"] = ipam["ranges"][:1]
+        return json.dumps(config)
+
+    with changed_file(node.host, _CNI_CONFIG, first_only):
+        yield
+
+
+@saboteur(
+    "net-dual-stack",
+    breaks="A node has lost kube-proxy's rules of IPv6, and nothing makes it write them again",
+    says="nobody answers at",
+)
+def second_family_unproxied(cluster: Cluster) -> Iterator[None]:
+    node = cluster.workers[-1]
+    if len(node.networks) < 2:
+        raise NotObservable("it takes networks of two IP families")
+    # kube-proxy is started anew by the unit that is stopped here, as soon as that runs again.
+    with done(
+        node.host,
+        f"systemctl stop {_UNIT}; nft delete table ip6 kube-proxy",
+        f"systemctl start {_UNIT}; systemctl try-restart kube-proxy",
     ):
         yield
 

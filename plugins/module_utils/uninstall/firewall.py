@@ -13,7 +13,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Set
 from ansible.module_utils.uninstall.account import Account, run
 
 # Of the unit kube-pod-network, which leaves its table there when it is stopped, and of kube-proxy.
-TABLES = ("ip kubeproof", "ip kube-proxy", "ip6 kube-proxy")
+TABLES = ("ip kubeproof", "ip6 kubeproof", "ip kube-proxy", "ip6 kube-proxy")
 # Of the CNI plugin portmap, for all networks of the host: ours to remove only when nobody has a port in it.
 PORTMAP_TABLES = ("ip cni_hostport", "ip6 cni_hostport")
 PORTMAP_PORTS = ("hostports", "hostip_hostports")

@@ -16,7 +16,7 @@ RESULTS = "/var/lib/cni/results"
 # Marks the routes of roles/pod_network.
 ROUTE_PROTOCOL = "86"
 # What flannel is configured with, and how the names of its devices begin.
-FLANNEL, FLANNEL_DEVICE = "flannel/net-conf.json", "flannel."
+FLANNEL, FLANNEL_DEVICES = "flannel/net-conf.json", ("flannel.", "flannel-v6.")
 Entry = Dict[str, Any]
 
 
@@ -68,8 +68,8 @@ class Network:
         plugged = [link["ifname"] for link in links if link.get("master") in bridges and kind(link) == "veth"]
         present = [link["ifname"] for link in links if link["ifname"] in bridges and kind(link) == "bridge"]
         # Its routes go with it.
-        tunnel = FLANNEL_DEVICE + str(self.flannel.get("Backend", {}).get("VNI", ""))
-        present += [link["ifname"] for link in links if link["ifname"] == tunnel and kind(link) == "vxlan"]
+        tunnels = [begin + str(self.flannel.get("Backend", {}).get("VNI", "")) for begin in FLANNEL_DEVICES]
+        present += [link["ifname"] for link in links if link["ifname"] in tunnels and kind(link) == "vxlan"]
         for device in plugged + present:
             self.account.undo("network device " + device, "removed", lambda name=device: remove_device(name))
 
@@ -84,14 +84,16 @@ class Network:
 
     def _remove_flannels(self) -> None:
         """Of backend host-gw: in the pod network, by another host. flannel marks them as everybody does."""
-        if not self.flannel.get("Network"):
-            return
-        shown = json.loads(run(["ip", "-4", "-json", "route", "show", "root", self.flannel["Network"]]) or "[]")
-        for route in shown:
-            if route.get("gateway") and route.get("protocol") in {None, "boot"}:
-                words = [route["dst"], "via", route["gateway"], "dev", route["dev"]]
-                command = ["ip", "-4", "route", "delete", *words]
-                self.account.undo("route " + " ".join(words), "removed", lambda arguments=command: run(arguments))
+        for family, setting in (("-4", "Network"), ("-6", "IPv6Network")):
+            network = self.flannel.get(setting)
+            shown = (
+                json.loads(run(["ip", family, "-json", "route", "show", "root", network]) or "[]") if network else []
+            )
+            for route in shown:
+                if route.get("gateway") and route.get("protocol") in {None, "boot"}:
+                    words = [route["dst"], "via", route["gateway"], "dev", route["dev"]]
+                    command = ["ip", family, "route", "delete", *words]
+                    self.account.undo("route " + " ".join(words), "removed", lambda arguments=command: run(arguments))
 
 
 def load(path: str) -> Entry:

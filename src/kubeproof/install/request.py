@@ -92,7 +92,7 @@ class Request:
             "keys": [_owned({"path": _path(item["path"])}, item) for item in self.certificates],
             "modules": [str(name) for name in self.modules],
             "sysctls": {str(name): str(value) for name, value in self.sysctls.items()},
-            "settings": {name: fixed.recorded(value) for name, value in self.settings.items()},
+            "settings": {name: fixed.recorded(value, name) for name, value in self.settings.items()},
             "remember": dict(self.remember),
             "absent": [_path(path) for path in self.absent],
         }

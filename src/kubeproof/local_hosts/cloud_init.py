@@ -14,6 +14,8 @@ from kubeproof.core.process import run
 from kubeproof.local_hosts import identity
 from kubeproof.local_hosts.plan import LocalHost, Plan
 
+_EVERYWHERE = {4: "0.0.0.0/0", 6: "::/0"}
+
 
 def write(plan: Plan, host: LocalHost, path: Path, *, mac: str, key: str) -> None:
     """Write the seed, a disk that cloud-init knows by its label."""
@@ -53,8 +55,10 @@ def network_config(plan: Plan, host: LocalHost, mac: str) -> dict[str, Any]:
         "ethernets": {
             "segment": {
                 "match": {"macaddress": mac},
-                "addresses": [f"{host.address}/{plan.network.subnet.prefixlen}"],
-                "routes": [{"to": "0.0.0.0/0", "via": str(plan.network.gateway)}],
+                "addresses": [str(address) for address in host.addresses(plan.network)],
+                "routes": [
+                    {"to": _EVERYWHERE[gateway.version], "via": str(gateway.ip)} for gateway in plan.network.gateways
+                ],
                 "nameservers": {"addresses": identity.resolvers(plan, host)},
             }
         },

@@ -51,10 +51,13 @@ def machine_files(plan: Plan, host: LocalHost, *, mac: str, repository: str) -> 
         # There it is a link to what systemd-resolved writes.
         del found["etc/resolv.conf"]
     servers = "".join(f"DNS={address}\n" for address in resolvers(plan, host))
+    own = "".join(f"Address={address}\n" for address in host.addresses(plan.network))
+    gateways = "".join(f"Gateway={gateway.ip}\n" for gateway in plan.network.gateways)
+    # Neighbours are looked for by IPv6 from a link-local address.
+    link_local = "ipv6" if host.address_ipv6 else "no"
     segment = (
-        f"[Match]\nMACAddress={mac}\n\n"
-        f"[Network]\nAddress={host.address}/{plan.network.subnet.prefixlen}\nGateway={plan.network.gateway}\n{servers}"
-        "LinkLocalAddressing=no\nIPv6AcceptRA=no\n"
+        f"[Match]\nMACAddress={mac}\n\n[Network]\n{own}{gateways}{servers}"
+        f"LinkLocalAddressing={link_local}\nIPv6AcceptRA=no\n"
     )
     found |= {
         "etc/hostname": File(f"{host.name}\n"),

@@ -13,7 +13,8 @@ tools neither see nor disturb what the hosts say to each other, and so that remo
 namespaces. All that shows on the machine is one interface, with its address and routes.
 
 An isolated switch answers whatever is not for the segment with "unreachable": nothing leaves the machine, and what
-tries to fails at once instead of waiting.
+tries to fails at once instead of waiting. With IPv6 addresses (``subnet_ipv6``, unique local ones) the same holds of
+IPv6, whose packets never leave the machine: the machine itself forwards none.
 """
 
 from __future__ import annotations
@@ -26,12 +27,14 @@ from typing import Any
 
 from kubeproof.core.errors import KubeproofError
 from kubeproof.core.process import attempt, run
-from kubeproof.local_hosts.plan import HostKind, LocalHost, Network, Plan
+from kubeproof.local_hosts.plan import HostKind, IPInterface, LocalHost, Network, Plan
+from kubeproof.settings import families
 
 NAMESPACES = Path("/run/netns")
 
 _BRIDGE = "br0"
 _UPLINK = "uplink"
+_FORWARDING_IPV6 = "net.ipv6.conf.all.forwarding"
 
 
 def host_namespace(network: Network, host: str) -> str:
@@ -42,7 +45,7 @@ def host_namespace(network: Network, host: str) -> str:
 def ensure(plan: Plan) -> set[str]:
     """Create what is missing of the network; returns the names of the hosts that were connected."""
     network = plan.network
-    if not _has_address(["ip"], network.interface, network.machine_address):
+    if not _has_addresses(["ip"], network.interface, network.machine_addresses):
         # Without this, its last touch, a switch is what a killed run left half made.
         _remove_switch(network)
         _make_switch(network)
@@ -68,12 +71,13 @@ def port(network: Network, host: LocalHost) -> str:
 
 def refuse_taken(network: Network) -> None:
     """Raise an error if the machine uses the network's addresses for something else."""
-    taken = _overlaps_route(network.subnet, except_interface=network.interface)
-    if taken:
-        raise KubeproofError(
-            f"the network {network.subnet} is in use on this machine: {taken}",
-            hint="give the inventory another local_host_network.subnet, and its hosts addresses in it",
-        )
+    for setting, subnet in (("subnet", network.subnet), ("subnet_ipv6", network.subnet_ipv6)):
+        taken = _overlaps_route(subnet, except_interface=network.interface) if subnet else ""
+        if taken:
+            raise KubeproofError(
+                f"the network {subnet} is in use on this machine: {taken}",
+                hint=f"give the inventory another local_host_network.{setting}, and its hosts addresses in it",
+            )
 
 
 def exists(network: Network) -> bool:
@@ -84,20 +88,24 @@ def exists(network: Network) -> bool:
 def _make_switch(network: Network) -> None:
     """The namespace with the bridge, and this machine's link to it; its address comes last and so marks the end."""
     switch = network.name
-    length = network.subnet.prefixlen
     run(["ip", "netns", "add", switch])
-    _sysctl(switch, {"net.ipv4.ip_forward": "1", **_bridge_past_the_firewall(switch)})
+    forwarding = {"net.ipv4.ip_forward": "1"} | ({_FORWARDING_IPV6: "1"} if network.subnet_ipv6 else {})
+    _sysctl(switch, {**forwarding, **_bridge_past_the_firewall(switch)})
     _batch(
         switch,
         "link set lo up",
         f"link add {_BRIDGE} type bridge",
-        f"address add {network.gateway}/{length} dev {_BRIDGE}",
+        *(_address_add(gateway, _BRIDGE) for gateway in network.gateways),
         f"link set {_BRIDGE} up",
     )
     run(["ip", "link", "add", network.interface, "type", "veth", "peer", "name", _UPLINK, "netns", switch])
     _batch(switch, f"link set {_UPLINK} master {_BRIDGE} up")
     run(["ip", "link", "set", network.interface, "alias", f"kubeproof {network.name}", "up"])
-    run(["ip", "address", "add", f"{network.machine_address}/{length}", "dev", network.interface])
+    if network.subnet_ipv6:
+        # No host is to tell this machine where to send what.
+        run(["sysctl", "--quiet", f"net.ipv6.conf.{network.interface}.accept_ra=0"])
+    for address in reversed(network.machine_addresses):
+        run(["ip", *_address_add(address, network.interface).split()])
 
 
 def _remove_switch(network: Network) -> None:
@@ -114,13 +122,18 @@ def _route(plan: Plan) -> None:
     """
     network = plan.network
     way_out = "unreachable default" if network.isolated else f"default via {network.machine_address}"
-    _batch(network.name, *(f"route replace {route}" for route in (way_out, *_refused(plan.virtual_networks))))
-    for virtual in plan.virtual_networks:
+    ways_out = [way_out, *(["unreachable ::/0"] if network.subnet_ipv6 else [])]
+    gateways = {gateway.version: gateway.ip for gateway in network.gateways}
+    # Without IPv6 addresses there is nobody who would send to an IPv6 network.
+    virtual_networks = [virtual for virtual in plan.virtual_networks if virtual.version in gateways]
+    _batch(network.name, *(f"route replace {route}" for route in (*ways_out, *_refused(virtual_networks))))
+    for virtual in virtual_networks:
         if not _overlaps_route(virtual, except_interface=network.interface):
-            run(["ip", "route", "replace", str(virtual), "via", str(network.gateway), "dev", network.interface])
+            via = str(gateways[virtual.version])
+            run(["ip", "route", "replace", str(virtual), "via", via, "dev", network.interface])
 
 
-def _refused(networks: Iterable[ipaddress.IPv4Network]) -> list[str]:
+def _refused(networks: Iterable[families.Network]) -> list[str]:
     return [f"unreachable {network}" for network in networks]
 
 
@@ -138,7 +151,7 @@ def _connect(network: Network, host: LocalHost) -> bool:
 def _connect_container(network: Network, host: LocalHost) -> bool:
     """Make a host's namespace and its cable."""
     namespace = host_namespace(network, host.name)
-    if _has_address(["ip", "-netns", namespace], "eth0", host.address):
+    if _has_addresses(["ip", "-netns", namespace], "eth0", host.addresses(network)):
         return False
     own = port(network, host)
     _remove_namespaces([namespace])
@@ -151,9 +164,19 @@ def _connect_container(network: Network, host: LocalHost) -> bool:
         namespace,
         "link set eth0 up",
         f"route add default via {network.gateway} dev eth0 onlink",
-        f"address add {host.address}/{network.subnet.prefixlen} dev eth0",
+        *_ipv6(network, host),
+        _address_add(host.addresses(network)[0], "eth0"),
     )
     return True
+
+
+def _ipv6(network: Network, host: LocalHost) -> list[str]:
+    """Commands for a host's IPv6 address and gateway, if it has them."""
+    return [
+        command
+        for address, gateway in zip(host.addresses(network)[1:], network.gateways[1:], strict=False)
+        for command in (_address_add(address, "eth0"), f"route add ::/0 via {gateway.ip} dev eth0")
+    ]
 
 
 def _connect_vm(network: Network, host: LocalHost) -> bool:
@@ -171,25 +194,31 @@ def _connect_vm(network: Network, host: LocalHost) -> bool:
     return True
 
 
-def _has_address(ip: Sequence[str], interface: str, address: ipaddress.IPv4Address) -> bool:
-    """Whether an interface is up and has an address. ``ip`` is the command that looks where the interface is."""
+def _address_add(address: IPInterface, interface: str) -> str:
+    """The command for an address. An IPv6 address is there at once: nobody else on the segment may have it."""
+    return f"address add {address} dev {interface}{' nodad' if address.version == 6 else ''}"
+
+
+def _has_addresses(ip: Sequence[str], interface: str, addresses: Iterable[IPInterface]) -> bool:
+    """Whether an interface is up and has addresses. ``ip`` is the command that looks where the interface is."""
     shown = attempt([*ip, "-json", "address", "show", "dev", interface, "up"])
     links = [link for link in json.loads(shown.stdout or "[]") if link] if shown.ok else []
-    return str(address) in (entry["local"] for link in links for entry in link["addr_info"])
+    found = {entry["local"] for link in links for entry in link["addr_info"] if "local" in entry}
+    return {str(address.ip) for address in addresses} <= found
 
 
-def _overlaps_route(wanted: ipaddress.IPv4Network, *, except_interface: str) -> str:
+def _overlaps_route(wanted: families.Network, *, except_interface: str) -> str:
     """The route of this machine, if there is one, that a network collides with, the default route aside."""
-    for route in _routes():
+    for route in _routes(wanted.version):
         if route["dst"] == "default" or route.get("dev") == except_interface:
             continue
-        if wanted.overlaps(ipaddress.IPv4Network(route["dst"])):
+        if wanted.overlaps(ipaddress.ip_network(route["dst"])):
             return f"{route['dst']} on {route.get('dev', route.get('type', '?'))}"
     return ""
 
 
-def _routes() -> list[dict[str, Any]]:
-    routes: list[dict[str, Any]] = json.loads(run(["ip", "-json", "-4", "route", "show"]))
+def _routes(version: int) -> list[dict[str, Any]]:
+    routes: list[dict[str, Any]] = json.loads(run(["ip", "-json", f"-{version}", "route", "show"]) or "[]")
     return routes
 
 

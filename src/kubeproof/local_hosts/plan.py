@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from kubeproof.core.errors import KubeproofError
-from kubeproof.settings import state
+from kubeproof.settings import addresses, families, state
 from kubeproof.settings.inventory import Host, Inventory, rendered
 from kubeproof.settings.resolve import Settings
 
@@ -23,20 +23,26 @@ _FORMER_PREFIX = "container_host_"
 
 _NETWORK_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 _SIZE = re.compile(r"[1-9][0-9]*[kmg]?")
-_NETWORK_SETTINGS = {"name", "subnet", "isolated"}
+_NETWORK_SETTINGS = {"name", "subnet", "subnet_ipv6", "isolated"}
 _HOST_SETTINGS = {f"{_PREFIX}{name}" for name in ("network", "ports", "memory", "kind", "system")}
 _VM_SETTINGS = {f"{_PREFIX}{name}" for name in ("cpus", "disk", "preinstalled", "image")}
 _KEY_SETTING = "ansible_ssh_private_key_file"
 _PORT_SETTINGS = {"port", "published", "address", "protocol"}
 
 
+IPInterface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
+# Of the IPv6 subnet, the numbers of this machine's address and of the gateway's.
+_MACHINE, _GATEWAY = 1, 254
+
+
 @dataclass(frozen=True)
 class Network:
-    """The segment that the hosts of an inventory share."""
+    """The segment that the hosts of an inventory share. ``subnet_ipv6``: if they have IPv6 addresses too."""
 
     name: str
     subnet: ipaddress.IPv4Network
     isolated: bool = True
+    subnet_ipv6: ipaddress.IPv6Network | None = None
 
     @property
     def machine_address(self) -> ipaddress.IPv4Address:
@@ -47,6 +53,22 @@ class Network:
     def gateway(self) -> ipaddress.IPv4Address:
         """The hosts' default gateway: the last address."""
         return self.subnet[-2]
+
+    @property
+    def machine_addresses(self) -> list[IPInterface]:
+        """This machine's addresses on the segment, with their prefix: one of each IP family."""
+        return self._interfaces(self.machine_address, _MACHINE)
+
+    @property
+    def gateways(self) -> list[IPInterface]:
+        """The hosts' default gateway, in each IP family."""
+        return self._interfaces(self.gateway, _GATEWAY)
+
+    def _interfaces(self, address: ipaddress.IPv4Address, number: int) -> list[IPInterface]:
+        found: list[IPInterface] = [ipaddress.IPv4Interface(f"{address}/{self.subnet.prefixlen}")]
+        if self.subnet_ipv6:
+            found.append(ipaddress.IPv6Interface((self.subnet_ipv6[number], self.subnet_ipv6.prefixlen)))
+        return found
 
     @property
     def interface(self) -> str:
@@ -120,6 +142,14 @@ class LocalHost:
     vm: VmSettings | None = None
     user: str = "root"
     sudo_password: str = field(default="", repr=False)
+    address_ipv6: ipaddress.IPv6Address | None = None
+
+    def addresses(self, network: Network) -> list[IPInterface]:
+        """Its addresses on the segment, with their prefix: one of each IP family that it has."""
+        found: list[IPInterface] = [ipaddress.IPv4Interface(f"{self.address}/{network.subnet.prefixlen}")]
+        if self.address_ipv6 and network.subnet_ipv6:
+            found.append(ipaddress.IPv6Interface((self.address_ipv6, network.subnet_ipv6.prefixlen)))
+        return found
 
     @property
     def kind(self) -> HostKind:
@@ -135,7 +165,7 @@ class Plan:
     state: Path
     network: Network
     hosts: tuple[LocalHost, ...]
-    virtual_networks: tuple[ipaddress.IPv4Network, ...] = ()
+    virtual_networks: tuple[families.Network, ...] = ()
     keys: Path | None = None
     """Where the inventory has Ansible look for the SSH key, if that is not below ``state``."""
 
@@ -161,6 +191,7 @@ def plan(inventory: Inventory) -> Plan:
     network = _network(inventory)
     hosts = tuple(_host(host, network) for host in inventory.hosts.values())
     _refuse_doubles("address", [(host.name, str(host.address)) for host in hosts])
+    _refuse_doubles("address", [(host.name, str(host.address_ipv6)) for host in hosts if host.address_ipv6])
     _refuse_doubles(
         "published port",
         [(host.name, f"{port.address}:{port.published}/{port.protocol}") for host in hosts for port in host.ports],
@@ -189,16 +220,16 @@ def _keys(inventory: Inventory) -> Path | None:
     return found if found in {base / name / "ssh" for name in (state.NAME, state.FORMER)} else None
 
 
-def _virtual_networks(inventory: Inventory) -> tuple[ipaddress.IPv4Network, ...]:
+def _virtual_networks(inventory: Inventory) -> tuple[families.Network, ...]:
     """The cluster's own networks, as far as they are known before anything is checked."""
-    found = set()
+    found: set[families.Network] = set()
     for host in inventory.hosts.values():
         settings = Settings(host)
         for name in ("cluster_pod_network", "cluster_service_network"):
             # What is not a network, or can't be rendered yet, is for the preflight to name.
             with contextlib.suppress(ValueError, KubeproofError):
-                found.add(ipaddress.IPv4Network(settings[name]))
-    return tuple(sorted(found))
+                found.update(families.parsed(settings[name]))
+    return tuple(sorted(found, key=lambda network: (network.version, int(network[0]), network.prefixlen)))
 
 
 def _network(inventory: Inventory) -> Network:
@@ -216,7 +247,12 @@ def _network(inventory: Inventory) -> Network:
         raise KubeproofError(f"local_host_network.name: {name!r} is not up to 40 lower-case letters, digits and -")
     if not isinstance(isolated, bool):
         raise KubeproofError(f"local_host_network.isolated: {isolated!r} is neither true nor false")
-    return Network(name=str(name), subnet=_subnet(given.get("subnet")), isolated=isolated)
+    return Network(
+        name=str(name),
+        subnet=_subnet(given.get("subnet")),
+        isolated=isolated,
+        subnet_ipv6=_subnet_ipv6(given["subnet_ipv6"]) if given.get("subnet_ipv6") else None,
+    )
 
 
 def _subnet(value: Any) -> ipaddress.IPv4Network:
@@ -228,6 +264,20 @@ def _subnet(value: Any) -> ipaddress.IPv4Network:
         raise KubeproofError(
             f"local_host_network.subnet: {subnet} is not a private network between /16 and /28",
             hint="for example 10.213.7.0/24; it must not be in use around this machine",
+        )
+    return subnet
+
+
+def _subnet_ipv6(value: Any) -> ipaddress.IPv6Network:
+    try:
+        subnet = ipaddress.IPv6Network(value)
+    except ValueError as error:
+        raise KubeproofError(f"local_host_network.subnet_ipv6: {value!r} is not an IPv6 network: {error}") from error
+    # Addresses that nobody outside has (RFC 4193): what gets out by an accident comes to nobody.
+    if not subnet.subnet_of(ipaddress.IPv6Network("fc00::/7")) or not 64 <= subnet.prefixlen <= 112:
+        raise KubeproofError(
+            f"local_host_network.subnet_ipv6: {subnet} is not a unique local network between /64 and /112",
+            hint="for example fd00:10:213:7::/64; it must not be in use around this machine",
         )
     return subnet
 
@@ -259,6 +309,7 @@ def _host(host: Host, network: Network) -> LocalHost:
         vm=_vm(host, settings) if kind is HostKind.VM else None,
         user=user,
         sudo_password=sudo_password,
+        address_ipv6=_address_ipv6(host, network) if network.subnet_ipv6 else None,
     )
 
 
@@ -327,6 +378,24 @@ def _address(host: Host, network: Network) -> ipaddress.IPv4Address:
         raise KubeproofError(
             f"host {host.name}: ansible_host {address} is not an address for a host in {network.subnet}",
             hint=f"use {network.subnet[2]} to {network.subnet[-3]}",
+        )
+    return address
+
+
+def _address_ipv6(host: Host, network: Network) -> ipaddress.IPv6Address:
+    """The one that the cluster is told, since it has to be on the segment."""
+    value = rendered(host, [addresses.IPV6]).get(addresses.IPV6)
+    subnet = network.subnet_ipv6 or ipaddress.IPv6Network("::/128")
+    hint = f"with local_host_network.subnet_ipv6 each host has an address in it, as {subnet[0]}11"
+    try:
+        address = ipaddress.IPv6Address(str(value or ""))
+    except ValueError as error:
+        raise KubeproofError(
+            f"host {host.name}: {addresses.IPV6} {value!r} is not an IPv6 address", hint=hint
+        ) from error
+    if address not in subnet or address in {subnet[0], subnet[_MACHINE], subnet[_GATEWAY]}:
+        raise KubeproofError(
+            f"host {host.name}: {addresses.IPV6} {address} is not an address for a host in {subnet}", hint=hint
         )
     return address
 

@@ -31,7 +31,7 @@ from kubeproof.preflight.settings import Variables, check_late, check_settings, 
 from kubeproof.preflight.tags import refuse_unknown
 from kubeproof.preflight.unreachable import left_behind
 from kubeproof.preflight.versions import Wanted
-from kubeproof.settings import specs
+from kubeproof.settings import families, specs
 
 __all__ = [
     "GROUPS",
@@ -78,11 +78,14 @@ def check_hosts(hosts: Sequence[Variables], wanted: Wanted, run: Run) -> Iterato
     for entry in sound:
         rules = Rules.parse(entry.values)
         yield from check_host(entry.host, rules)
-        yield from firewalls.check_firewall(entry.host, rules, str(entry.values["cluster_pod_network"]), addresses)
+        yield from firewalls.check_firewall(
+            entry.host, rules, families.of_family(entry.values["cluster_pod_network"], 4), addresses
+        )
         yield from check_packages(entry.host, entry.values)
     cluster = networks.cluster_networks(sound[0].values)
     yield from fleet.check_fleet(everyone, Rules.parse(sound[0].values))
     yield from networks.check_addresses(everyone, cluster)
+    yield from networks.check_ipv6_addresses(everyone, cluster, dual=networks.dual_stack(sound[0].values))
     yield from networks.check_interfaces(everyone, cluster)
     # An upgrade plans by what runs, and has an order of its own.
     if run.purpose != "upgrade":

@@ -56,7 +56,7 @@ def check_fleet(hosts: Sequence[Host], rules: Rules) -> Iterator[Finding]:
     yield from _clocks(distinct, rules)
     yield from _mtus(distinct)
     if rules.shared_segment:
-        yield from _segments([host for host in distinct if host.host.node], rules.pod_network)
+        yield from _segments([host for host in distinct if host.host.node], rules.pod_network, ipv6=rules.ipv6)
 
 
 def _same_machine(hosts: Sequence[Examined]) -> Iterator[Finding]:
@@ -165,14 +165,19 @@ def _mtus(hosts: Sequence[Examined]) -> Iterator[Finding]:
             yield Finding("mtu", problem, "Set the same MTU on all hosts.", host=host.name, severity="warning")
 
 
-def _segments(nodes: Sequence[Examined], pod_network: str) -> Iterator[Finding]:
+def _segments(nodes: Sequence[Examined], pod_network: str, *, ipv6: bool) -> Iterator[Finding]:
     """Nodes that reach others by a gateway only, which knows no pod network and would drop what goes to pods."""
     for node in nodes:
         networks = dict.fromkeys(network for _, network in interface_networks(node.report))
         # Without `ip` none is known; the check of commands reports that.
-        far = [other for other in nodes if networks and _beyond(other.host.address, networks)]
+        far = [
+            (other.name, address)
+            for other in nodes
+            for address in (other.host.address, other.host.address_ipv6 if ipv6 else "")
+            if networks and _beyond(address, networks)
+        ]
         if far:
-            others = ", ".join(f"{other.name} ({other.host.address})" for other in far)
+            others = ", ".join(f"{name} ({address})" for name, address in far)
             problem = (
                 f"it shares no network segment with {others}: its own networks are "
                 f"{', '.join(map(str, networks))}, and the pod network {_NAMED[pod_network]} routes from node to node "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import posixpath
 import re
 from collections.abc import Iterator, Sequence
@@ -98,6 +99,7 @@ class Examination:
         yield from self._ports()
         yield from self._commands()
         yield from self._address()
+        yield from self._ipv6_address()
         yield from self._leftovers()
         yield from self._processes()
         yield from self._clock()
@@ -348,6 +350,29 @@ class Examination:
             problem = f"its address {self.host.address} (cluster_host_address) is on none of its interfaces"
             remediation = f"Set cluster_host_address to one of {', '.join(known)}."
             yield Finding("address", problem, remediation, self.host.address)
+
+    def _ipv6_address(self) -> Iterator[Finding]:
+        given = self.host.address_ipv6 if self.rules.ipv6 else ""
+        found = [
+            [str(ipaddress.ip_address(address)) for address in plain_addresses(interface)]
+            for interface in self.report["interfaces"].values()
+        ]
+        try:
+            address = str(ipaddress.ip_address(given))
+        except ValueError:
+            return  # for another check
+        at = next((addresses for addresses in found if address in addresses), [])
+        if found and not at:
+            problem = f"its address {given} (cluster_host_address_ipv6) is on none of its interfaces"
+            known = [address for addresses in found for address in addresses if ":" in address]
+            remediation = f"Set it to one of {', '.join(known)}." if known else "Give an interface an IPv6 address."
+            yield Finding("address-ipv6", problem, remediation, given)
+        elif at and self.host.address not in at:
+            problem = (
+                f"its address {given} (cluster_host_address_ipv6) is not on the interface with {self.host.address}"
+            )
+            remediation = "Set it to an address of that interface: the networks of pods use one for both IP families."
+            yield Finding("address-ipv6", problem, remediation, given)
 
     def _route(self) -> Iterator[Finding]:
         if self.report["default_route"] is None:

@@ -15,7 +15,7 @@ def check_installed(hosts: Sequence[Variables]) -> Iterator[Finding]:
         host, values = variables.host, variables.values
         before = host.report["installed"]["settings"] if host.report is not None else {}
         for name in sorted(before.keys() & fixed.REASONS.keys() & values.keys()):
-            now, then = fixed.recorded(values[name]), fixed.recorded(before[name])
+            now, then = fixed.recorded(values[name], name), fixed.recorded(before[name], name)
             if now != then:
                 problem = f"`{name}` is {now}, and it was installed with {then}: {fixed.REASONS[name]}"
                 remediation = (

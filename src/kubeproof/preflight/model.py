@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from kubeproof.preflight.findings import Severity
 from kubeproof.preflight.identity import Kept
+from kubeproof.settings import families
 from kubeproof.settings.host_report import HostReport, Interface
 
 ETCD, CONTROL_PLANE, WORKERS = GROUPS = ("etcd", "control_plane", "workers")
@@ -30,7 +31,8 @@ MEBIBYTE = 1024 * 1024
 class Host:
     """A host of the play, its groups of ours, and its report, or why there is none.
 
-    ``address`` is where others reach it; empty as long as that depends on facts that are not known yet.
+    ``address`` is where others reach it, and ``address_ipv6`` the same in a cluster with IPv6 networks; empty as long
+    as that depends on facts that are not known yet.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Host:
     report: HostReport | None = None
     problem: str = ""
     unreachable: bool = False
+    address_ipv6: str = ""
 
     @property
     def node(self) -> bool:
@@ -175,8 +178,8 @@ class Rules:
     """What a host is asked to offer. Memory in MiB by group, clock skew in seconds.
 
     ``shared_segment``: nodes reach each other without a gateway. ``udp_ports``: nodes', for the packets of pods.
-    ``host_resolver``: the cluster's DNS asks the resolvers that are in the hosts' own file. ``logs``: what these may
-    come to. ``sysctls``: the user's.
+    ``ipv6``: pods and Services have IPv6 addresses too. ``host_resolver``: the cluster's DNS asks the resolvers that
+    are in the hosts' own file. ``logs``: what these may come to. ``sysctls``: the user's.
     """
 
     operating_systems: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -190,6 +193,7 @@ class Rules:
     nftables: bool = True
     shared_segment: bool = True
     pod_network: str = "bridge"
+    ipv6: bool = False
     host_resolver: bool = True
     data: Mapping[str, str] = field(default_factory=dict)
     sysctls: Mapping[str, str] = field(default_factory=dict)
@@ -234,6 +238,7 @@ class Rules:
             and values.get("kubelet_resolv_conf", _RESOLV_CONF) == _RESOLV_CONF,
             shared_segment=network == "bridge" or (network == "flannel" and not tunnel),
             pod_network=network,
+            ipv6=bool(families.of_family(values.get("cluster_pod_network", ""), 6)),
             sysctls={str(name): str(value) for name, value in (values.get("host_sysctls") or {}).items()},
             data={name: posixpath.normpath(str(values[name])) for name in DATA},
             etcd_data_directory=posixpath.normpath(str(values["etcd_data_directory"])),

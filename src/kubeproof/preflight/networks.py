@@ -9,7 +9,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from kubeproof.preflight.findings import Finding
-from kubeproof.preflight.model import GROUPS, NODES, Host, Network, interface_networks, main_interfaces
+from kubeproof.preflight.model import (
+    GROUPS,
+    NODES,
+    Host,
+    Network,
+    interface_networks,
+    main_interfaces,
+    plain_addresses,
+)
+from kubeproof.settings import families
 
 # k8s.io/kubernetes cmd/kube-apiserver/app/options/validation.go: at most 20 bits of addresses; and room for some.
 SERVICE_PREFIXES = range(12, 30)
@@ -22,7 +31,16 @@ NODE_NAME_LENGTH = COMMON_NAME_LENGTH - len("system:node:")
 CLUSTER_NAME_LENGTH = COMMON_NAME_LENGTH - len(" front-proxy CA")
 # In a node's network, these are not for pods: the network's own, the bridge's, the broadcast.
 NOT_PODS = 3
-IPV6 = "kubeproof supports IPv4 only: no IPv6, no dual stack."
+# Of an IPv6 network of Services: at most 20 bits as well; and room for the tenth address, which is that of DNS.
+SERVICE_PREFIXES_IPV6 = range(108, 125)
+# k8s.io/kubernetes pkg/controller/nodeipam/ipam/cidrset/cidr_set.go, clusterSubnetMaxDiff: bits that number the nodes.
+NODE_BITS_IPV6 = 16
+NETWORKS = ("cluster_pod_network", "cluster_service_network")
+ORDER = (
+    "Set an IPv4 network, or an IPv4 and an IPv6 network in this order, as 10.244.0.0/16,fd00:10:244::/56: hosts reach "
+    "each other by IPv4, and IPv6 comes second."
+)
+IPV6 = "Set it to an IPv4 address; that for a cluster with IPv6 networks goes into cluster_host_address_ipv6."
 
 
 def valid_name(name: str) -> bool:
@@ -37,59 +55,104 @@ def check_networks(values: Mapping[str, Any], nodes: int) -> Iterator[Finding]:
         wrong = f"cluster_domain {values['cluster_domain']!r} is not a domain name"
         remediation = "Use lower-case letters, digits and inner dashes in labels joined by dots, as in cluster.local."
         yield Finding("domain", wrong, remediation, "cluster_domain")
-    for name in ("cluster_pod_network", "cluster_service_network"):
+    for name in NETWORKS:
         yield from _network_problem(name, values)
     known = cluster_networks(values)
-    pods, services = known.get("cluster_pod_network"), known.get("cluster_service_network")
-    if pods and services and pods.overlaps(services):
-        wrong = f"cluster_pod_network {pods} and cluster_service_network {services} overlap"
-        yield Finding("network-overlap", wrong, "Set one of them to another network.", "cluster_service_network")
-    if pods and "cluster_pod_network_prefix" in values:
-        pods_on_node = int(values.get("kubelet_max_pods", 0))
-        yield from _pod_network(pods, int(values["cluster_pod_network_prefix"]), nodes, pods_on_node)
-    if services and "cluster_dns_address" in values:
-        yield from _service_network(services, str(values["cluster_dns_address"]))
+    pods, services = (known.get(name, []) for name in NETWORKS)
+    yield from _together(pods, services)
+    for network in pods:
+        setting = "cluster_pod_network_prefix" + ("_ipv6" if network.version == 6 else "")
+        if setting in values:
+            pods_on_node = int(values.get("kubelet_max_pods", 0))
+            yield from _pod_network(network, setting, int(values[setting]), nodes, pods_on_node)
+    for network in services:
+        if network.version == 6:
+            yield from _ipv6_service_network(network)
+        elif "cluster_dns_address" in values:
+            yield from _service_network(network, str(values["cluster_dns_address"]))
+
+
+def _together(pods: Sequence[Network], services: Sequence[Network]) -> Iterator[Finding]:
+    """What is wrong with the networks of both settings beside each other."""
+    setting = "cluster_service_network"
+    if pods and services and len(pods) != len(services):
+        told = [", ".join(map(str, networks)) for networks in (pods, services)]
+        wrong = f"cluster_pod_network {told[0]} and {setting} {told[1]} are not of the same IP families"
+        yield Finding("ipv6", wrong, f"{ORDER} Both settings, or none of them.", setting)
+    for one, other in itertools.product(pods, services):
+        if one.version == other.version and one.overlaps(other):
+            wrong = f"cluster_pod_network {one} and {setting} {other} overlap"
+            yield Finding("network-overlap", wrong, "Set one of them to another network.", setting)
 
 
 def _network_problem(name: str, values: Mapping[str, Any]) -> Iterator[Finding]:
-    value = str(values.get(name, "0.0.0.0/0"))
+    if name not in values:
+        return
+    value = families.joined(values[name])
     try:
-        if ipaddress.ip_network(value).version == 6:
-            yield Finding("ipv6", f"{name} {value} is an IPv6 network", IPV6, name)
+        versions = [network.version for network in families.parsed(values[name])]
     except ValueError as error:
-        if "," in value:
-            yield Finding("ipv6", f"{name} {value!r} is more than one network", IPV6, name)
-        else:
-            yield Finding("network", f"{name}: {error}", "Write a network like 10.244.0.0/16.", name)
+        yield Finding("network", f"{name}: {error}", "Write a network like 10.244.0.0/16.", name)
+        return
+    if not versions:
+        yield Finding("network", f"{name} is empty", "Write a network like 10.244.0.0/16.", name)
+    elif versions not in ([4], [4, 6]):
+        first = versions[0] == 6
+        told = "has IPv6 first, or alone" if first else "is more than one network of each family"
+        yield Finding("ipv6", f"{name} {value} {told}", ORDER, name)
 
 
-def cluster_networks(values: Mapping[str, Any]) -> dict[str, ipaddress.IPv4Network]:
-    """The cluster's networks by setting, if they are IPv4 networks; :func:`check_networks` tells of others."""
-    found: dict[str, ipaddress.IPv4Network] = {}
-    for name in ("cluster_pod_network", "cluster_service_network"):
+def cluster_networks(values: Mapping[str, Any]) -> dict[str, list[Network]]:
+    """The cluster's networks by setting, each an IPv4 network, and maybe an IPv6 network after it.
+
+    Of settings that have others :func:`check_networks` tells; they are left out.
+    """
+    found: dict[str, list[Network]] = {}
+    for name in NETWORKS:
         try:
-            found[name] = ipaddress.IPv4Network(str(values[name]))
+            networks = families.parsed(values[name])
         except (KeyError, ValueError):
             continue
+        if [network.version for network in networks] in ([4], [4, 6]):
+            found[name] = networks
     return found
 
 
-def _pod_network(pods: ipaddress.IPv4Network, prefix: int, nodes: int, pods_on_node: int) -> Iterator[Finding]:
-    if not pods.prefixlen <= prefix <= 29:
-        wrong = f"cluster_pod_network_prefix is {prefix}; within {pods} it may be {pods.prefixlen} to 29"
-        yield Finding("network-prefix", wrong, "24 gives a node 256 addresses.", "cluster_pod_network_prefix")
+def dual_stack(values: Mapping[str, Any]) -> bool:
+    """Whether pods and Services have IPv6 addresses too."""
+    return any(len(networks) > 1 for networks in cluster_networks(values).values())
+
+
+def _pod_network(pods: Network, name: str, prefix: int, nodes: int, pods_on_node: int) -> Iterator[Finding]:
+    # The host's bits of a node's network: for at least as many pods as in a /29.
+    longest = pods.max_prefixlen - 3
+    if pods.version == 6:
+        longest = min(longest, pods.prefixlen + NODE_BITS_IPV6)
+    if not pods.prefixlen <= prefix <= longest:
+        wrong = f"{name} is {prefix}; within {pods} it may be {pods.prefixlen} to {longest}"
+        usual = "24 gives a node 256 addresses."
+        if pods.version == 6:
+            usual = "64 is usual, within a network of /56, which has room for 256 nodes."
+        yield Finding("network-prefix", wrong, usual, name)
         return
-    room, addresses = 2 ** (prefix - pods.prefixlen), 2 ** (32 - prefix) - NOT_PODS
+    room, addresses = 2 ** (prefix - pods.prefixlen), 2 ** (pods.max_prefixlen - prefix) - NOT_PODS
     if room < nodes:
         wrong = f"cluster_pod_network {pods} has room for {room} nodes' networks of /{prefix}; there are {nodes} nodes"
-        yield Finding("network-small", wrong, "Widen it, or raise cluster_pod_network_prefix.", "cluster_pod_network")
+        yield Finding("network-small", wrong, f"Widen it, or raise {name}.", "cluster_pod_network")
     if addresses < pods_on_node:
         wrong = f"a node's network of /{prefix} has {addresses} addresses for pods; kubelet_max_pods is {pods_on_node}"
-        remediation = "Lower one of cluster_pod_network_prefix and kubelet_max_pods."
-        yield Finding("network-small", wrong, remediation, "cluster_pod_network_prefix", severity="warning")
+        remediation = f"Lower one of {name} and kubelet_max_pods."
+        yield Finding("network-small", wrong, remediation, name, severity="warning")
 
 
-def _service_network(services: ipaddress.IPv4Network, dns: str) -> Iterator[Finding]:
+def _ipv6_service_network(services: Network) -> Iterator[Finding]:
+    if services.prefixlen not in SERVICE_PREFIXES_IPV6:
+        wrong = f"cluster_service_network {services} has a prefix of {services.prefixlen}"
+        remediation = "kube-apiserver accepts /108 or longer, and up to /124 there is an address for the cluster's DNS."
+        yield Finding("network-prefix", wrong, remediation, "cluster_service_network")
+
+
+def _service_network(services: Network, dns: str) -> Iterator[Finding]:
     name = "cluster_dns_address"
     if services.prefixlen not in SERVICE_PREFIXES:
         wrong = f"cluster_service_network {services} has a prefix of {services.prefixlen}"
@@ -120,6 +183,9 @@ def check_policies(values: Mapping[str, Any]) -> Iterator[Finding]:
         )
         yield Finding("network-policy", wrong, remediation, severity="warning")
     elif values.get("network_policy_new_pods") == "isolated":
+        if dual_stack(values):
+            wrong = "network_policy_new_pods is isolated, and the cluster has IPv6 networks, in which new pods are open"
+            yield Finding("network-policy", wrong, "Set network_policy_new_pods: open, or IPv4 networks alone.")
         yield from _isolation(str(values.get("pod_network_plugin")), str(values.get("pod_network_flannel_backend")))
 
 
@@ -148,7 +214,7 @@ def _isolation(network: str, backend: str) -> Iterator[Finding]:
         yield Finding("network-policy", wrong, remediation, severity="warning")
 
 
-def check_addresses(hosts: Sequence[Host], networks: Mapping[str, Network]) -> Iterator[Finding]:
+def check_addresses(hosts: Sequence[Host], networks: Mapping[str, Sequence[Network]]) -> Iterator[Finding]:
     """The inventory's addresses: each an IPv4 address of one host, and in none of the cluster's networks."""
     first: dict[str, str] = {}
     for host in hosts:
@@ -164,14 +230,67 @@ def check_addresses(hosts: Sequence[Host], networks: Mapping[str, Network]) -> I
             wrong = f"its address {host.address} is also that of {other}"
             remediation = "Correct ansible_host or cluster_host_address."
             yield Finding("duplicate-address", wrong, remediation, host.address, host.name)
-        for setting, network in networks.items():
-            if ipaddress.ip_address(host.address) in network:
-                wrong = f"its address {host.address} is within {setting} {network}"
-                yield Finding("network-overlap", wrong, f"Set {setting} to another network.", setting, host.name)
+        yield from _within(host.address, networks, host.name)
+
+
+def check_ipv6_addresses(
+    hosts: Sequence[Host], networks: Mapping[str, Sequence[Network]], *, dual: bool
+) -> Iterator[Finding]:
+    """The second addresses of hosts, which nodes need if pods and Services have IPv6 addresses."""
+    first: dict[str, str] = {}
+    for host in hosts if dual else ():
+        given = host.address_ipv6
+        if not given:
+            if host.node:
+                wrong = "it has no IPv6 address (cluster_host_address_ipv6), and the cluster has IPv6 networks"
+                yield Finding("address-ipv6", wrong, f"Set it to {_proposed(host)}.", "", host.name)
+            continue
+        problem = _ipv6_problem(given)
+        if problem:
+            wrong = f"its address {given!r} (cluster_host_address_ipv6) {problem}"
+            remediation = "Set it to the IPv6 address at which other hosts reach this host (ip -6 address show)."
+            yield Finding("address-ipv6", wrong, remediation, given, host.name)
+            continue
+        other = first.setdefault(str(ipaddress.ip_address(given)), host.name)
+        if other != host.name:
+            wrong = f"its address {given} is also that of {other}"
+            yield Finding("duplicate-address", wrong, "Correct cluster_host_address_ipv6.", given, host.name)
+        yield from _within(given, networks, host.name)
+
+
+def _proposed(host: Host) -> str:
+    """An address that a host has, if it is known which."""
+    found = [address for each in main_interfaces(host).values() for address in plain_addresses(each) if ":" in address]
+    if found:
+        return " or ".join(found)
+    return "one of the addresses of its interface (ip -6 address show), which must not be link-local"
+
+
+def _ipv6_problem(given: str) -> str:
+    try:
+        address = ipaddress.IPv6Address(given)
+    except ValueError:
+        return "is not an IPv6 address"
+    if address.scope_id or address.is_link_local:
+        return "holds on one link only, and pods of other hosts could not be sent to it"
+    if address.is_loopback or address.is_unspecified or address.is_multicast or address.ipv4_mapped:
+        return "is not an address at which other hosts can reach it"
+    return ""
+
+
+def _within(address: str, networks: Mapping[str, Sequence[Network]], host: str) -> Iterator[Finding]:
+    for setting, network in _entries(networks):
+        if ipaddress.ip_address(address) in network:
+            wrong = f"its address {address} is within {setting} {network}"
+            yield Finding("network-overlap", wrong, f"Set {setting} to another network.", setting, host)
+
+
+def _entries(networks: Mapping[str, Sequence[Network]]) -> list[tuple[str, Network]]:
+    return [(setting, network) for setting, found in networks.items() for network in found]
 
 
 def check_virtual_address(
-    value: str, hosts: Sequence[Host], networks: Mapping[str, ipaddress.IPv4Network]
+    value: str, hosts: Sequence[Host], networks: Mapping[str, Sequence[Network]]
 ) -> Iterator[Finding]:
     """The address that a control-plane host is to hold besides its own; an empty one is none."""
     name = "cluster_virtual_address"
@@ -186,7 +305,7 @@ def check_virtual_address(
     if owner:
         remediation = "Set it to an address that no host has: it moves from host to host."
         yield Finding("duplicate-address", f"{name} {value} is the address of {owner}", remediation, name)
-    for setting, network in networks.items():
+    for setting, network in _entries(networks):
         if ipaddress.ip_address(value) in network:
             wrong = f"{name} {value} is within {setting} {network}"
             yield Finding("network-overlap", wrong, "Set it to an address in the hosts' network.", name)
@@ -214,7 +333,7 @@ def _address_problem(value: str) -> tuple[str, str] | None:
     return None
 
 
-def check_interfaces(hosts: Sequence[Host], networks: Mapping[str, Network]) -> Iterator[Finding]:
+def check_interfaces(hosts: Sequence[Host], networks: Mapping[str, Sequence[Network]]) -> Iterator[Finding]:
     """Networks that a host is on already must not be among the cluster's."""
     for host in hosts:
         if host.report is None:
@@ -226,7 +345,7 @@ def check_interfaces(hosts: Sequence[Host], networks: Mapping[str, Network]) -> 
             for name, network in interface_networks(host.report)
             if name in outside or not host.report["installed"]["manifest"]
         ]
-        for (name, network), (setting, wanted) in itertools.product(entries, networks.items()):
+        for (name, network), (setting, wanted) in itertools.product(entries, _entries(networks)):
             if network.version == wanted.version and network.overlaps(wanted):
                 wrong = f"its interface {name} is on {network}, which overlaps {setting} {wanted}"
                 remediation = (

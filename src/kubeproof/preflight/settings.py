@@ -38,7 +38,7 @@ ALIKE, GUESS = 0.87, 0.7
 # Not settings of roles: Ansible's, internals, and those of local hosts, which are checked where they are read.
 OTHERS = ("ansible_", "__", "local_host_")
 # What hosts of one cluster may set each for itself.
-OF_ONE_HOST = {"cluster_host_address", "cluster_bin_directory", "cluster_balancer_port"}
+OF_ONE_HOST = {"cluster_host_address", "cluster_host_address_ipv6", "cluster_bin_directory", "cluster_balancer_port"}
 PORT_NUMBERS = range(1, 65536)
 UDP_PORTS = {"pod_network_flannel_port"}
 # Below this, a port takes a capability, which Kubernetes gives to root's processes only.
@@ -98,6 +98,11 @@ def _sound(wrong: set[str], hosts: Sequence[Variables], groups: Mapping[str, Seq
         yield from networks.check_addresses(all_hosts, known)
         virtual = str(values[0].get("cluster_virtual_address", ""))
         yield from networks.check_virtual_address(virtual, all_hosts, known)
+    if "cluster_host_address_ipv6" not in wrong:
+        known, dual = networks.cluster_networks(values[0]), networks.dual_stack(values[0])
+        # What depends on facts is not known yet.
+        sure = [entry.host for entry in hosts if "cluster_host_address_ipv6" not in entry.late]
+        yield from networks.check_ipv6_addresses(sure, known, dual=dual)
     for entry, sound in zip(hosts, values, strict=True):
         yield from _meanings(entry, sound)
         if PORTS.keys() <= sound.keys():

@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from kubeproof.settings import families
+
 PORT = 53
 # Of CoreDNS's plugin forward.
 MOST_FORWARDERS = 15
@@ -90,7 +92,7 @@ def _forwarder(given: str, own: str) -> str:
     try:
         address = ipaddress.IPv4Address(found[1] if found else given)
     except ValueError:
-        return "is not an IPv4 address, or one with :PORT (pods have no IPv6 addresses, and none to ask by TLS)"
+        return "is not an IPv4 address, or one with :PORT (servers are asked by IPv4, and none by TLS)"
     if found and found[2] and not 1 <= int(found[2]) <= 65535:
         return f"has port {found[2]}, which is none"
     if address.is_loopback or address.is_unspecified:
@@ -132,7 +134,7 @@ def _zone_problem(given: str, values: Mapping[str, Any]) -> str:
     network = _reversed(zone)
     for setting in _SETTINGS if network else ():
         try:
-            own = ipaddress.IPv4Network(str(values.get(setting, "")))
+            own = ipaddress.IPv4Network(families.of_family(values.get(setting, ""), 4))
         except ValueError:
             continue
         if network and network.overlaps(own):

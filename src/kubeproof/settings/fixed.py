@@ -11,20 +11,27 @@ import posixpath
 from collections.abc import Mapping
 from typing import Any
 
+from kubeproof.settings import families
+
 REASONS: Mapping[str, str] = {
     "cluster_dns_address": "running pods keep using it as their resolver, and the DNS Service keeps its address",
     "cluster_domain": "running pods search it for names, and the issuer of their tokens is named after it",
     "cluster_name": "etcd members, CAs and backups contain it",
     "cluster_pod_network": "nodes keep their pod networks from it, and pods their addresses",
     "cluster_pod_network_prefix": "nodes keep their pod networks, and new ones would overlap them",
+    "cluster_pod_network_prefix_ipv6": "nodes keep their pod networks, and new ones would overlap them",
     "cluster_service_network": "Services keep their addresses from it, including that of the API",
     "pod_network_plugin": "running pods are attached to the present network, and another one does not reach them",
     "containerd_root_directory": "running containers would continue unmanaged",
 }
 """Why each can't be changed on an installed cluster."""
+_NETWORKS = ("cluster_pod_network", "cluster_service_network")
 
 
-def recorded(value: Any) -> str:
-    """A value as hosts remember it: a number may be written as text, and a directory with a slash at its end."""
-    text = str(value)
+def recorded(value: Any, name: str = "") -> str:
+    """A setting's value as hosts remember it: a number may be written as text, and a directory with a slash at its end.
+
+    Of networks, a list is the same as a text with commas.
+    """
+    text = families.joined(value) if name in _NETWORKS else str(value)
     return posixpath.normpath(text) if text.startswith("/") else text

@@ -5,22 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from kubeproof.settings import families
 from kubeproof.settings.urls import is_http
 
 _SETTINGS = {"http_proxy": "cluster_http_proxy", "https_proxy": "cluster_https_proxy"}
 
 
-def environment(settings: Mapping[str, Any], addresses: Mapping[str, str]) -> dict[str, str]:
+def environment(
+    settings: Mapping[str, Any], addresses: Mapping[str, str], ipv6: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """Environment variables for proxies, in both spellings; none without a proxy.
 
-    ``settings``: the role cluster's. ``addresses``: the hosts', by name. Go's programs take networks among the
-    exceptions (https://pkg.go.dev/golang.org/x/net/http/httpproxy); those that don't pass them over.
+    ``settings``: the role cluster's. ``addresses``: the hosts', by name; ``ipv6``: those of the second family, if the
+    cluster has one. Go's programs take networks among the exceptions
+    (https://pkg.go.dev/golang.org/x/net/http/httpproxy); those that don't pass them over.
     """
     proxies = {name: str(settings[setting]) for name, setting in _SETTINGS.items() if settings.get(setting)}
     if not proxies:
         return {}
     own = ["localhost", "127.0.0.0/8", *addresses.values(), settings.get("cluster_virtual_address", "")]
-    own += [settings["cluster_pod_network"], settings["cluster_service_network"]]
+    own += ["::1", *ipv6.values()] if ipv6 else []
+    own += families.listed(settings["cluster_pod_network"]) + families.listed(settings["cluster_service_network"])
     own += [".svc", f".{settings['cluster_domain']}"]
     excepted = ",".join(dict.fromkeys(filter(None, map(str, [*own, *settings.get("cluster_no_proxy", ())]))))
     told = {**proxies, "no_proxy": excepted}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import ipaddress
 import subprocess
 import tarfile
 from pathlib import Path
@@ -45,6 +46,24 @@ def test_an_address_belongs_to_the_interface_on_the_segment() -> None:
     segment = files(machine())["etc/systemd/network/10-segment.network"].content
     assert f"MACAddress={MAC}\n" in segment
     assert "Address=10.213.99.11/24\nGateway=10.213.99.254\n" in segment
+
+
+def test_a_second_address_belongs_to_it_too() -> None:
+    host = dataclasses.replace(machine(), address_ipv6=ipaddress.IPv6Address("fd00:10:213:99::11"))
+    plan = planned(host)
+    subnet = ipaddress.IPv6Network("fd00:10:213:99::/64")
+    plan = dataclasses.replace(plan, network=dataclasses.replace(plan.network, subnet_ipv6=subnet))
+    made = identity.machine_files(plan, host, mac=MAC, repository="")
+    segment = made["etc/systemd/network/10-segment.network"].content
+    assert "Address=10.213.99.11/24\nAddress=fd00:10:213:99::11/64\n" in segment
+    assert "Gateway=10.213.99.254\nGateway=fd00:10:213:99::fe\n" in segment
+    assert "LinkLocalAddressing=ipv6\n" in segment
+    [interface] = cloud_init.network_config(plan, host, MAC)["ethernets"].values()
+    assert interface["addresses"] == ["10.213.99.11/24", "fd00:10:213:99::11/64"]
+    assert interface["routes"] == [
+        {"to": "0.0.0.0/0", "via": "10.213.99.254"},
+        {"to": "::/0", "via": "fd00:10:213:99::fe"},
+    ]
 
 
 def test_root_needs_no_sudo() -> None:

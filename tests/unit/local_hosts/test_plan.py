@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.template import trust_as_template
 
 from kubeproof.core.errors import KubeproofError
 from kubeproof.local_hosts.plan import HostKind, Network, PublishedPort, VmSettings, has_local_hosts, plan
@@ -57,6 +58,49 @@ def test_addresses_of_a_segment() -> None:
     assert len(network.interface) <= 15
 
 
+IPV6 = {**NETWORK, "subnet_ipv6": "fd00:10:213:99::/64"}
+# As inventories write it, which are trusted.
+OWN = trust_as_template("fd00:10:213:99::{{ ansible_host.split('.')[3] }}")
+BOTH = {"ansible_host": "10.213.99.11", "cluster_host_address_ipv6": OWN}
+
+
+def test_hosts_have_a_second_address_where_the_segment_has_a_second_subnet() -> None:
+    planned = plan(described(IPV6, a=BOTH))
+    (host,) = planned.hosts
+    assert list(map(str, host.addresses(planned.network))) == ["10.213.99.11/24", "fd00:10:213:99::11/64"]
+    assert list(map(str, planned.network.machine_addresses)) == ["10.213.99.1/24", "fd00:10:213:99::1/64"]
+    assert list(map(str, planned.network.gateways)) == ["10.213.99.254/24", "fd00:10:213:99::fe/64"]
+
+
+def test_without_one_they_have_what_they_had() -> None:
+    planned = plan(described(a=BOTH))
+    (host,) = planned.hosts
+    assert list(map(str, host.addresses(planned.network))) == ["10.213.99.11/24"]
+    assert list(map(str, planned.network.machine_addresses)) == ["10.213.99.1/24"]
+    assert list(map(str, planned.network.gateways)) == ["10.213.99.254/24"]
+
+
+def test_networks_of_both_ip_families_are_kept_on_the_segment() -> None:
+    own = {**BOTH, "cluster_pod_network": "10.244.0.0/16,fd00:10:244::/56"}
+    own["cluster_service_network"] = ["10.96.0.0/16", "fd00:10:96::/112"]
+    found = plan(described(IPV6, a=own)).virtual_networks
+    assert list(map(str, found)) == ["10.96.0.0/16", "10.244.0.0/16", "fd00:10:96::/112", "fd00:10:244::/56"]
+
+
+@pytest.mark.parametrize(
+    "address", [None, "", "10.213.99.11", "fd00::11", *(f"fd00:10:213:99::{n}" for n in ("", "1", "fe"))]
+)
+def test_second_addresses_that_are_none_are_refused(address: str | None) -> None:
+    with pytest.raises(KubeproofError, match="cluster_host_address_ipv6"):
+        plan(described(IPV6, a={"ansible_host": "10.213.99.11", "cluster_host_address_ipv6": address}))
+
+
+def test_two_hosts_cannot_have_one_second_address() -> None:
+    other = {**BOTH, "ansible_host": "10.213.99.12", "cluster_host_address_ipv6": "fd00:10:213:99::11"}
+    with pytest.raises(KubeproofError, match="hosts a and b have the same address"):
+        plan(described(IPV6, a=BOTH, b=other))
+
+
 def test_networks_with_long_and_similar_names_have_interfaces_of_their_own() -> None:
     subnet = ipaddress.IPv4Network("10.213.99.0/24")
     assert Network("a-rather-long-name-1", subnet).interface != Network("a-rather-long-name-2", subnet).interface
@@ -72,6 +116,10 @@ def test_networks_with_long_and_similar_names_have_interfaces_of_their_own() -> 
         ({"name": "lab", "subnet": "10.213.99.1/24"}, "is not an IPv4 network"),
         ({"name": "lab", "subnet": "192.0.2.0/30"}, "not a private network"),
         ({"name": "lab", "subnet": "8.8.8.0/24"}, "not a private network"),
+        ({**NETWORK, "subnet_ipv6": "10.213.98.0/24"}, "is not an IPv6 network"),
+        # Addresses of others, and some that could be.
+        ({**NETWORK, "subnet_ipv6": "2001:db8::/64"}, "not a unique local network"),
+        ({**NETWORK, "subnet_ipv6": "fd00::/48"}, "not a unique local network"),
         ({"name": "lab", "subnet": "10.213.99.0/24", "isolated": "no"}, "neither true nor false"),
         ({"name": "lab", "subnet": "10.213.99.0/24", "gateway": "x"}, "unknown setting gateway"),
     ],

@@ -167,6 +167,18 @@ class TestSegments:
         ]
         assert found(self.on(1, "10.0.0.1/32")) == []
 
+    def test_of_a_second_ip_family_too_if_the_cluster_has_it(self) -> None:
+        hosts = [
+            replace(self.on(number, f"10.0.0.{number}/24", f"{address}/64"), address_ipv6=address)
+            for number, address in ((1, "2001:db8::1"), (2, "2001:db8::2"), (3, "2001:db8:9::3"))
+        ]
+        both = replace(RULES, ipv6=True)
+        findings = list(check_fleet(hosts, both))
+        assert [(finding.id, finding.host) for finding in findings] == [("segment", f"host{n}") for n in (1, 2, 3)]
+        assert "shares no network segment with host1 (2001:db8::1), host2 (2001:db8::2):" in findings[2].problem
+        assert list(check_fleet(hosts[:2], both)) == []
+        assert list(check_fleet(hosts, RULES)) == []
+
     def test_any_interface_will_do(self) -> None:
         assert found(self.on(1, "10.0.0.1/24", "10.0.1.1/24"), self.on(2, "10.0.1.2/24", "10.0.0.9/24")) == []
 

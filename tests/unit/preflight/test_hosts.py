@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest
-from tests.unit.preflight.builders import MEBIBYTE, RULES, VALUES, host, port
+from tests.unit.preflight.builders import MEBIBYTE, RULES, VALUES, host, interface, port
 
 from kubeproof.preflight.findings import Finding
 from kubeproof.preflight.hosts import check_host
@@ -469,3 +469,27 @@ class TestSysctls:
     def test_one_that_may_not_be_set(self) -> None:
         (problem,) = self.found(vm__max_map_count="262144")
         assert problem.endswith("vm.max_map_count is 65530, and may not be set to 262144 here (host_sysctls)")
+
+
+class TestSecondAddress:
+    """IPv6, for a cluster that has networks of it."""
+
+    def found(self, address: str, *, ipv6: bool = True) -> list[tuple[str, str]]:
+        interfaces = {
+            "eth0": interface("192.0.2.1/24", "2001:db8:0::0001/64"),
+            "eth1": interface("198.51.100.1/24", "2001:db8:1::1/64"),
+        }
+        looked_at = replace(host(interfaces=interfaces), address="192.0.2.1", address_ipv6=address)
+        return [(entry.id, entry.subject) for entry in check_host(looked_at, replace(RULES, ipv6=ipv6))]
+
+    def test_on_the_interface_of_the_first(self) -> None:
+        assert self.found("2001:db8::1") == self.found("2001:0db8::1") == self.found("") == []
+
+    def test_on_another(self) -> None:
+        assert self.found("2001:db8:1::1") == [("address-ipv6", "2001:db8:1::1")]
+
+    def test_on_none(self) -> None:
+        assert self.found("2001:db8::9") == [("address-ipv6", "2001:db8::9")]
+
+    def test_of_no_use_to_a_cluster_of_ipv4(self) -> None:
+        assert self.found("2001:db8::9", ipv6=False) == []

@@ -44,6 +44,15 @@ def test_another_than_before() -> None:
     assert finding.remediation.startswith("Set it back to 10.244.0.0/16.")
 
 
+def test_a_second_ip_family_is_neither_added_nor_taken_away() -> None:
+    one, two = "10.244.0.0/16", ["10.244.0.0/16", "fd00:10:244::/56"]
+    (added,) = findings({"cluster_pod_network": one}, cluster_pod_network=two)
+    (removed,) = findings({"cluster_pod_network": "10.244.0.0/16,fd00:10:244::/56"}, cluster_pod_network=one)
+    assert added.subject == removed.subject == "cluster_pod_network"
+    assert "installed with 10.244.0.0/16: " in added.problem
+    assert findings({"cluster_pod_network": "10.244.0.0/16,fd00:10:244::/56"}, cluster_pod_network=two) == []
+
+
 def test_the_network_of_a_cluster_stays() -> None:
     (finding,) = findings({"pod_network_plugin": "bridge"}, pod_network_plugin="flannel")
     assert (finding.id, finding.subject) == ("installed-setting", "pod_network_plugin")

@@ -43,7 +43,12 @@ def test_nothing_is_found_in_good_settings() -> None:
         ({"cluster_pod_network": "somewhere"}, ("network", "cluster_pod_network")),
         ({"cluster_service_network": "10.96.0.0/33"}, ("network", "cluster_service_network")),
         ({"cluster_pod_network": "fd00:1::/56"}, ("ipv6", "cluster_pod_network")),
+        ({"cluster_pod_network": ["fd00:1::/56", "10.244.0.0/16"]}, ("ipv6", "cluster_pod_network")),
+        ({"cluster_pod_network": "10.244.0.0/16,10.245.0.0/16"}, ("ipv6", "cluster_pod_network")),
+        ({"cluster_pod_network": "10.244.0.0/16,fd00:1::/56,fd00:2::/56"}, ("ipv6", "cluster_pod_network")),
+        ({"cluster_pod_network": []}, ("network", "cluster_pod_network")),
         ({"cluster_service_network": "10.96.0.0/16,fd00:2::/108"}, ("ipv6", "cluster_service_network")),
+        ({"cluster_pod_network": "10.244.0.0/16,fd00:1::/56"}, ("ipv6", "cluster_service_network")),
         ({"cluster_pod_network_prefix": 15}, ("network-prefix", "cluster_pod_network_prefix")),
         ({"cluster_pod_network_prefix": 30}, ("network-prefix", "cluster_pod_network_prefix")),
         ({"cluster_pod_network": "10.244.0.0/23"}, ("network-small", "cluster_pod_network")),
@@ -80,6 +85,89 @@ def test_each_fault_is_one_finding(changes: dict[str, Any], expected: tuple[str,
 )
 def test_what_just_fits(changes: dict[str, Any]) -> None:
     assert found(nodes=4, **changes) == []
+
+
+TWO: dict[str, Any] = {
+    **GOOD,
+    "cluster_pod_network": ["10.244.0.0/16", "fd00:10:244::/56"],
+    "cluster_pod_network_prefix_ipv6": 64,
+    "cluster_service_network": "10.96.0.0/16,fd00:10:96::/112",
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"cluster_service_network": "10.96.0.0/16,fd00:10:244::/112"}, ("network-overlap", "cluster_service_network")),
+        ({"cluster_service_network": "10.96.0.0/16,fd00:10:96::/107"}, ("network-prefix", "cluster_service_network")),
+        ({"cluster_service_network": "10.96.0.0/16,fd00:10:96::/125"}, ("network-prefix", "cluster_service_network")),
+        ({"cluster_pod_network_prefix_ipv6": 55}, ("network-prefix", "cluster_pod_network_prefix_ipv6")),
+        # More bits for nodes than kube-controller-manager numbers.
+        ({"cluster_pod_network_prefix_ipv6": 73}, ("network-prefix", "cluster_pod_network_prefix_ipv6")),
+        ({"cluster_pod_network": "10.244.0.0/16,fd00:10:244::/63"}, ("network-small", "cluster_pod_network")),
+        ({"cluster_pod_network": "10.244.0.0/16,fd00:10:244::/110", "cluster_pod_network_prefix_ipv6": 122},
+         ("network-small", "cluster_pod_network_prefix_ipv6")),
+        ({"cluster_pod_network_prefix": 15}, ("network-prefix", "cluster_pod_network_prefix")),
+        ({"cluster_dns_address": "fd00:10:96::a"}, ("dns-address", "cluster_dns_address")),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_each_fault_of_two_families_is_one_finding(changes: dict[str, Any], expected: tuple[str, str]) -> None:
+    assert found(**TWO) == []
+    assert found(**{**TWO, **changes}) == [expected]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"cluster_service_network": ["10.96.0.0/16", "fd00:10:96::/108"]},
+        {"cluster_service_network": ["10.96.0.0/16", "fd00:10:96::/124"]},
+        {"cluster_pod_network_prefix_ipv6": 72},
+        {"cluster_pod_network": "10.244.0.0/16,fd00:10:244::/110", "cluster_pod_network_prefix_ipv6": 120},
+    ],
+)
+def test_what_just_fits_of_two_families(changes: dict[str, Any]) -> None:
+    assert found(**{**TWO, **changes}) == []
+
+
+def test_new_pods_are_not_isolated_in_a_second_family() -> None:
+    policy = {"network_policy_engine": "kube-router", "network_policy_new_pods": "isolated"}
+    assert list(networks.check_policies({**GOOD, **policy, "pod_network_plugin": "bridge"})) == []
+    (finding,) = networks.check_policies({**TWO, **policy, "pod_network_plugin": "bridge"})
+    assert (finding.id, finding.severity) == ("network-policy", "error")
+
+
+class TestSecondAddresses:
+    def found(self, *addresses: str, dual: bool = True, group: str = "workers") -> list[tuple[str, str]]:
+        hosts = [
+            Host(f"h{number}", frozenset([group]), f"192.0.2.{number}", address_ipv6=address)
+            for number, address in enumerate(addresses)
+        ]
+        known = networks.cluster_networks(TWO)
+        return [(finding.id, finding.host) for finding in networks.check_ipv6_addresses(hosts, known, dual=dual)]
+
+    def test_good(self) -> None:
+        assert self.found("2001:db8::1", "2001:db8::2") == []
+
+    def test_a_node_that_has_none(self) -> None:
+        assert self.found("2001:db8::1", "") == [("address-ipv6", "h1")]
+        assert self.found("", group="etcd") == [], "etcd is reached by IPv4"
+        assert self.found("", dual=False) == []
+
+    def test_what_the_host_has_is_proposed(self) -> None:
+        lacking = host(interfaces={"eth0": interface("192.0.2.1/24", "2001:db8::7/64")})
+        (finding,) = networks.check_ipv6_addresses([lacking], networks.cluster_networks(TWO), dual=True)
+        assert finding.remediation == "Set it to 2001:db8::7."
+
+    @pytest.mark.parametrize("address", ["fe80::1", "::1", "::", "ff02::1", "192.0.2.1", "::ffff:192.0.2.1", "here"])
+    def test_not_one_that_others_reach(self, address: str) -> None:
+        assert self.found(address) == [("address-ipv6", "h0")]
+
+    def test_two_hosts_with_one_however_it_is_written(self) -> None:
+        assert self.found("2001:db8::1", "2001:db8:0::0001") == [("duplicate-address", "h1")]
+
+    def test_within_a_network_of_the_cluster(self) -> None:
+        assert self.found("fd00:10:244::9") == [("network-overlap", "h0")]
 
 
 def test_settings_that_are_not_known_yet_are_left_out() -> None:
@@ -187,7 +275,7 @@ def test_nodes_are_counted_once() -> None:
 
 
 def test_networks_are_what_they_say() -> None:
-    assert KNOWN["cluster_pod_network"] == ipaddress.ip_network("10.244.0.0/16")
+    assert KNOWN["cluster_pod_network"] == [ipaddress.ip_network("10.244.0.0/16")]
 
 
 @pytest.mark.parametrize(

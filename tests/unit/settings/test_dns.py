@@ -57,7 +57,7 @@ def test_nothing_is_wrong(changes: dict[str, Any]) -> None:
         ({"dns_nodes_per_replica": 0}, "dns_nodes_per_replica", "below 1"),
         ({"dns_cache_seconds": 0, "dns_stale_seconds": 60}, "dns_stale_seconds", "dns_cache_seconds is 0"),
         ({"dns_forwarders": ["resolver.example"]}, "dns_forwarders", "is not an IPv4 address"),
-        ({"dns_forwarders": ["2001:db8::53"]}, "dns_forwarders", "no IPv6 addresses"),
+        ({"dns_forwarders": ["2001:db8::53"]}, "dns_forwarders", "asked by IPv4"),
         ({"dns_forwarders": ["tls://192.0.2.53"]}, "dns_forwarders", "is not an IPv4 address"),
         ({"dns_forwarders": ["/etc/resolv.conf"]}, "dns_forwarders", "is not an IPv4 address"),
         ({"dns_forwarders": ["192.0.2.300"]}, "dns_forwarders", "is not an IPv4 address"),

@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any, Mapping, Tuple
 
 from kubeproof.install.pod_network.errors import PodNetworkError
 
@@ -21,11 +21,13 @@ class Configuration:
     """What this node's kernel has to have.
 
     ``routes``: the gateway to each network. ``protocol``: the number that marks routes as ours; all others are left
-    alone. ``rules``: a script for ``nft -f``, which replaces the whole table ``table`` (of family ip). ``sysctls``:
-    value by name. ``network`` and ``plugins``: the name of the CNI network, and the directory of its plugins.
-    ``bridge`` and ``mtu``: the bridge to which pods are attached, and its MTU; 0 leaves that as it is.
+    alone. ``rules``: a script for ``nft -f``, which replaces the whole table ``table`` (of family ip, and with ``ipv6``
+    of family ip6 too). ``sysctls``: value by name. ``network`` and ``plugins``: the name of the CNI network, and the
+    directory of its plugins. ``bridge`` and ``mtu``: the bridge to which pods are attached, and its MTU; 0 leaves that
+    as it is.
     ``tunnel``: the device by which flannel reaches other nodes' pods; ``kube_proxy``: address of kube-proxy's metrics,
     ADDRESS:PORT; ``network_policy``: the unit of the network policy engine. Each is empty if there is none.
+    ``ipv6``: pods, Services and nodes have IPv6 addresses too; ``tunnel_ipv6``: flannel's device for these.
     """
 
     routes: Mapping[str, str]
@@ -40,6 +42,8 @@ class Configuration:
     tunnel: str = ""
     kube_proxy: str = ""
     network_policy: str = ""
+    ipv6: bool = False
+    tunnel_ipv6: str = ""
 
     @classmethod
     def load(
@@ -60,11 +64,17 @@ class Configuration:
                 bridge=str(given.get("bridge", "")),
                 mtu=int(given.get("mtu", 0)),
                 tunnel=str(given.get("tunnel", "")),
+                ipv6=bool(given.get("ipv6", False)),
+                tunnel_ipv6=str(given.get("tunnel_ipv6", "")),
                 kube_proxy=str(_read(kube_proxy)["metrics"]) if kube_proxy.exists() else "",
                 network_policy=str(_read(network_policy)["unit"]) if network_policy.exists() else "",
             )
         except (KeyError, TypeError, ValueError) as error:
             raise PodNetworkError("%s is not what it should be (%r): %s" % (path, error, HINT)) from None
+
+    def families(self) -> Tuple[str, ...]:
+        """The IP families, as tables of nftables have them."""
+        return ("ip", "ip6") if self.ipv6 else ("ip",)
 
     def wanted_rules(self) -> str:
         """A digest of the script. Raises PodNetworkError."""

@@ -9,10 +9,11 @@ from __future__ import annotations
 import base64
 import json
 import os
+import socket
 import subprocess
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set
 
 from kubeproof.install.pod_network import iptables
 from kubeproof.install.pod_network.errors import PodNetworkError
@@ -31,10 +32,11 @@ Attachment = Dict[str, Any]
 class HostPorts:
     """The ports of pods in one network."""
 
-    def __init__(self, network: str, plugins: Path, ruleset: Ruleset, results: Path = RESULTS) -> None:
+    def __init__(self, network: str, plugins: Path, rulesets: Sequence[Ruleset], results: Path = RESULTS) -> None:
+        """``rulesets``: of each IP family that pods have addresses of."""
         self._network = network
         self._plugin = plugins / _PLUGIN
-        self._ruleset = ruleset
+        self._rulesets = rulesets
         self._results = results
         self._read: Optional[float] = None
         self._attachments: List[Attachment] = []
@@ -43,9 +45,12 @@ class HostPorts:
         """Pods whose ports lead nowhere. Rules are lost all at once, or not by an accident."""
         # After a reboot there are records still, of pods that are not.
         found = [each for each in self._with_ports() if os.path.exists(each.get("netns") or "")]  # noqa: PTH110
-        if not found or self._ruleset.rules(*_CHAIN) or iptables.leads(self._ruleset, *_JUMP):
-            return []
-        return found
+        return found if any(self._lost(ruleset, found) for ruleset in self._rulesets) else []
+
+    def _lost(self, ruleset: Ruleset, attachments: List[Attachment]) -> bool:
+        """Whether the pods have ports in a ruleset's IP family, and there are no rules for them."""
+        wanted = any(ruleset.family in _families(each) for each in attachments)
+        return wanted and not ruleset.rules(*_CHAIN) and not iptables.leads(ruleset, *_JUMP)
 
     def put_back(self, attachment: Attachment) -> str:
         """Have the plugin write a pod's rules again. Raises PodNetworkError."""
@@ -113,6 +118,14 @@ def environment(verb: str, attachment: Attachment, plugins: Path) -> Dict[str, s
         "CNI_ARGS": ";".join("=".join(pair) for pair in attachment.get("cniArgs") or []),
         "CNI_PATH": str(plugins),
     }
+
+
+def _families(attachment: Attachment) -> Set[int]:
+    """The IP families of a pod's addresses, as the plugins that attached it have told."""
+    told = [str(each.get("address", "")) for each in (attachment.get("result") or {}).get("ips") or []]
+    found: Set[int] = {socket.AF_INET6 if ":" in address else socket.AF_INET for address in told}
+    # Of an earlier version of CNI, whose results are of another shape.
+    return found or {socket.AF_INET}
 
 
 def named(attachment: Attachment) -> str:

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
+from typing import Mapping
 
 from kubeproof.install.pod_network.commands import run
 from kubeproof.install.pod_network.ruleset import Ruleset
 
-_LEGACY_TABLES = Path("/proc/net/ip_tables_names")
+# By IP family.
+_LEGACY_TABLES: Mapping[int, Path] = {
+    socket.AF_INET: Path("/proc/net/ip_tables_names"),
+    socket.AF_INET6: Path("/proc/net/ip6_tables_names"),
+}
+_LEGACY: Mapping[int, str] = {socket.AF_INET: "iptables-legacy", socket.AF_INET6: "ip6tables-legacy"}
 
 
 def leads(ruleset: Ruleset, table: str, chain: str, target: str) -> bool:
     """Whether a rule of a chain jumps to another one. Raises PodNetworkError."""
     if any(rule.leads_to(target) for rule in ruleset.rules(table, chain)):
         return True
-    if not _legacy(table):
+    if not _legacy(ruleset.family, table):
         return False
-    listed = run("iptables-legacy", "--wait", "5", "--table", table, "--list-rules", chain)
+    listed = run(_LEGACY[ruleset.family], "--wait", "5", "--table", table, "--list-rules", chain)
     return any(line.endswith(" -j " + target) for line in listed.splitlines())
 
 
-def _legacy(table: str) -> bool:
+def _legacy(family: int, table: str) -> bool:
     try:
-        return table in _LEGACY_TABLES.read_text(encoding="ascii").split()
+        return table in _LEGACY_TABLES[family].read_text(encoding="ascii").split()
     except OSError:
         return False

@@ -12,7 +12,7 @@ import re
 import signal
 import socket
 from pathlib import Path
-from typing import List
+from typing import List, Mapping, Pattern
 
 from kubeproof.install.pod_network import iptables
 from kubeproof.install.pod_network.commands import run, succeeds
@@ -27,15 +27,18 @@ _JUMPS = (
     ("filter", "FORWARD", "KUBE-FORWARD"),
 )
 # Of each family by itself: that IPv6's rules are written says nothing of the others.
-_SYNCED = re.compile(
-    rb'^kubeproxy_sync_proxy_rules_last_timestamp_seconds(?:\{ip_family="IPv4"\})? (\S+)$', re.MULTILINE
-)
+_SYNCED: Mapping[int, Pattern[bytes]] = {
+    family: re.compile(
+        rb'^kubeproxy_sync_proxy_rules_last_timestamp_seconds(?:\{ip_family="%s"\})? (\S+)$' % name, re.MULTILINE
+    )
+    for family, name in ((socket.AF_INET, b"IPv4"), (socket.AF_INET6, b"IPv6"))
+}
 _SECONDS = 1.0
 _LARGEST = 1 << 24
 
 
 class KubeProxy:
-    """The kube-proxy of this node, in whatever form and mode it runs."""
+    """The kube-proxy of this node, in whatever form and mode it runs, and its rules for the ruleset's IP family."""
 
     def __init__(self, address: str, ruleset: Ruleset) -> None:
         self._address = address
@@ -69,7 +72,7 @@ class KubeProxy:
         return all(iptables.leads(self._ruleset, *jump) for jump in _JUMPS)
 
     def _synced(self) -> bool:
-        return any(float(value) > 0 for value in _SYNCED.findall(self._ask("/metrics")))
+        return any(float(value) > 0 for value in _SYNCED[self._ruleset.family].findall(self._ask("/metrics")))
 
     def _ask(self, path: str) -> bytes:
         """The body of an answer; kube-proxy's own, on loopback, so that no proxy has a say in it. Raises OSError."""

@@ -48,9 +48,10 @@ class Rule:
 
 
 class Ruleset:
-    """The tables of one network namespace, those for IPv4."""
+    """The tables of one network namespace, those for one IP family."""
 
-    def __init__(self) -> None:
+    def __init__(self, family: int = socket.AF_INET) -> None:
+        self.family = family
         self._netlink = Netlink(NETFILTER)
 
     def rules(self, table: str, chain: str = "") -> List[Rule]:
@@ -82,7 +83,7 @@ class Ruleset:
 
     def _chain(self, table: str, chain: str) -> Dict[int, bytes]:
         try:
-            [message] = self._netlink.ask(_GET_CHAIN, _request({_TABLE: table, _CHAIN_NAME: chain}))
+            [message] = self._netlink.ask(_GET_CHAIN, self._request({_TABLE: table, _CHAIN_NAME: chain}))
         except (NetlinkError, ValueError):
             return {}  # it went in this moment
         return attributes(message.body[_HEADER.size :])
@@ -95,15 +96,15 @@ class Ruleset:
 
     def _dump(self, kind: int, asked: Dict[int, str]) -> List[Dict[int, bytes]]:
         try:
-            messages: List[Message] = self._netlink.dump(kind, _request(asked))
+            messages: List[Message] = self._netlink.dump(kind, self._request(asked))
         except FileNotFoundError:
             return []
         return [attributes(message.body[_HEADER.size :]) for message in messages]
 
-
-def _request(names: Dict[int, str]) -> bytes:
-    header = _HEADER.pack(socket.AF_INET, 0, 0)
-    return header + b"".join(attribute(kind, name.encode() + b"\0") for kind, name in names.items())
+    def _request(self, names: Dict[int, str]) -> bytes:
+        # The numbers of IP families are those of nftables (NFPROTO_IPV4, NFPROTO_IPV6) on Linux.
+        header = _HEADER.pack(self.family, 0, 0)
+        return header + b"".join(attribute(kind, name.encode() + b"\0") for kind, name in names.items())
 
 
 def _feed(digest: hashlib._Hash, *parts: bytes) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import json
 import os
+import socket
 import time
 from pathlib import Path
 from typing import Callable, Iterator, List, Tuple
@@ -25,6 +26,8 @@ from kubeproof.install.pod_network.tunnel import Tunnel
 
 # In the unit's RuntimeDirectory.
 RECORD = Path("/run/kube-pod-network/rules.json")
+# By the family of a table.
+_FAMILIES = {"ip": socket.AF_INET, "ip6": socket.AF_INET6}
 # One that is started anew while it starts gets nowhere.
 _RESTART_SECONDS = 10.0
 
@@ -56,14 +59,16 @@ class State:
     def __init__(self, configuration: Configuration, record: Record) -> None:
         self.configuration = configuration
         self._record = record
-        self._routes = Routes(configuration.protocol)
+        self._routes = Routes(configuration.protocol, configuration.ipv6)
         self._links = Links()
-        self._ruleset = Ruleset()
-        self._host_ports = HostPorts(configuration.network, configuration.plugins, self._ruleset)
-        self._kube_proxy = KubeProxy(configuration.kube_proxy, self._ruleset)
-        self._network_policy = NetworkPolicy(configuration.network_policy, self._ruleset)
+        self._rulesets = {family: Ruleset(_FAMILIES[family]) for family in configuration.families()}
+        rulesets = list(self._rulesets.values())
+        self._host_ports = HostPorts(configuration.network, configuration.plugins, rulesets)
+        # Of each family by itself: the rules of one may go without those of the other.
+        self._kube_proxies = [KubeProxy(configuration.kube_proxy, ruleset) for ruleset in rulesets]
+        self._network_policies = [NetworkPolicy(configuration.network_policy, ruleset) for ruleset in rulesets]
         self._restarted = -_RESTART_SECONDS
-        self._tunnel = Tunnel(configuration.tunnel)
+        self._tunnels = [Tunnel(configuration.tunnel), Tunnel(configuration.tunnel_ipv6, socket.AF_INET6)]
         self._tunnel_restarted = -_RESTART_SECONDS
 
     def problems(self) -> List[str]:
@@ -72,15 +77,15 @@ class State:
         found = ["there is no route to %s via %s" % each for each in routing.missing(wanted, present).items()]
         found += ["there is a route to %s still" % each for each in routing.surplus(wanted, present)]
         if self._rules_differ():
-            found.append("table ip %s is not as %s has it" % (self.configuration.table, self.configuration.rules))
+            found.append("%s is not as %s has it" % (self._tables(), self.configuration.rules))
         found += ["%s is %s, and not %s" % each for each in self._sysctls()]
         found += ["the MTU of %s is %d, and not %d" % each for each in self._mtus()]
         found += ["the ports of pod %s lead nowhere" % named(each) for each in self._host_ports.lost()]
         if self._proxy_lost():
             found.append("kube-proxy's rules are gone")
-        if self._network_policy.lost():
+        if self._policies_lost():
             found.append("the rules of network policies are gone")
-        if self._tunnel.lost():
+        if self._tunnel_lost():
             found.append("flannel's routes are gone")
         return found
 
@@ -123,15 +128,23 @@ class State:
 
     def _rules_differ(self) -> bool:
         expected = self._record.expected(self.configuration.wanted_rules())
-        return not expected or self._ruleset.fingerprint(self.configuration.table) != expected
+        return not expected or self._fingerprint() != expected
+
+    def _fingerprint(self) -> str:
+        """Of our table in each family; empty if one of them has no rules."""
+        found = [ruleset.fingerprint(self.configuration.table) for ruleset in self._rulesets.values()]
+        return " ".join(found) if all(found) else ""
+
+    def _tables(self) -> str:
+        return " and ".join("table %s %s" % (family, self.configuration.table) for family in self._rulesets)
 
     def _put_back_rules(self) -> List[str]:
         if not self._rules_differ():
             return []
         script = self.configuration.wanted_rules()
         run("nft", "-f", str(self.configuration.rules))
-        self._record.write(script, self._ruleset.fingerprint(self.configuration.table))
-        return ["table ip %s" % self.configuration.table]
+        self._record.write(script, self._fingerprint())
+        return [self._tables()]
 
     def _sysctls(self) -> List[Tuple[str, str, str]]:
         found = []
@@ -164,28 +177,37 @@ class State:
         return [self._host_ports.put_back(attachment)]
 
     def _proxy_lost(self) -> bool:
-        return bool(self.configuration.kube_proxy) and self._kube_proxy.lost()
+        return bool(self.configuration.kube_proxy) and any(each.lost() for each in self._kube_proxies)
 
     def _put_back_proxy(self) -> List[str]:
         if time.monotonic() - self._restarted < _RESTART_SECONDS or not self._proxy_lost():
             return []
         self._restarted = time.monotonic()
-        self._kube_proxy.restart()
+        self._kube_proxies[0].restart()
         return ["kube-proxy's rules, by its restart"]
+
+    def _tunnel_lost(self) -> bool:
+        # Both are asked, since each remembers what it has seen.
+        lost = [tunnel.lost() for tunnel in self._tunnels]
+        return any(lost)
+
+    def _policies_lost(self) -> bool:
+        return any(each.lost() for each in self._network_policies)
 
     def _put_back_tunnel(self) -> List[str]:
         # Looked at each time, since what is there is remembered.
-        lost = self._tunnel.lost()
-        if not lost or time.monotonic() - self._tunnel_restarted < _RESTART_SECONDS or not self._tunnel.restart():
+        lost = self._tunnel_lost()
+        if not lost or time.monotonic() - self._tunnel_restarted < _RESTART_SECONDS or not self._tunnels[0].restart():
             return []
+        self._tunnels[1].forget()
         self._tunnel_restarted = time.monotonic()
         return ["flannel's routes, by its restart"]
 
     def _put_back_policies(self) -> List[str]:
         # An engine that was just started is not taken for one that has lost its rules: it is not asked for them yet.
-        if not self._network_policy.lost():
+        if not self._policies_lost():
             return []
-        self._network_policy.restart()
+        self._network_policies[0].restart()
         return ["the rules of network policies, by a restart of their engine"]
 
 

@@ -7,6 +7,7 @@ which disturbs no packets.
 
 from __future__ import annotations
 
+import socket
 from typing import Set
 
 from kubeproof.install.pod_network.commands import run, succeeds
@@ -16,17 +17,18 @@ UNIT = "kube-flannel.service"
 
 
 class Tunnel:
-    """The device of this node's flannel; none if its name is empty."""
+    """The device of this node's flannel for packets of one IP family; none if its name is empty."""
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: str, family: int = socket.AF_INET) -> None:
         self._device = device
+        self._family = family
         self._seen: Set[str] = set()
 
     def lost(self) -> bool:
         """Whether routes that were there since flannel was last restarted from here are gone."""
         if not self._device:
             return False
-        present = through(self._device)
+        present = through(self._device, self._family)
         self._seen |= present
         return bool(self._seen - present)
 
@@ -35,5 +37,9 @@ class Tunnel:
         if not succeeds("systemctl", "is-active", "--quiet", UNIT):
             return False
         run("systemctl", "--no-block", "try-restart", UNIT)
-        self._seen.clear()
+        self.forget()
         return True
+
+    def forget(self) -> None:
+        """Take what will be there next for what was always there."""
+        self._seen.clear()

@@ -159,6 +159,16 @@ class Pod:
         """Its address in the pod network."""
         return str(self.item["status"]["podIP"])
 
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Its addresses in the pod network, of each IP family; the first is ``address``."""
+        told = self.item["status"].get("podIPs") or [{"ip": self.address}]
+        return tuple(str(each["ip"]) for each in told)
+
+    def address_like(self, other: str) -> str:
+        """Its address of the IP family that another one is of; empty if it has none."""
+        return next((each for each in self.addresses if (":" in each) == (":" in other)), "")
+
     def now(self) -> Pod:
         """The pod as it is at this moment."""
         return Pod(self.api, self.api.get(self.path))

@@ -34,6 +34,11 @@ class Node:
     item: Object
 
     @property
+    def addresses(self) -> tuple[str, ...]:
+        """Its addresses, of each IP family that the cluster has; the first is ``address``."""
+        return tuple(each["address"] for each in self.item["status"]["addresses"] if each["type"] == "InternalIP")
+
+    @property
     def control_plane(self) -> bool:
         """Whether it is a host of the control plane."""
         return "control_plane" in self.host.groups
@@ -159,6 +164,11 @@ class Cluster:
     def service_address(self, namespace: str, service: str) -> str:
         """The cluster-wide address of a service."""
         return str(self.api.get(f"/api/v1/namespaces/{namespace}/services/{service}")["spec"]["clusterIP"])
+
+    def service_addresses(self, namespace: str, service: str) -> tuple[str, ...]:
+        """The same in each IP family that the service has."""
+        spec = self.api.get(f"/api/v1/namespaces/{namespace}/services/{service}")["spec"]
+        return tuple(spec.get("clusterIPs") or [spec["clusterIP"]])
 
     def _node(self, item: Object) -> Node:
         address = next(each["address"] for each in item["status"]["addresses"] if each["type"] == "InternalIP")

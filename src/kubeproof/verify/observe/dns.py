@@ -1,4 +1,4 @@
-"""DNS messages, as far as questions about a cluster need them (RFC 1035, RFC 2782)."""
+"""DNS messages, as far as questions about a cluster need them (RFC 1035, RFC 2782, RFC 3596)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import secrets
 import struct
 from dataclasses import dataclass
 
-A, SRV = 1, 33
+A, AAAA, SRV = 1, 28, 33
 NOERROR, NXDOMAIN = 0, 3
 _CLASS_IN = 1
 _RECURSION_DESIRED = 0x0100
@@ -30,7 +30,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer: its code, addresses of A records, and (target, port) of SRV records."""
+    """An answer: its code, addresses of A and AAAA records, and (target, port) of SRV records."""
 
     code: int
     addresses: tuple[str, ...]
@@ -68,6 +68,8 @@ def _read(question: Question, message: bytes) -> Answer:
         offset += 10
         if kind == A:
             addresses.append(str(ipaddress.IPv4Address(message[offset : offset + length])))
+        elif kind == AAAA:
+            addresses.append(str(ipaddress.IPv6Address(message[offset : offset + length])))
         elif kind == SRV:
             (port,) = struct.unpack("!H", message[offset + 4 : offset + 6])
             target, _ = _name(message, offset + 6)

@@ -63,6 +63,64 @@ def test_what_is_taken_away_comes_back(watched: Node, lost: str) -> None:
     assert "put back: " in watched.log.read_text()
 
 
+# With a second IP family.
+IPV6_GATEWAYS = {"fd00:10:244:1::/64": "fd00:9::2", "fd00:10:244:2:0::/64": "fd00:9:0::3"}
+IPV6_RULES = """
+table ip6 kubeproof
+delete table ip6 kubeproof
+table ip6 kubeproof {
+  set cluster {
+    type ipv6_addr
+    flags interval
+    auto-merge
+    elements = { fd00:10:244::/56, fd00:10:96::/112, fd00:9::1 }
+  }
+  chain postrouting {
+    type nat hook postrouting priority srcnat
+    ip6 saddr fd00:10:244::/56 ip6 daddr != @cluster ip6 daddr != ff00::/8 masquerade
+  }
+}
+"""
+IPV6_TAKEN_AWAY = {
+    "a route": "ip -6 route delete fd00:10:244:1::/64",
+    "all routes": "ip -6 route flush proto 86",
+    "a route, by another one": "ip -6 route replace fd00:10:244:1::/64 via fd00:9::99",
+    "the table": "nft delete table ip6 kubeproof",
+    "its rules": "nft flush table ip6 kubeproof",
+    "an address that is not translated": "nft delete element ip6 kubeproof cluster '{ fd00:10:96::/112 }'",
+    "forwarding": "sysctl -qw net.ipv6.conf.all.forwarding=0; ip -6 route delete fd00:10:244:1::/64",
+}
+
+
+@pytest.fixture
+def dual(node: Node) -> Node:
+    """A node with addresses, routes and rules of both IP families."""
+    node.run("ip address add fd00:9::1/64 dev eth0 nodad")
+    rules = node.directory / "rules.nft"
+    rules.write_text(rules.read_text() + IPV6_RULES)
+    sysctls = {"net.ipv4.ip_forward": "1", "net.ipv6.conf.all.forwarding": "1"}
+    node.configure(ipv6=True, routes={**GATEWAYS, **IPV6_GATEWAYS}, sysctls=sysctls)
+    return node
+
+
+@pytest.mark.parametrize("lost", IPV6_TAKEN_AWAY)
+def test_what_is_taken_away_of_a_second_ip_family_comes_back(dual: Node, lost: str) -> None:
+    with dual.watched():
+        dual.healed()
+        before = dual.run("ip -6 route; ip route; nft list ruleset")
+        dual.run(IPV6_TAKEN_AWAY[lost])
+        assert dual.healed() < _SOON
+        assert dual.run("ip -6 route; ip route; nft list ruleset") == before
+
+
+def test_routes_of_a_second_ip_family_that_nobody_has_any_more_go(dual: Node) -> None:
+    with dual.watched():
+        dual.healed()
+        dual.configure(ipv6=True, routes=GATEWAYS)
+        dual.until(lambda: "proto 86" not in dual.run("ip -6 route"))
+    assert "no route to fd00:10:244:1::/64 any more" in dual.log.read_text()
+
+
 def test_without_it_nothing_comes_back(node: Node) -> None:
     with node.watched():
         node.healed()
@@ -401,7 +459,7 @@ def test_ports_of_pods_are_given_to_the_plugin_once_more(node: Node, monkeypatch
     (node.directory / "results" / "broken").write_text("{")
     ruleset = Ruleset()
     monkeypatch.setattr(ruleset, "rules", lambda *_: [])
-    ports = HostPorts("kubeproof", node.directory, ruleset, node.directory / "results")
+    ports = HostPorts("kubeproof", node.directory, [ruleset], node.directory / "results")
     [lost] = ports.lost()
     assert ports.put_back(lost) == "ports of pod default/web-1"
     calls = [line.split(" ", 2) for line in (node.directory / "plugin").read_text().splitlines()]
@@ -431,7 +489,7 @@ def test_ports_of_pods_are_given_to_the_plugin_once_more(node: Node, monkeypatch
 )
 def test_a_record_that_is_not_what_it_should_be_ends_nothing(node: Node, changes: dict[str, object]) -> None:
     _attachment(node, 1, **changes)
-    ports = HostPorts("kubeproof", node.directory, Ruleset(), node.directory / "results")
+    ports = HostPorts("kubeproof", node.directory, [Ruleset()], node.directory / "results")
     for lost in ports.lost():
         with pytest.raises(PodNetworkError, match="ports of pod"):
             ports.put_back(lost)

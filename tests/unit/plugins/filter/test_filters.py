@@ -25,6 +25,27 @@ def test_nodes_that_do_not_exist_yet_have_no_routes() -> None:
     assert networks.pod_routes(addresses, found, "w1") == {"10.244.2.0/24": "10.0.0.2"}
 
 
+def test_nodes_with_two_networks_have_a_route_of_each_family() -> None:
+    addresses = {"w1": "10.0.0.1", "w2": "10.0.0.2", "w3": "10.0.0.3"}
+    found = {"/api/v1/nodes/w1": ["10.244.1.0/24", "fd00:1::/64"], "/api/v1/nodes/w2": ["10.244.2.0/24", "fd00:2::/64"]}
+    assert networks.pod_routes(addresses, found, "w1", {"w1": "fd00::1", "w2": "fd00::2"}) == {
+        "10.244.2.0/24": "10.0.0.2",
+        "fd00:2::/64": "fd00::2",
+    }
+
+
+def test_an_address_by_number_is_of_the_first_network() -> None:
+    assert networks.nth_address("10.96.0.0/16,fd00:10:96::/112", 10) == "10.96.0.10"
+    assert networks.nth_address(["fd00:10:96::/112"], 10) == "fd00:10:96::a"
+
+
+def test_hosts_without_a_second_address_are_left_out() -> None:
+    addresses = FILTERS["host_addresses_ipv6"]
+    hostvars = {"w1": {"cluster_host_address_ipv6": "fd00::1"}, "w2": {}, "w3": {"cluster_host_address_ipv6": ""}}
+    assert addresses(["w1", "w2", "w3"], hostvars, {}) == {"w1": "fd00::1"}
+    assert addresses(["w1", "w2"], {}, {"w1": "fd00::9", "w2": ""}) == {"w1": "fd00::9"}
+
+
 def test_hosts_whose_address_is_known_are_not_asked() -> None:
     hostvars = {"w2": {"ansible_host": "10.0.0.2"}, "w3": {"cluster_host_address": "10.0.1.3", "ansible_host": "w3.x"}}
     addresses = FILTERS["host_addresses"]

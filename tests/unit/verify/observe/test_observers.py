@@ -276,6 +276,12 @@ def test_addresses_in_an_answer_are_read_through_pointers() -> None:
     assert answer == dns.Answer(dns.NOERROR, ("10.96.0.7",), ())
 
 
+def test_an_answer_has_ipv6_addresses() -> None:
+    question = dns.ask("web.ns.svc.cluster.local.", dns.AAAA)
+    record = b"\xc0\x0c" + struct.pack("!2HIH", dns.AAAA, 1, 30, 16) + bytes.fromhex("fd0000100096" + "0" * 18 + "0a")
+    assert dns.read(question, dns_message(question, record)).addresses == ("fd00:10:96::a",)
+
+
 def test_services_in_an_answer_are_read() -> None:
     question = dns.ask("_http._tcp.web.ns", dns.SRV)
     target = b"\x03web\xc0" + bytes([12 + len("_http") + 1 + len("_tcp") + 1 + len("web") + 1])

@@ -131,6 +131,8 @@ def test_our_bridge_goes_with_what_is_plugged_into_it(host: Host, monkeypatch: p
 LINKS = [
     {"ifname": "eth0"},
     {"ifname": "flannel.1", "linkinfo": {"info_kind": "vxlan"}},
+    {"ifname": "flannel-v6.1", "linkinfo": {"info_kind": "vxlan"}},
+    {"ifname": "flannel-v6.7", "linkinfo": {"info_kind": "vxlan"}},
     {"ifname": "flannel.7", "linkinfo": {"info_kind": "vxlan"}},
     {"ifname": "cni7", "linkinfo": {"info_kind": "bridge"}},
 ]
@@ -146,7 +148,7 @@ ROUTES = [
 @pytest.mark.parametrize(
     ("backend", "devices", "routes"),
     [
-        ({"Type": "vxlan", "VNI": 1}, ["cni7", "flannel.1"], []),
+        ({"Type": "vxlan", "VNI": 1}, ["cni7", "flannel.1", "flannel-v6.1"], []),
         ({"Type": "host-gw"}, ["cni7"], ["10.244.1.0/24 via 10.0.0.2 dev eth0", "10.244.2.0/24 via 10.0.0.3 dev eth0"]),
         ({}, ["cni7"], []),
     ],
@@ -181,3 +183,21 @@ def test_what_flannel_leaves_goes_and_what_others_made_stays(
         *(f"ip link delete dev {device}" for device in devices),
         *(f"ip -4 route delete {route}" for route in routes),
     ]
+
+
+def test_what_flannel_leaves_of_a_second_ip_family_goes_too(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = {
+        "fd00:10:244::/56": [{"dst": "fd00:10:244:1::/64", "gateway": "fd00::2", "dev": "eth0", "protocol": "boot"}]
+    }
+    commands: list[str] = []
+
+    def run(command: list[str]) -> str:
+        commands.append(" ".join(command))
+        return json.dumps(left.get(command[-1], [])) if "root" in command else ""
+
+    monkeypatch.setattr(network, "run", run)
+    (host.root / "flannel").mkdir()
+    document = {"Network": "10.244.0.0/16", "IPv6Network": "fd00:10:244::/56", "Backend": {"Type": "host-gw"}}
+    host.entries.append(host._file("flannel/net-conf.json", json.dumps(document)))
+    Network(Account(), host.entries, str(host.root / "results")).remove_routes()
+    assert "ip -6 route delete fd00:10:244:1::/64 via fd00::2 dev eth0" in commands
