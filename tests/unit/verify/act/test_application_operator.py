@@ -23,7 +23,8 @@ from kubeproof.verify.observe.objects import Object
 
 SETTINGS = program.Settings(
     server="https://192.0.2.1:6443", ca="", token="", patience=1.0, namespace="n", group="g.test", identity="",
-    lease_seconds=6, pod={"containers": []}, gate_configuration="c", gate_deployment={}, gate_service={}, parent=1,
+    lease_seconds=6, pod={"containers": []}, gate_configuration="c", gate_service={}, parent=1,
+    gate_deployment={"metadata": {"name": "gate", "namespace": "n"}},
 )  # fmt: skip
 
 
