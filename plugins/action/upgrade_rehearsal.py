@@ -91,8 +91,8 @@ class ActionModule(Action):
                 last = f", after it {steps[-1]}" if steps else ""
                 raise KubeproofError(
                     f"the rehearsal did not end{last}: {why}",
-                    hint="if it was killed: raise upgrade_rehearsal_timeout or upgrade_rehearsal_memory; the journal of "
-                    "kubeproof-rehearsal.service has the reason. To do without: upgrade_rehearsal: false",
+                    hint="if it was killed: raise upgrade_rehearsal_timeout or upgrade_rehearsal_memory; the journal "
+                    "of kubeproof-rehearsal.service has the reason. To do without: upgrade_rehearsal: false",
                 )
 
     def _write(self, result: dict[str, Any]) -> None:

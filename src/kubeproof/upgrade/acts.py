@@ -46,9 +46,9 @@ class Act:
 
     ``kind``: the file of tasks. ``serial``: how many hosts at a time, in their order; all at once if it is empty.
     ``programs`` are switched, all that a host needs if there are none, to ``versions``, which has all components, those
-    that are not switched as they are; a rehearsal is of these. ``emulates``: the minor version as which a control plane works, empty if as its
-    own. ``former``: by host, what to put back. ``mixed``: whether other acts have fetched other versions since.
-    ``mark``: what a backup is for. ``version``: of Kubernetes, where there is one that an act is about.
+    that are not switched as they are; a rehearsal is of these. ``emulates``: the minor version as which a control plane
+    works, empty if as its own. ``former``: by host, what to put back. ``mixed``: whether other acts have fetched other
+    versions since. ``mark``: what a backup is for. ``version``: of Kubernetes, of what is rehearsed.
     """
 
     kind: str
