@@ -227,15 +227,18 @@ def write_back(client: Client, listing: Listing, wanted: Iterable[str]) -> Tuple
             path = resource.path_of(name)
             try:
                 document = client.json(path)
+                why = client.put(path, document)
+                # It may have been written meanwhile, by a controller of the API server's own.
+                if why.startswith("409"):
+                    why = client.put(path, client.json(path))
             except drill_api.NotFound:
                 continue
             except BackupError as error:
                 failed.append((resource.name, name, path, str(error), None))
                 break
-            why = client.put(path, document)
-            # It may have been written meanwhile, by a controller of the API server's own.
-            if why.startswith("409"):
-                why = client.put(path, client.json(path))
+            # It has expired meanwhile.
+            if why.startswith("404"):
+                continue
             if why:
                 failed.append((resource.name, name, path, why, document))
             else:
