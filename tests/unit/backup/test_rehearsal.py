@@ -37,6 +37,7 @@ class Server:
         yield from self.served
 
     def uids(self, path: str, revision: int | None) -> Iterator[tuple[str, str]]:
+        assert revision == 7
         resource = next(each for each in self.served if each.path == path)
         for where, found in self.objects.items():
             if where.rsplit("/", 1)[0].rsplit("/", 1)[-1] != resource.name:
@@ -57,6 +58,7 @@ class Server:
         return found
 
     def put(self, path: str, document: Any) -> str:
+        assert document["metadata"]["uid"]
         self.put_paths.append(path)
         answers = self.answers.get(path.partition("?")[0], [])
         return answers.pop(0) if answers else ""

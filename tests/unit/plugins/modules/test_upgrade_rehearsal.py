@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 import upgrade_rehearsal as module
 
 GIB = 1 << 30
@@ -55,7 +56,7 @@ def test_a_program_is_staged_or_installed_or_neither(tmp_path: Path, monkeypatch
 
 def test_a_program_is_copied_where_it_cannot_be_linked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "etcd").write_bytes(b"new")
-    assert os.stat(module.provide(str(tmp_path / "etcd"), str(tmp_path / "one"))).st_nlink == 2
+    assert Path(module.provide(str(tmp_path / "etcd"), str(tmp_path / "one"))).stat().st_nlink == 2
 
     def refuse(*_: str) -> None:
         raise OSError
