@@ -86,7 +86,7 @@ class ActionModule(Action):
         return {**found, "acts": carried_out, "whole": not limited, "verified": verified}
 
     def _untouched(self, plan: Plan) -> bool:
-        """Whether all runs that the lock says the cluster has, so that an upgrade that ends here has changed nothing."""
+        """Whether what runs is what the lock says the cluster has: an upgrade that ends here has changed nothing."""
         current = Lock(self._state_directory).versions("current")
         return all(
             str(running.version) == current.get(COMPONENTS[program]) and not running.emulating

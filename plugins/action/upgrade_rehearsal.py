@@ -32,9 +32,9 @@ class ActionModule(Action):
 
     def act(self) -> dict[str, Any]:
         self._given = plain(self._arguments)
-        prepared = self._step("prepare", _programs=self._digests(), _present=self._present())
+        programs, present = self._digests(), self._present()
         try:
-            self._send(prepared["program"])
+            self._send(self._step("prepare", _programs=programs, _present=present)["program"])
             self._step("start")
             result = self._followed()
         finally:
@@ -87,12 +87,14 @@ class ActionModule(Action):
             if result is not None and answer["ended"]:
                 return result
             if answer["ended"] or time.monotonic() > deadline:
-                why = error or " ".join(answer["lines"][-1:]) or "it said nothing"
-                last = f", after it {steps[-1]}" if steps else ""
+                last = f" (last step: {steps[-1]})" if steps else ""
+                if error:
+                    raise KubeproofError(f"the rehearsal failed{last}: {error}")
+                said = " ".join(answer["lines"][-1:]) or "it said nothing"
                 raise KubeproofError(
-                    f"the rehearsal did not end{last}: {why}",
-                    hint="if it was killed: raise upgrade_rehearsal_timeout or upgrade_rehearsal_memory; the journal of "
-                    "kubeproof-rehearsal.service has the reason. To do without: upgrade_rehearsal: false",
+                    f"the rehearsal did not end{last}: {said}",
+                    hint="if it was killed: raise upgrade_rehearsal_timeout or upgrade_rehearsal_memory; the journal "
+                    "of kubeproof-rehearsal.service has the reason. To do without: upgrade_rehearsal: false",
                 )
 
     def _write(self, result: dict[str, Any]) -> None:

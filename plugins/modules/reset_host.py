@@ -67,6 +67,8 @@ kept:
 """
 
 STATE_DIRECTORY = "/var/lib/kubeproof"
+# As plugins/modules/upgrade_rehearsal.py has it: what a host that lost power in the middle of one still has.
+REHEARSAL = "/var/lib/kubeproof-rehearsal"
 # Where none of these was installed, a pod, a bridge or a chain is somebody else's.
 NODE_UNITS = {"containerd.service", "kubelet.service", "kube-proxy.service"}
 
@@ -93,6 +95,8 @@ def undo(account: Account, entries: List[Dict[str, Any]]) -> None:
     if NODE_UNITS.intersection(units.names):
         undo_node(account, entries, units, mounts)
     Files(account, entries, mounts.busy).undo()
+    if os.path.isdir(REHEARSAL):
+        account.undo(REHEARSAL, "removed", lambda: remove_all([REHEARSAL]))
     units.forget()
     Software(account, entries).undo()
     units.bring_back()

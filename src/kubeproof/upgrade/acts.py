@@ -49,8 +49,7 @@ class Act:
     ``programs`` are switched, all that a host needs if there are none, to ``versions``, which has all components, those
     that are not switched as they are; a rehearsal is of these. ``emulates``: the minor version as which a control plane
     works, empty if as its own. ``former``: by host, what to put back. ``mixed``: whether other acts have fetched other
-    versions since.
-    ``mark``: what a backup is for. ``version``: of Kubernetes, where there is one that an act is about.
+    versions since. ``mark``: what a backup is for. ``version``: of Kubernetes, of what is rehearsed.
     ``confirmed``: hosts that put themselves back unless their turn is confirmed. ``undone``: those whose earlier turn
     is put back, where the others' is confirmed.
     """
@@ -185,12 +184,15 @@ def _act(plan: Plan, turns: Sequence[Turn], *, mixed: bool) -> Act:
 
 
 def _rehearsed(plan: Plan, turn: Turn) -> dict[str, str]:
-    """What Kubernetes is rehearsed with: the etcd of the end, or on the way back, which migrates its data, the present.
+    """What Kubernetes is rehearsed with: the next minor version of etcd at most, since none may be skipped.
 
-    It is what the upgrade ends with, and does not emulate: emulating, it would write as the old version does.
+    On the way back it is the present one: the older one opens newer data only once all members have migrated it.
+    Nothing emulates: emulating, the target would write as the old version does.
     """
-    etcd = plan.goal.wants(ETCD) if plan.goal.direction == "forward" else None
-    return {"kubernetes": str(turn.version), **({ETCD: str(etcd)} if etcd else {})}
+    now = [running.version.series for _, _, running in plan.world.running(ETCD)]
+    forward = etcd_passes(plan.world, plan.goal) if plan.goal.direction == "forward" else []
+    etcd = [str(version) for version in forward if version.series <= min(now).plus(1)]
+    return {"kubernetes": str(turn.version), **({ETCD: etcd[-1]} if etcd else {})}
 
 
 def _of_node(scope: Collection[str]) -> tuple[str, ...]:

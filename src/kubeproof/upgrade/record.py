@@ -47,7 +47,7 @@ class Record:
             self._write(document)
 
     def backup(self, host: str) -> Backup | None:
-        """The backup that was made for it on this host, of the last day, and what was rehearsed with it."""
+        """The backup made for it on this host, if it is no older than a day, and what it was rehearsed with."""
         found = self._document.get("backup") or {}
         age = max(0.0, time.time() - float(found.get("at", 0)))
         if not found or found["host"] != host or age > _FRESH:

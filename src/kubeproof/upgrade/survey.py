@@ -79,7 +79,7 @@ def planned(survey: Survey, goal: Goal) -> Plan:
 
 def _rehearsal(now: World, goal: Goal) -> tuple[Goal, list[Finding]]:
     """Where no host can rehearse, an upgrade is planned without, and says so."""
-    if not goal.rehearses or evidence.rehearsing(now) or not now.members:
+    if not goal.rehearses or evidence.rehearsing(now):
         return goal, []
     problem = "it is not rehearsed: no host has both etcd, with its backups, and an API server"
     remediation = "To do without: upgrade_rehearsal: false."

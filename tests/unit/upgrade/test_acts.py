@@ -166,3 +166,37 @@ def test_a_turn_of_an_earlier_run_is_settled_first() -> None:
     servers = [next(act for act in found if act.kind == "api-servers") for found in (well, unwell)]
     assert [act.hosts for act in servers] == [("cp2", "cp3"), ("cp1", "cp2", "cp3")]
     assert servers[1].former["cp1"]["versions"]["kubernetes"] == "1.36.3", "what it was put back to"
+
+
+class TestRehearsals:
+    """They are on a host that has both the backup and the programs, with what the upgrade ends with."""
+
+    def test_one_host_rehearses_the_end(self) -> None:
+        found = acts(plan(world(), goal()))
+        assert [act.kind for act in found[:4]] == ["stage", "backup", "rehearsal", "etcd"]
+        (act,) = (act for act in found if act.kind == "rehearsal")
+        assert act.hosts == ("cp1",)
+        assert act.version == NEW["kubernetes"]
+        assert (act.versions["kubernetes"], act.versions["etcd"]) == (NEW["kubernetes"], NEW["etcd"])
+        assert act.emulates == ""
+
+    def test_the_backup_is_where_it_is_rehearsed(self) -> None:
+        found = acts(plan(world(host("e1"), host("cp1")), goal()))
+        backup, rehearsal = (next(act for act in found if act.kind == kind) for kind in ("backup", "rehearsal"))
+        assert backup.hosts == ("cp1", "e1")
+        assert rehearsal.hosts == ("cp1",)
+        assert backup.mark == goal().key
+
+    def test_back_the_present_etcd_has_the_data(self) -> None:
+        found = [act for act in acts(plan(world(versions=NEW), back())) if act.kind == "rehearsal"]
+        assert len(found) == 2, "of the data as it is, and as it is once API servers emulate"
+        assert {(act.versions["kubernetes"], act.versions["etcd"]) for act in found} == {("1.36.3", "3.7.3")}
+
+    def test_each_version_on_the_way_is_rehearsed_and_stages_nothing_more(self) -> None:
+        old = {**OLD, "kubernetes": "1.35.4"}
+        hosts = host("cp1", old), host("w1", old)
+        now = world(*hosts, versions=old)
+        found = acts(plan(now, goal()))
+        assert [act.version for act in found if act.kind == "rehearsal"] == ["1.36.3", "1.37.2"]
+        without = acts(plan(now, goal(rehearses=False)))
+        assert [act.kind for act in found if act.kind != "rehearsal"] == [act.kind for act in without]

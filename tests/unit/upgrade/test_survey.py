@@ -132,3 +132,12 @@ def test_an_unfinished_upgrade_is_known() -> None:
     survey = Survey("prod", [control_plane(), worker()], {"host1": answered(), "host2": {}})
     other = dataclasses.replace(survey, unfinished={"kubernetes": Version(1, 36, 9)}, began=60.0)
     assert "unfinished" in {each.id for each in planned(other, goal(KUBERNETES, rehearses=False)).findings}
+
+
+def test_where_no_host_can_rehearse_the_plan_says_so() -> None:
+    alone = dataclasses.replace(control_plane(), groups=frozenset({"etcd"}))
+    server = dataclasses.replace(worker(), groups=frozenset({"control_plane"}))
+    apart = Survey("prod", [alone, server], {"host1": answered(), "host2": {}})
+    found = planned(apart, goal(KUBERNETES))
+    assert ("rehearsal", "warning") in {(each.id, each.severity) for each in found.findings}
+    assert "rehearsal" not in {step.kind for step in found.steps}

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, Iterator, Mapping
 
 # API servers remove such objects by themselves: they expire, or are made again by the one that runs.
-PASSING = frozenset({"events", "events.events.k8s.io", "leases.coordination.k8s.io", "apiservices.apiregistration.k8s.io"})
+PASSING = frozenset(
+    {"events", "events.events.k8s.io", "leases.coordination.k8s.io", "apiservices.apiregistration.k8s.io"}
+)
 SHOWN = 200
 """So many problems are named; there may be one for each object."""
 

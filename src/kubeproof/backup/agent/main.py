@@ -76,7 +76,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("name", nargs="?", help="which (default: the newest)")
     one.set_defaults(command=_drill)
 
-    one = commands.add_parser("rehearse", help="have another version of Kubernetes and etcd read a backup: for upgrades")
+    one = commands.add_parser("rehearse", help="have other versions read a backup: for upgrades")
     one.add_argument("settings", type=Path, help="a file, as the module upgrade_rehearsal writes it")
     one.set_defaults(command=_rehearse)
 

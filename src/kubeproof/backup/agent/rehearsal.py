@@ -180,13 +180,22 @@ def _singly(client: Client, resource: Resource, keys: Sequence[str]) -> Tuple[Di
     objects: Dict[str, str] = {}
     broken: Dict[str, str] = {}
     for name in list(names_in(keys, resource))[:_SINGLY]:
-        try:
-            objects[name] = client.json(resource.path_of(name))["metadata"]["uid"]
-        except drill_api.NotFound:
-            continue
-        except BackupError as error:
-            broken[name] = str(error)
+        uid, why = _single(client, resource.path_of(name))
+        if uid:
+            objects[name] = uid
+        elif why:
+            broken[name] = why
     return objects, broken
+
+
+def _single(client: Client, path: str) -> Tuple[str, str]:
+    """An object's UID, or why it cannot be read; neither if there is none."""
+    try:
+        return str(client.json(path)["metadata"]["uid"]), ""
+    except drill_api.NotFound:
+        return "", ""
+    except BackupError as error:
+        return "", str(error)
 
 
 # Where the path of keys is not the resource's name.
@@ -210,11 +219,12 @@ def names_in(keys: Iterable[str], resource: Resource) -> Iterator[str]:
             yield "/".join(parts[-length:]) if resource.namespaced else "/" + parts[-1]
 
 
-Unwritten = List[Tuple[str, str, str, str, Any]]
+# Resource, name, path, why, and whether the target could read it.
+Unwritten = List[Tuple[str, str, str, str, bool]]
 
 
 def write_back(client: Client, listing: Listing, wanted: Iterable[str]) -> Tuple[int, Unwritten]:
-    """Write an object of each kind as it is: how many were written, and the others with path, reason and object.
+    """Write an object of each kind as it is: how many were written, and the others.
 
     An API server that stores another version than the one in etcd writes it so.
     """
@@ -227,17 +237,20 @@ def write_back(client: Client, listing: Listing, wanted: Iterable[str]) -> Tuple
             path = resource.path_of(name)
             try:
                 document = client.json(path)
+                why = client.put(path, document)
+                # It may have been written meanwhile, by a controller of the API server's own.
+                if why.startswith("409"):
+                    why = client.put(path, client.json(path))
             except drill_api.NotFound:
                 continue
             except BackupError as error:
-                failed.append((resource.name, name, path, str(error), None))
+                failed.append((resource.name, name, path, str(error), False))
                 break
-            why = client.put(path, document)
-            # It may have been written meanwhile, by a controller of the API server's own.
-            if why.startswith("409"):
-                why = client.put(path, client.json(path))
+            # It has expired meanwhile.
+            if why.startswith("404"):
+                continue
             if why:
-                failed.append((resource.name, name, path, why, document))
+                failed.append((resource.name, name, path, why, True))
             else:
                 written += 1
             break
@@ -246,11 +259,10 @@ def write_back(client: Client, listing: Listing, wanted: Iterable[str]) -> Tuple
 
 def _only_by_target(client: Client, unwritten: Unwritten) -> Iterator[Problem]:
     """What the target could not write, and the present version could: the others are refused by any."""
-    for resource, name, path, why, document in unwritten:
-        if document is not None:
+    for resource, name, path, why, read_before in unwritten:
+        if read_before:
             try:
-                document = client.json(path)
-                refused = client.put(path + "?dryRun=All", document)
+                refused = client.put(path + "?dryRun=All", client.json(path))
             except drill_api.NotFound:
                 refused = ""  # The present version does not have it, so that only the target could say.
             except BackupError:

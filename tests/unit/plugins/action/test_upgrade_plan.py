@@ -59,10 +59,28 @@ def test_a_plan_is_shown_and_carried_out(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
     assert "prod: Kubernetes 1.36.3 -> 1.37.2" in done.stdout
     assert "api-servers" in done.stdout
-    assert [act["kind"] for act in document(tmp_path)["acts"]][:3] == ["stage", "backup", "api-servers"]
+    assert [act["kind"] for act in document(tmp_path)["acts"]][:4] == [
+        "stage",
+        "backup",
+        "rehearsal",
+        "api-servers",
+    ]
     assert json.loads((tmp_path / RECORD).read_text())["versions"]["kubernetes"] == "1.37.2"
     assert plan(tmp_path, ended=True).returncode == 0
     assert not (tmp_path / RECORD).exists()
+
+
+def test_a_rehearsal_alone_begins_nothing(tmp_path: Path) -> None:
+    done = plan(tmp_path, "--extra-vars", "upgrade_until=rehearsal")
+    assert done.returncode == 0, done.stdout
+    assert [act["kind"] for act in document(tmp_path)["acts"]] == ["stage", "backup", "rehearsal"]
+    assert not (tmp_path / RECORD).exists()
+
+
+@pytest.mark.parametrize("value", ["false", "no"])
+def test_a_rehearsal_can_be_left_out(tmp_path: Path, value: str) -> None:
+    plan(tmp_path, "--extra-vars", f"upgrade_rehearsal={value}")
+    assert "rehearsal" not in [act["kind"] for act in document(tmp_path)["acts"]]
 
 
 def test_check_mode_begins_nothing(tmp_path: Path) -> None:

@@ -83,6 +83,17 @@ def test_the_manifest_is_the_last_to_go(tmp_path: Path, monkeypatch: pytest.Monk
     assert (directory / "manifest.json").exists()
 
 
+def test_what_an_interrupted_rehearsal_has_left_goes_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = tmp_path / "rehearsal"
+    (left / "work").mkdir(parents=True)
+    monkeypatch.setattr(reset_host, "REHEARSAL", str(left))
+    directory = state(tmp_path)
+    assert str(left) in [change["path"] for change in reset(directory, check_mode=True).changes]
+    assert left.exists()
+    reset(directory)
+    assert not left.exists()
+
+
 def test_a_manifest_of_another_version_is_not_guessed_at(tmp_path: Path) -> None:
     directory = state(tmp_path, version=2)
     assert "reset with the kubeproof that wrote it" in reset(directory).problems[0]
