@@ -134,8 +134,10 @@ def test_load_brings_more_pods(api: Api, measured: Scaled, evidence: Evidence) -
         api,
         _SCALED_SECONDS,
         lambda: _ready(api, measured.namespace, _BUSY) >= _MOST and _utilization(api.get(paths[_IDLE])) is not None,
-        lambda: "a deployment under load is not scaled: "
-        + "; ".join(f"{name}: {_status(api.get(path))}" for name, path in paths.items()),
+        lambda: (
+            "a deployment under load is not scaled: "
+            + "; ".join(f"{name}: {_status(api.get(path))}" for name, path in paths.items())
+        ),
     )
     busy, idle = (api.get(paths[name]) for name in (_BUSY, _IDLE))
     evidence["under load"], evidence["without"] = _status(busy), _status(idle)
