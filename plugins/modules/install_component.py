@@ -318,7 +318,7 @@ class Host:
         A number is that of a pod's user, of which hosts need to know nothing.
         """
         if name.isdigit():
-            return int(name), int(name)
+            return int(name), grp.getgrnam(group).gr_gid if group else int(name)
         try:
             user = pwd.getpwnam(name)
             return user.pw_uid, grp.getgrnam(group).gr_gid if group else user.pw_gid

@@ -17,7 +17,7 @@ from kubeproof.verify.observe.cluster import Cluster
 
 # Claims that have a test and no saboteur yet, each with the reason.
 _NO_SABOTEUR: dict[str, str] = {}
-_QUICK_AT_MOST = 13
+_QUICK_AT_MOST = 14
 _NOWHERE = cast(Cluster, None)
 
 
