@@ -130,7 +130,10 @@ def test_flannel_makes_a_tunnel_for_each_family(tmp_path: Path) -> None:
 
 
 def test_what_pods_send_outside_is_translated_in_each_family(tmp_path: Path) -> None:
-    rules = rendered("pod_network", RULES, tmp_path, **TWO)
+    # A host of etcd alone is no node, and has no routes to pods.
+    away = {"ansible_host": "192.0.2.9", "cluster_host_address_ipv6": "fd00:db8::9"}
+    apart = {"groups": {**TWO["groups"], "etcd": ["away"]}, "hostvars": {**TWO["hostvars"], "away": away}}
+    rules = rendered("pod_network", RULES, tmp_path, **{**TWO, **apart})
     assert "elements = { 10.244.0.0/16, 10.96.0.0/16, 192.0.2.1, 192.0.2.2 }" in rules
     assert "elements = { fd00:10:244::/56, fd00:10:96::/112, fd00:db8::1, fd00:db8::2 }" in rules
     assert f"ip6 saddr {PODS[1]} ip6 daddr != @cluster" in rules
