@@ -105,7 +105,8 @@ RECORD: Dict[str, Any] = {
 }
 # Others refer to these: they come first, in this order.
 FIRST = ("Namespace", CRD, "PriorityClass", "StorageClass", "ServiceAccount", "Secret", "ConfigMap", "ClusterRole",
-         "Role", "ClusterRoleBinding", "RoleBinding", "PersistentVolume", "PersistentVolumeClaim", "Service")  # fmt: skip
+         "Role", "ClusterRoleBinding", "RoleBinding", "PersistentVolume", "PersistentVolumeClaim", "Service",
+         )  # fmt: skip
 # Calls of the API server go to what these name, which must be there.
 LAST = ("APIService", "MutatingWebhookConfiguration", "ValidatingWebhookConfiguration")
 # What others have put into them would go with them.
