@@ -7,10 +7,10 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
+from plugins.action import kube_addons
 
 import kubeproof.install.action
 from kubeproof.core.errors import KubeproofError
-from plugins.action import kube_addons
 
 
 def ran(monkeypatch: pytest.MonkeyPatch, **arguments: Any) -> dict[str, Any]:
