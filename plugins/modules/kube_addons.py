@@ -17,7 +17,7 @@ module: kube_addons
 short_description: Apply add-ons, and delete what is no longer in them
 description:
   - Applies the objects of each add-on as M(kube_objects) does, namespaces and definitions of custom resources first,
-    and waits for the latter before it goes on. Objects have the label C(kubeproof.io/addon) with the add-on's name.
+    and waits until the latter are accepted. Objects have the label C(kubeproof.io/addon) with the add-on's name.
   - Which objects were applied is in the ConfigMap C(kubeproof-addons) of C(kube-system). What is in it and in no add-on
     any more is deleted, if it still has the label. It is written before anything is applied, so that an interrupted
     run forgets nothing.
@@ -104,9 +104,10 @@ RECORD: Dict[str, Any] = {
     "metadata": {"name": "kubeproof-addons", "namespace": "kube-system"},
 }
 # Others refer to these: they come first, in this order.
-FIRST = ("Namespace", CRD, "PriorityClass", "StorageClass", "ServiceAccount", "Secret", "ConfigMap", "ClusterRole",
-         "Role", "ClusterRoleBinding", "RoleBinding", "PersistentVolume", "PersistentVolumeClaim", "Service",
-         )  # fmt: skip
+FIRST = (
+    "Namespace", CRD, "PriorityClass", "StorageClass", "ServiceAccount", "Secret", "ConfigMap", "ClusterRole", "Role",
+    "ClusterRoleBinding", "RoleBinding", "PersistentVolume", "PersistentVolumeClaim", "Service",
+)  # fmt: skip
 # Calls of the API server go to what these name, which must be there.
 LAST = ("APIService", "MutatingWebhookConfiguration", "ValidatingWebhookConfiguration")
 # What others have put into them would go with them.

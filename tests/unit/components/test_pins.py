@@ -183,6 +183,7 @@ def test_references_of_images(real: Pins) -> None:
         "registry.k8s.io/pause:3.10.2",
         "registry.k8s.io/coredns/coredns:v1.15.0",
         "registry.k8s.io/e2e-test-images/agnhost:2.66.1",
+        "registry.k8s.io/metrics-server/metrics-server:v0.9.0",
     }
     pause = real.images["pause"]
     assert pause.reference("registry.example.org/k8s/") == "registry.example.org/k8s/pause:3.10.2"
