@@ -24,11 +24,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; returns the process's exit status."""
     given = parser().parse_args(arguments)
     os.umask(0o077)
-    if given.command is _rehearse:
+    command: Command = given.command
+    if command == _rehearse:
         return _rehearse(None, given)
     try:
         configuration = Configuration.load(given.config)
-        command: Command = given.command
         if command is _drill:
             given.encryption = read_encryption(configuration)
         become(configuration.user)
