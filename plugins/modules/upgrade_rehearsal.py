@@ -96,11 +96,12 @@ DIRECTORY = "/var/lib/kubeproof-rehearsal"
 # In memory: the key with which Secrets are encrypted.
 RUNTIME = "/run/kubeproof-rehearsal"
 STAGED = "/var/lib/kubeproof/staged"
-TARGET = ("etcd", "kube-apiserver")
 # A snapshot is restored once, each of three API servers writes a little, and etcd keeps what was before.
-ROOM, ROOM_BYTES = 2.0, 512 << 20
+ROOM = 2.0
+ROOM_BYTES = 512 << 20
 # An API server has all objects in its cache, decoded; it needs so much without any.
-DECODED, MEMORY_BYTES = 6, 768 << 20
+DECODED = 6
+MEMORY_BYTES = 768 << 20
 SKIP = "or do without, at your own risk: upgrade_rehearsal: false"
 
 

@@ -17,18 +17,18 @@ from kubeproof.backup.agent.configuration import PATH, Configuration
 from kubeproof.backup.agent.errors import BackupError
 from kubeproof.backup.agent.target import Found
 
-Command = Callable[..., int]
+Command = Callable[[Configuration, argparse.Namespace], int]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; returns the process's exit status."""
     given = parser().parse_args(arguments)
     os.umask(0o077)
-    if given.command is _rehearse:
-        return _rehearse(given)
+    command: Command = given.command
+    if command == _rehearse:
+        return _rehearse(None, given)
     try:
         configuration = Configuration.load(given.config)
-        command: Command = given.command
         if command is _drill:
             given.encryption = read_encryption(configuration)
         become(configuration.user)
@@ -195,7 +195,7 @@ def _drill(configuration: Configuration, given: argparse.Namespace) -> int:
     return jobs.run(configuration, "drill", lambda: drill.drill(configuration, given.name, given.encryption))
 
 
-def _rehearse(given: argparse.Namespace) -> int:
+def _rehearse(_: Configuration | None, given: argparse.Namespace) -> int:
     """Without the configuration: an upgrade brings its own program, settings and user."""
     rehearsal = importlib.import_module("kubeproof.backup.agent.rehearsal")
     status: int = rehearsal.main(given.settings)

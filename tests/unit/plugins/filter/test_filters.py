@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from ansible.errors import AnsibleFilterError
-from plugins.filter import host_settings, networks, packages
+from plugins.filter import backup, host_settings, networks, packages
 
 
 def test_the_others_are_asked() -> None:
@@ -94,3 +94,13 @@ def test_packages_are_missing_by_the_commands_and_files_that_they_bring() -> Non
     found = {"nft": "/usr/sbin/nft", "/etc/protocols": None, "ssh": None}
     report = {"commands": found, "os": {"id": "debian", "like": []}}
     assert packages.missing_packages(wanted, report, ["workers"]) == ["netbase"]
+
+
+def test_a_rehearsal_has_the_clusters_admission_plugins_that_need_no_file() -> None:
+    extra = {"v": 2, "enable-admission-plugins": "AlwaysPullImages,EventRateLimit", "runtime-config": "api/all=true"}
+    assert backup.rehearsal_flags(extra, "10.96.0.0/16") == [
+        "--service-cluster-ip-range=10.96.0.0/16",
+        "--runtime-config=api/all=true",
+        "--enable-admission-plugins=AlwaysPullImages",
+    ]
+    assert backup.rehearsal_flags({}, "10.96.0.0/16") == ["--service-cluster-ip-range=10.96.0.0/16"]
