@@ -35,7 +35,10 @@ def test_it_runs_by_itself_with_no_module_from_elsewhere(program: Path) -> None:
     assert program.read_bytes().startswith(b"#!/usr/bin/python3 -I\n")
 
 
-@pytest.mark.parametrize("package", [PACKAGE, "kubeproof.install.etcd_defragment", "kubeproof.install.pod_network", "kubeproof.upgrade.host_turn"])
+@pytest.mark.parametrize(
+    "package",
+    [PACKAGE, "kubeproof.install.etcd_defragment", "kubeproof.install.pod_network", "kubeproof.upgrade.host_turn"],
+)
 def test_it_has_no_module_but_its_own_and_pythons(package: str) -> None:
     with zipfile.ZipFile(io.BytesIO(zipped.program(package))) as archive:
         sources = {name: archive.read(name).decode() for name in archive.namelist()}
