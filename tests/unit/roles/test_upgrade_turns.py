@@ -35,8 +35,8 @@ def act(kind: str, *hosts: str, **more: Any) -> dict[str, Any]:
 
 
 def known(given: dict[str, Any], host: str = "cp1", **more: Any) -> dict[str, Any]:
-    units = {"kube-scheduler.service": {}, "kube-scheduler-second.service": {}}
-    installed = {**report()["installed"], "units": list(units)}
+    units = ["kube-scheduler.service", "kube-scheduler-second.service"]
+    installed = {**report()["installed"], "units": units}
     facts = {"kubeproof_host": {**report(), "installed": installed}}
     groups = {"etcd": MEMBERS, "control_plane": MEMBERS, "workers": ["w1"]}
     return {
