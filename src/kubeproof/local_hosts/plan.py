@@ -383,7 +383,7 @@ def _address(host: Host, network: Network) -> ipaddress.IPv4Address:
 
 
 def _address_ipv6(host: Host, network: Network) -> ipaddress.IPv6Address:
-    """The one that the cluster is told, since it has to be on the segment."""
+    """The one that the cluster is configured with, since it has to be on the segment."""
     value = rendered(host, [addresses.IPV6]).get(addresses.IPV6)
     subnet = network.subnet_ipv6 or ipaddress.IPv6Network("::/128")
     hint = f"with local_host_network.subnet_ipv6 each host has an address in it, as {subnet[0]}11"

@@ -121,9 +121,9 @@ def environment(verb: str, attachment: Attachment, plugins: Path) -> Dict[str, s
 
 
 def _families(attachment: Attachment) -> Set[int]:
-    """The IP families of a pod's addresses, as the plugins that attached it have told."""
-    told = [str(each.get("address", "")) for each in (attachment.get("result") or {}).get("ips") or []]
-    found: Set[int] = {socket.AF_INET6 if ":" in address else socket.AF_INET for address in told}
+    """The IP families of a pod's addresses, as reported by the plugins that attached it."""
+    reported = [str(each.get("address", "")) for each in (attachment.get("result") or {}).get("ips") or []]
+    found: Set[int] = {socket.AF_INET6 if ":" in address else socket.AF_INET for address in reported}
     # Of an earlier version of CNI, whose results are of another shape.
     return found or {socket.AF_INET}
 
