@@ -207,6 +207,6 @@ def test_local_volumes_are_of_their_class_and_node(tmp_path: Path, default: obje
     assert spec["storageClassName"] == storage_class["metadata"]["name"] == "local"
     assert (spec["local"]["path"], spec["capacity"]["storage"]) == ("/srv/data", "10Gi")
     assert spec["persistentVolumeReclaimPolicy"] == "Retain"
-    [[match]] = [term["matchFields"] for term in spec["nodeAffinity"]["required"]["nodeSelectorTerms"]]
-    assert match["values"] == ["one"]
+    [[match]] = [term["matchExpressions"] for term in spec["nodeAffinity"]["required"]["nodeSelectorTerms"]]
+    assert (match["key"], match["values"]) == ("kubernetes.io/hostname", ["one"])
     assert volume["metadata"]["name"].startswith("data-one-")

@@ -24,6 +24,7 @@ NO_PROVISIONER = "kubernetes.io/no-provisioner"
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 SIZE = "16Mi"
 _ROOT = f"/var/lib/{PREFIX}"
+_HOSTNAME = "kubernetes.io/hostname"
 _VOLUMES = "/api/v1/persistentvolumes"
 _GONE_SECONDS = 20.0
 # Of test pods.
@@ -34,9 +35,10 @@ _LIMIT_SECONDS = 2 * 3600
 
 @dataclass(frozen=True)
 class Place:
-    """Where a volume's data is."""
+    """Where a volume's data is. ``label``: the node's own host name, which is its name unless somebody chose another."""
 
     node: str
+    label: str
     host: Host
     directory: str
 
@@ -55,7 +57,7 @@ def local_volumes(workspace: Workspace, nodes: Sequence[Node], purpose: str, cou
     name = f"{PREFIX}-{workspace.run_id}-{purpose}"
     spread = [nodes[number % len(nodes)] for number in range(count)]
     places = {
-        f"{name}-{number}": Place(node.name, node.host, f"{_ROOT}/{name}-{number}")
+        f"{name}-{number}": Place(node.name, _host_name(node), node.host, f"{_ROOT}/{name}-{number}")
         for number, node in enumerate(spread)
     }
     with ExitStack() as undo:
@@ -67,6 +69,10 @@ def local_volumes(workspace: Workspace, nodes: Sequence[Node], purpose: str, cou
         for volume, place in places.items():
             workspace.cluster_wide(persistent_volume(volume, name, place))
         yield LocalVolumes(name, places)
+
+
+def _host_name(node: Node) -> str:
+    return str(node.item["metadata"].get("labels", {}).get(_HOSTNAME, node.name))
 
 
 @contextmanager
@@ -109,7 +115,8 @@ def storage_class(name: str) -> Object:
 
 def persistent_volume(name: str, storage_class_name: str, place: Place) -> Object:
     """A directory on a node as a volume, whose data stays when its claim goes."""
-    on_node = {"key": "metadata.name", "operator": "In", "values": [place.node]}
+    # Of a volume's affinity the scheduler looks at labels only, and takes fields for fulfilled.
+    on_node = {"key": _HOSTNAME, "operator": "In", "values": [place.label]}
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolume",
@@ -120,7 +127,7 @@ def persistent_volume(name: str, storage_class_name: str, place: Place) -> Objec
             "persistentVolumeReclaimPolicy": "Retain",
             "storageClassName": storage_class_name,
             "local": {"path": place.directory},
-            "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchFields": [on_node]}]}},
+            "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [on_node]}]}},
         },
     }
 

@@ -18,6 +18,7 @@ _RESOURCES = {
     "CustomResourceDefinition": "customresourcedefinitions",
     "DaemonSet": "daemonsets",
     "Deployment": "deployments",
+    "HorizontalPodAutoscaler": "horizontalpodautoscalers",
     "Job": "jobs",
     "Lease": "leases",
     "MutatingAdmissionPolicy": "mutatingadmissionpolicies",
