@@ -12,7 +12,7 @@ from kubeproof.settings import local_volumes
 def local_volumes_by_host(
     entries: Sequence[Mapping[str, Any]], groups: Mapping[str, Sequence[str]]
 ) -> list[dict[str, str]]:
-    """A volume for each entry of ``local_volumes`` and each of its hosts: ``volume``, ``host``, ``path``, ``size``."""
+    """Volumes of ``local_volumes_directories``, by entry and host: ``volume``, ``host``, ``path``, ``size``."""
     return [dataclasses.asdict(volume) for volume in local_volumes.by_host(entries, groups)]
 
 

@@ -66,8 +66,8 @@ SELECTOR = "?labelSelector=kubeproof.io/local-volume"
 VOLUMES = "/api/v1/persistentvolumes"
 CLASSES = "/apis/storage.k8s.io/v1/storageclasses"
 KEPT = (
-    "PersistentVolume %s is not in local_volumes any more, and is kept: claim %s has it. Its data stays. To remove the "
-    "volume, delete its pods and the claim, and run again; or set it in local_volumes again"
+    "PersistentVolume %s is not in local_volumes_directories any more, and is kept: claim %s has it. Its data stays. "
+    "To remove the volume, delete its pods and the claim, and run again; or set it there again"
 )
 
 Item = Dict[str, Any]

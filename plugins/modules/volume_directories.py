@@ -45,7 +45,8 @@ made:
   sample: [/srv/volumes/data]
 """
 
-MODE, MODE_ABOVE = 0o750, 0o755
+MODE = 0o750
+MODE_ABOVE = 0o755
 
 
 def above(path: str) -> Iterator[str]:
@@ -99,7 +100,7 @@ def main() -> None:
     )
     problems: List[str] = [said for said in map(problem, module.params["paths"]) if said]
     if problems:
-        module.fail_json(msg="local_volumes: " + "; ".join(problems), made=[])
+        module.fail_json(msg="local_volumes_directories: " + "; ".join(problems), made=[])
     try:
         made = [path for path in module.params["paths"] if make(path, module.check_mode)]
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The kubelet and persistent volumes: the data is there for the next pod, and after the kubelet was away."""
+"""The kubelet and persistent volumes: the data is there for the next pod, and after the kubelet was stopped."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_data_outlives_its_pod(
 
 
 @pytest.mark.claim("volume-restart")
-def test_data_and_volume_are_there_after_the_kubelet_was_away(
+def test_data_and_volume_are_there_after_the_kubelet_was_stopped(
     cluster: Cluster, api: Api, workspace: Workspace, workloads: Workloads, manifests: Manifests, evidence: Evidence
 ) -> None:
     with _one_volume(cluster, workspace, "away") as provided:
@@ -75,7 +75,7 @@ def test_data_and_volume_are_there_after_the_kubelet_was_away(
             api.observe_one(
                 pod.manifest,
                 lambda item: _restarted(item, before),
-                what=f"a container that died on {place.node} while the kubelet was away runs again",
+                what=f"a container that died on {place.node} while the kubelet was stopped runs again",
                 timeout=_RESTARTED_SECONDS,
             ),
         )

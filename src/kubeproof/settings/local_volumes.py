@@ -1,7 +1,4 @@
-"""Directories on nodes that pods can claim as volumes (``local_volumes``): what is set, and what of it cannot be meant.
-
-No Ansible.
-"""
+"""Directories on nodes that pods can claim as volumes: what is set, and what of it cannot be meant. No Ansible."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from typing import Any
 
 from kubeproof.settings import directories
 
-SETTING = "local_volumes"
+SETTING = "local_volumes_directories"
 CLASS_SETTING = "local_volumes_storage_class"
 NODE_GROUPS = ("control_plane", "workers")
 _KEYS = ("name", "hosts", "path", "size")

@@ -196,7 +196,7 @@ def test_local_volumes_are_of_their_class_and_node(tmp_path: Path, default: obje
         "volumes.yaml",
         tmp_path,
         groups={"workers": ["one"]},
-        local_volumes=[entry],
+        local_volumes_directories=[entry],
         local_volumes_default_class=default,
     )
     storage_class, volume = yaml.safe_load_all(text)

@@ -13,7 +13,7 @@ GOOD = {"name": "data", "hosts": ["workers"], "path": "/srv/volumes/data", "size
 
 
 def problems(*entries: Any, **values: Any) -> list[str]:
-    settings = {"local_volumes": list(entries), "etcd_data_directory": "/srv/etcd/", **values}
+    settings = {"local_volumes_directories": list(entries), "etcd_data_directory": "/srv/etcd/", **values}
     return [problem for _, problem in local_volumes.problems(settings, GROUPS)]
 
 

@@ -63,7 +63,7 @@ def test_a_volume_that_is_going_is_left_alone() -> None:
 
 def test_why_a_volume_is_kept() -> None:
     told = local_volumes_prune.told(volume("data-w2", "Bound"))
-    assert "data-w2 is not in local_volumes any more, and is kept: claim shop/orders has it" in told
+    assert "data-w2 is not in local_volumes_directories any more, and is kept: claim shop/orders has it" in told
 
 
 def test_check_mode_only_tries() -> None:

@@ -239,7 +239,7 @@ def test_instances_are_processes_that_can_be_killed(monkeypatch: pytest.MonkeyPa
         started.append(command)
         return real([sys.executable, "-c", "import sys, time; sys.stdin.read(); time.sleep(60)"], **options)
 
-    monkeypatch.setattr(instances.subprocess, "Popen", waits)
+    monkeypatch.setattr(subprocess, "Popen", waits)
     with instances.Instances(SETTINGS, ("one", "other")) as both:
         assert both.running == ["one", "other"]
         both.kill("one")

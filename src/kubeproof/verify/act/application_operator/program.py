@@ -34,7 +34,7 @@ _PAUSE = 0.3
 
 @dataclass(frozen=True)
 class Settings:
-    """What an instance is told. ``pod``: the spec of an application's pods; the gate's parts: see gate.py."""
+    """What an instance is given. ``pod``: the spec of an application's pods; the gate's parts: see gate.py."""
 
     server: str
     ca: str
@@ -218,7 +218,7 @@ def settings_of(text: str) -> Settings:
 
 
 def told(settings: Settings) -> str:
-    """Settings as they are handed over."""
+    """Settings as an instance reads them."""
     return json.dumps(dataclasses.asdict(settings))
 
 
