@@ -21,7 +21,9 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
 _SEVERAL = frozenset({"service-account-issuer", "service-account-key-file", "tls-sni-cert-key"})
 # What the role gives of these stays, and the user's comes with it.
 _ADDED = frozenset({"enable-admission-plugins"})
-_SETTING = re.compile(r"\b[a-z]\w+")
+_SETTING = re.compile(r"\b\w+")
+# Variables that are made of a setting.
+_MADE_OF = {"__cluster_pod_networks": "cluster_pod_network", "__cluster_service_networks": "cluster_service_network"}
 
 
 @dataclass(frozen=True)
@@ -187,7 +189,12 @@ def own_flags(role: str, roles: Path = specs.ROLES) -> Mapping[str, Sequence[str
     listed = [value for value in document.values() if isinstance(value, list)]
     flags = [str(item) for value in listed for item in value if str(item).startswith("--")]
     options = specs.load(roles).options
-    return {_name(flag): [name for name in _SETTING.findall(flag) if name in options] for flag in flags}
+    return {_name(flag): _settings(flag, options) for flag in flags}
+
+
+def _settings(flag: str, options: Mapping[str, Any]) -> list[str]:
+    named = (_MADE_OF.get(name, name) for name in _SETTING.findall(flag))
+    return [name for name in named if name in options]
 
 
 _PLAIN = re.compile(r"[A-Za-z0-9_@+=:,./{}\[\]()-]+")

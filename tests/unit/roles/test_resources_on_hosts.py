@@ -32,6 +32,7 @@ SCORES = {
     "kube-scheduler.service": -900,
     "kube-virtual-address.service": -900,
     "kubelet.service": None,
+    "kubeproof-put-back.service": None,
 }
 UNITS = {path.name.removesuffix(".j2"): path for path in sorted(specs.ROLES.glob("*/templates/**/*.service.j2"))}
 

@@ -35,7 +35,7 @@ _LIMIT_SECONDS = 2 * 3600
 
 @dataclass(frozen=True)
 class Place:
-    """Where a volume's data is. ``label``: the node's own host name, which is its name unless somebody chose another."""
+    """Where a volume's data is. ``label``: the node's host name, which is its name unless another was chosen."""
 
     node: str
     label: str
