@@ -46,7 +46,7 @@ def test_a_worker_has_no_control_plane(real: Pins, lock: Lock) -> None:
     paths = {file.path for file in plan(real, lock, "workers").files}
     assert paths == {
         *(f"/usr/local/bin/{name}" for name in ("kubectl", "kubelet", "kube-proxy", "runc")),
-        *(f"/usr/local/bin/{name}" for name in ("containerd", "containerd-shim-runc-v2", "ctr")),
+        *(f"/usr/local/bin/{name}" for name in ("containerd", "containerd-shim-runc-v2", "crictl", "ctr")),
         *(f"/opt/cni/bin/{name}" for name in ("bridge", "firewall", "host-local", "loopback", "portmap")),
         *(f"/var/lib/kubeproof/images/{name}.tar" for name in ("pause", "coredns", "agnhost")),
     }
