@@ -31,7 +31,7 @@ _WITH_FILES = frozenset({"EventRateLimit", "ImagePolicyWebhook"})
 
 def rehearsal_flags(extra: Mapping[str, Any], service_network: str) -> list[str]:
     """The same for a rehearsal, which also writes: with the cluster's admission plugins, except for webhooks."""
-    chosen = {}
+    chosen: dict[str, list[str]] = {}
     for name in ("enable-admission-plugins", "disable-admission-plugins"):
         given = extra.get(name) or ()
         plugins = given.split(",") if isinstance(given, str) else list(given)

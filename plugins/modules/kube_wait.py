@@ -91,7 +91,8 @@ POLL_SECONDS = 0.2
 def look(client: Client, wanted: Dict[str, Any]) -> Tuple[bool, Any]:
     """Ask once; an object that is not there is not an error, yet."""
     try:
-        return judge(client.get(wanted["path"]), wanted)
+        found: Tuple[bool, Any] = judge(client.get(wanted["path"]), wanted)
+        return found
     except ApiError as error:
         if error.code == 404:
             return False, None if wanted.get("optional") else "it does not exist"

@@ -204,7 +204,9 @@ def _usage(api: Api, path: str) -> dict[str, dict[str, Decimal]]:
 
 def _number(quantity: str) -> Decimal:
     """A quantity of the API as a number."""
-    units = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "n": "1e-9", "u": "1e-6", "m": "1e-3", "k": 1000}
+    units: dict[str, int | str] = {
+        "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "n": "1e-9", "u": "1e-6", "m": "1e-3", "k": 1000,
+    }  # fmt: skip
     for unit, factor in units.items():
         if quantity.endswith(unit):
             return Decimal(quantity.removesuffix(unit)) * Decimal(factor)

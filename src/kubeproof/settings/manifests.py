@@ -100,8 +100,7 @@ def _objects(path: Path) -> Iterator[tuple[str, Object]]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ManifestError(f"{path}: it cannot be read: {error}", hint=_HINT) from error
     try:
-        while loader.check_node():
-            node = loader.get_node()
+        while loader.check_node() and (node := loader.get_node()):
             place = f"{path}:{node.start_mark.line + 1}"
             document = loader.construct_document(node)
             if document is None:

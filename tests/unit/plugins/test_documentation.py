@@ -119,7 +119,7 @@ def _flat(options: Mapping[str, Doc], below: str, prefix: str = "") -> Iterator[
 class Declared(Exception):
     """What a module has declared to AnsibleModule."""
 
-    def __init__(self, argument_spec: Doc, *, supports_check_mode: bool = False, no_log: bool = False) -> None:
+    def __init__(self, argument_spec: Doc, *, supports_check_mode: bool = False, **_: bool) -> None:
         super().__init__()
         self.options = argument_spec
         self.check_mode = supports_check_mode

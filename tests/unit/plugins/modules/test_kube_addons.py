@@ -67,7 +67,7 @@ def item(kind: str, name: str, version: str = "v1", **more: Any) -> dict[str, An
 
 
 def converge(server: Server, *, dry_run: bool = False, prune: bool = True, **addons: list[Any]) -> kube_addons.Addons:
-    run = kube_addons.Addons(server, dry_run)  # type: ignore[arg-type]
+    run = kube_addons.Addons(server, dry_run)
     run.converge([{"name": name, "objects": objects} for name, objects in addons.items()], prune)
     return run
 
@@ -190,7 +190,7 @@ def test_check_mode_tells_and_writes_nothing() -> None:
 
 
 def test_a_kind_that_this_run_has_defined_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kube_addons.time, "sleep", lambda _: None)
+    monkeypatch.setattr("time.sleep", lambda _: None)
     server = Server()
     server.slow["Greeting"] = 3
     definition = item("CustomResourceDefinition", "greetings.x.io", spec={"group": "x.io"})
@@ -201,7 +201,7 @@ def test_a_kind_that_this_run_has_defined_is_waited_for(monkeypatch: pytest.Monk
 def test_a_definition_that_is_not_accepted_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kube_addons, "SERVED_SECONDS", -1.0)
     server = Server()
-    run = kube_addons.Addons(server, False)  # type: ignore[arg-type]
+    run = kube_addons.Addons(server, False)
     monkeypatch.setattr(run, "unready", lambda _: [{}])
     with pytest.raises(ApiError, match="is not established"):
         run.apply(item("CustomResourceDefinition", "x", spec={"group": "x.io"}))

@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from ansible.module_utils.kube_apply import apply
 from ansible.module_utils.kube_client import ApiError
 
 import kube_objects
@@ -50,9 +51,9 @@ class Empty:
 
 def test_what_is_not_there_is_made_unless_it_is_others_to_make() -> None:
     client, node = Empty(), {"kind": "Node", "metadata": {"name": "w1"}}
-    assert kube_objects.apply(client, node, dry_run=False, create=False) == ""
+    assert apply(client, node, dry_run=False, create=False) == ""
     assert client.applied == []
-    assert kube_objects.apply(client, node, dry_run=False) == "created"
+    assert apply(client, node, dry_run=False) == "created"
     assert client.applied == ["w1"]
 
 
@@ -101,11 +102,11 @@ DEPLOYMENT: dict[str, Any] = {
 )
 def test_a_field_that_others_have_set_is_kept(other: dict[str, Any]) -> None:
     client = Scaled(manager("kubeproof", "Apply", "template"), other)
-    assert kube_objects.apply(client, DEPLOYMENT, dry_run=False, keep=["spec.replicas"]) == "changed"
+    assert apply(client, DEPLOYMENT, dry_run=False, keep=["spec.replicas"]) == "changed"
     assert client.applied == [{**DEPLOYMENT, "spec": {"template": {}}}]
     assert DEPLOYMENT["spec"] == {"replicas": 2, "template": {}}
     # Otherwise it is put back.
-    assert kube_objects.apply(client, DEPLOYMENT, dry_run=False) == "changed"
+    assert apply(client, DEPLOYMENT, dry_run=False) == "changed"
     assert client.applied[1] == DEPLOYMENT
 
 
@@ -125,7 +126,7 @@ def test_a_field_that_others_have_set_is_kept(other: dict[str, Any]) -> None:
 )
 def test_a_field_of_ours_is_applied(managers: list[dict[str, Any]]) -> None:
     client = Scaled(*managers)
-    kube_objects.apply(client, DEPLOYMENT, dry_run=False, keep=["spec.replicas", "spec.not.there"])
+    apply(client, DEPLOYMENT, dry_run=False, keep=["spec.replicas", "spec.not.there"])
     assert client.applied == [DEPLOYMENT]
 
 
@@ -137,7 +138,7 @@ def test_a_kept_field_is_part_of_an_object_that_is_created() -> None:
             created.append(document)
             return document
 
-    assert kube_objects.apply(New(), DEPLOYMENT, dry_run=False, keep=["spec.replicas"]) == "created"
+    assert apply(New(), DEPLOYMENT, dry_run=False, keep=["spec.replicas"]) == "created"
     assert created == [DEPLOYMENT]
 
 

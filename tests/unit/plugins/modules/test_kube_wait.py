@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.kube_client import ApiError
+from ansible.module_utils.kube_judge import judge
 
 import kube_wait
 
@@ -52,13 +53,13 @@ def test_a_field_is_compared_with_another_one(replicas: int, ready: int | None, 
     status = {} if ready is None else {"readyReplicas": ready}
     document = {"metadata": {"generation": 1}, "spec": {"replicas": replicas}, "status": status}
     wanted = {"field": "status.readyReplicas", "as_field": "spec.replicas"}
-    assert kube_wait.judge(document, wanted) == (good, seen)
+    assert judge(document, wanted) == (good, seen)
     # Of the last change only: the controller has not seen it yet.
     document["status"]["observedGeneration"] = 0
-    assert not kube_wait.judge(document, wanted)[0]
+    assert not judge(document, wanted)[0]
 
 
 @pytest.mark.parametrize(("ready", "good", "seen"), [(3, True, "3 of 2"), (2, True, "2 of 2"), (None, False, "0 of 2")])
 def test_a_field_comes_to_a_number_at_least(ready: int | None, good: bool, seen: str) -> None:
     document = {"metadata": {"generation": 1}, "status": {} if ready is None else {"numberReady": ready}}
-    assert kube_wait.judge(document, {"field": "status.numberReady", "at_least": 2}) == (good, seen)
+    assert judge(document, {"field": "status.numberReady", "at_least": 2}) == (good, seen)

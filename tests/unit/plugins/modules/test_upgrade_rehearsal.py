@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from ansible.module_utils.commands import CommandFailed
 
 import upgrade_rehearsal as module
 
@@ -80,7 +81,7 @@ def test_what_a_killed_rehearsal_has_left_is_removed(tmp_path: Path, monkeypatch
 
     def nothing(command: list[str], timeout: float) -> str:
         commands.append(command)
-        raise module.CommandFailed("not loaded")
+        raise CommandFailed("not loaded")
 
     monkeypatch.setattr(module, "run", nothing)
     for name in ("DIRECTORY", "RUNTIME"):
