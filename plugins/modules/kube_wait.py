@@ -91,12 +91,13 @@ POLL_SECONDS = 0.2
 def look(client: Client, wanted: Dict[str, Any]) -> Tuple[bool, Any]:
     """Ask once; an object that is not there is not an error, yet."""
     try:
-        found: Tuple[bool, Any] = judge(client.get(wanted["path"]), wanted)
-        return found
+        document = client.get(wanted["path"])
     except ApiError as error:
         if error.code == 404:
             return False, None if wanted.get("optional") else "it does not exist"
         raise
+    judged: Tuple[bool, Any] = judge(document, wanted)
+    return judged
 
 
 def wait(client: Client, objects: List[Dict[str, Any]], timeout: float) -> Tuple[Dict[str, Any], List[str]]:

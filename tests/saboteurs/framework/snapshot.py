@@ -103,9 +103,12 @@ def _objects(api: Api) -> Iterator[tuple[str, Object]]:
 
 
 def collections(api: Api) -> Iterator[str]:
-    """The paths of all collections, that of each kind once."""
+    """The paths of all collections that the API servers have themselves, that of each kind once."""
+    services = [item["spec"] for item in api.items("/apis/apiregistration.k8s.io/v1/apiservices")]
+    # What others serve, such as measurements, is never twice the same, and may be what is broken.
+    elsewhere = {f"{spec['group']}/{spec['version']}" for spec in services if spec.get("service")}
     groups = [group["preferredVersion"]["groupVersion"] for group in api.get("/apis")["groups"]]
-    for root in ["/api/v1", *(f"/apis/{group}" for group in groups)]:
+    for root in ["/api/v1", *(f"/apis/{group}" for group in groups if group not in elsewhere)]:
         for resource in api.get(root)["resources"]:
             if "list" in resource["verbs"] and resource["name"] not in _FLEETING:
                 yield f"{root}/{resource['name']}"
