@@ -139,8 +139,9 @@ class LocalCluster:
 
     def uids(self) -> Uids:
         """Every object of the cluster, and its UID."""
-        kinds = self.kubectl("api-resources", "--verbs=list,get", "--output=name").split()
-        kinds = [kind for kind in kinds if not kind.startswith(("events", "leases", "componentstatuses"))]
+        # What cannot be watched is kept nowhere: measurements have no UID.
+        kinds = self.kubectl("api-resources", "--verbs=list,watch", "--output=name").split()
+        kinds = [kind for kind in kinds if not kind.startswith(("events", "leases"))]
         found = json.loads(self.kubectl("get", ",".join(kinds), "--all-namespaces", "--output=json"))["items"]
         return {_name(item): item["metadata"]["uid"] for item in found if item["kind"] not in _FLEETING}
 
