@@ -72,6 +72,7 @@ def test_the_selected_tests_of_a_report_and_failed_steps(report: Path) -> None:
         (f"{NETPOL} should come later", State.NOT_RUN, 0),
     ]
     assert outcomes[1].message.startswith("[FAILED] Had 1 wrong results")
+    assert outcomes[2].message == "[INTERRUPTED] by User"
     assert outcomes[4].message == "no IPv6 here"
     assert [each.name for each in steps] == ["[ReportAfterSuite] a report"]
 
