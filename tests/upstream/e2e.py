@@ -90,8 +90,26 @@ def registries(images: Mapping[str, str]) -> dict[str, str]:
     return {key: images[name].rpartition("/")[0] for name, key in _REGISTRIES.items()}
 
 
-def command(suite: Suite, target: Target, built: Path, directory: Path, progress: str) -> list[str]:
-    """The command line. ``progress``: a URL that gets a report on each test."""
+@dataclass(frozen=True)
+class Reports:
+    """JUnit XML of a run, and of the rehearsal before, in which the tests that it selects have passed."""
+
+    run: Path
+    rehearsal: Path
+
+    @classmethod
+    def under(cls, directory: Path) -> Reports:
+        """Where they are in the directory of a run."""
+        return cls(directory / "junit_01.xml", directory / "junit_rehearsal_01.xml")
+
+
+def rehearsal(suite: Suite, target: Target, built: Path, directory: Path) -> list[str]:
+    """The command line that selects tests and asks nothing of the cluster."""
+    return [*command(suite, target, built, directory), "--ginkgo.dry-run", "--report-prefix=rehearsal_"]
+
+
+def command(suite: Suite, target: Target, built: Path, directory: Path) -> list[str]:
+    """The command line, but for the URL that gets a report on each test."""
     return [
         # The kernel ends it if this process is killed: no tests continue that have lost their reader.
         "setpriv",
@@ -102,7 +120,6 @@ def command(suite: Suite, target: Target, built: Path, directory: Path, progress
         "--provider=skeleton",
         f"--report-dir={directory}",
         f"--e2e-output-dir={directory}",
-        f"--progress-report-url={progress}",
         f"--ginkgo.focus={suite.focus}",
         f"--ginkgo.timeout={suite.limit}s",
         "--ginkgo.no-color",
@@ -122,8 +139,8 @@ def check_images(built: Path, environment: Mapping[str, str], images: Mapping[st
             )
 
 
-def perform(suite: Suite, target: Target, built: Path, directory: Path, say: Say) -> Path:
-    """Run a suite to its end, and remove from the cluster what is left of it; returns its JUnit report.
+def perform(suite: Suite, target: Target, built: Path, directory: Path, say: Say) -> Reports:
+    """Run a suite to its end, and remove from the cluster what is left of it; returns its reports.
 
     Failed tests are in the report, which a run that was killed has not written. ``directory`` gets the report and
     everything that the tests print (``e2e.log``). Raises KubeproofError if the run can't begin, or does not end.
@@ -132,16 +149,17 @@ def perform(suite: Suite, target: Target, built: Path, directory: Path, say: Say
     listed.write_text(yaml.safe_dump(registries(target.images)), encoding="utf-8")
     environment = {**kubectl.environment(kubectl.kubeconfig(target.state)), "KUBE_TEST_REPO_LIST": str(listed)}
     check_images(built, environment, target.images)
+    run(rehearsal(suite, target, built, directory), env=environment, timeout=300)
     remove_leftovers(target.state)
     log = directory / "e2e.log"
     try:
         with _listening(say) as progress, log.open("w", encoding="utf-8") as output:
-            line = command(suite, target, built, directory, progress)
+            line = [*command(suite, target, built, directory), f"--progress-report-url={progress}"]
             say(f"{shlex.join(line)} > {log}")
             _attend(line, environment, output.fileno(), suite.limit + _GRACE_SECONDS)
     finally:
         remove_leftovers(target.state)
-    return directory / "junit_01.xml"
+    return Reports.under(directory)
 
 
 def remove_leftovers(state: Path) -> None:
@@ -192,7 +210,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def _listening(say: Say) -> Iterator[str]:
     """A URL on loopback to which upstream's framework reports each test when it is done; what it says is passed on."""
 
-    class Reports(BaseHTTPRequestHandler):
+    class Listener(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             self.send_response(204)
@@ -203,7 +221,7 @@ def _listening(say: Say) -> Iterator[str]:
         def log_message(self, format: str, *_: object) -> None:  # noqa: A002 - the base class's name
             """Say nothing about requests."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Reports) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Listener) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
             yield f"http://127.0.0.1:{server.server_port}/"

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
@@ -100,8 +99,22 @@ class Judgement:
         return found
 
 
-def parse(report: Path, focus: str) -> tuple[tuple[Outcome, ...], tuple[Outcome, ...]]:
-    """The tests that ``focus`` selects of a JUnit report of Ginkgo's, and the steps of the suite that failed.
+def judge(report: Path, selected: Iterable[str], excuses: tuple[Excuse, ...]) -> Judgement:
+    """The judgement on a run that has selected these tests. Raises KubeproofError as ``parse`` does."""
+    tests, steps = parse(report)
+    # Ginkgo leaves out what it has not come to if the first step of all fails.
+    ended = {each.name: each for each in tests}
+    outcomes = tuple(ended.get(name, Outcome(name, State.NOT_RUN)) for name in selected)
+    return Judgement(outcomes, steps, excuses)
+
+
+def selected(rehearsal: Path) -> list[str]:
+    """The names of the tests that a rehearsal has selected: in its report they have passed, and no other."""
+    return [each.name for each in parse(rehearsal)[0] if each.state is State.PASSED]
+
+
+def parse(report: Path) -> tuple[tuple[Outcome, ...], tuple[Outcome, ...]]:
+    """All tests of a JUnit report of Ginkgo's, also those that were not selected, and the steps that failed.
 
     Raises KubeproofError if there is no such report, as after a run that was killed.
     """
@@ -110,9 +123,9 @@ def parse(report: Path, focus: str) -> tuple[tuple[Outcome, ...], tuple[Outcome,
     except (OSError, ET.ParseError) as error:
         raise KubeproofError(f"the run left no report: {report}: {error}") from error
     found = [_outcome(case) for case in root.iter("testcase")]
-    tests = (Outcome(each.name.removeprefix(_TEST), each.state, each.seconds, each.message) for each in _tests(found))
+    tests = (replace(each, name=each.name.removeprefix(_TEST)) for each in found if each.name.startswith(_TEST))
     steps = (each for each in found if not each.name.startswith(_TEST) and each.state is State.FAILED)
-    return tuple(each for each in tests if re.search(focus, each.name)), tuple(steps)
+    return tuple(tests), tuple(steps)
 
 
 def exceptions(suite: str, path: Path = _EXCEPTIONS) -> tuple[Excuse, ...]:
@@ -134,10 +147,6 @@ def table(judgement: Judgement) -> str:
     lines += _part("SKIPPED by the test itself", skipped, [each.message for each in skipped])
     lines += _part("PASSED", [each for each in judgement.of(State.PASSED) if each not in judgement.surprises])
     return "\n".join(lines)
-
-
-def _tests(found: Iterable[Outcome]) -> Iterable[Outcome]:
-    return (each for each in found if each.name.startswith(_TEST))
 
 
 def _outcome(case: ET.Element) -> Outcome:

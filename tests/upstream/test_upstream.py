@@ -27,8 +27,8 @@ def say(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
 def test_network_policies(cell: Path, reports: Path, say: Callable[[str], None]) -> None:
     target = e2e.Target.of(cell)
     with Cache() as cache:
-        report = e2e.perform(e2e.NETPOL, target, e2e.program(cache, target.version, say), reports, say)
-    judgement = results.Judgement(*results.parse(report, e2e.NETPOL.focus), results.exceptions(e2e.NETPOL.name))
+        left = e2e.perform(e2e.NETPOL, target, e2e.program(cache, target.version, say), reports, say)
+    judgement = results.judge(left.run, results.selected(left.rehearsal), results.exceptions(e2e.NETPOL.name))
     shown = results.table(judgement)
     (reports / "table.txt").write_text(f"{shown}\n", encoding="utf-8")
     say(shown)

@@ -44,9 +44,10 @@ def script(path: Path, body: str) -> Path:
 
 
 def upstream(path: Path, body: str) -> Path:
-    """A program in place of upstream's: it lists its images, and does what a test wants otherwise."""
+    """A program in place of upstream's: it lists its images, rehearses, and does what a test wants otherwise."""
     images = "\\n".join(IMAGES.values())
-    return script(path, f"if [ \"$1\" = --list-images ]; then echo -e '{images}'; exit; fi\n{body}")
+    listing = f"--list-images) echo -e '{images}'; exit;;"
+    return script(path, f"for each; do case $each in {listing} --ginkgo.dry-run) exit;; esac; done\n{body}")
 
 
 def asked(target: Target) -> list[str]:
@@ -86,16 +87,17 @@ def test_upstream_finds_images_where_the_cluster_has_them(registry: str, agnhost
 
 
 def test_the_command_line(target: Target, tmp_path: Path) -> None:
-    line = e2e.command(e2e.NETPOL, target, Path("/cache/e2e.test"), tmp_path, "http://127.0.0.1:1/")
+    line = e2e.command(e2e.NETPOL, target, Path("/cache/e2e.test"), tmp_path)
     assert line[:3] == ["setpriv", "--pdeathsig=TERM", "/cache/e2e.test"]
     assert {
         f"--kubeconfig={target.state}/admin.kubeconfig",
         "--provider=skeleton",
         f"--report-dir={tmp_path}",
-        "--progress-report-url=http://127.0.0.1:1/",
         r"--ginkgo.focus=\[sig-network\] Netpol",
         "--ginkgo.timeout=7200s",
     } <= set(line)
+    rehearsal = e2e.rehearsal(e2e.NETPOL, target, Path("/cache/e2e.test"), tmp_path)
+    assert rehearsal == [*line, "--ginkgo.dry-run", "--report-prefix=rehearsal_"]
 
 
 @pytest.mark.parametrize(
@@ -136,7 +138,7 @@ def test_progress_is_listened_to_on_loopback() -> None:
 def test_a_run(target: Target, tmp_path: Path) -> None:
     body = f'cat $KUBE_TEST_REPO_LIST; echo "$NO_PROXY"; touch {tmp_path}/junit_01.xml; echo ran >> {tmp_path}/asked'
     built = upstream(tmp_path / "e2e.test", f"{body}; exit 1")
-    assert e2e.perform(e2e.NETPOL, target, built, tmp_path, print).exists()
+    assert e2e.perform(e2e.NETPOL, target, built, tmp_path, print).run.exists()
     log = (tmp_path / "e2e.log").read_text()
     assert "gcRegistry: localhost/kubeproof\npromoterE2eRegistry: localhost/kubeproof\n" in log
     assert "10.213.27.11" in log, "a proxy is not asked for the cluster"
@@ -200,7 +202,7 @@ from pathlib import Path
 from tests.upstream import e2e
 here = Path(sys.argv[1])
 target = e2e.Target(here, "1.37.2", {})
-line = e2e.command(e2e.NETPOL, target, here / "e2e.test", here, "http://127.0.0.1:1/")
+line = e2e.command(e2e.NETPOL, target, here / "e2e.test", here)
 e2e._attend(line, os.environ, 1, 60)
 """
 

@@ -12,6 +12,7 @@ from kubeproof.core.errors import KubeproofError
 
 NETPOL = "[sig-network] Netpol NetworkPolicy between server and client"
 SCTP = "[sig-network] Netpol [Feature:SCTPConnectivity] [LinuxOnly] NetworkPolicy between server and client using SCTP"
+OTHER = "[sig-node] Pods should be another matter"
 # As Ginkgo 2.32 writes it, with upstream's settings (test/e2e/framework/internal/junit).
 REPORT = f"""\
 <?xml version="1.0" encoding="UTF-8"?>
@@ -37,7 +38,7 @@ In [It] at: policy.go:80</failure>
     <testcase name="[It] {NETPOL} should come later" classname="Kubernetes e2e suite" status="skipped" time="0">
       <skipped message="skipped"></skipped>
     </testcase>
-    <testcase name="[It] [sig-node] Pods should be another matter" status="skipped" time="0">
+    <testcase name="[It] {OTHER}" status="skipped" time="0">
       <skipped message="skipped"></skipped>
     </testcase>
     <testcase name="[ReportAfterSuite] a report" classname="Kubernetes e2e suite" status="panicked" time="0">
@@ -61,8 +62,8 @@ def judged(*outcomes: tuple[str, State], excuses: tuple[Excuse, ...] = (), steps
     return Judgement(tuple(Outcome(name, state) for name, state in outcomes), failed, excuses)
 
 
-def test_the_selected_tests_of_a_report_and_failed_steps(report: Path) -> None:
-    outcomes, steps = results.parse(report, e2e.NETPOL.focus)
+def test_the_tests_of_a_report_and_failed_steps(report: Path) -> None:
+    outcomes, steps = results.parse(report)
     assert [(each.name, each.state, each.seconds) for each in outcomes] == [
         (f"{NETPOL} should allow all", State.PASSED, 21.4),
         (f"{NETPOL} should deny", State.FAILED, 30),
@@ -70,6 +71,7 @@ def test_the_selected_tests_of_a_report_and_failed_steps(report: Path) -> None:
         (f"{SCTP} should deny", State.FAILED, 37),
         (f"{NETPOL} should skip itself", State.SKIPPED, 0),
         (f"{NETPOL} should come later", State.NOT_RUN, 0),
+        (OTHER, State.NOT_RUN, 0),
     ]
     assert outcomes[1].message.startswith("[FAILED] Had 1 wrong results")
     assert outcomes[2].message == "[INTERRUPTED] by User"
@@ -83,7 +85,17 @@ def test_a_run_that_left_no_report_is_no_result(tmp_path: Path, text: str | None
     if text is not None:
         path.write_text(text)
     with pytest.raises(KubeproofError, match="left no report"):
-        results.parse(path, e2e.NETPOL.focus)
+        results.parse(path)
+
+
+def test_a_rehearsal_selects(report: Path) -> None:
+    assert results.selected(report) == [f"{NETPOL} should allow all"]
+
+
+def test_what_was_selected_and_is_not_in_the_report_was_not_run(report: Path) -> None:
+    judgement = results.judge(report, [f"{NETPOL} should allow all", f"{NETPOL} missing"], ())
+    assert [each.state for each in judgement.outcomes] == [State.PASSED, State.NOT_RUN]
+    assert f"not run: {NETPOL} missing" in judgement.problems
 
 
 def test_all_passed() -> None:
@@ -125,7 +137,8 @@ def test_a_listed_test_that_was_not_run_is_a_problem() -> None:
 
 
 def test_the_table_names_every_test_once(report: Path) -> None:
-    judgement = Judgement(*results.parse(report, e2e.NETPOL.focus), (NO_SCTP,))
+    names = [each.name for each in results.parse(report)[0] if each.name != OTHER]
+    judgement = results.judge(report, names, (NO_SCTP,))
     table = f"{results.table(judgement)}\n"
     assert table.startswith("6 tests: 1 passed, 3 failed, 1 skipped, 1 not run; 1 of those that failed as listed\n")
     assert {table.count(f"  {each.name}\n") for each in judgement.outcomes} == {1}
