@@ -65,7 +65,8 @@ class GoBuild:
     """A build from ``components/go/MODULE/VERSION``: package by binary, build tags, and linker stamps by variable.
 
     ``cold_seconds`` is what it takes with an empty Go cache on two cores; progress is shown against it. ``of`` is the
-    module whose version counts, if the packages are main programs of our own.
+    module whose version counts, if the packages are main programs of our own. ``test``: the binaries are the packages'
+    tests, as `go test -c` compiles them.
     """
 
     module: str
@@ -75,6 +76,7 @@ class GoBuild:
     cgo: bool
     cold_seconds: int
     of: str = ""
+    test: bool = False
 
 
 @dataclass(frozen=True)
@@ -399,6 +401,7 @@ def _go(section: Section) -> GoBuild:
         cgo=section.flag("cgo", default=False),
         cold_seconds=section.integer("cold_seconds"),
         of=section.text("of", next(iter(packages.values()), None)),
+        test=section.flag("test", default=False),
     )
     for name, template in build.stamps.items():
         _check_template(section, f"stamps.{name}", template)

@@ -89,6 +89,18 @@ def test_binaries_are_named_stamped_and_cached(pins: Pins, cache: Cache, tools: 
 
 
 @needs_go
+def test_packages_tests_are_programs_too(pins: Pins, cache: Cache, tools: Toolchain) -> None:
+    for package in ("client", "server/v3"):
+        source(pins, f"hello/{package}/main_test.go").write_text(
+            'package main\n\nimport "testing"\n\nfunc TestMain(*testing.M) { println("test of"); main() }\n'
+        )
+    binaries, _ = build(changed(pins, test=True), cache, tools)
+    assert set(binaries) == {"hello", "helloctl"}
+    for path in binaries.values():
+        assert subprocess.run([path], check=True, capture_output=True, text=True).stderr == "test of\nhello v1.2.3\n"
+
+
+@needs_go
 def test_a_build_is_reproducible_and_the_users_flags_do_not_matter(
     pins: Pins, tmp_path: Path, tools: Toolchain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,6 +153,7 @@ def test_the_key_changes_with_all_that_the_bytes_depend_on(pins: Pins) -> None:
         gobuild.key(pins, hello, "arm64", tools),
         gobuild.key(pins, hello, "amd64", Toolchain("1.26.9", "amd64")),
         gobuild.key(pins, changed(pins, tags=()).components["hello"], "amd64", tools),
+        gobuild.key(pins, changed(pins, test=True).components["hello"], "amd64", tools),
     ]
     for name in ("go.mod", "go.sum"):
         path = source(pins, name)
