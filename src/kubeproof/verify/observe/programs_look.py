@@ -2,7 +2,7 @@
 
 Standard library only, Python 3.8 and newer: programs.py sends this file's text with the names of programs.
 """
-# ruff: noqa: PTH115, PTH116, PTH119, PTH123, PTH207
+# ruff: noqa: PTH116, PTH119, PTH123, PTH207
 
 from __future__ import annotations
 
@@ -73,6 +73,11 @@ def version(path: str) -> str:
     return match.group() if match else ""
 
 
+def without_note(path: str) -> str:
+    """The path of a process's program, without what the kernel adds if that file is gone."""
+    return path[: -len(GONE)] if path.endswith(GONE) else path
+
+
 def processes(names: set[str], asked: set[str]) -> list[dict[str, Any]]:
     """Processes of programs of these names, of this host and of its pods: what else is in a container is not its own.
 
@@ -84,7 +89,7 @@ def processes(names: set[str], asked: set[str]) -> list[dict[str, Any]]:
     for proc in glob.glob("/proc/[0-9]*"):
         with contextlib.suppress(OSError):
             path = os.readlink(proc + "/exe")
-            name = os.path.basename(path.removesuffix(GONE))
+            name = os.path.basename(without_note(path))
             if name not in names:
                 name = short.get(text(proc + "/comm").strip(), "")
             pod = POD.search(text(proc + "/cgroup"))
@@ -95,7 +100,7 @@ def processes(names: set[str], asked: set[str]) -> list[dict[str, Any]]:
                 {
                     "program": name,
                     "pid": int(os.path.basename(proc)),
-                    "path": path.removesuffix(GONE),
+                    "path": without_note(path),
                     "gone": path.endswith(GONE),
                     "pod": pod.group(1).replace("_", "-") if pod else "",
                     "sha256": digest(proc + "/exe"),
