@@ -96,7 +96,6 @@ class Api:
         self._headers = {"Accept": "application/json"}
         if isinstance(access.credentials, Token):
             self._headers["Authorization"] = f"Bearer {access.credentials.value}"
-        self._tls = tls_context(access.ca, access.credentials)
         self._of_thread = threading.local()
         self._clients: list[httpx.Client] = []
 
@@ -111,11 +110,16 @@ class Api:
 
     @property
     def _client(self) -> httpx.Client:
-        """This thread's client: one that threads share may close a connection that another has just been given."""
+        """This thread's client: one that threads share may close a connection that another has just been given.
+
+        TLS is each one's own, too: httpcore sets a context's ALPN protocols again for every connection, and what
+        another thread sends meanwhile is refused by the server (TLSV1_ALERT_DECODE_ERROR).
+        """
         client: httpx.Client | None = getattr(self._of_thread, "client", None)
         if client is None:
+            tls = tls_context(self.access.ca, self.access.credentials)
             client = httpx.Client(
-                base_url=self.access.server, headers=self._headers, verify=self._tls, timeout=_TIMEOUT, trust_env=False
+                base_url=self.access.server, headers=self._headers, verify=tls, timeout=_TIMEOUT, trust_env=False
             )
             self._of_thread.client = client
             self._clients.append(client)

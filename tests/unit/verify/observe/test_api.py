@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,6 +20,7 @@ from kubeproof.api import kubeconfig
 from kubeproof.api.kubeconfig import Access, Anonymous, Certificate, Token
 from kubeproof.core.errors import KubeproofError
 from kubeproof.verify.act.pods import blame
+from kubeproof.verify.observe import api as module
 from kubeproof.verify.observe import objects
 from kubeproof.verify.observe.api import Answer, Api, ApiError, NotObserved, connect, describe
 
@@ -142,6 +145,30 @@ def test_fields_of_a_refusal_are_named() -> None:
     causes = [{"field": "spec.ports[0].port", "message": "too large"}]
     assert Answer("POST /x", 422, {"details": {"causes": causes}}).fields == ("spec.ports[0].port",)
     assert Answer("POST /x", 500, "internal error").fields == ()
+
+
+def test_threads_do_not_share_tls(api: Api, server: type[Server], monkeypatch: pytest.MonkeyPatch) -> None:
+    """httpcore changes a context with each connection, and OpenSSL reads it meanwhile."""
+    contexts = []
+    made = module.tls_context
+
+    def noted(*given: Any) -> ssl.SSLContext:
+        contexts.append(made(*given))
+        return contexts[-1]
+
+    monkeypatch.setattr(module, "tls_context", noted)
+    with ThreadPoolExecutor(3) as pool:
+        barrier = threading.Barrier(3)
+
+        def ask(_: int) -> None:
+            barrier.wait(10)
+            api.items("/api/v1/pods")
+            api.items("/api/v1/pods")
+
+        list(pool.map(ask, range(3)))
+    assert len(contexts) == 3
+    assert len(set(map(id, contexts))) == 3
+    assert len(server.requests) == 6
 
 
 def test_threads_do_not_share_connections(api: Api, server: type[Server]) -> None:
