@@ -25,7 +25,7 @@ def ensure(plan: Plan) -> None:
         # Or the kernel drops what comes from 127.0.0.1 where it leaves by this interface.
         run(["sysctl", "--quiet", f"net.ipv4.conf.{plan.network.interface}.route_localnet=1"])
     if not plan.network.isolated or any(not port.loopback for host in plan.hosts for port in host.ports):
-        machine.forward_packets()
+        machine.forward_packets(plan.network.name)
 
 
 def remove(network: Network) -> None:

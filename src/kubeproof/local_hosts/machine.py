@@ -1,7 +1,8 @@
 """What local hosts need of the machine that carries them, remembered so that the last to leave puts it back.
 
-``/run/kubeproof`` holds, as long as there are hosts: ``networks/NAME`` for each network, ``modules/NAME`` for each
-kernel module that was loaded for them, and ``settings/NAME`` with the value of each kernel setting as it was found.
+``/run/kubeproof`` holds, as long as there are hosts: ``networks/NAME`` for each network, with the kernel settings that
+it needs, a line each; ``modules/NAME`` for each kernel module that was loaded for them; and ``settings/NAME`` with the
+value of each kernel setting as it was found.
 Like what it describes, the directory does not survive a restart of the machine.
 """
 
@@ -56,34 +57,46 @@ def turn() -> AbstractContextManager[None]:
 def claim(network_name: str) -> None:
     """Prepare the machine for a network's hosts."""
     (RUN / "networks").mkdir(parents=True, exist_ok=True)
-    (RUN / "networks" / network_name).touch()
+    for setting, least in _LIMITS.items():
+        _raise(network_name, setting, least)
     for module, sign in _MODULES.items():
         if not Path(sign).exists():
             _load(module)
-    for setting, least in _LIMITS.items():
-        _raise(setting, least)
 
 
-def forward_packets() -> None:
-    """Let the machine forward packets, as hosts that are reached from or reach the outside need it to."""
-    _raise("net.ipv4.ip_forward", 1)
+def forward_packets(network_name: str) -> None:
+    """Let the machine forward packets, as a network's hosts that are reached from or reach the outside need it to."""
+    _raise(network_name, "net.ipv4.ip_forward", 1)
 
 
 def release(network_name: str) -> None:
-    """Put the machine back if no other network has hosts."""
+    """Put back what no other network needs: each setting by itself, the rest with the last network."""
     (RUN / "networks" / network_name).unlink(missing_ok=True)
-    if not RUN.is_dir() or any((RUN / "networks").iterdir()):
+    if not RUN.is_dir():
         return
+    left = [_needs(other.name) for other in (RUN / "networks").iterdir()]
     for remembered in (RUN / "settings").glob("*"):
-        _path(remembered.name).write_text(remembered.read_text())
+        # A network without needs was made by a version that did not write them down; it may need any.
+        if not any(remembered.name in needs or not needs for needs in left):
+            _path(remembered.name).write_text(remembered.read_text())
+            remembered.unlink()
+    if left:
+        return
     for mark in (RUN / "modules").glob("*"):
         # Refused while something else has come to use it.
         attempt(["modprobe", "--remove", mark.name])
     shutil.rmtree(RUN)
 
 
-def _raise(setting: str, least: int) -> None:
-    """Set a kernel setting to a value, unless it is as high already, and remember what it was."""
+def _needs(network_name: str) -> list[str]:
+    """The kernel settings that a network needs, as far as they are written down."""
+    mark = RUN / "networks" / network_name
+    return mark.read_text().split() if mark.exists() else []
+
+
+def _raise(network_name: str, setting: str, least: int) -> None:
+    """Set a kernel setting to a value, unless it is as high already; remember what it was, and who needs it."""
+    (RUN / "networks" / network_name).write_text("\n".join(sorted({*_needs(network_name), setting})) + "\n")
     found = _path(setting).read_text()
     if int(found) >= least:
         return

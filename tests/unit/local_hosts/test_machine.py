@@ -31,7 +31,7 @@ def value(settings: Path, name: str) -> int:
 def test_settings_are_put_back_by_the_last_network(settings: Path) -> None:
     for name in ("one", "two"):
         machine.claim(name)
-        machine.forward_packets()
+        machine.forward_packets(name)
     machine.release("one")
     assert value(settings, "net/ipv4/ip_forward") == 1
     assert value(settings, "fs/inotify/max_user_instances") == 1000
@@ -41,11 +41,36 @@ def test_settings_are_put_back_by_the_last_network(settings: Path) -> None:
     assert not machine.RUN.exists()
 
 
+def test_a_setting_is_put_back_with_the_last_network_that_needs_it(settings: Path) -> None:
+    """Not only with the last of all: an isolated cluster may stay for weeks."""
+    for name in ("isolated", "open"):
+        machine.claim(name)
+    machine.forward_packets("open")
+    machine.release("open")
+    assert value(settings, "net/ipv4/ip_forward") == 0
+    assert value(settings, "fs/inotify/max_user_instances") == 1000
+    machine.forward_packets("isolated")
+    machine.release("isolated")
+    assert value(settings, "net/ipv4/ip_forward") == 0
+    assert value(settings, "fs/inotify/max_user_instances") == 128
+
+
+def test_a_network_of_an_earlier_version_keeps_what_it_may_need(settings: Path) -> None:
+    machine.claim("new")
+    machine.forward_packets("new")
+    (machine.RUN / "networks" / "old").touch()
+    machine.release("new")
+    assert value(settings, "net/ipv4/ip_forward") == 1
+    assert value(settings, "fs/inotify/max_user_instances") == 1000
+    machine.release("old")
+    assert value(settings, "net/ipv4/ip_forward") == 0
+
+
 def test_settings_that_were_high_enough_stay(settings: Path) -> None:
     (settings / "net/ipv4/ip_forward").write_text("1\n")
     (settings / "fs/inotify/max_user_instances").write_text("5000\n")
     machine.claim("one")
-    machine.forward_packets()
+    machine.forward_packets("one")
     machine.release("one")
     assert value(settings, "net/ipv4/ip_forward") == 1
     assert value(settings, "fs/inotify/max_user_instances") == 5000
