@@ -299,6 +299,7 @@ def _report(host: Host, given: Mapping[str, Any]) -> Answer:
             "nf_tables": "loaded", "overlay": "loaded", "vxlan": "loadable",
         },
         "sysctls": {name: {"value": "262144", "writable": True} for name in (*_SYSCTLS, *given.get("sysctls", ()))},
+        "apparmor": False,
         "selinux": "disabled",
         "leftovers": [],
         "etcd": _etcd(host),

@@ -121,6 +121,7 @@ ansible_facts:
         modules: {description: "Kernel modules: V(loaded), V(builtin), V(loadable) or V(missing).", type: dict}
         sysctls: {description: "Kernel parameters, each with C(value) and C(writable).", type: dict}
         selinux: {description: "V(enforcing), V(permissive) or V(disabled).", type: str}
+        apparmor: {description: "Whether the kernel has it on.", type: bool}
         clock: {description: "Times at C(start) and C(end), and whether it is C(synchronised).", type: dict}
         installed:
           description:
@@ -151,8 +152,8 @@ PATHS = ["/", "/opt/cni/bin", "/usr/local/bin", "/var/lib/containerd", "/var/lib
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "ppc64le": "ppc64le", "s390x": "s390x"}
 PACKAGE_MANAGERS = ("apt-get", "dnf", "yum", "zypper", "pacman", "apk")
 COMMANDS = (
-    "conntrack", "gzip", "haproxy", "ip", "ipset", "iptables", "keepalived", "modprobe", "mount", "nft", "nsenter",
-    "openssl", "rsync", "sha256sum", "ssh", "systemctl", "tar", "umount", "useradd", "zstd",
+    "apparmor_parser", "conntrack", "gzip", "haproxy", "ip", "ipset", "iptables", "keepalived", "modprobe", "mount",
+    "nft", "nsenter", "openssl", "rsync", "sha256sum", "ssh", "systemctl", "tar", "umount", "useradd", "zstd",
     # A file that programs need, as a package brings it.
     "/etc/protocols",
 )  # fmt: skip
@@ -818,6 +819,7 @@ def report(machine: Machine, paths: Sequence[str], data: Dict[str, str], more: S
         "limits": {"init": hard_limits(machine, "1"), "self": hard_limits(machine, "self")},
         "modules": modules,
         "sysctls": sysctls(machine, more),
+        "apparmor": machine.word("/sys/module/apparmor/parameters/enabled") == "Y",
         "selinux": {"1": "enforcing", "0": "permissive"}.get(machine.word("/sys/fs/selinux/enforce"), "disabled"),
         "leftovers": leftovers(machine, entries, data),
         "etcd": etcd(machine, entries, data[ETCD]),

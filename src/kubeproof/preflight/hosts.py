@@ -113,6 +113,7 @@ class Examination:
             yield from self._route()
             yield from self._resolver()
             yield from self._selinux()
+            yield from self._apparmor()
 
     def _no_root(self) -> Finding:
         user = self.report["user"]["name"]
@@ -453,6 +454,20 @@ class Examination:
                 "your own, add selinux to preflight_ignore."
             )
             yield Finding("selinux", problem, remediation)
+
+    def _apparmor(self) -> Iterator[Finding]:
+        # As containerd asks: in a container it takes none, and the kernel's switch alone is not enough for it.
+        parser = self.report["commands"].get("apparmor_parser")
+        if self.report["apparmor"] and not parser and not self.report["container"]:
+            problem = (
+                "AppArmor is on in its kernel, and without apparmor_parser containerd gives containers no profile: "
+                "they run unconfined"
+            )
+            remediation = (
+                "Install the package apparmor, then run systemctl restart containerd. To do without, add apparmor to "
+                "preflight_ignore."
+            )
+            yield Finding("apparmor", problem, remediation, severity="warning")
 
 
 def _numbers(version: str) -> list[int]:

@@ -316,6 +316,7 @@ class HostReport(TypedDict):
     limits: LimitsOf
     modules: dict[str, ModuleState]
     sysctls: dict[str, Sysctl]
+    apparmor: bool
     selinux: Literal["enforcing", "permissive", "disabled"]
     installed: Installed
     leftovers: list[str]

@@ -118,6 +118,7 @@ def report(number: int = 1, **changes: Any) -> HostReport:
             "overlay": "loaded",
         },
         "sysctls": {"net.netfilter.nf_conntrack_max": {"value": "262144", "writable": True}},
+        "apparmor": False,
         "selinux": "disabled",
         "installed": {
             "manifest": False,

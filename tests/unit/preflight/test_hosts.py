@@ -52,6 +52,7 @@ def test_nothing_is_found_on_a_good_host() -> None:
         ({"leftovers": ["/var/lib/containerd"]}, ("foreign-data", "/var/lib/containerd", "error")),
         ({"leftovers": ["/var/backups/etcd"]}, ("foreign-data", "/var/backups/etcd", "error")),
         ({"selinux": "enforcing"}, ("selinux", "", "error")),
+        ({"apparmor": True}, ("apparmor", "", "warning")),
         ({"systemd": {"version": 248}}, ("systemd", "248", "error")),
         ({"clock": {"synchronised": False}}, ("clock-unsynchronised", "", "warning")),
         ({"resolver": {"nameservers": ["127.0.0.53"]}}, ("resolver", "", "error")),
@@ -97,6 +98,12 @@ def test_etcd_alone_needs_nothing_that_only_nodes_do() -> None:
         resolver={"nameservers": ["127.0.0.1"]},
     )
     assert found(entry) == []
+
+
+def test_apparmor_takes_its_parser_where_containerd_would_use_it() -> None:
+    assert list(check_host(host(apparmor=True, commands={"apparmor_parser": "/usr/sbin/apparmor_parser"}), RULES)) == []
+    # There containerd has no profiles, whatever is installed.
+    assert list(check_host(host(apparmor=True, container="podman"), RULES)) == []
 
 
 def test_an_older_kernel_does_for_iptables() -> None:
