@@ -28,7 +28,7 @@ from kubeproof.verify.engine import claims, results
 from kubeproof.verify.engine import patience as patiently
 from kubeproof.verify.engine.claims import Claim, Level
 from kubeproof.verify.engine.evidence import Evidence
-from kubeproof.verify.engine.preparations import EARLY, Workloads
+from kubeproof.verify.engine.preparations import EARLY, Workloads, ahead
 from kubeproof.verify.engine.results import Circumstances, Outcome, Results, TestResult
 from kubeproof.verify.engine.terminal import ClaimDisplay
 from kubeproof.verify.etcd_backups import history as backup_history
@@ -352,8 +352,9 @@ def workloads(
     made = Workloads(api, manifests)
     starts = PodStarts(Api(api.access), manifests.namespace)
     starts.begin()
-    items: list[pytest.Item] = request.session.items
-    made.submit({name for item in items for name in getattr(item, "fixturenames", ())})
+    if ahead(api):
+        items: list[pytest.Item] = request.session.items
+        made.submit({name for item in items for name in getattr(item, "fixturenames", ())})
     yield made
     starts.end()
     pytestconfig.stash[_RECORDER].latencies["pod_start"] = starts.as_data()
@@ -367,6 +368,8 @@ def _early(request: pytest.FixtureRequest) -> None:
         for user in itertools.islice(users, 1):
             # Tests that need it report again what went wrong; other claims can do without.
             with contextlib.suppress(Exception), warnings.catch_warnings():
+                if not ahead(request.getfixturevalue("api")):
+                    return
                 # A test that has not begun is taken for one that is over. Fixtures of the session don't mind.
                 warnings.simplefilter("ignore", pytest.PytestRemovedIn10Warning)
                 _request_of(user).getfixturevalue(name)

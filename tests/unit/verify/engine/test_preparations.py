@@ -8,7 +8,8 @@ from typing import Any, cast
 import pytest
 
 from kubeproof.verify.act.pods import Blocked, Manifests
-from kubeproof.verify.engine.preparations import Workloads
+from kubeproof.verify.engine import preparations
+from kubeproof.verify.engine.preparations import Workloads, ahead, prepared
 from kubeproof.verify.observe.api import Api, NotObserved
 
 POD = {"kind": "Pod", "metadata": {"name": "late", "uid": "1"}, "spec": {}, "status": {"phase": "Pending"}}
@@ -31,3 +32,43 @@ def test_the_time_that_was_waited_is_said() -> None:
     workloads = Workloads(cast(Api, Slow()), cast(Manifests, manifests))
     with pytest.raises(Blocked, match="not bound to a node within 240 s"):
         workloads.await_all([POD], lambda _: False)
+
+
+class Fast:
+    """An API that starts pods at once, and counts them."""
+
+    patience = 1.0
+
+    def __init__(self) -> None:
+        self.pods: list[Any] = []
+
+    def create(self, manifest: Any) -> Any:
+        self.pods.append(manifest)
+        return manifest
+
+    def observe(self, _path: str, done: Any, **_: Any) -> Any:
+        assert done(self.pods)
+        return self.pods
+
+
+def test_slow_hosts_get_a_pod_when_a_claim_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preparations, "_PREPARATIONS", {})
+
+    @prepared(until=lambda _: True)
+    def one(_: Manifests) -> Any:
+        return {"kind": "Pod", "metadata": {"name": "one"}}
+
+    @prepared(until=lambda _: True)
+    def two(_: Manifests) -> Any:
+        return {"kind": "Pod", "metadata": {"name": "two"}}
+
+    api = Fast()
+    workloads = Workloads(cast(Api, api), cast(Manifests, SimpleNamespace(namespace="here")))
+    for name in ("two", "one", "two"):
+        assert [pod.name for pod in workloads.prepared(name)] == [name]
+    assert [pod["metadata"]["name"] for pod in api.pods] == ["two", "one"]
+
+
+def test_pods_start_ahead_unless_hosts_are_slow() -> None:
+    assert ahead(cast(Api, Fast()))
+    assert not ahead(cast(Api, Slow()))
