@@ -2,11 +2,12 @@
 
 Not on slow hosts: there some sixty pods that start together keep each other from it, since what takes longer than the
 kubelet's own limits is given up and begun again. Seen on an emulated machine with one processor, on which for twenty
-minutes none started. Theirs are submitted when a claim asks for them.
+minutes none started. Theirs are submitted when a claim asks for them, and once those before them have begun.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ Until = Callable[[Object], bool]
 _LEAST_SECONDS = 5.0
 # So many times slower than usual are hosts that better start pods as claims ask for them.
 _SLOW = 4.0
+_EARLIER_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,8 @@ class Workloads:
 
     def submit(self, fixture_names: Collection[str]) -> None:
         """Submit what those of the fixtures stand for that are prepared."""
+        if not ahead(self.api):
+            self._await_earlier()
         self._submitted_at = time.monotonic()
         for fixture_name, preparation in _PREPARATIONS.items():
             if fixture_name in fixture_names:
@@ -135,11 +139,29 @@ class Workloads:
                 raise Blocked("controller-manager", f"of the pods {', '.join(wanted)} some are gone") from None
         return [Pod(self.api, item) for item in _named(items, wanted)]
 
+    def _await_earlier(self) -> None:
+        """Wait until no pod is on its way, or too long: what waits for a pod of its own says what is wrong."""
+        path = core(self.manifests.namespace, "pods")
+        with contextlib.suppress(NotObserved):
+            self.api.observe(path, lambda items: not any(map(_starts, items)), what="pods", timeout=_EARLIER_SECONDS)
+
     def _warning(self, pod: Object) -> str:
         """The last warning about a pod; empty if there is none."""
         selected = f"involvedObject.uid={pod['metadata']['uid']},type=Warning"
         events = self.api.items(core(self.manifests.namespace, "events"), fieldSelector=selected)
         return str(events[-1].get("message", "")) if events else ""
+
+
+def _starts(pod: Object) -> bool:
+    """Whether a node has a pod of which it has begun nothing yet."""
+    states = [
+        state
+        for kind in ("initContainerStatuses", "containerStatuses")
+        for status in pod["status"].get(kind, [])
+        for state in (status["state"], status.get("lastState", {}))
+    ]
+    begun = any(state.get("running") or state.get("terminated") for state in states)
+    return bool(pod["spec"].get("nodeName")) and "deletionTimestamp" not in pod["metadata"] and not begun
 
 
 def _named(items: Sequence[Object], wanted: Sequence[str]) -> list[Object]:

@@ -72,3 +72,37 @@ def test_slow_hosts_get_a_pod_when_a_claim_asks_for_it(monkeypatch: pytest.Monke
 def test_pods_start_ahead_unless_hosts_are_slow() -> None:
     assert ahead(cast(Api, Fast()))
     assert not ahead(cast(Api, Slow()))
+
+
+@pytest.mark.parametrize(
+    ("status", "starts"),
+    [
+        ({}, True),
+        ({"containerStatuses": [{"state": {"waiting": {"reason": "ContainerCreating"}}}]}, True),
+        ({"containerStatuses": [{"state": {"running": {"startedAt": "now"}}}]}, False),
+        # One that is to fail, between two attempts.
+        ({"containerStatuses": [{"state": {"waiting": {}}, "lastState": {"terminated": {"exitCode": 1}}}]}, False),
+        # One that waits for its first container to end.
+        (
+            {
+                "initContainerStatuses": [{"state": {"running": {"startedAt": "now"}}}],
+                "containerStatuses": [{"state": {"waiting": {"reason": "PodInitializing"}}}],
+            },
+            False,
+        ),
+    ],
+)
+def test_slow_hosts_get_a_pod_once_those_before_it_have_begun(status: Any, starts: bool) -> None:
+    bound = {"metadata": {"name": "one"}, "spec": {"nodeName": "w1"}, "status": status}
+    pending = {**bound, "spec": {}}
+    leaving = {**bound, "metadata": {"name": "one", "deletionTimestamp": "now"}}
+    done: list[bool] = []
+
+    class Earlier(Slow):
+        def observe(self, _path: str, until: Any, **_: Any) -> Any:
+            done.append(until([bound, pending, leaving]))
+            return []
+
+    workloads = Workloads(cast(Api, Earlier()), cast(Manifests, SimpleNamespace(namespace="here")))
+    workloads.submit([])
+    assert done == [not starts]
