@@ -26,9 +26,9 @@ def holds(conditions: Any, directory: Path, **given: object) -> bool:
 @pytest.mark.parametrize(
     ("plugin", "roles"),
     [
-        ("bridge", ["kubelet", "pod_network", "kube-proxy", "network_policy", "metrics_server"]),
-        ("flannel", ["kubelet", "flannel", "pod_network", "kube-proxy", "network_policy", "metrics_server"]),
-        ("none", ["kubelet", "kube-proxy", "network_policy", "metrics_server"]),
+        ("bridge", ["kubelet", "kube-proxy", "network_policy", "pod_network"]),
+        ("flannel", ["kubelet", "kube-proxy", "network_policy", "flannel", "pod_network"]),
+        ("none", ["kubelet", "kube-proxy", "network_policy"]),
     ],
 )
 def test_each_network_has_its_roles_in_their_order(plugin: str, roles: list[str], tmp_path: Path) -> None:
