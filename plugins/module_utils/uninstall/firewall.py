@@ -13,7 +13,8 @@ from typing import Any, Callable, Dict, List, NamedTuple, Set
 from ansible.module_utils.uninstall.account import Account, run
 
 # Of the unit kube-pod-network, which leaves its table there when it is stopped, and of kube-proxy.
-TABLES = ("ip kubeproof", "ip6 kubeproof", "ip kube-proxy", "ip6 kube-proxy")
+PROXY_TABLES = ("ip kube-proxy", "ip6 kube-proxy")
+TABLES = ("ip kubeproof", "ip6 kubeproof", *PROXY_TABLES)
 # Of the CNI plugin portmap, for all networks of the host: ours to remove only when nobody has a port in it.
 PORTMAP_TABLES = ("ip cni_hostport", "ip6 cni_hostport")
 PORTMAP_PORTS = ("hostports", "hostip_hostports")
@@ -23,6 +24,12 @@ CHAINS = re.compile(r"KUBE-.*")
 # these chains name. It fills a set under another name, TMP-, and would leave that if it was killed.
 POLICY_CHAINS = re.compile(r"KUBE-(ROUTER-(INPUT|FORWARD|OUTPUT)|POD-FW-.*|NWPLCY-.*)")
 POLICY_SETS = re.compile(r"(inet6:)?(KUBE-(SRC|DST)-[A-Z2-7]{16}|kube-router-local-pods|TMP-[A-Z2-7]{16})")
+# Of these, kube-proxy's (pkg/proxy/iptables/proxier.go); the kubelet has KUBE-FIREWALL, KUBE-IPTABLES-HINT and
+# KUBE-KUBELET-CANARY.
+PROXY_CHAINS = re.compile(
+    r"KUBE-(SERVICES|EXTERNAL-SERVICES|NODEPORTS|POSTROUTING|MARK-MASQ|FORWARD|PROXY-FIREWALL|PROXY-CANARY"
+    r"|(SVC|SVL|FW|EXT|SEP)-[A-Z2-7]{16})"
+)
 PORTMAP_CHAINS = re.compile(r"CNI-HOSTPORT-.*")
 PORTMAP_CHAIN = "CNI-HOSTPORT-DNAT"
 # What iptables makes of nftables when it is first used.
@@ -62,6 +69,11 @@ def own_chains(table: Table) -> List[str]:
 def policy_chains(table: Table) -> List[str]:
     """Chains that go where network policies are not to be enforced any more."""
     return [chain for chain in table.chains if POLICY_CHAINS.fullmatch(chain)]
+
+
+def proxy_chains(table: Table) -> List[str]:
+    """Chains that go where something else than kube-proxy serves Services."""
+    return [chain for chain in table.chains if PROXY_CHAINS.fullmatch(chain)]
 
 
 def target(rule: str) -> str:
@@ -160,6 +172,15 @@ class Firewall:
         for flavour in flavours():
             self._iptables(flavour, policy_chains)
         self._sets()
+
+    def undo_services(self) -> None:
+        """Remove kube-proxy's rules, and nothing else of ours."""
+        if shutil.which("nft"):
+            tables = [table for table in PROXY_TABLES if table in ruleset().tables]
+            script = "".join("delete table %s\n" % table for table in tables)
+            self.account.undo_all(["nft table " + table for table in tables], "removed", lambda: nft(script))
+        for flavour in flavours():
+            self._iptables(flavour, proxy_chains)
 
     def _iptables(self, flavour: str, going: Callable[[Table], List[str]]) -> None:
         document = removal(run([flavour + "-save"]), going)

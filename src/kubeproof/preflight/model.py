@@ -125,10 +125,11 @@ PORTS: Mapping[str, tuple[str, tuple[str, ...], Literal["all", "loopback"]]] = {
     "flannel_health_port": ("flannel", NODES, "loopback"),
     "network_policy_health_port": ("kube-router", NODES, "loopback"),
 }
-# By the component that has ports only if it is chosen: the setting and its value.
+# By the component that has ports only if it is chosen: the setting and the values with which it is.
 _CHOSEN = {
-    "flannel": ("pod_network_plugin", "flannel"),
-    "kube-router": ("network_policy_engine", "kube-router"),
+    "flannel": ("pod_network_plugin", ("flannel",)),
+    "kube-proxy": ("kube_proxy_form", ("service", "daemonset")),
+    "kube-router": ("network_policy_engine", ("kube-router",)),
 }
 # By the setting that holds the path; how much is needed is in preflight_minimum_disk under the same name.
 DISKS: Mapping[str, tuple[str, ...]] = {
@@ -206,7 +207,7 @@ class Rules:
     def parse(cls, values: Mapping[str, Any]) -> Rules:
         """Rules from the settings that ``reads`` names, which have passed their argument specs."""
         free = values["preflight_minimum_disk"]
-        nftables = values["kube_proxy_mode"] == "nftables"
+        nftables = values["kube_proxy_form"] != "none" and values["kube_proxy_mode"] == "nftables"
         systems = values["preflight_operating_systems"]
         disks = [DiskRule(str(values[name]), groups, int(free.get(name, 0))) for name, groups in DISKS.items()]
         # The one that is written, and those that are kept.
@@ -258,8 +259,8 @@ def port_rules(values: Mapping[str, Any]) -> tuple[PortRule, ...]:
 
 
 def _chosen(component: str, values: Mapping[str, Any]) -> bool:
-    setting, wanted = _CHOSEN.get(component, ("", None))
-    return not setting or values.get(setting) == wanted
+    setting, wanted = _CHOSEN.get(component, ("", ()))
+    return not setting or values.get(setting) in wanted
 
 
 def main_interfaces(host: Host) -> dict[str, Interface]:

@@ -14,7 +14,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from kubeproof.backup import settings as backup_settings
 from kubeproof.core.amounts import at_once
 from kubeproof.core.errors import KubeproofError
-from kubeproof.preflight import defragmentation, networks, topology, upgrades, versions
+from kubeproof.preflight import defragmentation, networks, service_proxy, topology, upgrades, versions
 from kubeproof.preflight.findings import Finding
 from kubeproof.preflight.model import PORTS, Host, PortRule, Purpose, port_rules
 from kubeproof.settings import (
@@ -92,6 +92,7 @@ def _sound(wrong: set[str], hosts: Sequence[Variables], groups: Mapping[str, Seq
     yield from networks.check_networks(values[0], networks.node_count(groups))
     yield from versions.check_chosen(values[0].get("component_versions") or {})
     yield from networks.check_policies(values[0])
+    yield from service_proxy.check_form(values[0])
     yield from _local_volumes(hosts[0], values[0], groups)
     if "cluster_host_address" not in wrong:
         known, all_hosts = networks.cluster_networks(values[0]), [entry.host for entry in hosts]

@@ -25,6 +25,9 @@ REASONS: Mapping[str, str] = {
     "containerd_root_directory": "running containers would continue unmanaged",
 }
 """Why each can't be changed on an installed cluster."""
+RECORDED = frozenset({*REASONS, "kube_proxy_form"})
+"""What hosts remember: these, and those that cannot be changed from every value to every other
+(``preflight/service_proxy.py``)."""
 _NETWORKS = ("cluster_pod_network", "cluster_service_network")
 
 

@@ -38,6 +38,19 @@ def test_each_network_has_its_roles_in_their_order(plugin: str, roles: list[str]
     assert [each["ansible.builtin.import_role"]["name"] for each in run] == roles
 
 
+@pytest.mark.parametrize("form", ["service", "daemonset", "none"])
+def test_kube_proxy_is_installed_or_removed(form: str, tmp_path: Path) -> None:
+    plays = yaml.safe_load((paths.PROJECT / "playbooks" / "parts" / "cluster.yml").read_text())
+    run = [
+        task["ansible.builtin.import_role"].get("tasks_from", "main")
+        for play in plays
+        for task in play["tasks"]
+        if task.get("ansible.builtin.import_role", {}).get("name") == "kube-proxy"
+        and holds(task.get("when"), tmp_path, kube_proxy_form=form)
+    ]
+    assert run == (["replaced"] if form == "none" else ["main"])
+
+
 @pytest.mark.parametrize(
     ("plugin", "looked", "names"),
     [

@@ -42,6 +42,7 @@ VALUES: dict[str, Any] = {
     "etcd_peer_port": 2380,
     "etcd_quota_backend_bytes": 8 * GIBIBYTE,
     "host_packages": {},
+    "kube_proxy_form": "service",
     "kube_proxy_health_port": 10256,
     "kube_proxy_metrics_port": 10249,
     "kube_proxy_mode": "nftables",
