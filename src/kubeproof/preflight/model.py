@@ -162,12 +162,16 @@ def reads(name: str) -> bool:
         *DISKS,
         "apiserver_audit_log_files",
         "apiserver_audit_log_megabytes",
+        "calico_encapsulation",
+        "cilium_routing",
+        "component_source",
         "etcd_quota_backend_bytes",
         "host_packages",
         "kube_proxy_form",
         "kube_proxy_mode",
         "kubelet_max_pods",
         "network_policy_engine",
+        "network_policy_new_pods",
         "pod_network_flannel_backend",
         "pod_network_flannel_port",
         "pod_network_plugin",
@@ -213,8 +217,13 @@ class Rules:
         # The one that is written, and those that are kept.
         audit_logs = 1 + int(values["apiserver_audit_log_files"])
         network = str(values["pod_network_plugin"])
-        tunnel = network == "flannel" and values["pod_network_flannel_backend"] == "vxlan"
-        chosen = {"nf_tables": nftables, "ip_set": values["network_policy_engine"] != "none", "vxlan": tunnel}
+        way = str(values.get(_WAYS.get(network, ""), ""))
+        chosen = {
+            "nf_tables": nftables,
+            "ip_set": network == "calico" or values["network_policy_engine"] != "none",
+            "vxlan": way in ("vxlan", "tunnel"),
+            "ipip": way == "ipip",
+        }
         modules = (*_MODULES, *(name for name, wanted in chosen.items() if wanted))
         return cls(
             operating_systems={name: [str(version) for version in versions] for name, versions in systems.items()},
@@ -231,13 +240,13 @@ class Rules:
                 "/var/lib/kubelet": MountRule(NODES, _VOLUMES, "warning"),
             },
             ports=port_rules(values),
-            udp_ports=(int(values["pod_network_flannel_port"]),) if tunnel else (),
+            udp_ports=_udp_ports(network, way, values),
             modules=modules,
             nftables=nftables,
             # The path that the kubelet gives to pods is only among the values where it is set.
             host_resolver=not values["dns_forwarders"]
             and values.get("kubelet_resolv_conf", _RESOLV_CONF) == _RESOLV_CONF,
-            shared_segment=network == "bridge" or (network == "flannel" and not tunnel),
+            shared_segment=network == "bridge" or way in ("host-gw", "native", "none"),
             pod_network=network,
             ipv6=bool(families.of_family(values.get("cluster_pod_network", ""), 6)),
             sysctls={str(name): str(value) for name, value in (values.get("host_sysctls") or {}).items()},
@@ -247,6 +256,22 @@ class Rules:
             clock_skew_error=float(values["preflight_clock_skew_error"]),
             controller_clock_skew_error=float(values["preflight_controller_clock_skew_error"]),
         )
+
+
+# By pod_network_plugin, the setting that says how packets get to other nodes.
+_WAYS = {
+    "flannel": "pod_network_flannel_backend",
+    "calico": "calico_encapsulation",
+    "cilium": "cilium_routing",
+}
+# Of calico (FELIX_VXLANPORT) and cilium (tunnelPort).
+_VXLAN_PORTS = {"calico": 4789, "cilium": 8472}
+
+
+def _udp_ports(network: str, way: str, values: Mapping[str, Any]) -> tuple[int, ...]:
+    if way not in ("vxlan", "tunnel"):
+        return ()
+    return (_VXLAN_PORTS.get(network) or int(values["pod_network_flannel_port"]),)
 
 
 def port_rules(values: Mapping[str, Any]) -> tuple[PortRule, ...]:
