@@ -18,8 +18,8 @@ class ActionModule(Action):
     _requires_connection = False
     _VALID_ARGS = frozenset(
         (
-            "plugin", "versions", "state_directory", "pod_networks", "mtu", "api_port", "replaces_proxy", "nodes", "way",
-            "extra",
+            "plugin", "versions", "state_directory", "pod_networks", "mtu", "api_port", "replaces_proxy", "nodes",
+            "way", "extra",
         )
     )  # fmt: skip
 

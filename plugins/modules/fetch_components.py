@@ -43,7 +43,7 @@ options:
     choices: [amd64, arm64]
     default: []
   manifest_sha256:
-    description: SHA-256 of the manifest or chart of the pod network. If empty, the lock's, or that of the first download.
+    description: SHA-256 of the pod network's manifest or chart. If empty, the lock's, or that of the first download.
     type: str
     default: ''
 extends_documentation_fragment: [attributes, attributes.controller, components, state_directory]

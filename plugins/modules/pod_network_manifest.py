@@ -26,7 +26,7 @@ options:
   replaces_proxy: {description: Whether the network is to serve Services., type: bool, default: false}
   nodes: {description: Number of nodes., type: int, default: 1}
   way:
-    description: How packets get to other nodes. V(vxlan), V(ipip) or V(none) of Calico, V(tunnel) or V(native) of Cilium.
+    description: How packets get to other nodes. V(vxlan), V(ipip), V(none) of Calico, V(tunnel), V(native) of Cilium.
     type: str
     choices: [vxlan, ipip, none, tunnel, native]
     required: true

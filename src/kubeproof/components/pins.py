@@ -215,7 +215,7 @@ class Pins:
     manifests: Mapping[str, Manifest] = field(default_factory=dict)
 
     def with_versions(self, versions: Mapping[str, str]) -> Pins:
-        """The same pins with other versions of some components, images or manifests, whose pinned checksums no longer apply.
+        """The same pins with other versions of some of them, whose pinned checksums no longer apply.
 
         What is in a set follows. Raises KubeproofError if there is no such component, or no set of its minor version.
         """

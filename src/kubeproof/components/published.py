@@ -24,8 +24,8 @@ def refuse_builds(manifests: Sequence[Manifest]) -> None:
     for manifest in manifests:
         raise KubeproofError(
             f"{manifest.name} is installed from the official manifest and images, and is not built from source",
-            hint="set component_source to release, or to mirror with component_mirror; nodes pull the images from their "
-            "registry, or from one in containerd_registry_mirrors",
+            hint="set component_source to release, or to mirror with component_mirror; nodes pull the images from "
+            "their registry, or from one in containerd_registry_mirrors",
         )
 
 

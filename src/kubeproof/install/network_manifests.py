@@ -209,5 +209,5 @@ def _config_map(name: str, data: Mapping[str, str]) -> Object:
 def _unknown(lacks: str) -> KubeproofError:
     return KubeproofError(
         f"the pod network's manifest is laid out in a way that is not known here: {lacks}",
-        hint="choose the version that components/components.yml has, or install the network with pod_network_plugin none",
+        hint="choose the version that components/components.yml has, or set pod_network_plugin to none and install it",
     )

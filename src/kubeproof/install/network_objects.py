@@ -58,7 +58,7 @@ def chart(helm: Path, archive: Path, values: Mapping[str, Any], kubernetes: str)
         command = [str(helm), "template", "cilium", str(named), "--namespace", NAMESPACE, "--values", str(file)]
         command += ["--include-crds", "--skip-tests", "--kube-version", f"v{kubernetes}"]
         # Settings of the user's own Helm say nothing here.
-        own = {name: directory for name in ("HELM_CONFIG_HOME", "HELM_CACHE_HOME", "HELM_DATA_HOME", "HOME")}
+        own = dict.fromkeys(("HELM_CONFIG_HOME", "HELM_CACHE_HOME", "HELM_DATA_HOME", "HOME"), directory)
         try:
             done = subprocess.run(
                 command, env={"PATH": "/usr/bin:/bin", **own}, capture_output=True, timeout=_HELM_SECONDS, check=False

@@ -49,8 +49,9 @@ def check_plugin(values: Mapping[str, Any], given: Collection[str], ports: Seque
     if values.get("component_source") == "go":
         wrong = f"pod_network_plugin is {network}, and component_source is go: {_NO_BUILD[network]}"
         remediation = (
-            "Set component_source to release, or to mirror with component_mirror: the network comes as official manifest "
-            "and images then. From go there are bridge and flannel; or set pod_network_plugin to none and install it."
+            "Set component_source to release, or to mirror with component_mirror: the network comes as official "
+            "manifest and images then. From go there are bridge and flannel, and none for a network that "
+            "you install."
         )
         yield Finding("network-source", wrong, remediation, "pod_network_plugin")
     if "pod_network_extra_plugins" in given and values.get("pod_network_extra_plugins"):

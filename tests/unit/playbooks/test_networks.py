@@ -28,6 +28,8 @@ def holds(conditions: Any, directory: Path, **given: object) -> bool:
     [
         ("bridge", ["kubelet", "pod_network", "kube-proxy", "network_policy", "metrics_server"]),
         ("flannel", ["kubelet", "flannel", "pod_network", "kube-proxy", "network_policy", "metrics_server"]),
+        ("calico", ["kubelet", "calico", "kube-proxy", "network_policy", "metrics_server"]),
+        ("cilium", ["kubelet", "cilium", "kube-proxy", "network_policy", "metrics_server"]),
         ("none", ["kubelet", "kube-proxy", "network_policy", "metrics_server"]),
     ],
 )
@@ -56,6 +58,8 @@ def test_kube_proxy_is_installed_or_removed(form: str, tmp_path: Path) -> None:
     [
         ("bridge", {"skipped": True}, ["Wait until every node"]),
         ("flannel", {"skipped": True}, ["Wait until every node"]),
+        ("calico", {"skipped": True}, ["Wait until every node"]),
+        ("cilium", {"skipped": True}, ["Wait until every node"]),
         ("none", {"msg": "not there after 0 s"}, ["Look whether there is", "Name what is missing"]),
         # Somebody has installed one.
         ("none", {"values": {}}, ["Look whether there is"]),

@@ -30,6 +30,8 @@ VALUES: dict[str, Any] = {
     "apiserver_audit_log_files": 5,
     "apiserver_audit_log_megabytes": 100,
     "backup_directory": "/var/backups/etcd",
+    "calico_encapsulation": "vxlan",
+    "cilium_routing": "tunnel",
     "cluster_api_port": 6443,
     "cluster_balancer_port": 7443,
     "cluster_bin_directory": "/usr/local/bin",
