@@ -469,7 +469,7 @@ def _manifest(name: str, section: Section) -> Manifest:
         name=name,
         version=_version(section),
         url=section.text("url"),
-        sha256=section.text("sha256", ""),
+        sha256=section.text("sha256") if section.has("sha256") else "",
         groups=_groups(section, section.texts("groups")),
     )
     _check_template(section, "url", manifest.url)
