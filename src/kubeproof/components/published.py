@@ -9,7 +9,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Sequence
 
-from kubeproof.components.cache import Blob, Cache, key_of
+from kubeproof.components.cache import Blob, Cache
 from kubeproof.components.lock import Lock
 from kubeproof.components.pins import MACHINES, Manifest, Pins
 from kubeproof.components.release import Artifact, BadDownload, Expectation, Release, artifacts, key
@@ -45,7 +45,8 @@ def obtain(manifest: Manifest, known: str, locked: Expectation | None, official:
         sha256 = official.first(manifest.name, manifest.location, file)
         if not file.stat().st_size:
             raise BadDownload(f"{manifest.location} is empty")
-        official.cache.store(_key(sha256), {manifest.name: file}, {"url": manifest.location, "sha256": sha256})
+        note = {"url": manifest.location, "sha256": sha256}
+        official.cache.store(key(artifact, sha256), {manifest.name: file}, note)
     return sha256, FIRST, True
 
 
@@ -68,7 +69,3 @@ def helm_artifact(pins: Pins) -> Artifact:
     component, machine = pins.components[HELM], platform.machine()
     [artifact] = artifacts(component, MACHINES.get(machine, machine), tuple(component.binaries.values()))
     return artifact
-
-
-def _key(sha256: str) -> str:
-    return key_of("manifest", sha256)

@@ -63,7 +63,7 @@ def pins(tmp_path: Path) -> Pins:
     helm = component(
         "helm",
         "4.3.1",
-        {},
+        {"helm": "workers"},
         Release(
             url="https://get.example.org/helm-v{version}-linux-{arch}.tar.gz",
             checksums="https://get.example.org/helm-v{version}-linux-{arch}.tar.gz.sha256sum",
@@ -71,7 +71,8 @@ def pins(tmp_path: Path) -> Pins:
             sha256={},
         ),
     )
-    binary = next(iter(load().components["helm"].binaries.values()))
+    # No host needs it.
+    binary = dataclasses.replace(helm.binaries["helm"], groups=frozenset())
     helm = dataclasses.replace(helm, binaries={"helm": binary})
     calico = Manifest(
         "calico", "3.32.4", "https://manifests.example.org/v{version}/calico.yaml", "", ("pod_network_calico",)
