@@ -15,9 +15,8 @@ from kubeproof.components import fetch, published, selection
 from kubeproof.components.cache import Cache
 from kubeproof.components.download import Downloader
 from kubeproof.components.fetch import Request
-from kubeproof.components.lock import Lock, LockError
+from kubeproof.components.lock import Lock
 from kubeproof.components.pins import Manifest, Pins, Release, load
-from kubeproof.components.release import BadDownload
 from kubeproof.core.errors import KubeproofError
 
 CALICO, CHART = b"kind: ConfigMap\n", b"a chart"
@@ -116,7 +115,7 @@ def test_the_first_download_is_recorded_and_later_ones_are_held_to_it(
     (elsewhere / "state").mkdir(parents=True)
     (elsewhere / "state" / "components.lock.json").write_text((tmp_path / "state" / "components.lock.json").read_text())
     secure.pages[CALICO_PATH] = Page(b"kind: Secret\n")
-    with pytest.raises(LockError, match=r"components\.lock\.json records"):
+    with pytest.raises(KubeproofError, match=r"components\.lock\.json records"):
         get(pins, secure.url, elsewhere)
     assert kept(pins, elsewhere, "calico") is None
     get(pins, secure.url, elsewhere, accept_changed=True)
@@ -132,11 +131,11 @@ def test_a_second_fetch_downloads_nothing(secure: ReleaseHost, pins: Pins, tmp_p
 
 def test_a_mirror_without_tls_is_taken_with_a_checksum_only(server: ReleaseHost, pins: Pins, tmp_path: Path) -> None:
     server.pages = PAGES.copy()
-    with pytest.raises(BadDownload, match="cannot be verified") as refused:
+    with pytest.raises(KubeproofError, match="cannot be verified") as refused:
         get(pins, server.url, tmp_path)
     assert "pod_network_manifest_sha256" in str(refused.value.hint)
     assert not server.asked[CALICO_PATH]
-    with pytest.raises(BadDownload, match="wrong checksum"):
+    with pytest.raises(KubeproofError, match="wrong checksum"):
         get(pins, server.url, tmp_path, manifest_sha256=sha256(b"another"))
     assert kept(pins, tmp_path, "calico") is None
     [got] = get(pins, server.url, tmp_path, manifest_sha256=sha256(CALICO)).fetched
@@ -156,7 +155,7 @@ def test_a_chart_comes_with_the_helm_that_reads_it(secure: ReleaseHost, pins: Pi
 
 def test_what_is_missing_and_what_is_empty(secure: ReleaseHost, pins: Pins, tmp_path: Path) -> None:
     secure.pages = {CALICO_PATH: Page(b"")}
-    with pytest.raises(BadDownload, match="is empty"):
+    with pytest.raises(KubeproofError, match="is empty"):
         get(pins, secure.url, tmp_path)
     secure.pages = {}
     with pytest.raises(KubeproofError, match="404"):
