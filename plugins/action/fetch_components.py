@@ -26,7 +26,7 @@ class ActionModule(Action):
     _VALID_ARGS = frozenset(
         (
             "source", "mirror", "registry", "versions", "state_directory", "architectures", "backup_targets",
-            "network_policy_engine", "pod_network", "addons", "pods",
+            "network_policy_engine", "pod_network", "addons", "pods", "manifest_sha256",
         )
     )  # fmt: skip
 
@@ -58,6 +58,7 @@ class ActionModule(Action):
             architectures=tuple(arguments.get("architectures") or _architectures(self._variables)),
             groups=(*groups, *uses),
             pods=tuple(str(name) for name in arguments.get("pods") or ()),
+            manifest_sha256=str(arguments.get("manifest_sha256") or ""),
         )
 
 

@@ -26,7 +26,8 @@ options:
     type: str
     default: none
   pod_network:
-    description: Pod network of the cluster, as in the setting C(pod_network_plugin). V(flannel) is a program on nodes.
+    description: Pod network of the cluster, as in the setting C(pod_network_plugin). V(flannel) is a program on
+      nodes, V(calico) and V(cilium) are manifests.
     type: str
     default: ''
   addons:

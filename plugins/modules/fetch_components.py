@@ -12,7 +12,7 @@ short_description: Fetch or build, on the controller, the components that the in
 description:
   - Downloads the components that the inventory's groups need, in their pinned versions and for the architectures of the
     hosts, from the release hosts or a mirror, or builds them from pinned Go modules. Also builds or resolves the images
-    that nodes need.
+    that nodes need, and the manifest of a pod network that is installed as one.
   - Downloads are verified against the inventory's lock, or else C(components/components.yml), or else the checksums
     that the release publishes. Builds are verified with C(go.sum).
   - Stores files by SHA-256 in a cache (C(~/.cache/kubeproof)), and records them in the inventory's lock, from which
@@ -42,6 +42,10 @@ options:
     elements: str
     choices: [amd64, arm64]
     default: []
+  manifest_sha256:
+    description: SHA-256 of the pod network's manifest or chart. If empty, the lock's, or that of the first download.
+    type: str
+    default: ''
 extends_documentation_fragment: [attributes, attributes.controller, components, state_directory]
 attributes:
   check_mode: {support: full, details: Fetches nothing, and only reports whether something is missing.}

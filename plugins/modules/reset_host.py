@@ -12,6 +12,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.commands import CommandFailed
 from ansible.module_utils.transaction import PackagesError, finish_interrupted
 from ansible.module_utils.uninstall.account import Account, Unfinished
+from ansible.module_utils.uninstall.cluster_network import ClusterNetwork
 from ansible.module_utils.uninstall.files import Files, remove_all
 from ansible.module_utils.uninstall.firewall import Firewall
 from ansible.module_utils.uninstall.mounts import Mounts
@@ -109,6 +110,7 @@ def undo_node(account: Account, entries: List[Dict[str, Any]], units: Units, mou
     network = Network(account, entries)
     network.detach_pods()
     mounts.remove_namespaces()
+    ClusterNetwork(account, entries).undo()
     network.remove_devices()
     network.remove_routes()
     Firewall(account, entries).undo()

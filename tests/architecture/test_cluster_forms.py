@@ -64,11 +64,15 @@ def _wanted(cluster: Cluster) -> list[Wanted]:
         Wanted("kube-apiserver", cluster.api_servers[0][1], hosts, form),
         Wanted("kube-controller-manager", int(settings["controller_manager_port"]), hosts, form),
         *(Wanted(each["unit"].removesuffix(".service"), int(each["port"]), hosts, form) for each in instances),
-        Wanted(
-            "kube-proxy",
-            int(settings["kube_proxy_health_port"]),
-            tuple(node.host for node in cluster.nodes),
-            _PROXY[settings["kube_proxy_form"]],
+        *(
+            Wanted(
+                "kube-proxy",
+                int(settings["kube_proxy_health_port"]),
+                tuple(node.host for node in cluster.nodes),
+                _PROXY[form],
+            )
+            for form in [settings["kube_proxy_form"]]
+            if form in _PROXY
         ),
     ]
 

@@ -16,7 +16,7 @@ from kubeproof.verify.engine.evidence import Evidence
 from kubeproof.verify.observe import objects
 from kubeproof.verify.observe.api import Api
 from kubeproof.verify.observe.cluster import CA_FILE, Cluster
-from kubeproof.verify.observe.hosts import Host, on_hosts
+from kubeproof.verify.observe.hosts import Host, NotObservable, on_hosts
 
 _RULES_SECONDS = 15.0
 # Whatever mode kube-proxy is in, one of the two lists its rules.
@@ -39,6 +39,8 @@ def test_every_node_reaches_the_api_through_its_service(cluster: Cluster, eviden
         assert answer.get("status") == 200, (
             f"from {node.name} the API cannot be reached at its service {address}: {answer}"
         )
+        if cluster.settings["kube_proxy_form"] == "none":
+            continue
         url = f"http://{node.address}:{cluster.settings['kube_proxy_health_port']}/healthz"
         health = _status(url)
         evidence[f"{node.name} health"] = health
@@ -48,6 +50,10 @@ def test_every_node_reaches_the_api_through_its_service(cluster: Cluster, eviden
 
 @pytest.mark.claim("proxy-every-node")
 def test_every_node_has_the_rules_of_the_apis_service(cluster: Cluster, evidence: Evidence) -> None:
+    if cluster.settings["kube_proxy_form"] == "none":
+        # The claim rests on the answers, then: what else serves Services has rules of its own, or programs.
+        evidence.headline = "rules: not applicable, kube_proxy_form is none"
+        return
     # A connection that was there before its rules went is passed on still.
     address = cluster.service_address("default", "kubernetes")
     pattern = re.compile(rf"{re.escape(address)}\b")
@@ -63,6 +69,7 @@ def test_every_node_has_the_rules_of_the_apis_service(cluster: Cluster, evidence
 def test_a_service_gets_its_rules_on_every_node_and_loses_them(
     cluster: Cluster, api: Api, agents: list[Pod], manifests: Manifests, evidence: Evidence
 ) -> None:
+    _require_kube_proxy(cluster)
     hosts = [node.host for node in cluster.nodes]
     manifest = manifests.service("ruled", {"app": "agent"}, port=8123)
     service = api.create(manifest)
@@ -171,6 +178,12 @@ def test_a_pod_reaches_itself_through_its_service(
         f"pod {pod.name} does not reach itself at {address}: {answered.errors}"
     )
     evidence.headline = "and its own pod (hairpin)"
+
+
+def _require_kube_proxy(cluster: Cluster) -> None:
+    """Raises NotObservable where a pod network serves Services, with means of its own."""
+    if cluster.settings["kube_proxy_form"] == "none":
+        raise NotObservable("not applicable: kube_proxy_form is none")
 
 
 def _await_rules(

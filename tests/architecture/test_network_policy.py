@@ -70,7 +70,9 @@ class Way:
 @pytest.fixture(scope="session")
 def engine(cluster: Cluster) -> str:
     """What enforces policies. Where nothing of ours does, none of this can be seen."""
-    engine = str(cluster.settings["network_policy_engine"])
+    network, engine = str(cluster.settings["pod_network_plugin"]), str(cluster.settings["network_policy_engine"])
+    if network in ("calico", "cilium"):
+        return network
     if engine == "none":
         raise NotObservable("network_policy_engine is none: policies are accepted, and kubeproof enforces none of them")
     return engine
@@ -328,8 +330,10 @@ def _around(cluster: Cluster, pod: Pod) -> tuple[str, str]:
     """The network of a pod's node, and the one that all nodes' networks are in."""
     address = ipaddress.ip_address(pod.address)
     own = [str(network) for network in cluster.node(pod.node).networks if address in network]
-    if not own and cluster.settings["pod_network_plugin"] == "none":
-        # A network that others have installed may take addresses from elsewhere; no other pod here is on this node.
+    network = cluster.settings["pod_network_plugin"]
+    if network == "calico" or (network == "none" and not own):
+        # Calico has blocks of addresses of its own, wherever they are, and a network that others have installed may
+        # take them from elsewhere; no other pod here is on this node.
         return f"{address}/32", "0.0.0.0/0"
     assert own, f"{pod.name} has {address}, which is not of the network of {pod.node}"
     return own[0], families.of_family(cluster.settings["cluster_pod_network"], address.version)

@@ -13,16 +13,30 @@ from typing import Any, Callable, Dict, List, NamedTuple, Set
 from ansible.module_utils.uninstall.account import Account, run
 
 # Of the unit kube-pod-network, which leaves its table there when it is stopped, and of kube-proxy.
-TABLES = ("ip kubeproof", "ip6 kubeproof", "ip kube-proxy", "ip6 kube-proxy")
+PROXY_TABLES = ("ip kube-proxy", "ip6 kube-proxy")
+TABLES = ("ip kubeproof", "ip6 kubeproof", *PROXY_TABLES)
 # Of the CNI plugin portmap, for all networks of the host: ours to remove only when nobody has a port in it.
 PORTMAP_TABLES = ("ip cni_hostport", "ip6 cni_hostport")
 PORTMAP_PORTS = ("hostports", "hostip_hostports")
 # Of kubelet, kube-proxy and kube-router.
 CHAINS = re.compile(r"KUBE-.*")
+# Of Calico and Cilium, which are removed on hosts that were installed with them. Calico marks its rules in others'
+# chains by a comment.
+APPLIED_CHAINS = re.compile(r"cali-.*|(OLD_)?CILIUM_.*")
+APPLIED_SETS = re.compile(r"(inet6:)?cali[46]0.*|cilium_node_set_v[46]")
+APPLIED_TABLES = ("ip calico", "ip6 calico")
+APPLIED_RULE = re.compile(r'--comment "?cali:')
+APPLIED_NETWORKS = ("calico", "cilium")
 # Of these, kube-router's: all that its controller for network policies makes, and sets of addresses that only rules in
 # these chains name. It fills a set under another name, TMP-, and would leave that if it was killed.
 POLICY_CHAINS = re.compile(r"KUBE-(ROUTER-(INPUT|FORWARD|OUTPUT)|POD-FW-.*|NWPLCY-.*)")
 POLICY_SETS = re.compile(r"(inet6:)?(KUBE-(SRC|DST)-[A-Z2-7]{16}|kube-router-local-pods|TMP-[A-Z2-7]{16})")
+# Of these, kube-proxy's (pkg/proxy/iptables/proxier.go); the kubelet has KUBE-FIREWALL, KUBE-IPTABLES-HINT and
+# KUBE-KUBELET-CANARY.
+PROXY_CHAINS = re.compile(
+    r"KUBE-(SERVICES|EXTERNAL-SERVICES|NODEPORTS|POSTROUTING|MARK-MASQ|FORWARD|PROXY-FIREWALL|PROXY-CANARY"
+    r"|(SVC|SVL|FW|EXT|SEP)-[A-Z2-7]{16})"
+)
 PORTMAP_CHAINS = re.compile(r"CNI-HOSTPORT-.*")
 PORTMAP_CHAIN = "CNI-HOSTPORT-DNAT"
 # What iptables makes of nftables when it is first used.
@@ -59,9 +73,19 @@ def own_chains(table: Table) -> List[str]:
     return [chain for chain in table.chains if any(pattern.fullmatch(chain) for pattern in going)]
 
 
+def applied_chains(table: Table) -> List[str]:
+    """Chains that go on hosts with Calico or Cilium."""
+    return [*own_chains(table), *(chain for chain in table.chains if APPLIED_CHAINS.fullmatch(chain))]
+
+
 def policy_chains(table: Table) -> List[str]:
     """Chains that go where network policies are not to be enforced any more."""
     return [chain for chain in table.chains if POLICY_CHAINS.fullmatch(chain)]
+
+
+def proxy_chains(table: Table) -> List[str]:
+    """Chains that go where something else than kube-proxy serves Services."""
+    return [chain for chain in table.chains if PROXY_CHAINS.fullmatch(chain)]
 
 
 def target(rule: str) -> str:
@@ -75,7 +99,9 @@ def removal(saved: str, chains: Callable[[Table], List[str]] = own_chains) -> st
     document: List[str] = []
     for table in tables(saved):
         own = chains(table)
-        leading = [rule for rule in table.rules if rule.split()[1] not in own and target(rule) in own]
+        foreign = [rule for rule in table.rules if rule.split()[1] not in own]
+        marked = any(APPLIED_CHAINS.fullmatch(chain) for chain in own)
+        leading = [rule for rule in foreign if target(rule) in own or (marked and APPLIED_RULE.search(rule))]
         if own:
             document += ["*" + table.name]
             document += ["-D" + rule[2:] for rule in leading]
@@ -140,15 +166,18 @@ class Firewall:
     def __init__(self, account: Account, entries: List[Dict[str, Any]]) -> None:
         self.account = account
         self.before = next((entry["before"] for entry in entries if entry["kind"] == "firewall"), None)
+        chosen = [entry.get("value") for entry in entries if entry.get("name") == "pod_network_plugin"]
+        self.applied = any(name in APPLIED_NETWORKS for name in chosen)
 
     def undo(self) -> None:
         """Remove our tables and chains, then what only they had made iptables create."""
         if shutil.which("nft"):
-            ours = ruleset().ours()
+            there = ruleset()
+            ours = there.ours() + [table for table in APPLIED_TABLES if self.applied and table in there.tables]
             script = "".join("delete table %s\n" % table for table in ours)
             self.account.undo_all(["nft table " + table for table in ours], "removed", lambda: nft(script))
         for flavour in flavours():
-            self._iptables(flavour, own_chains)
+            self._iptables(flavour, applied_chains if self.applied else own_chains)
         self._sets()
         if shutil.which("nft") and self.before is not None:
             leftovers = ruleset().leftovers(self.before)
@@ -161,6 +190,15 @@ class Firewall:
             self._iptables(flavour, policy_chains)
         self._sets()
 
+    def undo_services(self) -> None:
+        """Remove kube-proxy's rules, and nothing else of ours."""
+        if shutil.which("nft"):
+            tables = [table for table in PROXY_TABLES if table in ruleset().tables]
+            script = "".join("delete table %s\n" % table for table in tables)
+            self.account.undo_all(["nft table " + table for table in tables], "removed", lambda: nft(script))
+        for flavour in flavours():
+            self._iptables(flavour, proxy_chains)
+
     def _iptables(self, flavour: str, going: Callable[[Table], List[str]]) -> None:
         document = removal(run([flavour + "-save"]), going)
         chains = [line.split()[1] for line in document.splitlines() if line.startswith("-X ")]
@@ -170,7 +208,9 @@ class Firewall:
     def _sets(self) -> None:
         """Remove kube-router's sets of addresses, which no rule names any more."""
         if shutil.which("ipset"):
-            sets = [name for name in run(["ipset", "list", "-name"]).splitlines() if POLICY_SETS.fullmatch(name)]
+            patterns = (POLICY_SETS, APPLIED_SETS) if self.applied else (POLICY_SETS,)
+            names = run(["ipset", "list", "-name"]).splitlines()
+            sets = [name for name in names if any(pattern.fullmatch(name) for pattern in patterns)]
             script = "".join("destroy %s\n" % name for name in sets)
             self.account.undo_all(["ipset " + name for name in sets], "removed", lambda: restore_sets(script))
 

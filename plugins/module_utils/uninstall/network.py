@@ -17,6 +17,8 @@ RESULTS = "/var/lib/cni/results"
 ROUTE_PROTOCOL = "86"
 # What flannel is configured with, and how the names of its devices begin.
 FLANNEL, FLANNEL_DEVICES = "flannel/net-conf.json", ("flannel.", "flannel-v6.")
+# Names in CNI of networks that are applied into the cluster, by pod_network_plugin.
+APPLIED = {"calico": "k8s-pod-network", "cilium": "cilium"}
 Entry = Dict[str, Any]
 
 
@@ -29,12 +31,15 @@ class Network:
         files = [str(entry["path"]) for entry in entries if entry["kind"] == "file"]
         self.configurations = [load(path) for path in files if path.endswith(".conflist")]
         self.flannel = next((load(path) for path in files if path.endswith(FLANNEL)), {})
+        # Of networks that were applied into the cluster, whose configuration their pods have written.
+        chosen = {str(entry["value"]) for entry in entries if entry.get("name") == "pod_network_plugin"}
+        self.applied = {APPLIED[plugin] for plugin in chosen & APPLIED.keys()}
         # Only programs that we installed are run, by the name under which a configuration calls them.
         self.programs = {os.path.basename(path): path for path in files}
 
     def detach_pods(self) -> None:
         """Let the plugins that attached each pod take back what they did for it: addresses, port mappings, devices."""
-        names = {configuration.get("name") for configuration in self.configurations}
+        names = {configuration.get("name") for configuration in self.configurations} | self.applied
         attached = {path: load(path) for path in self._cached()}
         ours = {path: each for path, each in attached.items() if each.get("networkName") in names}
         containers = {each.get("containerId") for each in ours.values()}

@@ -6,6 +6,7 @@ What the lock has as current stays so: that is for the run to change that has gi
 from __future__ import annotations
 
 import functools
+import platform
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from kubeproof.components import cache as caching
-from kubeproof.components import gobuild, packing, release, selection, source
+from kubeproof.components import gobuild, packing, published, release, selection, source
 from kubeproof.components.download import Downloader
 from kubeproof.components.lock import Lock
-from kubeproof.components.pins import ARCHITECTURES, GROUPS, Component, Image, Pins
+from kubeproof.components.pins import ARCHITECTURES, GROUPS, Component, Image, Manifest, Pins
 from kubeproof.components.progress import Event, Phase, Progress, silent
 from kubeproof.core.errors import KubeproofError
 from kubeproof.core.parallel import run_all
@@ -30,6 +31,7 @@ class Request:
     """What to fetch: the role's ``component_…`` variables, and ``groups``, the inventory groups that have hosts.
 
     ``pods`` names the components that run as pods, for which images are made of their binaries.
+    ``manifest_sha256`` is what the manifest of the pod network must be, if the user has verified it.
     ``accept_changed`` takes downloads that are not what the inventory's lock records, and records them instead.
     """
 
@@ -40,6 +42,7 @@ class Request:
     architectures: Sequence[str] = ("amd64",)
     groups: Collection[str] = GROUPS
     pods: Collection[str] = ()
+    manifest_sha256: str = ""
     accept_changed: bool = False
 
 
@@ -101,8 +104,14 @@ def complete(request: Request, pins: Pins, state_directory: Path) -> bool:
     """Whether the inventory's lock and the cache have all that ``request`` asks for, so that a fetch has no work."""
     lock = Lock(state_directory)
     with caching.Cache() as cache:
-        entries = _wanted_entries(request, pins.with_versions(request.versions), lock)
-        return all(entry_complete(entry, version, cache) for entry, version in entries)
+        wanted = pins.with_versions(request.versions)
+        entries = _wanted_entries(request, wanted, lock)
+        manifests = selection.manifests(wanted, request.groups)
+        return all(entry_complete(entry, version, cache) for entry, version in entries) and all(
+            published.cached(manifest, lock, cache)
+            and (not manifest.is_chart or published.helm(wanted, lock, cache) is not None)
+            for manifest in manifests
+        )
 
 
 def _choose(request: Request, pins: Pins, lock: Lock, downloader: Downloader) -> source.Choice:
@@ -147,6 +156,7 @@ class _Run:
 
     def from_go(self) -> list[Fetched]:
         """Build components one after another (each build uses every core), then make images of them."""
+        published.refuse_builds(selection.manifests(self.pins, self.request.groups))
         tools = gobuild.toolchain()
         components = selection.to_build(self.pins, self.request.groups)
         pairs = [(component, arch) for arch in self.request.architectures for component in components]
@@ -174,6 +184,11 @@ class _Run:
             for arch in self.request.architectures
             for component in components
         ]
+        manifests = selection.manifests(self.pins, self.request.groups)
+        jobs += [functools.partial(self._published, manifest, official) for manifest in manifests]
+        if any(manifest.is_chart for manifest in manifests):
+            # Of this machine, to make manifests of the chart.
+            jobs.append(functools.partial(self._helm, official))
         fetched = run_all(jobs, _PARALLEL_DOWNLOADS)
         for arch in self.request.architectures:
             fetched += [
@@ -235,6 +250,27 @@ class _Run:
             self._record(component, arch, origin, blobs)
         self._finished(component.name, fresh=fresh)
         return Fetched(component.name, component.version, arch, origin, authorities[0], fresh)
+
+    def _published(self, manifest: Manifest, official: release.Release) -> Fetched:
+        known = self.request.manifest_sha256 or manifest.sha256
+        record = None if self.request.accept_changed else self.lock.download(manifest.location)
+        locked = release.Expectation(record["sha256"], record["verified"], from_lock=True) if record else None
+        sha256, verified, fresh = published.obtain(manifest, known, locked, official)
+        with self.guard:
+            self.lock.record_download(manifest.location, sha256, verified)
+        self._finished(manifest.name, fresh=fresh)
+        origin = release.mirrored(manifest.location, official.mirror)
+        return Fetched(f"{manifest.name} manifest", manifest.version, "all", origin, verified, fresh)
+
+    def _helm(self, official: release.Release) -> Fetched:
+        component, artifact = self.pins.components[published.HELM], published.helm_artifact(self.pins)
+        expected = official.expectation(artifact, self._locked(artifact))
+        _, fresh = official.obtain(artifact, expected)
+        with self.guard:
+            self.lock.record_download(artifact.url, expected.sha256, expected.authority)
+        self._finished(component.name, fresh=fresh)
+        origin = release.location([artifact], official.mirror)
+        return Fetched(component.name, component.version, platform.machine(), origin, expected.authority, fresh)
 
     def _locked(self, artifact: release.Artifact) -> release.Expectation | None:
         """What the lock says that an artifact must be, unless it is not to be asked."""

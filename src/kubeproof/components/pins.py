@@ -20,12 +20,16 @@ GROUPS = ("etcd", "control_plane", "workers")
 NODE_GROUPS = ("control_plane", "workers")
 # What settings make hosts need besides; like groups to which these hosts belong. backup_s3: etcd's hosts, if one of
 # backup_targets is S3-compatible storage. network_policy: nodes, if network_policy_engine is not none.
-# pod_network_flannel: nodes, if pod_network_plugin is flannel. ADDONS: nodes, if that add-on is switched on.
+# pod_network_flannel, …: nodes, if that is their pod_network_plugin. ADDONS: nodes, if that add-on is switched on.
 BACKUP_S3 = "backup_s3"
 NETWORK_POLICY = "network_policy"
 FLANNEL = "pod_network_flannel"
+CALICO = "pod_network_calico"
+CILIUM = "pod_network_cilium"
+# By pod_network_plugin.
+NETWORKS = {"flannel": FLANNEL, "calico": CALICO, "cilium": CILIUM}
 ADDONS = ("metrics_server",)
-USES = (BACKUP_S3, NETWORK_POLICY, FLANNEL, *ADDONS)
+USES = (BACKUP_S3, NETWORK_POLICY, *NETWORKS.values(), *ADDONS)
 # Go's names of what `uname -m` says.
 MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 
@@ -156,6 +160,31 @@ class Image:
         return f"localhost/kubeproof/{self.name}:{self.version}"
 
 
+@dataclass(frozen=True)
+class Manifest:
+    """What a project publishes to be applied into a cluster, in one version: a manifest, or a chart (``.tgz``).
+
+    It is for all architectures, its images are of registries, and there is no build of it. ``sha256`` pins its bytes,
+    where they are known. ``groups``: the inventory groups (or ``USES``) whose hosts need it.
+    """
+
+    name: str
+    version: str
+    url: str
+    sha256: str
+    groups: tuple[str, ...]
+
+    @property
+    def location(self) -> str:
+        """The URL of this version."""
+        return expand(self.url, self.version)
+
+    @property
+    def is_chart(self) -> bool:
+        """Whether it takes Helm to make manifests of it."""
+        return self.url.endswith(".tgz")
+
+
 # Components whose minor versions count: by minor version, the versions of others that go with it.
 Sets = Mapping[str, Mapping[str, Mapping[str, str]]]
 
@@ -173,7 +202,7 @@ class Misfit:
 
 @dataclass(frozen=True)
 class Pins:
-    """All components and images. ``root`` is the directory of ``components.yml``.
+    """All components, images and manifests. ``root`` is the directory of ``components.yml``.
 
     ``chosen``: the versions that are not those of ``components.yml``, nor follow from its sets.
     """
@@ -183,9 +212,10 @@ class Pins:
     images: Mapping[str, Image]
     sets: Sets = field(default_factory=dict)
     chosen: Mapping[str, str] = field(default_factory=dict)
+    manifests: Mapping[str, Manifest] = field(default_factory=dict)
 
     def with_versions(self, versions: Mapping[str, str]) -> Pins:
-        """The same pins with other versions of some components or images, whose pinned checksums no longer apply.
+        """The same pins with other versions of some of them, whose pinned checksums no longer apply.
 
         What is in a set follows. Raises KubeproofError if there is no such component, or no set of its minor version.
         """
@@ -193,9 +223,11 @@ class Pins:
             self._check_override(name, version)
         chosen = {**self.chosen, **versions}
         wanted = {**self._following(chosen), **chosen}
-        components, images = dict(self.components), dict(self.images)
+        components, images, manifests = dict(self.components), dict(self.images), dict(self.manifests)
         for name, version in wanted.items():
-            component, image = components.get(name), images.get(name)
+            component, image, manifest = components.get(name), images.get(name), manifests.get(name)
+            if manifest and manifest.version != version:
+                manifests[name] = replace(manifest, version=version, sha256="")
             if component and component.version != version:
                 release = component.release and replace(component.release, sha256={})
                 components[name] = replace(component, version=version, release=release)
@@ -204,7 +236,7 @@ class Pins:
         for name, image in images.items():
             if image.component:
                 images[name] = replace(image, version=components[image.component].version)
-        return replace(self, components=components, images=images, chosen=chosen)
+        return replace(self, components=components, images=images, manifests=manifests, chosen=chosen)
 
     def misfits(self) -> list[Misfit]:
         """What is in another version than that of its set: ``with_versions`` was asked for it."""
@@ -265,12 +297,16 @@ class Pins:
         return self.built_of(image.c.module).module_file("go.sum")
 
     def _check_override(self, name: str, version: str) -> None:
-        known = {*self.components, *(name for name, image in self.images.items() if not image.component)}
+        known = {
+            *self.components,
+            *self.manifests,
+            *(name for name, image in self.images.items() if not image.component),
+        }
         if name not in known:
             raise KubeproofError(
                 f"component_versions: {name!r} is not a component; known are {', '.join(sorted(known))}"
             )
-        pattern = _VERSION if name in self.components else _IMAGE_VERSION
+        pattern = _IMAGE_VERSION if name in self.images and name not in self.components else _VERSION
         if not isinstance(version, str) or not pattern.fullmatch(version):
             raise KubeproofError(
                 f"component_versions: {name}: {version!r} is not a version",
@@ -299,9 +335,11 @@ def load(root: Path = ROOT) -> Pins:
         name: _image(name, section, components, given.get(name))
         for name, section in top.section("images").named_sections()
     }
+    published = top.optional_section("manifests")
+    manifests = {name: _manifest(name, section) for name, section in published.named_sections()} if published else {}
     top.close()
     # Also checks that every set has one for the version that is pinned.
-    return Pins(root, components, images, sets).with_versions({})
+    return Pins(root, components, images, sets, manifests=manifests).with_versions({})
 
 
 def minor_of(version: str) -> str:
@@ -424,6 +462,23 @@ def _image(name: str, section: Section, components: Mapping[str, Component], of_
     _check_template(section, "tag", image.tag)
     section.close()
     return image
+
+
+def _manifest(name: str, section: Section) -> Manifest:
+    manifest = Manifest(
+        name=name,
+        version=_version(section),
+        url=section.text("url"),
+        sha256=section.text("sha256") if section.has("sha256") else "",
+        groups=_groups(section, section.texts("groups")),
+    )
+    _check_template(section, "url", manifest.url)
+    if not manifest.url.startswith("https://"):
+        raise section.fail("url", "must start with https://")
+    if manifest.sha256 and not _SHA256.fullmatch(manifest.sha256):
+        raise section.fail("sha256", "must be 64 hexadecimal digits in lower case")
+    section.close()
+    return manifest
 
 
 def _component_image(name: str, section: Section, components: Mapping[str, Component]) -> Image:

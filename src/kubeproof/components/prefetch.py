@@ -48,6 +48,7 @@ def request_of(cluster: Inventory) -> fetch.Request:
         versions=settings["component_versions"],
         architectures=tuple(settings["component_architectures"]) or (pins.MACHINES[platform.machine()],),
         groups=(*groups, *uses),
+        manifest_sha256=settings["pod_network_manifest_sha256"],
     )
 
 

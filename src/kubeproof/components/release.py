@@ -144,16 +144,36 @@ class Release:
                 )
                 return self._cache.store(identity, files, {"url": artifact.url, "sha256": expected.sha256}), True
 
-    def _download(self, artifact: Artifact, expected: Expectation, file: Path) -> None:
-        url, started = mirrored(artifact.url, self.mirror), time.monotonic()
+    def first(self, component: str, url: str, file: Path) -> str:
+        """Download what nobody vouches for but the host that it comes from; returns its SHA-256. Raises DownloadError.
+
+        Raises BadDownload for a mirror that does not prove by TLS who it is.
+        """
+        place = mirrored(url, self.mirror)
+        if not place.startswith("https:"):
+            raise BadDownload(
+                f"{place} cannot be verified: its project publishes no checksums, and the mirror is not asked by https",
+                hint="verify the file otherwise, and set pod_network_manifest_sha256",
+            )
+        return self._downloader.file(place, file, self._reporter(component, place))
+
+    def _reporter(self, component: str, url: str) -> Callable[[int, int], None]:
+        started = time.monotonic()
 
         def on_bytes(done: int, total: int) -> None:
             elapsed = time.monotonic() - started
-            self._progress(
-                Event(artifact.component, Phase.DOWNLOAD, done=done, total=total, elapsed=elapsed, detail=url)
-            )
+            self._progress(Event(component, Phase.DOWNLOAD, done=done, total=total, elapsed=elapsed, detail=url))
 
-        got = self._downloader.file(url, file, on_bytes)
+        return on_bytes
+
+    @property
+    def cache(self) -> caching.Cache:
+        """Where downloads go."""
+        return self._cache
+
+    def _download(self, artifact: Artifact, expected: Expectation, file: Path) -> None:
+        url = mirrored(artifact.url, self.mirror)
+        got = self._downloader.file(url, file, self._reporter(artifact.component, url))
         if got == expected.sha256:
             return
         if expected.from_lock:

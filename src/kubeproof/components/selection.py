@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
-from kubeproof.components.pins import ADDONS, BACKUP_S3, FLANNEL, NETWORK_POLICY, NODE_GROUPS, Component, Image, Pins
+from kubeproof.components.pins import (
+    ADDONS,
+    BACKUP_S3,
+    NETWORK_POLICY,
+    NETWORKS,
+    NODE_GROUPS,
+    Component,
+    Image,
+    Manifest,
+    Pins,
+)
 
 
 def on_hosts(pins: Pins, groups: Collection[str]) -> list[Component]:
@@ -26,6 +36,11 @@ def images(pins: Pins, groups: Collection[str], pods: Collection[str] = ()) -> l
     return [image for image in wanted if set(image.groups) & set(groups)]
 
 
+def manifests(pins: Pins, groups: Collection[str]) -> list[Manifest]:
+    """The manifests that are applied for hosts of ``groups``."""
+    return [manifest for manifest in pins.manifests.values() if set(manifest.groups) & set(groups)]
+
+
 def uses(
     groups: Collection[str],
     targets: Iterable[Mapping[str, Any]],
@@ -43,7 +58,7 @@ def uses(
     nodes = not set(NODE_GROUPS).isdisjoint(groups)
     if nodes and policy_engine != "none":
         yield NETWORK_POLICY
-    if nodes and pod_network == "flannel":
-        yield FLANNEL
+    if nodes and pod_network in NETWORKS:
+        yield NETWORKS[pod_network]
     if nodes:
         yield from (addon for addon in ADDONS if addon in addons)

@@ -194,9 +194,9 @@ def kubeconfig(access: Mapping[str, Any]) -> str:
 
 def _settings(given: Mapping[str, Any]) -> Mapping[str, Any]:
     """Raises RequestError for a setting that nobody compares: it would be recorded for nothing."""
-    unknown = sorted(given.keys() - fixed.REASONS.keys())
+    unknown = sorted(given.keys() - fixed.RECORDED)
     if unknown:
-        raise RequestError(f"settings: {unknown} are none of those that stay, {sorted(fixed.REASONS)}")
+        raise RequestError(f"settings: {unknown} are none of those that stay, {sorted(fixed.RECORDED)}")
     return given
 
 

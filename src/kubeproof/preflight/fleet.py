@@ -12,10 +12,17 @@ from kubeproof.preflight.model import Host, Network, Rules, interface_networks, 
 from kubeproof.settings.host_report import HostReport
 
 # What needs one segment, and which settings do not.
-_NAMED = {"bridge": "bridge", "flannel": "flannel with backend host-gw"}
+_NAMED = {
+    "bridge": "bridge",
+    "flannel": "flannel with backend host-gw",
+    "calico": "calico with encapsulation none",
+    "cilium": "cilium with native routing",
+}
 _ACROSS = {
     "bridge": "Set pod_network_plugin: flannel, which reaches nodes on other segments, before the first installation.",
     "flannel": "Set pod_network_flannel_backend: vxlan, which reaches nodes on other segments.",
+    "calico": "Set calico_encapsulation: vxlan, which reaches nodes on other segments, before the first installation.",
+    "cilium": "Set cilium_routing: tunnel, which reaches nodes on other segments, before the first installation.",
 }
 # Where no hardware address is in use: tunnels, and interfaces that are not set up.
 NO_MAC = ("", "00:00:00:00:00:00")

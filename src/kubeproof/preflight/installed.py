@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from kubeproof.preflight import service_proxy
 from kubeproof.preflight.findings import Finding
 from kubeproof.preflight.settings import Variables
 from kubeproof.settings import fixed
@@ -23,3 +24,4 @@ def check_installed(hosts: Sequence[Variables]) -> Iterator[Finding]:
                     "uninstalls this one."
                 )
                 yield Finding("installed-setting", problem, remediation, name, host.name)
+        yield from service_proxy.check_change(host, values)

@@ -125,10 +125,11 @@ PORTS: Mapping[str, tuple[str, tuple[str, ...], Literal["all", "loopback"]]] = {
     "flannel_health_port": ("flannel", NODES, "loopback"),
     "network_policy_health_port": ("kube-router", NODES, "loopback"),
 }
-# By the component that has ports only if it is chosen: the setting and its value.
+# By the component that has ports only if it is chosen: the setting and the values with which it is.
 _CHOSEN = {
-    "flannel": ("pod_network_plugin", "flannel"),
-    "kube-router": ("network_policy_engine", "kube-router"),
+    "flannel": ("pod_network_plugin", ("flannel",)),
+    "kube-proxy": ("kube_proxy_form", ("service", "daemonset")),
+    "kube-router": ("network_policy_engine", ("kube-router",)),
 }
 # By the setting that holds the path; how much is needed is in preflight_minimum_disk under the same name.
 DISKS: Mapping[str, tuple[str, ...]] = {
@@ -161,12 +162,16 @@ def reads(name: str) -> bool:
         *DISKS,
         "apiserver_audit_log_files",
         "apiserver_audit_log_megabytes",
+        "calico_encapsulation",
+        "cilium_routing",
+        "component_source",
         "etcd_quota_backend_bytes",
         "host_packages",
         "kube_proxy_form",
         "kube_proxy_mode",
         "kubelet_max_pods",
         "network_policy_engine",
+        "network_policy_new_pods",
         "pod_network_flannel_backend",
         "pod_network_flannel_port",
         "pod_network_plugin",
@@ -206,14 +211,19 @@ class Rules:
     def parse(cls, values: Mapping[str, Any]) -> Rules:
         """Rules from the settings that ``reads`` names, which have passed their argument specs."""
         free = values["preflight_minimum_disk"]
-        nftables = values["kube_proxy_mode"] == "nftables"
+        nftables = values["kube_proxy_form"] != "none" and values["kube_proxy_mode"] == "nftables"
         systems = values["preflight_operating_systems"]
         disks = [DiskRule(str(values[name]), groups, int(free.get(name, 0))) for name, groups in DISKS.items()]
         # The one that is written, and those that are kept.
         audit_logs = 1 + int(values["apiserver_audit_log_files"])
         network = str(values["pod_network_plugin"])
-        tunnel = network == "flannel" and values["pod_network_flannel_backend"] == "vxlan"
-        chosen = {"nf_tables": nftables, "ip_set": values["network_policy_engine"] != "none", "vxlan": tunnel}
+        way = str(values.get(_WAYS.get(network, ""), ""))
+        chosen = {
+            "nf_tables": nftables,
+            "ip_set": network == "calico" or values["network_policy_engine"] != "none",
+            "vxlan": way in ("vxlan", "tunnel"),
+            "ipip": way == "ipip",
+        }
         modules = (*_MODULES, *(name for name, wanted in chosen.items() if wanted))
         return cls(
             operating_systems={name: [str(version) for version in versions] for name, versions in systems.items()},
@@ -230,13 +240,13 @@ class Rules:
                 "/var/lib/kubelet": MountRule(NODES, _VOLUMES, "warning"),
             },
             ports=port_rules(values),
-            udp_ports=(int(values["pod_network_flannel_port"]),) if tunnel else (),
+            udp_ports=_udp_ports(network, way, values),
             modules=modules,
             nftables=nftables,
             # The path that the kubelet gives to pods is only among the values where it is set.
             host_resolver=not values["dns_forwarders"]
             and values.get("kubelet_resolv_conf", _RESOLV_CONF) == _RESOLV_CONF,
-            shared_segment=network == "bridge" or (network == "flannel" and not tunnel),
+            shared_segment=network == "bridge" or way in ("host-gw", "native", "none"),
             pod_network=network,
             ipv6=bool(families.of_family(values.get("cluster_pod_network", ""), 6)),
             sysctls={str(name): str(value) for name, value in (values.get("host_sysctls") or {}).items()},
@@ -246,6 +256,22 @@ class Rules:
             clock_skew_error=float(values["preflight_clock_skew_error"]),
             controller_clock_skew_error=float(values["preflight_controller_clock_skew_error"]),
         )
+
+
+# By pod_network_plugin, the setting that says how packets get to other nodes.
+_WAYS = {
+    "flannel": "pod_network_flannel_backend",
+    "calico": "calico_encapsulation",
+    "cilium": "cilium_routing",
+}
+# Of calico (FELIX_VXLANPORT) and cilium (tunnelPort).
+_VXLAN_PORTS = {"calico": 4789, "cilium": 8472}
+
+
+def _udp_ports(network: str, way: str, values: Mapping[str, Any]) -> tuple[int, ...]:
+    if way not in ("vxlan", "tunnel"):
+        return ()
+    return (_VXLAN_PORTS.get(network) or int(values["pod_network_flannel_port"]),)
 
 
 def port_rules(values: Mapping[str, Any]) -> tuple[PortRule, ...]:
@@ -258,8 +284,8 @@ def port_rules(values: Mapping[str, Any]) -> tuple[PortRule, ...]:
 
 
 def _chosen(component: str, values: Mapping[str, Any]) -> bool:
-    setting, wanted = _CHOSEN.get(component, ("", None))
-    return not setting or values.get(setting) == wanted
+    setting, wanted = _CHOSEN.get(component, ("", ()))
+    return not setting or values.get(setting) in wanted
 
 
 def main_interfaces(host: Host) -> dict[str, Interface]:

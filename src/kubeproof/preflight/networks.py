@@ -36,6 +36,8 @@ SERVICE_PREFIXES_IPV6 = range(108, 125)
 # k8s.io/kubernetes pkg/controller/nodeipam/ipam/cidrset/cidr_set.go, clusterSubnetMaxDiff: bits that number the nodes.
 NODE_BITS_IPV6 = 16
 NETWORKS = ("cluster_pod_network", "cluster_service_network")
+# Values of pod_network_plugin whose networks enforce NetworkPolicies.
+ENFORCING = ("calico", "cilium")
 ORDER = (
     "Set an IPv4 network, or an IPv4 and an IPv6 network in this order, as 10.244.0.0/16,fd00:10:244::/56: hosts reach "
     "each other by IPv4, and IPv6 comes second."
@@ -175,7 +177,10 @@ def _service_network(services: Network, dns: str) -> Iterator[Finding]:
 
 def check_policies(values: Mapping[str, Any]) -> Iterator[Finding]:
     """Whether NetworkPolicies, which the API accepts in any case, have an effect, and none but theirs."""
-    if values.get("network_policy_engine") == "none":
+    network = str(values.get("pod_network_plugin"))
+    if network in ENFORCING:
+        yield from _own_policies(network, values)
+    elif values.get("network_policy_engine") == "none":
         wrong = "network_policy_engine is none: NetworkPolicies are accepted, and kubeproof enforces none of them"
         remediation = (
             "Set it to kube-router. If no workload relies on policies, or a network of your own enforces them, add "
@@ -186,7 +191,20 @@ def check_policies(values: Mapping[str, Any]) -> Iterator[Finding]:
         if dual_stack(values):
             wrong = "network_policy_new_pods is isolated, and the cluster has IPv6 networks, in which new pods are open"
             yield Finding("network-policy", wrong, "Set network_policy_new_pods: open, or IPv4 networks alone.")
-        yield from _isolation(str(values.get("pod_network_plugin")), str(values.get("pod_network_flannel_backend")))
+        yield from _isolation(network, str(values.get("pod_network_flannel_backend")))
+
+
+def _own_policies(network: str, values: Mapping[str, Any]) -> Iterator[Finding]:
+    """Two that enforce policies would each reject what the other one lets pass, and our engine does not see eBPF."""
+    if values.get("network_policy_engine", "none") != "none":
+        wrong = f"network_policy_engine is {values['network_policy_engine']}, and {network} enforces policies by itself"
+        remediation = "Remove the setting: with this network it is none by default."
+        yield Finding("network-policy", wrong, remediation, "network_policy_engine")
+    if values.get("network_policy_new_pods") == "isolated":
+        wrong = (
+            f"network_policy_new_pods is isolated, which is of kube-router, and {network} enforces policies by itself"
+        )
+        yield Finding("network-policy", wrong, "Remove the setting.", "network_policy_new_pods")
 
 
 def _isolation(network: str, backend: str) -> Iterator[Finding]:

@@ -14,7 +14,15 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from kubeproof.backup import settings as backup_settings
 from kubeproof.core.amounts import at_once
 from kubeproof.core.errors import KubeproofError
-from kubeproof.preflight import defragmentation, networks, topology, upgrades, versions
+from kubeproof.preflight import (
+    defragmentation,
+    network_plugins,
+    networks,
+    service_proxy,
+    topology,
+    upgrades,
+    versions,
+)
 from kubeproof.preflight.findings import Finding
 from kubeproof.preflight.model import PORTS, Host, PortRule, Purpose, port_rules
 from kubeproof.settings import (
@@ -92,6 +100,9 @@ def _sound(wrong: set[str], hosts: Sequence[Variables], groups: Mapping[str, Seq
     yield from networks.check_networks(values[0], networks.node_count(groups))
     yield from versions.check_chosen(values[0].get("component_versions") or {})
     yield from networks.check_policies(values[0])
+    yield from service_proxy.check_form(values[0])
+    ports = [int(each["cluster_balancer_port"]) for each in values if "cluster_balancer_port" in each]
+    yield from network_plugins.check_plugin(values[0], hosts[0].given, ports)
     yield from _local_volumes(hosts[0], values[0], groups)
     if "cluster_host_address" not in wrong:
         known, all_hosts = networks.cluster_networks(values[0]), [entry.host for entry in hosts]
@@ -266,7 +277,8 @@ def _differences(hosts: Sequence[Variables]) -> Iterator[Finding]:
     # An engine on some nodes would enforce half of each policy.
     policies = ("network_policy_engine", "network_policy_new_pods")
     addons = ("addons_", "metrics_server_")
-    shared = ("cluster_", "pod_network_flannel", "pod_network_plugin", *policies, *addons, proxy)
+    networks_own = ("pod_network_flannel", "pod_network_plugin", "pod_network_manifest", "calico_", "cilium_")
+    shared = ("cluster_", *networks_own, *policies, *addons, proxy)
     names = {name for variables in hosts for name in variables.values if name.startswith(shared)} - OF_ONE_HOST
     for name in sorted(names):
         holders: dict[str, list[str]] = {}

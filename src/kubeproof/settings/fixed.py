@@ -22,9 +22,14 @@ REASONS: Mapping[str, str] = {
     "cluster_pod_network_prefix_ipv6": "nodes keep their pod networks, and new ones would overlap them",
     "cluster_service_network": "Services keep their addresses from it, including that of the API",
     "pod_network_plugin": "running pods are attached to the present network, and another one does not reach them",
+    "calico_encapsulation": "the pools of addresses in the cluster keep it",
+    "cilium_routing": "nodes with the former one do not reach pods of those with the new one",
     "containerd_root_directory": "running containers would continue unmanaged",
 }
 """Why each can't be changed on an installed cluster."""
+RECORDED = frozenset({*REASONS, "kube_proxy_form"})
+"""What hosts remember: these, and those that cannot be changed from every value to every other
+(``preflight/service_proxy.py``)."""
 _NETWORKS = ("cluster_pod_network", "cluster_service_network")
 
 

@@ -28,6 +28,8 @@ def holds(conditions: Any, directory: Path, **given: object) -> bool:
     [
         ("bridge", ["kubelet", "kube-proxy", "network_policy", "pod_network"]),
         ("flannel", ["kubelet", "kube-proxy", "network_policy", "flannel", "pod_network"]),
+        ("calico", ["kubelet", "kube-proxy", "network_policy", "calico"]),
+        ("cilium", ["kubelet", "kube-proxy", "network_policy", "cilium"]),
         ("none", ["kubelet", "kube-proxy", "network_policy"]),
     ],
 )
@@ -38,11 +40,26 @@ def test_each_network_has_its_roles_in_their_order(plugin: str, roles: list[str]
     assert [each["ansible.builtin.import_role"]["name"] for each in run] == roles
 
 
+@pytest.mark.parametrize("form", ["service", "daemonset", "none"])
+def test_kube_proxy_is_installed_or_removed(form: str, tmp_path: Path) -> None:
+    plays = yaml.safe_load((paths.PROJECT / "playbooks" / "parts" / "cluster.yml").read_text())
+    run = [
+        task["ansible.builtin.import_role"].get("tasks_from", "main")
+        for play in plays
+        for task in play["tasks"]
+        if task.get("ansible.builtin.import_role", {}).get("name") == "kube-proxy"
+        and holds(task.get("when"), tmp_path, kube_proxy_form=form)
+    ]
+    assert run == (["replaced"] if form == "none" else ["main"])
+
+
 @pytest.mark.parametrize(
     ("plugin", "looked", "names"),
     [
         ("bridge", {"skipped": True}, ["Wait until every node"]),
         ("flannel", {"skipped": True}, ["Wait until every node"]),
+        ("calico", {"skipped": True}, ["Wait until every node"]),
+        ("cilium", {"skipped": True}, ["Wait until every node"]),
         ("none", {"msg": "not there after 0 s"}, ["Look whether there is", "Name what is missing"]),
         # Somebody has installed one.
         ("none", {"values": {}}, ["Look whether there is"]),

@@ -53,13 +53,14 @@ SPECS = specs.Specs(
 GROUPS = {"etcd": ["h0"], "control_plane": ["h0"], "workers": ["h1"]}
 PORT_VALUES: dict[str, Any] = {name: 1000 + number for number, name in enumerate(PORTS)}
 # With these, all of them are used.
-ALL_PORTS = {"network_policy_engine": "kube-router", "pod_network_plugin": "flannel"}
+ALL_PORTS = {"kube_proxy_form": "service", "network_policy_engine": "kube-router", "pod_network_plugin": "flannel"}
 CHOICES: dict[str, Any] = {
     "apiserver_audit_log_files": 5,
     "apiserver_audit_log_megabytes": 100,
     "backup_directory": "/x",
     "dns_forwarders": [],
     "etcd_quota_backend_bytes": 8589934592,
+    "kube_proxy_form": "service",
     "kubelet_max_pods": 110,
     "network_policy_engine": "kube-router",
     "pod_network_flannel_backend": "vxlan",
@@ -277,6 +278,10 @@ class TestRoles:
         rules = port_rules({**PORT_VALUES, **ALL_PORTS, **choice})
         assert {rule.setting for rule in rules} == {*PORTS} - {without}
 
+    def test_without_kube_proxy_there_are_no_ports_of_it(self) -> None:
+        rules = port_rules({**PORT_VALUES, **ALL_PORTS, "kube_proxy_form": "none"})
+        assert {*PORTS} - {rule.setting for rule in rules} == {"kube_proxy_health_port", "kube_proxy_metrics_port"}
+
     def test_every_setting_that_the_checks_read_exists(self) -> None:
         assert {*PORTS, *DISKS, *CHOICES, "kube_proxy_mode", "kubelet_max_pods"} <= {
             name for name in specs.load().options if reads(name)
@@ -296,6 +301,8 @@ class TestRoles:
         defaults = yaml.safe_load((specs.ROLES / "preflight" / "defaults" / "main.yml").read_text())
         others = {**PORT_VALUES, **dict.fromkeys(DISKS, "/x"), **CHOICES, "kube_proxy_mode": "iptables"}
         assert "nf_tables" not in Rules.parse({**defaults, **others}).modules
+        replaced = {**others, "kube_proxy_mode": "nftables", "kube_proxy_form": "none"}
+        assert "nf_tables" not in Rules.parse({**defaults, **replaced}).modules
 
 
 @pytest.mark.parametrize("told", ["half", "0", "101%"])

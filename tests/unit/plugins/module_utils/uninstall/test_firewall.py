@@ -185,3 +185,17 @@ def test_nothing_is_flushed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [change["path"] for change in account.changes] == [
         "nft table ip kube-proxy", "iptables-nft chain KUBE-FIREWALL", "iptables-nft chain KUBE-FORWARD",
     ]  # fmt: skip
+
+
+def test_of_kubernetes_chains_only_kube_proxys_go_where_something_else_serves_services() -> None:
+    nat = firewall.Table(
+        "nat",
+        [
+            "KUBE-SERVICES", "KUBE-NODEPORTS", "KUBE-POSTROUTING", "KUBE-MARK-MASQ", "KUBE-PROXY-CANARY",
+            "KUBE-SVC-ERIFXISQEP7F7OF4", "KUBE-SEP-MXZSHOKKYLWUZMOC", "KUBE-EXT-ERIFXISQEP7F7OF4",
+        ],
+        [],
+    )  # fmt: skip
+    others = ["KUBE-KUBELET-CANARY", "KUBE-FIREWALL", "KUBE-IPTABLES-HINT", "KUBE-ROUTER-FORWARD", "CILIUM_POST_nat"]
+    assert firewall.proxy_chains(nat) == nat.chains
+    assert firewall.proxy_chains(firewall.Table("filter", others, [])) == []

@@ -1,0 +1,213 @@
+"""Calico's manifest and the values of Cilium's chart, as this cluster needs them.
+
+What the manifest has: https://docs.tigera.io/calico/latest/getting-started/kubernetes/self-managed-onprem/config-options
+and https://docs.tigera.io/calico/latest/networking/ipam/ipv6. Values of the chart: its own ``values.yaml``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kubeproof.core.errors import KubeproofError
+
+Object = dict[str, Any]
+
+NAMESPACE = "kube-system"
+# A host's own load balancer, which is there before any Service is served.
+API_HOST = "127.0.0.1"
+# Of Calico's CNI configuration, which its installer fills in; one of them stands where JSON has a number.
+_PLACEHOLDER = re.compile(r'(?<!")(__[A-Z0-9_]+__)(?!")')
+_MARKED = re.compile(r'"@(__[A-Z0-9_]+__)"')
+# Of the init container that moves addresses of an earlier network, which no cluster of ours has had.
+_UPGRADE, _UPGRADE_VOLUME = "upgrade-ipam", "host-local-net-dir"
+# An upper limit: with three operators or more none does more than with two.
+_OPERATORS = 2
+
+
+@dataclass(frozen=True)
+class Network:
+    """What a network is asked for. ``pods``: an IPv4 network, or that and an IPv6 network; ``mtu`` 0: found by itself.
+
+    ``api_port``: that of each host's load balancer for the API servers. ``replaces_proxy``: no kube-proxy is installed.
+    ``nodes``: how many there are.
+    """
+
+    pods: Sequence[str]
+    mtu: int
+    api_port: int
+    replaces_proxy: bool = False
+    nodes: int = 1
+
+    @property
+    def dual(self) -> bool:
+        """Whether pods have IPv6 addresses too."""
+        return len(self.pods) > 1
+
+
+def calico(
+    documents: Iterable[Object], network: Network, encapsulation: str, extra: Mapping[str, Any] | None = None
+) -> list[Object]:
+    """The objects of Calico's manifest, for ``encapsulation`` vxlan, ipip or none. ``extra``: of calico-node.
+
+    Raises KubeproofError if the manifest is not laid out as those are for which this was written.
+    """
+    objects = [tidied(document) for document in documents]
+    config = _named(objects, "ConfigMap", "calico-config")
+    config["data"] |= {
+        "calico_backend": "vxlan" if encapsulation == "vxlan" else "bird",
+        "veth_mtu": str(network.mtu),
+        "cni_network_config": _cni(config["data"].get("cni_network_config", ""), dual=network.dual),
+    }
+    pod = _named(objects, "DaemonSet", "calico-node")["spec"]["template"]["spec"]
+    pod["initContainers"] = [each for each in pod.get("initContainers", []) if each["name"] != _UPGRADE]
+    pod["volumes"] = [each for each in pod["volumes"] if each["name"] != _UPGRADE_VOLUME]
+    container = _container(pod, "calico-node")
+    _set(
+        container,
+        {**_environment(network, encapsulation), **{name: _text(value) for name, value in (extra or {}).items()}},
+    )
+    if encapsulation == "vxlan":
+        # BIRD, which spreads routes by BGP, does not run then.
+        for probe in ("livenessProbe", "readinessProbe"):
+            command = container[probe]["exec"]["command"]
+            container[probe]["exec"]["command"] = [word for word in command if not word.startswith("-bird")]
+    endpoint = {"KUBERNETES_SERVICE_HOST": API_HOST, "KUBERNETES_SERVICE_PORT": str(network.api_port)}
+    return [*objects, _config_map("kubernetes-services-endpoint", endpoint)]
+
+
+def _environment(network: Network, encapsulation: str) -> dict[str, str]:
+    found = {
+        "IP": "autodetect",
+        # The address that the kubelet gives, which is cluster_host_address.
+        "IP_AUTODETECTION_METHOD": "kubernetes-internal-ip",
+        "CALICO_IPV4POOL_CIDR": network.pods[0],
+        "CALICO_IPV4POOL_IPIP": "Always" if encapsulation == "ipip" else "Never",
+        "CALICO_IPV4POOL_VXLAN": "Always" if encapsulation == "vxlan" else "Never",
+        "CALICO_IPV6POOL_VXLAN": "Always" if encapsulation == "vxlan" and network.dual else "Never",
+        "FELIX_IPV6SUPPORT": str(network.dual).lower(),
+    }
+    if network.dual:
+        found |= {
+            "IP6": "autodetect",
+            "IP6_AUTODETECTION_METHOD": "kubernetes-internal-ip",
+            "CALICO_IPV6POOL_CIDR": network.pods[1],
+            "CALICO_IPV6POOL_NAT_OUTGOING": "true",
+        }
+    return found
+
+
+def _cni(text: str, *, dual: bool) -> str:
+    """The CNI configuration with addresses of both families, if there are two."""
+    try:
+        document = json.loads(_PLACEHOLDER.sub(r'"@\1"', text))
+        plugin = next(each for each in document["plugins"] if each["type"] == "calico")
+        ipam = plugin["ipam"]
+    except (ValueError, KeyError, TypeError, StopIteration):
+        raise _unknown("no CNI configuration with the plugin calico in ConfigMap calico-config") from None
+    if dual:
+        plugin["ipam"] = {**ipam, "assign_ipv4": "true", "assign_ipv6": "true"}
+    return _MARKED.sub(r"\1", json.dumps(document, indent=2))
+
+
+def cilium(network: Network, routing: str, extra: Mapping[str, Any] | None = None) -> Object:
+    """Values for Cilium's chart, for ``routing`` tunnel or native. ``extra`` is merged over them."""
+    values: Object = {
+        "kubeProxyReplacement": network.replaces_proxy,
+        "k8sServiceHost": API_HOST,
+        "k8sServicePort": network.api_port,
+        # From each node's spec.podCIDRs, as with the networks of kubeproof's own.
+        "ipam": {"mode": "kubernetes"},
+        "k8s": {"requireIPv4PodCIDR": True, "requireIPv6PodCIDR": network.dual},
+        "ipv4": {"enabled": True},
+        "ipv6": {"enabled": network.dual},
+        "enableIPv4Masquerade": True,
+        "enableIPv6Masquerade": network.dual,
+        "MTU": network.mtu,
+        "cni": {"confPath": "/etc/cni/net.d", "binPath": "/opt/cni/bin"},
+        # Its certificates would be made anew by each rendering.
+        "hubble": {"enabled": False},
+        # No two of them are on one node.
+        "operator": {"replicas": min(network.nodes, _OPERATORS)},
+    }
+    if routing == "tunnel":
+        values |= {"routingMode": "tunnel", "tunnelProtocol": "vxlan"}
+    else:
+        values |= {
+            "routingMode": "native",
+            "autoDirectNodeRoutes": True,
+            "ipv4NativeRoutingCIDR": network.pods[0],
+            **({"ipv6NativeRoutingCIDR": network.pods[1]} if network.dual else {}),
+        }
+    return merged(values, extra or {})
+
+
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> Object:
+    """Both, one into the other; of what both have, what is no mapping is that of ``over``."""
+    found = dict(base)
+    for name, value in over.items():
+        both = isinstance(value, Mapping) and isinstance(found.get(name), Mapping)
+        found[name] = merged(found[name], value) if both else value
+    return found
+
+
+def rendered(documents: Iterable[Any]) -> list[Object]:
+    """The objects of a chart's output, without hooks, which only Helm runs."""
+    objects = [tidied(document) for document in documents if document]
+    return [each for each in objects if "helm.sh/hook" not in (each["metadata"].get("annotations") or {})]
+
+
+def tidied(document: Any) -> Object:
+    """An object without what only a server says of it. Raises KubeproofError if it is none."""
+    if not isinstance(document, Mapping) or not {"apiVersion", "kind", "metadata"} <= document.keys():
+        raise _unknown("a document that is no object of Kubernetes")
+    found = {name: value for name, value in document.items() if name != "status"}
+    metadata = {name: value for name, value in document["metadata"].items() if name != "creationTimestamp"}
+    return json.loads(json.dumps({**found, "metadata": metadata}))  # type: ignore[no-any-return]
+
+
+def _named(objects: Iterable[Object], kind: str, name: str) -> Object:
+    for each in objects:
+        if each["kind"] == kind and each["metadata"]["name"] == name:
+            return each
+    raise _unknown(f"no {kind} {name}")
+
+
+def _container(pod: Object, name: str) -> Object:
+    for each in pod["containers"]:
+        if each["name"] == name:
+            return each  # type: ignore[no-any-return]
+    raise _unknown(f"no container {name}")
+
+
+def _set(container: Object, wanted: Mapping[str, str]) -> None:
+    """Set variables of a container, those that it has at their place."""
+    rest = dict(wanted)
+    listed = [
+        {"name": each["name"], "value": rest.pop(each["name"])} if each["name"] in rest else each
+        for each in container.get("env", [])
+    ]
+    container["env"] = [*listed, *({"name": name, "value": value} for name, value in rest.items())]
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _config_map(name: str, data: Mapping[str, str]) -> Object:
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": name, "namespace": NAMESPACE},
+        "data": dict(data),
+    }
+
+
+def _unknown(lacks: str) -> KubeproofError:
+    return KubeproofError(
+        f"the pod network's manifest is laid out in a way that is not known here: {lacks}",
+        hint="choose the version that components/components.yml has, or set pod_network_plugin to none and install it",
+    )
