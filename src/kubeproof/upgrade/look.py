@@ -122,7 +122,8 @@ def _runs(report: HostReport) -> dict[str, Running]:
         if version is not None and (process["program"] not in runs or version < runs[process["program"]].version):
             emulates = Minor.of(process["emulates"]) if process["emulates"] else None
             runs[process["program"]] = Running(version, emulates, process["age"])
-    files = {RUNC: installed["versions"].get(RUNC, ""), CNI: installed["components"].get(CNI, "")}
+    # What was distributed as a whole is recorded. A turn switches parts, so that what files say themselves goes first.
+    files = {name: installed["versions"].get(name) or installed["components"].get(name, "") for name in (RUNC, CNI)}
     return {**runs, **{name: Running(version) for name, text in files.items() if (version := parse(text))}}
 
 

@@ -52,6 +52,14 @@ def test_what_runs_and_not_what_is_installed() -> None:
     }
 
 
+def test_plugins_are_what_they_say_and_not_what_was_recorded_of_the_whole() -> None:
+    """A turn switches parts of what a host has, which is no record of the whole: a way back that is killed is seen."""
+    versions = {CNI: "1.9.1"}
+    report = seen(1, installed={"running": [], "versions": versions, "components": {CNI: "1.10.0"}})
+    (found,) = world("prod", [report], Answers({}, {})).hosts
+    assert found.runs[CNI] == Running(Version.of("1.9.1"))
+
+
 def test_members() -> None:
     hosts = [dataclasses.replace(seen(at), groups=frozenset({"etcd"})) for at in (1, 2, 3)]
     answers = Answers(
