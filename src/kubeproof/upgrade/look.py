@@ -81,6 +81,7 @@ def _host(seen: Seen, answers: Answers, node: Object | None) -> Host:
         cordoned=_cordoned(node),
         unconfirmed=frozenset(before),
         before=before,
+        arrived=not before or _arrived(turn, runs),
         turned=_turned(turn),
         keeps=seen.name in answers.keeping,
     )
@@ -97,6 +98,12 @@ def _before(turn: Object) -> dict[str, Running]:
         name: Running(version, Minor.of(emulates) if emulates and COMPONENTS[name] == KUBERNETES else None)
         for name, version in found.items()
     }
+
+
+def _arrived(turn: Object, runs: Mapping[str, Running]) -> bool:
+    """Whether all that a turn was to switch runs as that; a turn that an older kubeproof has begun does not say."""
+    to = (turn.get("former") or {}).get("to") or {}
+    return all(name in runs and str(runs[name]) == text for name, text in to.items())
 
 
 def _turned(turn: Object) -> str:

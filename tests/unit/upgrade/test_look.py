@@ -147,6 +147,23 @@ def test_a_host_whose_unconfirmed_program_does_not_run_is_not_well() -> None:
     assert found.runs == {APISERVER: Running(Version.of("1.36.3"))}
 
 
+@pytest.mark.parametrize(
+    ("runs", "arrived"), [("1.36.3", False), ("1.37.2", False), ("1.37.2 as 1.36", True), ("", False)]
+)
+def test_whether_a_turn_has_got_to_its_end(runs: str, arrived: bool) -> None:
+    """Killed between the switch of a file and the restart, a host is well, and is not what the turn leads to."""
+    former = {"kube-apiserver": "1.36.3", "emulates": "", "to": {"kube-apiserver": "1.37.2 as 1.36"}}
+    version, _, emulates = runs.partition(" as ")
+    processes = [process(APISERVER, version, emulates=emulates)] if runs else []
+    found = looked(turned("unconfirmed", former=former), *processes)
+    assert found.arrived is arrived
+    assert found.confirmable is arrived
+
+
+def test_a_turn_that_an_older_kubeproof_has_begun_does_not_say_where_it_leads() -> None:
+    assert looked(turned("unconfirmed"), process(APISERVER, "1.37.2")).confirmable
+
+
 def test_what_an_unconfirmed_server_emulated_before() -> None:
     turn = turned("unconfirmed", former={"kube-apiserver": "1.37.2", "etcd": "3.7.3", "emulates": "1.36"})
     found = looked(turn, process(APISERVER, "1.37.2"), process(ETCD, "3.7.3"))
