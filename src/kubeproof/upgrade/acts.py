@@ -37,6 +37,7 @@ PROGRAMS: Mapping[str, tuple[str, ...]] = {
     Kind.API_SERVERS: (APISERVER,),
     Kind.CONTROLLERS: CONTROLLERS,
     Kind.NODES: (*NODE_PROGRAMS, *IMAGES),
+    Kind.KUBE_PROXY: (KUBE_PROXY,),
 }
 # Where a node stops on the way, it has only these of the version in between.
 _STOPOVER = (KUBELET, KUBE_PROXY, *IMAGES)
@@ -125,7 +126,7 @@ def _everywhere(plan: Plan, act: Act) -> tuple[str, ...]:
         return ()
     if kind == Kind.REHEARSAL:
         return tuple(host.name for host in rehearsing(plan.world)[:1])
-    if kind == Kind.DNS:
+    if kind in (Kind.DNS, Kind.KUBE_PROXY):
         return tuple(host.name for host in plan.world.nodes if host.reachable)
     if kind in (Kind.BACKUP, Kind.ETCD_DOWNGRADE, Kind.ETCD_CANCEL):
         # The first one makes the backup, which is rehearsed where it is.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ from kubeproof.settings.host_report import HostReport
 from kubeproof.upgrade.world import (
     CNI,
     COMPONENTS,
+    KUBE_PROXY,
     KUBELET,
     KUBERNETES,
     RUNC,
@@ -48,11 +49,17 @@ class Answers:
     keeping: frozenset[str] = frozenset()
 
 
-def world(name: str, hosts: Iterable[Seen], answers: Answers) -> World:
+def world(name: str, hosts: Sequence[Seen], answers: Answers) -> World:
     """What runs now."""
     nodes = {node["metadata"]["name"]: node for node in answers.nodes}
     found = tuple(_host(host, answers, nodes.get(host.name)) for host in hosts)
-    return World(found, _cluster(answers), _image(answers.dns), name=name)
+    pods = any(_is_pod(host.report) for host in hosts if host.report is not None)
+    return World(found, _cluster(answers), _image(answers.dns), pods, name=name)
+
+
+def _is_pod(report: HostReport) -> bool:
+    """Whether a host's kube-proxy is a pod of the DaemonSet."""
+    return any(each["program"] == KUBE_PROXY and each["form"] == "pod" for each in report["installed"]["running"])
 
 
 def _image(deployment: Object | None) -> Version | None:

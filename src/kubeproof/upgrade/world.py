@@ -164,6 +164,8 @@ class Backup:
 class World:
     """What runs now. ``dns``: of the cluster's DNS; ``None`` if kubeproof does not install it.
 
+    ``proxy_pods``: whether kube-proxy is a DaemonSet, whose image is of all nodes and not switched with one of them.
+
     ``unfinished``: what the lock has as the target of an upgrade that was not finished, and ``began`` is how many
     seconds ago that was. ``operation``: another one that changes the cluster at this moment, described for people;
     empty if there is none.
@@ -172,6 +174,7 @@ class World:
     hosts: tuple[Host, ...]
     etcd: EtcdCluster = field(default_factory=EtcdCluster)
     dns: Version | None = None
+    proxy_pods: bool = False
     backup: Backup | None = None
     unfinished: Mapping[str, Version] = field(default_factory=dict)
     began: float = 0.0

@@ -120,6 +120,14 @@ def test_whatever_fails_is_put_back_within_the_policy(direction: str) -> None:
         here = after(here, turn, found.goal)
 
 
+def test_the_daemonset_of_kube_proxy_is_an_act_on_all_nodes() -> None:
+    found = acts(plan(world(proxy_pods=True), goal(rehearses=False)))
+    (act,) = (act for act in found if act.kind == "kube-proxy")
+    assert (act.hosts, act.serial, act.confirmed) == (("cp1", "cp2", "cp3", "w1", "w2"), (), ())
+    assert (act.programs, act.versions["kubernetes"]) == (("kube-proxy",), "1.37.2")
+    assert act.former["cp1"]["versions"]["kubernetes"] == "1.36.3"
+
+
 def test_a_downgrade_of_etcd_is_enabled_once() -> None:
     """etcd refuses a second one: the run that continues waits for the first."""
     found = plan(world(versions=NEW), back(rehearses=False, only=frozenset({"etcd"})))

@@ -52,6 +52,13 @@ def test_what_runs_and_not_what_is_installed() -> None:
     }
 
 
+@pytest.mark.parametrize(("form", "pods"), [("service", False), ("pod", True)])
+def test_whether_kube_proxy_is_a_daemonset(form: str, pods: bool) -> None:
+    running = [process("kube-proxy", "1.36.3", form=form)]
+    report = seen(1, installed={"running": running, "versions": {}, "components": {}})
+    assert world("prod", [report], Answers({}, {})).proxy_pods is pods
+
+
 def test_plugins_are_what_they_say_and_not_what_was_recorded_of_the_whole() -> None:
     """A turn switches parts of what a host has, which is no record of the whole: a way back that is killed is seen."""
     versions = {CNI: "1.9.1"}
