@@ -106,6 +106,7 @@ class ActionModule(Action):
             {str(name): {each: plain(values[name].get(each)) for each in survey.SETTINGS} for name in names},
             local_data=boolean(self._arguments.get("local_data", False)),
             bare_pods=boolean(self._arguments.get("bare_pods", False)),
+            sizes=_sizes(Lock(self._state_directory)),
             unfinished=record.unfinished,
             began=record.age,
             backup=record.backup(self._rehearsing(hosts)),
@@ -126,3 +127,14 @@ class ActionModule(Action):
         if not fact or "problem" in fact:
             return Host(name, groups, "", problem=str(fact.get("problem", "")), unreachable=True)
         return Host(name, groups, "", fact)
+
+
+def _sizes(lock: Lock) -> dict[str, dict[str, int]]:
+    """Bytes of what the cluster has, by component and binary; of the larger architecture, where there are two."""
+    found: dict[str, dict[str, int]] = {}
+    for arch in lock.architectures("current"):
+        for name, entry in lock.entries("current", "components", arch).items():
+            known = found.setdefault(name, {})
+            for binary, each in entry["binaries"].items():
+                known[binary] = max(known.get(binary, 0), int(each["size"]))
+    return found

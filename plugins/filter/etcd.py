@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+
+from kubeproof.core.versions import parse
 
 
 def etcd_initial_cluster(members: Mapping[str, str], port: int) -> str:
@@ -32,6 +34,16 @@ def etcd_peer_urls(members: Mapping[str, str], port: int) -> dict[str, str]:
     return {name: f"https://{address}:{port}" for name, address in members.items()}
 
 
+def etcd_moved_on(looks: Iterable[Mapping[str, Any]], former: str) -> str:
+    """The minor version of etcd's cluster if it is newer than a program's, which would not start; empty otherwise.
+
+    ``looks``: results of ``upgrade_look``, of members that were asked. Members that do not answer say nothing.
+    """
+    versions = [parse(((look.get("etcd") or {}).get("version") or {}).get("etcdcluster", "")) for look in looks]
+    newest, program = max((each for each in versions if each is not None), default=None), parse(former)
+    return str(newest.series) if newest is not None and program is not None and newest.series > program.series else ""
+
+
 class FilterModule:
     """Registers the filters."""
 
@@ -40,5 +52,6 @@ class FilterModule:
             "etcd_bootstrapped": etcd_bootstrapped,
             "etcd_client_urls": etcd_client_urls,
             "etcd_initial_cluster": etcd_initial_cluster,
+            "etcd_moved_on": etcd_moved_on,
             "etcd_peer_urls": etcd_peer_urls,
         }

@@ -28,6 +28,11 @@ PROGRAMS = {
 }  # fmt: skip
 # Of these the file counts: a process of it is started for each container.
 FILES = ("runc",)
+# The same of CNI plugins, which all are of one component. What each of them says, on its standard error, begins with this.
+PLUGINS, PLUGINS_COMPONENT = ("bridge", "firewall", "host-local", "loopback", "portmap"), "cni-plugins"
+PLUGINS_DIRECTORY = "/opt/cni/bin"
+PLUGIN_SAYS = re.compile(r"CNI \S+ plugin v?(\d+\.\d+\.\d+[^\s,]*)")
+SAYS = re.compile(r"(\d+\.\d+\.\d+[^\s,]*)")
 CACHE = "program-versions.json"
 # A program that hangs is left out.
 SECONDS = 5
@@ -67,9 +72,13 @@ class Versions:
         self._known = self._read()
         self._used: Dict[str, str] = {}
         self._asked: Dict[str, subprocess.Popen[bytes]] = {}
+        self._says: Dict[str, re.Pattern[str]] = {}
 
-    def ask(self, path: str) -> str:
-        """Begin to find out; returns by what the answer is found, empty if there is nothing to ask."""
+    def ask(self, path: str, plugin: bool = False) -> str:
+        """Begin to find out; returns by what the answer is found, empty if there is nothing to ask.
+
+        ``plugin``: of CNI, which has no ``--version``, and says what it is wherever no command is given to it.
+        """
         executable = Executable.at(path)
         if executable is None:
             return ""
@@ -79,14 +88,18 @@ class Versions:
         elif key not in self._asked:
             with contextlib.suppress(OSError):
                 self._asked[key] = subprocess.Popen(
-                    [path, "--version"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+                    [path, "--version"],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT if plugin else subprocess.DEVNULL,
                 )
+                self._says[key] = PLUGIN_SAYS if plugin else SAYS
         return key
 
     def answer(self, key: str) -> str:
         """The version; empty for one that hangs, is broken, or says none."""
         if key in self._asked:
-            version = _said(self._asked.pop(key))
+            version = _said(self._asked.pop(key), self._says[key])
             if version:
                 self._used[key] = version
         return self._used.get(key, "")
@@ -107,7 +120,7 @@ class Versions:
         return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
 
 
-def _said(running: subprocess.Popen[bytes]) -> str:
+def _said(running: subprocess.Popen[bytes], pattern: re.Pattern[str]) -> str:
     """The first version in what a program says."""
     try:
         text = running.communicate(timeout=SECONDS)[0].decode(errors="replace")
@@ -115,8 +128,13 @@ def _said(running: subprocess.Popen[bytes]) -> str:
         running.kill()
         running.communicate()
         return ""
-    match = re.search(r"\d+\.\d+\.\d+[^\s,]*", text)
-    return match.group() if match else ""
+    match = pattern.search(text)
+    return match.group(1) if match else ""
+
+
+def _oldest(versions: List[str]) -> str:
+    """Of versions of one component's files the oldest; empty if any is not known."""
+    return min(versions, key=lambda each: [int(part) for part in re.findall(r"\d+", each)[:3]]) if all(versions) else ""
 
 
 class Look:
@@ -130,14 +148,20 @@ class Look:
 
     def begin(self, files: Dict[str, str]) -> None:
         """Find processes of ours, and ask them, and ``files`` (paths by program), for their versions."""
-        self._files = {name: self._versions.ask(self._root + path) for name, path in files.items()}
+        self._files = {name: self._versions.ask(self._root + path, name in PLUGINS) for name, path in files.items()}
         for pid, name in self._ours():
             entry, key = self._process(pid, name)
             self._processes.append((entry, key))
 
     def end(self) -> Tuple[List[Entry], Dict[str, str]]:
-        """Processes with their versions, and versions of files by program; what did not say is left out."""
+        """Processes with their versions, and versions of files by program; what did not say is left out.
+
+        CNI plugins are one program. A turn that was killed may have switched some of them: the oldest counts.
+        """
         files = {name: self._versions.answer(key) for name, key in self._files.items()}
+        plugins = [files.pop(name) for name in PLUGINS if name in files]
+        if plugins:
+            files[PLUGINS_COMPONENT] = _oldest(plugins)
         processes = [
             {**entry, "version": entry["version"] or self._versions.answer(key)} for entry, key in self._processes
         ]

@@ -770,8 +770,13 @@ def etcd(machine: Machine, entries: List[Dict[str, Any]], wanted: str) -> Report
 
 def installed_programs(entries: List[Dict[str, Any]]) -> Dict[str, str]:
     """Paths of installed programs that have versions, by their names."""
-    found = {os.path.basename(entry["path"]): entry["path"] for entry in entries if entry["kind"] == "file"}
-    return {name: found[name] for name in VERSIONED if name in found}
+    paths = [entry["path"] for entry in entries if entry["kind"] == "file"]
+    found = {os.path.basename(path): path for path in paths}
+    plugins = {name: "%s/%s" % (program_versions.PLUGINS_DIRECTORY, name) for name in program_versions.PLUGINS}
+    return {
+        **{name: found[name] for name in VERSIONED if name in found},
+        **{name: path for name, path in plugins.items() if path in paths},
+    }
 
 
 def report(machine: Machine, paths: Sequence[str], data: Dict[str, str], more: Sequence[str] = ()) -> Report:

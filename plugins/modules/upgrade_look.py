@@ -83,6 +83,10 @@ staged:
   description: Whether files of other versions are kept on the host.
   type: bool
   returned: always
+free:
+  description: Bytes that are free where versions are staged; 0 if that is unknown.
+  type: int
+  returned: always
 problem:
   description: Why the API could not be asked; empty if it could.
   type: str
@@ -177,6 +181,15 @@ def turn(state: str = STATE_DIRECTORY) -> Answer:
     return {name: found[name] for name in TOLD if name in found}
 
 
+def free(state: str = STATE_DIRECTORY) -> int:
+    """Bytes that are free where versions are staged; 0 if that is unknown."""
+    try:
+        found = os.statvfs(state)
+    except OSError:
+        return 0
+    return found.f_bavail * found.f_frsize
+
+
 def objects(client: Client) -> Dict[str, List[Answer]]:
     """By resource, all objects, those of pods with the fields that matter."""
     found = {name: client.items(path) for name, path in LISTS.items()}
@@ -218,6 +231,7 @@ def evictions(client: Client, found: Dict[str, List[Answer]]) -> Dict[str, Answe
 def look(parameters: Answer) -> Answer:
     """All of it."""
     result: Answer = {"etcd": etcd(), "api": {}, "objects": {}, "evictions": {}, "problem": "", "turn": turn()}
+    result["free"] = free()
     result["staged"] = os.path.isdir(os.path.join(STATE_DIRECTORY, "staged"))
     if not (parameters["api_server"] or parameters["cluster"]):
         return result

@@ -173,7 +173,7 @@ class RunningProgram(TypedDict):
 class Installed(TypedDict):
     """What there is of kubeproof's: whether anything, units with their suffix, versions by program (``1.36.3``).
 
-    ``versions`` are of files, which may be ahead of what is ``running``.
+    ``versions`` are of files, which may be ahead of what is ``running``; CNI plugins are one program, ``cni-plugins``.
 
     ``active``: of the units those that are enabled or running, and paths of static pods' manifests. ``components``:
     versions by component and image, as they were distributed; empty where that was before they were

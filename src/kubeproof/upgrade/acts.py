@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from kubeproof.core.errors import KubeproofError
 from kubeproof.core.versions import Version
-from kubeproof.upgrade.afterwards import settled
+from kubeproof.upgrade.afterwards import after, settled
 from kubeproof.upgrade.evidence import rehearsing
 from kubeproof.upgrade.goal import Kind
 from kubeproof.upgrade.passes import etcd_passes, kubernetes_passes
 from kubeproof.upgrade.plan import Plan
-from kubeproof.upgrade.turn import Turn
+from kubeproof.upgrade.turn import Changes, Turn
 from kubeproof.upgrade.world import (
     APISERVER,
     COMPONENTS,
@@ -24,6 +24,7 @@ from kubeproof.upgrade.world import (
     KUBELET,
     NODE_PROGRAMS,
     Host,
+    World,
 )
 
 # Plays of playbooks/upgrade.yml: Ansible has no loop over plays.
@@ -36,6 +37,7 @@ PROGRAMS: Mapping[str, tuple[str, ...]] = {
     Kind.API_SERVERS: (APISERVER,),
     Kind.CONTROLLERS: CONTROLLERS,
     Kind.NODES: (*NODE_PROGRAMS, *IMAGES),
+    Kind.KUBE_PROXY: (KUBE_PROXY,),
 }
 # Where a node stops on the way, it has only these of the version in between.
 _STOPOVER = (KUBELET, KUBE_PROXY, *IMAGES)
@@ -50,6 +52,7 @@ class Act:
     that are not switched as they are; a rehearsal is of these. ``emulates``: the minor version as which a control plane
     works, empty if as its own. ``former``: by host, what to put back. ``mixed``: whether other acts have fetched other
     versions since. ``mark``: what a backup is for. ``version``: of Kubernetes, of what is rehearsed.
+    ``begun``: whether etcd's downgrade was begun by an earlier run, and is to be waited for.
     ``confirmed``: hosts that put themselves back unless their turn is confirmed. ``undone``: those whose earlier turn
     is put back, where the others' is confirmed.
     """
@@ -70,22 +73,27 @@ class Act:
     version: str = ""
     confirmed: tuple[str, ...] = ()
     undone: tuple[str, ...] = ()
+    begun: bool = False
 
 
 def acts(plan: Plan) -> list[Act]:
     """All acts of a plan, in their order. The verification is none: it comes last, after what is of no act."""
     # What is put back is what was there before a turn that is settled first.
-    undone = tuple(host.name for host in plan.world.hosts if host.unconfirmed and host.reachable and not host.well)
+    undone = tuple(
+        host.name for host in plan.world.hosts if host.unconfirmed and host.reachable and not host.confirmable
+    )
     now_settled = [settled(host) for host in plan.world.hosts if host.unconfirmed and host.reachable]
     plan = replace(plan, world=plan.world.replacing(now_settled))
-    groups: list[list[Turn]] = []
+    groups: list[list[_Due]] = []
+    world = plan.world
     for turn in plan.turns:
+        due, world = _Due(turn, world), after(world, turn, plan.goal)
         if turn.kind is Kind.VERIFICATION:
             continue
-        if groups and _key(groups[-1][-1]) == _key(turn):
-            groups[-1].append(turn)
+        if groups and _key(groups[-1][-1].turn) == _key(turn):
+            groups[-1].append(due)
         else:
-            groups.append([turn])
+            groups.append([due])
     mixed = len(kubernetes_passes(plan.world, plan.goal)) > 1 or len(etcd_passes(plan.world, plan.goal)) > 1
     made = _staged(plan, [_act(plan, group, mixed=mixed) for group in groups])
     now = running(plan)
@@ -118,7 +126,7 @@ def _everywhere(plan: Plan, act: Act) -> tuple[str, ...]:
         return ()
     if kind == Kind.REHEARSAL:
         return tuple(host.name for host in rehearsing(plan.world)[:1])
-    if kind == Kind.DNS:
+    if kind in (Kind.DNS, Kind.KUBE_PROXY):
         return tuple(host.name for host in plan.world.nodes if host.reachable)
     if kind in (Kind.BACKUP, Kind.ETCD_DOWNGRADE, Kind.ETCD_CANCEL):
         # The first one makes the backup, which is rehearsed where it is.
@@ -144,7 +152,15 @@ def _key(turn: Turn) -> tuple[object, ...]:
     return turn.kind, turn.series, turn.version, each
 
 
-def _act(plan: Plan, turns: Sequence[Turn], *, mixed: bool) -> Act:
+class _Due(NamedTuple):
+    """A turn, and the world right before it: what is put back is that, and not what was there when the run began."""
+
+    turn: Turn
+    before: World
+
+
+def _act(plan: Plan, due: Sequence[_Due], *, mixed: bool) -> Act:
+    turns = [each.turn for each in due]
     first = turns[0]
     kind = _kind(first)
     changes = {name: each for turn in turns for name, each in turn.changes.items()}
@@ -172,7 +188,11 @@ def _act(plan: Plan, turns: Sequence[Turn], *, mixed: bool) -> Act:
         versions,
         programs,
         "".join(emulates),
-        {name: _former(plan.world.host(name), kind) for name in changes},
+        {
+            name: {**_former(each.before.host(name), kind, to), "mixed": mixed}
+            for each in due
+            for name, to in each.turn.changes.items()
+        },
         tuple(name for turn in turns for name in turn.hosts if name in turn.drained),
         first.seconds,
         str(first.series or ""),
@@ -180,6 +200,7 @@ def _act(plan: Plan, turns: Sequence[Turn], *, mixed: bool) -> Act:
         first.mark,
         str(first.version or ""),
         tuple(name for turn in turns if turn.puts_back for name in turn.changes),
+        begun=first.kind is Kind.ETCD_DOWNGRADE and due[0].before.etcd.downgrade == first.series,
     )
 
 
@@ -214,8 +235,8 @@ def _title(turn: Turn, versions: Mapping[str, str], emulates: str) -> str:
     return " ".join(filter(None, [str(turn.kind), what, f"as {emulates}" if emulates else ""]))
 
 
-def _former(host: Host, kind: str) -> dict[str, Any]:
-    """What a host has before an act, as an act of its own: it is put back by doing the same with it."""
+def _former(host: Host, kind: str, to: Changes) -> dict[str, Any]:
+    """What a host has before a turn, as an act of its own: it is put back by doing the same with it."""
     programs = PROGRAMS.get(kind, ())
     running = {name: host.runs[name] for name in programs if name in host.runs}
     versions = {COMPONENTS[name]: str(each.version) for name, each in running.items()}
@@ -229,7 +250,7 @@ def _former(host: Host, kind: str) -> dict[str, Any]:
         "emulates": emulates,
         "what": what,
         # As the host records it, to be read by the next look.
-        "turn": {**by_program, "emulates": emulates},
+        "turn": {**by_program, "emulates": emulates, "to": {name: str(each) for name, each in to.items()}},
     }
 
 

@@ -28,10 +28,10 @@ def after(world: World, turn: Turn, goal: Goal) -> World:
 
 
 def settled(host: Host) -> Host:
-    """A host whose unconfirmed turn is over: confirmed if it is well, put back otherwise."""
-    host = host if host.well else host.with_runs(host.before)
+    """A host whose unconfirmed turn is over: confirmed if it is well and has got to its end, put back otherwise."""
+    host = host if host.confirmable else host.with_runs(host.before)
     member = host.member and dataclasses.replace(host.member, healthy=True)
-    return dataclasses.replace(host, unconfirmed=frozenset(), before={}, ready=True, member=member)
+    return dataclasses.replace(host, unconfirmed=frozenset(), before={}, arrived=True, ready=True, member=member)
 
 
 def agreed(world: World) -> World:

@@ -73,12 +73,18 @@ def _left_too_far_behind(moment: Moment, series: Minor) -> Due:
     _, servers, _ = _look(moment)
     version = min(running.version for _, _, running in servers)
     due: dict[str, Changes] = {}
+    pods = False
     for host, program, running in moment.world.running(KUBELET, KUBE_PROXY):
         if running.version.series < series.plus(-OLDER[program]):
+            if program == KUBE_PROXY and moment.world.proxy_pods:
+                pods = True
+                continue
             if not host.reachable or not moment.goal.may_touch(host):
                 yield Waits(f"{program} {running} of {host.name} would be too old for Kubernetes {series}")
             due[host.name] = {**due.get(host.name, {}), program: Running(version)}
     yield from nodes.batch(moment, due, version.series)
+    if pods:
+        yield from nodes.rolled(moment, version)
 
 
 def back(moment: Moment) -> Due:

@@ -46,17 +46,18 @@ class Kind(enum.StrEnum):
     LIFT = "lift"
     EMULATE = "emulate"
     NODES = "nodes"
+    KUBE_PROXY = "kube-proxy"
     DNS = "dns"
     VERIFICATION = "verification"
 
 
 FORWARD = (
     Kind.SETTLE, Kind.STAGE, Kind.BACKUP, Kind.REHEARSAL, Kind.ETCD_CANCEL, Kind.ETCD, Kind.API_SERVERS,
-    Kind.CONTROLLERS, Kind.QUICK, Kind.SOAK, Kind.LIFT, Kind.NODES, Kind.DNS, Kind.VERIFICATION,
+    Kind.CONTROLLERS, Kind.QUICK, Kind.SOAK, Kind.LIFT, Kind.NODES, Kind.KUBE_PROXY, Kind.DNS, Kind.VERIFICATION,
 )  # fmt: skip
 BACK = (
-    Kind.SETTLE, Kind.STAGE, Kind.BACKUP, Kind.REHEARSAL, Kind.DNS, Kind.NODES, Kind.EMULATE, Kind.CONTROLLERS,
-    Kind.API_SERVERS, Kind.LIFT, Kind.ETCD_DOWNGRADE, Kind.ETCD, Kind.VERIFICATION,
+    Kind.SETTLE, Kind.STAGE, Kind.BACKUP, Kind.REHEARSAL, Kind.DNS, Kind.NODES, Kind.KUBE_PROXY, Kind.EMULATE,
+    Kind.CONTROLLERS, Kind.API_SERVERS, Kind.LIFT, Kind.ETCD_DOWNGRADE, Kind.ETCD, Kind.VERIFICATION,
 )  # fmt: skip
 ORDER: Mapping[Direction, tuple[Kind, ...]] = MappingProxyType({"forward": FORWARD, "back": BACK})
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ from kubeproof.settings.host_report import HostReport
 from kubeproof.upgrade.world import (
     CNI,
     COMPONENTS,
+    KUBE_PROXY,
     KUBELET,
     KUBERNETES,
     RUNC,
@@ -48,11 +49,17 @@ class Answers:
     keeping: frozenset[str] = frozenset()
 
 
-def world(name: str, hosts: Iterable[Seen], answers: Answers) -> World:
+def world(name: str, hosts: Sequence[Seen], answers: Answers) -> World:
     """What runs now."""
     nodes = {node["metadata"]["name"]: node for node in answers.nodes}
     found = tuple(_host(host, answers, nodes.get(host.name)) for host in hosts)
-    return World(found, _cluster(answers), _image(answers.dns), name=name)
+    pods = any(_is_pod(host.report) for host in hosts if host.report is not None)
+    return World(found, _cluster(answers), _image(answers.dns), pods, name=name)
+
+
+def _is_pod(report: HostReport) -> bool:
+    """Whether a host's kube-proxy is a pod of the DaemonSet."""
+    return any(each["program"] == KUBE_PROXY and each["form"] == "pod" for each in report["installed"]["running"])
 
 
 def _image(deployment: Object | None) -> Version | None:
@@ -81,6 +88,7 @@ def _host(seen: Seen, answers: Answers, node: Object | None) -> Host:
         cordoned=_cordoned(node),
         unconfirmed=frozenset(before),
         before=before,
+        arrived=not before or _arrived(turn, runs),
         turned=_turned(turn),
         keeps=seen.name in answers.keeping,
     )
@@ -97,6 +105,12 @@ def _before(turn: Object) -> dict[str, Running]:
         name: Running(version, Minor.of(emulates) if emulates and COMPONENTS[name] == KUBERNETES else None)
         for name, version in found.items()
     }
+
+
+def _arrived(turn: Object, runs: Mapping[str, Running]) -> bool:
+    """Whether all that a turn was to switch runs as that; a turn that an older kubeproof has begun does not say."""
+    to = (turn.get("former") or {}).get("to") or {}
+    return all(name in runs and str(runs[name]) == text for name, text in to.items())
 
 
 def _turned(turn: Object) -> str:
@@ -122,7 +136,8 @@ def _runs(report: HostReport) -> dict[str, Running]:
         if version is not None and (process["program"] not in runs or version < runs[process["program"]].version):
             emulates = Minor.of(process["emulates"]) if process["emulates"] else None
             runs[process["program"]] = Running(version, emulates, process["age"])
-    files = {RUNC: installed["versions"].get(RUNC, ""), CNI: installed["components"].get(CNI, "")}
+    # What was distributed as a whole is recorded. A turn switches parts, so that what files say themselves goes first.
+    files = {name: installed["versions"].get(name) or installed["components"].get(name, "") for name in (RUNC, CNI)}
     return {**runs, **{name: Running(version) for name, text in files.items() if (version := parse(text))}}
 
 

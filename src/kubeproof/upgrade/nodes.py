@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from kubeproof.core.versions import Minor
+from kubeproof.core.versions import Minor, Version
 from kubeproof.upgrade.goal import Kind
-from kubeproof.upgrade.turn import Changes, Due, Moment, Turn
-from kubeproof.upgrade.world import CONTAINERD, KUBELET, NODE_PROGRAMS, UPGRADE, Host, Running
+from kubeproof.upgrade.turn import Changes, Due, Moment, Turn, Waits
+from kubeproof.upgrade.world import CONTAINERD, KUBE_PROXY, KUBELET, NODE_PROGRAMS, UPGRADE, Host, Running
 
 
 def due(moment: Moment) -> Due:
@@ -15,7 +15,8 @@ def due(moment: Moment) -> Due:
     goal = moment.goal
     changes: dict[str, Changes] = {}
     for host in moment.world.nodes:
-        wanted = {program: goal.wants(program) for program in NODE_PROGRAMS if program in host.runs}
+        programs = [each for each in NODE_PROGRAMS if not (each == KUBE_PROXY and moment.world.proxy_pods)]
+        wanted = {program: goal.wants(program) for program in programs if program in host.runs}
         switched = {
             program: Running(version)
             for program, version in wanted.items()
@@ -25,6 +26,32 @@ def due(moment: Moment) -> Due:
             changes[host.name] = switched
     kubelet = goal.wants(KUBELET)
     yield from batch(moment, changes, kubelet.series if kubelet else None)
+
+
+def proxies(moment: Moment) -> Due:
+    """The DaemonSet of kube-proxy, once all nodes have had their turn, with which they get its image.
+
+    Forward that is after API servers, of which it must not be newer; back it is before them, for the same reason.
+    """
+    wanted = moment.goal.wants(KUBE_PROXY)
+    if wanted is None or not moment.world.proxy_pods:
+        return
+    yield from rolled(moment, wanted)
+
+
+def rolled(moment: Moment, version: Version) -> Due:
+    """All pods of the DaemonSet, as this version, unless they are."""
+    reachable = [host for host in moment.world.nodes if host.reachable]
+    changes = {
+        host.name: {KUBE_PROXY: Running(version)}
+        for host in reachable
+        if KUBE_PROXY in host.runs and host.runs[KUBE_PROXY].version != version
+    }
+    left_out = [host.name for host in reachable if not moment.goal.may_touch(host)]
+    if changes and left_out:
+        yield Waits(f"{KUBE_PROXY}'s DaemonSet is of all nodes, and --hosts leaves out {', '.join(left_out)}")
+    elif changes:
+        yield Turn(Kind.KUBE_PROXY, (), changes, series=version.series, version=version, puts_back=False)
 
 
 def batch(moment: Moment, changes: Mapping[str, Changes], series: Minor | None) -> Due:

@@ -11,8 +11,16 @@ from kubeproof.upgrade.turn import Due, Moment, Turn, Waits
 
 _BEFORE = (evidence.settle, evidence.stage, evidence.stored_data)
 PHASES: Mapping[Direction, tuple[Callable[[Moment], Due], ...]] = {
-    "forward": (*_BEFORE, members.forward, control_plane.forward, nodes.due, evidence.dns, evidence.verification),
-    "back": (*_BEFORE, evidence.dns, nodes.due, control_plane.back, members.back, evidence.verification),
+    "forward": (
+        *_BEFORE,
+        members.forward,
+        control_plane.forward,
+        nodes.due,
+        nodes.proxies,
+        evidence.dns,
+        evidence.verification,
+    ),
+    "back": (*_BEFORE, evidence.dns, nodes.due, nodes.proxies, control_plane.back, members.back, evidence.verification),
 }
 
 

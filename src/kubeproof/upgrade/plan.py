@@ -185,6 +185,7 @@ def _title(turn: Turn) -> str:
         Kind.LIFT: f"API servers, controllers as {turn.series}",
         Kind.EMULATE: f"controllers, API servers as {turn.series}",
         Kind.NODES: "nodes",
+        Kind.KUBE_PROXY: f"kube-proxy's DaemonSet {turn.version}",
         Kind.DNS: f"DNS {turn.version}",
         Kind.VERIFICATION: "verification",
     }[turn.kind]
@@ -208,6 +209,7 @@ def _reason(goal: Goal, turn: Turn, drained: Sequence[str]) -> str:
         Kind.SOAK: "upgrade_soak",
         Kind.LIFT: "the APIs and features of the new minor version",
         Kind.EMULATE: "from then on nothing is stored that the old version does not know",
+        Kind.KUBE_PROXY: "of all nodes, once they have its image; not newer than any API server",
         Kind.DNS: "",
         Kind.VERIFICATION: "",
     }[turn.kind]
@@ -231,5 +233,6 @@ def _back(world: World, goal: Goal, turns: Sequence[Turn], lifts: Mapping[Minor 
     return {
         Kind.LIFT: "if the old version reads all objects",
         Kind.NODES: "any time",
+        Kind.KUBE_PROXY: "any time",
         Kind.DNS: "any time",
     }.get(first.kind, "")

@@ -195,7 +195,8 @@ def evictions(answers: Mapping[str, tuple[int, Object]], nodes: Mapping[str, str
         causes = [cause.get("message", "") for cause in status.get("details", {}).get("causes", [])]
         said = " ".join(filter(None, [status.get("message", ""), *causes])) or f"HTTP {code}"
         identity = "budget" if code == 429 else "eviction"
-        remediation = f"Allow one disruption, or --hosts '!{nodes[pod]}'."
+        first = "Have its PodDisruptionBudget allow one disruption" if code == 429 else "Remove what the API names"
+        remediation = f"{first}, or leave its node out: --hosts '!{nodes[pod]}'."
         yield Finding(identity, f"{pod} can't leave: {said}", remediation, pod, nodes[pod])
 
 
@@ -278,15 +279,20 @@ def readiness(verbose: Mapping[str, str]) -> Iterator[Finding]:
         failing = [line[3:].partition(" ")[0] for line in text.splitlines() if line.startswith("[-]")]
         if failing:
             problem = f"its API server is not ready: {', '.join(failing)}"
-            yield Finding("api-not-ready", problem, "Repair it first.", ", ".join(failing), host)
+            remediation = "Repair it first; its log: journalctl -u kube-apiserver, or that of its static pod."
+            yield Finding("api-not-ready", problem, remediation, ", ".join(failing), host)
 
 
 def space(free: Mapping[str, int], needed: Mapping[str, int]) -> Iterator[Finding]:
-    """Bytes that are free on each host, and those that its staged versions and a backup take."""
+    """Bytes that are free on each host, and those that staged versions take there, and what they replace."""
     for host, size in needed.items():
         if host in free and free[host] < size:
-            problem = f"staged versions and a backup take {amount(size)}, and {amount(free[host])} are free"
-            yield Finding("disk", problem, "Free some space.", "disk", host)
+            problem = (
+                f"versions that are staged and those that are kept take {amount(size)} in /var/lib/kubeproof, and "
+                f"{amount(free[host])} are free"
+            )
+            remediation = f"Free some space there, or leave the host out: --hosts '!{host}'."
+            yield Finding("disk", problem, remediation, "disk", host)
 
 
 def certificates(ends: Iterable[tuple[str, str, float]], now: float) -> Iterator[Finding]:

@@ -54,12 +54,15 @@ def _hosts(world: World, goal: Goal) -> Iterator[Finding]:
             continue  # Its turn is completed or undone first.
         if not host.worker and not host.reachable:
             problem = "it can't be reached, and no other host of the control plane or etcd may stop meanwhile"
-            yield Finding("host-unreachable", problem, "Repair it, or replace it, first.", host=host.name)
+            remediation = "Repair it, or replace it, first. A --limit that leaves it out leaves it unseen."
+            yield Finding("host-unreachable", problem, remediation, host=host.name)
         elif not host.worker and not host.well:
-            problem = (
-                "its components are not healthy, and no other host of the control plane or etcd may stop meanwhile"
+            problem = f"{_unwell(host)}, and no other host of the control plane or etcd may stop meanwhile"
+            remediation = (
+                f"Repair it first (kubectl describe node {host.name}; journalctl on it), or replace it; then run this "
+                "again."
             )
-            yield Finding("host-unhealthy", problem, "Repair it, or replace it, first.", host=host.name)
+            yield Finding("host-unhealthy", problem, remediation, host=host.name)
         elif not host.reachable and due(host):
             problem = "it can't be reached, and is left behind with what it runs"
             remediation = "Run the upgrade again when it is back."
@@ -67,6 +70,19 @@ def _hosts(world: World, goal: Goal) -> Iterator[Finding]:
         elif not host.well and goal.may_touch(host) and due(host):
             problem = "its node is not ready, so that an upgrade could not be seen to have worked"
             yield Finding("host-unhealthy", problem, f"Repair it, or --hosts '!{host.name}'.", host=host.name)
+
+
+def _unwell(host: Host) -> str:
+    """What is not healthy about a host."""
+    silent = host.member is not None and not host.member.healthy
+    return " and ".join(
+        what
+        for what, holds in (
+            ("its etcd member does not answer, or has no leader", silent),
+            ("its node is not ready", not host.ready),
+        )
+        if holds
+    )
 
 
 def _etcd(world: World) -> Iterator[Finding]:
@@ -89,7 +105,11 @@ def _etcd(world: World) -> Iterator[Finding]:
             yield Finding("etcd-learner", problem, "Let that end first, or remove the member.", ETCD, host.name)
     for alarm in world.etcd.alarms:
         problem = f"etcd has an alarm: {alarm}"
-        yield Finding("etcd-alarm", problem, "Remove its cause, then: etcdctl alarm disarm.", ETCD)
+        remediation = (
+            "Remove its cause (NOSPACE: free space, defragment members; CORRUPT: replace the member), then: etcdctl "
+            "alarm disarm."
+        )
+        yield Finding("etcd-alarm", problem, remediation, ETCD)
 
 
 def _skipped(world: World, goal: Goal) -> Iterator[Finding]:

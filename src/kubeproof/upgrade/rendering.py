@@ -93,6 +93,12 @@ def _turned(world: World) -> Iterator[str]:
     for host in world.hosts:
         if host.turned:
             yield f"{host.name}: {host.turned}."
+    cordoned = [host.name for host in world.hosts if host.cordoned == UPGRADE]
+    if cordoned:
+        yield (
+            f"No pods are scheduled to {_listed(cordoned)}: an upgrade has cordoned what it did not finish. The next "
+            f"run lifts that; to lift it without one: kubectl uncordon {' '.join(cordoned)}."
+        )
     keeping = [host.name for host in world.hosts if host.keeps]
     if keeping:
         yield f"Files of other versions are kept on {_listed(keeping)}."

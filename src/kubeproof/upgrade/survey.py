@@ -13,8 +13,19 @@ from kubeproof.preflight.findings import Finding
 from kubeproof.preflight.model import Host as Seen
 from kubeproof.upgrade import evidence, look, questions
 from kubeproof.upgrade.goal import Goal
+from kubeproof.upgrade.passes import Needs
 from kubeproof.upgrade.plan import Plan, plan
-from kubeproof.upgrade.world import APISERVER, CONTROLLER_MANAGER, KUBE_PROXY, KUBELET, SCHEDULER, Backup, World
+from kubeproof.upgrade.world import (
+    APISERVER,
+    COMPONENTS,
+    CONTROLLER_MANAGER,
+    KUBE_PROXY,
+    KUBELET,
+    SCHEDULER,
+    Backup,
+    Host,
+    World,
+)
 
 Object = Mapping[str, Any]
 
@@ -34,7 +45,8 @@ class Survey:
     """What was asked. ``looks``: by host, what ``upgrade_look`` has returned. ``settings``: by host, those of roles.
 
     ``local_data``, ``bare_pods``: whether a drain may take away what is in emptyDir volumes, and pods that nothing
-    makes again. ``unfinished``, ``began``, ``backup``: see ``World``.
+    makes again. ``sizes``: bytes by component and binary, of what the cluster has. ``unfinished``, ``began``,
+    ``backup``: see ``World``.
     """
 
     name: str
@@ -43,6 +55,7 @@ class Survey:
     settings: Mapping[str, Object] = field(default_factory=dict)
     local_data: bool = False
     bare_pods: bool = False
+    sizes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     unfinished: Mapping[str, Version] = field(default_factory=dict)
     began: float = 0.0
     backup: Backup | None = None
@@ -102,6 +115,7 @@ def _in_the_way(survey: Survey, goal: Goal, first: Plan, drained: set[str]) -> I
     if not first.turns or not objects:
         return
     yield from _of_versions(survey, goal, first)
+    yield from _space(survey, goal, first.world)
     yield from questions.api_services(objects["services"])
     yield from questions.webhooks([*objects["mutating"], *objects["validating"]], objects["slices"])
     yield from questions.readiness({name: each["api"]["ready"] for name, each in _servers(survey)})
@@ -114,6 +128,25 @@ def _in_the_way(survey: Survey, goal: Goal, first: Plan, drained: set[str]) -> I
     if drained:
         yield from questions.budgets(objects["budgets"])
         yield from _evictions(survey, drained)
+
+
+def _space(survey: Survey, goal: Goal, now: World) -> Iterator[Finding]:
+    """Whether what is staged fits, and what it replaces, which is kept: about twice what there is of it.
+
+    Where an earlier run has staged something, that is a part of it already, and nothing is said.
+    """
+    needs, looks = Needs(now, goal), survey.looks
+    fresh = [host for host in now.hosts if goal.may_touch(host) and not looks.get(host.name, {}).get("staged")]
+    needed = {
+        host.name: 2 * sum(_bytes(survey.sizes.get(component, {}), host) for component, _ in needs.of(host))
+        for host in fresh
+    }
+    yield from questions.space({name: found["free"] for name, found in looks.items() if found.get("free")}, needed)
+
+
+def _bytes(binaries: Mapping[str, int], host: Host) -> int:
+    """Of a component's binaries those that a host has: a worker has no API server."""
+    return sum(size for name, size in binaries.items() if name not in COMPONENTS or name in host.runs)
 
 
 def _of_versions(survey: Survey, goal: Goal, first: Plan) -> Iterator[Finding]:

@@ -88,7 +88,9 @@ class Host:
 
     ``ready``: all of its components that were asked for their health are well. ``cordoned``: by whom, empty if its
     node is not. ``unconfirmed``: programs whose turn has switched them, and was not confirmed: the host itself may
-    put them back at any moment. ``before``: what these ran before. ``staged``: versions by component that lie on the
+    put them back at any moment. ``before``: what these ran before. ``arrived``: whether they run what the turn was to
+    lead to: files of a turn that was killed may be ahead of what runs, and a turn that begins with them could not be
+    put back by the host. ``staged``: versions by component that lie on the
     host, so that they can be switched to. ``turned``: what the host did about its last turn, if it was not confirmed,
     and ``keeps``: whether files of other versions are kept on it, both for people.
     """
@@ -102,6 +104,7 @@ class Host:
     cordoned: str = ""
     unconfirmed: frozenset[str] = frozenset()
     before: Mapping[str, Running] = field(default_factory=dict)
+    arrived: bool = True
     staged: frozenset[tuple[str, Version]] = frozenset()
     turned: str = ""
     keeps: bool = False
@@ -125,6 +128,11 @@ class Host:
     def well(self) -> bool:
         """Whether it can be reached, and its components are healthy."""
         return self.reachable and self.ready and (self.member is None or self.member.healthy)
+
+    @property
+    def confirmable(self) -> bool:
+        """Whether a turn that is not confirmed has got to its end, so that it can be."""
+        return self.well and self.arrived
 
     def with_runs(self, changes: Mapping[str, Running]) -> Host:
         """The same host with other versions of some programs."""
@@ -156,6 +164,8 @@ class Backup:
 class World:
     """What runs now. ``dns``: of the cluster's DNS; ``None`` if kubeproof does not install it.
 
+    ``proxy_pods``: whether kube-proxy is a DaemonSet, whose image is of all nodes and not switched with one of them.
+
     ``unfinished``: what the lock has as the target of an upgrade that was not finished, and ``began`` is how many
     seconds ago that was. ``operation``: another one that changes the cluster at this moment, described for people;
     empty if there is none.
@@ -164,6 +174,7 @@ class World:
     hosts: tuple[Host, ...]
     etcd: EtcdCluster = field(default_factory=EtcdCluster)
     dns: Version | None = None
+    proxy_pods: bool = False
     backup: Backup | None = None
     unfinished: Mapping[str, Version] = field(default_factory=dict)
     began: float = 0.0

@@ -22,7 +22,17 @@ from kubeproof.upgrade.order import next_turn
 from kubeproof.upgrade.plan import begun
 from kubeproof.upgrade.refusals import check
 from kubeproof.upgrade.turn import Changes, Moment, Turn, Waits
-from kubeproof.upgrade.world import APISERVER, ETCD, NODE_PROGRAMS, UPGRADE, EtcdCluster, Host, Running, World
+from kubeproof.upgrade.world import (
+    APISERVER,
+    ETCD,
+    KUBE_PROXY,
+    NODE_PROGRAMS,
+    UPGRADE,
+    EtcdCluster,
+    Host,
+    Running,
+    World,
+)
 
 
 class Broken(AssertionError):
@@ -100,6 +110,8 @@ class Cluster:
             self._maybe_killed()
         if turn.kind is Kind.SETTLE:
             self._settle(turn.hosts[0])
+        elif turn.kind is Kind.KUBE_PROXY:
+            self._rolled(turn, goal)
         elif turn.changes:
             for name, changes in turn.changes.items():
                 self._begin(name, changes, turn)
@@ -118,7 +130,8 @@ class Cluster:
         if turn.kind is Kind.NODES and not one.cordoned:
             one = dataclasses.replace(one, cordoned=UPGRADE)
         before = {program: one.runs[program] for program in changes} if turn.puts_back else {}
-        self._set(dataclasses.replace(one, unconfirmed=frozenset(changes), before=before))
+        arrived = not before
+        self._set(dataclasses.replace(one, unconfirmed=frozenset(changes), before=before, arrived=arrived))
         self._maybe_killed()
 
     def _switch(self, name: str, changes: Changes, turn: Turn, goal: Goal) -> None:
@@ -131,19 +144,33 @@ class Cluster:
         if self.chaos.strikes():
             self._put_back(name)
             raise Failed
+        self._set(dataclasses.replace(self.world.host(name), arrived=True))
         self._up(name)
         self.world = agreed(self.world)
         self._maybe_killed()
-        one = dataclasses.replace(self.world.host(name), unconfirmed=frozenset(), before={})
+        one = dataclasses.replace(self.world.host(name), unconfirmed=frozenset(), before={}, arrived=True)
         if turn.kind is Kind.NODES:
             self._maybe_killed()
             one = dataclasses.replace(one, cordoned="" if one.cordoned == UPGRADE else one.cordoned)
         self._set(one)
 
+    def _rolled(self, turn: Turn, goal: Goal) -> None:
+        """A DaemonSet is changed once, and its pods follow one by one, also where the run is killed meanwhile."""
+        for number, (name, changes) in enumerate(turn.changes.items()):
+            if self.chaos.strikes(0.5):
+                for other, more in list(turn.changes.items())[number:]:
+                    self._set(self.world.host(other).with_runs(more))
+                raise Killed
+            for program, to in changes.items():
+                self._forward_only(program, self.world.host(name).runs[program], to, goal)
+                self._set(self.world.host(name).with_runs({program: to}))
+
     def _settle(self, name: str) -> None:
         one = self.world.host(name)
         fails = not one.well and not one.before
-        self._set(dataclasses.replace(one, unconfirmed=frozenset()) if fails else settled(one))
+        if one.confirmable and any(one.runs[program] == was for program, was in one.before.items()):
+            raise Broken(f"{name} was confirmed as what it was: its host could not put back the next turn")
+        self._set(dataclasses.replace(one, unconfirmed=frozenset(), arrived=True) if fails else settled(one))
         self.world = agreed(self.world)
 
     def _put_back(self, name: str) -> None:
@@ -152,7 +179,7 @@ class Cluster:
         if one.before and not self.chaos.strikes(5):
             self._set(settled(dataclasses.replace(one, ready=False)))
         else:
-            self._set(dataclasses.replace(one, unconfirmed=frozenset(), before={}))
+            self._set(dataclasses.replace(one, unconfirmed=frozenset(), before={}, arrived=True))
 
     def _forward_only(self, program: str, old: Running, new: Running, goal: Goal) -> None:
         """Each switch leads somewhere: what is there already is not done again."""
@@ -303,7 +330,12 @@ def scenario(chance: random.Random) -> Scenario:
     operators = frozenset(one.name for one in hosts if one.worker and chance.random() < 0.2)
     hosts = [dataclasses.replace(one, cordoned="operator" if one.name in operators else "") for one in hosts]
     members = [one.runs[ETCD].version.series for one in hosts if ETCD in one.runs]
-    world = World(tuple(hosts), EtcdCluster(min(members)), Version.of(old["coredns"]))
+    pods = chance.random() < 0.3
+    if pods:
+        # A DaemonSet is of one version.
+        oldest = min(one.runs[KUBE_PROXY].version for one in hosts if one.node)
+        hosts = [one.with_runs({KUBE_PROXY: Running(oldest)}) if one.node else one for one in hosts]
+    world = World(tuple(hosts), EtcdCluster(min(members)), Version.of(old["coredns"]), pods)
     options = {"at_once": chance.choice([1, 2, "50%"]), "soak": chance.choice([0.0, 60.0])}
     return Scenario(world, old, new, options, operators)
 

@@ -12,10 +12,12 @@ from tests.unit.upgrade.worlds import running as running_of
 
 from kubeproof.core import paths
 from kubeproof.core.errors import KubeproofError
-from kubeproof.core.versions import Version
+from kubeproof.core.versions import Minor, Version
 from kubeproof.upgrade import acts as module
 from kubeproof.upgrade.acts import Act, acts, running
+from kubeproof.upgrade.afterwards import after
 from kubeproof.upgrade.plan import plan
+from kubeproof.upgrade.world import COMPONENTS, EtcdCluster
 
 NODE = ("containerd", "runc", "cni-plugins", "kubelet", "kube-proxy", "pause", "agnhost")
 CONTROLLERS = ("kube-controller-manager", "kube-scheduler")
@@ -69,12 +71,81 @@ def test_what_is_put_back_is_what_the_host_had() -> None:
             "programs": ["kube-apiserver"],
             "emulates": "",
             "what": "kube-apiserver 1.36.3",
-            "turn": {"kube-apiserver": "1.36.3", "emulates": ""},
+            "turn": {"kube-apiserver": "1.36.3", "emulates": "", "to": {"kube-apiserver": "1.37.2 as 1.36"}},
+            "mixed": False,
         }
     }
     assert lifted.hosts == ("cp1", "cp2")
     assert lifted.former["cp2"]["emulates"] == "1.36"
     assert lifted.former["cp2"]["versions"]["kubernetes"] == "1.37.2"
+
+
+def test_what_is_put_back_is_what_there_is_right_before_the_turn() -> None:
+    """Not what the run began with: next to what others are by then, that may be outside the policy."""
+    old = {**OLD, "kubernetes": "1.35.4"}
+    found = acts(plan(world(versions=old), goal({"kubernetes": "1.37.2"}, rehearses=False)))
+    former = [
+        (act.former["cp1"]["versions"]["kubernetes"], act.former["cp1"]["emulates"])
+        for act in found
+        if act.kind == "api-servers"
+    ]
+    assert former == [("1.35.4", ""), ("1.36.3", "1.35"), ("1.36.3", ""), ("1.37.2", "1.36")]
+    assert all(each["mixed"] for act in found for each in act.former.values())
+    emulating = [act for act in acts(plan(world(versions=NEW), back(rehearses=False))) if act.kind == "api-servers"]
+    assert [act.former["cp1"]["emulates"] for act in emulating] == ["", "1.36"]
+
+
+@pytest.mark.parametrize("direction", ["forward", "back"])
+def test_whatever_fails_is_put_back_within_the_policy(direction: str) -> None:
+    """Each turn of each act fails once, on the world that there is then."""
+    old = {**OLD, "kubernetes": "1.35.4"}
+    found = (
+        plan(world(versions=old), goal(rehearses=False))
+        if direction == "forward"
+        else plan(world(versions=NEW), back(old, rehearses=False))
+    )
+    former = [(act.kind, each) for act in acts(found) for each in [act.former]]
+    here = found.world
+    for turn in found.turns:
+        for name in turn.changes:
+            mine = next(each[name] for kind, each in former if name in each and each[name]["turn"]["to"] == {
+                program: str(to) for program, to in turn.changes[name].items()
+            })  # fmt: skip
+            emulates = f" as {mine['emulates']}" if mine["emulates"] else ""
+            again = {
+                program: running_of(mine["versions"][COMPONENTS[program]] + (emulates if "kube-" in program else ""))
+                for program in turn.changes[name]
+            }
+            assert here.host(name).with_runs(again).runs == here.host(name).runs
+        here = after(here, turn, found.goal)
+
+
+def test_the_daemonset_of_kube_proxy_is_an_act_on_all_nodes() -> None:
+    found = acts(plan(world(proxy_pods=True), goal(rehearses=False)))
+    (act,) = (act for act in found if act.kind == "kube-proxy")
+    assert (act.hosts, act.serial, act.confirmed) == (("cp1", "cp2", "cp3", "w1", "w2"), (), ())
+    assert (act.programs, act.versions["kubernetes"]) == (("kube-proxy",), "1.37.2")
+    assert act.former["cp1"]["versions"]["kubernetes"] == "1.36.3"
+
+
+def test_a_downgrade_of_etcd_is_enabled_once() -> None:
+    """etcd refuses a second one: the run that continues waits for the first."""
+    found = plan(world(versions=NEW), back(rehearses=False, only=frozenset({"etcd"})))
+    (fresh,) = (act for act in acts(found) if act.kind == "etcd-downgrade")
+    killed = world(versions=NEW, etcd=EtcdCluster(Minor(3, 6), Minor(3, 6)))
+    found = plan(killed, back(rehearses=False, only=frozenset({"etcd"})))
+    (continued,) = (act for act in acts(found) if act.kind == "etcd-downgrade")
+    assert (fresh.begun, continued.begun) == (False, True)
+
+
+def test_a_turn_that_was_killed_before_its_programs_ran_is_put_back() -> None:
+    """Confirmed, its files would be what the next turn begins with, and its host could only put back to these."""
+    halfway = world().host("w1")
+    halfway = dataclasses.replace(
+        halfway, unconfirmed=frozenset({"kubelet"}), before={"kubelet": halfway.runs["kubelet"]}, arrived=False
+    )
+    found = acts(plan(world().replacing([halfway]), goal(rehearses=False)))
+    assert (found[0].kind, found[0].undone) == ("settle", ("w1",))
 
 
 def test_nodes_go_in_their_batches() -> None:

@@ -52,6 +52,21 @@ def test_what_runs_and_not_what_is_installed() -> None:
     }
 
 
+@pytest.mark.parametrize(("form", "pods"), [("service", False), ("pod", True)])
+def test_whether_kube_proxy_is_a_daemonset(form: str, pods: bool) -> None:
+    running = [process("kube-proxy", "1.36.3", form=form)]
+    report = seen(1, installed={"running": running, "versions": {}, "components": {}})
+    assert world("prod", [report], Answers({}, {})).proxy_pods is pods
+
+
+def test_plugins_are_what_they_say_and_not_what_was_recorded_of_the_whole() -> None:
+    """A turn switches parts of what a host has, which is no record of the whole: a way back that is killed is seen."""
+    versions = {CNI: "1.9.1"}
+    report = seen(1, installed={"running": [], "versions": versions, "components": {CNI: "1.10.0"}})
+    (found,) = world("prod", [report], Answers({}, {})).hosts
+    assert found.runs[CNI] == Running(Version.of("1.9.1"))
+
+
 def test_members() -> None:
     hosts = [dataclasses.replace(seen(at), groups=frozenset({"etcd"})) for at in (1, 2, 3)]
     answers = Answers(
@@ -137,6 +152,23 @@ def test_a_host_whose_unconfirmed_program_does_not_run_is_not_well() -> None:
     found = looked(turned("unconfirmed"))
     assert not found.well
     assert found.runs == {APISERVER: Running(Version.of("1.36.3"))}
+
+
+@pytest.mark.parametrize(
+    ("runs", "arrived"), [("1.36.3", False), ("1.37.2", False), ("1.37.2 as 1.36", True), ("", False)]
+)
+def test_whether_a_turn_has_got_to_its_end(runs: str, arrived: bool) -> None:
+    """Killed between the switch of a file and the restart, a host is well, and is not what the turn leads to."""
+    former = {"kube-apiserver": "1.36.3", "emulates": "", "to": {"kube-apiserver": "1.37.2 as 1.36"}}
+    version, _, emulates = runs.partition(" as ")
+    processes = [process(APISERVER, version, emulates=emulates)] if runs else []
+    found = looked(turned("unconfirmed", former=former), *processes)
+    assert found.arrived is arrived
+    assert found.confirmable is arrived
+
+
+def test_a_turn_that_an_older_kubeproof_has_begun_does_not_say_where_it_leads() -> None:
+    assert looked(turned("unconfirmed"), process(APISERVER, "1.37.2")).confirmable
 
 
 def test_what_an_unconfirmed_server_emulated_before() -> None:

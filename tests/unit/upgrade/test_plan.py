@@ -222,6 +222,42 @@ class TestLimits:
         assert [turn.seconds for turn in found.turns if turn.kind is Kind.SOAK] == [40.0]
 
 
+class TestDaemonSet:
+    """kube-proxy as pods: of all nodes at once, and never newer than an API server."""
+
+    def test_it_follows_all_nodes(self) -> None:
+        found = plan(world(proxy_pods=True), goal())
+        at = WHOLE.index("dns")
+        assert order(found) == [*WHOLE[:at], "kube-proxy", *WHOLE[at:]]
+        assert not any(KUBE_PROXY in each for turn in found.turns if turn.kind is Kind.NODES
+                       for each in turn.changes.values())  # fmt: skip
+        assert complete(found.end, goal().versions)
+
+    def test_back_it_is_old_before_any_api_server_is(self) -> None:
+        found = plan(world(versions=NEW, proxy_pods=True), back())
+        assert order(found).index("kube-proxy") < order(found).index("api-servers: cp1 cp2 cp3")
+        assert problems(found) == []
+        assert complete(found.end, back().versions)
+
+    def test_a_run_that_was_killed_before_it_does_not_have_nodes_once_more(self) -> None:
+        before = world(versions=NEW, proxy_pods=True)
+        for name in ("cp1", "cp2", "cp3", "w1", "w2"):
+            before = changed(before, name, runs={KUBE_PROXY: "1.36.3"})
+        assert order(plan(before, goal())) == ["stage: cp1+cp2+cp3+w1+w2", "kube-proxy", "verification"]
+
+    def test_hosts_that_are_left_out_keep_it_waiting(self) -> None:
+        found = plan(world(proxy_pods=True), goal(hosts=frozenset({"cp1", "cp2", "cp3", "w2"})))
+        assert found.notes == ("kube-proxy's DaemonSet is of all nodes, and --hosts leaves out w1",)
+
+    def test_one_that_would_be_left_too_far_behind_comes_between(self) -> None:
+        before = world(versions={**OLD, "kubernetes": "1.35.4"}, proxy_pods=True)
+        for name in ("cp1", "cp2", "cp3", "w1", "w2"):
+            before = changed(before, name, runs={KUBE_PROXY: "1.33.9"})
+        found = plan(before, goal({"kubernetes": "1.37.2"}))
+        assert [str(turn.version) for turn in found.turns if turn.kind is Kind.KUBE_PROXY] == ["1.36.3", "1.37.2"]
+        assert problems(found) == []
+
+
 class TestWhatIsFoundHalfDone:
     def test_a_turn_that_was_not_confirmed_comes_first(self) -> None:
         before = changed(world(), "cp2", unconfirmed=frozenset({ETCD}), ready=False)

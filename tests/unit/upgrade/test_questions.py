@@ -170,7 +170,9 @@ def test_evictions_in_a_dry_run() -> None:
     found = list(questions.evictions(answers, {"shop/db-0": "w1", "shop/odd": "w2"}))
     assert [(each.id, each.host) for each in found] == [("budget", "w1"), ("eviction", "w2")]
     assert found[0].problem.endswith("The disruption budget db needs 1 healthy pods")
-    assert found[0].remediation == "Allow one disruption, or --hosts '!w1'."
+    assert found[0].remediation == (
+        "Have its PodDisruptionBudget allow one disruption, or leave its node out: --hosts '!w1'."
+    )
 
 
 @pytest.mark.parametrize(
@@ -247,8 +249,9 @@ def test_space() -> None:
     (finding,) = questions.space({"cp1": 2**31, "cp2": 2**29}, {"cp1": 2**30, "cp2": 2**30, "cp3": 2**30})
     assert (finding.host, finding.problem) == (
         "cp2",
-        "staged versions and a backup take 1.0 GiB, and 512.0 MiB are free",
+        "versions that are staged and those that are kept take 1.0 GiB in /var/lib/kubeproof, and 512.0 MiB are free",
     )
+    assert finding.remediation == "Free some space there, or leave the host out: --hosts '!cp2'."
 
 
 def test_certificates() -> None:

@@ -45,7 +45,7 @@ def test_what_is_in_the_way_is_one_list_with_remedies() -> None:
     text = render(plan(changed(world(operation="`cluster.yml` of ann"), "cp2", ready=False), goal()))
     assert "(not ready)" in text
     assert "In the way (2 errors):" in text
-    assert "→ Repair it, or replace it, first." in text
+    assert "→ Repair it first (kubectl describe node cp2; journalctl on it), or replace it; then run this" in text
 
 
 def test_nothing_to_do() -> None:
@@ -112,3 +112,12 @@ def test_what_hosts_did_by_themselves_is_said() -> None:
     assert "Files of other versions are kept on cp1 and w1." in text
     told = document(plan(now, goal()))["hosts"]
     assert (told["w1"]["turned"][:5], told["cp1"]["keeps"], told["cp2"]["keeps"]) == ("nodes", True, False)
+
+
+def test_nodes_that_an_upgrade_has_left_cordoned_and_how_to_go_on() -> None:
+    now = changed(changed(world(), "w1", cordoned="upgrade"), "w2", cordoned="operator")
+    text = render(plan(now, goal()))
+    assert (
+        "No pods are scheduled to w1: an upgrade has cordoned what it did not finish. The next run lifts that; to lift "
+        "it without one: kubectl uncordon w1."
+    ) in text

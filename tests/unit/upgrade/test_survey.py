@@ -141,3 +141,30 @@ def test_where_no_host_can_rehearse_the_plan_says_so() -> None:
     found = planned(apart, goal(KUBERNETES))
     assert ("rehearsal", "warning") in {(each.id, each.severity) for each in found.findings}
     assert "rehearsal" not in {step.kind for step in found.steps}
+
+
+@pytest.mark.parametrize(
+    ("look", "refused"),
+    [
+        ({"free": 700 << 20}, {("host1", "900.0 MiB", "700.0 MiB")}),
+        ({"free": 901 << 20}, set()),
+        # Of what an earlier run has staged the space is taken already.
+        ({"free": 700 << 20, "staged": True}, set()),
+        ({}, set()),
+    ],
+)
+def test_a_disk_that_staged_versions_would_fill(look: dict[str, Any], refused: set[tuple[str, str, str]]) -> None:
+    # Twice what the control plane's host has of Kubernetes; the worker has the kubelet alone.
+    binaries = {"kube-apiserver": 150 << 20, "kube-controller-manager": 100 << 20, "kube-scheduler": 100 << 20,
+                "kubelet": 80 << 20, "kubectl": 20 << 20, "kube-proxy": 1 << 40}  # fmt: skip
+    survey = Survey(
+        "prod", [control_plane(), worker()], {"host1": answered(**look), "host2": {"free": 300 << 20}},
+        sizes={"kubernetes": binaries, "etcd": {"etcd": 1 << 40}},
+    )  # fmt: skip
+    plan = planned(survey, goal(KUBERNETES, rehearses=False))
+    said = {
+        (each.host, *[word for word in ("900.0 MiB", "700.0 MiB") if word in each.problem])
+        for each in plan.findings
+        if each.id == "disk"
+    }
+    assert said == refused

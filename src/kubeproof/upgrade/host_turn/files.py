@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
@@ -74,19 +75,37 @@ def put(path: str, entry: Optional[Entry]) -> bool:
 def place(source: str, digest: str, mode: int, path: str) -> bool:
     """Have a copy of ``source`` at ``path``, unless its content is there; returns whether that changed anything.
 
-    Raises ValueError if the source is not what it was.
+    On a disk that is full, which may be why it is put back, it is the same file, where that is possible: programs are
+    replaced and never written to. Raises ValueError if the source is not what it was.
     """
     with contextlib.suppress(FileNotFoundError):
         if sha256(path) == digest:
             return False
+    if sha256(source) != digest:
+        raise ValueError("%s is not what it was when it was kept" % source)
+    try:
+        _copy(source, mode, path)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        _link(source, mode, path)
+    return True
+
+
+def _copy(source: str, mode: int, path: str) -> None:
     descriptor, temporary = tempfile.mkstemp(prefix=".kubeproof-", dir=os.path.dirname(path))
     with _placing(descriptor, temporary, path) as stream, open(source, "rb") as original:
         shutil.copyfileobj(original, stream, _BLOCK)
-        stream.flush()
-        if sha256(temporary) != digest:
-            raise ValueError("%s is not what it was when it was kept" % source)
         os.fchmod(stream.fileno(), mode)
-    return True
+
+
+def _link(source: str, mode: int, path: str) -> None:
+    temporary = os.path.join(os.path.dirname(path), ".kubeproof-link-%d" % os.getpid())
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(temporary)
+    os.link(source, temporary)
+    os.chmod(temporary, mode)
+    os.replace(temporary, path)
 
 
 @contextlib.contextmanager

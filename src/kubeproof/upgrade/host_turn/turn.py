@@ -164,8 +164,9 @@ class Turn:
     def _restore(self, record: Record) -> List[str]:
         """Programs, then files, then units; returns what could not be done."""
         problems: List[str] = []
-        changed = self._programs(record, problems)
-        changed += self._files(record, problems)
+        self._programs(record, problems)
+        # A process that was not restarted since is of the old program anyway, and does not read the new one.
+        changed = self._files(record, problems)
         if any(path.startswith(self._places.units + "/") for path in changed):
             self._systemd.reload()
         if problems:
@@ -182,20 +183,20 @@ class Turn:
                 self._settle(unit)
         return problems
 
-    def _programs(self, record: Record, problems: List[str]) -> List[str]:
-        changed = []
-        for path, was in record.programs().items():
-            try:
-                if was is None:
-                    done = files.put(path, None)
-                else:
-                    staged = os.path.join(self._places.staged, was["sha256"])
-                    done = files.place(staged, was["sha256"], int(was["mode"], 8), path)
-            except (OSError, ValueError) as error:
-                problems.append("%s cannot be put back: %s" % (path, error))
-                continue
-            changed += [path] if done else []
-        return changed
+    def _programs(self, record: Record, problems: List[str]) -> None:
+        problems += filter(None, [self._program(path, was) for path, was in record.programs().items()])
+
+    def _program(self, path: str, was: Optional[Dict[str, Any]]) -> str:
+        """Put a program back; returns what is wrong, empty if nothing is."""
+        try:
+            if was is None:
+                files.put(path, None)
+            else:
+                staged = os.path.join(self._places.staged, was["sha256"])
+                files.place(staged, was["sha256"], int(was["mode"], 8), path)
+        except (OSError, ValueError) as error:
+            return "%s cannot be put back: %s" % (path, error)
+        return ""
 
     def _files(self, record: Record, problems: List[str]) -> List[str]:
         changed = []

@@ -26,8 +26,12 @@ class Systemd:
         self._run("daemon-reload")
 
     def restart(self, unit: str, seconds: float) -> str:
-        """Restart a unit, and wait until it is active; returns what is wrong, empty if nothing is."""
+        """Restart a unit, and wait until it is active again; returns what is wrong, empty if nothing is.
+
+        Right after the job was queued the unit may still be active as what it was: its invocation tells them apart.
+        """
         try:
+            before = self.show(unit)
             # After many failures systemd would refuse the start.
             subprocess.run(["systemctl", "reset-failed", unit], stderr=subprocess.DEVNULL, timeout=60, check=False)
             self._run("restart", "--no-block", unit)
@@ -36,8 +40,9 @@ class Systemd:
         deadline, state = time.monotonic() + seconds, ""
         while time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
-            state = self.show(unit).get("ActiveState", "")
-            if state == "active":
+            now = self.show(unit)
+            state = now.get("ActiveState", "")
+            if state == "active" and (before.get("ActiveState") != "active" or now != before):
                 return ""
         return "%s is %s %d s after it was put back and restarted" % (unit, state, seconds)
 

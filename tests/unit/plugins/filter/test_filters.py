@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from ansible.errors import AnsibleFilterError
-from plugins.filter import backup, host_settings, networks, packages
+from plugins.filter import backup, etcd, host_settings, networks, packages
 
 
 def test_the_others_are_asked() -> None:
@@ -104,3 +104,21 @@ def test_a_rehearsal_has_the_clusters_admission_plugins_that_need_no_file() -> N
         "--enable-admission-plugins=AlwaysPullImages",
     ]
     assert backup.rehearsal_flags({}, "10.96.0.0/16") == ["--service-cluster-ip-range=10.96.0.0/16"]
+
+
+@pytest.mark.parametrize(
+    ("versions", "former", "moved"),
+    [
+        (["3.6.0", "3.6.0"], "3.6.16", ""),
+        (["3.7.0", None], "3.6.16", "3.7"),
+        ([None, None], "3.6.16", ""),
+        (["3.7.0"], "3.7.1", ""),
+        (["not_decided"], "3.6.16", ""),
+        (["3.7.0"], "", ""),
+    ],
+)
+def test_a_member_is_not_put_back_in_a_cluster_that_has_moved_on(
+    versions: list[str | None], former: str, moved: str
+) -> None:
+    looks = [{"etcd": {"version": {"etcdcluster": each} if each else None}} for each in versions]
+    assert etcd.etcd_moved_on([*looks, {"etcd": {}}, {"unreachable": True}], former) == moved

@@ -130,6 +130,29 @@ def test_names_that_the_kernel_cuts_off(fake: Fake) -> None:
     assert fake.look()[0] == {"kube-controller-manager service": "1.37.2"}
 
 
+class TestPlugins:
+    """CNI's say what they are on standard error, where they get no command."""
+
+    def look(self, fake: Fake, **says: str) -> dict[str, str]:
+        for name, text in says.items():
+            program = fake.write(f"opt/cni/bin/{name}", f"#!/bin/sh\nprintf '{text}' >&2\n")
+            program.chmod(0o755)
+        return fake.look({name: f"/opt/cni/bin/{name}" for name in says})[1]
+
+    def test_they_are_of_one_component(self, fake: Fake) -> None:
+        protocols = "CNI protocol versions supported: 0.1.0, 1.1.0"
+        said = {name: rf"CNI {name} plugin v1.10.0\n{protocols}\n" for name in ("bridge", "loopback")}
+        assert self.look(fake, **said) == {"cni-plugins": "1.10.0"}
+
+    def test_the_oldest_counts_where_a_run_was_killed_among_them(self, fake: Fake) -> None:
+        found = self.look(fake, bridge="CNI bridge plugin v1.10.0", loopback="CNI loopback plugin v1.9.1")
+        assert found == {"cni-plugins": "1.9.1"}
+
+    def test_one_that_was_not_stamped_is_of_no_version(self, fake: Fake) -> None:
+        text = r"CNI loopback plugin version unknown\nCNI protocol versions supported: 0.1.0"
+        assert self.look(fake, bridge="CNI bridge plugin v1.10.0", loopback=text) == {}
+
+
 class TestPods:
     GROUP = f"/kubepods.slice/kubepods-burstable.slice/kubepods-pod{'c' * 32}.slice/cri-containerd-{CONTAINER}.scope"
 

@@ -464,6 +464,13 @@ def test_programs_that_have_versions() -> None:
     assert found == {"kube-scheduler": "/opt/bin/kube-scheduler", "runc": "/opt/bin/runc"}
 
 
+def test_plugins_that_have_versions() -> None:
+    paths = ("/opt/cni/bin/bridge", "/opt/cni/bin/flannel", "/srv/loopback")
+    assert host_report.installed_programs([{"kind": "file", "path": path} for path in paths]) == {
+        "bridge": "/opt/cni/bin/bridge"
+    }
+
+
 def test_a_command_that_is_not_there_says_nothing() -> None:
     assert host_report.run(["/nonexistent/command"]) == ""
     assert host_report.run(["sh", "-c", "echo out; exit 3"]) == "out\n"

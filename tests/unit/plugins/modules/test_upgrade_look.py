@@ -100,6 +100,11 @@ def test_what_does_not_answer_is_said(monkeypatch: pytest.MonkeyPatch, error: Ex
     assert upgrade_look.look({"api_server": False, "cluster": False, "audit_log": "/x"})["problem"] == ""
 
 
+def test_what_is_free_where_versions_are_staged(tmp_path: Path) -> None:
+    assert upgrade_look.free(str(tmp_path)) > 0
+    assert upgrade_look.free(str(tmp_path / "none")) == 0
+
+
 def test_of_a_turn_only_what_is_not_secret(tmp_path: Path) -> None:
     assert upgrade_look.turn(str(tmp_path)) == {}
     record = tmp_path / "turn" / "turn.json"

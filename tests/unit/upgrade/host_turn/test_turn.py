@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ import pytest
 from ansible.module_utils.component_unit import fingerprint
 
 import distribute_components
-from kubeproof.upgrade.host_turn import files, record
+from kubeproof.upgrade.host_turn import files, record, units
 from kubeproof.upgrade.host_turn.errors import TurnError
 from kubeproof.upgrade.host_turn.main import main, parser
 from kubeproof.upgrade.host_turn.record import Places
@@ -261,6 +263,18 @@ def test_a_unit_that_did_not_run_is_not_started(site: Site) -> None:
     assert f"restart {UNIT}" not in site.systemd.done
 
 
+def test_a_process_that_was_not_restarted_yet_is_not_restarted_for_its_program(site: Site) -> None:
+    """Turns of etcd begin together: a run that is killed leaves members that have the new file, and the old process."""
+    site.begin()
+    site.switch("/usr/local/bin/kube-apiserver", NEW)
+    assert site.turn.put_back("run", "an earlier run was killed in this turn")
+    assert site.path("/usr/local/bin/kube-apiserver").read_bytes() == OLD
+    assert not [each for each in site.systemd.done if each.startswith("restart ")]
+    noted = json.loads(site.path(f"/var/lib/kubeproof/units/{UNIT}.json").read_text())["inputs"]
+    program = "/usr/local/bin/kube-apiserver"
+    assert noted[program] == json.loads(json.dumps(fingerprint(str(site.path(program))))), "nor by the next run"
+
+
 def test_a_program_that_was_not_there_goes(site: Site) -> None:
     site.begin()
     site.switch("/usr/local/bin/crictl", NEW)
@@ -286,6 +300,41 @@ def test_a_program_that_is_replaced_twice_is_put_back_to_the_first(site: Site) -
 
 def spoil(staged: Path) -> None:
     staged.write_bytes(b"damaged")
+
+
+def test_on_a_disk_that_is_full_the_old_program_is_put_back_without_a_copy(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.begin()
+    site.switch("/usr/local/bin/kube-apiserver", NEW)
+
+    def full(*_arguments: Any, **_more: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfileobj", full)
+    assert site.turn.put_back("host", "it was not confirmed")
+    program = site.path("/usr/local/bin/kube-apiserver")
+    assert (program.read_bytes(), program.stat().st_mode & 0o7777) == (OLD, 0o755)
+    assert sorted(each.name for each in program.parent.iterdir()) == ["kube-apiserver"]
+
+
+def test_a_unit_that_is_still_what_it_was_is_not_restarted_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The job is queued; what is active for a moment yet is the process that is to go."""
+    shown = iter([*[("active", "old")] * 3, ("deactivating", "old"), ("active", "new")])
+
+    class Manager(units.Systemd):
+        def show(self, unit: str) -> dict[str, str]:  # noqa: ARG002
+            state, invocation = next(shown)
+            return {"ActiveState": state, "InvocationID": invocation}
+
+        @staticmethod
+        def _run(*_arguments: str) -> str:
+            return ""
+
+    monkeypatch.setattr("kubeproof.upgrade.host_turn.units.time.sleep", lambda _seconds: None)
+    monkeypatch.setattr("kubeproof.upgrade.host_turn.units.subprocess.run", lambda *_arguments, **_more: None)
+    assert Manager().restart(UNIT, 5.0) == ""
+    assert next(shown, None) is None
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, spoil], ids=["gone", "damaged"])
