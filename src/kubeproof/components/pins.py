@@ -24,7 +24,7 @@ NODE_GROUPS = ("control_plane", "workers")
 BACKUP_S3 = "backup_s3"
 NETWORK_POLICY = "network_policy"
 FLANNEL = "pod_network_flannel"
-ADDONS = ("metrics_server",)
+ADDONS = ("metrics_server", "metallb")
 USES = (BACKUP_S3, NETWORK_POLICY, FLANNEL, *ADDONS)
 # Go's names of what `uname -m` says.
 MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
@@ -80,6 +80,17 @@ class GoBuild:
 
 
 @dataclass(frozen=True)
+class Manifests:
+    """Files of a component's Go module that are applied into the cluster: package path and name, or a pattern of names.
+
+    ``groups``: the groups (or ``USES``) in whose clusters they are.
+    """
+
+    groups: frozenset[str]
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Component:
     """A component of one version. ``directory`` is where its binaries go: see ``DIRECTORIES``."""
 
@@ -89,6 +100,7 @@ class Component:
     binaries: Mapping[str, Binary]
     release: Release | None
     go: GoBuild
+    manifests: Manifests | None = None
 
     def needed(self, groups: Collection[str]) -> tuple[Binary, ...]:
         """The binaries that hosts of ``groups`` need."""
@@ -135,6 +147,8 @@ class Image:
 
     ``component``: the component whose binary it is made of, here and whatever the source, to run that one as a pod;
     empty for an image of a registry. ``groups``: the inventory groups (or ``USES``) whose hosts need it.
+    ``version_of``: the component whose version it has, if it has none of its own. ``registry`` is empty if none is
+    known that has it.
     """
 
     name: str
@@ -145,9 +159,19 @@ class Image:
     local: LocalImage
     component: str = ""
     groups: tuple[str, ...] = NODE_GROUPS
+    version_of: str = ""
 
     def reference(self, registry: str = "") -> str:
-        """The image's name in its own registry, or in one that mirrors it under the same repository."""
+        """The image's name in its own registry, or in one that mirrors it under the same repository.
+
+        Raises KubeproofError if it is in no registry that is known.
+        """
+        if not (registry or self.registry):
+            named = f"{self.repository}:{expand(self.tag, self.version)}"
+            raise KubeproofError(
+                f"no registry is known here that has the image {named}",
+                hint="set component_image_registry to one that has it, or component_source to go",
+            )
         return f"{(registry or self.registry).rstrip('/')}/{self.repository}:{expand(self.tag, self.version)}"
 
     @property
@@ -202,8 +226,8 @@ class Pins:
             if image and image.version != version:
                 images[name] = replace(image, version=version)
         for name, image in images.items():
-            if image.component:
-                images[name] = replace(image, version=components[image.component].version)
+            if image.version_of:
+                images[name] = replace(image, version=components[image.version_of].version)
         return replace(self, components=components, images=images, chosen=chosen)
 
     def misfits(self) -> list[Misfit]:
@@ -265,7 +289,7 @@ class Pins:
         return self.built_of(image.c.module).module_file("go.sum")
 
     def _check_override(self, name: str, version: str) -> None:
-        known = {*self.components, *(name for name, image in self.images.items() if not image.component)}
+        known = {*self.components, *(name for name, image in self.images.items() if not image.version_of)}
         if name not in known:
             raise KubeproofError(
                 f"component_versions: {name!r} is not a component; known are {', '.join(sorted(known))}"
@@ -346,6 +370,7 @@ def _component(name: str, section: Section, of_set: str | None) -> Component:
         binaries=binaries,
         release=_release(release) if release else None,
         go=_go(section.section("go")),
+        manifests=_manifests(section.optional_section("manifests")),
     )
     unbuilt = sorted(set(binaries) - set(component.go.packages))
     if unbuilt:
@@ -362,6 +387,14 @@ def _binary(name: str, section: Section) -> Binary:
     _check_template(section, "version_output", binary.version_output)
     section.close()
     return binary
+
+
+def _manifests(section: Section | None) -> Manifests | None:
+    if section is None:
+        return None
+    manifests = Manifests(frozenset(_groups(section, section.texts("groups"))), section.texts("files"))
+    section.close()
+    return manifests
 
 
 def _groups(section: Section, groups: tuple[str, ...]) -> tuple[str, ...]:
@@ -412,14 +445,16 @@ def _go(section: Section) -> GoBuild:
 def _image(name: str, section: Section, components: Mapping[str, Component], of_set: str | None) -> Image:
     if section.has("component"):
         return _component_image(name, section, components)
+    version_of = _existing(section, "version_of", components) if section.has("version_of") else ""
     image = Image(
         name=name,
-        version=_version(section, of_set, _IMAGE_VERSION),
-        registry=section.text("registry"),
+        version=components[version_of].version if version_of else _version(section, of_set, _IMAGE_VERSION),
+        registry=section.text("registry") if section.has("registry") else "",
         repository=section.text("repository"),
         tag=section.text("tag"),
         local=_local_image(section.section("local")),
         groups=_groups(section, section.texts("groups", NODE_GROUPS)),
+        version_of=version_of,
     )
     _check_template(section, "tag", image.tag)
     section.close()
@@ -427,13 +462,18 @@ def _image(name: str, section: Section, components: Mapping[str, Component], of_
 
 
 def _component_image(name: str, section: Section, components: Mapping[str, Component]) -> Image:
-    component = section.text("component")
-    if component not in components:
-        raise section.fail("component", f"is {component!r}, of which there is none")
+    component = _existing(section, "component", components)
     groups = section.texts("groups")
     local = _local_image(section.section("local"))
     section.close()
-    return Image(name, components[component].version, "", "", "", local, component, groups)
+    return Image(name, components[component].version, "", "", "", local, component, groups, version_of=component)
+
+
+def _existing(section: Section, key: str, components: Mapping[str, Component]) -> str:
+    name = section.text(key)
+    if name not in components:
+        raise section.fail(key, f"is {name!r}, of which there is none")
+    return name
 
 
 def _local_image(section: Section) -> LocalImage:
