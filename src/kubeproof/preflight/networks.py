@@ -42,7 +42,7 @@ ORDER = (
 )
 _BALANCED = (
     "Name addresses of the nodes' network that nothing else uses and that no DHCP server gives away; "
-    "docs/operations/load-balancers.md describes them."
+    "docs/operations/service-addresses.md describes them."
 )
 IPV6 = "Set it to an IPv4 address; that for a cluster with IPv6 networks goes into cluster_host_address_ipv6."
 
