@@ -134,6 +134,7 @@ def no_farewell(cluster: Cluster) -> Iterator[None]:
     with admission(cluster.api, "/v1/pods", hasten, operations=["CREATE"], matchConditions=only):
         yield
 
+
 _BALANCER = "/apis/apps/v1/namespaces/metallb-system"
 _POOL = "/apis/metallb.io/v1beta1/namespaces/metallb-system/ipaddresspools/kubeproof"
 _NOWHERE = {"kubeproof.io/saboteur": "nowhere"}

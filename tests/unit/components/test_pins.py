@@ -197,7 +197,7 @@ def test_references_of_images(real: Pins) -> None:
 def test_an_image_of_no_known_registry_takes_the_one_that_is_set(real: Pins) -> None:
     speaker = real.images["metallb-speaker"]
     assert speaker.reference("registry.example.org") == "registry.example.org/metallb/speaker:v0.15.2"
-    with pytest.raises(KubeproofError, match="no registry is known here that has the image metallb/speaker:v0.15.2"):
+    with pytest.raises(KubeproofError, match=r"no registry is known here that has .* metallb/speaker:v0\.15\.2"):
         speaker.reference()
 
 
