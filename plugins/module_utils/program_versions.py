@@ -28,7 +28,7 @@ PROGRAMS = {
 }  # fmt: skip
 # Of these the file counts: a process of it is started for each container.
 FILES = ("runc",)
-# The same of CNI plugins, which all are of one component. What each of them says, on its standard error, begins with this.
+# The same of CNI plugins, which all are of one component. What each says, on its standard error, begins with this.
 PLUGINS, PLUGINS_COMPONENT = ("bridge", "firewall", "host-local", "loopback", "portmap"), "cni-plugins"
 PLUGINS_DIRECTORY = "/opt/cni/bin"
 PLUGIN_SAYS = re.compile(r"CNI \S+ plugin v?(\d+\.\d+\.\d+[^\s,]*)")

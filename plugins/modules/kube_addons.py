@@ -23,6 +23,8 @@ description:
     run forgets nothing.
   - Namespaces, definitions of custom resources, and volumes stay, since others' data would go with them. A warning
     names them in each run until they are gone.
+  - An object that a webhook has to admit is tried for two minutes while that one does not answer, as one that starts in
+    the same run. Check mode does not wait, and warns that such an object was not compared.
 options:
   addons:
     description: All add-ons.
@@ -39,12 +41,21 @@ options:
         type: list
         elements: dict
         required: true
+      component:
+        description:
+          - The component of C(components/components.yml) whose own manifests are part of it, taken on the controller
+            from its Go module. Of an object that is in both, what O(addons[].objects) has counts, key by key.
+        type: str
   directory:
     description:
       - Directory on the controller with manifests, in files named C(*.yaml), C(*.yml) or C(*.json) in it and below.
         They are an add-on of their own. Empty for none.
     type: str
     default: ''
+  versions:
+    description: Versions by component, where they are not those of C(components/components.yml).
+    type: dict
+    default: {}
   prune:
     description: Whether objects that are no longer in an add-on are deleted. If false, they are recorded, and stay.
     type: bool
@@ -113,6 +124,8 @@ LAST = ("APIService", "MutatingWebhookConfiguration", "ValidatingWebhookConfigur
 # What others have put into them would go with them.
 KEPT = ("Namespace", CRD, "PersistentVolume", "PersistentVolumeClaim")
 SERVED_SECONDS = 30.0
+# Of a webhook that starts in the same run: its certificate gets into its pod within a minute or so.
+ADMITTED_SECONDS = 120.0
 POLL_SECONDS = 0.2
 # By kind, what holds once it has started.
 STARTED: Dict[str, List[Dict[str, Any]]] = {
@@ -219,7 +232,7 @@ class Addons:
         """Apply one object, and note what is to be waited for."""
         self.await_kind(document)
         try:
-            what = apply(self.client, document, self.dry_run)
+            what = self.admitted(document)
         except ApiError as error:
             # What it is in, or what it is an example of, would be there by then.
             if not (self.dry_run and error.code == NOT_FOUND):
@@ -233,6 +246,22 @@ class Addons:
             self.await_definition(document)
         elif document["kind"] in STARTED:
             self.pending += self.unready(document)
+
+    def admitted(self, document: Object) -> str:
+        """Apply one object; returns what happened to it. Waits for a webhook of ours that does not answer yet."""
+        deadline = time.monotonic() + ADMITTED_SECONDS
+        while True:
+            try:
+                return apply(self.client, document, self.dry_run)
+            except ApiError as error:
+                if "failed calling webhook" not in str(error):
+                    raise
+                if self.dry_run:
+                    self.warnings.append("%s was not compared: %s" % (title(document), error))
+                    return ""
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(POLL_SECONDS)
 
     def unready(self, document: Object) -> List[Dict[str, Any]]:
         """What does not hold yet of an object that was applied, as questions of kube_wait."""

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
-from tests.saboteurs.framework.mutations import admission, done, meddling, rules, stopped, verifications_pods
+from tests.saboteurs.framework.mutations import (
+    admission,
+    changed_object,
+    done,
+    meddling,
+    rules,
+    stopped,
+    verifications_pods,
+)
 from tests.saboteurs.framework.registry import saboteur
 
+from kubeproof.core import waiting
+from kubeproof.settings import metallb
 from kubeproof.verify.act.disruption import undone
 from kubeproof.verify.observe import component_control
 from kubeproof.verify.observe.cluster import Cluster
-from kubeproof.verify.observe.objects import name
+from kubeproof.verify.observe.objects import Object, name
 
 _DELETE_RULES = "nft delete table ip kube-proxy; nft delete table ip6 kube-proxy 2>/dev/null || true"
 
@@ -122,3 +133,102 @@ def no_farewell(cluster: Cluster) -> Iterator[None]:
     )
     with admission(cluster.api, "/v1/pods", hasten, operations=["CREATE"], matchConditions=only):
         yield
+
+
+_BALANCER = "/apis/apps/v1/namespaces/metallb-system"
+_POOL = "/apis/metallb.io/v1beta1/namespaces/metallb-system/ipaddresspools/kubeproof"
+_NOWHERE = {"kubeproof.io/saboteur": "nowhere"}
+# The kubelet brings the webhook's certificate to a controller that starts.
+_ROLLED_OUT_SECONDS = 90.0
+
+
+@saboteur(
+    "lb-address",
+    breaks="What gives addresses to Services is gone",
+    says="has no address after",
+)
+def nobody_gives_addresses(cluster: Cluster) -> Iterator[None]:
+    with _workload(cluster, "deployments/controller", lambda item: item["spec"].update(replicas=0)):
+        yield
+
+
+@saboteur(
+    "lb-address",
+    breaks="Services are given addresses that are none of theirs",
+    says="which is not of the addresses",
+)
+def foreign_range(cluster: Cluster) -> Iterator[None]:
+    # Addresses for documentation (RFC 5737), on no segment.
+    with changed_object(cluster.api, _POOL, lambda pool: pool["spec"].update(addresses=["203.0.113.0/28"])):
+        yield
+
+
+@saboteur(
+    "lb-address",
+    breaks="No node answers for the addresses of Services",
+    says="no host answers for",
+)
+def nobody_announces(cluster: Cluster) -> Iterator[None]:
+    def nowhere(item: Object) -> None:
+        item["spec"]["template"]["spec"]["nodeSelector"] = _NOWHERE
+
+    with _workload(cluster, "daemonsets/speaker", nowhere):
+        yield
+
+
+@saboteur(
+    "lb-address",
+    breaks="Nodes have the addresses of Services themselves",
+    says="several hosts answer for",
+)
+def addresses_taken(cluster: Cluster) -> Iterator[None]:
+    # The first ones, which a Service of a verification gets.
+    first = metallb.ranges(cluster.settings)[0].first
+    taken = " ".join(f"{first + number}/32" for number in range(4))
+    add = f"for address in {taken}; do ip address add $address dev lo; done"
+    remove = f"for address in {taken}; do ip address del $address dev lo 2>/dev/null || true; done"
+    with ExitStack() as hosts:
+        for node in cluster.nodes:
+            hosts.enter_context(done(node.host, add, remove))
+        yield
+
+
+@saboteur(
+    "lb-failover",
+    breaks="One node alone can answer for addresses",
+    says="is not answered any more",
+)
+def one_speaker(cluster: Cluster) -> Iterator[None]:
+    mortal = [node for node in cluster.workers if node.host.groups == frozenset(["workers"])]
+
+    def alone(item: Object) -> None:
+        item["spec"]["template"]["spec"]["nodeSelector"] = {"kubernetes.io/hostname": mortal[-1].name}
+
+    with _workload(cluster, "daemonsets/speaker", alone):
+        yield
+
+
+@contextmanager
+def _workload(cluster: Cluster, path: str, change: Callable[[Object], None]) -> Iterator[None]:
+    """MetalLB's Deployment or DaemonSet changed, and put back, with the time to have done so."""
+    whole = f"{_BALANCER}/{path}"
+    with changed_object(cluster.api, whole, change):
+        _await_rolled_out(cluster, whole)
+        yield
+    _await_rolled_out(cluster, whole)
+
+
+def _await_rolled_out(cluster: Cluster, path: str) -> None:
+    def settled() -> bool:
+        item = cluster.api.get(path)
+        status = item["status"]
+        wanted = status.get("desiredNumberScheduled", item["spec"].get("replicas", 0))
+        there = status.get("numberAvailable", status.get("availableReplicas", 0))
+        updated = status.get("updatedNumberScheduled", status.get("updatedReplicas", 0))
+        current = status.get("observedGeneration") == item["metadata"]["generation"]
+        pods = cluster.api.items("/api/v1/namespaces/metallb-system/pods", labelSelector="app=metallb")
+        ending = [pod for pod in pods if pod["metadata"].get("deletionTimestamp")]
+        return bool(current and wanted == there == updated and not ending)
+
+    if not waiting.until(settled, cluster.api.patient(_ROLLED_OUT_SECONDS), pause=0.5):
+        raise RuntimeError(f"{path} is not as it was asked to be after {_ROLLED_OUT_SECONDS:.0f} s")

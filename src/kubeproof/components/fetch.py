@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from kubeproof.components import cache as caching
-from kubeproof.components import gobuild, packing, published, release, selection, source
+from kubeproof.components import gobuild, manifests, packing, published, release, selection, source
 from kubeproof.components.download import Downloader
 from kubeproof.components.lock import Lock
-from kubeproof.components.pins import ARCHITECTURES, GROUPS, Component, Image, Manifest, Pins
+from kubeproof.components.pins import ARCHITECTURES, GROUPS, Component, Image, Pins, Published
 from kubeproof.components.progress import Event, Phase, Progress, silent
 from kubeproof.core.errors import KubeproofError
 from kubeproof.core.parallel import run_all
@@ -87,7 +87,9 @@ def fetch(
         choice = _choose(request, wanted, lock, client)
         run = _Run(request, wanted, choice.source, lock, cache, client, progress)
         try:
-            fetched = run.from_go() if choice.source == "go" else run.from_release()
+            # Those first: what lacks Go for them is told before minutes are spent.
+            fetched = run.manifests()
+            fetched += run.from_go() if choice.source == "go" else run.from_release()
             changed = lock.save()
         except OSError as error:
             raise KubeproofError(f"{error.filename or cache.directory}: {error.strerror}") from error
@@ -106,11 +108,16 @@ def complete(request: Request, pins: Pins, state_directory: Path) -> bool:
     with caching.Cache() as cache:
         wanted = pins.with_versions(request.versions)
         entries = _wanted_entries(request, wanted, lock)
-        manifests = selection.manifests(wanted, request.groups)
-        return all(entry_complete(entry, version, cache) for entry, version in entries) and all(
-            published.cached(manifest, lock, cache)
-            and (not manifest.is_chart or published.helm(wanted, lock, cache) is not None)
-            for manifest in manifests
+        publications = selection.published(wanted, request.groups)
+        applied = manifests.needed(wanted, request.groups)
+        return (
+            all(entry_complete(entry, version, cache) for entry, version in entries)
+            and all(manifests.cached(wanted, component, cache) for component in applied)
+            and all(
+                published.cached(manifest, lock, cache)
+                and (not manifest.is_chart or published.helm(wanted, lock, cache) is not None)
+                for manifest in publications
+            )
         )
 
 
@@ -156,7 +163,7 @@ class _Run:
 
     def from_go(self) -> list[Fetched]:
         """Build components one after another (each build uses every core), then make images of them."""
-        published.refuse_builds(selection.manifests(self.pins, self.request.groups))
+        published.refuse_builds(selection.published(self.pins, self.request.groups))
         tools = gobuild.toolchain()
         components = selection.to_build(self.pins, self.request.groups)
         pairs = [(component, arch) for arch in self.request.architectures for component in components]
@@ -184,9 +191,9 @@ class _Run:
             for arch in self.request.architectures
             for component in components
         ]
-        manifests = selection.manifests(self.pins, self.request.groups)
-        jobs += [functools.partial(self._published, manifest, official) for manifest in manifests]
-        if any(manifest.is_chart for manifest in manifests):
+        publications = selection.published(self.pins, self.request.groups)
+        jobs += [functools.partial(self._published, manifest, official) for manifest in publications]
+        if any(manifest.is_chart for manifest in publications):
             # Of this machine, to make manifests of the chart.
             jobs.append(functools.partial(self._helm, official))
         fetched = run_all(jobs, _PARALLEL_DOWNLOADS)
@@ -197,6 +204,16 @@ class _Run:
                 else self._referenced(image, arch)
                 for image in self._images()
             ]
+        return fetched
+
+    def manifests(self) -> list[Fetched]:
+        """Have what is applied into the cluster of the components' own files, from their Go modules."""
+        fetched = []
+        for component in manifests.needed(self.pins, self.request.groups):
+            _, fresh = manifests.fetch(self.pins, component, self.cache)
+            name, verified = f"{component.name} manifests", component.module_file("go.sum")
+            origin = gobuild.origin(self.pins, component)
+            fetched.append(Fetched(name, component.version, "any", origin, verified, fresh))
         return fetched
 
     def _images(self) -> list[Image]:
@@ -251,7 +268,7 @@ class _Run:
         self._finished(component.name, fresh=fresh)
         return Fetched(component.name, component.version, arch, origin, authorities[0], fresh)
 
-    def _published(self, manifest: Manifest, official: release.Release) -> Fetched:
+    def _published(self, manifest: Published, official: release.Release) -> Fetched:
         known = self.request.manifest_sha256 or manifest.sha256
         record = None if self.request.accept_changed else self.lock.download(manifest.location)
         locked = release.Expectation(record["sha256"], record["verified"], from_lock=True) if record else None

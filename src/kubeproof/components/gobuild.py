@@ -56,7 +56,7 @@ def toolchain() -> Toolchain:
 
 def check(pins: Pins, component: Component, arch: str, tools: Toolchain) -> None:
     """Raise KubeproofError if ``component`` can't be built here for ``arch``, without building anything."""
-    _check_module(pins, component)
+    demand_module(pins, component)
     wanted = go_line(pins, component)
     if _numbers(tools.version) < _numbers(wanted):
         raise NoToolchain(f"{component.name} needs Go {wanted}, this machine has {tools.version}", hint=_NEEDS_GO)
@@ -175,7 +175,8 @@ def compile_c(source: Path, flags: Sequence[str], arch: str, cache: caching.Cach
             return cache.store(identity, {"program": program}, {"compiler": version}).blobs["program"]
 
 
-def _check_module(pins: Pins, component: Component) -> None:
+def demand_module(pins: Pins, component: Component) -> None:
+    """Raise KubeproofError if there is no Go module of a component's version."""
     if (pins.module_directory(component) / "go.mod").is_file():
         return
     name, version = component.name, component.version
@@ -188,7 +189,7 @@ def _check_module(pins: Pins, component: Component) -> None:
 
 
 def _go_mod(pins: Pins, component: Component) -> str:
-    _check_module(pins, component)
+    demand_module(pins, component)
     return (pins.module_directory(component) / "go.mod").read_text(encoding="utf-8")
 
 

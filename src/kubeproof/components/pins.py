@@ -28,7 +28,7 @@ CALICO = "pod_network_calico"
 CILIUM = "pod_network_cilium"
 # By pod_network_plugin.
 NETWORKS = {"flannel": FLANNEL, "calico": CALICO, "cilium": CILIUM}
-ADDONS = ("metrics_server",)
+ADDONS = ("metrics_server", "metallb")
 USES = (BACKUP_S3, NETWORK_POLICY, *NETWORKS.values(), *ADDONS)
 # Go's names of what `uname -m` says.
 MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
@@ -84,6 +84,17 @@ class GoBuild:
 
 
 @dataclass(frozen=True)
+class Manifests:
+    """Files of a component's Go module that are applied into the cluster: package path and name, or a pattern of names.
+
+    ``groups``: the groups (or ``USES``) in whose clusters they are.
+    """
+
+    groups: frozenset[str]
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Component:
     """A component of one version. ``directory`` is where its binaries go: see ``DIRECTORIES``."""
 
@@ -93,6 +104,7 @@ class Component:
     binaries: Mapping[str, Binary]
     release: Release | None
     go: GoBuild
+    manifests: Manifests | None = None
 
     def needed(self, groups: Collection[str]) -> tuple[Binary, ...]:
         """The binaries that hosts of ``groups`` need."""
@@ -139,6 +151,8 @@ class Image:
 
     ``component``: the component whose binary it is made of, here and whatever the source, to run that one as a pod;
     empty for an image of a registry. ``groups``: the inventory groups (or ``USES``) whose hosts need it.
+    ``version_of``: the component whose version it has, if it has none of its own. ``registry`` is empty if none is
+    known that has it.
     """
 
     name: str
@@ -149,9 +163,19 @@ class Image:
     local: LocalImage
     component: str = ""
     groups: tuple[str, ...] = NODE_GROUPS
+    version_of: str = ""
 
     def reference(self, registry: str = "") -> str:
-        """The image's name in its own registry, or in one that mirrors it under the same repository."""
+        """The image's name in its own registry, or in one that mirrors it under the same repository.
+
+        Raises KubeproofError if it is in no registry that is known.
+        """
+        if not (registry or self.registry):
+            named = f"{self.repository}:{expand(self.tag, self.version)}"
+            raise KubeproofError(
+                f"no registry is known here that has the image {named}",
+                hint="set component_image_registry to one that has it, or component_source to go",
+            )
         return f"{(registry or self.registry).rstrip('/')}/{self.repository}:{expand(self.tag, self.version)}"
 
     @property
@@ -161,7 +185,7 @@ class Image:
 
 
 @dataclass(frozen=True)
-class Manifest:
+class Published:
     """What a project publishes to be applied into a cluster, in one version: a manifest, or a chart (``.tgz``).
 
     It is for all architectures, its images are of registries, and there is no build of it. ``sha256`` pins its bytes,
@@ -212,7 +236,7 @@ class Pins:
     images: Mapping[str, Image]
     sets: Sets = field(default_factory=dict)
     chosen: Mapping[str, str] = field(default_factory=dict)
-    manifests: Mapping[str, Manifest] = field(default_factory=dict)
+    published: Mapping[str, Published] = field(default_factory=dict)
 
     def with_versions(self, versions: Mapping[str, str]) -> Pins:
         """The same pins with other versions of some of them, whose pinned checksums no longer apply.
@@ -223,20 +247,20 @@ class Pins:
             self._check_override(name, version)
         chosen = {**self.chosen, **versions}
         wanted = {**self._following(chosen), **chosen}
-        components, images, manifests = dict(self.components), dict(self.images), dict(self.manifests)
+        components, images, published = dict(self.components), dict(self.images), dict(self.published)
         for name, version in wanted.items():
-            component, image, manifest = components.get(name), images.get(name), manifests.get(name)
+            component, image, manifest = components.get(name), images.get(name), published.get(name)
             if manifest and manifest.version != version:
-                manifests[name] = replace(manifest, version=version, sha256="")
+                published[name] = replace(manifest, version=version, sha256="")
             if component and component.version != version:
                 release = component.release and replace(component.release, sha256={})
                 components[name] = replace(component, version=version, release=release)
             if image and image.version != version:
                 images[name] = replace(image, version=version)
         for name, image in images.items():
-            if image.component:
-                images[name] = replace(image, version=components[image.component].version)
-        return replace(self, components=components, images=images, manifests=manifests, chosen=chosen)
+            if image.version_of:
+                images[name] = replace(image, version=components[image.version_of].version)
+        return replace(self, components=components, images=images, published=published, chosen=chosen)
 
     def misfits(self) -> list[Misfit]:
         """What is in another version than that of its set: ``with_versions`` was asked for it."""
@@ -299,8 +323,8 @@ class Pins:
     def _check_override(self, name: str, version: str) -> None:
         known = {
             *self.components,
-            *self.manifests,
-            *(name for name, image in self.images.items() if not image.component),
+            *self.published,
+            *(name for name, image in self.images.items() if not image.version_of),
         }
         if name not in known:
             raise KubeproofError(
@@ -335,11 +359,11 @@ def load(root: Path = ROOT) -> Pins:
         name: _image(name, section, components, given.get(name))
         for name, section in top.section("images").named_sections()
     }
-    published = top.optional_section("manifests")
-    manifests = {name: _manifest(name, section) for name, section in published.named_sections()} if published else {}
+    published = top.optional_section("published")
+    listed = {name: _published(name, section) for name, section in published.named_sections()} if published else {}
     top.close()
     # Also checks that every set has one for the version that is pinned.
-    return Pins(root, components, images, sets, manifests=manifests).with_versions({})
+    return Pins(root, components, images, sets, published=listed).with_versions({})
 
 
 def minor_of(version: str) -> str:
@@ -384,6 +408,7 @@ def _component(name: str, section: Section, of_set: str | None) -> Component:
         binaries=binaries,
         release=_release(release) if release else None,
         go=_go(section.section("go")),
+        manifests=_manifests(section.optional_section("manifests")),
     )
     unbuilt = sorted(set(binaries) - set(component.go.packages))
     if unbuilt:
@@ -400,6 +425,14 @@ def _binary(name: str, section: Section) -> Binary:
     _check_template(section, "version_output", binary.version_output)
     section.close()
     return binary
+
+
+def _manifests(section: Section | None) -> Manifests | None:
+    if section is None:
+        return None
+    manifests = Manifests(frozenset(_groups(section, section.texts("groups"))), section.texts("files"))
+    section.close()
+    return manifests
 
 
 def _groups(section: Section, groups: tuple[str, ...]) -> tuple[str, ...]:
@@ -450,22 +483,24 @@ def _go(section: Section) -> GoBuild:
 def _image(name: str, section: Section, components: Mapping[str, Component], of_set: str | None) -> Image:
     if section.has("component"):
         return _component_image(name, section, components)
+    version_of = _existing(section, "version_of", components) if section.has("version_of") else ""
     image = Image(
         name=name,
-        version=_version(section, of_set, _IMAGE_VERSION),
-        registry=section.text("registry"),
+        version=components[version_of].version if version_of else _version(section, of_set, _IMAGE_VERSION),
+        registry=section.text("registry") if section.has("registry") else "",
         repository=section.text("repository"),
         tag=section.text("tag"),
         local=_local_image(section.section("local")),
         groups=_groups(section, section.texts("groups", NODE_GROUPS)),
+        version_of=version_of,
     )
     _check_template(section, "tag", image.tag)
     section.close()
     return image
 
 
-def _manifest(name: str, section: Section) -> Manifest:
-    manifest = Manifest(
+def _published(name: str, section: Section) -> Published:
+    manifest = Published(
         name=name,
         version=_version(section),
         url=section.text("url"),
@@ -482,13 +517,18 @@ def _manifest(name: str, section: Section) -> Manifest:
 
 
 def _component_image(name: str, section: Section, components: Mapping[str, Component]) -> Image:
-    component = section.text("component")
-    if component not in components:
-        raise section.fail("component", f"is {component!r}, of which there is none")
+    component = _existing(section, "component", components)
     groups = section.texts("groups")
     local = _local_image(section.section("local"))
     section.close()
-    return Image(name, components[component].version, "", "", "", local, component, groups)
+    return Image(name, components[component].version, "", "", "", local, component, groups, version_of=component)
+
+
+def _existing(section: Section, key: str, components: Mapping[str, Component]) -> str:
+    name = section.text(key)
+    if name not in components:
+        raise section.fail(key, f"is {name!r}, of which there is none")
+    return name
 
 
 def _local_image(section: Section) -> LocalImage:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from kubeproof.components import fetch, pins, selection
 from kubeproof.components.progress import Event, Phase
 from kubeproof.core import controller_packages
+from kubeproof.settings import addons
 from kubeproof.settings.inventory import Inventory
 from kubeproof.settings.resolve import Settings
 
@@ -39,7 +40,7 @@ def request_of(cluster: Inventory) -> fetch.Request:
         settings["backup_targets"],
         settings["network_policy_engine"],
         settings["pod_network_plugin"],
-        [addon for addon in pins.ADDONS if settings[f"{addon}_enabled"]],
+        addons.switched_on(settings),
     )
     return fetch.Request(
         source=settings["component_source"],

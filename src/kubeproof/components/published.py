@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from kubeproof.components.cache import Blob, Cache
 from kubeproof.components.lock import Lock
-from kubeproof.components.pins import MACHINES, Manifest, Pins
+from kubeproof.components.pins import MACHINES, Pins, Published
 from kubeproof.components.release import Artifact, BadDownload, Expectation, Release, artifacts, key
 from kubeproof.core.errors import KubeproofError
 
@@ -19,7 +19,7 @@ HELM = "helm"
 FIRST = "its first download, by TLS: its project publishes no checksum"
 
 
-def refuse_builds(manifests: Sequence[Manifest]) -> None:
+def refuse_builds(manifests: Sequence[Published]) -> None:
     """Raises KubeproofError if there is any: none is built."""
     for manifest in manifests:
         raise KubeproofError(
@@ -29,7 +29,7 @@ def refuse_builds(manifests: Sequence[Manifest]) -> None:
         )
 
 
-def obtain(manifest: Manifest, known: str, locked: Expectation | None, official: Release) -> tuple[str, str, bool]:
+def obtain(manifest: Published, known: str, locked: Expectation | None, official: Release) -> tuple[str, str, bool]:
     """Have a manifest in the cache. Returns its SHA-256, what vouches for it, and whether it was downloaded now.
 
     ``known`` is the SHA-256 that the user or components.yml gives, or empty. Raises DownloadError, BadDownload or
@@ -50,7 +50,7 @@ def obtain(manifest: Manifest, known: str, locked: Expectation | None, official:
     return sha256, FIRST, True
 
 
-def cached(manifest: Manifest, lock: Lock, cache: Cache) -> Blob | None:
+def cached(manifest: Published, lock: Lock, cache: Cache) -> Blob | None:
     """The manifest that the lock has, if it is in the cache: nothing is downloaded."""
     record = lock.download(manifest.location)
     return cache.blob(record["sha256"]) if record else None

@@ -13,8 +13,8 @@ from kubeproof.components.pins import (
     NODE_GROUPS,
     Component,
     Image,
-    Manifest,
     Pins,
+    Published,
 )
 
 
@@ -36,9 +36,9 @@ def images(pins: Pins, groups: Collection[str], pods: Collection[str] = ()) -> l
     return [image for image in wanted if set(image.groups) & set(groups)]
 
 
-def manifests(pins: Pins, groups: Collection[str]) -> list[Manifest]:
-    """The manifests that are applied for hosts of ``groups``."""
-    return [manifest for manifest in pins.manifests.values() if set(manifest.groups) & set(groups)]
+def published(pins: Pins, groups: Collection[str]) -> list[Published]:
+    """The published manifests that are applied for hosts of ``groups``."""
+    return [manifest for manifest in pins.published.values() if set(manifest.groups) & set(groups)]
 
 
 def uses(

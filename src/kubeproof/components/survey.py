@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kubeproof.components import cache as caching
-from kubeproof.components import fetch, gobuild, release, selection
+from kubeproof.components import fetch, gobuild, manifests, release, selection
 from kubeproof.components.lock import Lock
 from kubeproof.components.pins import Component, Image, Pins
 from kubeproof.core.errors import KubeproofError
@@ -42,6 +42,10 @@ class _Survey:
                 yield (self._built if self.source == "go" else self._downloaded)(component, arch)
             for image in selection.images(self.pins, groups):
                 yield self._image(image, arch)
+        for component in manifests.needed(self.pins, groups):
+            state = "cached" if manifests.cached(self.pins, component, self.cache) else "to be taken with Go"
+            origin, verified = gobuild.origin(self.pins, component), component.module_file("go.sum")
+            yield Row(f"{component.name} manifests", component.version, "any", origin, verified, state)
 
     def _built(self, component: Component, arch: str) -> Row:
         has_module = component.version in self.pins.module_versions(component)

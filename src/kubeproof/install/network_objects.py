@@ -34,7 +34,7 @@ class Wanted:
 
 def objects(wanted: Wanted, pins: Pins, state: Path, *, cache_directory: Path | None = None) -> list[Object] | None:
     """All objects; ``None`` if what they are made of is not in the cache. Raises KubeproofError."""
-    manifest = pins.manifests[wanted.plugin]
+    manifest = pins.published[wanted.plugin]
     with Cache(cache_directory) as cache:
         lock = Lock(state)
         found, helm = published.cached(manifest, lock, cache), published.helm(pins, lock, cache)

@@ -87,6 +87,7 @@ def check_hosts(hosts: Sequence[Variables], wanted: Wanted, run: Run) -> Iterato
     yield from networks.check_addresses(everyone, cluster)
     yield from networks.check_ipv6_addresses(everyone, cluster, dual=networks.dual_stack(sound[0].values))
     yield from networks.check_interfaces(everyone, cluster)
+    yield from networks.check_balanced_hosts(sound[0].values, everyone)
     # An upgrade plans by what runs, and has an order of its own.
     if run.purpose != "upgrade":
         yield from versions.check_versions(everyone, wanted)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import posixpath
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from kubeproof.preflight.findings import Severity
 from kubeproof.preflight.identity import Kept
-from kubeproof.settings import families
+from kubeproof.settings import families, metallb
 from kubeproof.settings.host_report import HostReport, Interface
 
 ETCD, CONTROL_PLANE, WORKERS = GROUPS = ("etcd", "control_plane", "workers")
@@ -124,12 +124,15 @@ PORTS: Mapping[str, tuple[str, tuple[str, ...], Literal["all", "loopback"]]] = {
     "kube_proxy_metrics_port": ("kube-proxy", NODES, "loopback"),
     "flannel_health_port": ("flannel", NODES, "loopback"),
     "network_policy_health_port": ("kube-router", NODES, "loopback"),
+    "metallb_health_port": ("MetalLB", NODES, "loopback"),
+    "metallb_memberlist_port": ("MetalLB", NODES, "all"),
 }
-# By the component that has ports only if it is chosen: the setting and the values with which it is.
-_CHOSEN = {
-    "flannel": ("pod_network_plugin", ("flannel",)),
-    "kube-proxy": ("kube_proxy_form", ("service", "daemonset")),
-    "kube-router": ("network_policy_engine", ("kube-router",)),
+# By the component that has ports only if it is chosen: whether it is, by settings.
+_CHOSEN: Mapping[str, Callable[[Mapping[str, Any]], bool]] = {
+    "flannel": lambda values: values.get("pod_network_plugin") == "flannel",
+    "kube-proxy": lambda values: values.get("kube_proxy_form") != "none",
+    "kube-router": lambda values: values.get("network_policy_engine") == "kube-router",
+    "MetalLB": metallb.on,
 }
 # By the setting that holds the path; how much is needed is in preflight_minimum_disk under the same name.
 DISKS: Mapping[str, tuple[str, ...]] = {
@@ -170,6 +173,7 @@ def reads(name: str) -> bool:
         "kube_proxy_form",
         "kube_proxy_mode",
         "kubelet_max_pods",
+        metallb.SETTING,
         "network_policy_engine",
         "network_policy_new_pods",
         "pod_network_flannel_backend",
@@ -182,7 +186,7 @@ def reads(name: str) -> bool:
 class Rules:
     """What a host is asked to offer. Memory in MiB by group, clock skew in seconds.
 
-    ``shared_segment``: nodes reach each other without a gateway. ``udp_ports``: nodes', for the packets of pods.
+    ``shared_segment``: nodes reach each other without a gateway. ``udp_ports``: nodes', for each other.
     ``ipv6``: pods and Services have IPv6 addresses too. ``host_resolver``: the cluster's DNS asks the resolvers that
     are in the hosts' own file. ``logs``: what these may come to. ``sysctls``: the user's.
     """
@@ -240,7 +244,10 @@ class Rules:
                 "/var/lib/kubelet": MountRule(NODES, _VOLUMES, "warning"),
             },
             ports=port_rules(values),
-            udp_ports=_udp_ports(network, way, values),
+            udp_ports=(
+                *_udp_ports(network, way, values),
+                *((int(values["metallb_memberlist_port"]),) if metallb.on(values) else ()),
+            ),
             modules=modules,
             nftables=nftables,
             # The path that the kubelet gives to pods is only among the values where it is set.
@@ -284,8 +291,7 @@ def port_rules(values: Mapping[str, Any]) -> tuple[PortRule, ...]:
 
 
 def _chosen(component: str, values: Mapping[str, Any]) -> bool:
-    setting, wanted = _CHOSEN.get(component, ("", ()))
-    return not setting or values.get(setting) in wanted
+    return component not in _CHOSEN or _CHOSEN[component](values)
 
 
 def main_interfaces(host: Host) -> dict[str, Interface]:

@@ -18,7 +18,7 @@ from kubeproof.preflight.model import (
     main_interfaces,
     plain_addresses,
 )
-from kubeproof.settings import families
+from kubeproof.settings import families, metallb
 
 # k8s.io/kubernetes cmd/kube-apiserver/app/options/validation.go: at most 20 bits of addresses; and room for some.
 SERVICE_PREFIXES = range(12, 30)
@@ -41,6 +41,10 @@ ENFORCING = ("calico", "cilium")
 ORDER = (
     "Set an IPv4 network, or an IPv4 and an IPv6 network in this order, as 10.244.0.0/16,fd00:10:244::/56: hosts reach "
     "each other by IPv4, and IPv6 comes second."
+)
+_BALANCED = (
+    "Name addresses of the nodes' network that nothing else uses and that no DHCP server gives away; "
+    "docs/operations/service-addresses.md describes them."
 )
 IPV6 = "Set it to an IPv4 address; that for a cluster with IPv6 networks goes into cluster_host_address_ipv6."
 
@@ -327,6 +331,42 @@ def check_virtual_address(
         if ipaddress.ip_address(value) in network:
             wrong = f"{name} {value} is within {setting} {network}"
             yield Finding("network-overlap", wrong, "Set it to an address in the hosts' network.", name)
+
+
+def check_balanced(values: Mapping[str, Any], hosts: Sequence[Host], place: str = "") -> Iterator[Finding]:
+    """The addresses that MetalLB gives to Services. ``place``: where they are set, in parentheses."""
+    inventory = {host.name: [address for address in (host.address, host.address_ipv6) if address] for host in hosts}
+    for problem in metallb.problems(values, inventory):
+        wrong = f"`{metallb.SETTING}`{place}: {problem}"
+        yield Finding("invalid-setting", wrong, _BALANCED, metallb.SETTING)
+
+
+def check_balanced_hosts(values: Mapping[str, Any], hosts: Sequence[Host]) -> Iterator[Finding]:
+    """The same addresses against those that hosts have, and against the segments that they are on."""
+    sound = metallb.ranges(values)
+    reports = [(host, host.report) for host in hosts if host.report is not None]
+    given = {address for host in hosts for address in (host.address, host.address_ipv6)}
+    found = {
+        host.name: [
+            address
+            for interface in report["interfaces"].values()
+            for address in plain_addresses(interface)
+            # Of those in the inventory the settings' own check tells.
+            if address not in given
+        ]
+        for host, report in reports
+    }
+    for problem in metallb.taken(sound, found):
+        yield Finding("invalid-setting", f"`{metallb.SETTING}`: {problem}", _BALANCED, metallb.SETTING)
+    segments = {network for host, report in reports if host.node for _, network in interface_networks(report)}
+    for each in sound if segments else ():
+        if not any(each.first in network and each.last in network for network in segments):
+            wrong = f"{metallb.SETTING} {each.text} is in none of the networks of the nodes' interfaces"
+            remediation = (
+                "Nodes answer for these addresses on their own segments, where others ask for them only if the network "
+                "of an interface has them. If a router sends them there, add balanced-segment to preflight_ignore."
+            )
+            yield Finding("balanced-segment", wrong, remediation, each.text, severity="warning")
 
 
 def _address_problem(value: str) -> tuple[str, str] | None:

@@ -16,6 +16,7 @@ CLIENTS: Mapping[str, tuple[str, ...]] = {
     "etcd_peer_port": (ETCD,),
     "cluster_api_port": NODES,
     "kubelet_port": (CONTROL_PLANE,),
+    "metallb_memberlist_port": NODES,
 }
 
 

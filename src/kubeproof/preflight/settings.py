@@ -32,6 +32,7 @@ from kubeproof.settings import (
     flags,
     local_volumes,
     manifests,
+    metallb,
     proxies,
     registries,
     schedulers,
@@ -104,6 +105,9 @@ def _sound(wrong: set[str], hosts: Sequence[Variables], groups: Mapping[str, Seq
     ports = [int(each["cluster_balancer_port"]) for each in values if "cluster_balancer_port" in each]
     yield from network_plugins.check_plugin(values[0], hosts[0].given, ports)
     yield from _local_volumes(hosts[0], values[0], groups)
+    yield from networks.check_balanced(
+        values[0], [entry.host for entry in hosts], _at(hosts[0].given.get(metallb.SETTING, ""))
+    )
     if "cluster_host_address" not in wrong:
         known, all_hosts = networks.cluster_networks(values[0]), [entry.host for entry in hosts]
         yield from networks.check_addresses(all_hosts, known)
@@ -276,7 +280,7 @@ def _differences(hosts: Sequence[Variables]) -> Iterator[Finding]:
     proxy = "kube_proxy_" if _daemonset(hosts) else "kube_proxy_form"
     # An engine on some nodes would enforce half of each policy.
     policies = ("network_policy_engine", "network_policy_new_pods")
-    addons = ("addons_", "metrics_server_")
+    addons = ("addons_", "metallb_", "metrics_server_")
     networks_own = ("pod_network_flannel", "pod_network_plugin", "pod_network_manifest", "calico_", "cilium_")
     shared = ("cluster_", *networks_own, *policies, *addons, proxy)
     names = {name for variables in hosts for name in variables.values if name.startswith(shared)} - OF_ONE_HOST

@@ -53,11 +53,11 @@ def changed(path: str, value: object) -> dict[str, Any]:
         ("components.etcd.release.url", "http://example.org/etcd", "url must start with https://"),
         ("components.etcd.release.url", "https://example.org/{verison}", "names 'verison' in braces"),
         ("components.etcd.release.sha256", {"amd64": "abc"}, "must be amd64 or arm64 with 64 hexadecimal digits"),
-        ("manifests.calico.version", "v3.32.4", "three numbers without a v"),
-        ("manifests.calico.url", "http://example.org/calico.yaml", "manifests.calico.url must start with https://"),
-        ("manifests.calico.sha256", "abc", "manifests.calico.sha256 must be 64 hexadecimal digits"),
-        ("manifests.calico.groups", ["nodes"], "manifests.calico.groups names nodes"),
-        ("manifests.calico.checksums", "x", "manifests.calico.checksums is not known here"),
+        ("published.calico.version", "v3.32.4", "three numbers without a v"),
+        ("published.calico.url", "http://example.org/calico.yaml", "published.calico.url must start with https://"),
+        ("published.calico.sha256", "abc", "published.calico.sha256 must be 64 hexadecimal digits"),
+        ("published.calico.groups", ["nodes"], "published.calico.groups names nodes"),
+        ("published.calico.checksums", "x", "published.calico.checksums is not known here"),
         ("components.etcd.directory", "sbin", "directory must be one of bin, cni, not 'sbin'"),
         ("components.etcd.go.tags", "netgo", "components.etcd.go.tags must be a list of texts"),
         ("components.etcd.go.cgo", "yes", "components.etcd.go.cgo must be true or false"),
@@ -77,6 +77,10 @@ def changed(path: str, value: object) -> dict[str, Any]:
         ("sets.containerd", {"2.4": {"runc": "v1.5.2"}}, "2.4.runc must be a version without a v, not 'v1.5.2'"),
         ("sets.containerd", {"2.4": {}}, "components.runc.version is missing"),
         ("images.agnhost.local.files", [{"module": "x"}], "local.files[0].source is missing"),
+        ("images.metallb-speaker.version_of", "metalb", "version_of is 'metalb', of which there is none"),
+        ("images.metallb-speaker.version", "0.15.2", "images.metallb-speaker.version is not known here"),
+        ("components.metallb.manifests.files", None, "components.metallb.manifests.files is missing"),
+        ("components.metallb.manifests.groups", ["metalb"], "manifests.groups names metalb; known are"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_place(tmp_path: Path, path: str, value: object, problem: str) -> None:
@@ -183,7 +187,7 @@ def test_flannel_is_for_nodes_of_clusters_with_that_network(real: Pins) -> None:
 
 
 def test_references_of_images(real: Pins) -> None:
-    references = {image.reference() for image in real.images.values() if not image.component}
+    references = {image.reference() for image in real.images.values() if image.registry}
     assert references == {
         "registry.k8s.io/pause:3.10.2",
         "registry.k8s.io/coredns/coredns:v1.15.0",
@@ -193,6 +197,20 @@ def test_references_of_images(real: Pins) -> None:
     pause = real.images["pause"]
     assert pause.reference("registry.example.org/k8s/") == "registry.example.org/k8s/pause:3.10.2"
     assert pause.local_reference == "localhost/kubeproof/pause:3.10.2"
+
+
+def test_an_image_of_no_known_registry_takes_the_one_that_is_set(real: Pins) -> None:
+    speaker = real.images["metallb-speaker"]
+    assert speaker.reference("registry.example.org") == "registry.example.org/metallb/speaker:v0.15.2"
+    with pytest.raises(KubeproofError, match=r"no registry is known here that has .* metallb/speaker:v0\.15\.2"):
+        speaker.reference()
+
+
+def test_images_of_one_component_have_its_version(real: Pins) -> None:
+    other = real.with_versions({"metallb": "0.15.9"})
+    assert {other.images[f"metallb-{part}"].version for part in ("controller", "speaker")} == {"0.15.9"}
+    with pytest.raises(KubeproofError, match="'metallb-speaker' is not a component"):
+        real.with_versions({"metallb-speaker": "0.15.9"})
 
 
 def test_an_image_of_a_component_has_its_version_and_no_registry(real: Pins) -> None:

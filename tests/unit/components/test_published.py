@@ -16,7 +16,7 @@ from kubeproof.components.cache import Cache
 from kubeproof.components.download import Downloader
 from kubeproof.components.fetch import Request
 from kubeproof.components.lock import Lock
-from kubeproof.components.pins import Manifest, Pins, Release, load
+from kubeproof.components.pins import Pins, Published, Release, load
 from kubeproof.core.errors import KubeproofError
 
 CALICO, CHART = b"kind: ConfigMap\n", b"a chart"
@@ -73,13 +73,13 @@ def pins(tmp_path: Path) -> Pins:
     # No host needs it.
     binary = dataclasses.replace(helm.binaries["helm"], groups=frozenset())
     helm = dataclasses.replace(helm, binaries={"helm": binary})
-    calico = Manifest(
+    calico = Published(
         "calico", "3.32.4", "https://manifests.example.org/v{version}/calico.yaml", "", ("pod_network_calico",)
     )
-    cilium = Manifest(
+    cilium = Published(
         "cilium", "1.20.2", "https://charts.example.org/cilium-{version}.tgz", "", ("pod_network_cilium",)
     )
-    return Pins(tmp_path, {"helm": helm}, {}, manifests={"calico": calico, "cilium": cilium})
+    return Pins(tmp_path, {"helm": helm}, {}, published={"calico": calico, "cilium": cilium})
 
 
 def get(pins: Pins, mirror: str, directory: Path, network: str = "calico", **asked: object) -> fetch.Outcome:
@@ -92,7 +92,7 @@ def get(pins: Pins, mirror: str, directory: Path, network: str = "calico", **ask
 
 def kept(pins: Pins, directory: Path, name: str) -> bytes | None:
     with Cache(directory / "cache") as cache:
-        blob = published.cached(pins.manifests[name], Lock(directory / "state"), cache)
+        blob = published.cached(pins.published[name], Lock(directory / "state"), cache)
         return blob.path.read_bytes() if blob else None
 
 
@@ -182,13 +182,13 @@ def test_whether_all_is_there(secure: ReleaseHost, pins: Pins, tmp_path: Path, m
 
 def test_our_pins_and_other_versions_of_them() -> None:
     found = load()
-    assert {each.name for each in selection.manifests(found, ["workers", "pod_network_calico"])} == {"calico"}
-    assert not found.manifests["calico"].is_chart
-    assert found.manifests["cilium"].is_chart
+    assert {each.name for each in selection.published(found, ["workers", "pod_network_calico"])} == {"calico"}
+    assert not found.published["calico"].is_chart
+    assert found.published["cilium"].is_chart
     other = found.with_versions({"cilium": "1.20.3"})
-    assert other.manifests["cilium"].location.endswith("/cilium-1.20.3.tgz")
+    assert other.published["cilium"].location.endswith("/cilium-1.20.3.tgz")
     with pytest.raises(KubeproofError, match="is not a version"):
         found.with_versions({"calico": "v3"})
     for plugin in ("calico", "cilium"):
         [use] = selection.uses(["workers"], [], "none", plugin)
-        assert use in found.manifests[plugin].groups
+        assert use in found.published[plugin].groups

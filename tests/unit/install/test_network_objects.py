@@ -38,7 +38,7 @@ def test_calico_is_read_from_the_cache(tmp_path: Path) -> None:
         (directory / "file").write_text(MANIFEST)
         blob = cache.store("0", {"calico": directory / "file"}, {}).blobs["calico"]
         lock = Lock(tmp_path)
-        lock.record_download(found.manifests["calico"].location, blob.sha256, "a test")
+        lock.record_download(found.published["calico"].location, blob.sha256, "a test")
         lock.save()
     kinds = [each["kind"] for each in objects(wanted, found, tmp_path, cache_directory=tmp_path) or []]
     assert kinds == ["ConfigMap", "DaemonSet", "ConfigMap"]

@@ -243,6 +243,32 @@ class TestInterfaces:
         assert self.found(Host("w9", frozenset(["workers"]), "10.0.0.9")) == []
 
 
+class TestBalanced:
+    """Addresses for Services against those of hosts and their segments."""
+
+    def found(self, addresses: list[str], *hosts: Host) -> list[tuple[str, str]]:
+        findings = networks.check_balanced_hosts({"metallb_addresses": addresses}, hosts)
+        return [(finding.id, finding.severity) for finding in findings]
+
+    def test_on_a_segment_of_the_nodes_and_free(self) -> None:
+        entry = host(interfaces={"eth0": interface("192.0.2.1/24", "2001:db8::1/64")})
+        assert self.found(["192.0.2.64/28", "2001:db8::40/124"], entry) == []
+        assert self.found([], entry) == []
+
+    def test_an_address_that_a_host_has_besides(self) -> None:
+        entry = host(interfaces={"eth1": interface("192.0.2.65/24")})
+        assert self.found(["192.0.2.64/28"], entry) == [("invalid-setting", "error")]
+        # Of that in the inventory another check tells.
+        assert self.found(["192.0.2.64/28"], replace(entry, address="192.0.2.65")) == []
+
+    def test_on_no_segment(self) -> None:
+        entry = host(interfaces={"eth0": interface("192.0.2.1/24")})
+        assert self.found(["198.51.100.0/28", "192.0.2.250-192.0.3.1"], entry) == [("balanced-segment", "warning")] * 2
+
+    def test_where_nothing_is_known_of_hosts(self) -> None:
+        assert self.found(["198.51.100.0/28"], Host("w9", frozenset(["workers"]), "10.0.0.9")) == []
+
+
 @pytest.mark.parametrize("name", ["w1", "node-1.example.org", "a" * 52])
 def test_node_names(name: str) -> None:
     assert list(networks.check_names([Host(name, frozenset(["workers"]), "")])) == []

@@ -41,6 +41,7 @@ SPECS = specs.Specs(
         "pod_network_plugin": {"type": "str"},
         "addons_directory": {"type": "str"},
         "addons_timeout": {"type": "int"},
+        "metallb_addresses": {"type": "list", "elements": "str"},
         "metrics_server_enabled": {"type": "bool"},
         "metrics_server_replicas": {"type": "int"},
         "metrics_server_resolution_seconds": {"type": "int"},
@@ -53,7 +54,12 @@ SPECS = specs.Specs(
 GROUPS = {"etcd": ["h0"], "control_plane": ["h0"], "workers": ["h1"]}
 PORT_VALUES: dict[str, Any] = {name: 1000 + number for number, name in enumerate(PORTS)}
 # With these, all of them are used.
-ALL_PORTS = {"kube_proxy_form": "service", "network_policy_engine": "kube-router", "pod_network_plugin": "flannel"}
+ALL_PORTS: dict[str, Any] = {
+    "kube_proxy_form": "service",
+    "network_policy_engine": "kube-router",
+    "pod_network_plugin": "flannel",
+    "metallb_addresses": ["192.0.2.64/28"],
+}
 CHOICES: dict[str, Any] = {
     "apiserver_audit_log_files": 5,
     "apiserver_audit_log_megabytes": 100,
@@ -62,6 +68,7 @@ CHOICES: dict[str, Any] = {
     "etcd_quota_backend_bytes": 8589934592,
     "kube_proxy_form": "service",
     "kubelet_max_pods": 110,
+    "metallb_addresses": [],
     "network_policy_engine": "kube-router",
     "pod_network_flannel_backend": "vxlan",
     "pod_network_flannel_port": 8472,
@@ -269,14 +276,15 @@ class TestRoles:
     @pytest.mark.parametrize(
         ("choice", "without"),
         [
-            ({"network_policy_engine": "none"}, "network_policy_health_port"),
-            ({"pod_network_plugin": "bridge"}, "flannel_health_port"),
-            ({"pod_network_plugin": "none"}, "flannel_health_port"),
+            ({"network_policy_engine": "none"}, {"network_policy_health_port"}),
+            ({"pod_network_plugin": "bridge"}, {"flannel_health_port"}),
+            ({"pod_network_plugin": "none"}, {"flannel_health_port"}),
+            ({"metallb_addresses": []}, {"metallb_health_port", "metallb_memberlist_port"}),
         ],
     )
-    def test_a_port_of_what_is_not_chosen_is_none(self, choice: dict[str, str], without: str) -> None:
+    def test_a_port_of_what_is_not_chosen_is_none(self, choice: dict[str, Any], without: set[str]) -> None:
         rules = port_rules({**PORT_VALUES, **ALL_PORTS, **choice})
-        assert {rule.setting for rule in rules} == {*PORTS} - {without}
+        assert {rule.setting for rule in rules} == {*PORTS} - without
 
     def test_without_kube_proxy_there_are_no_ports_of_it(self) -> None:
         rules = port_rules({**PORT_VALUES, **ALL_PORTS, "kube_proxy_form": "none"})
@@ -371,6 +379,16 @@ def test_whether_there_is_an_addon_is_said_of_the_whole_cluster() -> None:
     assert ("setting-differs", "metrics_server_enabled") in [
         (finding.id, finding.subject) for finding in check(*differing)
     ]
+
+
+def test_addresses_of_services_are_none_of_hosts() -> None:
+    hosts = [
+        variables(f"h{n}", cluster_host_address=f"192.0.2.{n + 1}", metallb_addresses=["192.0.2.2/31"]) for n in (0, 1)
+    ]
+    [finding] = check(*hosts)
+    assert (finding.id, finding.subject) == ("invalid-setting", "metallb_addresses")
+    assert "192.0.2.2/31 has 192.0.2.2 in it, which is an address of h1" in finding.problem
+    assert check(*(variables(f"h{n}", metallb_addresses=["192.0.2.64/28"]) for n in (0, 1))) == []
 
 
 def test_a_limit_of_connection_tracking_is_not_below_zero() -> None:

@@ -15,7 +15,14 @@ from tests.unit.preflight.builders import report
 from kubeproof.settings import inventory, resolve, specs
 
 COMPONENTS = {
-    "images": {"kube-proxy": "i", "pause": "p", "coredns": "c", "metrics-server": "m"},
+    "images": {
+        "kube-proxy": "i",
+        "pause": "p",
+        "coredns": "c",
+        "metrics-server": "m",
+        "metallb-controller": "mc",
+        "metallb-speaker": "ms",
+    },
     "image_archives": [{"reference": "i", "digest": "sha256:1"}],
 }
 HOSTS = """

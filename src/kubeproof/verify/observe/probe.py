@@ -15,6 +15,7 @@ import os
 import re
 import socket
 import ssl
+import struct
 import subprocess
 import sys
 import time
@@ -118,6 +119,33 @@ def _framed(address: str, port: int, data: str, timeout: float = 2.0) -> dict[st
     )
 
 
+def _arp(address: str, timeout: float = 1.5) -> dict[str, Any]:
+    """Ask this host's segment who has an IPv4 address (RFC 826); the hardware addresses of all others that answer."""
+    told = subprocess.run(["ip", "-4", "route", "get", address], stdout=subprocess.PIPE, check=False)
+    route = told.stdout.decode().split()
+    if "dev" not in route or "via" in route:
+        return {"error": "it is on no segment of this host: " + " ".join(route), "hardware": []}
+    device, source = route[route.index("dev") + 1], route[route.index("src") + 1]
+    found = set()
+    arp, reply = 0x0806, 2
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(arp)) as sock:
+        sock.bind((device, arp))
+        own = sock.getsockname()[4]
+        addresses = own + socket.inet_aton(source) + bytes(6) + socket.inet_aton(address)
+        sock.send(b"\xff" * 6 + own + struct.pack("!HHHBBH", arp, 1, 0x0800, 6, 4, 1) + addresses)
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            sock.settimeout(max(deadline - time.monotonic(), 0.001))
+            try:
+                frame = sock.recv(128)
+            except OSError:
+                break
+            operation = struct.unpack("!H", frame[20:22])[0]
+            if operation == reply and frame[28:32] == socket.inet_aton(address):
+                found.add(frame[22:28].hex())
+    return {"hardware": sorted(":".join(each[at : at + 2] for at in range(0, 12, 2)) for each in found)}
+
+
 def _poll(
     command: list[str], pattern: str, present: bool = True, timeout: float = 10.0, interval: float = 0.03
 ) -> dict[str, Any]:
@@ -180,6 +208,7 @@ def _main() -> None:
         "spread": _spread,
         "datagram": _datagram,
         "framed": _framed,
+        "arp": _arp,
         "poll": _poll,
         "certificates": _certificates,
         "certificate_files": _certificate_files,

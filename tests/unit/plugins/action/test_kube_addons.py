@@ -37,6 +37,35 @@ def test_without_a_directory_there_is_no_addon_of_it(monkeypatch: pytest.MonkeyP
     assert ran(monkeypatch, addons=[], directory="")["addons"] == []
 
 
+CRD: dict[str, Any] = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": "c"},
+    "spec": {"group": "g", "names": {"kind": "C"}},
+}
+
+
+def test_a_components_manifests_come_with_an_addon_that_is_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def objects(_pins: Any, component: Any, _cache: Any) -> list[dict[str, Any]]:
+        asked.append((component.name, component.version))
+        return [CRD, {**CRD, "metadata": {"name": "d"}}]
+
+    monkeypatch.setattr(kube_addons.of_modules, "objects", objects)
+    over = {**CRD, "spec": {"scope": "Cluster", "names": {"plural": "cs"}}}
+    addon: dict[str, Any] = {"name": "x", "component": "metallb", "objects": [MAP, over]}
+    given = ran(monkeypatch, addons=[addon], versions={"metallb": "0.15.9"})
+    assert "versions" not in given
+    [made] = given["addons"]
+    assert [each["metadata"]["name"] for each in made["objects"]] == ["c", "d", "a"]
+    assert made["objects"][0]["spec"] == {"group": "g", "scope": "Cluster", "names": {"kind": "C", "plural": "cs"}}
+    assert "component" not in made
+    assert CRD["spec"] == {"group": "g", "names": {"kind": "C"}}
+    assert ran(monkeypatch, addons=[{**addon, "objects": []}])["addons"] == [{"name": "x", "objects": []}]
+    assert asked == [("metallb", "0.15.9")]
+
+
 def test_an_object_of_two_addons_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     addons = [{"name": "x", "objects": [MAP]}, {"name": "y", "objects": [MAP]}]
     with pytest.raises(KubeproofError, match="ConfigMap a is of the add-on x and of y"):

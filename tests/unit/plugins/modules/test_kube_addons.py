@@ -233,3 +233,32 @@ def test_what_has_not_started_is_pending(kind: str, status: dict[str, Any], read
     pending = converge(server, a=[document]).pending
     assert bool(pending) is not ready
     assert {question["path"] for question in pending} <= {f"{kind}/default/x"}
+
+
+class Admitting(Server):
+    """One that has to ask a webhook about pools, which does not answer so many times."""
+
+    def __init__(self, refusals: int) -> None:
+        super().__init__()
+        self.refusals = refusals
+
+    def apply(self, document: dict[str, Any], manager: str, dry_run: bool) -> dict[str, Any]:
+        if document["kind"] == "Pool" and self.refusals:
+            self.refusals -= 1
+            raise ApiError('Internal error occurred: failed calling webhook "pool": connection refused', 500)
+        return super().apply(document, manager, dry_run)
+
+
+def test_a_webhook_that_starts_in_the_same_run_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kube_addons, "POLL_SECONDS", 0)
+    assert told(converge(Admitting(3), a=[item("Pool", "p")])) == [("created", "Pool p")]
+    monkeypatch.setattr(kube_addons, "ADMITTED_SECONDS", -1)
+    with pytest.raises(ApiError, match="failed calling webhook"):
+        converge(Admitting(1), a=[item("Pool", "p")])
+
+
+def test_check_mode_does_not_wait_for_a_webhook() -> None:
+    run = converge(Admitting(1), dry_run=True, a=[item("Pool", "p"), item("Pool", "q")])
+    assert told(run) == [("created", "Pool q")]
+    [warning] = run.warnings
+    assert warning.startswith("Pool p was not compared: ")

@@ -1,0 +1,19 @@
+"""Which add-ons are switched on. No Ansible."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Settings = Mapping[str, Any]
+
+# Whether each is on, by settings: most have a switch, and MetalLB has something to do once it has addresses.
+_SWITCHES: Mapping[str, Callable[[Settings], Any]] = {
+    "metrics_server": lambda settings: settings["metrics_server_enabled"],
+    "metallb": lambda settings: settings["metallb_addresses"],
+}
+
+
+def switched_on(settings: Settings) -> list[str]:
+    """Names of those that are on, by settings and their defaults."""
+    return [name for name, switch in _SWITCHES.items() if switch(settings)]
