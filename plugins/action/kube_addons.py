@@ -55,8 +55,10 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
     merged = dict(below)
     for key, value in above.items():
         there = merged.get(key)
-        both = isinstance(value, Mapping) and isinstance(there, Mapping)
-        merged[key] = _merged(there, value) if both else value
+        if isinstance(value, Mapping) and isinstance(there, Mapping):
+            merged[key] = _merged(there, value)
+        else:
+            merged[key] = value
     return merged
 
 

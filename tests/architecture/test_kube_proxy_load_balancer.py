@@ -47,7 +47,7 @@ def test_a_service_gets_an_address_that_answers_on_the_nodes_network(
 ) -> None:
     ranges = _ranges(cluster)
     dual = len({each.first.version for each in ranges}) > 1
-    more = {"ipFamilyPolicy": "RequireDualStack"} if dual else {}
+    more: dict[str, Any] = {"ipFamilyPolicy": "RequireDualStack"} if dual else {}
     service = api.create(manifests.service("balanced", {"app": "agent"}, type="LoadBalancer", **more))
     given = _addresses(api, service)
     evidence["addresses"] = given
