@@ -20,7 +20,7 @@ short_description: Stop kube-proxy and remove its rules, unless Services are the
 description:
   - For hosts whose pod network replaces kube-proxy. Stops its unit, removes its tables and chains from the kernel, and
     asks at the address of a Service. If nothing answers there in time, kube-proxy is started again, which writes its
-    rules anew, and the task fails.
+    rules again, and the task fails.
   - The unit's file and what else kube-proxy has on the host stay. All other rules stay, those of the kubelet and of
     network policies included.
 options:

@@ -74,7 +74,7 @@ def own_chains(table: Table) -> List[str]:
 
 
 def applied_chains(table: Table) -> List[str]:
-    """Chains that go on hosts with Calico or Cilium."""
+    """Chains that are removed on hosts with Calico or Cilium."""
     return [*own_chains(table), *(chain for chain in table.chains if APPLIED_CHAINS.fullmatch(chain))]
 
 

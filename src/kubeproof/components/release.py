@@ -145,7 +145,7 @@ class Release:
                 return self._cache.store(identity, files, {"url": artifact.url, "sha256": expected.sha256}), True
 
     def first(self, component: str, url: str, file: Path) -> str:
-        """Download what nobody vouches for but the host that it comes from; returns its SHA-256. Raises DownloadError.
+        """Download what only the host that it comes from vouches for; returns its SHA-256. Raises DownloadError.
 
         Raises BadDownload for a mirror that does not prove by TLS who it is.
         """

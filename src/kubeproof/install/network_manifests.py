@@ -128,7 +128,7 @@ def cilium(network: Network, routing: str, extra: Mapping[str, Any] | None = Non
         "enableIPv6Masquerade": network.dual,
         "MTU": network.mtu,
         "cni": {"confPath": "/etc/cni/net.d", "binPath": "/opt/cni/bin"},
-        # Its certificates would be made anew by each rendering.
+        # Each rendering would make other certificates for it.
         "hubble": {"enabled": False},
         # No two of them are on one node.
         "operator": {"replicas": min(network.nodes, _OPERATORS)},

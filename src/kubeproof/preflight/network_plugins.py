@@ -42,7 +42,7 @@ _CILIUM_OWN = {
 
 
 def check_plugin(values: Mapping[str, Any], given: Collection[str], ports: Sequence[int] = ()) -> Iterator[Finding]:
-    """What is wrong with the settings of such a network. ``given``: settings that are set. ``ports``: of balancers."""
+    """What is wrong with such a network. ``given``: settings that are set. ``ports``: of load balancers."""
     network = str(values.get("pod_network_plugin"))
     if network not in PLUGINS:
         return

@@ -20,7 +20,10 @@ GOOD: dict[str, Any] = {
     "component_source": "release",
     "network_policy_engine": "none",
 }
-TWO: dict[str, Any] = {"cluster_pod_network": "10.244.0.0/16,fd00:10:244::/56", "cluster_service_network": "10.96.0.0/16,fd00::/112"}
+TWO: dict[str, Any] = {
+    "cluster_pod_network": "10.244.0.0/16,fd00:10:244::/56",
+    "cluster_service_network": "10.96.0.0/16,fd00::/112",
+}
 
 
 def check(plugin: str, *, ports: tuple[int, ...] = (7443, 7443), **values: Any) -> list[Finding]:
