@@ -21,6 +21,7 @@ from kubeproof.settings import metallb
 from kubeproof.verify.act.disruption import undone
 from kubeproof.verify.observe import component_control
 from kubeproof.verify.observe.cluster import Cluster
+from kubeproof.verify.observe.hosts import NotObservable
 from kubeproof.verify.observe.objects import Object, name
 
 _DELETE_RULES = "nft delete table ip kube-proxy; nft delete table ip6 kube-proxy 2>/dev/null || true"
@@ -182,13 +183,17 @@ def nobody_announces(cluster: Cluster) -> Iterator[None]:
     says="several hosts answer for",
 )
 def addresses_taken(cluster: Cluster) -> Iterator[None]:
+    # Two at least, and another one that asks for them: who has an address asks nobody.
+    takers = cluster.nodes[1:][-2:]
+    if len(takers) < 2:
+        raise NotObservable("it takes three nodes: two with the address, and one that hears both")
     # The first ones, which a Service of a verification gets.
-    first = metallb.ranges(cluster.settings)[0].first
+    first = next(each.first for each in metallb.ranges(cluster.settings) if each.first.version == 4)
     taken = " ".join(f"{first + number}/32" for number in range(4))
     add = f"for address in {taken}; do ip address add $address dev lo; done"
     remove = f"for address in {taken}; do ip address del $address dev lo 2>/dev/null || true; done"
     with ExitStack() as hosts:
-        for node in cluster.nodes:
+        for node in takers:
             hosts.enter_context(done(node.host, add, remove))
         yield
 
