@@ -21,6 +21,7 @@ from kubeproof.settings import metallb
 from kubeproof.verify.act.disruption import undone
 from kubeproof.verify.observe import component_control
 from kubeproof.verify.observe.cluster import Cluster
+from kubeproof.verify.observe.hosts import NotObservable
 from kubeproof.verify.observe.objects import Object, name
 
 _DELETE_RULES = "nft delete table ip kube-proxy; nft delete table ip6 kube-proxy 2>/dev/null || true"
@@ -158,6 +159,7 @@ def nobody_gives_addresses(cluster: Cluster) -> Iterator[None]:
     says="which is not of the addresses",
 )
 def foreign_range(cluster: Cluster) -> Iterator[None]:
+    _demand_addresses(cluster)
     # Addresses for documentation (RFC 5737), on no segment.
     with changed_object(cluster.api, _POOL, lambda pool: pool["spec"].update(addresses=["203.0.113.0/28"])):
         yield
@@ -182,13 +184,18 @@ def nobody_announces(cluster: Cluster) -> Iterator[None]:
     says="several hosts answer for",
 )
 def addresses_taken(cluster: Cluster) -> Iterator[None]:
+    _demand_addresses(cluster)
+    # Two at least, and another one that asks for them: who has an address asks nobody.
+    takers = cluster.nodes[1:][-2:]
+    if len(takers) < 2:
+        raise NotObservable("it takes three nodes: two with the address, and one that hears both")
     # The first ones, which a Service of a verification gets.
-    first = metallb.ranges(cluster.settings)[0].first
+    first = next(each.first for each in metallb.ranges(cluster.settings) if each.first.version == 4)
     taken = " ".join(f"{first + number}/32" for number in range(4))
     add = f"for address in {taken}; do ip address add $address dev lo; done"
     remove = f"for address in {taken}; do ip address del $address dev lo 2>/dev/null || true; done"
     with ExitStack() as hosts:
-        for node in cluster.nodes:
+        for node in takers:
             hosts.enter_context(done(node.host, add, remove))
         yield
 
@@ -200,6 +207,8 @@ def addresses_taken(cluster: Cluster) -> Iterator[None]:
 )
 def one_speaker(cluster: Cluster) -> Iterator[None]:
     mortal = [node for node in cluster.workers if node.host.groups == frozenset(["workers"])]
+    if not mortal:
+        raise NotObservable("it takes a node that may die")
 
     def alone(item: Object) -> None:
         item["spec"]["template"]["spec"]["nodeSelector"] = {"kubernetes.io/hostname": mortal[-1].name}
@@ -211,11 +220,17 @@ def one_speaker(cluster: Cluster) -> Iterator[None]:
 @contextmanager
 def _workload(cluster: Cluster, path: str, change: Callable[[Object], None]) -> Iterator[None]:
     """MetalLB's Deployment or DaemonSet changed, and put back, with the time to have done so."""
+    _demand_addresses(cluster)
     whole = f"{_BALANCER}/{path}"
     with changed_object(cluster.api, whole, change):
         _await_rolled_out(cluster, whole)
         yield
     _await_rolled_out(cluster, whole)
+
+
+def _demand_addresses(cluster: Cluster) -> None:
+    if not metallb.on(cluster.settings):
+        raise NotObservable("metallb_addresses is empty: there is no MetalLB")
 
 
 def _await_rolled_out(cluster: Cluster, path: str) -> None:

@@ -46,6 +46,8 @@ _FLEETING = {
     "leases",
     "replicasets",
 }
+# When the kubelet has read a static pod's manifest, and how often the pods of a DaemonSet were changed.
+_FLEETING_ANNOTATIONS = {"kubernetes.io/config.seen", "deprecated.daemonset.template.generation"}
 _FLEETING_METADATA = {"creationTimestamp", "generation", "managedFields", "ownerReferences", "resourceVersion", "uid"}
 
 
@@ -124,8 +126,9 @@ def _lasting(item: Object, collection: str) -> Object:
     metadata = {key: value for key, value in item["metadata"].items() if key not in _FLEETING_METADATA}
     lasting = {key: value for key, value in item.items() if key not in {"metadata", "status"}}
     if "annotations" in metadata:
-        seen = "kubernetes.io/config.seen"  # when the kubelet has read a static pod's manifest
-        metadata["annotations"] = {key: value for key, value in metadata["annotations"].items() if key != seen}
+        metadata["annotations"] = {
+            key: value for key, value in metadata["annotations"].items() if key not in _FLEETING_ANNOTATIONS
+        }
     status = item.get("status", {})
     if collection.endswith("/secrets"):
         lasting["data"] = hashlib.sha256(repr(item.get("data")).encode()).hexdigest()
