@@ -252,7 +252,7 @@ class Addons:
         deadline = time.monotonic() + ADMITTED_SECONDS
         while True:
             try:
-                return apply(self.client, document, self.dry_run)
+                return str(apply(self.client, document, self.dry_run))
             except ApiError as error:
                 if "failed calling webhook" not in str(error):
                     raise

@@ -140,7 +140,7 @@ class ClusterNetwork:
 
     def _is_ours(self, route: Entry) -> bool:
         leads = route.get("gateway") or route.get("type") in ("blackhole", "unreachable")
-        return bool(leads) and bool(self.traces) and str(route.get("protocol", "boot")) in self.traces.protocols
+        return bool(leads and self.traces and str(route.get("protocol", "boot")) in self.traces.protocols)
 
     def _rules(self) -> None:
         """Remove the rules of Cilium's proxy, and give the kernel's first rule its place again."""

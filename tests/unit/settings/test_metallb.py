@@ -10,7 +10,10 @@ import pytest
 from kubeproof.settings import metallb
 
 NETWORKS = {"cluster_pod_network": "10.244.0.0/16", "cluster_service_network": "10.96.0.0/16"}
-DUAL = {"cluster_pod_network": "10.244.0.0/16,fd00:1::/56", "cluster_service_network": ["10.96.0.0/16", "fd00:2::/112"]}
+DUAL: dict[str, Any] = {
+    "cluster_pod_network": "10.244.0.0/16,fd00:1::/56",
+    "cluster_service_network": ["10.96.0.0/16", "fd00:2::/112"],
+}
 
 
 def said(*addresses: Any, hosts: dict[str, list[str]] | None = None, **values: Any) -> list[str]:

@@ -52,7 +52,7 @@ def test_a_components_manifests_come_with_an_addon_that_is_on(monkeypatch: pytes
         asked.append((component.name, component.version))
         return [CRD, {**CRD, "metadata": {"name": "d"}}]
 
-    monkeypatch.setattr(kube_addons.of_modules, "objects", objects)
+    monkeypatch.setattr("kubeproof.components.manifests.objects", objects)
     over = {**CRD, "spec": {"scope": "Cluster", "names": {"plural": "cs"}}}
     addon: dict[str, Any] = {"name": "x", "component": "metallb", "objects": [MAP, over]}
     given = ran(monkeypatch, addons=[addon], versions={"metallb": "0.15.9"})
