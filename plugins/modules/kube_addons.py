@@ -335,6 +335,8 @@ def main() -> None:
     suboptions = {
         "name": {"type": "str", "required": True},
         "objects": {"type": "list", "elements": "dict", "required": True},
+        # Of the action plugin, which has added that component's manifests.
+        "component": {"type": "str"},
     }
     module = AnsibleModule(
         argument_spec={

@@ -87,7 +87,7 @@ def fetch(
         choice = _choose(request, wanted, lock, client)
         run = _Run(request, wanted, choice.source, lock, cache, client, progress)
         try:
-            # Those first: what lacks Go for them is told before minutes are spent.
+            # Those first: that Go is missing for them is an error before minutes are spent.
             fetched = run.manifests()
             fetched += run.from_go() if choice.source == "go" else run.from_release()
             changed = lock.save()

@@ -23,8 +23,8 @@ def rendered(directory: Path, expression: str, **settings: Any) -> Any:
 
 
 def objects(directory: Path, **settings: Any) -> dict[str, Any]:
-    addon = rendered(directory, "{{ __addons_of_roles }}", **settings)[0]
-    assert addon["name"] == "metrics-server"
+    addons = rendered(directory, "{{ __addons_of_roles }}", **settings)
+    [addon] = [each for each in addons if each["name"] == "metrics-server"]
     return {f"{each['kind']} {each['metadata']['name']}": each for each in addon["objects"]}
 
 
