@@ -46,7 +46,8 @@ def _http(
     if token:
         with open(token, encoding="utf-8") as stream:
             headers["Authorization"] = "Bearer " + stream.read().strip()
-    connection = http.client.HTTPConnection(host, parts.port, timeout=timeout)
+    # Always with its port: http.client would look for one in an IPv6 address.
+    connection = http.client.HTTPConnection(host, parts.port or 80, timeout=timeout)
     if parts.scheme == "https":
         # A file that is missing here ends the probe: it would look like a refusal.
         context = ssl.create_default_context(cafile=ca)
@@ -55,7 +56,7 @@ def _http(
             context.verify_mode = ssl.CERT_NONE
         if cert:
             context.load_cert_chain(cert, key)
-        connection = http.client.HTTPSConnection(host, parts.port, timeout=timeout, context=context)
+        connection = http.client.HTTPSConnection(host, parts.port or 443, timeout=timeout, context=context)
     try:
         connection.request(method, target or "/", body=body, headers=headers)
         local = connection.sock.getsockname()[0]
@@ -73,7 +74,7 @@ def _spread(url: str, count: int, ca: str, timeout: float = 5.0) -> dict[str, An
     parts = urllib.parse.urlsplit(url)
     context = ssl.create_default_context(cafile=ca)
     connections = [
-        http.client.HTTPSConnection(parts.hostname or "", parts.port, timeout=timeout, context=context)
+        http.client.HTTPSConnection(parts.hostname or "", parts.port or 443, timeout=timeout, context=context)
         for _ in range(count)
     ]
     answers: list[dict[str, Any]] = []
