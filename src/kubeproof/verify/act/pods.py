@@ -103,8 +103,9 @@ class Manifests:
         return self.container(name, ["netexec", f"--http-port={port}", f"--udp-port={udp}"], **more)
 
     def file_server(self, name: str, **more: Any) -> Object:
-        """A container that answers HTTP with the contents of its files."""
-        return self.container(name, ["test-webserver", f"--port={FILES_PORT}"], **more)
+        """A container that answers HTTP with the contents of its files; ready once it does."""
+        probe = {"httpGet": {"path": "/", "port": FILES_PORT}, "periodSeconds": 1}
+        return self.container(name, ["test-webserver", f"--port={FILES_PORT}"], **{"readinessProbe": probe, **more})
 
     def service(self, name: str, selector: Mapping[str, str], port: int = 80, **spec: Any) -> Object:
         """A service in front of servers."""
