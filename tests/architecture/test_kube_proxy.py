@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import socket
 import time
 from collections import Counter
 
@@ -13,7 +12,7 @@ import pytest
 
 from kubeproof.verify.act.pods import Manifests, Pod
 from kubeproof.verify.engine.evidence import Evidence
-from kubeproof.verify.observe import objects
+from kubeproof.verify.observe import objects, outside
 from kubeproof.verify.observe.api import Api
 from kubeproof.verify.observe.cluster import CA_FILE, Cluster
 from kubeproof.verify.observe.hosts import Host, NotObservable, on_hosts
@@ -133,10 +132,10 @@ def test_a_node_port_answers_outside_at_every_node(
     port = service["spec"]["ports"][0]["nodePort"]
     names = {pod.name for pod in agents}
     # Whoever looks may be where there is no IPv6.
-    families = len([address for address in cluster.nodes[0].addresses if ":" not in address or _has_way_to(address)])
+    families = len([address for address in cluster.nodes[0].addresses if outside.has_way_to(address)])
     for address in (address for node in cluster.nodes for address in node.addresses[:families]):
         url = f"http://{objects.in_url(address)}:{port}/hostname"
-        answered = _get(url)
+        answered = outside.get(url)
         evidence[url] = answered
         assert answered in names, f"{url}, asked from outside the cluster, answers {answered!r}"
     evidence.headline = f"port {port} answered from outside at {len(cluster.nodes)} of {len(cluster.nodes)} nodes"
@@ -207,23 +206,6 @@ def _await_rules(
 
 def _milliseconds(seconds: float | None) -> int | None:
     return None if seconds is None else round(seconds * 1000)
-
-
-def _has_way_to(address: str) -> bool:
-    """Whether there is a route to an IPv6 address from here. Nothing is sent."""
-    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as asking:
-        try:
-            asking.connect((address, 9))
-        except OSError:
-            return False
-    return True
-
-
-def _get(url: str) -> str:
-    try:
-        return httpx.get(url, trust_env=False, timeout=5).text
-    except httpx.TransportError as error:
-        return f"{type(error).__name__}: {error}"
 
 
 def _status(url: str) -> int | str:

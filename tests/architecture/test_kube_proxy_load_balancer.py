@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import functools
 import ipaddress
-import socket
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import httpx
 import pytest
 
 from kubeproof.settings import metallb
@@ -17,7 +15,7 @@ from kubeproof.verify.act.disruption import await_recovery, cut_off, undone
 from kubeproof.verify.act.pods import Blocked, Manifests, Pod
 from kubeproof.verify.act.traffic import Traffic
 from kubeproof.verify.engine.evidence import Evidence
-from kubeproof.verify.observe import objects
+from kubeproof.verify.observe import objects, outside
 from kubeproof.verify.observe.api import Api, NotObserved
 from kubeproof.verify.observe.cluster import Cluster, Node
 from kubeproof.verify.observe.hosts import NotObservable, on_hosts
@@ -70,9 +68,9 @@ def test_a_service_gets_an_address_that_answers_on_the_nodes_network(
         if len(cluster.nodes) > 1:
             assert answering, f"no host answers for {address} on the nodes' network"
             assert len(answering) == 1, f"several hosts answer for {address}: {', '.join(answering)}"
-    for address in (each for each in given if ":" not in each or _has_way_to(each)):
+    for address in (each for each in given if outside.has_way_to(each)):
         url = f"http://{objects.in_url(address)}/hostname"
-        answered = _poll(api, _ANSWERED_SECONDS, functools.partial(_get, url), lambda body: body in names)
+        answered = _poll(api, _ANSWERED_SECONDS, functools.partial(outside.get, url), lambda body: body in names)
         evidence[url] = answered
         assert answered in names, f"{url}, asked from outside the cluster, answers {answered!r}"
     evidence.headline = f"{', '.join(given)} given, answered for by one node, and reached from outside"
@@ -200,20 +198,3 @@ def _poll(api: Api, seconds: float, ask: Callable[[], Found], until: Callable[[F
         if until(found) or time.monotonic() > deadline:
             return found
         time.sleep(_POLL_SECONDS)
-
-
-def _has_way_to(address: str) -> bool:
-    """Whether there is a route to an IPv6 address from here. Nothing is sent."""
-    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as asking:
-        try:
-            asking.connect((address, 9))
-        except OSError:
-            return False
-    return True
-
-
-def _get(url: str) -> str:
-    try:
-        return httpx.get(url, trust_env=False, timeout=5).text
-    except httpx.TransportError as error:
-        return f"{type(error).__name__}: {error}"

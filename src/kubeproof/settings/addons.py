@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from kubeproof.settings import metallb
+
 Settings = Mapping[str, Any]
 
 # Whether each is on, by settings: most have a switch, and MetalLB has something to do once it has addresses.
 _SWITCHES: Mapping[str, Callable[[Settings], Any]] = {
     "metrics_server": lambda settings: settings["metrics_server_enabled"],
-    "metallb": lambda settings: settings["metallb_addresses"],
+    "metallb": metallb.on,
 }
 
 
