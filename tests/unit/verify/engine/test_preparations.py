@@ -94,8 +94,8 @@ def test_pods_start_ahead_unless_hosts_are_slow() -> None:
 )
 def test_slow_hosts_get_a_pod_once_those_before_it_have_begun(status: Any, starts: bool) -> None:
     bound = {"metadata": {"name": "one"}, "spec": {"nodeName": "w1"}, "status": status}
-    pending = {**bound, "spec": {}}
-    leaving = {**bound, "metadata": {"name": "one", "deletionTimestamp": "now"}}
+    pending = {**bound, "spec": {}, "status": {}}
+    leaving = {**bound, "metadata": {"name": "one", "deletionTimestamp": "now"}, "status": {}}
     done: list[bool] = []
 
     class Earlier(Slow):

@@ -35,6 +35,6 @@ def test_an_ipv6_address_takes_a_route(monkeypatch: pytest.MonkeyPatch) -> None:
     def connect(_: socket.socket, __: object) -> None:
         raise OSError("Network is unreachable")
 
-    monkeypatch.setattr(outside.socket, "socket", type("Without", (socket.socket,), {"connect": connect}))
+    monkeypatch.setattr("socket.socket", type("Without", (socket.socket,), {"connect": connect}))
     assert not outside.has_way_to("2001:db8::1")
     assert outside.has_way_to("192.0.2.1")
