@@ -15,7 +15,7 @@ from kubeproof.core.errors import KubeproofError
 from kubeproof.core.versions import Minor, Version
 from kubeproof.upgrade import acts as module
 from kubeproof.upgrade.acts import Act, acts, running
-from kubeproof.upgrade.afterwards import after
+from kubeproof.upgrade.afterwards import after, settled
 from kubeproof.upgrade.plan import plan
 from kubeproof.upgrade.world import COMPONENTS, EtcdCluster
 
@@ -146,6 +146,21 @@ def test_a_turn_that_was_killed_before_its_programs_ran_is_put_back() -> None:
     )
     found = acts(plan(world().replacing([halfway]), goal(rehearses=False)))
     assert (found[0].kind, found[0].undone) == ("settle", ("w1",))
+
+
+@pytest.mark.parametrize("arrived", [True, False])
+def test_what_follows_begins_with_what_a_settled_turn_leaves(arrived: bool) -> None:
+    older, newer = world().host("w1").runs["kubelet"], world(versions=NEW).host("w1").runs["kubelet"]
+    turned = dataclasses.replace(
+        world().host("w1").with_runs({"kubelet": newer}),
+        unconfirmed=frozenset({"kubelet"}),
+        before={"kubelet": older},
+        arrived=arrived,
+    )
+    found = settled(turned)
+    assert found.runs["kubelet"] == (newer if arrived else older)
+    assert found.arrived
+    assert not found.unconfirmed
 
 
 def test_nodes_go_in_their_batches() -> None:
