@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +35,16 @@ class Snapshot:
             for section, before in self.sections.items()
             for line in _changes(section, before, after.sections[section])
         ]
+
+
+def differences(before: Mapping[str, Snapshot], after: Mapping[str, Snapshot]) -> list[str]:
+    """What is different on which host."""
+    return [f"{name}: {change}" for name in before for change in before[name].changes(after[name])]
+
+
+def left_by_reset(before: Mapping[str, Snapshot], after: Mapping[str, Snapshot]) -> list[str]:
+    """The same, but for backups, which a reset keeps: they are what brings a cluster back."""
+    return [each for each in differences(before, after) if not re.search(r": /var/backups/etcd\b", each)]
 
 
 def _changes(section: str, before: dict[str, str], after: dict[str, str]) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from tests.local.session import Session
-from tests.local.snapshots import Snapshot
+from tests.local.snapshots import Snapshot, differences
 
 from kubeproof.core import debian, paths, process
 from kubeproof.install import playbook
@@ -153,8 +153,7 @@ class Cluster:
 
     def changes(self, before: dict[str, Snapshot]) -> list[str]:
         """What is different on which host."""
-        after = self.snapshots()
-        return [f"{name}: {change}" for name in before for change in before[name].changes(after[name])]
+        return differences(before, self.snapshots())
 
     def take_packages(self) -> None:
         """Have packages missing on w1, and a repository that has them, without a server."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.local.snapshots import Snapshot
+from tests.local.snapshots import Snapshot, left_by_reset
 
 from kubeproof.api import kubectl
 from kubeproof.core import paths, process
@@ -116,8 +116,9 @@ def test_it_is_installed_proven_and_reset(cell: Inventory) -> None:
     assert _play(cell, "reset", "--extra-vars", "reset_confirmed=true").ok
     if own:
         _on_all(cell, _OWN_REMOVED, networks)
-    after = _look(cell)
-    assert [f"{name}: {change}" for name in before for change in before[name].changes(after[name])] == []
+    left = left_by_reset(before, _look(cell))
+    print("\n".join(left))
+    assert left == []
 
 
 def _play(cell: Inventory, name: str, *arguments: str) -> playbook.Run:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from tests.local.snapshots import Snapshot
+from tests.local.snapshots import Snapshot, left_by_reset
 from tests.vm.machines import (
     await_that,
     machines,
@@ -126,15 +126,9 @@ def test_a_worker_comes_back_by_itself(cluster: Inventory, name: str) -> None:
 
 def test_a_reset_leaves_the_hosts_as_they_were_made(cluster: Inventory, before: dict[str, Snapshot]) -> None:
     assert playbook.run("reset", (INVENTORY,), cluster.state, ("--extra-vars", "reset_confirmed=true")).ok
-    left = differences(before, snapshots(cluster))
+    left = left_by_reset(before, snapshots(cluster))
     print("\n".join(left))
     assert [line for line in left if not _UNTIL_A_BOOT.match(line)] == []
     for name in machines(cluster):
         restart(cluster, name)
-    assert differences(before, snapshots(cluster)) == []
-
-
-def differences(before: dict[str, Snapshot], after: dict[str, Snapshot]) -> list[str]:
-    changed = [f"{name}: {change}" for name in before for change in before[name].changes(after[name])]
-    # Backups stay: they are what brings a cluster back.
-    return [change for change in changed if ": /var/backups/etcd" not in change and " /var/backups/etcd" not in change]
+    assert left_by_reset(before, snapshots(cluster)) == []
