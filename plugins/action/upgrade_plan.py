@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -110,6 +111,7 @@ class ActionModule(Action):
             unfinished=record.unfinished,
             began=record.age,
             backup=record.backup(self._rehearsing(hosts)),
+            now=time.time(),
         )
         lock, arguments = Lock(self._state_directory), {"component_versions": plain(chosen), **self._arguments}
         arguments["rehearses"] = boolean(self._arguments.get("rehearses", True))

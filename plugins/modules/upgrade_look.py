@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any, Dict, Iterator, List, Optional
+import re
+from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 from ansible.module_utils import etcd_member
 from ansible.module_utils.basic import AnsibleModule
@@ -83,6 +84,12 @@ staged:
   description: Whether files of other versions are kept on the host.
   type: bool
   returned: always
+certificates:
+  description:
+    - By path, the certificate of each file, DER in base64; the first where there are several. Nothing of keys, and of
+      a kubelet's own ones those that it uses now.
+  type: dict
+  returned: always
 free:
   description: Bytes that are free where versions are staged; 0 if that is unknown.
   type: int
@@ -110,6 +117,9 @@ LISTS = {
     "dns": "/apis/apps/v1/namespaces/kube-system/deployments?fieldSelector=metadata.name%3Dcoredns",
 }
 SECONDS = 10.0
+CERTIFICATES = ("/etc/kubernetes", "/etc/etcd", "/var/lib/kubelet/pki")
+# A kubelet keeps those that it has replaced under the time of their issue, beside a link to the one that it uses.
+REPLACED = re.compile(r"kubelet-(client|server)-\d")
 STATE_DIRECTORY = "/var/lib/kubeproof"
 # Of a turn's record; the rest is what it may put back, private keys among it.
 TOLD = ("state", "act", "what", "former", "began", "seconds", "at", "by", "reason", "problems")
@@ -181,6 +191,31 @@ def turn(state: str = STATE_DIRECTORY) -> Answer:
     return {name: found[name] for name in TOLD if name in found}
 
 
+def certificates(directories: Sequence[str] = CERTIFICATES) -> Dict[str, str]:
+    """By path, the certificate of each file in directories and below."""
+    found = {}
+    for directory in directories:
+        for folder, _, names in os.walk(directory):
+            for name in sorted(names):
+                if name.endswith((".crt", ".pem")) and not REPLACED.match(name):
+                    path = os.path.join(folder, name)
+                    inside = certificate(path)
+                    if inside:
+                        found[path] = inside
+    return found
+
+
+def certificate(path: str) -> str:
+    """The first certificate of a file; empty if it has none, or is gone meanwhile."""
+    try:
+        with open(path, encoding="ascii", errors="replace") as stream:
+            text = stream.read()
+    except OSError:
+        return ""
+    block = re.search("-----BEGIN CERTIFICATE-----(.+?)-----END CERTIFICATE-----", text, re.DOTALL)
+    return "".join(block.group(1).split()) if block else ""
+
+
 def free(state: str = STATE_DIRECTORY) -> int:
     """Bytes that are free where versions are staged; 0 if that is unknown."""
     try:
@@ -232,6 +267,7 @@ def look(parameters: Answer) -> Answer:
     """All of it."""
     result: Answer = {"etcd": etcd(), "api": {}, "objects": {}, "evictions": {}, "problem": "", "turn": turn()}
     result["free"] = free()
+    result["certificates"] = certificates()
     result["staged"] = os.path.isdir(os.path.join(STATE_DIRECTORY, "staged"))
     if not (parameters["api_server"] or parameters["cluster"]):
         return result

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -295,13 +296,28 @@ def space(free: Mapping[str, int], needed: Mapping[str, int]) -> Iterator[Findin
             yield Finding("disk", problem, remediation, "disk", host)
 
 
-def certificates(ends: Iterable[tuple[str, str, float]], now: float) -> Iterator[Finding]:
-    """Certificates that end soon: host, path or name, and the end in seconds since 1970."""
-    for host, name, end in ends:
-        days = (end - now) / 86400
+@dataclass(frozen=True)
+class Certificate:
+    """A certificate on a host: the file, when it ends in seconds since 1970, and whether it is a CA's."""
+
+    host: str
+    path: str
+    ends: float
+    ca: bool = False
+
+
+def certificates(found: Iterable[Certificate], now: float) -> Iterator[Finding]:
+    """Certificates that end soon: a program that is started anew with one that has ended reaches nobody."""
+    for each in found:
+        days = (each.ends - now) / _DAY
         if days < CERTIFICATE_DAYS:
-            when = f"has ended {-days:.0f} days ago" if days < 0 else f"ends in {days:.0f} days"
-            yield Finding("certificate", f"{name} {when}", "Renew it first: a converge does.", name, host)
+            when = "has ended" if days < 0 else f"ends within {math.ceil(days)} {'day' if days <= 1 else 'days'}"
+            remediation = _CA_ENDS if each.ca else "Renew it first: playbooks/cluster.yml does."
+            yield Finding("certificate", f"{each.path} {when}", remediation, each.path, each.host)
+
+
+_DAY = 86400.0
+_CA_ENDS = "It is a CA, which no run replaces: all that it has signed ends with it."
 
 
 def _condition(thing: Object, kind: str) -> Object:

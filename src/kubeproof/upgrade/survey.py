@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from cryptography import x509
 
 from kubeproof.core.versions import Minor, Version
 from kubeproof.preflight.findings import Finding
@@ -46,7 +50,7 @@ class Survey:
 
     ``local_data``, ``bare_pods``: whether a drain may take away what is in emptyDir volumes, and pods that nothing
     makes again. ``sizes``: bytes by component and binary, of what the cluster has. ``unfinished``, ``began``,
-    ``backup``: see ``World``.
+    ``backup``: see ``World``. ``now``: seconds since 1970, to say which certificates end soon.
     """
 
     name: str
@@ -59,6 +63,7 @@ class Survey:
     unfinished: Mapping[str, Version] = field(default_factory=dict)
     began: float = 0.0
     backup: Backup | None = None
+    now: float = 0.0
 
     @property
     def objects(self) -> Mapping[str, Sequence[Object]]:
@@ -119,6 +124,7 @@ def _in_the_way(survey: Survey, goal: Goal, first: Plan, drained: set[str]) -> I
     yield from questions.api_services(objects["services"])
     yield from questions.webhooks([*objects["mutating"], *objects["validating"]], objects["slices"])
     yield from questions.readiness({name: each["api"]["ready"] for name, each in _servers(survey)})
+    yield from questions.certificates(_certificates(survey, goal, first.world), survey.now)
     nodes = objects["nodes"]
     yield from questions.nodes(nodes, touched)
     ready = [node["metadata"]["name"] for node in nodes if look.is_ready(node)]
@@ -147,6 +153,18 @@ def _space(survey: Survey, goal: Goal, now: World) -> Iterator[Finding]:
 def _bytes(binaries: Mapping[str, int], host: Host) -> int:
     """Of a component's binaries those that a host has: a worker has no API server."""
     return sum(size for name, size in binaries.items() if name not in COMPONENTS or name in host.runs)
+
+
+def _certificates(survey: Survey, goal: Goal, now: World) -> Iterator[questions.Certificate]:
+    """Those on hosts that the upgrade may touch."""
+    for host in now.hosts:
+        texts = survey.looks.get(host.name, {}).get("certificates", {}) if goal.may_touch(host) else {}
+        for path, text in texts.items():
+            # What is no certificate that Python can read is none that its owner can use.
+            with contextlib.suppress(ValueError):
+                certificate = x509.load_der_x509_certificate(base64.b64decode(text))
+                ends = certificate.not_valid_after_utc.timestamp()
+                yield questions.Certificate(host.name, path, ends, certificate.issuer == certificate.subject)
 
 
 def _of_versions(survey: Survey, goal: Goal, first: Plan) -> Iterator[Finding]:

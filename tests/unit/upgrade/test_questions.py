@@ -255,10 +255,18 @@ def test_space() -> None:
 
 
 def test_certificates() -> None:
+    day = 86400.0
     ends = [
-        ("cp1", "apiserver.crt", 86400 * 30.0),
-        ("cp1", "front-proxy.crt", 86400 * 3.0),
-        ("w1", "kubelet.crt", -86400.0),
+        questions.Certificate("cp1", "apiserver.crt", 30 * day),
+        questions.Certificate("cp1", "front-proxy.crt", 2.5 * day),
+        questions.Certificate("w1", "kubelet.crt", -day),
+        questions.Certificate("w1", "ca.crt", 0.5 * day, ca=True),
     ]
     found = list(questions.certificates(ends, 0.0))
-    assert [each.problem for each in found] == ["front-proxy.crt ends in 3 days", "kubelet.crt has ended 1 days ago"]
+    assert [(each.host, each.problem) for each in found] == [
+        ("cp1", "front-proxy.crt ends within 3 days"),
+        ("w1", "kubelet.crt has ended"),
+        ("w1", "ca.crt ends within 1 day"),
+    ]
+    assert found[1].remediation == "Renew it first: playbooks/cluster.yml does."
+    assert "no run replaces" in found[2].remediation

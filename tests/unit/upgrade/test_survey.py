@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import datetime
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 from tests.unit.preflight.builders import host as seen
 from tests.unit.upgrade.test_look import VERSION, node, process, status
 from tests.unit.upgrade.worlds import goal
@@ -168,3 +175,32 @@ def test_a_disk_that_staged_versions_would_fill(look: dict[str, Any], refused: s
         if each.id == "disk"
     }
     assert said == refused
+
+
+DAY = datetime.timedelta(days=1)
+NOW = datetime.datetime(2026, 11, 28, tzinfo=datetime.UTC)
+
+
+def certificate(days: int, issuer: str = "ca") -> str:
+    """One of ``leaf``, DER in base64, that ends so many days from now."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject, by = (x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]) for name in ("leaf", issuer))
+    builder = x509.CertificateBuilder().subject_name(subject).issuer_name(by).public_key(key.public_key())
+    builder = builder.serial_number(1).not_valid_before(NOW - 300 * DAY).not_valid_after(NOW + days * DAY)
+    return base64.b64encode(builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)).decode()
+
+
+def test_certificates_that_end_before_anybody_looks_again() -> None:
+    first = {"/a.crt": certificate(90), "/b.crt": certificate(6), "/no.pem": base64.b64encode(b"none").decode()}
+    looks = {"host1": answered(certificates=first), "host2": {"certificates": {"/ca.crt": certificate(-1, "leaf")}}}
+    survey = Survey("prod", [control_plane(), worker()], looks, now=NOW.timestamp())
+    plan = planned(survey, goal(KUBERNETES, rehearses=False))
+    ends = {(each.host, each.problem): each.remediation for each in plan.findings if each.id == "certificate"}
+    assert set(ends) == {("host1", "/b.crt ends within 6 days"), ("host2", "/ca.crt has ended")}
+    assert "playbooks/cluster.yml" in ends["host1", "/b.crt ends within 6 days"]
+    assert "CA" in ends["host2", "/ca.crt has ended"]
+    assert plan.exit_code == REFUSED
+
+    # A host that stays as it is need not be well for it.
+    alone = planned(survey, goal(KUBERNETES, rehearses=False, hosts=frozenset({"host1"})))
+    assert {each.host for each in alone.findings if each.id == "certificate"} == {"host1"}

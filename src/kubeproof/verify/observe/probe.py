@@ -182,12 +182,16 @@ def _certificates(servers: list[list[Any]], timeout: float = 1.0) -> dict[str, s
 
 
 def _certificate_files(directories: list[str]) -> dict[str, list[str]]:
-    """The certificates, DER in base64, in the files of directories, kubeconfigs included; nothing of keys."""
+    """The certificates, DER in base64, in the files of directories, kubeconfigs included; nothing of keys.
+
+    A kubelet keeps those that it has replaced under the time of their issue, beside a link to the one that it uses.
+    """
     found = {}
     for directory in directories:
         for folder, _, names in os.walk(directory):
             for name in sorted(names):
-                if name.endswith((".crt", ".pem", ".conf", ".kubeconfig")):
+                replaced = re.match(r"kubelet-(client|server)-\d", name)
+                if name.endswith((".crt", ".pem", ".conf", ".kubeconfig")) and not replaced:
                     inside = _certificates_in(os.path.join(folder, name))
                     if inside:
                         found[os.path.join(folder, name)] = inside

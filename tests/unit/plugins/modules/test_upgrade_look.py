@@ -113,3 +113,20 @@ def test_of_a_turn_only_what_is_not_secret(tmp_path: Path) -> None:
     assert upgrade_look.turn(str(tmp_path)) == {"state": "put back", "act": "nodes", "by": "host"}
     record.write_text("{")
     assert "cannot be read" in upgrade_look.turn(str(tmp_path))["problems"][0]
+
+
+def test_certificates_of_files_that_are_in_use(tmp_path: Path) -> None:
+    block = "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n"
+    pki = tmp_path / "kubelet" / "pki"
+    pki.mkdir(parents=True)
+    (tmp_path / "ca.crt").write_text(block.format("YWJj\nZGVm") + block.format("c2Vjb25k"))
+    (tmp_path / "ca.key").write_text("-----BEGIN PRIVATE KEY-----\nYWJj\n-----END PRIVATE KEY-----\n")
+    (tmp_path / "empty.crt").write_text("")
+    (pki / "kubelet-client-2026-01-01-00-00-00.pem").write_text(block.format("b2xk"))
+    (pki / "kubelet-client-2026-11-01-00-00-00.pem").write_text(block.format("bmV3"))
+    (pki / "kubelet-client-current.pem").symlink_to("kubelet-client-2026-11-01-00-00-00.pem")
+    (pki / "gone.pem").symlink_to("nowhere")
+    assert upgrade_look.certificates([str(tmp_path), str(tmp_path / "none")]) == {
+        str(tmp_path / "ca.crt"): "YWJjZGVm",
+        str(pki / "kubelet-client-current.pem"): "bmV3",
+    }

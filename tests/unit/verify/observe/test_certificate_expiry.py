@@ -66,6 +66,8 @@ def test_of_files_only_the_certificates_are_told(here: Host, credentials: Certif
     key = base64.b64encode(credentials.key.encode()).decode()
     (tmp_path / "admin.conf").write_text(f"client-certificate-data: {data}\n    client-key-data: {key}\n")
     (tmp_path / "client.key").write_text(credentials.certificate)
+    # One that the kubelet has replaced.
+    (tmp_path / "kubelet-client-2026-01-01-00-00-00.pem").write_text(credentials.certificate)
     (tmp_path / "config.conf").write_text("nothing of interest")
     [found] = here.probe({"do": "certificate_files", "directories": [str(tmp_path), "/no/such/directory"]})
     assert found.keys() == {str(tmp_path / "deep" / "both.pem"), str(tmp_path / "admin.conf")}
