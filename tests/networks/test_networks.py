@@ -1,9 +1,14 @@
-"""Pod networks, forms of kube-proxy, IP families: installed, installed again, verified, reset. A few minutes each."""
+"""Pod networks, forms of kube-proxy, IP families, segments: installed, installed again, verified, reset.
+
+A few minutes each.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,9 +16,9 @@ import yaml
 from tests.local.snapshots import Snapshot, left_by_reset
 
 from kubeproof.api import kubectl
-from kubeproof.core import paths, process
+from kubeproof.core import paths, process, waiting
 from kubeproof.install import playbook
-from kubeproof.local_hosts import lifecycle
+from kubeproof.local_hosts import lifecycle, podman
 from kubeproof.local_hosts.plan import plan
 from kubeproof.settings import inventory
 from kubeproof.settings.inventory import Inventory
@@ -23,6 +28,7 @@ from kubeproof.verify.engine.run import Options
 
 pytestmark = [pytest.mark.local, pytest.mark.cluster]
 
+_SEGMENT = {"name": "kubeproof-cells", "subnet": "10.213.26.0/24"}
 # Of the segment, besides its IPv4 subnet; hosts are numbered as there.
 _SUBNET_IPV6 = "fd00:10:213:26::/64"
 _DUAL: dict[str, Any] = {
@@ -73,20 +79,20 @@ rm -rf /etc/cni /var/lib/cni
 _OURS = {"pod-routes", "pod-network-heals"}
 
 
-@pytest.fixture(params=_CELLS)
-def cell(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inventory]:
-    """Two new hosts, and the settings of a cell."""
+_NOTICED_SECONDS = 120.0
+
+
+@contextmanager
+def _new_hosts(directory: Path, worker: str = "10.213.26.21", **settings: Any) -> Iterator[Inventory]:
+    """Two new hosts, a control plane and a worker. ``settings``: of the cluster and its segment."""
     document = yaml.safe_load((paths.PROJECT / "inventory" / "test" / "hosts.yml").read_text())
-    document["all"]["vars"]["local_host_network"] = {"name": "kubeproof-cells", "subnet": "10.213.26.0/24"}
-    document["all"]["vars"] |= _CELLS[request.param]
-    if _DUAL.items() <= _CELLS[request.param].items():
-        document["all"]["vars"]["local_host_network"]["subnet_ipv6"] = _SUBNET_IPV6
+    document["all"]["vars"] |= settings
     document["all"]["children"] = {
         "control_plane": {"hosts": {"cp1": {"ansible_host": "10.213.26.11"}}},
         "etcd": {"hosts": {"cp1": {}}},
-        "workers": {"hosts": {"w1": {"ansible_host": "10.213.26.21"}}},
+        "workers": {"hosts": {"w1": {"ansible_host": worker}}},
     }
-    path = tmp_path_factory.mktemp("cell") / "hosts.yml"
+    path = directory / "hosts.yml"
     path.write_text(yaml.safe_dump(document))
     made = inventory.load(path)
     try:
@@ -96,29 +102,92 @@ def cell(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         lifecycle.destroy(plan(made), print)
 
 
+@pytest.fixture(params=_CELLS)
+def cell(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inventory]:
+    """Two hosts on one segment, and the settings of a cell."""
+    settings = _CELLS[request.param]
+    segment = _SEGMENT | ({"subnet_ipv6": _SUBNET_IPV6} if _DUAL.items() <= settings.items() else {})
+    with _new_hosts(tmp_path_factory.mktemp("cell"), local_host_network=segment, **settings) as made:
+        yield made
+
+
+@pytest.fixture
+def apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inventory]:
+    """Two hosts, each on a segment of its own, with a router between them."""
+    segments = {**_SEGMENT, "further_subnets": ["10.213.27.0/24"]}
+    directory = tmp_path_factory.mktemp("apart")
+    with _new_hosts(directory, "10.213.27.21", local_host_network=segments, pod_network_plugin="flannel") as made:
+        yield made
+
+
 def test_it_is_installed_proven_and_reset(cell: Inventory) -> None:
     before = _look(cell)
-    assert _play(cell, "cluster").ok
-    again = _play(cell, "cluster")
-    assert again.ok
-    assert again.count("changed") == 0
+    _install_twice(cell)
 
     own = any(host.variables.get("pod_network_plugin") == "none" for host in cell.hosts.values())
     networks = _pod_networks(cell) if own else {}
     if own:
         _on_all(cell, _OWN, networks)
-    report = cell.state / "networks.json"
-    verify.verify(cell.sources, Options(level="standard", report=str(report)))
-    claims = [claim for component in json.loads(report.read_text())["components"] for claim in component["claims"]]
-    wrong = {claim["id"]: claim["reason"] for claim in claims if claim["verdict"] in ("refuted", "blocked")}
-    assert set(wrong) <= (_OURS if own else set()), wrong
+    assert _wrong(cell) <= (_OURS if own else set())
 
     assert _play(cell, "reset", "--extra-vars", "reset_confirmed=true").ok
     if own:
         _on_all(cell, _OWN_REMOVED, networks)
-    left = left_by_reset(before, _look(cell))
+    _is_as_it_was(cell, before)
+
+
+def test_nodes_on_two_segments(apart: Inventory) -> None:
+    before = _look(apart)
+    for refused in ("pod_network_plugin=bridge", "pod_network_flannel_backend=host-gw"):
+        run = _play(apart, "cluster", "--extra-vars", refused)
+        assert not run.ok
+        assert "it shares no network segment with w1 (10.213.27.21)" in run.log.read_text()
+    _is_as_it_was(apart, before)
+
+    _install_twice(apart)
+    assert _wrong(apart) == set()
+
+    worker = next(host for host in plan(apart).hosts if host.name == "w1")
+    podman.stop(worker.unique_name)
+    assert waiting.until(lambda: not _ready(apart, "w1"), _NOTICED_SECONDS, pause=1.0)
+    lifecycle.create(plan(apart), print)
+    assert waiting.until(lambda: _ready(apart, "w1"), _NOTICED_SECONDS, pause=1.0)
+    assert _wrong(apart) == set()
+
+    assert _play(apart, "reset", "--extra-vars", "reset_confirmed=true").ok
+    _is_as_it_was(apart, before)
+
+
+def _install_twice(made: Inventory) -> None:
+    assert _play(made, "cluster").ok
+    again = _play(made, "cluster")
+    assert again.ok
+    assert again.count("changed") == 0
+
+
+def _wrong(made: Inventory) -> set[str]:
+    """Claims that a verification did not find to be true; what it said of them is printed."""
+    report = made.state / "networks.json"
+    verify.verify(made.sources, Options(level="standard", report=str(report)))
+    claims = [claim for component in json.loads(report.read_text())["components"] for claim in component["claims"]]
+    wrong = {claim["id"]: claim["reason"] for claim in claims if claim["verdict"] in ("refuted", "blocked")}
+    print("\n".join(f"{name}: {reason}" for name, reason in wrong.items()))
+    assert any(claim["verdict"] == "proven" for claim in claims)
+    return set(wrong)
+
+
+def _is_as_it_was(made: Inventory, before: dict[str, Snapshot]) -> None:
+    left = left_by_reset(before, _look(made))
     print("\n".join(left))
     assert left == []
+
+
+def _ready(made: Inventory, node: str) -> bool:
+    asked = kubectl.query(made.state, "get", "node", node) or {}
+    return any(
+        condition["type"] == "Ready" and condition["status"] == "True"
+        for condition in asked.get("status", {}).get("conditions", [])
+    )
 
 
 def _play(cell: Inventory, name: str, *arguments: str) -> playbook.Run:

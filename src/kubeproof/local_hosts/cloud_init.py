@@ -57,7 +57,8 @@ def network_config(plan: Plan, host: LocalHost, mac: str) -> dict[str, Any]:
                 "match": {"macaddress": mac},
                 "addresses": [str(address) for address in host.addresses(plan.network)],
                 "routes": [
-                    {"to": _EVERYWHERE[gateway.version], "via": str(gateway.ip)} for gateway in plan.network.gateways
+                    {"to": _EVERYWHERE[gateway.version], "via": str(gateway.ip)}
+                    for gateway in host.gateways(plan.network)
                 ],
                 "nameservers": {"addresses": identity.resolvers(plan, host)},
             }

@@ -41,8 +41,9 @@ def ruleset(plan: Plan) -> str:
     from_outside = [rule for port, rule in published if not port.loopback]
     from_here = [rule for _, rule in published]
     # Hosts answer to the machine's address on the segment, as they know no way to any other.
-    inwards = [f"ip saddr != {network.subnet} oifname {network.interface} masquerade"]
-    outwards = [] if network.isolated else [f"ip saddr {network.subnet} oifname != {network.interface} masquerade"]
+    subnets = f"{{ {', '.join(map(str, network.subnets))} }}" if network.further_subnets else str(network.subnet)
+    inwards = [f"ip saddr != {subnets} oifname {network.interface} masquerade"]
+    outwards = [] if network.isolated else [f"ip saddr {subnets} oifname != {network.interface} masquerade"]
     chains = [
         *_chain("prerouting", _DSTNAT, from_outside),
         *_chain("output", _DSTNAT, from_here),

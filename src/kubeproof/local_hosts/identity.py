@@ -52,7 +52,7 @@ def machine_files(plan: Plan, host: LocalHost, *, mac: str, repository: str) -> 
         del found["etc/resolv.conf"]
     servers = "".join(f"DNS={address}\n" for address in resolvers(plan, host))
     own = "".join(f"Address={address}\n" for address in host.addresses(plan.network))
-    gateways = "".join(f"Gateway={gateway.ip}\n" for gateway in plan.network.gateways)
+    gateways = "".join(f"Gateway={gateway.ip}\n" for gateway in host.gateways(plan.network))
     # Neighbours are looked for by IPv6 from a link-local address.
     link_local = "ipv6" if host.address_ipv6 else "no"
     segment = (

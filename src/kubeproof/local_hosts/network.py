@@ -1,4 +1,4 @@
-"""The segment that local hosts share, made of network namespaces.
+"""The segment that local hosts share, or several, made of network namespaces.
 
 ::
 
@@ -7,6 +7,9 @@
     .1                                 .254, the hosts' gateway         ansible_host
 
 A virtual machine needs no namespace: its portN is a tap device.
+
+Further segments (``further_subnets``) are further bridges in the switch, br1 and so on, each with the gateway of its
+hosts. So the switch is the router between them, and this machine reaches their hosts through it.
 
 The switch lives in a namespace of its own so that the machine's firewall, its bridge settings and other container
 tools neither see nor disturb what the hosts say to each other, and so that removing it is removing two kinds of
@@ -32,7 +35,6 @@ from kubeproof.settings import families
 
 NAMESPACES = Path("/run/netns")
 
-_BRIDGE = "br0"
 _UPLINK = "uplink"
 _FORWARDING_IPV6 = "net.ipv6.conf.all.forwarding"
 
@@ -49,6 +51,8 @@ def ensure(plan: Plan) -> set[str]:
         # Without this, its last touch, a switch is what a killed run left half made.
         _remove_switch(network)
         _make_switch(network)
+    for number, subnet in enumerate(network.further_subnets, 1):
+        _ensure_further_bridge(network, f"br{number}", subnet)
     _route(plan)
     return {host.name for host in plan.hosts if _connect(network, host)}
 
@@ -66,12 +70,15 @@ def forget(network: Network, host: str) -> None:
 
 def port(network: Network, host: LocalHost) -> str:
     """The switch's end of a host's cable: 15 characters at most, and a host's name may be longer."""
-    return f"port{int(host.address) - int(network.subnet[0])}"
+    number = network.subnets.index(network.subnet_of(host.address))
+    own = int(host.address) - int(network.subnets[number][0])
+    return f"port{own}" if number == 0 else f"port{own}-{number}"
 
 
 def refuse_taken(network: Network) -> None:
     """Raise an error if the machine uses the network's addresses for something else."""
-    for setting, subnet in (("subnet", network.subnet), ("subnet_ipv6", network.subnet_ipv6)):
+    further = [("further_subnets", subnet) for subnet in network.further_subnets]
+    for setting, subnet in (("subnet", network.subnet), ("subnet_ipv6", network.subnet_ipv6), *further):
         taken = _overlaps_route(subnet, except_interface=network.interface) if subnet else ""
         if taken:
             raise KubeproofError(
@@ -91,21 +98,33 @@ def _make_switch(network: Network) -> None:
     run(["ip", "netns", "add", switch])
     forwarding = {"net.ipv4.ip_forward": "1"} | ({_FORWARDING_IPV6: "1"} if network.subnet_ipv6 else {})
     _sysctl(switch, {**forwarding, **_bridge_past_the_firewall(switch)})
-    _batch(
-        switch,
-        "link set lo up",
-        f"link add {_BRIDGE} type bridge",
-        *(_address_add(gateway, _BRIDGE) for gateway in network.gateways),
-        f"link set {_BRIDGE} up",
-    )
+    _batch(switch, "link set lo up", *_bridge("br0", network.gateways))
     run(["ip", "link", "add", network.interface, "type", "veth", "peer", "name", _UPLINK, "netns", switch])
-    _batch(switch, f"link set {_UPLINK} master {_BRIDGE} up")
+    _batch(switch, f"link set {_UPLINK} master br0 up")
     run(["ip", "link", "set", network.interface, "alias", f"kubeproof {network.name}", "up"])
     if network.subnet_ipv6:
         # No host is to tell this machine where to send what.
         run(["sysctl", "--quiet", f"net.ipv6.conf.{network.interface}.accept_ra=0"])
     for address in reversed(network.machine_addresses):
         run(["ip", *_address_add(address, network.interface).split()])
+
+
+def _ensure_further_bridge(network: Network, name: str, subnet: ipaddress.IPv4Network) -> None:
+    """Make the bridge of a further segment, unless it is there with its address."""
+    gateways = network.gateways_in(subnet)
+    if not _has_addresses(["ip", "-netns", network.name], name, gateways):
+        attempt(["ip", "-netns", network.name, "link", "delete", name])
+        _batch(network.name, *_bridge(name, gateways))
+
+
+def _bridge(name: str, gateways: Iterable[IPInterface]) -> list[str]:
+    """Commands for a bridge with the gateway of its hosts."""
+    added = [_address_add(gateway, name) for gateway in gateways]
+    return [f"link add {name} type bridge", *added, f"link set {name} up"]
+
+
+def _bridge_of(network: Network, host: LocalHost) -> str:
+    return f"br{network.subnets.index(network.subnet_of(host.address))}"
 
 
 def _remove_switch(network: Network) -> None:
@@ -124,6 +143,8 @@ def _route(plan: Plan) -> None:
     way_out = "unreachable default" if network.isolated else f"default via {network.machine_address}"
     ways_out = [way_out, *(["unreachable ::/0"] if network.subnet_ipv6 else [])]
     gateways = {gateway.version: gateway.ip for gateway in network.gateways}
+    for subnet in network.further_subnets:
+        run(["ip", "route", "replace", str(subnet), "via", str(network.gateway), "dev", network.interface])
     # Without IPv6 addresses there is nobody who would send to an IPv6 network.
     virtual_networks = [virtual for virtual in plan.virtual_networks if virtual.version in gateways]
     _batch(network.name, *(f"route replace {route}" for route in (*ways_out, *_refused(virtual_networks))))
@@ -159,11 +180,11 @@ def _connect_container(network: Network, host: LocalHost) -> bool:
     attempt(["ip", "-netns", network.name, "link", "delete", own])
     run(["ip", "netns", "add", namespace])
     _batch(namespace, "link set lo up", f"link add eth0 type veth peer name {own} netns {network.name}")
-    _batch(network.name, f"link set {own} master {_BRIDGE} alias {host.name} up")
+    _batch(network.name, f"link set {own} master {_bridge_of(network, host)} alias {host.name} up")
     _batch(
         namespace,
         "link set eth0 up",
-        f"route add default via {network.gateway} dev eth0 onlink",
+        f"route add default via {host.gateways(network)[0].ip} dev eth0 onlink",
         *_ipv6(network, host),
         _address_add(host.addresses(network)[0], "eth0"),
     )
@@ -174,7 +195,7 @@ def _ipv6(network: Network, host: LocalHost) -> list[str]:
     """Commands for a host's IPv6 address and gateway, if it has them."""
     return [
         command
-        for address, gateway in zip(host.addresses(network)[1:], network.gateways[1:], strict=False)
+        for address, gateway in zip(host.addresses(network)[1:], host.gateways(network)[1:], strict=False)
         for command in (_address_add(address, "eth0"), f"route add ::/0 via {gateway.ip} dev eth0")
     ]
 
@@ -189,7 +210,7 @@ def _connect_vm(network: Network, host: LocalHost) -> bool:
     _batch(
         network.name,
         f"tuntap add dev {own} mode tap",
-        f"link set {own} master {_BRIDGE} alias {host.name} up",
+        f"link set {own} master {_bridge_of(network, host)} alias {host.name} up",
     )
     return True
 

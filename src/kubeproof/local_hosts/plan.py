@@ -23,7 +23,7 @@ _FORMER_PREFIX = "container_host_"
 
 _NETWORK_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 _SIZE = re.compile(r"[1-9][0-9]*[kmg]?")
-_NETWORK_SETTINGS = {"name", "subnet", "subnet_ipv6", "isolated"}
+_NETWORK_SETTINGS = {"name", "subnet", "subnet_ipv6", "further_subnets", "isolated"}
 _HOST_SETTINGS = {f"{_PREFIX}{name}" for name in ("network", "ports", "memory", "kind", "system")}
 _VM_SETTINGS = {f"{_PREFIX}{name}" for name in ("cpus", "disk", "preinstalled", "image")}
 _KEY_SETTING = "ansible_ssh_private_key_file"
@@ -37,12 +37,25 @@ _MACHINE, _GATEWAY = 1, 254
 
 @dataclass(frozen=True)
 class Network:
-    """The segment that the hosts of an inventory share. ``subnet_ipv6``: if they have IPv6 addresses too."""
+    """The segment that the hosts of an inventory share. ``subnet_ipv6``: if they have IPv6 addresses too.
+
+    ``further_subnets``: those of further segments, which the hosts' gateway routes to.
+    """
 
     name: str
     subnet: ipaddress.IPv4Network
     isolated: bool = True
     subnet_ipv6: ipaddress.IPv6Network | None = None
+    further_subnets: tuple[ipaddress.IPv4Network, ...] = ()
+
+    @property
+    def subnets(self) -> tuple[ipaddress.IPv4Network, ...]:
+        """Those of all segments; this machine has an address in the first."""
+        return (self.subnet, *self.further_subnets)
+
+    def subnet_of(self, address: ipaddress.IPv4Address) -> ipaddress.IPv4Network:
+        """The one that an address is in; the first, if it is in none."""
+        return next((subnet for subnet in self.subnets if address in subnet), self.subnet)
 
     @property
     def machine_address(self) -> ipaddress.IPv4Address:
@@ -61,8 +74,12 @@ class Network:
 
     @property
     def gateways(self) -> list[IPInterface]:
-        """The hosts' default gateway, in each IP family."""
+        """The default gateway of hosts on the first segment, in each IP family."""
         return self._interfaces(self.gateway, _GATEWAY)
+
+    def gateways_in(self, subnet: ipaddress.IPv4Network) -> list[IPInterface]:
+        """The default gateway of hosts on a segment, in each IP family."""
+        return self.gateways if subnet == self.subnet else [gateway_in(subnet)]
 
     def _interfaces(self, address: ipaddress.IPv4Address, number: int) -> list[IPInterface]:
         found: list[IPInterface] = [ipaddress.IPv4Interface(f"{address}/{self.subnet.prefixlen}")]
@@ -74,6 +91,11 @@ class Network:
     def interface(self) -> str:
         """The machine's interface on the segment. Linux allows 15 characters, so the name is a digest."""
         return "kp" + hashlib.sha256(self.name.encode()).hexdigest()[:10]
+
+
+def gateway_in(subnet: ipaddress.IPv4Network) -> ipaddress.IPv4Interface:
+    """The gateway's address in a subnet, the last one that a host could have."""
+    return ipaddress.IPv4Interface(f"{subnet[-2]}/{subnet.prefixlen}")
 
 
 @dataclass(frozen=True)
@@ -146,10 +168,15 @@ class LocalHost:
 
     def addresses(self, network: Network) -> list[IPInterface]:
         """Its addresses on the segment, with their prefix: one of each IP family that it has."""
-        found: list[IPInterface] = [ipaddress.IPv4Interface(f"{self.address}/{network.subnet.prefixlen}")]
+        prefix = network.subnet_of(self.address).prefixlen
+        found: list[IPInterface] = [ipaddress.IPv4Interface(f"{self.address}/{prefix}")]
         if self.address_ipv6 and network.subnet_ipv6:
             found.append(ipaddress.IPv6Interface((self.address_ipv6, network.subnet_ipv6.prefixlen)))
         return found
+
+    def gateways(self, network: Network) -> list[IPInterface]:
+        """Its default gateways, one of each IP family."""
+        return network.gateways_in(network.subnet_of(self.address))
 
     @property
     def kind(self) -> HostKind:
@@ -247,22 +274,45 @@ def _network(inventory: Inventory) -> Network:
         raise KubeproofError(f"local_host_network.name: {name!r} is not up to 40 lower-case letters, digits and -")
     if not isinstance(isolated, bool):
         raise KubeproofError(f"local_host_network.isolated: {isolated!r} is neither true nor false")
+    subnet = _subnet(given.get("subnet"))
     return Network(
         name=str(name),
-        subnet=_subnet(given.get("subnet")),
+        subnet=subnet,
         isolated=isolated,
         subnet_ipv6=_subnet_ipv6(given["subnet_ipv6"]) if given.get("subnet_ipv6") else None,
+        further_subnets=_further_subnets(given, subnet),
     )
 
 
-def _subnet(value: Any) -> ipaddress.IPv4Network:
+def _further_subnets(given: Mapping[str, Any], first: ipaddress.IPv4Network) -> tuple[ipaddress.IPv4Network, ...]:
+    """Those of further segments, none of which overlaps another."""
+    name = "further_subnets"
+    values = given.get(name) or []
+    if not isinstance(values, list):
+        raise KubeproofError(f"local_host_network.{name}: {values!r} is not a list of networks")
+    if values and given.get("subnet_ipv6"):
+        raise KubeproofError(
+            f"local_host_network: subnet_ipv6 and {name} cannot be set together",
+            hint="hosts on several segments have IPv4 addresses only",
+        )
+    found = [first]
+    for value in values:
+        subnet = _subnet(value, name)
+        other = next((each for each in found if each.overlaps(subnet)), None)
+        if other:
+            raise KubeproofError(f"local_host_network.{name}: {subnet} overlaps {other}")
+        found.append(subnet)
+    return tuple(found[1:])
+
+
+def _subnet(value: Any, name: str = "subnet") -> ipaddress.IPv4Network:
     try:
         subnet = ipaddress.IPv4Network(value)
     except ValueError as error:
-        raise KubeproofError(f"local_host_network.subnet: {value!r} is not an IPv4 network: {error}") from error
+        raise KubeproofError(f"local_host_network.{name}: {value!r} is not an IPv4 network: {error}") from error
     if not subnet.is_private or not 16 <= subnet.prefixlen <= 28:
         raise KubeproofError(
-            f"local_host_network.subnet: {subnet} is not a private network between /16 and /28",
+            f"local_host_network.{name}: {subnet} is not a private network between /16 and /28",
             hint="for example 10.213.7.0/24; it must not be in use around this machine",
         )
     return subnet
@@ -373,11 +423,14 @@ def _address(host: Host, network: Network) -> ipaddress.IPv4Address:
         address = ipaddress.IPv4Address(value)
     except ValueError as error:
         raise KubeproofError(f"host {host.name}: ansible_host {value!r} is not an IPv4 address") from error
-    taken = {network.machine_address, network.gateway, network.subnet[0], network.subnet[-1]}
-    if address not in network.subnet or address in taken:
+    subnet = network.subnet_of(address)
+    # Of all segments alike, so that a host can move to another one: only in the first has this machine an address.
+    taken = {subnet[0], subnet[1], subnet[-2], subnet[-1]}
+    if address not in subnet or address in taken:
+        others = "".join(f" or {each}" for each in network.further_subnets)
         raise KubeproofError(
-            f"host {host.name}: ansible_host {address} is not an address for a host in {network.subnet}",
-            hint=f"use {network.subnet[2]} to {network.subnet[-3]}",
+            f"host {host.name}: ansible_host {address} is not an address for a host in {network.subnet}{others}",
+            hint=f"use {subnet[2]} to {subnet[-3]}",
         )
     return address
 

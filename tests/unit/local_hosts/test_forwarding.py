@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 from pathlib import Path
 
@@ -38,3 +39,13 @@ def test_only_hosts_that_are_not_isolated_hide_behind_the_machine() -> None:
     way_out = f"ip saddr 10.213.99.0/24 oifname != {planned().network.interface} masquerade"
     assert way_out not in forwarding.ruleset(planned(PublishedPort(80, 80)))
     assert way_out in forwarding.ruleset(planned(isolated=False))
+
+
+def test_hosts_on_further_segments_have_the_same_ways() -> None:
+    plan = planned(PublishedPort(80, 80), isolated=False)
+    further = (ipaddress.IPv4Network("10.213.98.0/24"),)
+    plan = dataclasses.replace(plan, network=dataclasses.replace(plan.network, further_subnets=further))
+    interface, subnets = plan.network.interface, "{ 10.213.99.0/24, 10.213.98.0/24 }"
+    rules = forwarding.ruleset(plan)
+    assert f"ip saddr != {subnets} oifname {interface} masquerade" in rules
+    assert f"ip saddr {subnets} oifname != {interface} masquerade" in rules

@@ -48,6 +48,16 @@ def test_an_address_belongs_to_the_interface_on_the_segment() -> None:
     assert "Address=10.213.99.11/24\nGateway=10.213.99.254\n" in segment
 
 
+def test_a_host_on_a_further_segment_has_the_gateway_there() -> None:
+    host = dataclasses.replace(machine(), address=ipaddress.IPv4Address("10.213.98.11"))
+    plan = planned(host)
+    further = (ipaddress.IPv4Network("10.213.98.0/25"),)
+    plan = dataclasses.replace(plan, network=dataclasses.replace(plan.network, further_subnets=further))
+    made = identity.machine_files(plan, host, mac=MAC, repository="")
+    segment = made["etc/systemd/network/10-segment.network"].content
+    assert "Address=10.213.98.11/25\nGateway=10.213.98.126\n" in segment
+
+
 def test_a_second_address_belongs_to_it_too() -> None:
     host = dataclasses.replace(machine(), address_ipv6=ipaddress.IPv6Address("fd00:10:213:99::11"))
     plan = planned(host)

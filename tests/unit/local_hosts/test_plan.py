@@ -10,6 +10,7 @@ import pytest
 from ansible.template import trust_as_template
 
 from kubeproof.core.errors import KubeproofError
+from kubeproof.local_hosts import network as segments
 from kubeproof.local_hosts.plan import HostKind, Network, PublishedPort, VmSettings, has_local_hosts, plan
 from kubeproof.settings.inventory import Host, Inventory
 
@@ -70,6 +71,45 @@ def test_hosts_have_a_second_address_where_the_segment_has_a_second_subnet() -> 
     assert list(map(str, host.addresses(planned.network))) == ["10.213.99.11/24", "fd00:10:213:99::11/64"]
     assert list(map(str, planned.network.machine_addresses)) == ["10.213.99.1/24", "fd00:10:213:99::1/64"]
     assert list(map(str, planned.network.gateways)) == ["10.213.99.254/24", "fd00:10:213:99::fe/64"]
+
+
+FURTHER = {**NETWORK, "further_subnets": ["10.213.98.0/25", "10.213.98.128/25"]}
+
+
+def test_hosts_are_on_the_segment_that_has_their_address() -> None:
+    own = {"a": "10.213.99.11", "b": "10.213.98.11", "c": "10.213.98.139"}
+    planned = plan(described(FURTHER, **{name: {"ansible_host": address} for name, address in own.items()}))
+    found = {
+        host.name: (*map(str, host.addresses(planned.network)), *map(str, host.gateways(planned.network)))
+        for host in planned.hosts
+    }
+    assert found == {
+        "a": ("10.213.99.11/24", "10.213.99.254/24"),
+        "b": ("10.213.98.11/25", "10.213.98.126/25"),
+        "c": ("10.213.98.139/25", "10.213.98.254/25"),
+    }
+    assert len({segments.port(planned.network, host) for host in planned.hosts}) == 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"further_subnets": "10.213.98.0/24"}, "is not a list"),
+        ({"further_subnets": ["nonsense"]}, "further_subnets: 'nonsense' is not an IPv4 network"),
+        ({"further_subnets": ["10.213.99.128/25"]}, "10.213.99.128/25 overlaps 10.213.99.0/24"),
+        ({"further_subnets": ["10.213.98.0/24", "10.213.98.0/25"]}, "10.213.98.0/25 overlaps 10.213.98.0/24"),
+        ({"further_subnets": ["10.213.98.0/24"], "subnet_ipv6": "fd00:10:213:99::/64"}, "cannot be set together"),
+    ],
+)
+def test_further_segments_that_cannot_be_are_refused(settings: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(KubeproofError, match=complaint):
+        plan(described({**NETWORK, **settings}, a=BOTH))
+
+
+@pytest.mark.parametrize("address", ["10.213.98.1", "10.213.98.126", "10.213.97.5"])
+def test_addresses_that_no_host_may_have_on_a_further_segment(address: str) -> None:
+    with pytest.raises(KubeproofError, match=r"10\.213\.99\.0/24 or 10\.213\.98\.0/25"):
+        plan(described(FURTHER, a={"ansible_host": address}))
 
 
 def test_without_one_they_have_what_they_had() -> None:
