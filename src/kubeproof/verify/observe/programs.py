@@ -28,6 +28,7 @@ class Process:
     """A process of a component. ``gone``: whether its file is no longer there. ``pod``: the UID of its pod, or empty.
 
     ``version`` is what its executable says, as it was started; empty if it says nothing. ``emulates``: by its flags.
+    ``sha256`` is the executable's digest; empty for one of a pod, of which the image is judged.
     """
 
     program: str
