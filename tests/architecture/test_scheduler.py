@@ -50,7 +50,7 @@ def _is_judged(item: Object) -> bool:
 @prepared_together(until=_is_bound)
 def scheduled(manifests: Manifests) -> list[Object]:
     """Pods that the scheduler has to find nodes for."""
-    return [manifests.pod(f"scheduled-{number}", [manifests.container("pause", ["pause"])]) for number in range(2)]
+    return [manifests.placed(f"scheduled-{number}") for number in range(2)]
 
 
 @pytest.mark.claim("sched-binding")
@@ -147,12 +147,7 @@ def affine(cluster: Cluster, api: Api, manifests: Manifests) -> list[Object]:
     made = [
         _choosy(manifests, f"shunning-{number}", nodes, shunning, affinity=apart) for number in range(len(nodes) + 1)
     ]
-    leader = manifests.pod(
-        "leader",
-        [manifests.container("pause", ["pause"])],
-        labels={"app": "leader"},
-        **manifests.on_node(nodes[-1].name),
-    )
+    leader = manifests.placed("leader", labels={"app": "leader"}, **manifests.on_node(nodes[-1].name))
     # It would rather be elsewhere: where it is put is its affinity's doing.
     follower = _choosy(
         manifests, "follower", nodes, {}, rather=nodes[0], affinity=_terms("podAffinity", {"app": "leader"})
@@ -195,13 +190,12 @@ def test_a_pod_follows_the_one_it_wants_to_be_with(
 def constrained(cluster: Cluster, api: Api, manifests: Manifests) -> list[Object]:
     """Pods with a node selector, with and without a toleration, and with a constraint on how they are spread."""
     made = []
-    pause = [manifests.container("pause", ["pause"])]
     for number, node in enumerate(_several(cluster)):
-        made.append(manifests.pod(f"selecting-{number}", pause, nodeSelector=_selector(node)))
-    made.append(manifests.pod("selecting-nothing", pause, nodeSelector={"verify.kubeproof.io/none": "such"}))
+        made.append(manifests.placed(f"selecting-{number}", nodeSelector=_selector(node)))
+    made.append(manifests.placed("selecting-nothing", nodeSelector={"verify.kubeproof.io/none": "such"}))
     for node in _tainted(cluster)[:1]:
         for name, tolerations in (("tolerating", [{"operator": "Exists", "effect": "NoSchedule"}]), ("frail", [])):
-            made.append(manifests.pod(name, pause, nodeSelector=_selector(node), tolerations=tolerations))
+            made.append(manifests.placed(name, nodeSelector=_selector(node), tolerations=tolerations))
     made.extend(_spread(manifests, _several(cluster)))
     return [api.create(manifest) for manifest in made]
 
@@ -304,7 +298,11 @@ def test_a_bound_pod_waits_for_its_kubelet(
     cluster: Cluster, api: Api, manifests: Manifests, evidence: Evidence
 ) -> None:
     node = cluster.workers[-1]
-    manifest = _choosy(manifests, "decided", [node], {})
+    manifest = manifests.pod(
+        "decided",
+        [manifests.container("pause", ["pause"])],
+        affinity={"nodeAffinity": _among([node])},
+    )
     with stopped(node.host, "kubelet"):
         bound = _observe(api, manifest, _is_bound, f"a pod for {node.name} is bound while the kubelet there is stopped")
         started = _happens(api, manifest, is_running, _QUIET_SECONDS)
@@ -331,7 +329,7 @@ def test_without_a_scheduler_new_pods_wait_and_others_keep_running(
     cluster: Cluster, api: Api, agents: list[Pod], manifests: Manifests, evidence: Evidence
 ) -> None:
     service = api.get(f"{objects.core(manifests.namespace, 'services')}/agents-outside")
-    manifest = manifests.pod("newcomer", [manifests.container("pause", ["pause"])])
+    manifest = manifests.placed("newcomer")
     port = service["spec"]["ports"][0]["nodePort"]
     with Traffic(cluster.nodes[0].address, port, "hostname", timeout=5) as traffic:
         if not traffic.await_answer(_BOUND_SECONDS):
@@ -358,7 +356,7 @@ def test_without_a_scheduler_new_pods_wait_and_others_keep_running(
 def test_when_the_acting_scheduler_is_killed_another_acts(
     cluster: Cluster, api: Api, manifests: Manifests, evidence: Evidence
 ) -> None:
-    manifest = manifests.pod("inherited", [manifests.container("pause", ["pause"])])
+    manifest = manifests.placed("inherited")
     with leader_election.leader_killed(cluster, "kube-scheduler") as takeover:
         api.create(manifest)
         placed = api.observe_one(
@@ -375,16 +373,14 @@ def test_when_the_acting_scheduler_is_killed_another_acts(
 @early
 def named(api: Api, manifests: Manifests) -> list[Object]:
     """Pods that name another scheduler."""
-    pause = [manifests.container("pause", ["pause"])]
-    return [api.create(manifests.pod(f"named-{number}", pause, schedulerName=_SECOND)) for number in range(2)]
+    return [api.create(manifests.placed(f"named-{number}", schedulerName=_SECOND)) for number in range(2)]
 
 
 @early
 def assigned(cluster: Cluster, api: Api, manifests: Manifests) -> dict[str, Object]:
     """A pod for each further scheduler that the cluster has."""
-    pause = [manifests.container("pause", ["pause"])]
     return {
-        name: api.create(manifests.pod(f"assigned-{name}", pause, schedulerName=name))
+        name: api.create(manifests.placed(f"assigned-{name}", schedulerName=name))
         for name in cluster.settings["scheduler_more"]
     }
 
@@ -411,7 +407,7 @@ def test_each_scheduler_binds_its_own_pods_only(
     cluster: Cluster, api: Api, workspace: Workspace, manifests: Manifests, named: list[Object], evidence: Evidence
 ) -> None:
     # It comes after those that name another one: when it is bound, the scheduler has seen them.
-    other = manifests.pod("unnamed", [manifests.container("pause", ["pause"])])
+    other = manifests.placed("unnamed")
     api.create(other)
     with _second_scheduler(api, workspace, manifests.namespace) as second:
         ignored = api.items(objects.core(manifests.namespace, "pods"), fieldSelector=f"spec.schedulerName={_SECOND}")
@@ -515,15 +511,17 @@ def _choosy(
     affinity: Object | None = None,
     **spec: Any,
 ) -> Object:
-    """A pod that can go to some nodes only, of which it may prefer one."""
-    # A term can name one node only; of several terms one must match.
-    among: Object = {
-        "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [_only(node) for node in nodes]}
-    }
+    """A pod to be placed that can go to some nodes only, of which it may prefer one."""
+    among = _among(nodes)
     if rather:
         among["preferredDuringSchedulingIgnoredDuringExecution"] = [{"weight": 100, "preference": _only(rather)}]
     whole = {"nodeAffinity": among, **(affinity or {})}
-    return manifests.pod(name, [manifests.container("pause", ["pause"])], labels=labels, affinity=whole, **spec)
+    return manifests.placed(name, labels=labels, affinity=whole, **spec)
+
+
+def _among(nodes: Sequence[Node]) -> Object:
+    # A term can name one node only; of several terms one must match.
+    return {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [_only(node) for node in nodes]}}
 
 
 def _only(node: Node) -> Object:
@@ -590,10 +588,7 @@ def _placement(items: Sequence[Object]) -> dict[str, str]:
 
 
 def _pod_requesting(manifests: Manifests, name: str, resource: str) -> Object:
-    container = manifests.container("pause", ["pause"])
-    for part in ("requests", "limits"):
-        container["resources"][part][resource] = "1"
-    return manifests.pod(name, [container])
+    return manifests.placed(name, resources={part: {resource: "1"} for part in ("requests", "limits")})
 
 
 def _observe(api: Api, manifest: Object, until: Any, what: str) -> Object:

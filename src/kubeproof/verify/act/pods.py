@@ -21,6 +21,8 @@ FILES_PORT = 8082
 # Where the test image's HTTP server writes what is uploaded to it.
 UPLOADS = "/uploads"
 READY_SECONDS = 60.0
+# Of a pod that is only placed: its volume, of a Secret that nobody makes.
+_NEVER = "never"
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 # The kubelet's default, and more than any answer takes that still is one.
 _PROBE_SECONDS, _LONGEST_PROBE_SECONDS = 1, 30
@@ -96,6 +98,18 @@ class Manifests:
                 **spec,
             },
         }
+
+    def placed(self, name: str, *, labels: Mapping[str, str] | None = None, **spec: Any) -> Object:
+        """A pod that is given a node and never starts there: where it is put is all that is asked of it.
+
+        Its kubelet waits for a volume before it makes anything of the pod, so that dozens cost a node nothing.
+        ``resources`` are those of its container, of which the usual ones are a part.
+        """
+        container = self.container("pause", ["pause"])
+        for part, more in spec.pop("resources", {}).items():
+            container["resources"][part].update(more)
+        volumes = [{"name": _NEVER, "secret": {"secretName": _NEVER}}]
+        return self.pod(name, [container], labels=labels, volumes=volumes, **spec)
 
     def server(self, name: str, port: int = HTTP_PORT, **more: Any) -> Object:
         """A container that answers HTTP, and UDP on the default ports."""
@@ -245,6 +259,11 @@ def _json(body: Any) -> dict[str, Any]:
 def is_ready(item: Object) -> bool:
     """Whether a pod is ready."""
     return objects.holds(item, "Ready")
+
+
+def is_only_placed(item: Object) -> bool:
+    """Whether a pod is one that never starts."""
+    return any(volume["name"] == _NEVER for volume in item["spec"].get("volumes", []))
 
 
 def is_running(item: Object) -> bool:

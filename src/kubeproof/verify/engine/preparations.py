@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from kubeproof.verify.act.pods import READY_SECONDS, Blocked, Manifests, Pod, blame, is_ready
+from kubeproof.verify.act.pods import READY_SECONDS, Blocked, Manifests, Pod, blame, is_only_placed, is_ready
 from kubeproof.verify.observe.api import Api, NotObserved
 from kubeproof.verify.observe.objects import Object, core, name
 
@@ -153,7 +153,7 @@ class Workloads:
 
 
 def _starts(pod: Object) -> bool:
-    """Whether a node has a pod of which it has begun nothing yet."""
+    """Whether a node has a pod of which it has begun nothing yet, and is going to."""
     states = [
         state
         for kind in ("initContainerStatuses", "containerStatuses")
@@ -161,7 +161,8 @@ def _starts(pod: Object) -> bool:
         for state in (status["state"], status.get("lastState", {}))
     ]
     begun = any(state.get("running") or state.get("terminated") for state in states)
-    return bool(pod["spec"].get("nodeName")) and "deletionTimestamp" not in pod["metadata"] and not begun
+    stays = "deletionTimestamp" not in pod["metadata"] and not is_only_placed(pod)
+    return bool(pod["spec"].get("nodeName")) and stays and not begun
 
 
 def _named(items: Sequence[Object], wanted: Sequence[str]) -> list[Object]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kubeproof.verify.act.pods import Manifests
+from kubeproof.verify.act.pods import Manifests, is_only_placed
 
 
 @pytest.mark.parametrize(
@@ -22,3 +22,14 @@ def test_probes_wait_for_slow_hosts(
 
 def test_a_container_without_probes_has_none() -> None:
     assert "readinessProbe" not in Manifests("test", "image", ("w1",)).container("pause", ["pause"])
+
+
+def test_a_pod_that_is_only_placed_waits_for_what_nobody_makes() -> None:
+    manifests = Manifests("test", "image", ("w1",))
+    made = manifests.placed("one", resources={"requests": {"example.org/some": "1"}}, nodeName="w1")
+    assert made["spec"]["volumes"] == [{"name": "never", "secret": {"secretName": "never"}}]
+    assert made["spec"]["nodeName"] == "w1"
+    (container,) = made["spec"]["containers"]
+    assert container["resources"]["requests"] == {"cpu": "5m", "memory": "16Mi", "example.org/some": "1"}
+    assert is_only_placed(made)
+    assert not is_only_placed(manifests.pod("two", [container]))

@@ -96,11 +96,12 @@ def test_slow_hosts_get_a_pod_once_those_before_it_have_begun(status: Any, start
     bound = {"metadata": {"name": "one"}, "spec": {"nodeName": "w1"}, "status": status}
     pending = {**bound, "spec": {}, "status": {}}
     leaving = {**bound, "metadata": {"name": "one", "deletionTimestamp": "now"}, "status": {}}
+    placed = {**Manifests("here", "image", ()).placed("two", nodeName="w1"), "status": {}}
     done: list[bool] = []
 
     class Earlier(Slow):
         def observe(self, _path: str, until: Any, **_: Any) -> Any:
-            done.append(until([bound, pending, leaving]))
+            done.append(until([bound, pending, leaving, placed]))
             return []
 
     workloads = Workloads(cast(Api, Earlier()), cast(Manifests, SimpleNamespace(namespace="here")))
