@@ -105,7 +105,8 @@ class Manifests:
         Its kubelet waits for a volume before it makes anything of the pod, so that dozens cost a node nothing.
         ``resources`` are those of its container, of which the usual ones are a part.
         """
-        container = self.container("pause", ["pause"])
+        # Kubelets pass over volumes that no container mounts.
+        container = self.container("pause", ["pause"], volumeMounts=[{"name": _NEVER, "mountPath": "/never"}])
         for part, more in spec.pop("resources", {}).items():
             container["resources"][part].update(more)
         volumes = [{"name": _NEVER, "secret": {"secretName": _NEVER}}]

@@ -30,6 +30,7 @@ def test_a_pod_that_is_only_placed_waits_for_what_nobody_makes() -> None:
     assert made["spec"]["volumes"] == [{"name": "never", "secret": {"secretName": "never"}}]
     assert made["spec"]["nodeName"] == "w1"
     (container,) = made["spec"]["containers"]
+    assert [mount["name"] for mount in container["volumeMounts"]] == ["never"]
     assert container["resources"]["requests"] == {"cpu": "5m", "memory": "16Mi", "example.org/some": "1"}
     assert is_only_placed(made)
     assert not is_only_placed(manifests.pod("two", [container]))
