@@ -64,7 +64,9 @@ def add(pins: Pins, name: str, version: str, tell: Tell) -> Path:
             (made / program.parent.name).mkdir(exist_ok=True)
             shutil.copy(program, made / program.parent.name)
         tell("selecting versions of all modules, and downloading them")
-        run(["go", "-C", str(made), "mod", "tidy"], env=gobuild.environment(GOFLAGS="-mod=mod"))
+        # Of a module of which only files are taken nothing is imported: `tidy` would leave it out.
+        step = ["tidy"] if wanted.go.packages else ["download", "-json", wanted.go.of]
+        run(["go", "-C", str(made), "mod", *step], env=gobuild.environment(GOFLAGS="-mod=mod"))
         made.rename(directory)
     return directory
 
