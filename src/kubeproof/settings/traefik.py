@@ -55,9 +55,7 @@ def _providers(values: Settings) -> Iterator[tuple[str, str]]:
     if given is not None and not given:
         yield "traefik_providers", "is empty: there is nothing that Traefik could route"
     if on(values) and "gateway" in (given or ()) and values.get("gateway_api_enabled") is False:
-        problem = (
-            "is false, and Traefik would wait for these kinds: leave it out, or gateway out of traefik_providers"
-        )
+        problem = "is false, and Traefik would wait for these kinds: leave it out, or gateway out of traefik_providers"
         yield "gateway_api_enabled", problem
 
 
