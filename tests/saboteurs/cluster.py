@@ -217,7 +217,7 @@ def no_endpoint_slices(cluster: Cluster) -> Iterator[None]:
     path = "/apis/rbac.authorization.k8s.io/v1/clusterroles/traefik:routes"
     try:
         with changed_object(cluster.api, path, without):
-            # What it watches already it goes on to hear of.
+            # A watch that is open continues without the right.
             _restart_traefik(cluster)
             yield
     finally:
@@ -226,7 +226,7 @@ def no_endpoint_slices(cluster: Cluster) -> Iterator[None]:
 
 @saboteur(
     "ingress-routes",
-    breaks="Ingresses are of a class that nobody serves",
+    breaks="Ingresses are of a class without a controller",
     says="is not answered by site-a: 404",
 )
 def unserved_class(cluster: Cluster) -> Iterator[None]:
@@ -256,7 +256,7 @@ def wrong_certificate(cluster: Cluster) -> Iterator[None]:
 
 @saboteur(
     "ingress-routes",
-    breaks="Routes are not told for which hosts they are",
+    breaks="Routes lose the hosts that they are for",
     says="which has no route, is answered 200|is not answered by site-",
 )
 def routes_for_every_host(cluster: Cluster) -> Iterator[None]:

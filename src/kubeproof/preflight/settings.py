@@ -51,6 +51,8 @@ OTHERS = ("ansible_", "__", "local_host_")
 OF_ONE_HOST = {"cluster_host_address", "cluster_host_address_ipv6", "cluster_bin_directory", "cluster_balancer_port"}
 PORT_NUMBERS = range(1, 65536)
 UDP_PORTS = {"pod_network_flannel_port"}
+# Of Services, and of no host.
+SERVICE_PORTS = {"traefik_http_port", "traefik_https_port"}
 # Below this, a port takes a capability, which Kubernetes gives to root's processes only.
 PRIVILEGED_PORTS = 1024
 # What is not repeated where it is wrong.
