@@ -36,7 +36,7 @@ class ActionModule(Action):
 def _complete(addon: Mapping[str, Any], versions: Mapping[str, str]) -> dict[str, Any]:
     """An add-on with the manifests of its component: what it has of them itself is laid over them."""
     component, objects = addon.get("component"), addon["objects"]
-    if component and objects:
+    if component:
         pinned = pins.load().with_versions(versions)
         with cache.Cache() as cached:
             found = of_modules.objects(pinned, pinned.components[component], cached)

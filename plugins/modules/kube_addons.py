@@ -44,7 +44,8 @@ options:
       component:
         description:
           - The component of C(components/components.yml) whose own manifests are part of it, taken on the controller
-            from its Go module. Of an object that is in both, what O(addons[].objects) has counts, key by key.
+            from its Go module. Of an object that is in both, what O(addons[].objects) has counts, key by key. Empty if
+            there is none, or it is switched off.
         type: str
   directory:
     description:

@@ -21,13 +21,16 @@ from tests.saboteurs.framework.mutations import (
 )
 from tests.saboteurs.framework.registry import saboteur
 
+from kubeproof.core import waiting
 from kubeproof.core.versions import Version
+from kubeproof.settings import traefik
 from kubeproof.verify.act import charts
+from kubeproof.verify.act.application_operator import gate
 from kubeproof.verify.act.workspace import PREFIX
 from kubeproof.verify.observe import component_control
 from kubeproof.verify.observe.cluster import Cluster
 from kubeproof.verify.observe.hosts import Host, NotObservable
-from kubeproof.verify.observe.objects import Object
+from kubeproof.verify.observe.objects import Object, holds, name
 
 _SCHEDULER = "kube-scheduler"
 # Of the same length, so that the program still works. The shell gives it the file and both versions.
@@ -194,3 +197,93 @@ def _program(host: Host, unit: str) -> str:
     """The file that a unit's process runs."""
     pid = component_control.processes(host, unit)[0]
     return host.run("readlink %s", f"/proc/{pid}/exe").strip()
+
+
+_TRAEFIK = f"/api/v1/namespaces/{traefik.NAMESPACE}/pods"
+_TRAEFIK_STARTED_SECONDS = 90.0
+
+
+@saboteur(
+    "ingress-routes",
+    breaks="Traefik may not read which pods are behind Services",
+    says="is not answered by site-",
+)
+def no_endpoint_slices(cluster: Cluster) -> Iterator[None]:
+    _demand_traefik(cluster)
+
+    def without(role: Object) -> None:
+        role["rules"] = [rule for rule in role["rules"] if "endpointslices" not in rule["resources"]]
+
+    path = "/apis/rbac.authorization.k8s.io/v1/clusterroles/traefik:routes"
+    try:
+        with changed_object(cluster.api, path, without):
+            # A watch that is open continues without the right.
+            _restart_traefik(cluster)
+            yield
+    finally:
+        _restart_traefik(cluster)
+
+
+@saboteur(
+    "ingress-routes",
+    breaks="Ingresses are of a class without a controller",
+    says="is not answered by site-a: 404",
+)
+def unserved_class(cluster: Cluster) -> Iterator[None]:
+    _demand_traefik(cluster)
+    change = 'Object{spec: Object.spec{ingressClassName: "nobody"}}'
+    with admission(cluster.api, "networking.k8s.io/v1/ingresses", change):
+        yield
+
+
+@saboteur(
+    "ingress-routes",
+    breaks="Hosts are given a certificate of others",
+    says="asked over TLS .* is not answered by site-a: .*certificate verify failed",
+)
+def wrong_certificate(cluster: Cluster) -> Iterator[None]:
+    _demand_traefik(cluster)
+    other = gate.issue("other.test")
+    data = {"tls.crt": other.certificate, "tls.key": other.key}
+    changes = ", ".join(
+        f'JSONPatch{{op: "replace", path: "/data/{key}", value: "{base64.b64encode(text.encode()).decode()}"}}'
+        for key, text in data.items()
+    )
+    only = [{"name": "those-of-sites", "expression": "object.metadata.name.startsWith('site-')"}]
+    with admission(cluster.api, "/v1/secrets", f"[{changes}]", operations=["CREATE"], matchConditions=only):
+        yield
+
+
+@saboteur(
+    "ingress-routes",
+    breaks="Routes lose the hosts that they are for",
+    says="which has no route, is answered 200|is not answered by site-",
+)
+def routes_for_every_host(cluster: Cluster) -> Iterator[None]:
+    _demand_traefik(cluster)
+    # An Ingress's first rule alone: with two for every host it would be left to chance which one is asked.
+    forget = '[JSONPatch{op: "remove", path: "/spec/rules/0/host"}]'
+    with admission(cluster.api, "networking.k8s.io/v1/ingresses", forget):
+        yield
+
+
+def _demand_traefik(cluster: Cluster) -> None:
+    if not traefik.on(cluster.settings):
+        raise NotObservable("traefik_enabled is false: there is no Traefik")
+
+
+def _restart_traefik(cluster: Cluster) -> None:
+    """Have all its pods replaced, and wait until the new ones are ready."""
+    before = {pod["metadata"]["uid"] for pod in cluster.api.items(_TRAEFIK)}
+    for pod in cluster.api.items(_TRAEFIK):
+        cluster.api.delete(f"{_TRAEFIK}/{name(pod)}")
+    replicas = int(cluster.settings["traefik_replicas"])
+
+    def there() -> bool:
+        pods = cluster.api.items(_TRAEFIK)
+        new = [pod for pod in pods if pod["metadata"]["uid"] not in before and holds(pod, "Ready")]
+        return len(pods) == len(new) == replicas
+
+    seconds = cluster.api.patient(_TRAEFIK_STARTED_SECONDS)
+    if not waiting.until(there, seconds, pause=0.5):
+        raise RuntimeError(f"Traefik's pods are not ready {seconds:.0f} s after they were replaced")

@@ -6,6 +6,7 @@ taken from a version control system or from the user's Go flags, and the compile
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import platform
@@ -19,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kubeproof.components import cache as caching
-from kubeproof.components.pins import MACHINES, Component, Pins
+from kubeproof.components.pins import MACHINES, Component, ModuleCopy, Pins
 from kubeproof.components.progress import Event, Phase, Progress
 from kubeproof.core import controller_packages
 from kubeproof.core.errors import KubeproofError
@@ -115,10 +116,11 @@ def key(pins: Pins, component: Component, arch: str, tools: Toolchain) -> str:
     build = component.go
     directory = pins.module_directory(component)
     # What most builds are not is only in the key of those that are it: the others keep theirs, and what was built.
-    kind = ["test"] if build.test else []
+    kind: list[object] = ["test"] if build.test else []
+    kind += [dataclasses.astuple(copy) for copy in build.copies]
     pinned = json.dumps([component.version, dict(build.packages), build.tags, dict(build.stamps), build.cgo, *kind])
     c = run([compiler(arch), "--version"]).splitlines()[0] if build.cgo else ""
-    own = sorted(directory.glob("*/*.go"))
+    own = sorted(path for pattern in ("*/**/*.go", "*/**/go.mod") for path in directory.glob(pattern))
     files = [path.read_bytes() for path in (directory / "go.mod", directory / "go.sum", *own)]
     return caching.key_of("go", _RECIPE, pinned, *files, tools.version, arch, c)
 
@@ -136,8 +138,8 @@ def build(
         if cached:
             return cached, False
         started = time.monotonic()
-        with cache.work() as directory:
-            _compile(pins, component, arch, directory, progress)
+        with cache.work() as directory, cache.work() as sources:
+            _compile(component, arch, _sources(pins, component, sources), directory, progress)
             suffix = ".test" if component.go.test else ""
             files = {
                 name: directory / f"{_executable(package)}{suffix}" for name, package in component.go.packages.items()
@@ -223,7 +225,42 @@ def _command(component: Component, output: Path) -> list[str]:
     return [*command, *component.go.packages.values()]
 
 
-def _compile(pins: Pins, component: Component, arch: str, output: Path, progress: Progress) -> None:
+def _sources(pins: Pins, component: Component, work: Path) -> Path:
+    """Where the module is that is built: in the repository, or, with copies of others in it, in ``work``."""
+    ours = pins.module_directory(component)
+    if not component.go.copies:
+        return ours
+    made = work / "module"
+    shutil.copytree(ours, made)
+    for copy in component.go.copies:
+        place = made / copy.directory
+        shutil.rmtree(place, ignore_errors=True)
+        _copy_writable(_verified(copy, work), place)
+        shutil.copytree(ours / copy.directory, place, dirs_exist_ok=True)
+    return made
+
+
+def _verified(copy: ModuleCopy, outside: Path) -> Path:
+    """A module in Go's cache whose content is what it must be. ``outside``: a directory in no module."""
+    wanted = f"{copy.module}@{copy.version}"
+    answer = json.loads(
+        run(["go", "-C", str(outside), "mod", "download", "-json", wanted], env=environment(GOFLAGS="-mod=mod"))
+    )
+    if answer["Sum"] != copy.sum:
+        raise KubeproofError(f"{wanted} is not what components.yml says: its sum is {answer['Sum']}, not {copy.sum}")
+    return Path(answer["Dir"])
+
+
+def _copy_writable(source: Path, target: Path) -> None:
+    """Copy a directory of Go's cache, in which nothing may be written."""
+    for directory, _, files in os.walk(source):
+        there = target / Path(directory).relative_to(source)
+        there.mkdir(parents=True)
+        for name in files:
+            shutil.copyfile(Path(directory, name), there / name)
+
+
+def _compile(component: Component, arch: str, sources: Path, output: Path, progress: Progress) -> None:
     changes = {"GOOS": "linux", "GOARCH": arch, "CGO_ENABLED": "1" if component.go.cgo else "0"}
     if component.go.cgo:
         changes["CC"] = compiler(arch)
@@ -231,7 +268,7 @@ def _compile(pins: Pins, component: Component, arch: str, output: Path, progress
     watch = _Watch(component, progress)
     with subprocess.Popen(
         command,
-        cwd=pins.module_directory(component),
+        cwd=sources,
         env=environment(**changes),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

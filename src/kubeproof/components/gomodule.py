@@ -41,6 +41,12 @@ def add(pins: Pins, name: str, version: str, tell: Tell) -> Path:
     wanted = pins.with_versions({name: version}).components.get(name)
     if not wanted:
         raise KubeproofError(f"{name} is an image: it is made of the Go module of a component")
+    if wanted.go.copies:
+        copied = ", ".join(copy.module for copy in wanted.go.copies)
+        raise KubeproofError(
+            f"{name} is built with files of our own in copies of {copied}, which another version may not fit",
+            hint=f"make components/go/{wanted.go.module}/{version} manually, like the one that is there",
+        )
     gobuild.toolchain()
     directory = pins.module_directory(wanted)
     have = pins.module_versions(wanted)
@@ -58,7 +64,9 @@ def add(pins: Pins, name: str, version: str, tell: Tell) -> Path:
             (made / program.parent.name).mkdir(exist_ok=True)
             shutil.copy(program, made / program.parent.name)
         tell("selecting versions of all modules, and downloading them")
-        run(["go", "-C", str(made), "mod", "tidy"], env=gobuild.environment(GOFLAGS="-mod=mod"))
+        # Of a module of which only files are taken nothing is imported: `tidy` would leave it out.
+        step = ["tidy"] if wanted.go.packages else ["download", "-json", wanted.go.of]
+        run(["go", "-C", str(made), "mod", *step], env=gobuild.environment(GOFLAGS="-mod=mod"))
         made.rename(directory)
     return directory
 

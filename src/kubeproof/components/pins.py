@@ -28,7 +28,7 @@ CALICO = "pod_network_calico"
 CILIUM = "pod_network_cilium"
 # By pod_network_plugin.
 NETWORKS = {"flannel": FLANNEL, "calico": CALICO, "cilium": CILIUM}
-ADDONS = ("metrics_server", "metallb")
+ADDONS = ("metrics_server", "metallb", "gateway_api", "traefik")
 USES = (BACKUP_S3, NETWORK_POLICY, *NETWORKS.values(), *ADDONS)
 # Go's names of what `uname -m` says.
 MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
@@ -65,12 +65,26 @@ class Release:
 
 
 @dataclass(frozen=True)
+class ModuleCopy:
+    """A copy of a Go module with files of ours in it, by which go.mod replaces that module.
+
+    ``sum`` is the module's, as go.sum has those of others. ``directory``: in ours, where our files are and the copy is
+    made.
+    """
+
+    module: str
+    version: str
+    sum: str
+    directory: str
+
+
+@dataclass(frozen=True)
 class GoBuild:
     """A build from ``components/go/MODULE/VERSION``: package by binary, build tags, and linker stamps by variable.
 
     ``cold_seconds`` is what it takes with an empty Go cache on two cores; progress is shown against it. ``of`` is the
     module whose version counts, if the packages are main programs of our own. ``test``: the binaries are the packages'
-    tests, as `go test -c` compiles them.
+    tests, as `go test -c` compiles them. ``copies``: modules of which the build has copies with files of our own.
     """
 
     module: str
@@ -81,6 +95,7 @@ class GoBuild:
     cold_seconds: int
     of: str = ""
     test: bool = False
+    copies: tuple[ModuleCopy, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -473,11 +488,18 @@ def _go(section: Section) -> GoBuild:
         cold_seconds=section.integer("cold_seconds"),
         of=section.text("of", next(iter(packages.values()), None)),
         test=section.flag("test", default=False),
+        copies=tuple(_module_copy(each) for each in section.sections("copies")),
     )
     for name, template in build.stamps.items():
         _check_template(section, f"stamps.{name}", template)
     section.close()
     return build
+
+
+def _module_copy(section: Section) -> ModuleCopy:
+    copy = ModuleCopy(*(section.text(key) for key in ("module", "version", "sum", "directory")))
+    section.close()
+    return copy
 
 
 def _image(name: str, section: Section, components: Mapping[str, Component], of_set: str | None) -> Image:

@@ -160,7 +160,7 @@ _MODULES = ("br_netfilter", "nf_conntrack", "overlay")
 
 def reads(name: str) -> bool:
     """Whether the checks read a setting, so that its value is needed even if it is the default."""
-    return name.startswith(("backup_", "cluster_", "dns_", "preflight_")) or name in {
+    return name.startswith(("backup_", "cluster_", "dns_", "preflight_", "traefik_")) or name in {
         *PORTS,
         *DISKS,
         "apiserver_audit_log_files",
@@ -169,6 +169,7 @@ def reads(name: str) -> bool:
         "cilium_routing",
         "component_source",
         "etcd_quota_backend_bytes",
+        "gateway_api_enabled",
         "host_packages",
         "kube_proxy_form",
         "kube_proxy_mode",

@@ -38,6 +38,7 @@ from kubeproof.settings import (
     schedulers,
     sysctls,
     templates,
+    traefik,
 )
 from kubeproof.settings.specs import Option, Specs
 
@@ -50,6 +51,8 @@ OTHERS = ("ansible_", "__", "local_host_")
 OF_ONE_HOST = {"cluster_host_address", "cluster_host_address_ipv6", "cluster_bin_directory", "cluster_balancer_port"}
 PORT_NUMBERS = range(1, 65536)
 UDP_PORTS = {"pod_network_flannel_port"}
+# Of Services, and of no host.
+SERVICE_PORTS = {"traefik_http_port", "traefik_https_port"}
 # Below this, a port takes a capability, which Kubernetes gives to root's processes only.
 PRIVILEGED_PORTS = 1024
 # What is not repeated where it is wrong.
@@ -152,6 +155,7 @@ def _meanings(variables: Variables, values: Mapping[str, Any]) -> Iterator[Findi
     wrong += _metrics_server(values)
     wrong += flags.problems(values)
     wrong += proxies.problems(values)
+    wrong += traefik.problems(values)
     wrong += upgrades.problems(values)
     mirrors, parameters = values.get(registries.SETTING) or {}, values.get(sysctls.SETTING) or {}
     wrong += [(registries.SETTING, problem) for problem in registries.problems(mirrors)]
@@ -280,7 +284,7 @@ def _differences(hosts: Sequence[Variables]) -> Iterator[Finding]:
     proxy = "kube_proxy_" if _daemonset(hosts) else "kube_proxy_form"
     # An engine on some nodes would enforce half of each policy.
     policies = ("network_policy_engine", "network_policy_new_pods")
-    addons = ("addons_", "metallb_", "metrics_server_")
+    addons = ("addons_", "gateway_api_", "metallb_", "metrics_server_", "traefik_")
     networks_own = ("pod_network_flannel", "pod_network_plugin", "pod_network_manifest", "calico_", "cilium_")
     shared = ("cluster_", *networks_own, *policies, *addons, proxy)
     names = {name for variables in hosts for name in variables.values if name.startswith(shared)} - OF_ONE_HOST

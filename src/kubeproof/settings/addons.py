@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from kubeproof.settings import metallb
+from kubeproof.settings import metallb, traefik
 
 Settings = Mapping[str, Any]
 
@@ -13,6 +13,8 @@ Settings = Mapping[str, Any]
 _SWITCHES: Mapping[str, Callable[[Settings], Any]] = {
     "metrics_server": lambda settings: settings["metrics_server_enabled"],
     "metallb": metallb.on,
+    "gateway_api": lambda settings: settings["gateway_api_enabled"],
+    "traefik": traefik.on,
 }
 
 

@@ -18,6 +18,7 @@ from kubeproof.components.cache import Cache
 from kubeproof.components.pins import Binary, Component, GoBuild, Pins
 from kubeproof.components.progress import silent
 from kubeproof.core.errors import KubeproofError
+from kubeproof.core.process import run
 
 pytestmark = pytest.mark.skipif(shutil.which("go") is None, reason="there is no Go toolchain here")
 
@@ -157,3 +158,15 @@ def test_what_is_no_component(pins: Pins, name: str) -> None:
 def test_an_image_is_not_built_of_a_module_of_its_own() -> None:
     with pytest.raises(KubeproofError, match="pause is an image"):
         gomodule.add(real_pins.load(), "pause", "3.10.9", _quiet)
+
+
+@pytest.mark.usefixtures("_proxy")
+def test_a_module_of_which_only_files_are_taken(tmp_path: Path) -> None:
+    go_mod = "module kubeproof.invalid/components/hello\n\ngo 1.24.0\n\nrequire example.org/hello v1.2.3\n"
+    made = add(pins_of(tmp_path, {}, "example.org/hello", go_mod), "1.2.4")
+    assert "example.org/hello v1.2.4\n" in (made / "go.mod").read_text()
+    sums = (made / "go.sum").read_text()
+    assert "example.org/hello v1.2.4 h1:" in sums
+    assert "v1.2.3" not in sums
+    # As a build does it, in which go.sum may not be completed.
+    run(["go", "-C", str(made), "mod", "download", "-json", "example.org/hello"], env=gobuild.environment())

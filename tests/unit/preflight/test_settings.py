@@ -12,7 +12,15 @@ import yaml
 
 from kubeproof.preflight.findings import Finding
 from kubeproof.preflight.model import DISKS, PORTS, Host, Rules, port_rules, reads
-from kubeproof.preflight.settings import UDP_PORTS, Variables, _cluster_name, _problems, check_settings, check_templates
+from kubeproof.preflight.settings import (
+    SERVICE_PORTS,
+    UDP_PORTS,
+    Variables,
+    _cluster_name,
+    _problems,
+    check_settings,
+    check_templates,
+)
 from kubeproof.settings import specs
 
 SPECS = specs.Specs(
@@ -267,7 +275,7 @@ class TestRoles:
     """What the checks take for granted of the roles in this repository."""
 
     def test_every_port_setting_is_known_to_the_checks(self) -> None:
-        assert {name for name in specs.load().options if name.endswith("_port")} == {*PORTS, *UDP_PORTS}
+        assert {name for name in specs.load().options if name.endswith("_port")} == {*PORTS, *UDP_PORTS, *SERVICE_PORTS}
 
     def test_a_port_of_0_is_none(self) -> None:
         ports = {name: 0 if name == "etcd_metrics_port" else number for number, name in enumerate(PORTS, 1000)}

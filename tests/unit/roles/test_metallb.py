@@ -13,7 +13,7 @@ RANGE = ["192.0.2.64/28", "192.0.2.90-192.0.2.99"]
 
 def objects(directory: Path, **settings: Any) -> dict[str, Any]:
     addons = {each["name"]: each for each in rendered(directory, "{{ __addons_of_roles }}", **settings)}
-    assert addons["metallb"]["component"] == "metallb"
+    assert addons["metallb"]["component"] == ("metallb" if addons["metallb"]["objects"] else "")
     return {f"{each['kind']} {each['metadata']['name']}": each for each in addons["metallb"]["objects"]}
 
 

@@ -22,6 +22,7 @@ COMPONENTS = {
         "metrics-server": "m",
         "metallb-controller": "mc",
         "metallb-speaker": "ms",
+        "traefik": "t",
     },
     "image_archives": [{"reference": "i", "digest": "sha256:1"}],
 }

@@ -62,8 +62,12 @@ def test_a_components_manifests_come_with_an_addon_that_is_on(monkeypatch: pytes
     assert made["objects"][0]["spec"] == {"group": "g", "scope": "Cluster", "names": {"kind": "C", "plural": "cs"}}
     assert "component" not in made
     assert CRD["spec"] == {"group": "g", "names": {"kind": "C"}}
-    assert ran(monkeypatch, addons=[{**addon, "objects": []}])["addons"] == [{"name": "x", "objects": []}]
-    assert asked == [("metallb", "0.15.9")]
+    assert ran(monkeypatch, addons=[{**addon, "objects": []}])["addons"] == [
+        {"name": "x", "objects": [CRD, {**CRD, "metadata": {"name": "d"}}]}
+    ]
+    off = {**addon, "component": "", "objects": []}
+    assert ran(monkeypatch, addons=[off])["addons"] == [{"name": "x", "objects": []}]
+    assert asked == [("metallb", "0.15.9"), ("metallb", "0.15.2")]
 
 
 def test_an_object_of_two_addons_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
