@@ -182,10 +182,10 @@ def unit(line: Sequence[str]) -> str:
         "Conflicts=kubelet.service",
         "After=kubelet.service",
         # Whatever ends the tests, and whether or not anybody is there to see it.
-        "ExecStopPost=systemctl --no-block start kubelet.service",
+        "ExecStopPost=/bin/systemctl --no-block start kubelet.service",
         f"RuntimeMaxSec={LIMIT + _GRACE_SECONDS}",
         f"TimeoutStopSec={_GRACE_SECONDS}",
-        f"StandardOutput=file:{DIRECTORY}/{PROGRAM}.log",
+        f"StandardOutput=append:{DIRECTORY}/{PROGRAM}.log",
         f"StandardError=append:{DIRECTORY}/{PROGRAM}.log",
         f"WorkingDirectory={DIRECTORY}",
         f"Environment=TMPDIR={DIRECTORY}/scratch",

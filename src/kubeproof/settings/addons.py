@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from kubeproof.settings import metallb
+from kubeproof.settings import metallb, runtimes
 
 Settings = Mapping[str, Any]
 
-# Whether each is on, by settings: most have a switch, and MetalLB has something to do once it has addresses.
+# Whether each is on, by settings: most have a switch, MetalLB has something to do once it has addresses, and gVisor
+# once a runtime handler is of its type.
 _SWITCHES: Mapping[str, Callable[[Settings], Any]] = {
     "metrics_server": lambda settings: settings["metrics_server_enabled"],
     "metallb": metallb.on,
+    "gvisor": runtimes.gvisor,
 }
 
 

@@ -13,8 +13,12 @@ from tests.unit.roles.test_texts import variables
 from kubeproof.components import pins
 from kubeproof.settings import addons
 
-ALL: dict[str, Any] = {"metrics_server_enabled": True, "metallb_addresses": ["192.0.2.64/28"]}
-NONE: dict[str, Any] = {"metrics_server_enabled": False, "metallb_addresses": []}
+ALL: dict[str, Any] = {
+    "metrics_server_enabled": True,
+    "metallb_addresses": ["192.0.2.64/28"],
+    "containerd_runtimes": [{"name": "sandboxed", "type": "gvisor"}],
+}
+NONE: dict[str, Any] = {"metrics_server_enabled": False, "metallb_addresses": [], "containerd_runtimes": []}
 
 
 @pytest.mark.parametrize("settings", [ALL, NONE, *({**NONE, name: value} for name, value in ALL.items())])

@@ -135,7 +135,7 @@ def test_a_run(node: Place, tmp_path: Path) -> None:
                      for name in ("shell", "web")]  # fmt: skip
     properties = (tmp_path / "properties").read_text().splitlines()
     assert "--property=Conflicts=kubelet.service" in properties
-    assert "--property=ExecStopPost=systemctl --no-block start kubelet.service" in properties
+    assert "--property=ExecStopPost=/bin/systemctl --no-block start kubelet.service" in properties
     ending = asked(node)[-8:]
     assert [line.split()[0] for line in ending][-3:] == ["findmnt", "systemctl", "kubectl"]
     assert ending[-2:] == [
