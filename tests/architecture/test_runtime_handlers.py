@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -26,61 +27,60 @@ _GVISOR = "gvisor"
 _MEMORY = {"requests": {"cpu": "5m", "memory": "32Mi"}, "limits": {"memory": "512Mi"}}
 
 
-@pytest.fixture
-def handlers(cluster: Cluster) -> list[Handler]:
-    """Those that the cluster was given."""
-    found = runtimes.handlers(cluster.settings)
-    if not found:
+@pytest.mark.claim("runtime-handlers")
+def test_pods_run_in_the_runtime_of_their_class(
+    cluster: Cluster, api: Api, manifests: Manifests, evidence: Evidence
+) -> None:
+    handlers = runtimes.handlers(cluster.settings)
+    if not handlers:
         raise NotObservable(f"{runtimes.SETTING} is empty: there is no runtime handler besides containerd's own")
-    return found
-
-
-@pytest.fixture
-def classed(api: Api, manifests: Manifests, handlers: list[Handler]) -> Iterator[dict[str, list[Pod]]]:
-    """A pod of each class on each node, as soon as they were created, by class. They go with the test: gVisor is large.
-
-    Its first container writes which kernel it sees.
-    """
     known = {each["metadata"]["name"] for each in api.items(_CLASSES)}
     missing = [each.name for each in handlers if each.name not in known]
     assert not missing, f"there is no RuntimeClass {', '.join(missing)}"
-    pods = {
-        each.name: [Pod(api, api.create(_pod(manifests, each, number))) for number in range(len(manifests.nodes))]
-        for each in handlers
-    }
-    yield pods
-    for pod in (pod for those in pods.values() for pod in those):
-        api.delete(pod.path)
-
-
-@pytest.mark.claim("runtime-handlers")
-def test_pods_run_in_the_runtime_of_their_class(
-    cluster: Cluster, api: Api, handlers: list[Handler], classed: dict[str, list[Pod]], evidence: Evidence
-) -> None:
     kernels: dict[str, set[str]] = {}
-    for handler in handlers:
-        for created in classed[handler.name]:
-            pod, host = _ready(api, created, handler), cluster.node(created.node).host
-            answer = pod.http("hostname")
-            assert answer == pod.name, f"pod {pod.name} of the RuntimeClass {handler.name} answers {answer!r}"
-            kernel, own = _kernel(api, pod), host.run("cat %s", _KERNEL).strip()
-            seen = _sandbox(host, pod)
-            evidence[pod.name] = {"node": pod.node, "kernel": kernel, "node's kernel": own, **seen}
-            assert (_GVISOR in kernel.lower()) is (handler.type == runtimes.GVISOR), (
-                f"a pod of the RuntimeClass {handler.name} ({handler.type}) runs on {host} with the kernel {kernel!r}"
-            )
-            if handler.type == runtimes.RUNC:
-                assert kernel == own, (
-                    f"a pod of the RuntimeClass {handler.name} on {host} has another kernel: {kernel!r}"
-                )
-            assert seen["handler"] == handler.name, (
-                f"a pod of the RuntimeClass {handler.name} runs on {host} with the handler {seen['handler']!r}"
-            )
-            kernels.setdefault(handler.name, set()).add(" ".join(kernel.split()[2:3]))
-    told = (
-        f"{name} on {len(classed[name])} nodes, kernel {', '.join(sorted(those))}" for name, those in kernels.items()
+    with _classed(api, manifests, handlers) as pods:
+        for handler in handlers:
+            for pod in pods[handler.name]:
+                kernel = _examined(cluster, _ready(api, pod, handler), handler, evidence)
+                kernels.setdefault(handler.name, set()).add(" ".join(kernel.split()[2:3]))
+    headline = (f"{name}: kernel {', '.join(sorted(found))}" for name, found in kernels.items())
+    evidence.headline = f"a pod of each class on {len(manifests.nodes)} nodes; {'; '.join(headline)}"
+
+
+@contextmanager
+def _classed(api: Api, manifests: Manifests, handlers: list[Handler]) -> Iterator[dict[str, list[Pod]]]:
+    """A pod of each class on each node, as soon as they are created, by class. They go afterwards: gVisor is large.
+
+    Its first container writes which kernel it sees.
+    """
+    pods: dict[str, list[Pod]] = {each.name: [] for each in handlers}
+    try:
+        for handler in handlers:
+            for number in range(len(manifests.nodes)):
+                pods[handler.name].append(Pod(api, api.create(_pod(manifests, handler, number))))
+        yield pods
+    finally:
+        for pod in (pod for those in pods.values() for pod in those):
+            api.delete(pod.path)
+
+
+def _examined(cluster: Cluster, pod: Pod, handler: Handler, evidence: Evidence) -> str:
+    """The kernel that a pod sees, once it is established that the pod answers, and in which runtime it is."""
+    host, name = cluster.node(pod.node).host, handler.name
+    answer = pod.http("hostname")
+    assert answer == pod.name, f"pod {pod.name} of the RuntimeClass {name} answers {answer!r}"
+    kernel, own = _kernel(pod), host.run("cat %s", _KERNEL).strip()
+    seen = _sandbox(host, pod)
+    evidence[pod.name] = {"node": pod.node, "kernel": kernel, "node's kernel": own, **seen}
+    assert (_GVISOR in kernel.lower()) is (handler.type == runtimes.GVISOR), (
+        f"a pod of the RuntimeClass {name} ({handler.type}) runs on {host} with the kernel {kernel!r}"
     )
-    evidence.headline = "; ".join(told)
+    if handler.type == runtimes.RUNC:
+        assert kernel == own, f"a pod of the RuntimeClass {name} runs on {host} with the kernel {kernel!r}, not its own"
+    assert seen["handler"] == name, (
+        f"a pod of the RuntimeClass {name} runs on {host} with the handler {seen['handler']!r}"
+    )
+    return kernel
 
 
 def _pod(manifests: Manifests, handler: Handler, number: int) -> Object:
@@ -110,9 +110,9 @@ def _ready(api: Api, pod: Pod, handler: Handler) -> Pod:
     return Pod(api, item)
 
 
-def _kernel(api: Api, pod: Pod) -> str:
+def _kernel(pod: Pod) -> str:
     """What the first container of the pod has read of its kernel."""
-    log = str(api.get(f"{pod.path}/log", container="kernel"))
+    log = str(pod.api.get(f"{pod.path}/log", container="kernel"))
     _, found, content = log.partition(f'content of file "{_KERNEL}": ')
     assert found, f"pod {pod.name} could not read {_KERNEL}: {log!r}"
     return content.strip()
