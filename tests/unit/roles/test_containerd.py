@@ -27,7 +27,8 @@ def config(directory: Path, **settings: Any) -> dict[str, Any]:
     overrides = {"trim_blocks": True, "lstrip_blocks": True}
     text = templar.template(trust_as_template(_CONFIG.read_text()), overrides=overrides)
     assert text.endswith("\n")
-    return tomllib.loads(text)["plugins"][_RUNTIME]["containerd"]["runtimes"]
+    found: dict[str, Any] = tomllib.loads(text)["plugins"][_RUNTIME]["containerd"]["runtimes"]
+    return found
 
 
 def test_by_default_there_is_runc(tmp_path: Path) -> None:
