@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
 from kubeproof.core.errors import KubeproofError
-from kubeproof.settings import registries
+from kubeproof.settings import registries, runtimes
 
 # Where images of a name are: the name itself is a web site's (containerd, core/remotes/docker/config/hosts.go).
 _SERVERS = {"docker.io": "registry-1.docker.io"}
@@ -35,8 +35,30 @@ def containerd_hosts_file(mirror: tuple[str, object]) -> dict[str, str]:
     return {"dest": f"/etc/containerd/certs.d/{upstream}/hosts.toml", "content": "\n".join(lines) + "\n"}
 
 
+def containerd_handlers(given: Sequence[Any], programs: str, systemd_cgroup: bool) -> list[dict[str, Any]]:
+    """Runtime handlers as containerd's configuration has them, its own first: ``name``, ``runtime_type``, ``options``.
+
+    ``programs`` is the directory of runtimes' programs; ``systemd_cgroup``: whether systemd manages control groups.
+    Handlers whose runtime has a configuration of its own have ``file`` and ``content`` besides.
+    """
+    values = {runtimes.SETTING: given}
+    wrong = next((problem for _, problem in runtimes.problems(values)), "")
+    if wrong:
+        raise AnsibleFilterError(f"{runtimes.SETTING}: {wrong}")
+    return runtimes.configured(values, runtimes.Hosts(programs, systemd_cgroup))
+
+
+def containerd_handler_file(handler: Mapping[str, Any]) -> dict[str, str]:
+    """The configuration of a handler's own runtime as a file for ``install_component``."""
+    return {"dest": str(handler["file"]), "content": str(handler["content"])}
+
+
 class FilterModule:
     """Registers the filters."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        return {"containerd_hosts_file": containerd_hosts_file}
+        return {
+            "containerd_handler_file": containerd_handler_file,
+            "containerd_handlers": containerd_handlers,
+            "containerd_hosts_file": containerd_hosts_file,
+        }

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
-from tests.saboteurs.framework.mutations import admission, meddling, once_ready, running
+from tests.saboteurs.framework.mutations import admission, changed_file, meddling, once_ready, running
 from tests.saboteurs.framework.registry import saboteur
 
+from kubeproof.settings import runtimes
+from kubeproof.settings.runtimes import Handler
 from kubeproof.verify.act.disruption import undone
 from kubeproof.verify.act.workspace import PREFIX
 from kubeproof.verify.observe import runtime
 from kubeproof.verify.observe.cluster import Cluster
+from kubeproof.verify.observe.hosts import NotObservable
 from kubeproof.verify.observe.objects import Object
 
 # Whoever sees to the kubelet's start ends what does not belong to Kubernetes.
@@ -117,3 +121,55 @@ def volumes_stay(cluster: Cluster) -> Iterator[None]:
 
     with undone(host, "systemctl kill --signal=SIGCONT kubelet"), meddling(freeze):
         yield
+
+
+_RUNTIMES = "/etc/containerd/config.toml"
+_CLASSES = "/apis/node.k8s.io/v1/runtimeclasses"
+
+
+@saboteur(
+    "runtime-handlers",
+    breaks="A node's runtime does not have a handler that others have",
+    says="does not run on .*no runtime for",
+)
+def handler_missing_on_a_node(cluster: Cluster) -> Iterator[None]:
+    name = _handler(cluster).name
+
+    def renamed(text: str) -> str:
+        return re.sub(rf"""(\bruntimes\.["']?){name}(?=["']?[.\]])""", rf"\g<1>{name}-gone", text)
+
+    with changed_file(cluster.nodes[-1].host, _RUNTIMES, renamed, "containerd"):
+        yield
+
+
+@saboteur(
+    "runtime-handlers",
+    breaks="A RuntimeClass names another handler than its own",
+    says="with the kernel|with the handler",
+)
+def class_of_another_handler(cluster: Cluster) -> Iterator[None]:
+    name = _handler(cluster).name
+    path = f"{_CLASSES}/{name}"
+    found = cluster.api.get(path)
+    labels = found["metadata"].get("labels", {})
+    item = {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": name, "labels": labels}}
+
+    def replace(handler: str) -> None:
+        # A handler cannot be changed. As the field manager that applied it, or the next run would find a difference.
+        cluster.api.delete(path)
+        manager, kind = {"fieldManager": "kubeproof", "force": "true"}, "application/apply-patch+yaml"
+        cluster.api.request("PATCH", path, {**item, "handler": handler}, params=manager, content_type=kind).required()
+
+    try:
+        replace(runtimes.DEFAULT)
+        yield
+    finally:
+        replace(found["handler"])
+
+
+def _handler(cluster: Cluster) -> Handler:
+    """One of the cluster's that is not containerd's own."""
+    found = [each for each in runtimes.handlers(cluster.settings) if each.name != runtimes.DEFAULT]
+    if not found:
+        raise NotObservable(f"{runtimes.SETTING} is empty: there is no runtime handler besides containerd's own")
+    return found[0]

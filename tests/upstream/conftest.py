@@ -16,6 +16,7 @@ from kubeproof.core import controller_packages, paths
 from kubeproof.local_hosts import lifecycle
 from kubeproof.local_hosts.plan import plan
 from kubeproof.settings import inventory
+from kubeproof.settings.inventory import Inventory
 
 _NETWORK = {"name": "kubeproof-upstream", "subnet": "10.213.27.0/24"}
 # Two workers each: a policy between nodes is not that on one node.
@@ -37,24 +38,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "once: on one of the clusters, not on each")
     disposable_cluster.repair_when_ended()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "cell" in metafunc.fixturenames:
         there = metafunc.config.getoption("cluster")
-        metafunc.parametrize("cell", ["netpol-cluster"] if there else list(_CELLS), indirect=True, scope="session")
+        # The runtime is the same below each pod network.
+        made = list(_CELLS)[:1] if metafunc.definition.get_closest_marker("once") else list(_CELLS)
+        metafunc.parametrize("cell", ["netpol-cluster"] if there else made, indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session")
 def cell(
     request: pytest.FixtureRequest, pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Path]:
-    """The state directory of a cluster."""
+) -> Iterator[Inventory]:
+    """The inventory of a cluster that is installed."""
     controller_packages.complete_path()
     given: Path | None = pytestconfig.getoption("cluster")
     if given:
-        yield inventory.load(given).state
+        yield inventory.load(given)
         return
     if os.geteuid() != 0:
         pytest.skip("local hosts need root")
@@ -64,7 +68,7 @@ def cell(
     try:
         made.make_hosts()
         made.play("cluster")
-        yield made.inventory.state
+        yield made.inventory
     finally:
         lifecycle.destroy(plan(inventory.load(path)), print)
 

@@ -63,7 +63,7 @@ class Target:
     def of(cls, state: Path) -> Target:
         """The cluster that was installed from a state directory. Raises KubeproofError if none was."""
         kubectl.kubeconfig(state)
-        lock, arch = Lock(state), _arch()
+        lock, arch = Lock(state), architecture()
         entries = {name: lock.image(arch, name) for name in _REGISTRIES}
         missing = [name for name, entry in entries.items() if not entry]
         if missing:
@@ -79,9 +79,9 @@ def program(cache: Cache, version: str, say: Say) -> Path:
     """Upstream's tests of a version of Kubernetes, built if they are not cached. Raises KubeproofError."""
     pinned = pins.load().with_versions({"e2e": version})
     component, tools = pinned.components["e2e"], gobuild.toolchain()
-    gobuild.check(pinned, component, _arch(), tools)
+    gobuild.check(pinned, component, architecture(), tools)
     say(f"{PROGRAM} of Kubernetes {version}: cached, or built in {component.go.cold_seconds // 60} minutes and more")
-    built, _ = gobuild.build(pinned, component, _arch(), tools, cache, silent)
+    built, _ = gobuild.build(pinned, component, architecture(), tools, cache, silent)
     return built.blobs[PROGRAM].path
 
 
@@ -178,7 +178,8 @@ def progress_line(document: Mapping[str, object]) -> str:
     return f"{done:3} of {total}{failed}  {document.get('msg') or 'beginning'}"
 
 
-def _arch() -> str:
+def architecture() -> str:
+    """This machine's, by Go's name."""
     return pins.MACHINES[platform.machine()]
 
 

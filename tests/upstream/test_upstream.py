@@ -6,9 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.upstream import e2e, results
+from tests.upstream import critest, e2e, results
 
 from kubeproof.components.cache import Cache
+from kubeproof.core.process import run
+from kubeproof.settings.inventory import Inventory
 
 pytestmark = [pytest.mark.local, pytest.mark.cluster]
 
@@ -24,12 +26,30 @@ def say(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
     return shown
 
 
-def test_network_policies(cell: Path, reports: Path, say: Callable[[str], None]) -> None:
-    target = e2e.Target.of(cell)
+def test_network_policies(cell: Inventory, reports: Path, say: Callable[[str], None]) -> None:
+    target = e2e.Target.of(cell.state)
     with Cache() as cache:
         left = e2e.perform(e2e.NETPOL, target, e2e.program(cache, target.version, say), reports, say)
-    judgement = results.judge(left.run, results.selected(left.rehearsal), results.exceptions(e2e.NETPOL.name))
+    assert _problems(e2e.NETPOL.name, left, reports, say) == []
+
+
+@pytest.mark.once
+def test_container_runtime(cell: Inventory, reports: Path, tmp_path: Path, say: Callable[[str], None]) -> None:
+    place = critest.Place.of(cell)
+    directory = reports / critest.NAME
+    directory.mkdir(exist_ok=True)
+    tool = critest.busybox(say)
+    applets = run([str(tool), "--list-full"]).split()
+    archives = critest.images(tool, applets, e2e.architecture(), tmp_path)
+    with Cache() as cache:
+        left = critest.perform(place, critest.program(cache, say), archives, directory, say)
+    assert _problems(critest.NAME, left, directory, say) == []
+
+
+def _problems(suite: str, left: e2e.Reports, directory: Path, say: Callable[[str], None]) -> list[str]:
+    """What a run shows that is against upstream's suite, once its table is shown and written."""
+    judgement = results.judge(left.run, results.selected(left.rehearsal), results.exceptions(suite))
     shown = results.table(judgement)
-    (reports / "table.txt").write_text(f"{shown}\n", encoding="utf-8")
+    (directory / "table.txt").write_text(f"{shown}\n", encoding="utf-8")
     say(shown)
-    assert judgement.problems == []
+    return judgement.problems

@@ -122,7 +122,7 @@ def complete(request: Request, pins: Pins, state_directory: Path) -> bool:
 
 
 def _choose(request: Request, pins: Pins, lock: Lock, downloader: Downloader) -> source.Choice:
-    needed = selection.on_hosts(pins, request.groups)
+    needed = selection.released(selection.on_hosts(pins, request.groups))
     return source.choose(request.source, request.mirror, needed, request.architectures, lock, downloader)
 
 
@@ -164,28 +164,47 @@ class _Run:
     def from_go(self) -> list[Fetched]:
         """Build components one after another (each build uses every core), then make images of them."""
         published.refuse_builds(selection.published(self.pins, self.request.groups))
+        packing.check(self.pins)
+        fetched, built = self._builds(selection.to_build(self.pins, self.request.groups))
+        for arch in self.request.architectures:
+            fetched += [self._packed(image, arch, built[arch]) for image in self._images()]
+        return fetched
+
+    def _builds(
+        self, components: Sequence[Component]
+    ) -> tuple[list[Fetched], Mapping[str, Mapping[str, caching.Blob]]]:
+        """Build components for all architectures; their binaries by architecture and name come second."""
         tools = gobuild.toolchain()
-        components = selection.to_build(self.pins, self.request.groups)
         pairs = [(component, arch) for arch in self.request.architectures for component in components]
         # Everything that can be known to fail is, before minutes are spent.
         for component, arch in pairs:
             gobuild.check(self.pins, component, arch, tools)
-        packing.check(self.pins)
         fetched = []
         built: dict[str, dict[str, caching.Blob]] = {}
         for component, arch in pairs:
             result, fresh = gobuild.build(self.pins, component, arch, tools, self.cache, self.progress)
             built.setdefault(arch, {}).update(result.blobs)
             fetched.append(self._built(component, arch, tools, result, fresh=fresh))
-        for arch in self.request.architectures:
-            fetched += [self._packed(image, arch, built[arch]) for image in self._images()]
-        return fetched
+        return fetched, built
+
+    def _unreleased(self, components: Sequence[Component]) -> list[Fetched]:
+        """Build what has no release, whatever the source."""
+        try:
+            return self._builds(components)[0] if components else []
+        except gobuild.NoToolchain as error:
+            names = ", ".join(component.name for component in components)
+            raise KubeproofError(
+                f"there is no release of {names}, which is always built: {error.args[0]}",
+                hint="install Go from https://go.dev/dl/ or your distribution, or switch off what needs it",
+            ) from error
 
     def from_release(self) -> list[Fetched]:
         """Download what is not cached, side by side; images of registries are left to the nodes' runtime."""
         mirror = self.request.mirror if self.source == "mirror" else ""
         official = release.Release(self.downloader, self.cache, mirror, self.progress)
-        components = selection.on_hosts(self.pins, self.request.groups)
+        needed = selection.on_hosts(self.pins, self.request.groups)
+        components = selection.released(needed)
+        fetched = self._unreleased([component for component in needed if component not in components])
         jobs = [
             functools.partial(self._downloaded, component, arch, official)
             for arch in self.request.architectures
@@ -196,7 +215,7 @@ class _Run:
         if any(manifest.is_chart for manifest in publications):
             # Of this machine, to make manifests of the chart.
             jobs.append(functools.partial(self._helm, official))
-        fetched = run_all(jobs, _PARALLEL_DOWNLOADS)
+        fetched += run_all(jobs, _PARALLEL_DOWNLOADS)
         for arch in self.request.architectures:
             fetched += [
                 self._packed(image, arch, self._recorded(image.component, arch))
@@ -302,7 +321,8 @@ class _Run:
 
     def _record(self, component: Component, arch: str, origin: str, blobs: Mapping[str, caching.Blob]) -> None:
         binaries = {name: {"sha256": blob.sha256, "size": blob.size} for name, blob in blobs.items()}
-        entry = {"version": component.version, "source": self.source, "origin": origin, "binaries": binaries}
+        kind = "go" if component.go.always else self.source
+        entry = {"version": component.version, "source": kind, "origin": origin, "binaries": binaries}
         self.lock.record_component(arch, component.name, entry)
 
     def _finished(self, name: str, *, fresh: bool) -> None:

@@ -28,7 +28,7 @@ CALICO = "pod_network_calico"
 CILIUM = "pod_network_cilium"
 # By pod_network_plugin.
 NETWORKS = {"flannel": FLANNEL, "calico": CALICO, "cilium": CILIUM}
-ADDONS = ("metrics_server", "metallb", "gateway_api", "traefik")
+ADDONS = ("metrics_server", "metallb", "gateway_api", "traefik", "gvisor")
 USES = (BACKUP_S3, NETWORK_POLICY, *NETWORKS.values(), *ADDONS)
 # Go's names of what `uname -m` says.
 MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
@@ -85,6 +85,7 @@ class GoBuild:
     ``cold_seconds`` is what it takes with an empty Go cache on two cores; progress is shown against it. ``of`` is the
     module whose version counts, if the packages are main programs of our own. ``test``: the binaries are the packages'
     tests, as `go test -c` compiles them. ``copies``: modules of which the build has copies with files of our own.
+    ``always``: it is built whatever the source is, because there is no release of it that could be taken.
     """
 
     module: str
@@ -96,6 +97,7 @@ class GoBuild:
     of: str = ""
     test: bool = False
     copies: tuple[ModuleCopy, ...] = ()
+    always: bool = False
 
 
 @dataclass(frozen=True)
@@ -428,7 +430,7 @@ def _component(name: str, section: Section, of_set: str | None) -> Component:
     unbuilt = sorted(set(binaries) - set(component.go.packages))
     if unbuilt:
         raise section.fail("go.packages", f"has no package for {', '.join(unbuilt)}")
-    if not release and component.needed((*GROUPS, *USES)):
+    if not release and not component.go.always and component.needed((*GROUPS, *USES)):
         raise section.fail("release", "is missing, but hosts need its binaries")
     section.close()
     return component
@@ -489,6 +491,7 @@ def _go(section: Section) -> GoBuild:
         of=section.text("of", next(iter(packages.values()), None)),
         test=section.flag("test", default=False),
         copies=tuple(_module_copy(each) for each in section.sections("copies")),
+        always=section.flag("always", default=False),
     )
     for name, template in build.stamps.items():
         _check_template(section, f"stamps.{name}", template)

@@ -21,7 +21,8 @@ def fetch_all(cluster: Inventory, tell: Tell, request: fetch.Request | None = No
     request = request or request_of(cluster)
     pinned = pins.load()
     choice = fetch.choose(request, pinned, cluster.state)
-    if choice.source == "go":
+    always = [each for each in selection.on_hosts(pinned, request.groups) if each.go.always]
+    if choice.source == "go" or always:
         controller_packages.ensure(controller_packages.BUILDS, tell)
     narrator = Narrator(tell)
     tell(f"from {choice.source}: {choice.reason}")

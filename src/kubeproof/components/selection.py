@@ -23,6 +23,11 @@ def on_hosts(pins: Pins, groups: Collection[str]) -> list[Component]:
     return [component for component in pins.components.values() if component.needed(groups)]
 
 
+def released(components: Iterable[Component]) -> list[Component]:
+    """Those that can be taken from a release or a mirror; the others are always built."""
+    return [component for component in components if not component.go.always]
+
+
 def to_build(pins: Pins, groups: Collection[str]) -> list[Component]:
     """The components that hosts need, and those whose binaries go into images made here."""
     names = {component.name for component in on_hosts(pins, groups)}

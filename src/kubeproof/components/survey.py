@@ -39,7 +39,8 @@ class _Survey:
         choose = selection.to_build if self.source == "go" else selection.on_hosts
         for arch in self.request.architectures:
             for component in choose(self.pins, groups):
-                yield (self._built if self.source == "go" else self._downloaded)(component, arch)
+                built = self.source == "go" or component.go.always
+                yield (self._built if built else self._downloaded)(component, arch)
             for image in selection.images(self.pins, groups):
                 yield self._image(image, arch)
         for component in manifests.needed(self.pins, groups):

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from kubeproof.preflight.findings import Severity
 from kubeproof.preflight.identity import Kept
-from kubeproof.settings import families, metallb
+from kubeproof.settings import families, metallb, runtimes
 from kubeproof.settings.host_report import HostReport, Interface
 
 ETCD, CONTROL_PLANE, WORKERS = GROUPS = ("etcd", "control_plane", "workers")
@@ -177,6 +177,8 @@ def reads(name: str) -> bool:
         metallb.SETTING,
         "network_policy_engine",
         "network_policy_new_pods",
+        runtimes.CHOICE,
+        runtimes.SETTING,
         "pod_network_flannel_backend",
         "pod_network_flannel_port",
         "pod_network_plugin",

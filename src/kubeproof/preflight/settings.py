@@ -35,6 +35,7 @@ from kubeproof.settings import (
     metallb,
     proxies,
     registries,
+    runtimes,
     schedulers,
     sysctls,
     templates,
@@ -155,6 +156,7 @@ def _meanings(variables: Variables, values: Mapping[str, Any]) -> Iterator[Findi
     wrong += _metrics_server(values)
     wrong += flags.problems(values)
     wrong += proxies.problems(values)
+    wrong += runtimes.problems(values)
     wrong += traefik.problems(values)
     wrong += upgrades.problems(values)
     mirrors, parameters = values.get(registries.SETTING) or {}, values.get(sysctls.SETTING) or {}
@@ -285,8 +287,10 @@ def _differences(hosts: Sequence[Variables]) -> Iterator[Finding]:
     # An engine on some nodes would enforce half of each policy.
     policies = ("network_policy_engine", "network_policy_new_pods")
     addons = ("addons_", "gateway_api_", "metallb_", "metrics_server_", "traefik_")
+    # Pods of a RuntimeClass may come to any node.
+    handlers = (runtimes.CHOICE, runtimes.SETTING)
     networks_own = ("pod_network_flannel", "pod_network_plugin", "pod_network_manifest", "calico_", "cilium_")
-    shared = ("cluster_", *networks_own, *policies, *addons, proxy)
+    shared = ("cluster_", *networks_own, *policies, *addons, *handlers, proxy)
     names = {name for variables in hosts for name in variables.values if name.startswith(shared)} - OF_ONE_HOST
     for name in sorted(names):
         holders: dict[str, list[str]] = {}

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from kubeproof.settings import metallb, traefik
+from kubeproof.settings import metallb, runtimes, traefik
 
 Settings = Mapping[str, Any]
 
-# Whether each is on, by settings: most have a switch, and MetalLB has something to do once it has addresses.
+# Whether each is on, by settings: most have a switch, MetalLB has something to do once it has addresses, and gVisor
+# once a runtime handler is of its type.
 _SWITCHES: Mapping[str, Callable[[Settings], Any]] = {
     "metrics_server": lambda settings: settings["metrics_server_enabled"],
     "metallb": metallb.on,
     "gateway_api": lambda settings: settings["gateway_api_enabled"],
     "traefik": traefik.on,
+    "gvisor": runtimes.gvisor,
 }
 
 

@@ -28,10 +28,12 @@ from tests.unit.components.release_host import (
 )
 
 from kubeproof.components import fetch as fetching
+from kubeproof.components import gobuild
 from kubeproof.components.cache import Cache
 from kubeproof.components.download import Downloader
 from kubeproof.components.fetch import Outcome, Request
-from kubeproof.components.pins import Pins, Release
+from kubeproof.components.gobuild import Toolchain
+from kubeproof.components.pins import Component, Pins, Release
 from kubeproof.components.progress import Event, Phase
 from kubeproof.core.errors import KubeproofError
 
@@ -357,3 +359,55 @@ def test_a_full_disk_is_said(site: Site, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(Cache, "store", full)
     with pytest.raises(KubeproofError, match="/cache/blobs/x: No space left on device"):
         site.fetch()
+
+
+def with_one_that_is_always_built(site: Site, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Give the site a component without a release, and a file in place of its build; the names of what is built."""
+    built: list[str] = []
+
+    def build(_pins: Pins, component: Component, _arch: str, _tools: Toolchain, cache: Cache, _: object) -> Any:
+        built.append(component.name)
+        with cache.work() as directory:
+            (directory / "runsc").write_bytes(b"runsc")
+            return cache.store(f"of-{component.name}", {"runsc": directory / "runsc"}, {}), True
+
+    like = site.pins.components["kubernetes"]
+    binary = dataclasses.replace(next(iter(like.binaries.values())), name="runsc")
+    go = dataclasses.replace(like.go, module="gvisor", packages={"runsc": "example.org/runsc"}, always=True)
+    made = dataclasses.replace(like, name="gvisor", version="1.0.0", binaries={"runsc": binary}, release=None, go=go)
+    site.pins = dataclasses.replace(site.pins, components={**site.pins.components, "gvisor": made})
+    monkeypatch.setattr(gobuild, "toolchain", lambda: Toolchain("1.26.8", "amd64"))
+    monkeypatch.setattr(gobuild, "check", lambda *_: None)
+    monkeypatch.setattr(gobuild, "origin", lambda *_: "example.org/runsc@v1.0.0")
+    monkeypatch.setattr(gobuild, "build", build)
+    return built
+
+
+def test_what_has_no_release_is_built_whatever_the_source(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    built = with_one_that_is_always_built(site, monkeypatch)
+    outcome = site.fetch(source="auto")
+    assert outcome.choice.source == "release", "that there is none of one does not count"
+    assert built == ["gvisor"]
+    locked = site.lock()["target"]["components"]["amd64"]
+    assert {name: entry["source"] for name, entry in locked.items()} == {
+        "etcd": "release",
+        "kubernetes": "release",
+        "gvisor": "go",
+    }
+    assert (outcome.fetched[0].name, outcome.fetched[0].verified) == ("gvisor", "components/go/gvisor/1.0.0/go.sum")
+    # The lock has two sources, of which one counts.
+    site.server.stop()
+    assert fetching.choose(Request(), site.pins, site.state).source == "release"
+
+
+def test_without_go_it_is_said_before_anything_is_fetched(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_one_that_is_always_built(site, monkeypatch)
+
+    def none() -> Toolchain:
+        raise gobuild.NoToolchain("there is no Go toolchain on this machine", hint="or set component_source to release")
+
+    monkeypatch.setattr(gobuild, "toolchain", none)
+    with pytest.raises(KubeproofError, match="no release of gvisor, which is always built: there is") as error:
+        site.fetch()
+    assert "component_source" not in error.value.hint
+    assert KUBELET_PATH not in site.server.asked

@@ -474,3 +474,27 @@ def test_chosen_versions_are_looked_at_once_for_all_hosts() -> None:
     hosts = [variables(name, component_versions={"kubernetes": "1.20.0"}) for name in ("h0", "h1")]
     (finding,) = [each for each in check(*hosts) if each.subject == "component_versions"]
     assert (finding.id, finding.host) == ("component-versions", "settings")
+
+
+_HANDLER = {"name": "gvisor", "type": "gvisor"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("container_runtime", "rktlet", "speak no CRI v1"),
+        ("container_runtime", "docker", "are not installed by kubeproof"),
+        ("containerd_runtimes", [_HANDLER, _HANDLER], "gvisor is there twice"),
+    ],
+)
+def test_runtimes_that_there_are_not(name: str, value: Any, problem: str) -> None:
+    (finding,) = check(variables(given={name: "hosts.yml:3"}, **{name: value}))
+    assert (finding.id, finding.subject, finding.host) == ("invalid-setting", name, "h0")
+    assert f"`{name}` (hosts.yml:3): " in finding.problem
+    assert problem in finding.problem
+    assert check(variables(container_runtime="containerd", containerd_runtimes=[_HANDLER])) == []
+
+
+def test_pods_find_their_handler_on_every_node() -> None:
+    differing = [variables("h0", containerd_runtimes=[_HANDLER]), variables("h1", containerd_runtimes=[])]
+    assert ("setting-differs", "containerd_runtimes") in [(each.id, each.subject) for each in check(*differing)]

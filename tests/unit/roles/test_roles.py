@@ -12,6 +12,8 @@ import yaml
 ROLES = sorted(path for path in (Path(__file__).parents[3] / "roles").iterdir() if path.is_dir())
 # Settings whose prefix is not the role's name: "component_source" reads better than "components_source".
 PREFIXES = {"components": "component"}
+# By it a role is chosen, that of containerd so far.
+WITHOUT_PREFIX = {"container_runtime"}
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -91,8 +93,8 @@ def test_no_default_of_a_setting_is_repeated() -> None:
 
 
 def test_public_variables_carry_the_role_prefix(role: Path) -> None:
-    wrong = [name for name in options(role) if not name.startswith(prefix(role) + "_")]
-    assert not wrong
+    wrong = {name for name in options(role) if not name.startswith(prefix(role) + "_")}
+    assert wrong <= WITHOUT_PREFIX
 
 
 def test_internal_variables_carry_two_underscores_and_the_role_prefix(role: Path) -> None:

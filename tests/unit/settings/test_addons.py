@@ -18,12 +18,14 @@ ALL: dict[str, Any] = {
     "metallb_addresses": ["192.0.2.64/28"],
     "gateway_api_enabled": True,
     "traefik_enabled": True,
+    "containerd_runtimes": [{"name": "sandboxed", "type": "gvisor"}],
 }
 NONE: dict[str, Any] = {
     "metrics_server_enabled": False,
     "metallb_addresses": [],
     "gateway_api_enabled": False,
     "traefik_enabled": False,
+    "containerd_runtimes": [],
 }
 
 

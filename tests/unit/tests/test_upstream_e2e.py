@@ -64,7 +64,7 @@ def test_a_cluster_of_the_state_directory(target: Target) -> None:
     lock = Lock(target.state)
     with pytest.raises(KubeproofError, match="does not say which image the cluster has for agnhost, pause"):
         Target.of(target.state)
-    arch = e2e._arch()
+    arch = e2e.architecture()
     for name, reference in IMAGES.items():
         lock.record_image(arch, name, {"version": reference.rpartition(":")[2], "reference": reference})
     lock.record_component(arch, "kubernetes", {"version": "1.37.2"})

@@ -168,8 +168,9 @@ def test_what_is_not(lock: Lock, tmp_path: Path, host: Found, says: str) -> None
     assert says in told
 
 
-def test_a_pods_shim_may_outlive_its_file(lock: Lock, tmp_path: Path) -> None:
-    shim = process("containerd-shim-runc-v2", gone=True)
+@pytest.mark.parametrize("name", ["containerd-shim-runc-v2", "containerd-shim-runsc-v1", "runsc"])
+def test_a_pods_shim_may_outlive_its_file(lock: Lock, tmp_path: Path, name: str) -> None:
+    shim = process(name, gone=True)
     assert programs.deviations("w1", found({}, shim), wanted(lock, tmp_path)) == []
 
 
