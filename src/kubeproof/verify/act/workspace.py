@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import secrets
@@ -18,13 +19,14 @@ from typing import Any, Self
 import httpx
 
 from kubeproof.verify.observe import objects
-from kubeproof.verify.observe.api import JSON_PATCH, Api
+from kubeproof.verify.observe.api import JSON_PATCH, MERGE_PATCH, Api, NotObserved
 from kubeproof.verify.observe.etcd import Etcd
 from kubeproof.verify.observe.objects import Object
 
 PREFIX = "kubeproof-verify"
 LABEL = "kubeproof.io/verification"
 OWNER = "kubeproof.io/verification-owner"
+_NOTE = "kubeproof.io/verification-ends"
 RESOURCE_DOMAIN = "verify.kubeproof.io"
 # What is left of a verification on another machine differs from one that still runs only by its age.
 _MAX_AGE_SECONDS = 3600
@@ -126,7 +128,22 @@ def remove_namespaces(api: Api, names: list[str]) -> None:
         # end. What would replace them can't, now that the namespace is going.
         _delete_at_last(api, objects.core(name, "pods"))
     for name in names:
+        with contextlib.suppress(NotObserved, httpx.HTTPError):
+            api.observe(objects.core(name, "pods"), lambda items: not items, what="no pods", timeout=_GONE_SECONDS)
+        _have_looked_at(api, name)
+    for name in names:
         api.observe_gone(_namespace(name), what=f"namespace {name} gone", timeout=_GONE_SECONDS)
+
+
+def _have_looked_at(api: Api, name: str) -> None:
+    """Have the namespace's controller look again in five seconds, as it does after each change.
+
+    By itself it looks half as long after it has met pods as the most patient of them may take to end: 15 s by default.
+    """
+    change = {"metadata": {"annotations": {_NOTE: "pods are gone"}}}
+    # It goes sooner or later without.
+    with contextlib.suppress(httpx.HTTPError):
+        api.request("PATCH", f"/api/v1/namespaces/{name}", change, content_type=MERGE_PATCH)
 
 
 def _delete_at_last(api: Api, path: str) -> None:

@@ -17,12 +17,21 @@ class Hanging:
     def __init__(self, times: int) -> None:
         self.times = times
         self.deleted: list[str] = []
+        self.seen: list[str] = []
 
     def delete(self, path: str) -> None:
         if self.times:
             self.times -= 1
             raise httpx.ReadTimeout("The read operation timed out")
         self.deleted.append(path)
+
+    def observe(self, path: str, until: Any, **_: Any) -> None:
+        """Pods are gone at once."""
+        assert until([])
+        self.seen.append(path)
+
+    def request(self, method: str, path: str, *_: Any, **__: Any) -> None:
+        self.seen.append(f"{method} {path}")
 
     def observe_gone(self, *_: Any, **__: Any) -> None:
         """It goes at once."""
@@ -36,6 +45,7 @@ def test_a_server_that_hangs_is_asked_again() -> None:
     api: Any = Hanging(2)
     remove_namespaces(api, ["a"])
     assert api.deleted == ["/api/v1/namespaces/a", "/api/v1/namespaces/a/pods"]
+    assert api.seen == ["/api/v1/namespaces/a/pods", "PATCH /api/v1/namespaces/a"]
 
 
 def test_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
