@@ -114,6 +114,7 @@ class Examination:
             yield from self._resolver()
             yield from self._selinux()
             yield from self._apparmor()
+            yield from self._gvisor()
 
     def _no_root(self) -> Finding:
         user = self.report["user"]["name"]
@@ -454,6 +455,13 @@ class Examination:
                 "your own, add selinux to preflight_ignore."
             )
             yield Finding("selinux", problem, remediation)
+
+    def _gvisor(self) -> Iterator[Finding]:
+        """Its shim lowers its own OOM score, whatever containerd's is (gvisor.dev/gvisor pkg/shim/v1/manager.go)."""
+        if self.rules.gvisor and not host_settings.derive(self.report)["limits"]["negative_oom_score"]:
+            problem = "CAP_SYS_RESOURCE is missing, without which no pod starts in gVisor (containerd_runtimes)"
+            remediation = "Give it that capability, as other machines have it, or leave out handlers of type gvisor."
+            yield Finding("gvisor", problem, remediation)
 
     def _apparmor(self) -> Iterator[Finding]:
         # As containerd asks: in a container it takes none, and the kernel's switch alone is not enough for it.

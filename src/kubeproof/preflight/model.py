@@ -191,7 +191,8 @@ class Rules:
 
     ``shared_segment``: nodes reach each other without a gateway. ``udp_ports``: nodes', for each other.
     ``ipv6``: pods and Services have IPv6 addresses too. ``host_resolver``: the cluster's DNS asks the resolvers that
-    are in the hosts' own file. ``logs``: what these may come to. ``sysctls``: the user's.
+    are in the hosts' own file. ``logs``: what these may come to. ``sysctls``: the user's. ``gvisor``: some pods run
+    in it.
     """
 
     operating_systems: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -207,6 +208,7 @@ class Rules:
     pod_network: str = "bridge"
     ipv6: bool = False
     host_resolver: bool = True
+    gvisor: bool = False
     data: Mapping[str, str] = field(default_factory=dict)
     sysctls: Mapping[str, str] = field(default_factory=dict)
     etcd_data_directory: str = "/var/lib/etcd"
@@ -256,6 +258,7 @@ class Rules:
             # The path that the kubelet gives to pods is only among the values where it is set.
             host_resolver=not values["dns_forwarders"]
             and values.get("kubelet_resolv_conf", _RESOLV_CONF) == _RESOLV_CONF,
+            gvisor=runtimes.gvisor(values),
             shared_segment=network == "bridge" or way in ("host-gw", "native", "none"),
             pod_network=network,
             ipv6=bool(families.of_family(values.get("cluster_pod_network", ""), 6)),

@@ -106,6 +106,14 @@ def test_apparmor_takes_its_parser_where_containerd_would_use_it() -> None:
     assert list(check_host(host(apparmor=True, container="podman"), RULES)) == []
 
 
+def test_gvisor_takes_a_capability_that_containers_may_lack() -> None:
+    lacking = host(capabilities={"init": []})
+    assert list(check_host(lacking, RULES)) == []
+    (finding,) = check_host(lacking, replace(RULES, gvisor=True))
+    assert (finding.id, finding.severity) == ("gvisor", "error")
+    assert list(check_host(host(), replace(RULES, gvisor=True))) == []
+
+
 def test_an_older_kernel_does_for_iptables() -> None:
     rules = replace(RULES, nftables=False)
     assert list(check_host(host(kernel="5.10.0-28-amd64"), rules)) == []
