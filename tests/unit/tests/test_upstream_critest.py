@@ -191,6 +191,7 @@ def test_exceptions_are_of_tests_that_there_are() -> None:
         "[k8s.io] Security Context NamespaceOption runtime should support HostPID",
         "[k8s.io] Security Context NamespaceOption runtime should support PodPID",
         "[k8s.io] Security Context NamespaceOption runtime should support ContainerPID",
+        "[k8s.io] Security Context bucket runtime should support MaskedPaths",
         "[k8s.io] Security Context NoNewPrivs should allow privilege escalation when false",
         "[k8s.io] Security Context SupplementalGroupsPolicy when SupplementalGroupsPolicy=Merge (Default) if the",
         "[k8s.io] Streaming runtime should support streaming interfaces runtime should support portforward in host net",
