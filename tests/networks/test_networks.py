@@ -140,23 +140,22 @@ def test_nodes_on_two_segments(apart: Inventory, capfd: pytest.CaptureFixture[st
     before = _look(apart)
     for refused in ("pod_network_plugin=bridge", "pod_network_flannel_backend=host-gw"):
         assert not _play(apart, "cluster", "--extra-vars", refused).ok
-        said = capfd.readouterr().out
-        print(said)
-        assert "it shares no network segment with w1 (10.213.27.21)" in said
+        assert "it shares no network segment with w1 (10.213.27.21)" in capfd.readouterr().out
     _is_as_it_was(apart, before)
 
-    _install_twice(apart)
-    assert _wrong(apart) == set()
+    with capfd.disabled():
+        _install_twice(apart)
+        assert _wrong(apart) == set()
 
-    worker = next(host for host in plan(apart).hosts if host.name == "w1")
-    podman.stop(worker.unique_name)
-    assert waiting.until(lambda: not _ready(apart, "w1"), _NOTICED_SECONDS, pause=1.0)
-    lifecycle.create(plan(apart), print)
-    assert waiting.until(lambda: _ready(apart, "w1"), _NOTICED_SECONDS, pause=1.0)
-    assert _wrong(apart) == set()
+        worker = next(host for host in plan(apart).hosts if host.name == "w1")
+        podman.stop(worker.unique_name)
+        assert waiting.until(lambda: not _ready(apart, "w1"), _NOTICED_SECONDS, pause=1.0)
+        lifecycle.create(plan(apart), print)
+        assert waiting.until(lambda: _ready(apart, "w1"), _NOTICED_SECONDS, pause=1.0)
+        assert _wrong(apart) == set()
 
-    assert _play(apart, "reset", "--extra-vars", "reset_confirmed=true").ok
-    _is_as_it_was(apart, before)
+        assert _play(apart, "reset", "--extra-vars", "reset_confirmed=true").ok
+        _is_as_it_was(apart, before)
 
 
 def _install_twice(made: Inventory) -> None:
