@@ -16,7 +16,7 @@ from typing import Any
 
 from kubeproof.core.amounts import size as amount
 from kubeproof.core.versions import Minor
-from kubeproof.preflight.findings import Finding
+from kubeproof.preflight.findings import Finding, Severity
 
 Object = Mapping[str, Any]
 
@@ -306,17 +306,24 @@ class Certificate:
     ca: bool = False
 
 
-def certificates(found: Iterable[Certificate], now: float) -> Iterator[Finding]:
-    """Certificates that end soon: a program that is started anew with one that has ended reaches nobody."""
+def certificates(found: Iterable[Certificate], now: float, *, unfinished: bool = False) -> Iterator[Finding]:
+    """Certificates that end soon: a program that is started anew with one that has ended reaches nobody.
+
+    ``unfinished``: whether an upgrade is. It goes on, since until its end no other run renews anything.
+    """
     for each in found:
         days = (each.ends - now) / _DAY
         if days < CERTIFICATE_DAYS:
             when = "has ended" if days < 0 else f"ends within {math.ceil(days)} {'day' if days <= 1 else 'days'}"
-            remediation = _CA_ENDS if each.ca else "Renew it first: playbooks/cluster.yml does."
-            yield Finding("certificate", f"{each.path} {when}", remediation, each.path, each.host)
+            renewal = _RENEW_AFTERWARDS if unfinished else _RENEW_FIRST
+            severity: Severity = "warning" if unfinished else "error"
+            problem = f"{each.path} {when}"
+            yield Finding("certificate", problem, _CA_ENDS if each.ca else renewal, each.path, each.host, severity)
 
 
 _DAY = 86400.0
+_RENEW_FIRST = "Renew it first: playbooks/cluster.yml does."
+_RENEW_AFTERWARDS = "Finish the upgrade, which renews it at its end."
 _CA_ENDS = "It is a CA, which no run replaces: all that it has signed ends with it."
 
 

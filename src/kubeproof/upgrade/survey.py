@@ -124,7 +124,9 @@ def _in_the_way(survey: Survey, goal: Goal, first: Plan, drained: set[str]) -> I
     yield from questions.api_services(objects["services"])
     yield from questions.webhooks([*objects["mutating"], *objects["validating"]], objects["slices"])
     yield from questions.readiness({name: each["api"]["ready"] for name, each in _servers(survey)})
-    yield from questions.certificates(_certificates(survey, goal, first.world), survey.now)
+    yield from questions.certificates(
+        _certificates(survey, goal, first.world), survey.now, unfinished=bool(survey.unfinished)
+    )
     nodes = objects["nodes"]
     yield from questions.nodes(nodes, touched)
     ready = [node["metadata"]["name"] for node in nodes if look.is_ready(node)]

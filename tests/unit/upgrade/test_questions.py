@@ -268,5 +268,15 @@ def test_certificates() -> None:
         ("w1", "kubelet.crt has ended"),
         ("w1", "ca.crt ends within 1 day"),
     ]
+    assert {each.severity for each in found} == {"error"}
     assert found[1].remediation == "Renew it first: playbooks/cluster.yml does."
     assert "no run replaces" in found[2].remediation
+
+
+def test_an_unfinished_upgrade_is_not_kept_from_its_end_by_certificates() -> None:
+    """Until then playbooks/cluster.yml is refused, which would renew them."""
+    ends = [questions.Certificate("cp1", "a.crt", -1.0), questions.Certificate("cp1", "ca.crt", -1.0, ca=True)]
+    found = list(questions.certificates(ends, 0.0, unfinished=True))
+    assert [each.severity for each in found] == ["warning", "warning"]
+    assert "at its end" in found[0].remediation
+    assert "no run replaces" in found[1].remediation

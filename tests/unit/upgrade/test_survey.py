@@ -204,3 +204,7 @@ def test_certificates_that_end_before_anybody_looks_again() -> None:
     # A host that stays as it is need not be well for it.
     alone = planned(survey, goal(KUBERNETES, rehearses=False, hosts=frozenset({"host1"})))
     assert {each.host for each in alone.findings if each.id == "certificate"} == {"host1"}
+
+    begun = dataclasses.replace(survey, unfinished={"kubernetes": Version(1, 37, 2)})
+    going_on = planned(begun, goal(KUBERNETES, rehearses=False))
+    assert {each.severity for each in going_on.findings if each.id == "certificate"} == {"warning"}
