@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from tests.local.snapshots import Snapshot, left_by_reset
+from tests.vm.machines import ready
 
 from kubeproof.api import kubectl
 from kubeproof.core import paths, process, waiting
@@ -77,8 +78,7 @@ rm -rf /etc/cni /var/lib/cni
 """
 # What looks at what kubeproof would have installed, or at what puts it back.
 _OURS = {"pod-routes", "pod-network-heals"}
-
-
+# Until the API says of a node that its host was lost, or is back.
 _NOTICED_SECONDS = 120.0
 
 
@@ -149,9 +149,9 @@ def test_nodes_on_two_segments(apart: Inventory, capfd: pytest.CaptureFixture[st
 
         worker = next(host for host in plan(apart).hosts if host.name == "w1")
         podman.stop(worker.unique_name)
-        assert waiting.until(lambda: not _ready(apart, "w1"), _NOTICED_SECONDS, pause=1.0)
+        assert waiting.until(lambda: not ready(apart, "w1"), _NOTICED_SECONDS, pause=1.0)
         lifecycle.create(plan(apart), print)
-        assert waiting.until(lambda: _ready(apart, "w1"), _NOTICED_SECONDS, pause=1.0)
+        assert waiting.until(lambda: ready(apart, "w1"), _NOTICED_SECONDS, pause=1.0)
         assert _wrong(apart) == set()
 
         assert _play(apart, "reset", "--extra-vars", "reset_confirmed=true").ok
@@ -180,14 +180,6 @@ def _is_as_it_was(made: Inventory, before: dict[str, Snapshot]) -> None:
     left = left_by_reset(before, _look(made))
     print("\n".join(left))
     assert left == []
-
-
-def _ready(made: Inventory, node: str) -> bool:
-    asked = kubectl.query(made.state, "get", "node", node) or {}
-    return any(
-        condition["type"] == "Ready" and condition["status"] == "True"
-        for condition in asked.get("status", {}).get("conditions", [])
-    )
 
 
 def _play(cell: Inventory, name: str, *arguments: str) -> playbook.Run:

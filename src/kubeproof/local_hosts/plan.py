@@ -79,7 +79,9 @@ class Network:
 
     def gateways_in(self, subnet: ipaddress.IPv4Network) -> list[IPInterface]:
         """The default gateway of hosts on a segment, in each IP family."""
-        return self.gateways if subnet == self.subnet else [gateway_in(subnet)]
+        if subnet == self.subnet:
+            return self.gateways
+        return [ipaddress.IPv4Interface(f"{subnet[-2]}/{subnet.prefixlen}")]
 
     def _interfaces(self, address: ipaddress.IPv4Address, number: int) -> list[IPInterface]:
         found: list[IPInterface] = [ipaddress.IPv4Interface(f"{address}/{self.subnet.prefixlen}")]
@@ -91,11 +93,6 @@ class Network:
     def interface(self) -> str:
         """The machine's interface on the segment. Linux allows 15 characters, so the name is a digest."""
         return "kp" + hashlib.sha256(self.name.encode()).hexdigest()[:10]
-
-
-def gateway_in(subnet: ipaddress.IPv4Network) -> ipaddress.IPv4Interface:
-    """The gateway's address in a subnet, the last one that a host could have."""
-    return ipaddress.IPv4Interface(f"{subnet[-2]}/{subnet.prefixlen}")
 
 
 @dataclass(frozen=True)
