@@ -309,7 +309,7 @@ class Certificate:
 def certificates(found: Iterable[Certificate], now: float, *, unfinished: bool = False) -> Iterator[Finding]:
     """Certificates that end soon: a program that is started anew with one that has ended reaches nobody.
 
-    ``unfinished``: whether an upgrade is. It goes on, since until its end no other run renews anything.
+    ``unfinished``: whether an upgrade is. It continues, since until its end no other run renews anything.
     """
     for each in found:
         days = (each.ends - now) / _DAY
