@@ -31,6 +31,11 @@ REFUSAL = "the custom resource contains unwanted data"
 _GOODBYE_SECONDS = 5
 _CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
 _DAY = datetime.timedelta(days=1)
+_SIGNS_CERTIFICATES = x509.KeyUsage(
+    digital_signature=False, content_commitment=False, key_encipherment=False, data_encipherment=False,
+    key_agreement=False, key_cert_sign=True, crl_sign=True, encipher_only=False, decipher_only=False,
+)  # fmt: skip
+_CRITICAL = (x509.BasicConstraints, x509.KeyUsage)
 
 
 @dataclass(frozen=True)
@@ -43,14 +48,20 @@ class Issued:
 
 
 def issue(name: str) -> Issued:
-    """A certificate for a DNS name."""
+    """A certificate for a DNS name.
+
+    Both have what RFC 5280 demands of them: Python 3.13 and newer (``ssl.VERIFY_X509_STRICT``) trust no others.
+    """
     ca_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     authority = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{name} {x509.random_serial_number():x}"[:60])])
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, NAME)])
-    ca = _signed(authority, authority, ca_key, ca_key, x509.BasicConstraints(ca=True, path_length=0))
+    identifier = x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key())
+    limits = x509.BasicConstraints(ca=True, path_length=0)
+    ca = _signed(authority, authority, ca_key, ca_key, limits, _SIGNS_CERTIFICATES, identifier)
     names = x509.SubjectAlternativeName([x509.DNSName(name)])
     usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
-    certificate = _signed(subject, authority, key, ca_key, names, usage)
+    by = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)
+    certificate = _signed(subject, authority, key, ca_key, names, usage, by)
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
@@ -70,7 +81,7 @@ def _signed(
         builder.serial_number(x509.random_serial_number()).not_valid_before(now - _DAY).not_valid_after(now + _DAY)
     )
     for extension in extensions:
-        builder = builder.add_extension(extension, critical=isinstance(extension, x509.BasicConstraints))
+        builder = builder.add_extension(extension, critical=isinstance(extension, _CRITICAL))
     return builder.sign(signer, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
 
 
