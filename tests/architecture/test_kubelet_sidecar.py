@@ -23,6 +23,8 @@ _STARTED_SECONDS = 45.0
 _STARTUP_SECONDS = 3
 _ROUNDING_SECONDS = 1
 _RESTART_SECONDS = 30.0
+_ANSWER_SECONDS = 10.0
+_PAUSE_SECONDS = 0.1
 
 
 def _anything_runs(item: Object) -> bool:
@@ -49,7 +51,8 @@ def convoy(manifests: Manifests) -> Object:
         manifests.container("brief", ["entrypoint-tester"]),
         manifests.server("sidecar", _SIDECAR_PORT, restartPolicy="Always", startupProbe=probe),
     ]
-    app = manifests.server("app", _APP_PORT)
+    ready = {"httpGet": {"path": "/hostname", "port": _APP_PORT}, "periodSeconds": 1}
+    app = manifests.server("app", _APP_PORT, readinessProbe=ready)
     return manifests.pod(
         "convoy", [app], initContainers=first, restartPolicy="Never", **manifests.on_node(manifests.nodes[-1])
     )
@@ -178,13 +181,19 @@ def _init(pod: Pod, name: str) -> Object:
 
 
 def _all_run(item: Object) -> bool:
-    """Whether a pod's containers run, and those of the init containers that have not ended."""
+    """Whether a pod's containers run and answer, and those of the init containers that have not ended."""
     status = item["status"]
     sidecars = [each for each in status.get("initContainerStatuses", []) if "terminated" not in each["state"]]
     statuses = (*sidecars, *status.get("containerStatuses", []))
-    return bool(statuses) and all("running" in each["state"] for each in statuses)
+    return bool(statuses) and all("running" in each["state"] and each["ready"] for each in statuses)
 
 
 def _end(api: Api, pod: Pod, port: int) -> None:
-    """Have one of a pod's servers end as one that has done its work. It may be gone before it has answered."""
+    """Have one of a pod's servers end as one that has done its work. It may be gone before it has answered.
+
+    A container that runs may not listen yet, and init containers have no probes.
+    """
+    deadline = time.monotonic() + api.patient(_ANSWER_SECONDS)
+    while not api.request("GET", f"{pod.path}:{port}/proxy/hostname").ok and time.monotonic() < deadline:
+        time.sleep(_PAUSE_SECONDS)
     api.request("GET", f"{pod.path}:{port}/proxy/exit", params={"code": 0})
