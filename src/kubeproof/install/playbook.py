@@ -69,10 +69,13 @@ def run(
     profile.unlink(missing_ok=True)
     playbook = paths.PROJECT / "playbooks" / f"{name}.yml"
     _make_streams_blocking()
+    # What Ansible and its plugins display, findings for example, belongs into the log, too: it would be on screen only.
+    displayed = os.environ.get("ANSIBLE_LOG_PATH", str(log))
     status = attend(
         [tool("ansible-playbook"), *inventory.options(sources), *arguments, str(playbook)],
         env=environment(
             ANSIBLE_STDOUT_CALLBACK="kubeproof",
+            ANSIBLE_LOG_PATH=displayed,
             KUBEPROOF_LOG=str(log),
             KUBEPROOF_PROFILE=str(profile),
             KUBEPROOF_QUIET=str(quiet),

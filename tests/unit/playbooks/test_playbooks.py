@@ -13,6 +13,7 @@ import yaml
 from tests.unit.ansible_program import ansible, complaints
 
 from kubeproof.core import paths
+from kubeproof.install.playbook import run
 from kubeproof.settings import state
 
 PLAYBOOKS = sorted((paths.PROJECT / "playbooks").glob("*.yml"))
@@ -77,6 +78,16 @@ def test_a_run_that_reaches_no_host_ends_with_a_list_of_them(nowhere: Path) -> N
     assert {finding["host"] for finding in findings} == hosts
     assert {finding["id"] for finding in findings} == {"unreachable"}
     assert set(json.loads(profile.read_text())["hosts"]) == hosts
+
+
+def test_what_is_wrong_is_in_the_log_of_the_run(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ANSIBLE_LOG_PATH", raising=False)
+    with (nowhere.parent / "output").open("w") as output:
+        done = run("cluster", (nowhere,), nowhere.parent / state.NAME, ("--check",), output=output)
+    assert done.returncode == 2
+    findings = json.loads((nowhere.parent / state.NAME / "reports" / "preflight-hosts.json").read_text())["findings"]
+    for text in ((nowhere.parent / "output").read_text(), done.log.read_text()):
+        assert findings[0]["mend"] in " ".join(text.split())
 
 
 def test_every_role_has_a_tag_and_every_tag_is_known() -> None:
