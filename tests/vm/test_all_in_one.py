@@ -20,7 +20,6 @@ from kubeproof.verify.engine.run import Options
 pytestmark = [pytest.mark.local, pytest.mark.cluster]
 
 NAME = "a1"
-_PATIENCE = 20
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +55,7 @@ def test_it_is_installed_and_a_second_run_changes_nothing(cluster: Inventory) ->
 
 
 def test_it_is_proven(cluster: Inventory) -> None:
-    assert verify.verify(cluster.sources, Options(level="standard", more=[f"--patience={_PATIENCE}"]))
+    assert verify.verify(cluster.sources, Options(level="standard"))
 
 
 def test_it_comes_back_by_itself(cluster: Inventory) -> None:

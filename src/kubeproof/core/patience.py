@@ -12,6 +12,8 @@ from __future__ import annotations
 FAST_SECONDS = 0.007
 USUAL_SECONDS = 0.05
 MOST = 10.0
+# What a user may ask for.
+RANGE = (1, 100)
 
 
 def factor(seconds: float, most: float = MOST) -> float:

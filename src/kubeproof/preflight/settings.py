@@ -12,6 +12,7 @@ from typing import Any
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from kubeproof.backup import settings as backup_settings
+from kubeproof.core import patience
 from kubeproof.core.amounts import at_once
 from kubeproof.core.errors import KubeproofError
 from kubeproof.preflight import (
@@ -144,6 +145,11 @@ def _meanings(variables: Variables, values: Mapping[str, Any]) -> Iterator[Findi
             at_once(values["cluster_nodes_at_once"], hosts=1)
         except KubeproofError as error:
             wrong.append(("cluster_nodes_at_once", str(error)))
+    lowest, highest = patience.RANGE
+    factor = float(values.get("cluster_verification_patience") or lowest)
+    if not lowest <= factor <= highest:
+        told = f"{factor:g} is not 0, nor a factor from {lowest} to {highest}"
+        wrong.append(("cluster_verification_patience", told))
     if "cluster_name" in values:
         wrong += [("cluster_name", problem) for problem in _cluster_name(str(values["cluster_name"]))]
     own = str(values.get("cluster_template_overrides") or "")

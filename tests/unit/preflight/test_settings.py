@@ -27,6 +27,7 @@ SPECS = specs.Specs(
     options={
         "cluster_domain": {"type": "str"},
         "cluster_nodes_at_once": {"type": "str"},
+        "cluster_verification_patience": {"type": "float"},
         "component_versions": {"type": "dict"},
         "scheduler_more": {"type": "dict"},
         "cluster_host_address": {"type": "str"},
@@ -326,6 +327,18 @@ def test_a_share_of_nodes_that_is_none(told: str) -> None:
     [finding] = check(variables(cluster_nodes_at_once=told))
     assert (finding.id, finding.subject) == ("invalid-setting", "cluster_nodes_at_once")
     assert f"{told!r} is neither a number of hosts" in finding.problem
+
+
+@pytest.mark.parametrize("told", [0.5, -1, 101, float("nan")])
+def test_a_patience_that_is_none(told: float) -> None:
+    [finding] = check(variables(cluster_verification_patience=told))
+    assert (finding.id, finding.subject) == ("invalid-setting", "cluster_verification_patience")
+    assert "is not 0, nor a factor from 1 to 100" in finding.problem
+
+
+@pytest.mark.parametrize("told", [0, 1, 2.5, 100])
+def test_a_patience(told: float) -> None:
+    assert check(variables(cluster_verification_patience=told)) == []
 
 
 def test_every_scheduler_that_is_wrong_is_named() -> None:

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from kubeproof.core.errors import KubeproofError
-from kubeproof.core.patience import FAST_SECONDS, USUAL_SECONDS, factor
+from kubeproof.core.patience import FAST_SECONDS, RANGE, USUAL_SECONDS, factor
 from kubeproof.verify.observe.hosts import CommandFailed, Host, on_hosts
+
+SETTING = "cluster_verification_patience"
 
 # As host_report does it, which may have been on another day.
 _WORK = """
@@ -50,15 +53,24 @@ def measure(hosts: Iterable[Host]) -> Patience:
     return Patience(factor(max(seconds.values(), default=0.0), _MOST), seconds)
 
 
-def given(text: str) -> Patience:
+def given(text: str, what: str = "--patience") -> Patience:
     """What a user asks for instead. Raises KubeproofError if it is no number from 1 to 100."""
+    lowest, highest = RANGE
     try:
         wanted = float(text)
     except ValueError:
         wanted = 0.0
-    if not 1 <= wanted <= 100:
-        raise KubeproofError(f"--patience {text!r} is not a factor from 1 to 100")
+    if not lowest <= wanted <= highest:
+        raise KubeproofError(f"{what} {text!r} is not a factor from {lowest} to {highest}")
     return Patience(wanted, {})
+
+
+def decide(asked: str, settings: Mapping[str, Any], hosts: Iterable[Host]) -> Patience:
+    """What the command line asks for, else the inventory, else what the hosts need."""
+    if asked:
+        return given(asked)
+    setting = settings.get(SETTING) or 0
+    return given(str(setting), SETTING) if setting else measure(hosts)
 
 
 def _seconds(host: Host) -> float:

@@ -65,7 +65,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--level", default=str(Level.STANDARD), help="quick, standard (default) or disruptive")
     group.addoption(
-        "--patience", metavar="FACTOR", help="how many times longer than usual to wait (default: by how slow hosts are)"
+        "--patience",
+        metavar="FACTOR",
+        help="how many times longer than usual to wait (default: cluster_verification_patience, else measured)",
     )
     group.addoption("--test-image", help="agnhost image for test pods (default: the installed one)")
     group.addoption(
@@ -291,10 +293,9 @@ def cluster(described: Inventory, kubeconfig_path: Path, pytestconfig: pytest.Co
             recorder = pytestconfig.stash[_RECORDER]
             away = hosts.leave_out_unreachable()
             recorder.results.problems += [f"{why}; nothing on it was looked at" for why in away]
-            asked = pytestconfig.getoption("patience")
-            patience = patiently.given(asked) if asked else patiently.measure(hosts.all)
-            api.patience = patience.factor
             found = Cluster(described, hosts, api)
+            patience = patiently.decide(pytestconfig.getoption("patience") or "", found.settings, hosts.all)
+            api.patience = patience.factor
             recorder.cluster = _describe(found)
             remove_leftovers(api)
             expiry = Expiry(found)

@@ -73,3 +73,18 @@ def test_a_verification_measures_the_work_that_the_preflight_measures() -> None:
         return ast.dump(next(node for node in ast.walk(work) if isinstance(node, ast.For)))
 
     assert loops(patience._WORK) == loops(inspect.getsource(host_report.work))
+
+
+def decided(asked: str, **settings: Any) -> float:
+    return patience.decide(asked, settings, [cast(Host, Takes("a", 0.14))]).factor
+
+
+def test_the_command_line_goes_first_then_the_inventory() -> None:
+    assert decided("3", cluster_verification_patience=20) == 3
+    assert decided("", cluster_verification_patience=20) == 20
+    assert decided("", cluster_verification_patience=0) == pytest.approx(2.8)
+
+
+def test_a_setting_that_is_none_is_refused() -> None:
+    with pytest.raises(KubeproofError, match="cluster_verification_patience"):
+        decided("", cluster_verification_patience=0.5)
