@@ -279,7 +279,7 @@ def rollout(cluster: Cluster, api: Api, manifests: Manifests) -> Iterator[Future
     service = api.create(manifests.service("rolled", labels, type="NodePort"))
     address, port = cluster.nodes[0].address, service["spec"]["ports"][0]["nodePort"]
     with ThreadPoolExecutor(1) as pool:
-        yield pool.submit(_roll, api, manifest, Traffic(address, port, "hostname", timeout=5))
+        yield pool.submit(_roll, api, manifest, Traffic(address, port, "hostname", timeout=5, patience=api.patience))
 
 
 def _roll(api: Api, manifest: Object, traffic: Traffic) -> Rollout:

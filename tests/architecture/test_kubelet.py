@@ -283,7 +283,7 @@ def _ask_kubelet(node: Node, api: Api, credentials: Credentials) -> int | str:
             headers=headers,
             verify=tls_context(api.access.ca, credentials),
             trust_env=False,
-            timeout=10,
+            timeout=api.patient(10),
         ).status_code
     except (httpx.RemoteProtocolError, httpx.ReadError):
         # TLS 1.3 tells a client that its certificate is bad only after the handshake.

@@ -331,7 +331,8 @@ def test_without_a_scheduler_new_pods_wait_and_others_keep_running(
     service = api.get(f"{objects.core(manifests.namespace, 'services')}/agents-outside")
     manifest = manifests.placed("newcomer")
     port = service["spec"]["ports"][0]["nodePort"]
-    with Traffic(cluster.nodes[0].address, port, "hostname", timeout=5) as traffic:
+    address = cluster.nodes[0].address
+    with Traffic(address, port, "hostname", timeout=5, patience=api.patience) as traffic:
         if not traffic.await_answer(_BOUND_SECONDS):
             raise Blocked("kube-proxy", f"port {port} of {cluster.nodes[0].name} is not answered: {traffic.summary()}")
         with stopped_everywhere(cluster.control_plane, "kube-scheduler"):

@@ -29,10 +29,10 @@ class Request:
 class Traffic(Repeated):
     """Sends one request after the other, each over a connection of its own, from here to an address of the cluster."""
 
-    def __init__(self, address: str, port: int, path: str, *, timeout: float) -> None:
-        """Nothing is sent before the ``with`` block."""
-        super().__init__(self._send, pause=_PAUSE)
-        self._address, self._port, self._path, self._timeout = address, port, path, timeout
+    def __init__(self, address: str, port: int, path: str, *, timeout: float, patience: float = 1.0) -> None:
+        """Nothing is sent before the ``with`` block. ``patience``: what timeout and pauses are multiplied by."""
+        super().__init__(self._send, pause=patience * _PAUSE)
+        self._address, self._port, self._path, self._timeout = address, port, path, patience * timeout
         self._requests: list[Request] = []
 
     @property
