@@ -127,6 +127,23 @@ def test_pods_have_addresses_of_the_clusters_families(network: Network) -> None:
     assert [each["type"] for each in plugins] == ["calico", "portmap"]
 
 
+@pytest.mark.parametrize("called", [[], ["bandwidth"]])
+def test_the_installer_leaves_alone_what_nodes_have_of_the_cni_project(called: list[str]) -> None:
+    documents = copy.deepcopy(DOCUMENTS)
+    data = documents[0]["data"]
+    more = "".join(f', {{"type": "{name}"}}' for name in called)
+    data["cni_network_config"] = data["cni_network_config"].rstrip("]}") + "}}" + more + "]}"
+    found = made.calico(documents, ONE, "vxlan")
+    [pod] = [each["spec"]["template"]["spec"] for each in found if each["kind"] == "DaemonSet"]
+    [installer] = pod["initContainers"]
+    [skipped] = [each["value"].split(",") for each in installer["env"] if each["name"] == "SKIP_CNI_BINARIES"]
+    assert {"bridge", "firewall", "host-local", "loopback", "portmap"} <= set(skipped)
+    assert {"flannel", "install", "tuning"} <= set(skipped)
+    assert not {"calico", "calico-ipam"} & set(skipped)
+    # Programs that the configuration calls, and that nodes have from nobody else.
+    assert ("bandwidth" in skipped) == ("bandwidth" not in called)
+
+
 def test_further_variables_come_last_and_as_texts() -> None:
     extra = {"FELIX_LOGSEVERITYSCREEN": "Warning", "FELIX_PROMETHEUSMETRICSENABLED": True, "FELIX_VXLANPORT": 4790}
     environment = node(calico(ONE, "vxlan", extra))[1]
