@@ -141,7 +141,12 @@ def cilium(network: Network, routing: str, extra: Mapping[str, Any] | None = Non
         "enableIPv4Masquerade": True,
         "enableIPv6Masquerade": network.dual,
         "MTU": network.mtu,
-        "cni": {"confPath": "/etc/cni/net.d", "binPath": "/opt/cni/bin"},
+        "cni": {
+            "confPath": "/etc/cni/net.d",
+            "binPath": "/opt/cni/bin",
+            # Ports of pods on their host: Cilium leads them to pods only where it replaces kube-proxy.
+            **({} if network.replaces_proxy else {"chainingMode": "portmap"}),
+        },
         # Each rendering would make other certificates for it.
         "hubble": {"enabled": False},
         # No two of them are on one node.

@@ -179,6 +179,8 @@ def test_cilium_serves_services_where_kube_proxy_does_not(replaces: bool) -> Non
     values = made.cilium(Network(("10.244.0.0/16",), 0, 7443, replaces_proxy=replaces, nodes=1), "tunnel")
     assert values["kubeProxyReplacement"] is replaces
     assert (values["k8sServiceHost"], values["k8sServicePort"]) == ("127.0.0.1", 7443)
+    # Pods' hostPorts are of the CNI plugin portmap, where Cilium serves nothing on hosts.
+    assert values["cni"].get("chainingMode") == (None if replaces else "portmap")
     assert values["operator"] == {"replicas": 1}
     assert made.cilium(ONE, "tunnel")["operator"] == {"replicas": 2}
 

@@ -133,7 +133,7 @@ def test_check_mode_only_tells(plugin: str, host: Callable[[Answers], list[str]]
 
 def test_what_cni_has_attached_is_known_by_the_networks_name(tmp_path: Path) -> None:
     assert Network(Account(), entries("calico"), str(tmp_path)).applied == {"k8s-pod-network"}
-    assert Network(Account(), entries("cilium"), str(tmp_path)).applied == {"cilium"}
+    assert Network(Account(), entries("cilium"), str(tmp_path)).applied == {"cilium", "portmap"}
     assert Network(Account(), entries("bridge"), str(tmp_path)).applied == set()
 
 
