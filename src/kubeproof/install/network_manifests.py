@@ -6,6 +6,7 @@ and https://docs.tigera.io/calico/latest/networking/ipam/ipv6. Values of the cha
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -67,7 +68,8 @@ def calico(
         "veth_mtu": str(network.mtu),
         "cni_network_config": _cni(config["data"].get("cni_network_config", ""), dual=network.dual),
     }
-    pod = _named(objects, "DaemonSet", "calico-node")["spec"]["template"]["spec"]
+    template = _named(objects, "DaemonSet", "calico-node")["spec"]["template"]
+    pod = template["spec"]
     pod["initContainers"] = [each for each in pod.get("initContainers", []) if each["name"] != _UPGRADE]
     pod["volumes"] = [each for each in pod["volumes"] if each["name"] != _UPGRADE_VOLUME]
     # In the same form as what kubeproof has put there, or each run would put it back, and each start undo that.
@@ -85,6 +87,9 @@ def calico(
             command = container[probe]["exec"]["command"]
             container[probe]["exec"]["command"] = [word for word in command if not word.startswith("-bird")]
     endpoint = {"KUBERNETES_SERVICE_HOST": API_HOST, "KUBERNETES_SERVICE_PORT": str(network.api_port)}
+    # Pods read both when they start: when one changes, they are replaced.
+    noted = hashlib.sha256(json.dumps([config["data"], endpoint], sort_keys=True).encode()).hexdigest()
+    template.setdefault("metadata", {}).setdefault("annotations", {})["kubeproof.io/config"] = noted
     return [*objects, _config_map("kubernetes-services-endpoint", endpoint)]
 
 
@@ -150,7 +155,10 @@ def cilium(network: Network, routing: str, extra: Mapping[str, Any] | None = Non
         # Each rendering would make other certificates for it.
         "hubble": {"enabled": False},
         # No two of them are on one node.
-        "operator": {"replicas": min(network.nodes, _OPERATORS)},
+        "operator": {"replicas": min(network.nodes, _OPERATORS), "rollOutPods": True},
+        # Pods read their ConfigMaps when they start: when one changes, they are replaced.
+        "rollOutCiliumPods": True,
+        "envoy": {"rollOutPods": True},
     }
     if routing == "tunnel":
         values |= {"routingMode": "tunnel", "tunnelProtocol": "vxlan"}

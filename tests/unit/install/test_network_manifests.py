@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,22 @@ def test_the_installer_leaves_alone_what_nodes_have_of_the_cni_project(called: l
     assert ("bandwidth" in skipped) == ("bandwidth" not in called)
 
 
+def test_a_changed_configuration_starts_calicos_pods_anew() -> None:
+    def noted(network: Network) -> str:
+        template = calico(network, "vxlan")["DaemonSet/calico-node"]["spec"]["template"]
+        return str(template["metadata"]["annotations"]["kubeproof.io/config"])
+
+    assert noted(ONE) == noted(ONE)
+    # The first is in a ConfigMap of the manifest, the second in one of ours: pods read both when they start.
+    assert len({noted(ONE), noted(replace(ONE, mtu=1400)), noted(replace(ONE, api_port=8443))}) == 3
+
+
+def test_a_changed_configuration_starts_ciliums_pods_anew() -> None:
+    values = made.cilium(ONE, "tunnel")
+    assert values["rollOutCiliumPods"] is True
+    assert [values[each]["rollOutPods"] for each in ("operator", "envoy")] == [True, True]
+
+
 def test_further_variables_come_last_and_as_texts() -> None:
     extra = {"FELIX_LOGSEVERITYSCREEN": "Warning", "FELIX_PROMETHEUSMETRICSENABLED": True, "FELIX_VXLANPORT": 4790}
     environment = node(calico(ONE, "vxlan", extra))[1]
@@ -181,8 +198,8 @@ def test_cilium_serves_services_where_kube_proxy_does_not(replaces: bool) -> Non
     assert (values["k8sServiceHost"], values["k8sServicePort"]) == ("127.0.0.1", 7443)
     # Pods' hostPorts are of the CNI plugin portmap, where Cilium serves nothing on hosts.
     assert values["cni"].get("chainingMode") == (None if replaces else "portmap")
-    assert values["operator"] == {"replicas": 1}
-    assert made.cilium(ONE, "tunnel")["operator"] == {"replicas": 2}
+    assert values["operator"]["replicas"] == 1
+    assert made.cilium(ONE, "tunnel")["operator"]["replicas"] == 2
 
 
 def test_cilium_takes_addresses_from_nodes_networks() -> None:
@@ -206,7 +223,7 @@ def test_native_routing_of_cilium_names_the_networks_that_it_does_not_translate(
 def test_further_values_are_merged() -> None:
     values = made.cilium(ONE, "tunnel", {"hubble": {"relay": {"enabled": True}}, "operator": {"replicas": 3}})
     assert values["hubble"] == {"enabled": False, "relay": {"enabled": True}}
-    assert values["operator"] == {"replicas": 3}
+    assert values["operator"]["replicas"] == 3
 
 
 def _chart() -> Path | None:
