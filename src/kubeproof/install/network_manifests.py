@@ -85,7 +85,7 @@ def calico(
         # BIRD, which spreads routes by BGP, does not run then.
         for probe in ("livenessProbe", "readinessProbe"):
             command = container[probe]["exec"]["command"]
-            container[probe]["exec"]["command"] = [word for word in command if not word.startswith("-bird")]
+            container[probe]["exec"]["command"] = [word for word in command if not word.startswith(("-bird", "--bird"))]
     endpoint = {"KUBERNETES_SERVICE_HOST": API_HOST, "KUBERNETES_SERVICE_PORT": str(network.api_port)}
     # Pods read both when they start: when one changes, they are replaced.
     noted = hashlib.sha256(json.dumps([config["data"], endpoint], sort_keys=True).encode()).hexdigest()

@@ -92,6 +92,18 @@ def test_each_encapsulation_has_its_backend_pools_and_probes(way: str, backend: 
     assert all(any(word.startswith("-felix") for word in command) for command in commands)
 
 
+@pytest.mark.parametrize("dashes", ["-", "--"])
+def test_without_bgp_no_probe_asks_for_bird_however_its_option_is_written(dashes: str) -> None:
+    # Calico 3.33 has two dashes, and its one program for everything.
+    text = MANIFEST.replace("/bin/calico-node, -felix", f"calico, component, node, health, {dashes}felix")
+    text = text.replace(" -bird", f" {dashes}bird")
+    found = made.calico(list(yaml.safe_load_all(text)), ONE, "vxlan")
+    [pod] = [each["spec"]["template"]["spec"] for each in found if each["kind"] == "DaemonSet"]
+    [container] = pod["containers"]
+    commands = [container[probe]["exec"]["command"] for probe in ("livenessProbe", "readinessProbe")]
+    assert [command[-1] for command in commands] == [f"{dashes}felix-live", f"{dashes}felix-ready"]
+
+
 def test_it_reaches_the_api_by_the_nodes_own_balancer_and_takes_the_nodes_address() -> None:
     objects = calico(ONE, "vxlan")
     assert objects["ConfigMap/kubernetes-services-endpoint"]["data"] == {
