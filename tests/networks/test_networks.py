@@ -128,6 +128,7 @@ def test_it_is_installed_proven_and_reset(cell: Inventory) -> None:
     networks = _pod_networks(cell) if own else {}
     if own:
         _on_all(cell, _OWN, networks)
+        _await_pods(cell)
     assert _wrong(cell) <= (_OURS if own else set())
 
     assert _play(cell, "reset", "--extra-vars", "reset_confirmed=true").ok
@@ -195,6 +196,14 @@ def _pod_networks(cell: Inventory) -> dict[str, str]:
     path = "{range .items[*]}{.metadata.name}={.spec.podCIDR} {end}"
     answer = process.run([*kubectl.command(cell.state), "get", "nodes", f"--output=jsonpath={path}"], timeout=60)
     return dict(item.split("=") for item in answer.split())
+
+
+def _await_pods(cell: Inventory) -> None:
+    """Until nodes have seen that there is a network now, and what has waited for one has started."""
+    waits = [["nodes", "Ready"], ["deployments", "Available", "--namespace=kube-system"], ["apiservices", "Available"]]
+    for kind, condition, *rest in waits:
+        asked = ["wait", kind, "--all", f"--for=condition={condition}", f"--timeout={_NOTICED_SECONDS:.0f}s", *rest]
+        process.run([*kubectl.command(cell.state), *asked], timeout=_NOTICED_SECONDS + 60)
 
 
 def _on_all(cell: Inventory, script: str, networks: Mapping[str, str]) -> None:

@@ -24,7 +24,7 @@ CHAINS = re.compile(r"KUBE-.*")
 # chains by a comment.
 APPLIED_CHAINS = re.compile(r"cali-.*|(OLD_)?CILIUM_.*")
 APPLIED_SETS = re.compile(r"(inet6:)?cali[46]0.*|cilium_node_set_v[46]")
-APPLIED_TABLES = ("ip calico", "ip6 calico")
+APPLIED_TABLES = ("ip calico", "ip6 calico", "arp calico-arp")
 APPLIED_RULE = re.compile(r'--comment "?cali:')
 APPLIED_NETWORKS = ("calico", "cilium")
 # Of these, kube-router's: all that its controller for network policies makes, and sets of addresses that only rules in

@@ -17,8 +17,9 @@ RESULTS = "/var/lib/cni/results"
 ROUTE_PROTOCOL = "86"
 # What flannel is configured with, and how the names of its devices begin.
 FLANNEL, FLANNEL_DEVICES = "flannel/net-conf.json", ("flannel.", "flannel-v6.")
-# Names in CNI of networks that are applied into the cluster, by pod_network_plugin.
-APPLIED = {"calico": "k8s-pod-network", "cilium": "cilium"}
+# Names in CNI of networks that are applied into the cluster, by pod_network_plugin. Cilium has one for each form of its
+# configuration (cni.chainingMode).
+APPLIED = {"calico": ("k8s-pod-network",), "cilium": ("cilium", "portmap")}
 Entry = Dict[str, Any]
 
 
@@ -33,7 +34,7 @@ class Network:
         self.flannel = next((load(path) for path in files if path.endswith(FLANNEL)), {})
         # Of networks that were applied into the cluster, whose configuration their pods have written.
         chosen = {str(entry["value"]) for entry in entries if entry.get("name") == "pod_network_plugin"}
-        self.applied = {APPLIED[plugin] for plugin in chosen & APPLIED.keys()}
+        self.applied = {name for plugin in chosen & APPLIED.keys() for name in APPLIED[plugin]}
         # Only programs that we installed are run, by the name under which a configuration calls them.
         self.programs = {os.path.basename(path): path for path in files}
 

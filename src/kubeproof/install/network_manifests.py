@@ -6,6 +6,7 @@ and https://docs.tigera.io/calico/latest/networking/ipam/ipv6. Values of the cha
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,6 +25,11 @@ _PLACEHOLDER = re.compile(r'(?<!")(__[A-Z0-9_]+__)(?!")')
 _MARKED = re.compile(r'"@(__[A-Z0-9_]+__)"')
 # Of the init container that moves addresses of an earlier network, which no cluster of ours has had.
 _UPGRADE, _UPGRADE_VOLUME = "upgrade-ipam", "host-local-net-dir"
+# What the image of Calico's installer has besides its own: plugins of the CNI project, of which nodes have those of
+# components.yml, and the installer itself. It would copy them over the nodes', and leave the others behind.
+_NOT_CALICOS = ("bandwidth", "bridge", "firewall", "flannel", "host-local", "install", "loopback", "portmap", "tuning")
+# Of these, what nodes have already (components.yml, cni-plugins).
+_THERE = ("bridge", "firewall", "host-local", "loopback", "portmap")
 # An upper limit: with three operators or more none does more than with two.
 _OPERATORS = 2
 
@@ -62,9 +68,14 @@ def calico(
         "veth_mtu": str(network.mtu),
         "cni_network_config": _cni(config["data"].get("cni_network_config", ""), dual=network.dual),
     }
-    pod = _named(objects, "DaemonSet", "calico-node")["spec"]["template"]["spec"]
+    template = _named(objects, "DaemonSet", "calico-node")["spec"]["template"]
+    pod = template["spec"]
     pod["initContainers"] = [each for each in pod.get("initContainers", []) if each["name"] != _UPGRADE]
     pod["volumes"] = [each for each in pod["volumes"] if each["name"] != _UPGRADE_VOLUME]
+    # In the same form as what kubeproof has put there, or each run would put it back, and each start undo that.
+    called = {each["type"] for each in json.loads(_marked(config["data"]["cni_network_config"]))["plugins"]}
+    skipped = [name for name in _NOT_CALICOS if name in _THERE or name not in called]
+    _set(_container(pod, "install-cni", "initContainers"), {"SKIP_CNI_BINARIES": ",".join(skipped)})
     container = _container(pod, "calico-node")
     _set(
         container,
@@ -74,8 +85,11 @@ def calico(
         # BIRD, which spreads routes by BGP, does not run then.
         for probe in ("livenessProbe", "readinessProbe"):
             command = container[probe]["exec"]["command"]
-            container[probe]["exec"]["command"] = [word for word in command if not word.startswith("-bird")]
+            container[probe]["exec"]["command"] = [word for word in command if not word.startswith(("-bird", "--bird"))]
     endpoint = {"KUBERNETES_SERVICE_HOST": API_HOST, "KUBERNETES_SERVICE_PORT": str(network.api_port)}
+    # Pods read both when they start: when one changes, they are replaced.
+    noted = hashlib.sha256(json.dumps([config["data"], endpoint], sort_keys=True).encode()).hexdigest()
+    template.setdefault("metadata", {}).setdefault("annotations", {})["kubeproof.io/config"] = noted
     return [*objects, _config_map("kubernetes-services-endpoint", endpoint)]
 
 
@@ -103,7 +117,7 @@ def _environment(network: Network, encapsulation: str) -> dict[str, str]:
 def _cni(text: str, *, dual: bool) -> str:
     """The CNI configuration with addresses of both families, if there are two."""
     try:
-        document = json.loads(_PLACEHOLDER.sub(r'"@\1"', text))
+        document = json.loads(_marked(text))
         plugin = next(each for each in document["plugins"] if each["type"] == "calico")
         ipam = plugin["ipam"]
     except (ValueError, KeyError, TypeError, StopIteration):
@@ -111,6 +125,11 @@ def _cni(text: str, *, dual: bool) -> str:
     if dual:
         plugin["ipam"] = {**ipam, "assign_ipv4": "true", "assign_ipv6": "true"}
     return _MARKED.sub(r"\1", json.dumps(document, indent=2))
+
+
+def _marked(text: str) -> str:
+    """A CNI configuration with its placeholders as JSON has them."""
+    return _PLACEHOLDER.sub(r'"@\1"', text)
 
 
 def cilium(network: Network, routing: str, extra: Mapping[str, Any] | None = None) -> Object:
@@ -127,11 +146,19 @@ def cilium(network: Network, routing: str, extra: Mapping[str, Any] | None = Non
         "enableIPv4Masquerade": True,
         "enableIPv6Masquerade": network.dual,
         "MTU": network.mtu,
-        "cni": {"confPath": "/etc/cni/net.d", "binPath": "/opt/cni/bin"},
+        "cni": {
+            "confPath": "/etc/cni/net.d",
+            "binPath": "/opt/cni/bin",
+            # Ports of pods on their host: Cilium leads them to pods only where it replaces kube-proxy.
+            **({} if network.replaces_proxy else {"chainingMode": "portmap"}),
+        },
         # Each rendering would make other certificates for it.
         "hubble": {"enabled": False},
         # No two of them are on one node.
-        "operator": {"replicas": min(network.nodes, _OPERATORS)},
+        "operator": {"replicas": min(network.nodes, _OPERATORS), "rollOutPods": True},
+        # Pods read their ConfigMaps when they start: when one changes, they are replaced.
+        "rollOutCiliumPods": True,
+        "envoy": {"rollOutPods": True},
     }
     if routing == "tunnel":
         values |= {"routingMode": "tunnel", "tunnelProtocol": "vxlan"}
@@ -176,8 +203,8 @@ def _named(objects: Iterable[Object], kind: str, name: str) -> Object:
     raise _unknown(f"no {kind} {name}")
 
 
-def _container(pod: Object, name: str) -> Object:
-    for each in pod["containers"]:
+def _container(pod: Object, name: str, kind: str = "containers") -> Object:
+    for each in pod.get(kind, []):
         if each["name"] == name:
             return each  # type: ignore[no-any-return]
     raise _unknown(f"no container {name}")

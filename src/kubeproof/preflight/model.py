@@ -229,7 +229,7 @@ class Rules:
         way = str(values.get(_WAYS.get(network, ""), ""))
         chosen = {
             "nf_tables": nftables,
-            "ip_set": network == "calico" or values["network_policy_engine"] != "none",
+            "ip_set": network in ("calico", "cilium") or values["network_policy_engine"] != "none",
             "vxlan": way in ("vxlan", "tunnel"),
             "ipip": way == "ipip",
         }

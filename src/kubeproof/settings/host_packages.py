@@ -24,6 +24,8 @@ _FAMILIES = {
 # copy backups elsewhere.
 _NODES, _ALL = {"conntrack", "haproxy", "iptables", "nft"}, {"openssl"}
 _POLICIES, _ADDRESS, _COPIES = {"ipset"}, {"keepalived"}, {"rsync", "ssh"}
+# Values of pod_network_plugin whose pods make sets of addresses, with an ipset of their own; a reset removes these sets.
+_MAKING_SETS = ("calico", "cilium")
 
 Packages = Mapping[str, str | Mapping[str, str]]
 
@@ -39,7 +41,8 @@ def needed(packages: Packages, groups: Collection[str], settings: Mapping[str, A
     found = set(_ALL)
     if not {"control_plane", "workers"}.isdisjoint(groups):
         found |= _NODES | (packages.keys() - _NODES - _ALL - _POLICIES - _ADDRESS - _COPIES)
-        found |= _POLICIES if settings.get("network_policy_engine", "none") != "none" else set()
+        enforced = settings.get("network_policy_engine", "none") != "none"
+        found |= _POLICIES if enforced or settings.get("pod_network_plugin") in _MAKING_SETS else set()
     kinds = {target.get("type") for target in settings.get("backup_targets") or () if isinstance(target, Mapping)}
     if "etcd" in groups and "rsync" in kinds:
         found |= _COPIES

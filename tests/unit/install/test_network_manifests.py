@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,18 @@ def test_each_encapsulation_has_its_backend_pools_and_probes(way: str, backend: 
     assert all(any(word.startswith("-felix") for word in command) for command in commands)
 
 
+@pytest.mark.parametrize("dashes", ["-", "--"])
+def test_without_bgp_no_probe_asks_for_bird_however_its_option_is_written(dashes: str) -> None:
+    # Calico 3.33 has two dashes, and its one program for everything.
+    text = MANIFEST.replace("/bin/calico-node, -felix", f"calico, component, node, health, {dashes}felix")
+    text = text.replace(" -bird", f" {dashes}bird")
+    found = made.calico(list(yaml.safe_load_all(text)), ONE, "vxlan")
+    [pod] = [each["spec"]["template"]["spec"] for each in found if each["kind"] == "DaemonSet"]
+    [container] = pod["containers"]
+    commands = [container[probe]["exec"]["command"] for probe in ("livenessProbe", "readinessProbe")]
+    assert [command[-1] for command in commands] == [f"{dashes}felix-live", f"{dashes}felix-ready"]
+
+
 def test_it_reaches_the_api_by_the_nodes_own_balancer_and_takes_the_nodes_address() -> None:
     objects = calico(ONE, "vxlan")
     assert objects["ConfigMap/kubernetes-services-endpoint"]["data"] == {
@@ -125,6 +138,39 @@ def test_pods_have_addresses_of_the_clusters_families(network: Network) -> None:
     both = {"assign_ipv4": "true", "assign_ipv6": "true"} if network.dual else {}
     assert plugins[0]["ipam"] == {"type": "calico-ipam", **both}
     assert [each["type"] for each in plugins] == ["calico", "portmap"]
+
+
+@pytest.mark.parametrize("called", [[], ["bandwidth"]])
+def test_the_installer_leaves_alone_what_nodes_have_of_the_cni_project(called: list[str]) -> None:
+    documents = copy.deepcopy(DOCUMENTS)
+    data = documents[0]["data"]
+    more = "".join(f', {{"type": "{name}"}}' for name in called)
+    data["cni_network_config"] = data["cni_network_config"].rstrip("]}") + "}}" + more + "]}"
+    found = made.calico(documents, ONE, "vxlan")
+    [pod] = [each["spec"]["template"]["spec"] for each in found if each["kind"] == "DaemonSet"]
+    [installer] = pod["initContainers"]
+    [skipped] = [each["value"].split(",") for each in installer["env"] if each["name"] == "SKIP_CNI_BINARIES"]
+    assert {"bridge", "firewall", "host-local", "loopback", "portmap"} <= set(skipped)
+    assert {"flannel", "install", "tuning"} <= set(skipped)
+    assert not {"calico", "calico-ipam"} & set(skipped)
+    # Programs that the configuration calls, and that nodes have from nobody else.
+    assert ("bandwidth" in skipped) == ("bandwidth" not in called)
+
+
+def test_a_changed_configuration_starts_calicos_pods_anew() -> None:
+    def noted(network: Network) -> str:
+        template = calico(network, "vxlan")["DaemonSet/calico-node"]["spec"]["template"]
+        return str(template["metadata"]["annotations"]["kubeproof.io/config"])
+
+    assert noted(ONE) == noted(ONE)
+    # The first is in a ConfigMap of the manifest, the second in one of ours: pods read both when they start.
+    assert len({noted(ONE), noted(replace(ONE, mtu=1400)), noted(replace(ONE, api_port=8443))}) == 3
+
+
+def test_a_changed_configuration_starts_ciliums_pods_anew() -> None:
+    values = made.cilium(ONE, "tunnel")
+    assert values["rollOutCiliumPods"] is True
+    assert [values[each]["rollOutPods"] for each in ("operator", "envoy")] == [True, True]
 
 
 def test_further_variables_come_last_and_as_texts() -> None:
@@ -162,8 +208,10 @@ def test_cilium_serves_services_where_kube_proxy_does_not(replaces: bool) -> Non
     values = made.cilium(Network(("10.244.0.0/16",), 0, 7443, replaces_proxy=replaces, nodes=1), "tunnel")
     assert values["kubeProxyReplacement"] is replaces
     assert (values["k8sServiceHost"], values["k8sServicePort"]) == ("127.0.0.1", 7443)
-    assert values["operator"] == {"replicas": 1}
-    assert made.cilium(ONE, "tunnel")["operator"] == {"replicas": 2}
+    # Pods' hostPorts are of the CNI plugin portmap, where Cilium serves nothing on hosts.
+    assert values["cni"].get("chainingMode") == (None if replaces else "portmap")
+    assert values["operator"]["replicas"] == 1
+    assert made.cilium(ONE, "tunnel")["operator"]["replicas"] == 2
 
 
 def test_cilium_takes_addresses_from_nodes_networks() -> None:
@@ -187,7 +235,7 @@ def test_native_routing_of_cilium_names_the_networks_that_it_does_not_translate(
 def test_further_values_are_merged() -> None:
     values = made.cilium(ONE, "tunnel", {"hubble": {"relay": {"enabled": True}}, "operator": {"replicas": 3}})
     assert values["hubble"] == {"enabled": False, "relay": {"enabled": True}}
-    assert values["operator"] == {"replicas": 3}
+    assert values["operator"]["replicas"] == 3
 
 
 def _chart() -> Path | None:

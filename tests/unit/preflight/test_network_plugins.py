@@ -103,4 +103,5 @@ def test_hosts_are_asked_for_what_each_way_takes(
     rules = Rules.parse({**VALUES, "pod_network_plugin": plugin, "network_policy_engine": "none", **way})
     assert (rules.udp_ports, rules.shared_segment) == (ports, segment)
     assert module in rules.modules
+    assert ("ip_set" in rules.modules) is (plugin != "none")
     assert ("vxlan" in rules.modules) is bool(ports)

@@ -60,6 +60,10 @@ def test_what_only_some_settings_take() -> None:
     assert missing(PACKAGES, redhat, ["workers"], policies)["ipset"] == "ipset"
     assert "ipset" not in missing(PACKAGES, redhat, ["workers"], {"network_policy_engine": "none"})
     assert "ipset" not in missing(PACKAGES, redhat, ["etcd"], policies)
+    # Their pods bring an ipset of their own, and a reset has to remove the sets without them.
+    for plugin, there in (("calico", True), ("cilium", True), ("bridge", False)):
+        others = {"network_policy_engine": "none", "pod_network_plugin": plugin}
+        assert ("ipset" in missing(PACKAGES, redhat, ["workers"], others)) == there
     assert missing({**PACKAGES, "tcpdump": "tcpdump"}, redhat, ["workers"], {})["tcpdump"] == "tcpdump"
 
 

@@ -133,7 +133,7 @@ def test_check_mode_only_tells(plugin: str, host: Callable[[Answers], list[str]]
 
 def test_what_cni_has_attached_is_known_by_the_networks_name(tmp_path: Path) -> None:
     assert Network(Account(), entries("calico"), str(tmp_path)).applied == {"k8s-pod-network"}
-    assert Network(Account(), entries("cilium"), str(tmp_path)).applied == {"cilium"}
+    assert Network(Account(), entries("cilium"), str(tmp_path)).applied == {"cilium", "portmap"}
     assert Network(Account(), entries("bridge"), str(tmp_path)).applied == set()
 
 
@@ -164,3 +164,17 @@ def test_their_chains_go_with_what_they_have_put_into_others() -> None:
     for name in ("cali40masq-ipam-pools", "cali60s:abc", "cilium_node_set_v4"):
         assert firewall.APPLIED_SETS.fullmatch(name)
     assert not firewall.APPLIED_SETS.fullmatch("calibration")
+
+
+@pytest.mark.parametrize(("plugin", "gone"), [("calico", True), ("bridge", False)])
+def test_calicos_own_tables_go_in_each_family(plugin: str, gone: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    tables = [("ip", "calico"), ("ip6", "calico"), ("arp", "calico-arp"), ("inet", "calico")]
+    document = {"nftables": [{"table": {"family": family, "name": name}} for family, name in tables]}
+    scripts: list[str] = []
+    monkeypatch.setattr(firewall.shutil, "which", lambda name: "/usr/sbin/nft" if name == "nft" else None)
+    monkeypatch.setattr(firewall, "ruleset", lambda: firewall.Ruleset(document))
+    monkeypatch.setattr(firewall, "nft", scripts.append)
+    firewall.Firewall(Account(), entries(plugin)).undo()
+    # In its mode nftables the first two; that of ARP in each mode.
+    wanted = ["delete table ip calico", "delete table ip6 calico", "delete table arp calico-arp"]
+    assert "".join(scripts).splitlines() == (wanted if gone else [])
