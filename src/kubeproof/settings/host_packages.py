@@ -24,7 +24,7 @@ _FAMILIES = {
 # copy backups elsewhere.
 _NODES, _ALL = {"conntrack", "haproxy", "iptables", "nft"}, {"openssl"}
 _POLICIES, _ADDRESS, _COPIES = {"ipset"}, {"keepalived"}, {"rsync", "ssh"}
-# Values of pod_network_plugin whose pods make sets of addresses, with an ipset of their own; a reset removes these sets.
+# Values of pod_network_plugin whose pods make sets of addresses, with an ipset of their own; a reset removes them.
 _MAKING_SETS = ("calico", "cilium")
 
 Packages = Mapping[str, str | Mapping[str, str]]
