@@ -279,7 +279,9 @@ class _Server:
 
 
 def _has_own_network(pod: Object) -> bool:
-    return not pod["spec"].get("hostNetwork") and bool(pod["status"].get("podIP")) and bool(pod["spec"].get("nodeName"))
+    """Whether a pod that stays has an address of its own."""
+    placed = bool(pod["status"].get("podIP")) and bool(pod["spec"].get("nodeName"))
+    return placed and not pod["spec"].get("hostNetwork") and "deletionTimestamp" not in pod["metadata"]
 
 
 def _oldest(node: Node, pods: Sequence[Object]) -> Object | None:

@@ -28,7 +28,7 @@ from kubeproof.verify.engine import claims, results
 from kubeproof.verify.engine import patience as patiently
 from kubeproof.verify.engine.claims import Claim, Level
 from kubeproof.verify.engine.evidence import Evidence
-from kubeproof.verify.engine.preparations import EARLY, Workloads, ahead
+from kubeproof.verify.engine.preparations import EARLY, Workloads, ahead, last_used
 from kubeproof.verify.engine.results import Circumstances, Outcome, Results, TestResult
 from kubeproof.verify.engine.terminal import ClaimDisplay
 from kubeproof.verify.etcd_backups import history as backup_history
@@ -43,6 +43,7 @@ _ACCOUNT_SECONDS = 20.0
 _CLAIM = pytest.StashKey[Claim]()
 _EVIDENCE = pytest.StashKey[Evidence]()
 _RECORDER = pytest.StashKey["Recorder"]()
+_WORKLOADS = pytest.StashKey[Workloads]()
 _PROPERTY = "kubeproof"
 # What went wrong on the way to a verdict, in the words of whoever says it; anything else is a fault of the test.
 _EXPLAINED = (AssertionError, ApiError, Blocked, CommandFailed, KubeproofError, NotObservable, httpx.HTTPError)
@@ -115,6 +116,7 @@ class Recorder:
         self._started = datetime.datetime.now(datetime.UTC)
         self._clock = time.monotonic()
         self._display: ClaimDisplay | None = None
+        self._last_used: dict[str, list[str]] = {}
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         """Keep the tests of claims that are asked for, in the order of the claims."""
@@ -139,6 +141,14 @@ class Recorder:
         if reporter and not session.config.option.collectonly:
             expected = [item.stash[_CLAIM].id for item in session.items]
             self._display = ClaimDisplay(self.results, expected, reporter)
+        self._last_used = last_used((item.nodeid, getattr(item, "fixturenames", ())) for item in session.items)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> None:
+        """Release the pods that only this test, or earlier ones, have used."""
+        workloads = item.config.stash.get(_WORKLOADS, None)
+        if workloads:
+            workloads.release(self._last_used.get(item.nodeid, ()))
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -350,7 +360,7 @@ def workloads(
     api: Api, manifests: Manifests, request: pytest.FixtureRequest, pytestconfig: pytest.Config
 ) -> Iterator[Workloads]:
     """The pods of this verification; those that tests have prepared are submitted now."""
-    made = Workloads(api, manifests)
+    made = pytestconfig.stash[_WORKLOADS] = Workloads(api, manifests)
     starts = PodStarts(Api(api.access), manifests.namespace)
     starts.begin()
     if ahead(api):

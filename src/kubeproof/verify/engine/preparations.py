@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import httpx
 import pytest
 
 from kubeproof.verify.act.pods import READY_SECONDS, Blocked, Manifests, Pod, blame, is_only_placed, is_ready
-from kubeproof.verify.observe.api import Api, NotObserved
-from kubeproof.verify.observe.objects import Object, core, name
+from kubeproof.verify.observe.api import Api, ApiError, NotObserved
+from kubeproof.verify.observe.objects import Object, core, name, path
 
 Until = Callable[[Object], bool]
 _LEAST_SECONDS = 5.0
@@ -85,6 +86,15 @@ def prepared_together(until: Until = is_ready) -> Callable[[Callable[[Manifests]
     return fixture_of
 
 
+def last_used(users: Iterable[tuple[str, Collection[str]]]) -> dict[str, list[str]]:
+    """By test, which prepared fixtures no later test uses; ``users`` are tests in their order, with their fixtures."""
+    last = {name: test for test, names in users for name in names if name in _PREPARATIONS}
+    found: dict[str, list[str]] = {}
+    for fixture_name, test in last.items():
+        found.setdefault(test, []).append(fixture_name)
+    return found
+
+
 class Workloads:
     """The pods of one verification."""
 
@@ -114,6 +124,18 @@ class Workloads:
         passed = (time.monotonic() - self._submitted_at) / self.api.patience
         until = _PREPARATIONS[fixture_name].until
         return self.await_all(submitted, until, max(READY_SECONDS - passed, _LEAST_SECONDS)) if submitted else []
+
+    def release(self, fixture_names: Collection[str]) -> None:
+        """Delete the pods that fixtures stand for, if they were submitted: no test uses them any more.
+
+        Dozens that stay cost a node more than those that are looked at: each is probed and counted all the time, and
+        for each that waits for a volume its kubelet looks three times a second.
+        """
+        for fixture_name in fixture_names:
+            for item in self._submitted.get(fixture_name, ()):
+                # Whatever is left goes with the namespace.
+                with contextlib.suppress(httpx.HTTPError, ApiError):
+                    self.api.delete(path(item), gracePeriodSeconds=1)
 
     def run(self, manifest: Object, until: Until = is_ready) -> Pod:
         """Create a pod, and wait until it is as it should be. Raises Blocked if it does not get there."""

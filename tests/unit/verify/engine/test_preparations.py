@@ -9,8 +9,8 @@ import pytest
 
 from kubeproof.verify.act.pods import Blocked, Manifests
 from kubeproof.verify.engine import preparations
-from kubeproof.verify.engine.preparations import Workloads, ahead, prepared
-from kubeproof.verify.observe.api import Api, NotObserved
+from kubeproof.verify.engine.preparations import Workloads, ahead, last_used, prepared
+from kubeproof.verify.observe.api import Answer, Api, ApiError, NotObserved
 
 POD = {"kind": "Pod", "metadata": {"name": "late", "uid": "1"}, "spec": {}, "status": {"phase": "Pending"}}
 
@@ -107,3 +107,30 @@ def test_slow_hosts_get_a_pod_once_those_before_it_have_begun(status: Any, start
     workloads = Workloads(cast(Api, Earlier()), cast(Manifests, SimpleNamespace(namespace="here")))
     workloads.submit([])
     assert done == [not starts]
+
+
+def test_pods_are_released_after_the_last_test_that_uses_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    preparation = SimpleNamespace()
+    monkeypatch.setattr(preparations, "_PREPARATIONS", {"one": preparation, "two": preparation, "unused": preparation})
+    tests = (("a", ["one", "api"]), ("b", ["two"]), ("c", ["one", "two"]), ("d", ["api"]), ("e", ["two"]))
+    assert last_used(tests) == {"c": ["one"], "e": ["two"]}
+
+
+def test_what_is_released_is_deleted_and_what_is_not_there_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preparations, "_PREPARATIONS", {})
+
+    @prepared(until=lambda _: True)
+    def one(_: Manifests) -> Any:
+        return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "one", "namespace": "here"}}
+
+    deleted: list[str] = []
+
+    class Refusing(Fast):
+        def delete(self, path: str, **_: Any) -> None:
+            deleted.append(path)
+            raise ApiError(Answer("DELETE", 500, {}))
+
+    workloads = Workloads(cast(Api, Refusing()), cast(Manifests, SimpleNamespace(namespace="here")))
+    workloads.submit(["one"])
+    workloads.release(["one", "never-submitted"])
+    assert deleted == ["/api/v1/namespaces/here/pods/one"]
