@@ -28,8 +28,12 @@ def containerd_hosts_file(mirror: tuple[str, object]) -> dict[str, str]:
     except KubeproofError as error:
         raise AnsibleFilterError(f"{registries.SETTING}: {error}") from error
     # containerd asks the server last, and upstream if there is none: without a fallback the last mirror is the server.
-    server = f'server = "https://{_SERVERS.get(upstream, upstream)}"'
-    lines = [server] if known.fallback else [f'server = "{known.urls[-1]}"', _CAPABILITIES]
+    lines = [f'server = "https://{_SERVERS.get(upstream, upstream)}"']
+    if not known.fallback:
+        lines = [f'server = "{known.urls[-1]}"', _CAPABILITIES]
+    elif upstream == registries.EVERY:
+        # The host of each registry that has no directory of its own, of which only containerd knows.
+        lines = []
     for url in known.urls if known.fallback else known.urls[:-1]:
         lines += ["", f'[host."{url}"]', f"  {_CAPABILITIES}"]
     return {"dest": f"/etc/containerd/certs.d/{upstream}/hosts.toml", "content": "\n".join(lines) + "\n"}

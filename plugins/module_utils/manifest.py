@@ -88,6 +88,18 @@ class Manifest:
             if entries != self.entries:
                 self._save(entries)
 
+    def forget(self, kind: str, identity: str) -> None:
+        """Remember a thing no more, once it is gone."""
+        with locked(self.directory):
+            self._load()
+            left = [
+                entry
+                for entry in self.entries
+                if (entry["kind"], entry.get("path") or entry["name"]) != (kind, identity)
+            ]
+            if left != self.entries:
+                self._save(left)
+
     def settle(self, name: str, value: str) -> None:
         """Remember a setting that the host is installed with from now on, whatever it was before."""
         entry = {"kind": "setting", "name": name, "value": value}

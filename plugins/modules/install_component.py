@@ -15,7 +15,7 @@ import pwd
 import shlex
 import stat
 import tempfile
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Collection, Dict, List, Optional, Tuple
 
 from ansible.module_utils import host_runs, places, settled
 from ansible.module_utils.basic import AnsibleModule
@@ -64,6 +64,13 @@ options:
         default: '0755'
       data:
         description: Whether the component keeps its data here, so that a reset empties the directory.
+        type: bool
+        default: false
+      own:
+        description:
+          - Whether O(files) are all that the component has in it and below. Files there that an earlier run has written
+            and that are not among them any more are removed, with the directories that were made for them. What
+            others have put there stays.
         type: bool
         default: false
   certificates:
@@ -521,6 +528,30 @@ class Host:
             for name, value in values.items():
                 self.manifest.settle(name, value)
 
+    def former(self, top: str, wanted: Collection[str]) -> None:
+        """Remove what earlier runs have put below a directory, files that are not wanted now and what is empty then.
+
+        Its record goes, too: what is there later is somebody else's. A file that was there before us is left alone.
+        """
+        below = [entry for entry in self.manifest.entries if entry.get("path", "").startswith(top + "/")]
+        gone = {entry["path"] for entry in below if entry["kind"] == "file" and not entry.get("backup")} - set(wanted)
+        for path in sorted(gone):
+            self.absent(path)
+            if not self.check_mode:
+                self.manifest.forget("file", path)
+        for path in sorted((entry["path"] for entry in below if entry["kind"] == "directory"), reverse=True):
+            if any(each.startswith(path + "/") for each in wanted) or not places.is_directory(path):
+                continue
+            with places.directory(path) as there:
+                left = {os.path.join(path, name) for name in os.listdir(there)} - gone
+            if left:
+                continue
+            gone.add(path)
+            self.changed(path, "removed")
+            if not self.check_mode:
+                places.remove_directory(path)
+                self.manifest.forget("directory", path)
+
     def absent(self, path: str) -> None:
         """Remove a file."""
         if places.status(path) is not None:
@@ -600,6 +631,9 @@ def converge(host: Host, payload: Dict[str, Any]) -> Dict[str, Dict[str, str]]:
     certificates = {wanted["path"]: host.key(wanted) for wanted in payload.get("keys", [])}
     for wanted in payload.get("files", []):
         host.file(wanted)
+    for wanted in payload.get("directories", []):
+        if wanted.get("own"):
+            host.former(wanted["path"], [each["path"] for each in payload.get("files", [])])
     host.remember(payload.get("remember", {}))
     for name, value in payload.get("sysctls", {}).items():
         host.sysctl(name, str(value))

@@ -17,6 +17,8 @@ from kubeproof.settings import inventory
 from kubeproof.settings.inventory import Inventory
 
 NAME = "helm"
+# HELM_KUBEAPISERVER, HELM_KUBECONTEXT, HELM_KUBETOKEN, and what else `helm env` lists of these.
+_ELSEWHERE = "HELM_KUBE"
 
 
 def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
@@ -30,7 +32,9 @@ def run(arguments: Sequence[str]) -> int:
     cluster = inventory.load(sources)
     config = kubeconfig(cluster.state)
     program = _program(cluster)
-    os.execve(program, [NAME, *rest], {**environment(config), "KUBECONFIG": kubectl.with_proxy(config)})
+    # Helm's variables for other servers, contexts and users count more than a kubeconfig.
+    kept = {name: value for name, value in environment(config).items() if not name.startswith(_ELSEWHERE)}
+    os.execve(program, [NAME, *rest], {**kept, "KUBECONFIG": kubectl.with_proxy(config)})
 
 
 def _program(cluster: Inventory) -> Path:

@@ -25,7 +25,7 @@ _FILE_SOURCES = (
     "template", "content", "authority", "authority_key", "service_account", "kubeconfig", "program", "cluster_keys",
 )  # fmt: skip
 _FILE_KEYS = {*_FILE_SOURCES, "dest", "owner", "group", "mode", "validate", "merge"}
-_DIRECTORY_KEYS = {"path", "owner", "group", "mode", "data"}
+_DIRECTORY_KEYS = {"path", "owner", "group", "mode", "data", "own"}
 _CERTIFICATE_KEYS = {
     "path", "authority", "common_name", "usages", "organizations", "names", "addresses", "owner", "group", "mode",
 }  # fmt: skip
@@ -217,7 +217,9 @@ def _strings(values: Sequence[Any] | None) -> tuple[str, ...]:
 
 def _directory(item: Mapping[str, Any]) -> dict[str, Any]:
     entry = {"path": _path(item["path"]), "mode": str(item.get("mode", "0755")), "data": bool(item.get("data", False))}
-    return _owned(entry, item)
+    # Where it is not, the payload is as it always was, so that settled hosts stay settled.
+    more = {"own": True} if item.get("own") else {}
+    return _owned({**entry, **more}, item)
 
 
 def _path(given: Any) -> str:

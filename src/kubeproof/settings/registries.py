@@ -10,6 +10,8 @@ from kubeproof.core.errors import KubeproofError
 from kubeproof.settings.urls import is_http
 
 SETTING = "containerd_registry_mirrors"
+# containerd's directory for registries that have none of their own.
+EVERY = "_default"
 # The directory of an upstream's file has its name, which containerd looks up with the port
 # (https://github.com/containerd/containerd/blob/main/docs/hosts.md).
 _UPSTREAM = re.compile(r"_default|[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?")

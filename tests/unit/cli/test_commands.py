@@ -92,7 +92,11 @@ def test_helm_becomes_the_program_with_the_clusters_kubeconfig(monkeypatch: pyte
     monkeypatch.setattr(helm, "_program", lambda _: tmp_path / "helm")
     monkeypatch.setattr(kubectl, "with_proxy", str)
     monkeypatch.setattr(os, "execve", lambda *call: became.update(program=call[0], words=call[1], environment=call[2]))
+    monkeypatch.setenv("HELM_KUBEAPISERVER", "https://another.example.org")
+    monkeypatch.setenv("HELM_DEBUG", "true")
     helm.run(["-i", "mine.yml", "list", "-i"])
+    assert "HELM_KUBEAPISERVER" not in became["environment"], "it would ask another cluster"
+    assert became["environment"]["HELM_DEBUG"] == "true"
     assert (became["program"], became["words"]) == (tmp_path / "helm", ["helm", "list", "-i"])
     assert became["environment"]["KUBECONFIG"] == str(config)
     assert "192.0.2.5" in became["environment"]["NO_PROXY"]

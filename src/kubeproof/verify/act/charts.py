@@ -35,7 +35,9 @@ class Helm:
     def run(self, *arguments: str) -> str:
         """Run it; what it printed. Raises NotObserved with its last words if it fails."""
         own = {f"HELM_{name}_HOME": str(self.directory / name.lower()) for name in ("CACHE", "CONFIG", "DATA")}
-        environment = {**os.environ, **own, "KUBECONFIG": str(self.directory / "kubeconfig"), "NO_PROXY": "*"}
+        # Helm's variables count more than its kubeconfig, and would lead to another cluster.
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("HELM_")}
+        environment = {**inherited, **own, "KUBECONFIG": str(self.directory / "kubeconfig"), "NO_PROXY": "*"}
         command = [str(self.program), "--namespace", self.namespace, *arguments]
         try:
             done = subprocess.run(

@@ -56,3 +56,9 @@ def test_what_is_neither_form_is_refused(given: object) -> None:
 def test_no_mirror_and_no_fallback_is_no_registry() -> None:
     with pytest.raises(AnsibleFilterError, match="has no mirror, and no fallback"):
         containerd_hosts_file(("docker.io", {"mirrors": [], "fallback": False}))
+
+
+def test_of_all_other_registries_each_is_its_own_upstream() -> None:
+    """There is no host of the directory's name; without a server containerd asks the host of the image."""
+    assert hosts("_default", [ONE]) == {"host": {ONE: PULL}}
+    assert hosts("_default", {"mirrors": [ONE], "fallback": False}) == {"server": ONE, **PULL}

@@ -52,6 +52,42 @@ def test_a_file_is_written_once(host: install_component.Host, tmp_path: Path) ->
     assert (tmp_path / "a/b/x.conf").stat().st_mode & 0o7777 == 0o640
 
 
+def mirrors(directory: Path, *names: str) -> dict[str, Any]:
+    owned = {"path": str(directory), "owner": ME, "mode": "0755", "own": True}
+    return {"directories": [owned], "files": [file(directory / name / "hosts.toml", "text") for name in names]}
+
+
+@pytest.mark.parametrize("check_mode", [True, False])
+def test_files_that_are_not_wanted_any_more_leave_a_directory_of_ours(
+    host: install_component.Host, tmp_path: Path, check_mode: bool
+) -> None:
+    top = tmp_path / "certs.d"
+    install_component.converge(host, mirrors(top, "one", "two", "three"))
+    (top / "theirs").mkdir()
+    (top / "theirs/hosts.toml").touch()
+    (top / "three/theirs.crt").touch()
+    again = install_component.Host(check_mode, Manifest(host.manifest.directory))
+    install_component.converge(again, mirrors(top, "one"))
+    removed = [top / "three/hosts.toml", top / "two/hosts.toml", top / "two"]
+    assert again.changes == [{"path": str(path), "what": "removed"} for path in removed]
+    assert (top / "two").exists() is check_mode
+    left = {str(path.relative_to(top)) for path in top.rglob("*") if path.is_file()}
+    if not check_mode:
+        assert left == {"one/hosts.toml", "theirs/hosts.toml", "three/theirs.crt"}
+
+
+def test_what_others_put_in_the_place_of_a_former_file_is_theirs(host: install_component.Host, tmp_path: Path) -> None:
+    top = tmp_path / "certs.d"
+    install_component.converge(host, mirrors(top, "one", "two"))
+    install_component.converge(host, mirrors(top, "one"))
+    (top / "two").mkdir()
+    (top / "two/hosts.toml").write_text("theirs")
+    again = install_component.Host(check_mode=False, manifest=Manifest(host.manifest.directory))
+    install_component.converge(again, mirrors(top, "one"))
+    assert again.changes == []
+    assert (top / "two/hosts.toml").read_text() == "theirs"
+
+
 def test_check_mode_changes_nothing_and_says_the_same(manifest: Manifest, tmp_path: Path) -> None:
     host = install_component.Host(check_mode=True, manifest=manifest)
     host.file(file(tmp_path / "x.conf", "text"))

@@ -48,14 +48,16 @@ def test_what_it_says_and_when_it_fails(monkeypatch: pytest.MonkeyPatch, tmp_pat
     program = tmp_path / "helm"
     program.write_text(
         '#!/bin/sh\nshift 2\ncase "$1" in\n'
-        'list) echo "[\\"$KUBECONFIG\\", \\"$HELM_CACHE_HOME\\"]";;\nslow) exec sleep 20;;\n'
+        'list) echo "[\\"$KUBECONFIG\\", \\"$HELM_CACHE_HOME\\", \\"$HELM_KUBECONTEXT\\"]";;\nslow) exec sleep 20;;\n'
         "*) echo first >&2; echo last >&2; exit 3;;\nesac\n"
     )
     program.chmod(0o755)
     monkeypatch.setattr(controller_program, "request_of", lambda _: None)
     monkeypatch.setattr(controller_program, "cached", lambda *_: program)
+    monkeypatch.setenv("HELM_KUBECONTEXT", "of-another-cluster")
     with charts.helm(INVENTORY, ACCESS, "n", 5) as helm:
-        config, cache = helm.told("list")
+        config, cache, context = helm.told("list")
+        assert not context
         assert stat.S_IMODE(Path(config).stat().st_mode) == 0o600
         assert Path(cache).parent == helm.directory == Path(config).parent
         with pytest.raises(NotObserved, match="helm upgrade ended with 3: last"):
