@@ -298,6 +298,8 @@ def _roll(api: Api, manifest: Object, traffic: Traffic) -> Rollout:
             api.patch(objects.path(manifest), {"spec": change})
             _await_rollout(api, manifest, "a changed Deployment is rolled out" if template else "it is rolled back")
             _note(api, manifest, seen, start)
+    # Nobody looks at its pods any more, which are probed as long as they are there.
+    api.delete(objects.path(manifest))
     return seen
 
 
@@ -392,6 +394,7 @@ def test_a_daemonset_has_a_pod_on_each_node_and_on_one_that_joins(
     joined = await_on(nodes, f"one runs on {newcomer}, too, which has joined")
     unlabel_node(api, newcomer, everywhere)
     left = await_on(members, f"none runs on {newcomer} any more, which has left")
+    api.delete(f"/apis/apps/v1/namespaces/{manifests.namespace}/daemonsets/everywhere")
     evidence["seconds"] = {"joined": joined, "left": left}
     evidence.headline = f"one pod on each of {len(members)} nodes; on one more {joined} s after it joined"
 

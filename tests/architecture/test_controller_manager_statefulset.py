@@ -152,6 +152,8 @@ def _live(api: Api, manifests: Manifests, provided: LocalVolumes) -> Life:
     await_pods(none, "the pods of a StatefulSet go, the last one first")
     api.patch(objects.path(manifest), {"spec": {"replicas": _REPLICAS}})
     seen.again = _states(await_pods(all_ready, "the pods of a StatefulSet come back"), written)
+    # Nobody looks at its pods any more.
+    api.delete(objects.path(manifest))
     return seen
 
 

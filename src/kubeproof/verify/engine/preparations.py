@@ -25,6 +25,8 @@ _LEAST_SECONDS = 5.0
 # So many times slower than usual are hosts that better start pods as claims ask for them.
 _SLOW = 4.0
 _EARLIER_SECONDS = 15.0
+# What stands for pods, and is deleted once no test uses it; what else was submitted stays.
+_WORKLOADS = ("Pod", "ReplicaSet", "ReplicationController")
 
 
 @dataclass(frozen=True)
@@ -112,30 +114,31 @@ class Workloads:
         self._submitted_at = time.monotonic()
         for fixture_name, preparation in _PREPARATIONS.items():
             if fixture_name in fixture_names:
-                created = [self.api.create(manifest) for manifest in preparation.build(self.manifests)]
-                self._submitted[fixture_name] = [item for item in created if item["kind"] == "Pod"]
+                self._submitted[fixture_name] = [self.api.create(each) for each in preparation.build(self.manifests)]
 
     def prepared(self, fixture_name: str) -> list[Pod]:
         """Submitted pods, once they are as they should be. They are submitted now if they have not been."""
         if fixture_name not in self._submitted:
             self.submit([fixture_name])
-        submitted = self._submitted[fixture_name]
+        submitted = [item for item in self._submitted[fixture_name] if item["kind"] == "Pod"]
         # All were submitted together: what keeps one from starting is not waited for again with the next.
         passed = (time.monotonic() - self._submitted_at) / self.api.patience
         until = _PREPARATIONS[fixture_name].until
         return self.await_all(submitted, until, max(READY_SECONDS - passed, _LEAST_SECONDS)) if submitted else []
 
     def release(self, fixture_names: Collection[str]) -> None:
-        """Delete the pods that fixtures stand for, if they were submitted: no test uses them any more.
+        """Delete the pods that fixtures stand for, and what would replace them: no test uses them any more.
 
         Dozens that stay cost a node more than those that are looked at: each is probed and counted all the time, and
         for each that waits for a volume its kubelet looks three times a second.
         """
         for fixture_name in fixture_names:
             for item in self._submitted.get(fixture_name, ()):
+                if item["kind"] not in _WORKLOADS:
+                    continue
                 # Whatever is left goes with the namespace.
                 with contextlib.suppress(httpx.HTTPError, ApiError):
-                    self.api.delete(path(item), gracePeriodSeconds=1)
+                    self.api.delete(path(item), propagationPolicy="Background")
 
     def run(self, manifest: Object, until: Until = is_ready) -> Pod:
         """Create a pod, and wait until it is as it should be. Raises Blocked if it does not get there."""

@@ -9,7 +9,7 @@ import pytest
 
 from kubeproof.verify.act.pods import Blocked, Manifests
 from kubeproof.verify.engine import preparations
-from kubeproof.verify.engine.preparations import Workloads, ahead, last_used, prepared
+from kubeproof.verify.engine.preparations import Workloads, ahead, last_used, prepared, prepared_together
 from kubeproof.verify.observe.api import Answer, Api, ApiError, NotObserved
 
 POD = {"kind": "Pod", "metadata": {"name": "late", "uid": "1"}, "spec": {}, "status": {"phase": "Pending"}}
@@ -119,9 +119,11 @@ def test_pods_are_released_after_the_last_test_that_uses_them(monkeypatch: pytes
 def test_what_is_released_is_deleted_and_what_is_not_there_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preparations, "_PREPARATIONS", {})
 
-    @prepared(until=lambda _: True)
-    def one(_: Manifests) -> Any:
-        return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "one", "namespace": "here"}}
+    @prepared_together(until=lambda _: True)
+    def some(_: Manifests) -> Any:
+        kinds = {"Service": "v1", "Pod": "v1", "ReplicaSet": "apps/v1"}
+        metadata = {"name": "one", "namespace": "here"}
+        return [{"apiVersion": version, "kind": kind, "metadata": metadata} for kind, version in kinds.items()]
 
     deleted: list[str] = []
 
@@ -131,6 +133,6 @@ def test_what_is_released_is_deleted_and_what_is_not_there_is_passed_over(monkey
             raise ApiError(Answer("DELETE", 500, {}))
 
     workloads = Workloads(cast(Api, Refusing()), cast(Manifests, SimpleNamespace(namespace="here")))
-    workloads.submit(["one"])
-    workloads.release(["one", "never-submitted"])
-    assert deleted == ["/api/v1/namespaces/here/pods/one"]
+    workloads.submit(["some"])
+    workloads.release(["some", "never-submitted"])
+    assert deleted == ["/api/v1/namespaces/here/pods/one", "/apis/apps/v1/namespaces/here/replicasets/one"]
