@@ -55,6 +55,7 @@ def _restore(cluster: Cluster, api: Api, namespace: str) -> Restored:
 
 
 @pytest.mark.claim("etcd-all-state")
+@pytest.mark.late
 def test_an_api_server_on_a_restored_backup_has_the_same_objects(
     restored: Future[Restored], evidence: Evidence
 ) -> None:
@@ -80,6 +81,7 @@ def test_an_api_server_on_a_restored_backup_has_the_same_objects(
 
 
 @pytest.mark.claim("etcd-all-state")
+@pytest.mark.late
 def test_a_drill_does_not_call_proven_what_is_another_backup(
     cluster: Cluster, restored: Future[Restored], evidence: Evidence
 ) -> None:
