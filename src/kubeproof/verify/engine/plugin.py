@@ -144,10 +144,10 @@ class Recorder:
         self._last_used = last_used((item.nodeid, getattr(item, "fixturenames", ())) for item in session.items)
 
     @pytest.hookimpl(trylast=True)
-    def pytest_runtest_teardown(self, item: pytest.Item) -> None:
-        """Release the pods that only this test, or earlier ones, have used."""
+    def pytest_runtest_teardown(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
+        """Release the pods that only this test, or earlier ones, have used. After the last test all is gone already."""
         workloads = item.config.stash.get(_WORKLOADS, None)
-        if workloads:
+        if workloads and nextitem:
             workloads.release(self._last_used.get(item.nodeid, ()))
 
     @pytest.hookimpl(wrapper=True)

@@ -167,3 +167,58 @@ def test_options_reach_pytest() -> None:
         "-k",
         "large",
     ]
+
+
+_PREPARED = '''
+import pytest
+from kubeproof.verify.engine import plugin
+from kubeproof.verify.engine.preparations import prepared
+
+class Told:
+    there = True
+
+    def prepared(self, name):
+        return [name]
+
+    def release(self, names):
+        assert self.there, "the API is gone"
+        print("released:", *names)
+
+@pytest.fixture(scope="session", autouse=True)
+def _early():
+    """There is no cluster for what begins early."""
+
+@pytest.fixture(scope="session")
+def workloads(pytestconfig):
+    made = pytestconfig.stash[plugin._WORKLOADS] = Told()
+    yield made
+    made.there = False
+
+@prepared()
+def first(manifests):
+    pass
+
+@prepared()
+def second(manifests):
+    pass
+
+@pytest.mark.claim("etcd-private")
+def test_one(first, second):
+    pass
+
+@pytest.mark.claim("api-watch")
+def test_two(first):
+    pass
+
+@pytest.mark.claim("kubectl")
+def test_three(second):
+    pass
+'''
+
+
+def test_pods_are_released_between_tests_and_not_after_the_last(tmp_path: Path, verify: Verify) -> None:
+    (tmp_path / "test_sample.py").write_text(_PREPARED)
+    report, shown = verify("--capture=no")
+    released = [line.rstrip() for line in shown.splitlines() if line.startswith("released:")]
+    assert released == ["released:", "released: first"], shown
+    assert report["problems"] == [], shown
