@@ -63,7 +63,7 @@ class Manifest:
             raise ManifestError("%s is damaged: restore it from a backup of this host" % self.path) from None
 
     def _keep(self, entries: List[Dict[str, Any]], found: os.stat_result) -> None:
-        self._known = {(entry["kind"], entry.get("path") or entry["name"]) for entry in entries}
+        self._known = {_identity(entry) for entry in entries}
         self.entries, self._version = entries, version(found)
 
     def add(self, kind: str, identity: str, **details: Any) -> None:
@@ -80,10 +80,7 @@ class Manifest:
         with locked(self.directory):
             self._load()
             entries = [
-                {**entry, **details}
-                if (entry["kind"], entry.get("path") or entry["name"]) == (kind, identity)
-                else entry
-                for entry in self.entries
+                {**entry, **details} if _identity(entry) == (kind, identity) else entry for entry in self.entries
             ]
             if entries != self.entries:
                 self._save(entries)
@@ -92,11 +89,7 @@ class Manifest:
         """Remember a thing no more, once it is gone."""
         with locked(self.directory):
             self._load()
-            left = [
-                entry
-                for entry in self.entries
-                if (entry["kind"], entry.get("path") or entry["name"]) != (kind, identity)
-            ]
+            left = [entry for entry in self.entries if _identity(entry) != (kind, identity)]
             if left != self.entries:
                 self._save(left)
 
@@ -143,3 +136,8 @@ class Manifest:
 def version(found: os.stat_result) -> Tuple[int, ...]:
     """What differs from one file of a name to the next, each of which is written once."""
     return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def _identity(entry: Dict[str, Any]) -> Tuple[str, str]:
+    """What tells a thing from others: its kind, and its path or else its name."""
+    return entry["kind"], entry.get("path") or entry["name"]

@@ -279,7 +279,10 @@ def rollout(cluster: Cluster, api: Api, manifests: Manifests) -> Iterator[Future
     service = api.create(manifests.service("rolled", labels, type="NodePort"))
     address, port = cluster.nodes[0].address, service["spec"]["ports"][0]["nodePort"]
     with ThreadPoolExecutor(1) as pool:
-        yield pool.submit(_roll, api, manifest, Traffic(address, port, "hostname", timeout=5, patience=api.patience))
+        seen = pool.submit(_roll, api, manifest, Traffic(address, port, "hostname", timeout=5, patience=api.patience))
+        # As soon as nobody looks at its pods any more, which are probed as long as they are there.
+        seen.add_done_callback(lambda _: api.delete(objects.path(manifest)))
+        yield seen
 
 
 def _roll(api: Api, manifest: Object, traffic: Traffic) -> Rollout:
@@ -298,8 +301,6 @@ def _roll(api: Api, manifest: Object, traffic: Traffic) -> Rollout:
             api.patch(objects.path(manifest), {"spec": change})
             _await_rollout(api, manifest, "a changed Deployment is rolled out" if template else "it is rolled back")
             _note(api, manifest, seen, start)
-    # Nobody looks at its pods any more, which are probed as long as they are there.
-    api.delete(objects.path(manifest))
     return seen
 
 

@@ -62,9 +62,10 @@ def life(cluster: Cluster, api: Api, workspace: Workspace, manifests: Manifests)
         volumes.local_volumes(workspace, cluster.workers, _NAME, _REPLICAS) as provided,
         ThreadPoolExecutor(1) as pool,
     ):
-        yield pool.submit(_live, api, manifests, provided)
-        pool.shutdown()
-        api.delete(objects.path(_stateful(manifests, provided)))
+        seen = pool.submit(_live, api, manifests, provided)
+        # As soon as nobody looks at its pods any more, and before their volumes go.
+        seen.add_done_callback(lambda _: api.delete(objects.path(_stateful(manifests, provided))))
+        yield seen
 
 
 @pytest.mark.claim("ctl-statefulset")
@@ -152,8 +153,6 @@ def _live(api: Api, manifests: Manifests, provided: LocalVolumes) -> Life:
     await_pods(none, "the pods of a StatefulSet go, the last one first")
     api.patch(objects.path(manifest), {"spec": {"replicas": _REPLICAS}})
     seen.again = _states(await_pods(all_ready, "the pods of a StatefulSet come back"), written)
-    # Nobody looks at its pods any more.
-    api.delete(objects.path(manifest))
     return seen
 
 

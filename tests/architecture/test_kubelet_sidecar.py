@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from kubeproof.core import waiting
 from kubeproof.verify.act.pods import HTTP_PORT, Manifests, Pod
 from kubeproof.verify.engine.evidence import Evidence
 from kubeproof.verify.engine.preparations import prepared
@@ -193,7 +194,9 @@ def _end(api: Api, pod: Pod, port: int) -> None:
 
     A container that runs may not listen yet, and init containers have no probes.
     """
-    deadline = time.monotonic() + api.patient(_ANSWER_SECONDS)
-    while not api.request("GET", f"{pod.path}:{port}/proxy/hostname").ok and time.monotonic() < deadline:
-        time.sleep(_PAUSE_SECONDS)
+    waiting.until(
+        lambda: api.request("GET", f"{pod.path}:{port}/proxy/hostname").ok,
+        api.patient(_ANSWER_SECONDS),
+        pause=_PAUSE_SECONDS,
+    )
     api.request("GET", f"{pod.path}:{port}/proxy/exit", params={"code": 0})

@@ -43,10 +43,10 @@ class Scaled:
 
 
 @early
-def scaled(cluster: Cluster, api: Api, manifests: Manifests) -> Scaled | None:
+def scaled(cluster: Cluster, api: Api, manifests: Manifests) -> Scaled:
     """Made at the beginning, since measuring takes a while. The kubelet's probe is what loads one of them."""
     if not cluster.settings["metrics_server_enabled"]:
-        return None
+        raise NotObservable("metrics_server_enabled is false: kubeproof installs no metrics API")
     path = f"/dial?host=127.0.0.1&port={HTTP_PORT}&protocol=http&request=hostname&tries={_TRIES}"
     probe = {"httpGet": {"path": path, "port": HTTP_PORT}, "periodSeconds": 1, "timeoutSeconds": 5}
     quiet = {"httpGet": {"path": "/hostname", "port": HTTP_PORT}, "periodSeconds": 5}
@@ -58,17 +58,9 @@ def scaled(cluster: Cluster, api: Api, manifests: Manifests) -> Scaled | None:
     return Scaled(manifests.namespace)
 
 
-@pytest.fixture(scope="session")
-def measured(scaled: Scaled | None) -> Scaled:
-    """The same, where there is a metrics API of ours."""
-    if scaled is None:
-        raise NotObservable("metrics_server_enabled is false: kubeproof installs no metrics API")
-    return scaled
-
-
 @pytest.mark.claim("metrics-resource")
 def test_every_node_and_pod_is_measured(
-    cluster: Cluster, api: Api, measured: Scaled, manifests: Manifests, evidence: Evidence
+    cluster: Cluster, api: Api, scaled: Scaled, manifests: Manifests, evidence: Evidence
 ) -> None:
     _await_answer(api)
     service = api.get(_SERVICE)["spec"]
@@ -97,7 +89,7 @@ def test_every_node_and_pod_is_measured(
         assert used["cpu"] > 0, f"{node.name} uses no processor at all"
 
     def both() -> dict[str, Decimal]:
-        pods = _usage(api, f"namespaces/{measured.namespace}/pods")
+        pods = _usage(api, f"namespaces/{scaled.namespace}/pods")
         each = {name: max((pods[pod]["cpu"] for pod in pods if pod.startswith(name)), default=None)
                 for name in (_BUSY, _IDLE)}  # fmt: skip
         return {name: value for name, value in each.items() if value is not None}
@@ -116,13 +108,13 @@ def test_every_node_and_pod_is_measured(
 
 
 @pytest.mark.claim("hpa-scales")
-def test_load_brings_more_pods(api: Api, measured: Scaled, evidence: Evidence) -> None:
+def test_load_brings_more_pods(api: Api, scaled: Scaled, evidence: Evidence) -> None:
     try:
         _await_answer(api)
     except AssertionError as error:
         raise Blocked("metrics-server", str(error)) from None
     start = time.monotonic()
-    paths = {name: _SCALER.format(measured.namespace, name) for name in (_BUSY, _IDLE)}
+    paths = {name: _SCALER.format(scaled.namespace, name) for name in (_BUSY, _IDLE)}
     _poll(
         api,
         _NOTICED_SECONDS,
@@ -132,7 +124,7 @@ def test_load_brings_more_pods(api: Api, measured: Scaled, evidence: Evidence) -
     _poll(
         api,
         _SCALED_SECONDS,
-        lambda: _ready(api, measured.namespace, _BUSY) >= _MOST and _utilization(api.get(paths[_IDLE])) is not None,
+        lambda: _ready(api, scaled.namespace, _BUSY) >= _MOST and _utilization(api.get(paths[_IDLE])) is not None,
         lambda: (
             "a deployment under load is not scaled: "
             + "; ".join(f"{name}: {_status(api.get(path))}" for name, path in paths.items())
@@ -142,7 +134,7 @@ def test_load_brings_more_pods(api: Api, measured: Scaled, evidence: Evidence) -
     evidence["under load"], evidence["without"] = _status(busy), _status(idle)
     evidence["seconds, until all pods were ready"] = round(time.monotonic() - start, 1)
     assert busy["status"].get("lastScaleTime"), "the deployment has more pods, but not by its autoscaler"
-    assert api.get(_DEPLOYMENT.format(measured.namespace, _IDLE))["spec"]["replicas"] == 1, (
+    assert api.get(_DEPLOYMENT.format(scaled.namespace, _IDLE))["spec"]["replicas"] == 1, (
         f"a deployment without load was scaled: {_status(idle)}"
     )
     evidence.headline = (

@@ -26,7 +26,7 @@ _LEAST_SECONDS = 5.0
 _SLOW = 4.0
 _EARLIER_SECONDS = 15.0
 # What stands for pods, and is deleted once no test uses it; what else was submitted stays.
-_WORKLOADS = ("Pod", "ReplicaSet", "ReplicationController")
+_KINDS_WITH_PODS = ("Pod", "ReplicaSet", "ReplicationController")
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class Workloads:
         """
         for fixture_name in fixture_names:
             for item in self._submitted.get(fixture_name, ()):
-                if item["kind"] not in _WORKLOADS:
+                if item["kind"] not in _KINDS_WITH_PODS:
                     continue
                 # Whatever is left goes with the namespace.
                 with contextlib.suppress(httpx.HTTPError, ApiError):
