@@ -12,7 +12,7 @@ import pytest
 
 from kubeproof.verify.act.pods import HTTP_PORT, Blocked, Manifests
 from kubeproof.verify.engine.evidence import Evidence
-from kubeproof.verify.engine.preparations import early
+from kubeproof.verify.engine.preparations import Workloads, early
 from kubeproof.verify.observe import objects
 from kubeproof.verify.observe.api import Api
 from kubeproof.verify.observe.cluster import Cluster
@@ -43,18 +43,20 @@ class Scaled:
 
 
 @early
-def scaled(cluster: Cluster, api: Api, manifests: Manifests) -> Scaled:
+def scaled(cluster: Cluster, api: Api, workloads: Workloads, manifests: Manifests) -> Scaled:
     """Made at the beginning, since measuring takes a while. The kubelet's probe is what loads one of them."""
     if not cluster.settings["metrics_server_enabled"]:
         raise NotObservable("metrics_server_enabled is false: kubeproof installs no metrics API")
     path = f"/dial?host=127.0.0.1&port={HTTP_PORT}&protocol=http&request=hostname&tries={_TRIES}"
     probe = {"httpGet": {"path": path, "port": HTTP_PORT}, "periodSeconds": 1, "timeoutSeconds": 5}
     quiet = {"httpGet": {"path": "/hostname", "port": HTTP_PORT}, "periodSeconds": 5}
+    made = []
     for name, readiness in ((_BUSY, probe), (_IDLE, quiet)):
         resources = {"requests": {"cpu": _REQUEST, "memory": "16Mi"}, "limits": {"cpu": "100m", "memory": "128Mi"}}
         container = manifests.server("server", readinessProbe=readiness, resources=resources)
-        api.create(_deployment(manifests, name, container))
+        made.append(api.create(_deployment(manifests, name, container)))
         api.create(_autoscaler(manifests.namespace, name))
+    workloads.adopt("scaled", made)
     return Scaled(manifests.namespace)
 
 

@@ -93,14 +93,16 @@ def senders(manifests: Manifests) -> list[Object]:
 
 
 @early
-def visiting(workspace: Workspace, manifests: Manifests, api: Api) -> tuple[Workloads, Object]:
+def visiting(workspace: Workspace, workloads: Workloads, manifests: Manifests, api: Api) -> tuple[Workloads, Object]:
     """A pod of another namespace, which starts while other claims are looked at."""
     namespace = workspace.namespace("visitor")
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": namespace}}
     # Without it the API server admits no pod.
     api.observe_one(account, lambda _: True, what="service account of a new namespace", timeout=_ACCOUNT_SECONDS)
     other = Manifests(namespace, manifests.image, manifests.nodes, manifests.patience)
-    return Workloads(api, other), api.create(_server(other, "visitor", manifests.nodes[-1]))
+    pod = api.create(_server(other, "visitor", manifests.nodes[-1]))
+    workloads.adopt("visiting", [pod])
+    return Workloads(api, other), pod
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,8 @@ UPLOADS = "/uploads"
 READY_SECONDS = 60.0
 # Of a pod that is only placed: its volume, of a Secret that nobody makes.
 _NEVER = "never"
+ONLY_PLACED = "verify.kubeproof.io/only-placed"
+"""The label of pods that are only placed."""
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 # The kubelet's default, and more than any answer takes that still is one.
 _PROBE_SECONDS, _LONGEST_PROBE_SECONDS = 1, 30
@@ -102,15 +104,16 @@ class Manifests:
     def placed(self, name: str, *, labels: Mapping[str, str] | None = None, **spec: Any) -> Object:
         """A pod that is given a node and never starts there: where it is put is all that is asked of it.
 
-        Its kubelet waits for a volume before it makes anything of the pod, so that dozens cost a node nothing.
-        ``resources`` are those of its container, of which the usual ones are a part.
+        Its kubelet waits for a volume before it makes anything of the pod, which it tries ten times a second. So those
+        that no test looks at any more are deleted: see ``ONLY_PLACED``. ``resources`` are those of its container, of
+        which the usual ones are a part.
         """
         # Kubelets pass over volumes that no container mounts.
         container = self.container("pause", ["pause"], volumeMounts=[{"name": _NEVER, "mountPath": "/never"}])
         for part, more in spec.pop("resources", {}).items():
             container["resources"][part].update(more)
         volumes = [{"name": _NEVER, "secret": {"secretName": _NEVER}}]
-        return self.pod(name, [container], labels=labels, volumes=volumes, **spec)
+        return self.pod(name, [container], labels={**(labels or {}), ONLY_PLACED: ""}, volumes=volumes, **spec)
 
     def server(self, name: str, port: int = HTTP_PORT, **more: Any) -> Object:
         """A container that answers HTTP, and UDP on the default ports."""
@@ -264,7 +267,7 @@ def is_ready(item: Object) -> bool:
 
 def is_only_placed(item: Object) -> bool:
     """Whether a pod is one that never starts."""
-    return any(volume["name"] == _NEVER for volume in item["spec"].get("volumes", []))
+    return ONLY_PLACED in item["metadata"].get("labels", {})
 
 
 def is_running(item: Object) -> bool:

@@ -16,7 +16,16 @@ from typing import Any, TypeVar
 import httpx
 import pytest
 
-from kubeproof.verify.act.pods import READY_SECONDS, Blocked, Manifests, Pod, blame, is_only_placed, is_ready
+from kubeproof.verify.act.pods import (
+    ONLY_PLACED,
+    READY_SECONDS,
+    Blocked,
+    Manifests,
+    Pod,
+    blame,
+    is_only_placed,
+    is_ready,
+)
 from kubeproof.verify.observe.api import Api, ApiError, NotObserved
 from kubeproof.verify.observe.objects import Object, core, name, path
 
@@ -26,7 +35,7 @@ _LEAST_SECONDS = 5.0
 _SLOW = 4.0
 _EARLIER_SECONDS = 15.0
 # What stands for pods, and is deleted once no test uses it; what else was submitted stays.
-_KINDS_WITH_PODS = ("Pod", "ReplicaSet", "ReplicationController")
+_KINDS_WITH_PODS = ("Pod", "ReplicaSet", "ReplicationController", "Deployment")
 
 
 @dataclass(frozen=True)
@@ -89,8 +98,8 @@ def prepared_together(until: Until = is_ready) -> Callable[[Callable[[Manifests]
 
 
 def last_used(users: Iterable[tuple[str, Collection[str]]]) -> dict[str, list[str]]:
-    """By test, which prepared fixtures no later test uses; ``users`` are tests in their order, with their fixtures."""
-    last = {name: test for test, names in users for name in names if name in _PREPARATIONS}
+    """By test, which fixtures with pods no later test uses; ``users`` are tests in their order, with their fixtures."""
+    last = {name: test for test, names in users for name in names if name in _PREPARATIONS or name in EARLY}
     found: dict[str, list[str]] = {}
     for fixture_name, test in last.items():
         found.setdefault(test, []).append(fixture_name)
@@ -139,6 +148,16 @@ class Workloads:
                 # Whatever is left goes with the namespace.
                 with contextlib.suppress(httpx.HTTPError, ApiError):
                     self.api.delete(path(item), propagationPolicy="Background")
+
+    def adopt(self, fixture_name: str, created: Sequence[Object]) -> None:
+        """Have what an early fixture has created released like what is prepared."""
+        self._submitted[fixture_name] = list(created)
+
+    def release_placed(self) -> None:
+        """Delete the pods that were only to be placed. Nothing of them ever ran that a kubelet would have to end."""
+        pods = core(self.manifests.namespace, "pods")
+        with contextlib.suppress(httpx.HTTPError, ApiError):
+            self.api.delete(f"{pods}?labelSelector={ONLY_PLACED}", gracePeriodSeconds=0)
 
     def run(self, manifest: Object, until: Until = is_ready) -> Pod:
         """Create a pod, and wait until it is as it should be. Raises Blocked if it does not get there."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kubeproof.verify.act.pods import Manifests, is_only_placed
+from kubeproof.verify.act.pods import ONLY_PLACED, Manifests, is_only_placed
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,10 @@ def test_a_container_without_probes_has_none() -> None:
 
 def test_a_pod_that_is_only_placed_waits_for_what_nobody_makes() -> None:
     manifests = Manifests("test", "image", ("w1",))
-    made = manifests.placed("one", resources={"requests": {"example.org/some": "1"}}, nodeName="w1")
+    made = manifests.placed(
+        "one", labels={"app": "one"}, resources={"requests": {"example.org/some": "1"}}, nodeName="w1"
+    )
+    assert made["metadata"]["labels"] == {"app": "one", ONLY_PLACED: ""}
     assert made["spec"]["volumes"] == [{"name": "never", "secret": {"secretName": "never"}}]
     assert made["spec"]["nodeName"] == "w1"
     (container,) = made["spec"]["containers"]

@@ -116,6 +116,11 @@ def test_pods_are_released_after_the_last_test_that_uses_them(monkeypatch: pytes
     assert last_used(tests) == {"c": ["one"], "e": ["two"]}
 
 
+def test_what_begins_early_is_released_like_what_is_prepared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preparations, "EARLY", ["early"])
+    assert last_used([("a", ["early"]), ("b", ["early"]), ("c", ["api"])]) == {"b": ["early"]}
+
+
 def test_what_is_released_is_deleted_and_what_is_not_there_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preparations, "_PREPARATIONS", {})
 
@@ -136,3 +141,30 @@ def test_what_is_released_is_deleted_and_what_is_not_there_is_passed_over(monkey
     workloads.submit(["some"])
     workloads.release(["some", "never-submitted"])
     assert deleted == ["/api/v1/namespaces/here/pods/one", "/apis/apps/v1/namespaces/here/replicasets/one"]
+
+
+def test_what_a_fixture_made_by_itself_is_released_once_it_was_adopted() -> None:
+    deleted: list[str] = []
+
+    class Deleting(Fast):
+        def delete(self, path: str, **_: Any) -> None:
+            deleted.append(path)
+
+    workloads = Workloads(cast(Api, Deleting()), cast(Manifests, SimpleNamespace(namespace="here")))
+    metadata = {"name": "one", "namespace": "there"}
+    workloads.adopt("made", [{"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata}])
+    workloads.release(["made"])
+    assert deleted == ["/apis/apps/v1/namespaces/there/deployments/one"]
+
+
+def test_pods_that_were_only_placed_are_deleted_at_once() -> None:
+    asked: list[tuple[str, int]] = []
+
+    class Deleting(Fast):
+        def delete(self, path: str, **options: Any) -> None:
+            asked.append((path, options["gracePeriodSeconds"]))
+            raise ApiError(Answer("DELETE", 500, {}))
+
+    workloads = Workloads(cast(Api, Deleting()), cast(Manifests, SimpleNamespace(namespace="here")))
+    workloads.release_placed()
+    assert asked == [("/api/v1/namespaces/here/pods?labelSelector=verify.kubeproof.io/only-placed", 0)]
