@@ -18,7 +18,7 @@ from kubeproof.verify.act.pods import Blocked, Manifests, Pod, is_running
 from kubeproof.verify.act.traffic import Traffic
 from kubeproof.verify.act.workspace import Workspace, advertise, withdraw
 from kubeproof.verify.engine.evidence import Evidence
-from kubeproof.verify.engine.preparations import early, prepared_together
+from kubeproof.verify.engine.preparations import Workloads, early, prepared_together
 from kubeproof.verify.observe import audit, objects, runtime
 from kubeproof.verify.observe.api import Api, NotObserved
 from kubeproof.verify.observe.cluster import Cluster, Node
@@ -37,6 +37,16 @@ _QUIET_SECONDS = 5.0
 _BACK_SECONDS = 60.0
 _HOSTNAME = "kubernetes.io/hostname"
 _SECOND = "kubeproof-verify-second"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _placed(workloads: Workloads) -> Iterator[None]:
+    """Pods that are only placed, of which each costs its kubelet all the time, go with the tests that look at them.
+
+    Tests that come late have others.
+    """
+    yield
+    workloads.release_placed()
 
 
 def _is_bound(item: Object) -> bool:

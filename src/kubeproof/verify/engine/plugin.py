@@ -149,9 +149,6 @@ class Recorder:
         workloads = item.config.stash.get(_WORKLOADS, None)
         if workloads and nextitem:
             workloads.release(self._last_used.get(item.nodeid, ()))
-            # Tests of a module that come later, being late ones, place pods of their own.
-            if nextitem.path != item.path:
-                workloads.release_placed()
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
