@@ -165,7 +165,7 @@ PROCESSES = {
 }  # fmt: skip
 # Packets of pods and between hosts pass these hooks, in these families; and tables of ours, or of kube-proxy.
 HOOKS = ("forward", "input")
-FAMILIES = ("bridge", "inet", "ip")
+FAMILIES = ("bridge", "inet", "ip", "ip6")
 OUR_TABLES = ("kube-proxy", "kubeproof")
 # Of these the version decides what may be installed next.
 VERSIONED = (*program_versions.PROGRAMS.values(), *program_versions.FILES)
@@ -520,9 +520,15 @@ def firewall(machine: Machine, modules: Dict[str, str]) -> Report:
     # Where the kernel has none, asking for them would load the module.
     if modules["nf_tables"] in ("loaded", "builtin"):
         listed = machine.run(["nft", "--json", "list", "chains"])
-        chains += nft_chains(listed) if listed else iptables_chains(machine, "iptables-nft")
-    if "filter" in machine.read("/proc/net/ip_tables_names").split():
-        chains += iptables_chains(machine, "iptables-legacy")
+        programs = ("iptables-nft", "ip6tables-nft")
+        chains += (
+            nft_chains(listed)
+            if listed
+            else [chain for program in programs for chain in iptables_chains(machine, program)]
+        )
+    for names, program in (("ip_tables_names", "iptables-legacy"), ("ip6_tables_names", "ip6tables-legacy")):
+        if "filter" in machine.read("/proc/net/" + names).split():
+            chains += iptables_chains(machine, program)
     return {"ufw": bool(enabled), "chains": chains}
 
 
@@ -544,8 +550,9 @@ def nft_chains(listed: str) -> List[Report]:
 def iptables_chains(machine: Machine, program: str) -> List[Report]:
     """Chains with policy DROP of a program that lists them as iptables does."""
     names = re.findall(r"^-P (FORWARD|INPUT) DROP$", machine.run([program, "-S"]), re.MULTILINE)
+    family = "ip6" if program.startswith("ip6") else "ip"
     return [
-        {"program": program, "family": "ip", "table": "filter", "name": name, "hook": name.lower()} for name in names
+        {"program": program, "family": family, "table": "filter", "name": name, "hook": name.lower()} for name in names
     ]
 
 

@@ -87,7 +87,10 @@ class Resolver(TypedDict):
 
 
 class Chain(TypedDict):
-    """A base chain with policy drop, and the program that lists it: ``nft``, ``iptables-legacy``, ``iptables-nft``."""
+    """A base chain with policy drop, and the program that lists it: ``nft``, ``iptables-legacy``, ``iptables-nft``.
+
+    The latter two are ``ip6tables-…`` for IPv6.
+    """
 
     program: str
     family: str
