@@ -257,6 +257,20 @@ def test_a_webhook_that_starts_in_the_same_run_is_waited_for(monkeypatch: pytest
         converge(Admitting(1), a=[item("Pool", "p")])
 
 
+def test_slow_hosts_have_longer_to_start_a_webhook_and_to_accept_a_definition(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(0, 10_000, 50))
+    monkeypatch.setattr(kube_addons.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(kube_addons, "POLL_SECONDS", 0)
+    with pytest.raises(ApiError, match="failed calling webhook"):
+        kube_addons.Addons(Admitting(4), False).apply(item("Pool", "p"))
+    kube_addons.Addons(Admitting(4), False, patience=3.0).apply(item("Pool", "p"))
+    for patience, said in ((1.0, "after 30 s"), (7.0, "after 210 s")):
+        run = kube_addons.Addons(Server(), False, patience)
+        monkeypatch.setattr(run, "unready", lambda _: [{}])
+        with pytest.raises(ApiError, match=said):
+            run.apply(item("CustomResourceDefinition", "x", spec={"group": "x.io"}))
+
+
 def test_check_mode_does_not_wait_for_a_webhook() -> None:
     run = converge(Admitting(1), dry_run=True, a=[item("Pool", "p"), item("Pool", "q")])
     assert told(run) == [("created", "Pool q")]
