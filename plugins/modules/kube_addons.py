@@ -23,8 +23,8 @@ description:
     run forgets nothing.
   - Namespaces, definitions of custom resources, and volumes stay, since others' data would go with them. A warning
     names them in each run until they are gone.
-  - An object that a webhook has to admit is tried for two minutes, times O(patience), while that one does not answer, as
-    one that starts in the same run. Check mode does not wait, and warns that such an object was not compared.
+  - An object that a webhook has to admit is tried for two minutes, times O(patience), while that one does not
+    answer, as one that starts in the same run. Check mode does not wait, and warns that such an object was not compared.
 options:
   addons:
     description: All add-ons.
