@@ -127,7 +127,7 @@ ansible_facts:
         sysctls: {description: "Kernel parameters, each with C(value) and C(writable).", type: dict}
         selinux: {description: "V(enforcing), V(permissive) or V(disabled).", type: str}
         apparmor: {description: "Whether the kernel has it on.", type: bool}
-        iptables_legacy: {description: "Whether C(iptables) has rules beside those of nftables.", type: bool}
+        iptables_legacy: {description: "Whether C(iptables) is the one without nftables.", type: bool}
         clock: {description: "Times at C(start) and C(end), and whether it is C(synchronised).", type: dict}
         installed:
           description:

@@ -24,7 +24,8 @@ description:
   - Namespaces, definitions of custom resources, and volumes stay, since others' data would go with them. A warning
     names them in each run until they are gone.
   - An object that a webhook has to admit is tried for two minutes, times O(patience), while that one does not
-    answer, as one that starts in the same run. Check mode does not wait, and warns that such an object was not compared.
+    answer, as one that starts in the same run. Check mode does not wait, and warns that the object was not
+    compared.
 options:
   addons:
     description: All add-ons.
@@ -184,6 +185,15 @@ def labelled(document: Object, addon: str) -> Object:
     return {**document, "metadata": {**metadata, "labels": {**(metadata.get("labels") or {}), LABEL: addon}}}
 
 
+def awaited(found: Object) -> List[Dict[str, Any]]:
+    """What is to hold of an object, but for what its author holds back: pods that wait until somebody acts."""
+    spec = found.get("spec") or {}
+    if spec.get("paused") or spec.get("suspend"):
+        return []
+    by_hand = (spec.get("updateStrategy") or {}).get("type") == "OnDelete"
+    return [each for each in STARTED[found["kind"]] if not (by_hand and "updated" in each.get("field", ""))]
+
+
 class Addons:
     """Makes of what is there what is wanted. ``changes``, ``pending`` and ``warnings`` are what came of it."""
 
@@ -274,7 +284,7 @@ class Addons:
         """What does not hold yet of an object that was applied, as questions of kube_wait."""
         path = self.client.path(document)
         found = self.client.get(path)
-        questions = [{"path": path, **each} for each in STARTED[document["kind"]]]
+        questions = [{"path": path, **each} for each in awaited(found)]
         return [] if all(judge(found, each)[0] for each in questions) else questions
 
     def await_definition(self, document: Object) -> None:

@@ -235,6 +235,26 @@ def test_what_has_not_started_is_pending(kind: str, status: dict[str, Any], read
     assert {question["path"] for question in pending} <= {f"{kind}/default/x"}
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [
+        ("DaemonSet", {"updateStrategy": {"type": "OnDelete"}}),
+        ("Deployment", {"paused": True, "replicas": 2}),
+        ("Job", {"suspend": True}),
+    ],
+)
+def test_what_its_author_holds_back_is_not_waited_for(spec: tuple[str, dict[str, Any]]) -> None:
+    """Their pods would be replaced, or started, only once somebody acts."""
+    kind, given = spec
+    server = Server()
+    document = item(kind, "x", spec=given)
+    converge(server, a=[document])
+    status = {"observedGeneration": 1, "desiredNumberScheduled": 2, "numberAvailable": 2, "availableReplicas": 2}
+    found = server.objects[f"{kind}/default/x"]
+    found["status"], found["metadata"]["generation"] = status, 1
+    assert converge(server, a=[document]).pending == []
+
+
 class Admitting(Server):
     """One that has to ask a webhook about pools, which does not answer so many times."""
 
