@@ -57,6 +57,11 @@ options:
     type: list
     elements: str
     default: []
+  programs:
+    description: Paths of programs that are among C(commands) besides those that are always.
+    type: list
+    elements: str
+    default: []
   trusted:
     description:
       - Whether tasks of this run may take C(settled) as their answer instead of asking the host, until a task changes
@@ -122,6 +127,7 @@ ansible_facts:
         sysctls: {description: "Kernel parameters, each with C(value) and C(writable).", type: dict}
         selinux: {description: "V(enforcing), V(permissive) or V(disabled).", type: str}
         apparmor: {description: "Whether the kernel has it on.", type: bool}
+        iptables_legacy: {description: "Whether C(iptables) is the one without nftables.", type: bool}
         clock: {description: "Times at C(start) and C(end), and whether it is C(synchronised).", type: dict}
         installed:
           description:
@@ -150,6 +156,8 @@ SERVICE_PYTHON = "/usr/bin/python3"
 STATE_DIRECTORY = "/var/lib/kubeproof"
 PATHS = ["/", "/opt/cni/bin", "/usr/local/bin", "/var/lib/containerd", "/var/lib/etcd", "/var/lib/kubelet"]
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "ppc64le": "ppc64le", "s390x": "s390x"}
+# What `iptables` leads to, where it is the older one.
+LEGACY = ("xtables-legacy-multi", "iptables-legacy", "xtables-multi")
 PACKAGE_MANAGERS = ("apt-get", "dnf", "yum", "zypper", "pacman", "apk")
 COMMANDS = (
     "apparmor_parser", "conntrack", "gzip", "haproxy", "ip", "ipset", "iptables", "keepalived", "modprobe", "mount",
@@ -786,10 +794,12 @@ def installed_programs(entries: List[Dict[str, Any]]) -> Dict[str, str]:
     }
 
 
-def report(machine: Machine, paths: Sequence[str], data: Dict[str, str], more: Sequence[str] = ()) -> Report:
+def report(
+    machine: Machine, paths: Sequence[str], data: Dict[str, str], more: Sequence[str] = (), programs: Sequence[str] = ()
+) -> Report:
     """The whole report, in the shape of ``kubeproof.settings.host_report.HostReport``.
 
-    ``data``: see leftovers. ``more``: see sysctls.
+    ``data``: see leftovers. ``more``: see sysctls. ``programs``: paths of further programs.
     """
     started = time.time()
     entries = manifest(machine)
@@ -813,7 +823,10 @@ def report(machine: Machine, paths: Sequence[str], data: Dict[str, str], more: S
         "container": container(machine),
         "hidepid": hidepid(machine),
         "package_manager": next((name for name in PACKAGE_MANAGERS if shutil.which(name)), ""),
-        "commands": {name: command(name) for name in COMMANDS},
+        "commands": {
+            **{name: command(name) for name in COMMANDS},
+            **{path: shutil.which(path) for path in programs},
+        },
         "cpus": os.cpu_count() or 1,
         "work_seconds": min(work() for _ in range(3)),
         "memory": memory(machine),
@@ -832,6 +845,7 @@ def report(machine: Machine, paths: Sequence[str], data: Dict[str, str], more: S
         "modules": modules,
         "sysctls": sysctls(machine, more),
         "apparmor": machine.word("/sys/module/apparmor/parameters/enabled") == "Y",
+        "iptables_legacy": is_legacy(command("iptables")),
         "selinux": {"1": "enforcing", "0": "permissive"}.get(machine.word("/sys/fs/selinux/enforce"), "disabled"),
         "leftovers": leftovers(machine, entries, data),
         "etcd": etcd(machine, entries, data[ETCD]),
@@ -873,6 +887,11 @@ def command(name: str) -> Optional[str]:
     return shutil.which(name, path=os.environ.get("PATH", os.defpath) + ":/usr/local/sbin:/usr/sbin:/sbin")
 
 
+def is_legacy(iptables: Optional[str]) -> bool:
+    """Whether ``iptables`` has rules of its own in the kernel, as all had before 1.8, and not those of nftables."""
+    return os.path.basename(os.path.realpath(iptables or "")) in LEGACY
+
+
 def main() -> None:
     """Report on this host."""
     module = AnsibleModule(
@@ -882,13 +901,14 @@ def main() -> None:
             "containerd_root_directory": {"type": "path", "default": "/var/lib/containerd"},
             "backup_directory": {"type": "path", "default": "/var/backups/etcd"},
             "sysctls": {"type": "list", "elements": "str", "default": []},
+            "programs": {"type": "list", "elements": "str", "default": []},
             # For the action plugin.
             "trusted": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
     data = {unit: module.params[option] for unit, option in DATA.items()}
-    found = report(Machine(), module.params["paths"], data, module.params["sysctls"])
+    found = report(Machine(), module.params["paths"], data, module.params["sysctls"], module.params["programs"])
     module.exit_json(changed=False, ansible_facts={"kubeproof_host": found})
 
 

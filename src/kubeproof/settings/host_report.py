@@ -320,6 +320,8 @@ class HostReport(TypedDict):
     modules: dict[str, ModuleState]
     sysctls: dict[str, Sysctl]
     apparmor: bool
+    # Whether `iptables` is the one with rules of its own in the kernel, beside those of nftables.
+    iptables_legacy: bool
     selinux: Literal["enforcing", "permissive", "disabled"]
     installed: Installed
     leftovers: list[str]

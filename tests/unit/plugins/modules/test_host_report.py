@@ -621,3 +621,12 @@ def test_the_report_of_this_very_host_has_the_documented_shape() -> None:
     assert found["disks"]["/var/lib/kubeproof-test/none"]["on"] == "/var/lib"
     assert found["clock"]["start"] <= found["clock"]["end"] < found["clock"]["start"] + 5
     assert os.cpu_count() == found["cpus"]
+
+
+@pytest.mark.parametrize(("program", "legacy"), [("xtables-legacy-multi", True), ("xtables-nft-multi", False)])
+def test_which_iptables_it_is_shows_where_it_leads_to(program: str, legacy: bool, tmp_path: Path) -> None:
+    (tmp_path / program).touch()
+    (tmp_path / "alternative").symlink_to(program)
+    (tmp_path / "iptables").symlink_to("alternative")
+    assert host_report.is_legacy(str(tmp_path / "iptables")) is legacy
+    assert not host_report.is_legacy(None)
