@@ -24,8 +24,8 @@ BEGUN = """=== RUN   TestConformance
     bad.go:6: before
 === RUN   TestConformance/Bad/inner
     bad.go:6:
-        	Error Trace:	bad.go:6
-        	Error:      	not equal
+        Error Trace: bad.go:6
+        Error: not equal
 === RUN   TestConformance/Other
     conformance.go:57: Skipping Other: suite does not support Mesh
 """
@@ -75,7 +75,7 @@ def test_each_image_has_one_of_ours() -> None:
         "registry.k8s.io/gateway-api/echo-basic:v1.5.1": "e:1",
         "registry.k8s.io/coredns/coredns:v1.12.2": "c:1",
     }
-    with pytest.raises(KubeproofError, match="would pull .*echo-advanced"):
+    with pytest.raises(KubeproofError, match=r"would pull .*echo-advanced"):
         gateway.stand_ins(["registry.k8s.io/gateway-api/echo-advanced:v1.5.1"], "e:1", "c:1")
 
 
