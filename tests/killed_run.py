@@ -26,7 +26,7 @@ def kill_in(inventory: Path, name: str, task: str, seconds: float, **variables: 
 
 @contextmanager
 def halted_in(inventory: Path, name: str, task: str, **variables: Any) -> Iterator[None]:
-    """Have a run of a playbook that does not go on in a task, and is there all the same; killed at the end."""
+    """Have a run of a playbook that is halted in a task; killed at the end."""
     with _in_task(inventory, name, task, variables) as group:
         os.killpg(group, signal.SIGSTOP)
         yield

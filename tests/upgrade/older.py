@@ -84,7 +84,7 @@ def planned(cluster: LocalCluster, **settings: Any) -> Planned:
 
 
 def last_lines(text: str) -> str:
-    """The end of a log, in which a run says why it did not go on."""
+    """The end of a log, in which a run says why it stopped."""
     return "\n".join(text.rstrip().splitlines()[-_LAST:])
 
 
