@@ -106,7 +106,7 @@ def upgraded(
 ) -> str:
     """Upgrade, or go back, without the verification at its end, until all is whole; returns the end of the log.
 
-    Connections to API servers that were restarted are made anew by then.
+    By then there are new connections to API servers that were restarted.
     """
     given = {"upgrade_direction": direction, "upgrade_verification": "none", **settings}
     if fails:
