@@ -429,9 +429,11 @@ def test_kube_proxy_has_one_form_and_as_a_daemonset_one_configuration() -> None:
 
 
 def test_with_calico_all_nodes_have_rules_of_one_kind() -> None:
-    modes = [{"kube_proxy_mode": "nftables"}, {"kube_proxy_mode": "iptables"}]
+    modes = ["nftables", "iptables"]
     for network, expected in (("calico", ["kube_proxy_mode"]), ("bridge", [])):
-        differing = [variables(f"h{n}", pod_network_plugin=network, **mode) for n, mode in enumerate(modes)]
+        differing = [
+            variables(f"h{n}", pod_network_plugin=network, kube_proxy_mode=mode) for n, mode in enumerate(modes)
+        ]
         assert [each.subject for each in check(*differing) if each.id == "setting-differs"] == expected
 
 

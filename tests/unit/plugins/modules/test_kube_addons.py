@@ -279,7 +279,7 @@ def test_a_webhook_that_starts_in_the_same_run_is_waited_for(monkeypatch: pytest
 
 def test_slow_hosts_have_longer_to_start_a_webhook_and_to_accept_a_definition(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(0, 10_000, 50))
-    monkeypatch.setattr(kube_addons.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
     monkeypatch.setattr(kube_addons, "POLL_SECONDS", 0)
     with pytest.raises(ApiError, match="failed calling webhook"):
         kube_addons.Addons(Admitting(4), False).apply(item("Pool", "p"))
