@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +20,35 @@ _SHOWN = 30
 
 def kill_in(inventory: Path, name: str, task: str, seconds: float, **variables: Any) -> None:
     """Run a playbook, and kill all its processes in the middle of a task. Fails if the run ends before."""
+    with _in_task(inventory, name, task, variables):
+        time.sleep(seconds)
+
+
+@contextmanager
+def halted_in(inventory: Path, name: str, task: str, **variables: Any) -> Iterator[None]:
+    """Have a run of a playbook that is halted in a task; killed at the end."""
+    with _in_task(inventory, name, task, variables) as group:
+        os.killpg(group, signal.SIGSTOP)
+        yield
+
+
+@contextmanager
+def _in_task(inventory: Path, name: str, task: str, variables: dict[str, Any]) -> Iterator[int]:
+    """Run a playbook up to a task, and kill all its processes at the end; their group."""
     seen: list[str] = []
     with _started(inventory, name, variables) as process:
-        assert process.stdout
-        for line in process.stdout:
-            seen.append(line)
-            if line.startswith("TASK [") and task in line:
-                time.sleep(seconds)
-                break
-        else:
-            raise AssertionError(f"the run ended before {task!r}:\n{''.join(seen[-_SHOWN:])}")
-        os.killpg(process.pid, signal.SIGKILL)
+        try:
+            assert process.stdout
+            for line in process.stdout:
+                seen.append(line)
+                if line.startswith("TASK [") and task in line:
+                    break
+            else:
+                raise AssertionError(f"the run ended before {task!r}:\n{''.join(seen[-_SHOWN:])}")
+            yield process.pid
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def kill_after(inventory: Path, name: str, seconds: float, **variables: Any) -> str:

@@ -17,7 +17,15 @@ class ActionModule(Action):
     """Run the module between two looks at the controller's clock, from which the host's can be judged."""
 
     _VALID_ARGS = frozenset(
-        ("paths", "backup_directory", "containerd_root_directory", "etcd_data_directory", "sysctls", "trusted")
+        (
+            "paths",
+            "backup_directory",
+            "containerd_root_directory",
+            "etcd_data_directory",
+            "sysctls",
+            "programs",
+            "trusted",
+        )
     )
 
     def act(self) -> dict[str, Any]:

@@ -19,7 +19,9 @@ _OWN = "directory"
 class ActionModule(Action):
     """Reads the directory here, and leaves the rest to the module on the host."""
 
-    _VALID_ARGS = frozenset(("server", "ca", "certificate", "key", "addons", "directory", "prune", "versions"))
+    _VALID_ARGS = frozenset(
+        ("server", "ca", "certificate", "key", "addons", "directory", "prune", "patience", "versions")
+    )
 
     def act(self) -> dict[str, Any]:
         """Raises KubeproofError if a manifest is none, cannot be had, or two add-ons have the same object."""

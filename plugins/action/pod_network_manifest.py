@@ -18,8 +18,8 @@ class ActionModule(Action):
     _requires_connection = False
     _VALID_ARGS = frozenset(
         (
-            "plugin", "versions", "state_directory", "pod_networks", "mtu", "api_port", "replaces_proxy", "nodes",
-            "way", "extra",
+            "plugin", "versions", "state_directory", "pod_networks", "mtu", "api_port", "replaces_proxy", "nftables",
+            "nodes", "way", "extra",
         )
     )  # fmt: skip
 
@@ -32,6 +32,7 @@ class ActionModule(Action):
             api_port=int(given["api_port"]),
             replaces_proxy=bool(given["replaces_proxy"]),
             nodes=int(given["nodes"]),
+            nftables=bool(given["nftables"]),
         )
         wanted = Wanted(str(given["plugin"]), network, str(given["way"]), dict(given.get("extra") or {}))
         chosen = pins.load().with_versions(dict(given.get("versions") or {}))

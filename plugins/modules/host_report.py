@@ -57,6 +57,11 @@ options:
     type: list
     elements: str
     default: []
+  programs:
+    description: Paths of programs that are among C(commands) besides those that are always.
+    type: list
+    elements: str
+    default: []
   trusted:
     description:
       - Whether tasks of this run may take C(settled) as their answer instead of asking the host, until a task changes
@@ -122,6 +127,7 @@ ansible_facts:
         sysctls: {description: "Kernel parameters, each with C(value) and C(writable).", type: dict}
         selinux: {description: "V(enforcing), V(permissive) or V(disabled).", type: str}
         apparmor: {description: "Whether the kernel has it on.", type: bool}
+        iptables_legacy: {description: "Whether C(iptables) is the one without nftables.", type: bool}
         clock: {description: "Times at C(start) and C(end), and whether it is C(synchronised).", type: dict}
         installed:
           description:
@@ -150,6 +156,8 @@ SERVICE_PYTHON = "/usr/bin/python3"
 STATE_DIRECTORY = "/var/lib/kubeproof"
 PATHS = ["/", "/opt/cni/bin", "/usr/local/bin", "/var/lib/containerd", "/var/lib/etcd", "/var/lib/kubelet"]
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "ppc64le": "ppc64le", "s390x": "s390x"}
+# What `iptables` leads to, where it is the older one.
+LEGACY = ("xtables-legacy-multi", "iptables-legacy", "xtables-multi")
 PACKAGE_MANAGERS = ("apt-get", "dnf", "yum", "zypper", "pacman", "apk")
 COMMANDS = (
     "apparmor_parser", "conntrack", "gzip", "haproxy", "ip", "ipset", "iptables", "keepalived", "modprobe", "mount",
@@ -165,7 +173,7 @@ PROCESSES = {
 }  # fmt: skip
 # Packets of pods and between hosts pass these hooks, in these families; and tables of ours, or of kube-proxy.
 HOOKS = ("forward", "input")
-FAMILIES = ("bridge", "inet", "ip")
+FAMILIES = ("bridge", "inet", "ip", "ip6")
 OUR_TABLES = ("kube-proxy", "kubeproof")
 # Of these the version decides what may be installed next.
 VERSIONED = (*program_versions.PROGRAMS.values(), *program_versions.FILES)
@@ -520,9 +528,15 @@ def firewall(machine: Machine, modules: Dict[str, str]) -> Report:
     # Where the kernel has none, asking for them would load the module.
     if modules["nf_tables"] in ("loaded", "builtin"):
         listed = machine.run(["nft", "--json", "list", "chains"])
-        chains += nft_chains(listed) if listed else iptables_chains(machine, "iptables-nft")
-    if "filter" in machine.read("/proc/net/ip_tables_names").split():
-        chains += iptables_chains(machine, "iptables-legacy")
+        programs = ("iptables-nft", "ip6tables-nft")
+        chains += (
+            nft_chains(listed)
+            if listed
+            else [chain for program in programs for chain in iptables_chains(machine, program)]
+        )
+    for names, program in (("ip_tables_names", "iptables-legacy"), ("ip6_tables_names", "ip6tables-legacy")):
+        if "filter" in machine.read("/proc/net/" + names).split():
+            chains += iptables_chains(machine, program)
     return {"ufw": bool(enabled), "chains": chains}
 
 
@@ -544,8 +558,9 @@ def nft_chains(listed: str) -> List[Report]:
 def iptables_chains(machine: Machine, program: str) -> List[Report]:
     """Chains with policy DROP of a program that lists them as iptables does."""
     names = re.findall(r"^-P (FORWARD|INPUT) DROP$", machine.run([program, "-S"]), re.MULTILINE)
+    family = "ip6" if program.startswith("ip6") else "ip"
     return [
-        {"program": program, "family": "ip", "table": "filter", "name": name, "hook": name.lower()} for name in names
+        {"program": program, "family": family, "table": "filter", "name": name, "hook": name.lower()} for name in names
     ]
 
 
@@ -779,10 +794,12 @@ def installed_programs(entries: List[Dict[str, Any]]) -> Dict[str, str]:
     }
 
 
-def report(machine: Machine, paths: Sequence[str], data: Dict[str, str], more: Sequence[str] = ()) -> Report:
+def report(
+    machine: Machine, paths: Sequence[str], data: Dict[str, str], more: Sequence[str] = (), programs: Sequence[str] = ()
+) -> Report:
     """The whole report, in the shape of ``kubeproof.settings.host_report.HostReport``.
 
-    ``data``: see leftovers. ``more``: see sysctls.
+    ``data``: see leftovers. ``more``: see sysctls. ``programs``: paths of further programs.
     """
     started = time.time()
     entries = manifest(machine)
@@ -806,7 +823,10 @@ def report(machine: Machine, paths: Sequence[str], data: Dict[str, str], more: S
         "container": container(machine),
         "hidepid": hidepid(machine),
         "package_manager": next((name for name in PACKAGE_MANAGERS if shutil.which(name)), ""),
-        "commands": {name: command(name) for name in COMMANDS},
+        "commands": {
+            **{name: command(name) for name in COMMANDS},
+            **{path: shutil.which(path) for path in programs},
+        },
         "cpus": os.cpu_count() or 1,
         "work_seconds": min(work() for _ in range(3)),
         "memory": memory(machine),
@@ -825,6 +845,7 @@ def report(machine: Machine, paths: Sequence[str], data: Dict[str, str], more: S
         "modules": modules,
         "sysctls": sysctls(machine, more),
         "apparmor": machine.word("/sys/module/apparmor/parameters/enabled") == "Y",
+        "iptables_legacy": is_legacy(command("iptables")),
         "selinux": {"1": "enforcing", "0": "permissive"}.get(machine.word("/sys/fs/selinux/enforce"), "disabled"),
         "leftovers": leftovers(machine, entries, data),
         "etcd": etcd(machine, entries, data[ETCD]),
@@ -866,6 +887,11 @@ def command(name: str) -> Optional[str]:
     return shutil.which(name, path=os.environ.get("PATH", os.defpath) + ":/usr/local/sbin:/usr/sbin:/sbin")
 
 
+def is_legacy(iptables: Optional[str]) -> bool:
+    """Whether ``iptables`` has rules of its own in the kernel, as all had before 1.8, and not those of nftables."""
+    return os.path.basename(os.path.realpath(iptables or "")) in LEGACY
+
+
 def main() -> None:
     """Report on this host."""
     module = AnsibleModule(
@@ -875,13 +901,14 @@ def main() -> None:
             "containerd_root_directory": {"type": "path", "default": "/var/lib/containerd"},
             "backup_directory": {"type": "path", "default": "/var/backups/etcd"},
             "sysctls": {"type": "list", "elements": "str", "default": []},
+            "programs": {"type": "list", "elements": "str", "default": []},
             # For the action plugin.
             "trusted": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
     data = {unit: module.params[option] for unit, option in DATA.items()}
-    found = report(Machine(), module.params["paths"], data, module.params["sysctls"])
+    found = report(Machine(), module.params["paths"], data, module.params["sysctls"], module.params["programs"])
     module.exit_json(changed=False, ansible_facts={"kubeproof_host": found})
 
 

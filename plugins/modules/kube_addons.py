@@ -23,8 +23,9 @@ description:
     run forgets nothing.
   - Namespaces, definitions of custom resources, and volumes stay, since others' data would go with them. A warning
     names them in each run until they are gone.
-  - An object that a webhook has to admit is tried for two minutes while that one does not answer, as one that starts in
-    the same run. Check mode does not wait, and warns that such an object was not compared.
+  - An object that a webhook has to admit is tried for two minutes, times O(patience), while that one does not
+    answer, as one that starts in the same run. Check mode does not wait, and warns that the object was not
+    compared.
 options:
   addons:
     description: All add-ons.
@@ -61,6 +62,10 @@ options:
     description: Whether objects that are no longer in an add-on are deleted. If false, they are recorded, and stay.
     type: bool
     default: true
+  patience:
+    description: How many times longer than usual webhooks and definitions are waited for, on hosts that are slow.
+    type: float
+    default: 1.0
 extends_documentation_fragment: [attributes, attributes.action, kube_api]
 attributes:
   check_mode: {support: partial, details: Compares nothing if no API server answers and says so.}
@@ -180,11 +185,22 @@ def labelled(document: Object, addon: str) -> Object:
     return {**document, "metadata": {**metadata, "labels": {**(metadata.get("labels") or {}), LABEL: addon}}}
 
 
+def awaited(found: Object) -> List[Dict[str, Any]]:
+    """What is to hold of an object, but for what its author holds back: pods that wait until somebody acts."""
+    spec = found.get("spec") or {}
+    if spec.get("paused") or spec.get("suspend"):
+        return []
+    by_hand = (spec.get("updateStrategy") or {}).get("type") == "OnDelete"
+    return [each for each in STARTED[found["kind"]] if not (by_hand and "updated" in each.get("field", ""))]
+
+
 class Addons:
     """Makes of what is there what is wanted. ``changes``, ``pending`` and ``warnings`` are what came of it."""
 
-    def __init__(self, client: Client, dry_run: bool) -> None:
+    def __init__(self, client: Client, dry_run: bool, patience: float = 1.0) -> None:
         self.client = client
+        self.admitted_seconds = ADMITTED_SECONDS * patience
+        self.served_seconds = SERVED_SECONDS * patience
         self.dry_run = dry_run
         self.changes: List[Dict[str, str]] = []
         self.pending: List[Dict[str, Any]] = []
@@ -250,7 +266,7 @@ class Addons:
 
     def admitted(self, document: Object) -> str:
         """Apply one object; returns what happened to it. Waits for a webhook of ours that does not answer yet."""
-        deadline = time.monotonic() + ADMITTED_SECONDS
+        deadline = time.monotonic() + self.admitted_seconds
         while True:
             try:
                 return str(apply(self.client, document, self.dry_run))
@@ -268,22 +284,22 @@ class Addons:
         """What does not hold yet of an object that was applied, as questions of kube_wait."""
         path = self.client.path(document)
         found = self.client.get(path)
-        questions = [{"path": path, **each} for each in STARTED[document["kind"]]]
+        questions = [{"path": path, **each} for each in awaited(found)]
         return [] if all(judge(found, each)[0] for each in questions) else questions
 
     def await_definition(self, document: Object) -> None:
         """Wait until a definition is accepted."""
-        deadline = time.monotonic() + SERVED_SECONDS
+        deadline = time.monotonic() + self.served_seconds
         while self.unready(document):
             if time.monotonic() > deadline:
-                raise ApiError("%s is not established after %d s" % (title(document), SERVED_SECONDS))
+                raise ApiError("%s is not established after %d s" % (title(document), self.served_seconds))
             time.sleep(POLL_SECONDS)
         self.brought.append(document["spec"]["group"])
 
     def await_kind(self, document: Object) -> None:
         """Wait until the server offers a kind that this run has defined."""
         group = document["apiVersion"].rpartition("/")[0]
-        deadline = time.monotonic() + (SERVED_SECONDS if group in self.brought else 0)
+        deadline = time.monotonic() + (self.served_seconds if group in self.brought else 0)
         while group in self.brought:
             # What it did not offer a moment ago.
             self.client.resources.pop("/apis/" + document["apiVersion"], None)
@@ -344,6 +360,7 @@ def main() -> None:
             **ARGUMENTS,
             "addons": {"type": "list", "elements": "dict", "default": [], "options": suboptions},
             "prune": {"type": "bool", "default": True},
+            "patience": {"type": "float", "default": 1.0},
         },
         supports_check_mode=True,
         # Among them may be Secrets, which do not belong into the host's journal.
@@ -352,7 +369,7 @@ def main() -> None:
     changes: List[Dict[str, str]] = []
     pending: List[Dict[str, Any]] = []
     try:
-        run = Addons(connect(module), module.check_mode)
+        run = Addons(connect(module), module.check_mode, module.params["patience"])
         changes, pending = run.changes, run.pending
         run.converge(module.params["addons"], module.params["prune"])
         for warning in run.warnings:

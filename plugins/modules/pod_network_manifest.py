@@ -24,6 +24,7 @@ options:
   mtu: {description: MTU of pods. V(0) leaves it to the network., type: int, default: 0}
   api_port: {description: "Port of each node's own load balancer for the API servers.", type: int, required: true}
   replaces_proxy: {description: Whether the network is to serve Services., type: bool, default: false}
+  nftables: {description: "Whether kube-proxy makes rules of nftables, not of iptables.", type: bool, default: true}
   nodes: {description: Number of nodes., type: int, default: 1}
   way:
     description: How packets get to other nodes. V(vxlan), V(ipip), V(none) of Calico, V(tunnel), V(native) of Cilium.

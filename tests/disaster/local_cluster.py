@@ -177,19 +177,39 @@ def small_cluster(directory: Path, network_name: str, subnet: str) -> Iterator[L
 
     ``subnet``: a /24, such as ``10.213.248.0/24``.
     """
-    path, prefix = directory / "hosts.yml", subnet.removesuffix("0/24")
-    document = yaml.safe_load((paths.PROJECT / "inventory" / "test" / "hosts.yml").read_text())
-    document["all"]["vars"]["local_host_network"] = {"name": network_name, "subnet": subnet}
+    described = describe(network_name, subnet, {"cp1": 11}, {"w1": 21})
+    with made_cluster(directory, described) as made:
+        yield made
+
+
+def describe(
+    network_name: str, subnet: str, control_plane: dict[str, int], workers: dict[str, int], **settings: Any
+) -> dict[str, Any]:
+    """An inventory of local hosts, with etcd on those of the control plane.
+
+    ``control_plane``, ``workers``: by name the last number of its address in ``subnet``, a /24. ``settings``: of the
+    cluster.
+    """
+    prefix = subnet.removesuffix("0/24")
+    document: dict[str, Any] = yaml.safe_load((paths.PROJECT / "inventory" / "test" / "hosts.yml").read_text())
+    document["all"]["vars"] |= {"local_host_network": {"name": network_name, "subnet": subnet}, **settings}
     document["all"]["children"] = {
-        "control_plane": {"hosts": {"cp1": {"ansible_host": f"{prefix}11"}}},
-        "etcd": {"hosts": {"cp1": {}}},
-        "workers": {"hosts": {"w1": {"ansible_host": f"{prefix}21"}}},
+        "control_plane": {"hosts": {name: {"ansible_host": f"{prefix}{at}"} for name, at in control_plane.items()}},
+        "etcd": {"hosts": {name: {} for name in control_plane}},
+        "workers": {"hosts": {name: {"ansible_host": f"{prefix}{at}"} for name, at in workers.items()}},
     }
-    path.write_text(yaml.safe_dump(document))
+    return document
+
+
+@contextmanager
+def made_cluster(directory: Path, described: dict[str, Any], **variables: Any) -> Iterator[LocalCluster]:
+    """An installed cluster, removed at the end. ``variables``: of the installation alone, not of the inventory."""
+    path = directory / "hosts.yml"
+    path.write_text(yaml.safe_dump(described))
     made = LocalCluster(path)
     try:
         made.make_hosts()
-        made.play("cluster")
+        made.play("cluster", **variables)
         yield made
     finally:
         lifecycle.destroy(plan(inventory.load(path)), print)

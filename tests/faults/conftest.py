@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from typing import Any
 
 import pytest
-from tests import disposable_cluster
+from tests import disposable_cluster, observed
 
 from kubeproof.core import paths
 from kubeproof.verify.act.pods import Manifests
@@ -20,6 +19,7 @@ DEFAULT = paths.PROJECT / "inventory" / "ha" / "hosts.yml"
 
 described = disposable_cluster.described
 cluster = disposable_cluster.cluster
+tell = observed.tell
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -34,22 +34,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     disposable_cluster.repair_when_ended()
     config.option.verbose = config.option.verbose or -1
-
-
-@pytest.fixture(scope="session")
-def tell(pytestconfig: pytest.Config) -> Callable[[str], None]:
-    """Shows a line."""
-    reporter: Any = pytestconfig.pluginmanager.get_plugin("terminalreporter")
-
-    capture: Any = pytestconfig.pluginmanager.get_plugin("capturemanager")
-
-    def show(line: str) -> None:
-        # Now, not when the test is over.
-        with capture.global_and_fixture_disabled():
-            reporter.ensure_newline()
-            reporter.write_line(line)
-
-    return show
 
 
 @pytest.fixture

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Any
 
+from tests import observed
+
 from kubeproof.install import playbook
 from kubeproof.settings.inventory import Inventory
-from kubeproof.verify.faults.campaign import Campaign, Observed
-from kubeproof.verify.faults.checker import Entry, longest_gap
+from kubeproof.verify.faults.campaign import Campaign
 from kubeproof.verify.observe.cluster import Cluster
 
 # One setting of each component, to something as good as what it was.
@@ -45,14 +46,14 @@ def test_a_change_rolls_over_all_hosts_without_a_failed_request(
             generations.append(_processes(cluster))
 
     seen = campaign.observe(change_and_change_back)
-    for line in _summary(seen):
+    for line in observed.summary(seen):
         tell(line)
     assert not seen.violations, seen.violations
     assert not seen.diverged
-    failed = [entry for entry in seen.history.entries if entry.get("outcome", "ok") != "ok"]
+    failed = observed.failed(seen)
     dropped = sum(DROPPED in str(entry.get("detail", "")) for entry in failed)
     told = f"{len(failed)} questions failed, of which etcd dropped {dropped} as its leadership moved"
-    assert not failed, "\n".join([told, *_said(failed[:10], seen.started)])
+    assert not failed, "\n".join([told, *observed.said(failed[:10], seen.started)])
     for before, after in pairwise(generations):
         same = [f"{unit} on {host}" for (host, unit), process in after.items() if before[host, unit] == process]
         assert not same, f"these were not restarted, so that nothing is proven of them: {', '.join(same)}"
@@ -66,20 +67,3 @@ def _processes(cluster: Cluster) -> dict[tuple[str, str], str]:
         for host in cluster.hosts.group(group)
         for unit in units
     }
-
-
-def _summary(seen: Observed) -> Iterator[str]:
-    end = seen.started + seen.seconds
-    counts = seen.history.counts()
-    for operation, title in (("write", "writes"), ("read", "consistent reads"), ("request", "application's requests")):
-        outcomes = counts.get(operation, {})
-        gap = longest_gap(seen.history.successes(operation), seen.started, end)
-        failed = sum(number for outcome, number in outcomes.items() if outcome != "ok")
-        yield f"{title:<24} {outcomes.get('ok', 0):>6} ok, {failed} failed, longest without one {gap.seconds:.1f} s"
-    yield f"{'sent once more':<24} {seen.history.retries:>6}"
-
-
-def _said(entries: Sequence[Entry], started: float) -> Iterator[str]:
-    for entry in entries:
-        took = entry["end"] - entry["start"]
-        yield f"{entry['op']} after {entry['start'] - started:.1f} s, for {took:.1f} s: {entry.get('detail')}"

@@ -24,6 +24,11 @@ _CELLS: dict[str, dict[str, Any]] = {
     "netpol-bridge": {"pod_network_plugin": "bridge"},
     "netpol-flannel": {"pod_network_plugin": "flannel"},
 }
+# Those that are for one test alone, which names them by the marker `on`.
+_SPECIAL: dict[str, dict[str, Any]] = {
+    # Addresses of the hosts' network that no host has; the tests ask Traefik at ports 80 and 443 of one of them.
+    "gateway": {"traefik_enabled": True, "metallb_addresses": ["10.213.27.64/28"]},
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -39,6 +44,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "once: on one of the clusters, not on each")
+    config.addinivalue_line("markers", "on(name): on the cluster of this name, and on no other")
     disposable_cluster.repair_when_ended()
 
 
@@ -47,6 +53,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         there = metafunc.config.getoption("cluster")
         # The runtime is the same below each pod network.
         made = list(_CELLS)[:1] if metafunc.definition.get_closest_marker("once") else list(_CELLS)
+        if special := metafunc.definition.get_closest_marker("on"):
+            made = [special.args[0]]
         metafunc.parametrize("cell", ["netpol-cluster"] if there else made, indirect=True, scope="session")
 
 
@@ -63,7 +71,7 @@ def cell(
     if os.geteuid() != 0:
         pytest.skip("local hosts need root")
     path = tmp_path_factory.mktemp(request.param) / "hosts.yml"
-    path.write_text(_described(_CELLS[request.param]))
+    path.write_text(_described((_CELLS | _SPECIAL)[request.param]))
     made = LocalCluster(path)
     try:
         made.make_hosts()

@@ -156,15 +156,15 @@ def perform(suite: Suite, target: Target, built: Path, directory: Path, say: Say
         with _listening(say) as progress, log.open("w", encoding="utf-8") as output:
             line = [*command(suite, target, built, directory), f"--progress-report-url={progress}"]
             say(f"{shlex.join(line)} > {log}")
-            _attend(line, environment, output.fileno(), suite.limit + _GRACE_SECONDS)
+            attend(line, environment, output.fileno(), suite.limit + _GRACE_SECONDS)
     finally:
         remove_leftovers(target.state)
     return Reports.under(directory)
 
 
-def remove_leftovers(state: Path) -> None:
+def remove_leftovers(state: Path, label: str = _LABEL) -> None:
     """Remove the namespaces of runs of upstream's tests, whatever has ended them, and wait until they are gone."""
-    asked = [*kubectl.command(state), "delete", "namespaces", f"--selector={_LABEL}", f"--timeout={_GONE_SECONDS}s"]
+    asked = [*kubectl.command(state), "delete", "namespaces", f"--selector={label}", f"--timeout={_GONE_SECONDS}s"]
     said = attempt(asked, env=kubectl.environment(kubectl.kubeconfig(state)), timeout=_GONE_SECONDS + 30)
     if not said.ok:
         raise ProgramFailed(asked, said)
@@ -183,7 +183,7 @@ def architecture() -> str:
     return pins.MACHINES[platform.machine()]
 
 
-def _attend(line: Sequence[str], environment: Mapping[str, str], output: int, limit: float) -> None:
+def attend(line: Sequence[str], environment: Mapping[str, str], output: int, limit: float) -> None:
     """Run a program to its end, or end it: when the limit is over, and when this process is interrupted."""
     # In a session of its own it does not get the terminal's Ctrl-C as well: after two of them it would not tidy up.
     with subprocess.Popen(

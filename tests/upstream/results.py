@@ -101,7 +101,13 @@ class Judgement:
 
 def judge(report: Path, selected: Iterable[str], excuses: tuple[Excuse, ...]) -> Judgement:
     """The judgement on a run that has selected these tests. Raises KubeproofError as ``parse`` does."""
-    tests, steps = parse(report)
+    return weigh(*parse(report), selected, excuses)
+
+
+def weigh(
+    tests: Iterable[Outcome], steps: tuple[Outcome, ...], selected: Iterable[str], excuses: tuple[Excuse, ...]
+) -> Judgement:
+    """The judgement on what tests and failed steps have shown, of those that were selected."""
     # Ginkgo leaves out what it has not come to if the first step of all fails.
     ended = {each.name: each for each in tests}
     outcomes = tuple(ended.get(name, Outcome(name, State.NOT_RUN)) for name in selected)

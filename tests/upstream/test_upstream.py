@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.upstream import critest, e2e, results
+from tests.upstream import critest, e2e, gateway, results
 
 from kubeproof.components.cache import Cache
 from kubeproof.core.process import run
@@ -46,9 +46,25 @@ def test_container_runtime(cell: Inventory, reports: Path, tmp_path: Path, say: 
     assert _problems(critest.NAME, left, directory, say) == []
 
 
+@pytest.mark.on("gateway")
+def test_gateway_api(cell: Inventory, reports: Path, tmp_path: Path, say: Callable[[str], None]) -> None:
+    directory = reports / gateway.NAME
+    directory.mkdir(exist_ok=True)
+    with Cache() as cache:
+        echo, built = (gateway.program(cache, name, say) for name in ("gateway-echo", "gateway-conformance"))
+        tests, steps = gateway.perform(cell, built, echo, directory, tmp_path, say)
+    judgement = results.weigh(tests, steps, [each.name for each in tests], results.exceptions(gateway.NAME))
+    assert _shown(judgement, directory, say) == []
+
+
 def _problems(suite: str, left: e2e.Reports, directory: Path, say: Callable[[str], None]) -> list[str]:
     """What a run shows that is against upstream's suite, once its table is shown and written."""
     judgement = results.judge(left.run, results.selected(left.rehearsal), results.exceptions(suite))
+    return _shown(judgement, directory, say)
+
+
+def _shown(judgement: results.Judgement, directory: Path, say: Callable[[str], None]) -> list[str]:
+    """What a judgement has against the suite, once its table is shown and written."""
     shown = results.table(judgement)
     (directory / "table.txt").write_text(f"{shown}\n", encoding="utf-8")
     say(shown)

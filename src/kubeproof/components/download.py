@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import ssl
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -41,7 +42,7 @@ class _Transient(Exception):
 
 
 class Downloader:
-    """A pool of connections. Threads may share it."""
+    """Pools of connections, one for each thread. Threads may share it."""
 
     def __init__(self, *, attempts: int = 4, pause: float = 1.0, timeout: float = 30.0, probe: float = 3.0) -> None:
         """``attempts`` for what may pass, with ``pause`` seconds between them, doubling.
@@ -51,21 +52,38 @@ class Downloader:
         self._attempts = attempts
         self._pause = pause
         self._probe = httpx.Timeout(probe)
-        self._client = httpx.Client(
-            timeout=httpx.Timeout(timeout, pool=None),
-            follow_redirects=True,
-            verify=ssl.create_default_context(),
-            # The checksum is over the bytes as they lie on the server: none may be unpacked on the way.
-            headers={"User-Agent": "kubeproof", "Accept-Encoding": "identity"},
-        )
+        self._timeout = httpx.Timeout(timeout, pool=None)
+        self._of_thread = threading.local()
+        self._clients: list[httpx.Client] = []
 
     def __enter__(self) -> Self:
         """Use as a context manager: ``close`` at the end."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close connections."""
-        self._client.close()
+        """Close connections, of all threads."""
+        for client in self._clients:
+            client.close()
+
+    @property
+    def _client(self) -> httpx.Client:
+        """This thread's client, with TLS of its own.
+
+        httpcore sets a context's ALPN protocols again for every connection, and OpenSSL frees the former ones while
+        another thread may be copying them (python/cpython#141012).
+        """
+        client: httpx.Client | None = getattr(self._of_thread, "client", None)
+        if client is None:
+            client = httpx.Client(
+                timeout=self._timeout,
+                follow_redirects=True,
+                verify=ssl.create_default_context(),
+                # The checksum is over the bytes as they lie on the server: none may be unpacked on the way.
+                headers={"User-Agent": "kubeproof", "Accept-Encoding": "identity"},
+            )
+            self._of_thread.client = client
+            self._clients.append(client)
+        return client
 
     def answers(self, url: str) -> bool:
         """Whether the server of ``url`` answers soon and sensibly. A refusal is a proxy's way of saying no."""

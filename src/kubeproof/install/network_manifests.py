@@ -39,7 +39,7 @@ class Network:
     """What a network is asked for. ``pods``: an IPv4 network, or that and an IPv6 network; ``mtu`` 0: found by itself.
 
     ``api_port``: that of each host's load balancer for the API servers. ``replaces_proxy``: no kube-proxy is installed.
-    ``nodes``: how many there are.
+    ``nodes``: how many there are. ``nftables``: whether kube-proxy makes rules of nftables, not of iptables.
     """
 
     pods: Sequence[str]
@@ -47,6 +47,7 @@ class Network:
     api_port: int
     replaces_proxy: bool = False
     nodes: int = 1
+    nftables: bool = True
 
     @property
     def dual(self) -> bool:
@@ -103,6 +104,9 @@ def _environment(network: Network, encapsulation: str) -> dict[str, str]:
         "CALICO_IPV4POOL_VXLAN": "Always" if encapsulation == "vxlan" else "Never",
         "CALICO_IPV6POOL_VXLAN": "Always" if encapsulation == "vxlan" and network.dual else "Never",
         "FELIX_IPV6SUPPORT": str(network.dual).lower(),
+        # Both must make rules of one kind, says https://docs.tigera.io/calico/latest/getting-started/kubernetes/nftables;
+        # left to itself, calico-node would guess kube-proxy's from what rules are there when it starts.
+        "FELIX_NFTABLESMODE": "Enabled" if network.nftables else "Disabled",
     }
     if network.dual:
         found |= {

@@ -79,7 +79,7 @@ class Turns:
 
     @contextmanager
     def turn(self, host: str, at_once: int, limit: float) -> Iterator[None]:
-        """Wait for a turn and have it. Raises Halted if a host of this run failed before.
+        """Wait for a turn and have it. Raises Halted if another host of this run failed before.
 
         ``limit``: seconds after which it is no longer waited for hosts that have their turn, none of which has ended.
         Raises Stuck then.
@@ -166,7 +166,8 @@ class Turns:
 
     def _refuse_after_failure(self, host: str) -> None:
         halted = self._of_this_run(self._halted)
-        if halted:
+        # The one that failed may be restarted with what it had before: an upgrade puts it back.
+        if halted and halted["host"] != host:
             raise Halted(
                 f"{self._unit} was not restarted on {host}, and keeps running there with its old inputs: on "
                 f"{halted['host']} it did not become healthy. Repair that host, and run this again."

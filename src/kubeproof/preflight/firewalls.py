@@ -6,13 +6,15 @@ Rules are not read: which packets they accept cannot be judged from here, so the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kubeproof.preflight.findings import Finding, Severity
 from kubeproof.preflight.model import Host, Rules
 from kubeproof.settings.host_report import Chain, HostReport
 
 _FIREWALLD, _UFW = "firewalld", "ufw"
+# Families of chains that see packets of one IP family only.
+_IPV4, _IPV6 = "ip", "ip6"
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,11 @@ class Needs:
     forward: bool
     udp: tuple[str, ...] = ()
 
+    @property
+    def ipv6(self) -> bool:
+        """Whether they are packets of IPv6."""
+        return ":" in self.pods
+
     def __str__(self) -> str:
         """In words."""
         forward = f", and forward what is from or to pods ({self.pods})" if self.forward else ""
@@ -35,25 +42,42 @@ class Needs:
         return f"TCP {', '.join(self.ports)} from the cluster's hosts and pods{udp}{forward}"
 
 
-def check_firewall(host: Host, rules: Rules, pods: str, addresses: Sequence[str]) -> Iterator[Finding]:
-    """One finding on all that a host has of these. ``pods``: their network; ``addresses``: the cluster's hosts'."""
+def check_firewall(
+    host: Host, rules: Rules, pods: str, addresses: Sequence[str], ipv6: tuple[str, Sequence[str]] = ("", ())
+) -> Iterator[Finding]:
+    """One finding on all that a host has of these. ``pods``: their network; ``addresses``: the cluster's hosts'.
+
+    ``ipv6``: both of a second IP family; without one, chains of IPv6 do not matter.
+    """
     # Without root what is there is not known, and that is said.
     if host.report is None or host.report["user"]["id"] != 0:
         return
     ports = tuple(str(rule.port) for rule in rules.ports if rule.listen == "all" and host.within(rule.groups))
     udp = tuple(map(str, rules.udp_ports)) if host.node else ()
-    needs = Needs(ports, (*filter(None, addresses), pods), pods, host.node, udp)
+    given = [(pods, addresses), *([ipv6] if ipv6[0] else [])]
+    needs = [Needs(ports, (*filter(None, known), own), own, host.node, udp) for own, known in given]
     programs = _programs(host.report)
     # Pods' packets are forwarded on nodes only.
-    chains = [chain for chain in host.report["firewall"]["chains"] if host.node or chain["hook"] == "input"]
+    chains = [
+        chain
+        for chain in host.report["firewall"]["chains"]
+        if (host.node or chain["hook"] == "input") and (ipv6[0] or chain["family"] != _IPV6)
+    ]
     named = [*(f"{program} is on" for program in programs), *map(_named, chains)]
     if not named:
         return
     problem = f"it may drop what the cluster needs, which cannot be judged by its rules: {', '.join(named)}"
-    commands = [_COMMANDS[program](needs) for program in programs]
-    commands += [_chain(chain, needs) for chain in chains if not _kept_by(programs, chain)]
+    commands = [_COMMANDS[program](family) for program in programs for family in needs]
+    commands += [
+        _chain(chain, family)
+        for chain in chains
+        if not _kept_by(programs, chain)
+        for family in needs
+        if chain["family"] not in (_IPV4, _IPV6) or (chain["family"] == _IPV6) == family.ipv6
+    ]
+    said = replace(needs[0], pods=", ".join(family.pods for family in needs))
     remediation = (
-        f"Let it accept {needs}: {'; '.join(commands)}. Rules of nft and iptables end with a reboot, unless they are "
+        f"Let it accept {said}: {'; '.join(commands)}. Rules of nft and iptables end with a reboot, unless they are "
         "put where this host keeps its own. If all of that is accepted, add firewall to preflight_ignore."
     )
     # Where kubeproof is installed, the cluster shows what passes.
@@ -74,7 +98,8 @@ def _kept_by(programs: Sequence[str], chain: Chain) -> bool:
 
 def _of_iptables(chain: Chain) -> bool:
     """Whether it is a chain of iptables, which misreads rules that nft puts there."""
-    return (chain["family"], chain["table"]) == ("ip", "filter") and chain["name"] in {"FORWARD", "INPUT"}
+    named = chain["family"] in (_IPV4, _IPV6) and chain["table"] == "filter"
+    return named and chain["name"] in {"FORWARD", "INPUT"}
 
 
 def _named(chain: Chain) -> str:
@@ -85,18 +110,22 @@ def _named(chain: Chain) -> str:
 def _chain(chain: Chain, needs: Needs) -> str:
     """Commands that put rules before those of a chain."""
     ports, sources = ",".join(needs.ports), ",".join(needs.sources)
+    ip = _IPV6 if needs.ipv6 else _IPV4
     if _of_iptables(chain):
-        program = "iptables" if chain["program"] == "nft" else chain["program"]
+        program = f"{ip}tables" if chain["program"] == "nft" else chain["program"]
         if chain["hook"] == "input":
+            # Without it, IPv6 finds no neighbours.
+            icmp = f"{program} -I INPUT -p ipv6-icmp -j ACCEPT; " if needs.ipv6 else ""
             udp = f"; {program} -I INPUT -s {sources} -p udp -m multiport --dports {','.join(needs.udp)} -j ACCEPT"
             tcp = f"{program} -I INPUT -s {sources} -p tcp -m multiport --dports {ports} -j ACCEPT"
-            return tcp + (udp if needs.udp else "")
+            return icmp + tcp + (udp if needs.udp else "")
         return f"{program} -I FORWARD -s {needs.pods} -j ACCEPT; {program} -I FORWARD -d {needs.pods} -j ACCEPT"
     insert = f"nft insert rule {chain['family']} {chain['table']} {chain['name']}"
     if chain["hook"] == "input":
-        udp = f"; {insert} ip saddr '{{{sources}}}' udp dport '{{{','.join(needs.udp)}}}' accept" if needs.udp else ""
-        return f"{insert} ip saddr '{{{sources}}}' tcp dport '{{{ports}}}' accept{udp}"
-    return f"{insert} ip saddr {needs.pods} accept; {insert} ip daddr {needs.pods} accept"
+        icmp = f"{insert} meta l4proto ipv6-icmp accept; " if needs.ipv6 else ""
+        udp = f"; {insert} {ip} saddr '{{{sources}}}' udp dport '{{{','.join(needs.udp)}}}' accept" if needs.udp else ""
+        return f"{icmp}{insert} {ip} saddr '{{{sources}}}' tcp dport '{{{ports}}}' accept{udp}"
+    return f"{insert} {ip} saddr {needs.pods} accept; {insert} {ip} daddr {needs.pods} accept"
 
 
 def _firewalld(needs: Needs) -> str:

@@ -115,6 +115,8 @@ class Examination:
             yield from self._selinux()
             yield from self._apparmor()
             yield from self._gvisor()
+            yield from self._runtimes()
+            yield from self._iptables()
 
     def _no_root(self) -> Finding:
         user = self.report["user"]["name"]
@@ -462,6 +464,30 @@ class Examination:
             problem = "CAP_SYS_RESOURCE is missing, without which no pod starts in gVisor (containerd_runtimes)"
             remediation = "Give it that capability, as other machines have it, or leave out handlers of type gvisor."
             yield Finding("gvisor", problem, remediation)
+
+    def _runtimes(self) -> Iterator[Finding]:
+        for path in self.rules.runtimes:
+            # Another host may have been asked for more.
+            if self.report["commands"].get(path, path) is None:
+                problem = f"there is no program {path}, which a runtime handler is to run (containerd_runtimes)"
+                remediation = (
+                    "Install it on every node, or correct BinaryName. If a package brings it, name that in "
+                    "host_packages, by the program's name."
+                )
+                yield Finding("runtime-program", problem, remediation, path)
+
+    def _iptables(self) -> Iterator[Finding]:
+        """It takes a lock, a file of root's in /run, to which the sandboxed kube-proxy has no access."""
+        if self.rules.iptables and self.report["iptables_legacy"]:
+            problem = (
+                "its iptables is the legacy one, which kube-proxy cannot use in its sandbox, and whose rules would be "
+                "beside those of nftables"
+            )
+            remediation = (
+                "Set kube_proxy_mode to nftables; or switch to the other one: update-alternatives --set iptables "
+                "/usr/sbin/iptables-nft, and the same for ip6tables, then restart what has made rules."
+            )
+            yield Finding("iptables-legacy", problem, remediation)
 
     def _apparmor(self) -> Iterator[Finding]:
         # As containerd asks: in a container it takes none, and the kernel's switch alone is not enough for it.

@@ -204,6 +204,8 @@ class Rules:
     udp_ports: tuple[int, ...] = ()
     modules: tuple[str, ...] = ()
     nftables: bool = True
+    iptables: bool = False
+    runtimes: tuple[str, ...] = ()
     shared_segment: bool = True
     pod_network: str = "bridge"
     ipv6: bool = False
@@ -255,6 +257,8 @@ class Rules:
             ),
             modules=modules,
             nftables=nftables,
+            iptables=values["kube_proxy_form"] != "none" and values["kube_proxy_mode"] == "iptables",
+            runtimes=runtimes.programs(values),
             # The path that the kubelet gives to pods is only among the values where it is set.
             host_resolver=not values["dns_forwarders"]
             and values.get("kubelet_resolv_conf", _RESOLV_CONF) == _RESOLV_CONF,

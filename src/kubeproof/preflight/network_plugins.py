@@ -26,6 +26,7 @@ _CALICO_OWN = {
     "CALICO_IPV6POOL_VXLAN": "calico_encapsulation",
     "FELIX_IPV6SUPPORT": "cluster_pod_network",
     "FELIX_BPFENABLED": "",
+    "FELIX_NFTABLESMODE": "kube_proxy_mode",
 }
 # Of Cilium's chart, by the setting that it is made of.
 _CILIUM_OWN = {

@@ -35,6 +35,7 @@ from kubeproof.settings import (
     manifests,
     metallb,
     proxies,
+    quantities,
     registries,
     runtimes,
     schedulers,
@@ -162,6 +163,7 @@ def _meanings(variables: Variables, values: Mapping[str, Any]) -> Iterator[Findi
     wrong += _metrics_server(values)
     wrong += flags.problems(values)
     wrong += proxies.problems(values)
+    wrong += quantities.problems(values)
     wrong += runtimes.problems(values)
     wrong += traefik.problems(values)
     wrong += upgrades.problems(values)
@@ -290,13 +292,15 @@ def _description(option: Option) -> str:
 def _differences(hosts: Sequence[Variables]) -> Iterator[Finding]:
     """What all hosts must agree on."""
     proxy = "kube_proxy_" if _daemonset(hosts) else "kube_proxy_form"
+    # Calico has one configuration for all nodes, and makes rules of the same kind.
+    mode = ("kube_proxy_mode",) if any(each.values.get("pod_network_plugin") == "calico" for each in hosts) else ()
     # An engine on some nodes would enforce half of each policy.
     policies = ("network_policy_engine", "network_policy_new_pods")
     addons = ("addons_", "gateway_api_", "metallb_", "metrics_server_", "traefik_")
     # Pods of a RuntimeClass may come to any node.
     handlers = (runtimes.CHOICE, runtimes.SETTING)
     networks_own = ("pod_network_flannel", "pod_network_plugin", "pod_network_manifest", "calico_", "cilium_")
-    shared = ("cluster_", *networks_own, *policies, *addons, *handlers, proxy)
+    shared = ("cluster_", *networks_own, *policies, *addons, *handlers, proxy, *mode)
     names = {name for variables in hosts for name in variables.values if name.startswith(shared)} - OF_ONE_HOST
     for name in sorted(names):
         holders: dict[str, list[str]] = {}

@@ -87,7 +87,10 @@ class Resolver(TypedDict):
 
 
 class Chain(TypedDict):
-    """A base chain with policy drop, and the program that lists it: ``nft``, ``iptables-legacy``, ``iptables-nft``."""
+    """A base chain with policy drop, and the program that lists it: ``nft``, ``iptables-legacy``, ``iptables-nft``.
+
+    The latter two are ``ip6tables-…`` for IPv6.
+    """
 
     program: str
     family: str
@@ -317,6 +320,8 @@ class HostReport(TypedDict):
     modules: dict[str, ModuleState]
     sysctls: dict[str, Sysctl]
     apparmor: bool
+    # Whether `iptables` is the one with rules of its own in the kernel, beside those of nftables.
+    iptables_legacy: bool
     selinux: Literal["enforcing", "permissive", "disabled"]
     installed: Installed
     leftovers: list[str]

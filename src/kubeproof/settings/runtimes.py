@@ -66,6 +66,14 @@ def gvisor(values: Mapping[str, Any]) -> bool:
     return any(each.type == GVISOR for each in handlers(values))
 
 
+def programs(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """Programs of handlers that hosts must have already: a run brings runc, and what ``host_packages`` names."""
+    named = {str(each.options["BinaryName"]) for each in handlers(values) if "BinaryName" in each.options}
+    packages = values.get("host_packages") or {}
+    ours = f"{posixpath.normpath(str(values.get('cluster_bin_directory', '')))}/runc"
+    return tuple(sorted(path for path in named if path != ours and posixpath.basename(path) not in packages))
+
+
 def problems(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """What is wrong, by setting."""
     chosen = str(values.get(CHOICE) or CONTAINERD)

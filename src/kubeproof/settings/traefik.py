@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from kubeproof.settings import metallb
+from kubeproof.settings import metallb, quantities
 
 # Its namespace, and its Service there; and the class of Ingresses and Gateways that are its own.
 NAMESPACE = SERVICE = CLASS = "traefik"
@@ -46,8 +46,8 @@ def problems(values: Settings) -> Iterator[tuple[str, str]]:
     if secret and not _NAME.fullmatch(secret):
         problem = f"{secret!r} is not the name of a Secret; it is one of the namespace {NAMESPACE}, named without it"
         yield "traefik_default_certificate", problem
-    if set(values.get("traefik_resources") or {}) - {"requests", "limits"}:
-        yield "traefik_resources", "has something else than requests and limits"
+    for problem in quantities.resources(values.get("traefik_resources") or {}):
+        yield "traefik_resources", problem
 
 
 def _providers(values: Settings) -> Iterator[tuple[str, str]]:

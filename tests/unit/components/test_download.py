@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import ssl
+import threading
 from pathlib import Path
 
 import pytest
@@ -90,3 +92,30 @@ def test_a_host_that_is_not_there_does_not_answer(downloader: Downloader) -> Non
 def test_a_host_that_accepts_and_is_silent_does_not_answer(downloader: Downloader) -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:
         assert not downloader.answers(f"http://127.0.0.1:{mute.getsockname()[1]}/")
+
+
+def test_threads_share_no_tls(server: ReleaseHost, downloader: Downloader, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Set anew by httpcore for each connection, which another thread's must not be copying (python/cpython#141012).
+    change = ssl.SSLContext.set_alpn_protocols
+    changed: list[tuple[int, ssl.SSLContext]] = []
+
+    def noted(context: ssl.SSLContext, protocols: list[str]) -> None:
+        changed.append((threading.get_ident(), context))
+        change(context, protocols)
+
+    monkeypatch.setattr(ssl.SSLContext, "set_alpn_protocols", noted)
+    both = threading.Barrier(2)
+
+    def ask() -> None:
+        both.wait(timeout=10)
+        # It does not speak TLS, and that is enough: a connection has been attempted.
+        assert not downloader.answers(server.url.replace("http:", "https:"))
+        both.wait(timeout=10)
+
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({thread for thread, _ in changed}) == 2
+    assert len({id(context) for _, context in changed}) == 2

@@ -261,3 +261,9 @@ def test_upstreams_chart_has_each_of_these_values(routing: str) -> None:
                 check(value, found, f"{place}{name}.")
 
     check(made.cilium(TWO, routing), schema, "")
+
+
+@pytest.mark.parametrize(("nftables", "mode"), [(True, "Enabled"), (False, "Disabled")])
+def test_calico_makes_its_rules_as_kube_proxy_does(*, nftables: bool, mode: str) -> None:
+    _, environment = node(calico(replace(ONE, nftables=nftables), "vxlan"))
+    assert environment["FELIX_NFTABLESMODE"] == mode

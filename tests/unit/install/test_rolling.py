@@ -79,6 +79,16 @@ def test_nobody_goes_after_one_that_failed(tmp_path: Path) -> None:
         pytest.fail("it had its turn")
 
 
+def test_the_one_that_failed_may_be_put_back(tmp_path: Path) -> None:
+    turns = Turns(tmp_path, "etcd.service", "run")
+    with turns.turn("cp1", 1, LIMIT):
+        turns.halt("cp1", "etcd.service has failed")
+    with turns.turn("cp1", 1, LIMIT):
+        pass
+    with pytest.raises(Halted), turns.turn("cp2", 1, LIMIT):
+        pytest.fail("it had its turn")
+
+
 class Fleet:
     """Hosts that all want their turn at once; the test ends each."""
 

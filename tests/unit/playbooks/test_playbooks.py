@@ -103,6 +103,20 @@ def test_every_role_has_a_tag_and_every_tag_is_known() -> None:
     assert [tag for tag in known if f"`{tag}`" not in page] == []
 
 
+def test_whoever_starts_pods_from_images_made_here_has_them_imported() -> None:
+    """No registry has them: a run with only that tag would else apply pods that never start."""
+    plays = yaml.safe_load((paths.PROJECT / "playbooks" / "parts" / "cluster.yml").read_text())
+    tags: dict[str, set[str]] = {}
+    for play in plays:
+        for task in play["tasks"]:
+            given = task.get("ansible.builtin.import_role", {})
+            name = f"{given.get('name')}/{given.get('tasks_from', 'main')}"
+            tags.setdefault(name, set()).update(task.get("tags", ()))
+    started = [tags[f"{role}/main"] for role in ("containerd", "kubelet", "kube-proxy", "dns", "addons")]
+    # The Gateway API has definitions only.
+    assert set().union(*started) - {"gateway_api"} <= tags["components/images"]
+
+
 @pytest.mark.parametrize(
     ("playbook", "options", "told"),
     [

@@ -125,6 +125,7 @@ def report(number: int = 1, **changes: Any) -> HostReport:
         },
         "sysctls": {"net.netfilter.nf_conntrack_max": {"value": "262144", "writable": True}},
         "apparmor": False,
+        "iptables_legacy": False,
         "selinux": "disabled",
         "installed": {
             "manifest": False,

@@ -131,3 +131,36 @@ def test_packets_of_pods_in_udp_have_to_pass_as_well(entry: Host, said: str) -> 
 def test_hosts_without_pods_need_no_udp() -> None:
     [finding] = check_firewall(worker(chain("input"), groups=["etcd"]), FLANNEL, PODS, ADDRESSES)
     assert "udp" not in finding.remediation.lower()
+
+
+IPV6 = ("fd00:10:244::/56", ("fd00::1", "", "fd00::2"))
+
+
+def dual(entry: Host) -> list[Finding]:
+    return list(check_firewall(entry, RULES, PODS, ADDRESSES, IPV6))
+
+
+def test_chains_of_ipv6_matter_with_a_second_family() -> None:
+    entry = worker(chain("forward", family="ip6"), chain("input", family="ip6", table="mine", name="in"))
+    assert findings(entry) == []
+    (finding,) = dual(entry)
+    assert "chain FORWARD (hook forward) in table ip6 filter" in finding.problem
+    assert f"from or to pods ({PODS}, {IPV6[0]})" in finding.remediation
+    assert f": ip6tables -I FORWARD -s {IPV6[0]} -j ACCEPT; ip6tables -I FORWARD -d {IPV6[0]} -j ACCEPT; " in (
+        finding.remediation
+    )
+    insert = "nft insert rule ip6 mine in"
+    assert (
+        f"; {insert} meta l4proto ipv6-icmp accept; {insert} ip6 saddr '{{fd00::1,fd00::2,{IPV6[0]}}}' tcp dport "
+        f"'{{{WORKER_PORTS}}}' accept."
+    ) in finding.remediation
+
+
+def test_each_chain_is_opened_for_the_families_that_it_sees() -> None:
+    (finding,) = dual(worker(chain("forward"), chain("forward", family="inet", table="mine", name="on")))
+    assert "ip6tables" not in finding.remediation
+    for ip, pods in (("ip", PODS), ("ip6", IPV6[0])):
+        assert f"nft insert rule inet mine on {ip} saddr {pods} accept" in finding.remediation
+    (finding,) = dual(worker(chain("input", "ip6tables-legacy", family="ip6"), ufw=True))
+    assert f"ufw route allow to {IPV6[0]}" in finding.remediation
+    assert "-I INPUT" not in finding.remediation

@@ -114,6 +114,21 @@ def test_gvisor_takes_a_capability_that_containers_may_lack() -> None:
     assert list(check_host(host(), replace(RULES, gvisor=True))) == []
 
 
+def test_programs_of_runtime_handlers_are_there() -> None:
+    rules = replace(RULES, runtimes=("/usr/bin/crun",))
+    (finding,) = check_host(host(commands={"/usr/bin/crun": None}), rules)
+    assert (finding.id, finding.subject, finding.severity) == ("runtime-program", "/usr/bin/crun", "error")
+    assert list(check_host(host(commands={"/usr/bin/crun": "/usr/bin/crun"}), rules)) == []
+
+
+def test_kube_proxy_cannot_use_the_older_iptables() -> None:
+    rules = replace(RULES, iptables=True)
+    (finding,) = check_host(host(iptables_legacy=True), rules)
+    assert (finding.id, finding.severity) == ("iptables-legacy", "error")
+    assert list(check_host(host(iptables_legacy=True), RULES)) == []
+    assert list(check_host(host(), rules)) == []
+
+
 def test_an_older_kernel_does_for_iptables() -> None:
     rules = replace(RULES, nftables=False)
     assert list(check_host(host(kernel="5.10.0-28-amd64"), rules)) == []

@@ -428,6 +428,20 @@ def test_kube_proxy_has_one_form_and_as_a_daemonset_one_configuration() -> None:
         assert [finding.subject for finding in check(*hosts)] == subjects
 
 
+def test_with_calico_all_nodes_have_rules_of_one_kind() -> None:
+    modes = ["nftables", "iptables"]
+    for network, expected in (("calico", ["kube_proxy_mode"]), ("bridge", [])):
+        differing = [
+            variables(f"h{n}", pod_network_plugin=network, kube_proxy_mode=mode) for n, mode in enumerate(modes)
+        ]
+        assert [each.subject for each in check(*differing) if each.id == "setting-differs"] == expected
+
+
+def test_what_kubelets_would_not_start_with_is_refused() -> None:
+    given = variables("h0", kubelet_kube_reserved={"memory": "1 GB"})
+    assert ("invalid-setting", "kubelet_kube_reserved", "h0") in found(given)
+
+
 def test_policies_without_an_engine_are_a_warning_once_and_the_same_on_all_hosts() -> None:
     [finding] = check(*(variables(name, network_policy_engine="none") for name in ("h0", "h1")))
     assert (finding.id, finding.severity, finding.host) == ("network-policy", "warning", "settings")

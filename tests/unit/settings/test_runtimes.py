@@ -135,3 +135,15 @@ def test_gvisor_has_a_configuration_of_its_own() -> None:
             "platform": "kvm", "net-raw": "true", "fdlimit": "10", "debug-log": 'a"b\\', "systemd-cgroup": "true",
         },
     }  # fmt: skip
+
+
+def test_programs_that_hosts_must_have_are_those_that_no_run_brings() -> None:
+    names = {"a": "/usr/bin/crun", "b": "/usr/local/bin/runc", "c": "/opt/youki", "d": "/opt/youki"}
+    given = [{"name": name, "type": "runc", "options": {"BinaryName": path}} for name, path in names.items()]
+    values = {
+        "containerd_runtimes": [*given, {"name": "g", "type": "gvisor"}, {"name": "n", "type": "runc"}],
+        "cluster_bin_directory": "/usr/local/bin",
+        "host_packages": {"crun": {"debian": "crun"}},
+    }
+    assert runtimes.programs(values) == ("/opt/youki",)
+    assert runtimes.programs({}) == ()

@@ -47,6 +47,14 @@ def test_defaults_are_sound_and_off() -> None:
         ),
         ({"traefik_default_certificate": "ns/own"}, "traefik_default_certificate", "'ns/own' is not the name"),
         ({"traefik_resources": {"cpu": "1"}}, "traefik_resources", "something else than requests and limits"),
+        ({"traefik_resources": "requests=100m"}, "traefik_resources", "is not a dictionary of requests and limits"),
+        ({"traefik_resources": {"requests": "100m"}}, "traefik_resources", "requests: '100m' is not a dictionary"),
+        ({"traefik_resources": {"limits": {"memory": "1 GB"}}}, "traefik_resources", "'1 GB' is not a quantity"),
+        (
+            {"traefik_resources": {"requests": {"cpu": 2}, "limits": {"cpu": "500m"}}},
+            "traefik_resources",
+            "requests cpu: 2 is more than the limit, 500m",
+        ),
     ],
 )
 def test_what_cannot_be_meant_is_named(settings: dict[str, Any], name: str, said: str) -> None:

@@ -203,7 +203,7 @@ from tests.upstream import e2e
 here = Path(sys.argv[1])
 target = e2e.Target(here, "1.37.2", {})
 line = e2e.command(e2e.NETPOL, target, here / "e2e.test", here)
-e2e._attend(line, os.environ, 1, 60)
+e2e.attend(line, os.environ, 1, 60)
 """
 
 

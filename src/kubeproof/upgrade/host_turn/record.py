@@ -52,6 +52,10 @@ class Places:
         """The manifest of the static pod that stands for a unit."""
         return os.path.join(self.manifests, os.path.splitext(unit)[0] + ".json")
 
+    def successor(self, unit: str) -> str:
+        """The manifest that systemd puts in place of that one, if a run ends between the two."""
+        return os.path.join(self.manifests, ".%s.next" % os.path.splitext(unit)[0])
+
 
 class Record:
     """The record of a host's last turn."""

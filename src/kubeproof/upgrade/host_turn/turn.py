@@ -164,6 +164,9 @@ class Turn:
     def _restore(self, record: Record) -> List[str]:
         """Programs, then files, then units; returns what could not be done."""
         problems: List[str] = []
+        for unit in record.data["units"]:
+            if self._is_pod(record, unit):
+                self._disinherit(unit)
         self._programs(record, problems)
         # A process that was not restarted since is of the old program anyway, and does not read the new one.
         changed = self._files(record, problems)
@@ -173,8 +176,8 @@ class Turn:
             # Half of what was there is not what was there.
             return problems
         for unit, was in record.data["units"].items():
-            if record.data["files"].get(self._places.manifest(unit)) is not None:
-                continue  # A static pod: the kubelet does it.
+            if self._is_pod(record, unit):
+                continue  # The kubelet does it.
             if was.get("ActiveState") == "active" and self._differs(unit, was, changed):
                 problem = self._systemd.restart(unit, _RESTART_SECONDS)
                 self._tell(problem or "%s is restarted" % unit)
@@ -182,6 +185,18 @@ class Turn:
             if not problems:
                 self._settle(unit)
         return problems
+
+    def _is_pod(self, record: Record, unit: str) -> bool:
+        return record.data["files"].get(self._places.manifest(unit)) is not None
+
+    def _disinherit(self, unit: str) -> None:
+        """Have systemd not put the new manifest in place of the old one, as it does for a run that was killed between.
+
+        See plugins/module_utils/static_pod.py. After a reboot there is no timer, and its file lies there.
+        """
+        self._systemd.stop("kubeproof-next-%s.timer" % os.path.splitext(unit)[0])
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._places.successor(unit))
 
     def _programs(self, record: Record, problems: List[str]) -> None:
         problems += filter(None, [self._program(path, was) for path, was in record.programs().items()])

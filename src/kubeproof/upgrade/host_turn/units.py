@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import time
 from typing import Dict, Sequence
@@ -45,6 +46,11 @@ class Systemd:
             if state == "active" and (before.get("ActiveState") != "active" or now != before):
                 return ""
         return "%s is %s %d s after it was put back and restarted" % (unit, state, seconds)
+
+    def stop(self, unit: str) -> None:
+        """Stop a unit; there may be none."""
+        with contextlib.suppress(TurnError):
+            self._run("stop", unit)
 
     def start_timer(self) -> None:
         """Let the time run, after a reboot from its start again."""

@@ -21,6 +21,8 @@ from kubeproof.verify.observe.api import NotObserved
 from kubeproof.verify.observe.hosts import NotObservable
 
 _PROGRAM = "helm"
+# So much later than its own time limit helm is ended: it says what it has waited for.
+_GRACE_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
@@ -38,13 +40,12 @@ class Helm:
         # Helm's variables count more than its kubeconfig, and would lead to another cluster.
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("HELM_")}
         environment = {**inherited, **own, "KUBECONFIG": str(self.directory / "kubeconfig"), "NO_PROXY": "*"}
+        limit = self.seconds + _GRACE_SECONDS
         command = [str(self.program), "--namespace", self.namespace, *arguments]
         try:
-            done = subprocess.run(
-                command, env=environment, capture_output=True, text=True, check=False, timeout=self.seconds
-            )
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=limit)
         except subprocess.TimeoutExpired:
-            raise NotObserved(f"helm {arguments[0]}: not within {self.seconds:.0f} s") from None
+            raise NotObserved(f"helm {arguments[0]}: not within {limit:.0f} s") from None
         if done.returncode:
             words = (done.stderr or done.stdout).strip().splitlines()
             raise NotObserved(f"helm {arguments[0]} ended with {done.returncode}: {words[-1] if words else 'silently'}")

@@ -36,12 +36,13 @@ ANSWER_SECONDS = 15.0
 _APPLICATION_SECONDS = 2.0
 _RECORDER = "kubeproof.verify.faults.recorder"
 _PAUSE_SECONDS = 0.05
-_REPLICAS = 3
 _LEASES = ("kube-scheduler", "kube-controller-manager")
 _WHOLE_SECONDS = 180.0
 _POLL_SECONDS = 0.5
 _CALM_SECONDS = 1.0
 _TOKEN_SECONDS = 6 * 3600
+# After its farewell, before a pod's processes are killed.
+_GRACE_SECONDS = 4
 # Generous: what a fault costs is measured, not judged; this is what nobody would call available.
 UNAVAILABLE_SECONDS = 60.0
 _COSTS = {
@@ -215,13 +216,31 @@ class Observed:
     diverged: str
 
 
+@dataclass(frozen=True)
+class Application:
+    """The pods behind the service that is asked.
+
+    ``farewell``: seconds for which a pod answers once it is to end, as what is drained has to, and then it has a budget
+    of one disruption at a time. 0: it ends at once, without a budget.
+    """
+
+    replicas: int = 3
+    farewell: int = 0
+
+
 class Campaign:
     """Faults into one cluster."""
 
     def __init__(
-        self, cluster: Cluster, workspace: Workspace, manifests: Manifests, tell: Callable[[str], None]
+        self,
+        cluster: Cluster,
+        workspace: Workspace,
+        manifests: Manifests,
+        tell: Callable[[str], None],
+        application: Application = Application(),
     ) -> None:
         """``tell`` gets a line for each fault."""
+        self._wanted = application
         self.cluster = cluster
         self.workspace = workspace
         self.manifests = manifests
@@ -365,20 +384,25 @@ class Campaign:
             if not objects.holds(node, "Ready") or tainted:
                 yield f"node {objects.name(node)} is not ready"
         ready = [pod for pod in self._apis[0].items(objects.core(self.manifests.namespace, "pods")) if is_ready(pod)]
-        if len(ready) < _REPLICAS:
-            yield f"{len(ready)} of the application's {_REPLICAS} pods are ready"
+        if len(ready) < self._wanted.replicas:
+            yield f"{len(ready)} of the application's {self._wanted.replicas} pods are ready"
 
     def _application(self) -> str:
         """A service with a pod on each of several nodes; its address."""
         labels = {"app": "served"}
         anywhere: list[Object] = [{"operator": "Exists", "key": "node-role.kubernetes.io/control-plane"}]
+        server = self.manifests.server(
+            "server", readinessProbe={"httpGet": {"path": "/readyz", "port": 8080}, "periodSeconds": 1}
+        )
+        farewell: dict[str, Any] = {}
+        if self._wanted.farewell:
+            server["args"].append(f"--delay-shutdown={self._wanted.farewell}")
+            farewell = {"terminationGracePeriodSeconds": self._wanted.farewell + _GRACE_SECONDS}
+            self.cluster.api.create(_budget(self.manifests.namespace, labels))
         pod = self.manifests.pod(
             "",
-            [
-                self.manifests.server(
-                    "server", readinessProbe={"httpGet": {"path": "/readyz", "port": 8080}, "periodSeconds": 1}
-                )
-            ],
+            [server],
+            **farewell,
             tolerations=anywhere,
             topologySpreadConstraints=[
                 {
@@ -390,7 +414,7 @@ class Campaign:
             ],
         )
         spec = {
-            "replicas": _REPLICAS,
+            "replicas": self._wanted.replicas,
             "selector": {"matchLabels": labels},
             "template": {"metadata": {"labels": labels}, "spec": pod["spec"]},
         }
@@ -474,6 +498,16 @@ class Campaign:
         before = time.time()
         there = float(self.field.client.run("date +%s.%N"))
         return there - (before + time.time()) / 2
+
+
+def _budget(namespace: str, labels: Mapping[str, str]) -> Object:
+    """One disruption at a time."""
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": {"name": "served", "namespace": namespace},
+        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": dict(labels)}},
+    }
 
 
 def _turns(kinds: Sequence[Kind], count: int, order: random.Random) -> Iterator[Kind]:

@@ -542,10 +542,12 @@ class TestFirewall:
             self.chain(),
             self.chain(name="INPUT", hook="input"),
             self.chain(family="inet", table="mine", name="in", hook="input"),
+            self.chain(family="ip6"),
         ) == [
             ("nft", "ip", "filter", "FORWARD", "forward"),
             ("nft", "ip", "filter", "INPUT", "input"),
             ("nft", "inet", "mine", "in", "input"),
+            ("nft", "ip6", "filter", "FORWARD", "forward"),
         ]
 
     @pytest.mark.parametrize(
@@ -553,7 +555,7 @@ class TestFirewall:
         [
             {"policy": "accept"},
             {"hook": "output"},
-            {"family": "ip6"},
+            {"family": "netdev"},
             {"table": "kubeproof"},
             {"table": "kube-proxy"},
         ],
@@ -580,6 +582,14 @@ class TestFirewall:
         fake.file("/proc/net/ip_tables_names", "nat\nfilter\n")
         assert host_report.firewall(fake.machine, {"nf_tables": "missing"})["chains"] == [
             {"program": "iptables-legacy", "family": "ip", "table": "filter", "name": "INPUT", "hook": "input"}
+        ]
+
+    def test_programs_of_ipv6_are_asked_too(self, fake: Fake) -> None:
+        fake.outputs = {"ip6tables-nft": "-P FORWARD DROP\n", "ip6tables-legacy": "-P INPUT DROP\n"}
+        fake.file("/proc/net/ip6_tables_names", "filter\n")
+        assert host_report.firewall(fake.machine, self.LOADED)["chains"] == [
+            {"program": "ip6tables-nft", "family": "ip6", "table": "filter", "name": "FORWARD", "hook": "forward"},
+            {"program": "ip6tables-legacy", "family": "ip6", "table": "filter", "name": "INPUT", "hook": "input"},
         ]
 
     def test_an_answer_that_is_none(self, fake: Fake) -> None:
@@ -611,3 +621,12 @@ def test_the_report_of_this_very_host_has_the_documented_shape() -> None:
     assert found["disks"]["/var/lib/kubeproof-test/none"]["on"] == "/var/lib"
     assert found["clock"]["start"] <= found["clock"]["end"] < found["clock"]["start"] + 5
     assert os.cpu_count() == found["cpus"]
+
+
+@pytest.mark.parametrize(("program", "legacy"), [("xtables-legacy-multi", True), ("xtables-nft-multi", False)])
+def test_which_iptables_it_is_shows_where_it_leads_to(program: str, legacy: bool, tmp_path: Path) -> None:
+    (tmp_path / program).touch()
+    (tmp_path / "alternative").symlink_to(program)
+    (tmp_path / "iptables").symlink_to("alternative")
+    assert host_report.is_legacy(str(tmp_path / "iptables")) is legacy
+    assert not host_report.is_legacy(None)

@@ -235,6 +235,26 @@ def test_what_has_not_started_is_pending(kind: str, status: dict[str, Any], read
     assert {question["path"] for question in pending} <= {f"{kind}/default/x"}
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [
+        ("DaemonSet", {"updateStrategy": {"type": "OnDelete"}}),
+        ("Deployment", {"paused": True, "replicas": 2}),
+        ("Job", {"suspend": True}),
+    ],
+)
+def test_what_its_author_holds_back_is_not_waited_for(spec: tuple[str, dict[str, Any]]) -> None:
+    """Their pods would be replaced, or started, only once somebody acts."""
+    kind, given = spec
+    server = Server()
+    document = item(kind, "x", spec=given)
+    converge(server, a=[document])
+    status = {"observedGeneration": 1, "desiredNumberScheduled": 2, "numberAvailable": 2, "availableReplicas": 2}
+    found = server.objects[f"{kind}/default/x"]
+    found["status"], found["metadata"]["generation"] = status, 1
+    assert converge(server, a=[document]).pending == []
+
+
 class Admitting(Server):
     """One that has to ask a webhook about pools, which does not answer so many times."""
 
@@ -255,6 +275,20 @@ def test_a_webhook_that_starts_in_the_same_run_is_waited_for(monkeypatch: pytest
     monkeypatch.setattr(kube_addons, "ADMITTED_SECONDS", -1)
     with pytest.raises(ApiError, match="failed calling webhook"):
         converge(Admitting(1), a=[item("Pool", "p")])
+
+
+def test_slow_hosts_have_longer_to_start_a_webhook_and_to_accept_a_definition(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(0, 10_000, 50))
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    monkeypatch.setattr(kube_addons, "POLL_SECONDS", 0)
+    with pytest.raises(ApiError, match="failed calling webhook"):
+        kube_addons.Addons(Admitting(4), False).apply(item("Pool", "p"))
+    kube_addons.Addons(Admitting(4), False, patience=3.0).apply(item("Pool", "p"))
+    for patience, said in ((1.0, "after 30 s"), (7.0, "after 210 s")):
+        run = kube_addons.Addons(Server(), False, patience)
+        monkeypatch.setattr(run, "unready", lambda _: [{}])
+        with pytest.raises(ApiError, match=said):
+            run.apply(item("CustomResourceDefinition", "x", spec={"group": "x.io"}))
 
 
 def test_check_mode_does_not_wait_for_a_webhook() -> None:

@@ -50,6 +50,9 @@ class Systemd:
         self.run(unit, f"restarted-{len(self.done)}")
         return ""
 
+    def stop(self, unit: str) -> None:
+        self.done.append(f"stop {unit}")
+
     def start_timer(self) -> None:
         self.done.append("start timer")
 
@@ -387,6 +390,17 @@ def test_a_static_pod_is_left_to_its_kubelet(site: Site) -> None:
     site.turn.put_back("host", "it was not confirmed")
     assert manifest.read_bytes() == b'{"metadata": {"uid": "old"}}'
     assert f"restart {UNIT}" not in site.systemd.done
+
+
+def test_the_successor_of_a_static_pod_does_not_come_after_it_was_put_back(site: Site) -> None:
+    manifest = site.write("/etc/kubernetes/manifests/kube-apiserver.json", b'{"metadata": {"uid": "old"}}', 0o600)
+    site.begin()
+    manifest.unlink()
+    successor = site.write("/etc/kubernetes/manifests/.kube-apiserver.next", b'{"metadata": {"uid": "new"}}', 0o600)
+    site.turn.put_back("run", "an earlier run was killed in this turn")
+    assert manifest.read_bytes() == b'{"metadata": {"uid": "old"}}'
+    assert not successor.exists()
+    assert "stop kubeproof-next-kube-apiserver.timer" in site.systemd.done
 
 
 # --- etcd, whose old program must not meet newer data ---

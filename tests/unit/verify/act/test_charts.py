@@ -62,6 +62,7 @@ def test_what_it_says_and_when_it_fails(monkeypatch: pytest.MonkeyPatch, tmp_pat
         assert Path(cache).parent == helm.directory == Path(config).parent
         with pytest.raises(NotObserved, match="helm upgrade ended with 3: last"):
             helm.run("upgrade")
+    monkeypatch.setattr(charts, "_GRACE_SECONDS", 0.0)
     with charts.helm(INVENTORY, ACCESS, "n", 0.5) as helm, pytest.raises(NotObserved, match="helm slow: not within"):
         helm.run("slow")
     assert not helm.directory.exists()
