@@ -14,8 +14,10 @@ from typing import Any
 from kubeproof.settings import families
 
 REASONS: Mapping[str, str] = {
+    "cluster_api_port": "every node reaches all API servers at it, and these would change one after another",
     "cluster_dns_address": "running pods keep using it as their resolver, and the DNS Service keeps its address",
     "cluster_domain": "running pods search it for names, and the issuer of their tokens is named after it",
+    "cluster_etcd_port": "API servers and backups reach all members at it, and these would change one after another",
     "cluster_name": "etcd members, CAs and backups contain it",
     "cluster_pod_network": "nodes keep their pod networks from it, and pods their addresses",
     "cluster_pod_network_prefix": "nodes keep their pod networks, and new ones would overlap them",
