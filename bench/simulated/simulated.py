@@ -300,6 +300,7 @@ def _report(host: Host, given: Mapping[str, Any]) -> Answer:
         },
         "sysctls": {name: {"value": "262144", "writable": True} for name in (*_SYSCTLS, *given.get("sysctls", ()))},
         "apparmor": False,
+        "iptables_legacy": False,
         "selinux": "disabled",
         "leftovers": [],
         "etcd": _etcd(host),

@@ -290,9 +290,8 @@ def _compile(component: Component, arch: str, sources: Path, output: Path, progr
 def _check_versions(component: Component, files: Mapping[str, Path]) -> None:
     """Refuse a build whose binaries do not say the version that is pinned."""
     for binary in component.binaries.values():
-        # Some programs know no version. Of those the compiler has noted which module they are of.
-        asked = [str(files[binary.name]), *binary.version_arguments]
-        said = attempt(asked if binary.version_arguments else ["go", "version", "-m", asked[0]])
+        program, arguments = str(files[binary.name]), binary.version_arguments
+        said = attempt(["go", "version", "-m", program] if arguments is None else [program, *arguments])
         expected = component.text(binary.version_output, binary=binary.name)
         if expected not in said.stdout + said.stderr:
             raise KubeproofError(f"the built {binary.name} does not say {expected!r}: {said.stdout}{said.stderr}")

@@ -42,11 +42,15 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Binary:
-    """One executable. ``groups``: the groups (or ``USES``) whose hosts need it; none if it only goes into an image."""
+    """One executable. ``groups``: the groups (or ``USES``) whose hosts need it; none if it only goes into an image.
+
+    With ``version_arguments`` it prints ``version_output``. If it knows no version, these are ``None``, and that is
+    printed by ``go version -m``: the compiler has noted which module it is of.
+    """
 
     name: str
     groups: frozenset[str]
-    version_arguments: tuple[str, ...]
+    version_arguments: tuple[str, ...] | None
     version_output: str
 
 
@@ -438,7 +442,8 @@ def _component(name: str, section: Section, of_set: str | None) -> Component:
 
 def _binary(name: str, section: Section) -> Binary:
     groups = _groups(section, section.texts("groups"))
-    binary = Binary(name, frozenset(groups), section.texts("version_arguments"), section.text("version_output"))
+    arguments = section.texts("version_arguments") if section.has("version_arguments") else None
+    binary = Binary(name, frozenset(groups), arguments, section.text("version_output"))
     _check_template(section, "version_output", binary.version_output)
     section.close()
     return binary

@@ -145,6 +145,24 @@ def test_a_binary_that_says_another_version_is_refused(pins: Pins, cache: Cache,
     assert list(cache.directory.glob("blobs/*")) == []
 
 
+@needs_go
+def test_of_a_binary_that_knows_no_version_the_compilers_note_is_read(
+    pins: Pins, cache: Cache, tools: Toolchain
+) -> None:
+    def silent(version: str) -> Pins:
+        hello = pins.components["hello"]
+        output = f"example.org/hello\t{version}"
+        binaries = {
+            key: dataclasses.replace(each, version_arguments=None, version_output=output)
+            for key, each in hello.binaries.items()
+        }
+        return dataclasses.replace(pins, components={"hello": dataclasses.replace(hello, binaries=binaries)})
+
+    with pytest.raises(KubeproofError, match=r"does not say 'example\.org/hello\\tv9\.9\.9'"):
+        build(silent("v9.9.9"), cache, tools)
+    assert build(silent("v{version}"), cache, tools)[1]
+
+
 def test_the_key_changes_with_all_that_the_bytes_depend_on(pins: Pins) -> None:
     hello = pins.components["hello"]
     tools = Toolchain("1.26.8", "amd64")
