@@ -189,6 +189,7 @@ DATA = {
 }
 # Where settings that a cluster keeps are on a host whose install manifest is older than their record: files of ours,
 # and the value as the first group. Flags are in the unit, or in the static pod's manifest.
+APISERVER = ("/etc/systemd/system/kube-apiserver.service", STATIC_PODS + "/kube-apiserver.yaml")
 CONTROLLER_MANAGER = (
     "/etc/systemd/system/kube-controller-manager.service",
     STATIC_PODS + "/kube-controller-manager.yaml",
@@ -196,6 +197,8 @@ CONTROLLER_MANAGER = (
 POD_NETWORK = ("/etc/kubernetes/pod-network/rules.nft",)
 KUBELET = ("/etc/kubernetes/kubelet/config.yaml",)
 KEPT = (
+    ("cluster_api_port", APISERVER, r"--secure-port=(\d+)"),
+    ("cluster_etcd_port", (etcd_member.CONFIGURATION,), r"^advertise-client-urls: https://\S+:(\d+)$"),
     ("cluster_name", (etcd_member.CONFIGURATION,), r'^initial-cluster-token: "?([^"\\\n]+?)"?$'),
     ("cluster_domain", KUBELET, r"^clusterDomain: (\S+)$"),
     ("cluster_dns_address", KUBELET, r'^clusterDNS:\s*[\[-]\s*"?([\d.]+)'),

@@ -16,6 +16,8 @@ from kubeproof.install.request import _merged
 from kubeproof.settings import fixed
 
 GIVEN = {
+    "cluster_api_port": 16443,
+    "cluster_etcd_port": 12379,
     "cluster_name": "our own cluster",
     "cluster_domain": "example.org",
     "cluster_dns_address": "10.97.0.10",
@@ -31,6 +33,7 @@ FILES: dict[str, tuple[str, dict[str, Any]]] = {
     "/etc/kubernetes/pod-network/rules.nft": ("pod_network", {}),
     "/etc/cni/net.d/10-kubeproof.conflist": ("pod_network", {}),
     "/etc/containerd/config.toml": ("containerd", {"oom_score": 1}),
+    "/etc/systemd/system/kube-apiserver.service": ("apiserver", {}),
     "/etc/systemd/system/kube-controller-manager.service": ("controller-manager", {}),
 }
 NODE = {
@@ -84,7 +87,7 @@ def test_a_worker_has_most_of_them(fake: Fake, tmp_path: Path) -> None:
 
 
 def test_a_static_pod_has_the_flags_of_the_service(fake: Fake, tmp_path: Path) -> None:
-    (unit,) = (path for path in FILES if path.endswith(".service"))
+    unit = "/etc/systemd/system/kube-controller-manager.service"
     install(fake, tmp_path, unit)
     service = (fake.root / unit.lstrip("/")).read_text()
     flags = [word for word in service.replace("\\\n", " ").split() if "=" in word and word.lstrip('"').startswith("--")]
