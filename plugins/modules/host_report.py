@@ -826,10 +826,7 @@ def report(
         "container": container(machine),
         "hidepid": hidepid(machine),
         "package_manager": next((name for name in PACKAGE_MANAGERS if shutil.which(name)), ""),
-        "commands": {
-            **{name: command(name) for name in COMMANDS},
-            **{path: shutil.which(path) for path in programs},
-        },
+        "commands": {name: command(name) for name in (*COMMANDS, *programs)},
         "cpus": os.cpu_count() or 1,
         "work_seconds": min(work() for _ in range(3)),
         "memory": memory(machine),

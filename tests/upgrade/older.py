@@ -42,13 +42,15 @@ Tell = Callable[[str], None]
 
 
 @contextmanager
-def older_cluster(directory: Path, number: int, **settings: Any) -> Iterator[LocalCluster]:
+def older_cluster(
+    directory: Path, number: int, installation: Mapping[str, Any] | None = None, **settings: Any
+) -> Iterator[LocalCluster]:
     """Three control-plane hosts with etcd and two workers. ``number``: of its segment, 10.213.NUMBER.0/24.
 
-    Its inventory wants the pinned versions.
+    Its inventory wants the pinned versions. ``installation``: settings that it was installed with, and has no more.
     """
     described = describe(f"kubeproof-upgrade-{number}", f"10.213.{number}.0/24", CONTROL_PLANE, WORKERS, **settings)
-    with made_cluster(directory, described, component_versions=OLDER) as made:
+    with made_cluster(directory, described, component_versions=OLDER, **installation or {}) as made:
         yield made
 
 

@@ -242,8 +242,16 @@ $ctr import --local {_DIRECTORY}/echo.tar >/dev/null
 
 
 def unload(programs: str, names: Iterable[str], reference: str) -> str:
-    """A script that takes them from the node again, but not what the cluster has itself."""
-    return f"{programs}/ctr --namespace k8s.io images remove {shlex.join([*names, reference])} >/dev/null 2>&1 || true"
+    """A script that takes them from the node again, but not what the cluster has itself. It fails if any is left."""
+    given = [*names, reference]
+    any_of_them = " ".join(f"--regexp={shlex.quote(each)}" for each in given)
+    return f"""
+ctr='{programs}/ctr --namespace k8s.io images'
+# A run that broke off may not have brought all of them.
+$ctr remove {shlex.join(given)} >/dev/null 2>&1 || true
+left=$($ctr list --quiet | grep --line-regexp --fixed-strings {any_of_them} || true)
+test -z "$left" || {{ echo "images are left: $left" >&2; exit 1; }}
+"""
 
 
 def _clean(state: Path, environment: dict[str, str]) -> None:

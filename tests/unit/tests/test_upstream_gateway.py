@@ -118,4 +118,5 @@ def test_nodes_get_and_lose_upstreams_names() -> None:
     assert "tag --force ours:1 theirs:1" in gateway.load("/opt/bin", names)
     removed = gateway.unload("/opt/bin", names, "ours:1")
     assert "remove theirs:1 theirs:2 ours:1 " in removed
+    assert "--regexp=theirs:1 --regexp=theirs:2 --regexp=ours:1 " in removed
     assert "cluster:1" not in removed

@@ -104,8 +104,8 @@ class Manifests:
     def placed(self, name: str, *, labels: Mapping[str, str] | None = None, **spec: Any) -> Object:
         """A pod that is given a node and never starts there: where it is put is all that is asked of it.
 
-        Its kubelet waits for a volume before it makes anything of the pod, which it tries ten times a second. So those
-        that no test looks at any more are deleted: see ``ONLY_PLACED``. ``resources`` are those of its container, of
+        Its kubelet waits for a volume before it makes anything of the pod, and looks for it several times a second:
+        those that no test needs any more are deleted (``ONLY_PLACED``). ``resources`` are those of its container, of
         which the usual ones are a part.
         """
         # Kubelets pass over volumes that no container mounts.
