@@ -159,9 +159,12 @@ def _hardware(plan: Plan, host: LocalHost) -> list[str]:
     ]
 
 
+def _kvm_runs(host: LocalHost) -> bool:
+    return acceleration.kvm_works(None if _vm(host).image else _base(host).kernel)
+
+
 def _accelerated(host: LocalHost) -> list[str]:
-    kernel = None if _vm(host).image else _base(host).kernel
-    if acceleration.kvm_works(kernel):
+    if _kvm_runs(host):
         return ["-machine", "q35,accel=kvm", "-cpu", "host"]
     return ["-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max"]
 
@@ -190,7 +193,12 @@ def _boot(host: LocalHost) -> list[str]:
     if _vm(host).image:
         return []
     base = _base(host)
-    return ["-kernel", f"{base.kernel}", "-initrd", f"{base.initrd}", "-append", "root=/dev/vda rw console=ttyS0 quiet"]
+    arguments = "root=/dev/vda rw console=ttyS0 quiet"
+    if not _kvm_runs(host):
+        # An emulated processor speculates about nothing, and what the kernel does against that doubles the time of a
+        # system call: 100,000 reads of a byte take 0.9 s with it and 0.45 s without, forks and pipes a third less.
+        arguments += " mitigations=off"
+    return ["-kernel", f"{base.kernel}", "-initrd", f"{base.initrd}", "-append", arguments]
 
 
 def stop(name: str) -> None:

@@ -116,6 +116,12 @@ def test_a_machine_of_the_users_image_boots_by_itself() -> None:
     assert "-kernel" in qemu._boot(machine())
 
 
+@pytest.mark.parametrize("kvm", [False, True])
+def test_only_an_emulated_processor_is_without_mitigations(monkeypatch: pytest.MonkeyPatch, kvm: bool) -> None:
+    monkeypatch.setattr(acceleration, "kvm_works", lambda _: kvm)
+    assert ("mitigations=off" in qemu._boot(machine())[-1]) is not kvm
+
+
 def test_kvm_is_tried_once_and_not_taken_from_its_device(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[Path] = []
     monkeypatch.setattr(acceleration, "_DEVICE", places)
