@@ -40,7 +40,7 @@ MEBIBYTE = 1 << 20
 GIBIBYTE = 1 << 30
 _DISK = {
     "on": "/", "device": 1, "type": "ext4", "total": 100 * GIBIBYTE, "free": 50 * GIBIBYTE,
-    "inodes_total": 10**7, "inodes_free": 10**6, "read_only": False, "noexec": False,
+    "inodes_total": 10**7, "inodes_free": 10**6, "read_only": False, "noexec": False, "nodev": False,
 }  # fmt: skip
 _COMMANDS = (
     "conntrack", "gzip", "haproxy", "ip", "ipset", "iptables", "keepalived", "modprobe", "mount", "nft", "nsenter",
@@ -170,7 +170,7 @@ def _host_report(host: Host, given: Mapping[str, Any], *, check: bool) -> Answer
 
 def _unchanged(host: Host, given: Mapping[str, Any], *, check: bool) -> Answer:  # noqa: ARG001
     # As kube_objects, node_taints, active_run and port_probe say that there was nothing to do.
-    return {"changed": False, "changes": [], "refused": "", "runs": [], "failed_targets": [], "listening": []}
+    return {"changed": False, "changes": [], "refused": "", "runs": [], "failed_targets": [], "listening": [], "udp": []}
 
 
 MODULES: Mapping[str, Callable[..., Answer]] = {
@@ -304,6 +304,7 @@ def _report(host: Host, given: Mapping[str, Any]) -> Answer:
         "selinux": "disabled",
         "leftovers": [],
         "etcd": _etcd(host),
+        "etcd_disk": None,
         "identity": _module_utils("identity").report(_identifying(), str(host.root)),
         "installed": {
             "manifest": installed,

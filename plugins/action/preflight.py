@@ -24,7 +24,7 @@ from kubeproof.components import pins
 from kubeproof.core import active_run
 from kubeproof.core.errors import KubeproofError
 from kubeproof.install.action import Action, plain
-from kubeproof.preflight import model
+from kubeproof.preflight import model, speaker
 from kubeproof.settings import addresses, host_settings, resolve, specs, state
 from kubeproof.settings.host_report import HostReport
 
@@ -33,8 +33,10 @@ try:
 except ImportError:  # It is private: without it findings do not name file and line, and all else works.
     Origin = None
 
-# What hosts have found out with port_probe.
+# What hosts have found out with port_probe, and control-plane hosts outside the run with uri.
 _CONNECTED = "__preflight_connected"
+_LISTENING = "__preflight_listening"
+_OUTSIDE = "__preflight_outside"
 _STATE_SETTING = "cluster_state_directory"
 # What a setting's template names if it can only be rendered once hosts were asked.
 _FACTS = ("ansible_facts", "hostvars", "__cluster_host")
@@ -66,6 +68,8 @@ class ActionModule(Action):
         findings = preflight.relevant(found, _ignored(hosts))
         _write_report(stage, findings, hosts)
         outcome = self._outcome(findings)
+        if stage == "settings" and not outcome["failed"]:
+            outcome["outside"] = self._outside(hosts)
         if stage == "hosts":
             self._tell_adaptations(hosts)
         if stage == "hosts" and not outcome["failed"]:
@@ -73,6 +77,7 @@ class ActionModule(Action):
             probes = {} if self._task.check_mode else preflight.probes(hosts)
             outcome["probes"] = {name: probe.data() for name, probe in probes.items()}
             outcome["left_behind"] = self._left_behind
+            outcome["speaker"] = self._speaker
             # Once for all: see the function.
             members, hostvars = _members(self._variables), self._variables["hostvars"]
             outcome["addresses"] = addresses.of_hosts(members, hostvars, {})
@@ -125,9 +130,25 @@ class ActionModule(Action):
             kept=kept,
             active=self._active(kept.state),
             ungrouped=[_reported(host, task_vars) for host in others],
+            outside=self._asked_outside(),
         )
         self._left_behind = preflight.left_behind([entry.host for entry in reported], run)
+        self._speaker = speaker.speaker([entry.host for entry in reported], self._left_behind, run)
         return reported, preflight.check_hosts(reported, _wanted(reported), run)
+
+    def _outside(self, hosts: Sequence[preflight.Variables]) -> list[str]:
+        """Control-plane hosts that the run does not have, and that have to be asked whether they answer."""
+        task_vars = self._variables
+        asked = set(task_vars["ansible_play_hosts_all"])
+        of_run = [(entry.host, entry.values) for entry in hosts if entry.host.name in asked]
+        chosen, skipped = (plain(task_vars.get(name) or []) for name in ("ansible_run_tags", "ansible_skip_tags"))
+        run = preflight.Run(plain(task_vars["groups"]), self._purpose(), preflight.Kept(Path(), "", {}))
+        return speaker.outside(of_run, run, chosen, skipped)
+
+    def _asked_outside(self) -> dict[str, str]:
+        """Those hosts, each with the reason why it cannot be used, or none."""
+        answers = plain(self._variables.get(_OUTSIDE) or {}).get("results") or []
+        return speaker.problems(answers)
 
     def _reported(self) -> list[preflight.Variables]:
         """The cluster's hosts of the play, each with its report."""
@@ -140,7 +161,8 @@ class ActionModule(Action):
         probes = preflight.probes(hosts)
         answers = {name: plain(hostvars[name].get(_CONNECTED) or {}) for name in probes}
         failed = {name: answer.get("failed_targets") or [] for name, answer in answers.items()}
-        return hosts, preflight.check_connections(probes, failed)
+        listening = {name: plain(hostvars[name].get(_LISTENING) or {}).get("udp") or [] for name in probes}
+        return hosts, preflight.check_connections(probes, failed, listening)
 
     def _active(self, state: Path) -> str | None:
         if self._task.check_mode:

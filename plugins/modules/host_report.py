@@ -18,6 +18,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
@@ -30,7 +31,7 @@ short_description: Gather the facts of a host
 description:
   - Sets the fact C(kubeproof_host), which M(preflight) checks and from which settings are derived. Changes nothing.
     Reads C(/proc), C(/sys) and a few files, asks the local etcd member, and runs C(ip), C(systemctl), C(nft) and
-    installed components with C(--version). Each executable is asked once, and the answer is kept in
+    installed components with C(--version); where O(etcd_disk) says so, writes a file without a name. Each executable is asked once, and the answer is kept in
     C(/var/lib/kubeproof/program-versions.json).
   - Never fails. If a host is unreachable, or if Python or sudo do not work there, the fact contains the reason, so that
     the preflight can list the problems of all hosts together.
@@ -44,6 +45,12 @@ options:
     description: Data directory of etcd. Data that kubeproof did not create is reported as C(leftovers).
     type: path
     default: /var/lib/etcd
+  etcd_disk:
+    description:
+      - Whether to measure how fast the disk of O(etcd_data_directory) is, for two seconds at most. Only on a host that
+        has no etcd yet, which would be disturbed; not in check mode.
+    type: bool
+    default: false
   containerd_root_directory:
     description: Data directory of containerd, likewise.
     type: path
@@ -136,6 +143,9 @@ ansible_facts:
           type: dict
         leftovers: {description: Paths with files of other installers., type: list, elements: str}
         etcd: {description: Data directories and members of etcd., type: dict}
+        etcd_disk:
+          description: "How long C(writes) took to be on etcd's disk: the 99th percentile, C(p99). Null if unmeasured."
+          type: dict
         settled:
           description: "Tasks of M(install_component) (C(tasks)) and units (C(units)) whose results are still there."
           type: dict
@@ -181,6 +191,11 @@ STATIC_PODS = "/etc/kubernetes/manifests"
 # Control groups of running units, in version 2, and in systemd's own hierarchy.
 CGROUP_SLICES = ("/sys/fs/cgroup/system.slice", "/sys/fs/cgroup/systemd/system.slice")
 ETCD = "etcd.service"
+# As etcd's documentation has fio measure a disk: writes of the size of etcd's own, each on the disk before the next.
+# https://etcd.io/docs/latest/op-guide/hardware/
+SYNC_BYTES = 2300
+SYNC_WRITES = 100
+SYNC_SECONDS = 2.0
 # Units of ours, and the options with the directories of their data.
 DATA = {
     ETCD: "etcd_data_directory",
@@ -425,7 +440,45 @@ def disk(machine: Machine, path: str, mounted: List[Tuple[str, str]]) -> Report:
         "inodes_free": status.f_favail,
         "read_only": bool(status.f_flag & os.ST_RDONLY),
         "noexec": bool(status.f_flag & os.ST_NOEXEC),
+        "nodev": bool(status.f_flag & os.ST_NODEV),
     }
+
+
+def sync_speed(machine: Machine, path: str) -> Optional[Report]:
+    """How long it takes until a write is on the disk of a path; None if nothing can be written there."""
+    directory = machine.path(existing_parent(machine, path))
+    try:
+        written = unnamed_file(directory)
+    except OSError:
+        return None
+    took: List[float] = []
+    try:
+        # As etcd does with its log, so that not each write makes the file longer.
+        os.posix_fallocate(written, 0, SYNC_BYTES * SYNC_WRITES)
+        begun = time.perf_counter()
+        while len(took) < SYNC_WRITES and time.perf_counter() - begun < SYNC_SECONDS:
+            os.write(written, os.urandom(SYNC_BYTES))
+            before = time.perf_counter()
+            os.fdatasync(written)
+            took.append(time.perf_counter() - before)
+    except OSError:
+        # As many as there is room for.
+        pass
+    finally:
+        os.close(written)
+    if not took:
+        return None
+    return {"writes": len(took), "p99": sorted(took)[-(-len(took) * 99 // 100) - 1]}
+
+
+def unnamed_file(directory: str) -> int:
+    """A file that is gone with its descriptor, even if this process is killed where the file system can do that."""
+    try:
+        return os.open(directory, os.O_TMPFILE | os.O_WRONLY, 0o600)
+    except OSError:
+        descriptor, path = tempfile.mkstemp(prefix=".kubeproof-", dir=directory)
+        os.unlink(path)
+        return descriptor
 
 
 def interfaces(machine: Machine) -> Dict[str, Report]:
@@ -798,11 +851,17 @@ def installed_programs(entries: List[Dict[str, Any]]) -> Dict[str, str]:
 
 
 def report(
-    machine: Machine, paths: Sequence[str], data: Dict[str, str], more: Sequence[str] = (), programs: Sequence[str] = ()
+    machine: Machine,
+    paths: Sequence[str],
+    data: Dict[str, str],
+    more: Sequence[str] = (),
+    programs: Sequence[str] = (),
+    etcd_disk: bool = False,
 ) -> Report:
     """The whole report, in the shape of ``kubeproof.settings.host_report.HostReport``.
 
     ``data``: see leftovers. ``more``: see sysctls. ``programs``: paths of further programs.
+    ``etcd_disk``: whether etcd's disk is measured, where no member is yet.
     """
     started = time.time()
     entries = manifest(machine)
@@ -857,6 +916,9 @@ def report(
         },
         "runs": host_runs.found(machine.path(STATE_DIRECTORY)),
     }
+    members = found["etcd"]["lived"] or any(each["there"] for each in found["etcd"]["data"].values())
+    measured = etcd_disk and not members and ETCD not in found["installed"]["units"]
+    found["etcd_disk"] = sync_speed(machine, data[ETCD]) if measured else None
     # Programs have had the time of all this for their answers.
     running_programs, versions = look.end()
     found["installed"].update(running=running_programs, versions=versions)
@@ -898,6 +960,7 @@ def main() -> None:
         argument_spec={
             "paths": {"type": "list", "elements": "str", "default": PATHS},
             "etcd_data_directory": {"type": "path", "default": "/var/lib/etcd"},
+            "etcd_disk": {"type": "bool", "default": False},
             "containerd_root_directory": {"type": "path", "default": "/var/lib/containerd"},
             "backup_directory": {"type": "path", "default": "/var/backups/etcd"},
             "sysctls": {"type": "list", "elements": "str", "default": []},
@@ -908,7 +971,9 @@ def main() -> None:
         supports_check_mode=True,
     )
     data = {unit: module.params[option] for unit, option in DATA.items()}
-    found = report(Machine(), module.params["paths"], data, module.params["sysctls"], module.params["programs"])
+    wanted = (module.params[name] for name in ("sysctls", "programs"))
+    measured = module.params["etcd_disk"] and not module.check_mode
+    found = report(Machine(), module.params["paths"], data, *wanted, etcd_disk=measured)
     module.exit_json(changed=False, ansible_facts={"kubeproof_host": found})
 
 

@@ -138,15 +138,21 @@ STARTED: Dict[str, List[Dict[str, Any]]] = {
     "Deployment": [
         {"field": "status.updatedReplicas", "as_field": "spec.replicas"},
         {"field": "status.availableReplicas", "as_field": "spec.replicas"},
+        # Else a pod of the former template may be among those that are available.
+        {"field": "status.replicas", "as_field": "status.updatedReplicas"},
     ],
-    "StatefulSet": [{"field": "status.readyReplicas", "as_field": "spec.replicas"}],
+    "StatefulSet": [
+        {"field": "status.observedGeneration", "at_least": 1},
+        {"field": "status.updatedReplicas", "as_field": "spec.replicas"},
+        {"field": "status.readyReplicas", "as_field": "spec.replicas"},
+    ],
     "DaemonSet": [
         # Before its controller has seen it, it wants no pods.
         {"field": "status.observedGeneration", "at_least": 1},
         {"field": "status.updatedNumberScheduled", "as_field": "status.desiredNumberScheduled"},
         {"field": "status.numberAvailable", "as_field": "status.desiredNumberScheduled"},
     ],
-    "Job": [{"condition": "Complete"}],
+    "Job": [{"condition": "Complete", "failed": "Failed"}],
     "APIService": [{"condition": "Available"}],
     CRD: [{"condition": "Established"}],
 }
@@ -190,8 +196,17 @@ def awaited(found: Object) -> List[Dict[str, Any]]:
     spec = found.get("spec") or {}
     if spec.get("paused") or spec.get("suspend"):
         return []
-    by_hand = (spec.get("updateStrategy") or {}).get("type") == "OnDelete"
-    return [each for each in STARTED[found["kind"]] if not (by_hand and "updated" in each.get("field", ""))]
+    strategy = spec.get("updateStrategy") or {}
+    by_hand = strategy.get("type") == "OnDelete"
+    questions = [each for each in STARTED[found["kind"]] if not (by_hand and "updated" in each.get("field", ""))]
+    # Of a StatefulSet: pods below that number keep the former template.
+    kept = (strategy.get("rollingUpdate") or {}).get("partition") or 0
+    if not kept:
+        return questions
+    moved = max(0, (spec.get("replicas") or 0) - kept)
+    return [
+        {"field": each["field"], "at_least": moved} if "updated" in each["field"] else each for each in questions
+    ]
 
 
 class Addons:

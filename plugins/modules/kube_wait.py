@@ -7,7 +7,7 @@ import time
 from typing import Any, Dict, List, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.kube_client import ARGUMENTS, ApiError, Client, connect, unanswered
+from ansible.module_utils.kube_client import ARGUMENTS, ApiError, Client, condition, connect, unanswered
 from ansible.module_utils.kube_judge import judge
 
 DOCUMENTATION = r"""
@@ -16,7 +16,7 @@ short_description: Wait for conditions or fields of Kubernetes objects
 description:
   - Polls objects until all of them have the given condition, field or value. Also waits for objects that do not exist
     yet, and for controllers that have not observed the latest generation of an object.
-  - Fails after O(timeout), with the last values of the remaining objects. Changes nothing.
+  - Fails after O(timeout), or as soon as an object has O(objects.failed), with the last values of the remaining objects. Changes nothing.
 options:
   objects:
     description: Objects to wait for. Each needs O(objects.condition) or O(objects.field).
@@ -30,6 +30,11 @@ options:
         required: true
       condition:
         description: Type of a status condition that must be V(True).
+        type: str
+      failed:
+        description:
+          - Type of a status condition with which the object has failed for good, for example V(Failed) of a Job. The
+            task then fails at once, with its reason.
         type: str
       field:
         description: Field that must exist, with dots, for example V(spec.podCIDR).
@@ -88,39 +93,51 @@ complete:
 POLL_SECONDS = 0.2
 
 
-def look(client: Client, wanted: Dict[str, Any]) -> Tuple[bool, Any]:
-    """Ask once; an object that is not there is not an error, yet."""
+def look(client: Client, wanted: Dict[str, Any]) -> Tuple[bool, Any, str]:
+    """Ask once: whether it is as wanted, what was seen, and why it never will be; empty if it may.
+
+    An object that is not there is not an error, yet.
+    """
     try:
         document = client.get(wanted["path"])
     except ApiError as error:
         if error.code == 404:
-            return False, None if wanted.get("optional") else "it does not exist"
+            return False, None if wanted.get("optional") else "it does not exist", ""
         raise
-    judged: Tuple[bool, Any] = judge(document, wanted)
-    return judged
+    good, seen = judge(document, wanted)
+    ended = condition(document, wanted["failed"]) if wanted.get("failed") and not good else {}
+    if ended.get("status") != "True":
+        return good, seen, ""
+    reason = ": ".join(part for part in (ended.get("reason"), ended.get("message")) if part) or "it gives no reason"
+    return False, reason, reason
 
 
 def wait(client: Client, objects: List[Dict[str, Any]], timeout: float) -> Tuple[Dict[str, Any], List[str]]:
-    """Poll until all are as wanted; returns what was seen by path, and the complaints if time ran out."""
+    """Poll until all are as wanted; returns what was seen by path, and the complaints.
+
+    There are some if time ran out, or as soon as one has failed for good: then only about such ones.
+    """
     deadline = time.monotonic() + timeout
     values: Dict[str, Any] = {}
     pending = list(objects)
     while True:
         missing = []
+        hopeless = []
         for wanted in pending:
-            good, seen = look(client, wanted)
+            good, seen, ended = look(client, wanted)
             if seen is None and wanted.get("optional"):
                 continue
             values[wanted["path"]] = seen
+            if ended:
+                hopeless.append("%s: %s: %s" % (wanted["path"], wanted["failed"], ended))
             if not good:
-                missing.append(wanted)
-        pending = missing
-        if not pending:
-            return values, []
+                missing.append((wanted, seen))
+        pending = [wanted for wanted, _ in missing]
+        if hopeless or not pending:
+            return values, hopeless
         if time.monotonic() > deadline:
             complaints = [
-                "%s: %s: %s" % (item["path"], item.get("condition") or item["field"], values[item["path"]])
-                for item in pending
+                "%s: %s: %s" % (item["path"], item.get("condition") or item["field"], seen) for item, seen in missing
             ]
             return values, complaints
         time.sleep(POLL_SECONDS)
@@ -131,6 +148,7 @@ def main() -> None:
     suboptions = {
         "path": {"type": "str", "required": True},
         "condition": {"type": "str"},
+        "failed": {"type": "str"},
         "field": {"type": "str"},
         "value": {"type": "raw"},
         "as_field": {"type": "str"},
@@ -145,6 +163,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    begun = time.monotonic()
     try:
         client = connect(module)
         # What a run would bring about does not come in check mode.
@@ -159,7 +178,7 @@ def main() -> None:
             module.warn("Not yet as the run would wait for it: %s" % "; ".join(complaints))
         module.exit_json(changed=False, values=values, complete=not complaints)
     if complaints:
-        module.fail_json(msg="not there after %d s:\n%s" % (module.params["timeout"], "\n".join(complaints)))
+        module.fail_json(msg="not there after %d s:\n%s" % (time.monotonic() - begun, "\n".join(complaints)))
     module.exit_json(changed=False, values=values, complete=True)
 
 

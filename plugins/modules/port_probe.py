@@ -14,7 +14,7 @@ import signal
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Sequence, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -26,6 +26,8 @@ description:
     O(seconds). Ports that are in use are left out, since whatever listens there accepts connections too.
   - With O(state=connected), connects to ports of other hosts, all of them at the same time, and returns those to which
     it has no connection.
+  - On UDP ports what listens answers what this module asks, and nothing else, with as many bytes. Such a port is asked
+    again until it answers, since a packet may be lost.
   - An answer from a closed port is not enough, since a firewall may send the same one.
 options:
   state:
@@ -42,6 +44,13 @@ options:
     type: list
     elements: int
     default: []
+  udp_ports:
+    description:
+      - UDP ports to listen on, for O(state=listening). One that is in use is left out, and does not answer then, as
+        that of a VXLAN device, which the kernel has.
+    type: list
+    elements: int
+    default: []
   targets:
     description: Where to connect to, for O(state=connected).
     type: list
@@ -49,7 +58,8 @@ options:
     default: []
     suboptions:
       address: {description: IP address., type: str, required: true}
-      port: {description: TCP port., type: int, required: true}
+      port: {description: Port., type: int, required: true}
+      protocol: {description: Which of the two., type: str, choices: [tcp, udp], default: tcp}
   seconds:
     description: Time limit of each connection; with O(state=listening), how long to listen at most.
     type: int
@@ -68,6 +78,7 @@ EXAMPLES = r"""
     state: listening
     address: 192.0.2.11
     ports: [2379, 2380]
+    udp_ports: [8472]
     seconds: 30
 
 - name: Connect to the ports of etcd on another host
@@ -75,12 +86,17 @@ EXAMPLES = r"""
     state: connected
     targets:
       - {address: 192.0.2.12, port: 2379}
-      - {address: 192.0.2.12, port: 2380}
+      - {address: 192.0.2.12, port: 8472, protocol: udp}
 """
 
 RETURN = r"""
 listening:
-  description: Ports on which it listens now.
+  description: TCP ports on which it listens now.
+  type: list
+  elements: int
+  returned: with O(state=listening)
+udp:
+  description: UDP ports on which it listens now.
   type: list
   elements: int
   returned: with O(state=listening)
@@ -91,7 +107,8 @@ failed_targets:
   returned: with O(state=connected)
   contains:
     address: {description: IP address., type: str}
-    port: {description: TCP port., type: int}
+    port: {description: Port., type: int}
+    protocol: {description: V(tcp) or V(udp)., type: str}
     error: {description: Error message of the operating system., type: str, sample: timed out}
 """
 
@@ -100,6 +117,12 @@ PID_FILE = "/run/kubeproof-port-probe.pid"
 AT_ONCE = 64
 POLL_SECONDS = 0.05
 STOP_SECONDS = 5.0
+# Before a number that nobody else knows. Answers begin otherwise, so that two that listen do not answer each other.
+QUESTION, ANSWER = b"kubeproof asks ", b"kubeproof hears"
+NONCE_BYTES = 16
+DATAGRAM_BYTES = 64
+# A packet may be lost, also the first one while an address is resolved.
+AGAIN_SECONDS = 0.5
 
 
 def open_ports(address: str, ports: Sequence[int]) -> List[socket.socket]:
@@ -120,8 +143,34 @@ def open_ports(address: str, ports: Sequence[int]) -> List[socket.socket]:
     return opened
 
 
+def open_udp_ports(address: str, ports: Sequence[int]) -> List[socket.socket]:
+    """Sockets for datagrams to these ports, except those that are in use."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    opened = []
+    for port in ports:
+        listener = socket.socket(family, socket.SOCK_DGRAM)
+        try:
+            listener.bind((address, port))
+        except OSError:
+            listener.close()
+            continue
+        opened.append(listener)
+    return opened
+
+
+def answer(listener: socket.socket) -> None:
+    """End a connection, or answer a datagram that is a question of ours."""
+    if listener.type == socket.SOCK_STREAM:
+        connection, _ = listener.accept()
+        connection.close()
+        return
+    question, sender = listener.recvfrom(DATAGRAM_BYTES)
+    if question.startswith(QUESTION) and len(question) == len(QUESTION) + NONCE_BYTES:
+        listener.sendto(ANSWER + question[len(QUESTION) :], sender)
+
+
 def serve(listeners: Sequence[socket.socket], seconds: float) -> None:
-    """Accept connections and end them, for so long."""
+    """Accept connections and end them, and answer datagrams, for so long."""
     deadline = time.monotonic() + seconds
     with selectors.DefaultSelector() as selector:
         for listener in listeners:
@@ -130,17 +179,19 @@ def serve(listeners: Sequence[socket.socket], seconds: float) -> None:
         while time.monotonic() < deadline:
             for key, _ in selector.select(deadline - time.monotonic()):
                 with contextlib.suppress(OSError):
-                    connection, _ = key.fileobj.accept()  # type: ignore[union-attr]
-                    connection.close()
+                    answer(key.fileobj)  # type: ignore[arg-type]
 
 
-def listen(address: str, ports: Sequence[int], seconds: float, pid_file: str = PID_FILE) -> List[int]:
-    """Listen in a process of its own, which outlives this one; returns the ports."""
+def listen(
+    address: str, ports: Sequence[int], seconds: float, pid_file: str = PID_FILE, udp_ports: Sequence[int] = ()
+) -> Tuple[List[int], List[int]]:
+    """Listen in a process of its own, which outlives this one; returns the TCP ports, and those of UDP."""
     close(pid_file)
-    listeners = open_ports(address, ports)
-    numbers = [listener.getsockname()[1] for listener in listeners]
+    streams, datagrams = open_ports(address, ports), open_udp_ports(address, udp_ports)
+    listeners = streams + datagrams
+    numbers = [listener.getsockname()[1] for listener in streams], [each.getsockname()[1] for each in datagrams]
     if not listeners:
-        return []
+        return numbers
     child = os.fork()
     if child == 0:
         try:
@@ -215,6 +266,8 @@ def failed_targets(targets: Sequence[Dict[str, Any]], seconds: float) -> List[Di
     """The targets to which there is no connection, each with its ``error``."""
 
     def attempt(target: Dict[str, Any]) -> str:
+        if target.get("protocol") == "udp":
+            return unanswered(target["address"], target["port"], seconds)
         try:
             socket.create_connection((target["address"], target["port"]), timeout=seconds).close()
         except OSError as error:
@@ -226,14 +279,43 @@ def failed_targets(targets: Sequence[Dict[str, Any]], seconds: float) -> List[Di
     return [dict(target, error=error) for target, error in zip(targets, errors) if error]
 
 
+def unanswered(address: str, port: int, seconds: float) -> str:
+    """Why a UDP port does not answer; empty if it does."""
+    question = os.urandom(NONCE_BYTES)
+    deadline = time.monotonic() + seconds
+    error = "no answer"
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        while True:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return error
+            asking.settimeout(min(left, AGAIN_SECONDS))
+            try:
+                # Connected, so that others' datagrams do not count, and a refusal is an error.
+                asking.connect((address, port))
+                asking.send(QUESTION + question)
+                if asking.recv(DATAGRAM_BYTES) == ANSWER + question:
+                    return ""
+            except socket.timeout:
+                error = "no answer"
+            except OSError as problem:
+                error = str(problem)
+                time.sleep(max(0.0, min(deadline - time.monotonic(), AGAIN_SECONDS)))
+
+
 def main() -> None:
     """Run as an Ansible module."""
-    target = {"address": {"type": "str", "required": True}, "port": {"type": "int", "required": True}}
+    target = {
+        "address": {"type": "str", "required": True},
+        "port": {"type": "int", "required": True},
+        "protocol": {"type": "str", "choices": ["tcp", "udp"], "default": "tcp"},
+    }
     module = AnsibleModule(
         argument_spec={
             "state": {"type": "str", "choices": ["listening", "connected", "closed"], "required": True},
             "address": {"type": "str", "default": ""},
             "ports": {"type": "list", "elements": "int", "default": []},
+            "udp_ports": {"type": "list", "elements": "int", "default": []},
             "targets": {"type": "list", "elements": "dict", "default": [], "options": target},
             "seconds": {"type": "int", "default": 5},
         }
@@ -241,8 +323,10 @@ def main() -> None:
     parameters = module.params
     try:
         if parameters["state"] == "listening":
-            ports = listen(parameters["address"], parameters["ports"], parameters["seconds"])
-            module.exit_json(changed=False, listening=ports)
+            tcp, udp = listen(
+                parameters["address"], parameters["ports"], parameters["seconds"], udp_ports=parameters["udp_ports"]
+            )
+            module.exit_json(changed=False, listening=tcp, udp=udp)
         if parameters["state"] == "connected":
             failed = failed_targets(parameters["targets"], parameters["seconds"])
             module.exit_json(changed=False, failed_targets=failed)

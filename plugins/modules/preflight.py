@@ -83,6 +83,20 @@ left_behind:
   type: list
   elements: str
   returned: success, with the stage V(hosts)
+outside:
+  description:
+    - Control-plane hosts that have to be asked whether they answer, because the run has nodes that need the API and no
+      control-plane host. Empty in any other run.
+  type: list
+  elements: str
+  returned: success, with the stage V(settings)
+speaker:
+  description:
+    - The control-plane host through which the run uses the API where a play has none. Empty if there is none to be
+      used, and the run needs none.
+  type: str
+  returned: success, with the stage V(hosts)
+  sample: cp1
 findings:
   description: The findings, if all of them are warnings. With errors they are only displayed.
   type: list
@@ -101,5 +115,10 @@ probes:
     new, and in check mode.
   type: dict
   returned: success, with the stage V(hosts)
-  sample: {w1: {address: 192.0.2.21, listen: [10250], targets: [{address: 192.0.2.11, port: 6443}]}}
+  sample:
+    w1:
+      address: 192.0.2.21
+      listen: [10250]
+      listen_udp: [8472]
+      targets: [{address: 192.0.2.11, port: 6443, protocol: tcp}]
 """

@@ -18,6 +18,7 @@ from kubeproof.preflight import (
     placement,
     ports,
     runs,
+    speaker,
     unreachable,
     versions,
 )
@@ -92,6 +93,7 @@ def check_hosts(hosts: Sequence[Variables], wanted: Wanted, run: Run) -> Iterato
     if run.purpose != "upgrade":
         yield from versions.check_versions(everyone, wanted)
     yield from runs.check_runs([entry.host for entry in hosts], run.active)
+    yield from speaker.check_speaker(run)
     if run.purpose == "converge":
         yield from runs.check_upgrade(run.kept)
     yield from _check_installed(hosts, run)

@@ -39,6 +39,12 @@ _NOT_FOR_ETCD = {
     **dict.fromkeys(("9p", "cifs", "fuse.", "glusterfs", "nfs", "smb"), _REMOTE),
     **dict.fromkeys(("ramfs", "tmpfs"), "which is in memory: a reboot would lose the cluster"),
 }
+# Those that may do, if one knows.
+_DOUBTFUL_FOR_ETCD = {
+    "overlay": "whose data is in the upper layer of a container or an image: it may go with that, and writes are slower",
+}
+# What a 99th percentile of etcd's disk should be below: https://etcd.io/docs/latest/op-guide/hardware/
+_SLOW_SYNC = 0.010
 KUBERNETES = frozenset(
     (
         "k0s",
@@ -249,6 +255,17 @@ class Examination:
                     f"mount -o remount,exec $(findmnt -no TARGET -T {disk['on']}), and take noexec out of /etc/fstab."
                 )
                 yield Finding("mount-options", problem, remediation, path, severity=rule.severity)
+            if disk["nodev"] and rule.devices:
+                problem = f"{path} is on a file system ({disk['on']}) that is mounted with nodev: {rule.devices}"
+                remediation = (
+                    f"mount -o remount,dev $(findmnt -no TARGET -T {disk['on']}), and take nodev out of /etc/fstab; or "
+                    f"leave it, if no pod needs that, and add mount-options:{path} to preflight_ignore."
+                )
+                yield Finding("mount-options", problem, remediation, path, severity="warning")
+        yield from self._etcd_disk()
+
+    def _etcd_disk(self) -> Iterator[Finding]:
+        """Whether etcd's data is safe where it is to be, and whether that is fast enough."""
         path = self.rules.etcd_data_directory
         disks = {posixpath.normpath(name): disk for name, disk in self.report["disks"].items()}
         disk = disks.get(path)
@@ -259,6 +276,23 @@ class Examination:
                 remediation = "Mount a local disk there, or set etcd_data_directory to a directory on one."
                 severity: Severity = "warning" if self.report["installed"]["manifest"] else "error"
                 yield Finding("file-system", problem, remediation, path, severity=severity)
+            elif disk["type"] in _DOUBTFUL_FOR_ETCD:
+                why = _DOUBTFUL_FOR_ETCD[disk["type"]]
+                problem = f"{path}, etcd's data directory, is on a file system of type {disk['type']}, {why}"
+                remediation = "Mount a disk or a volume there, or set etcd_data_directory to a directory on one."
+                yield Finding("file-system", problem, remediation, path, severity="warning")
+        speed = self.report["etcd_disk"]
+        if speed is not None and speed["p99"] > _SLOW_SYNC:
+            problem = (
+                f"the disk of {path}, etcd's data directory, is slow: of {speed['writes']} writes one in a hundred took "
+                f"{speed['p99'] * 1000:.0f} ms or longer to be on it, and etcd wants less than {_SLOW_SYNC * 1000:.0f}"
+            )
+            remediation = (
+                "Expect slow writes and changes of leader under load. Use an SSD, or a disk of its own, and set "
+                "etcd_data_directory to a directory on it before the first installation. If it was busy with something "
+                "else just now, look again: it is measured until etcd is installed."
+            )
+            yield Finding("etcd-disk", problem, remediation, path, severity="warning")
 
     def _python(self) -> Iterator[Finding]:
         version = self.report["service_python"]

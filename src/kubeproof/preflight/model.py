@@ -64,6 +64,8 @@ class Run:
 
     ``groups``: the inventory's by name, each with all its hosts. ``active``: by what hosts know this run; ``None`` if
     it changes nothing, so that others may. ``ungrouped``: hosts of the run that are in none of the cluster's groups.
+    ``outside``: control-plane hosts that were asked because the run has none and needs one, each with the reason why
+    it cannot be used, empty if it can.
     """
 
     groups: Mapping[str, Sequence[str]]
@@ -71,6 +73,7 @@ class Run:
     kept: Kept
     active: str | None = None
     ungrouped: Sequence[Host] = ()
+    outside: Mapping[str, str] = field(default_factory=dict)
 
     def hosts(self, *groups: str) -> list[str]:
         """The hosts in any of these groups, whether or not they are in the run."""
@@ -102,11 +105,15 @@ class DiskRule:
 
 @dataclass(frozen=True)
 class MountRule:
-    """A path from which hosts of some groups run programs: what noexec breaks, and how badly."""
+    """A path from which hosts of some groups run programs: what noexec breaks, and how badly.
+
+    ``devices``: what nodev breaks, if anything.
+    """
 
     groups: tuple[str, ...]
     why: str
     severity: Severity = "error"
+    devices: str = ""
 
 
 # By the setting that holds the port.
@@ -154,6 +161,7 @@ LOGS = "/var/log"
 _CONTAINER_LOG = 10
 _PROGRAMS = "programs that kubeproof installs there do not run"
 _VOLUMES = "programs in volumes of pods, as emptyDir, do not run"
+_DEVICES = "device files that pods make in their volumes cannot be opened"
 _RESOLV_CONF = "/etc/resolv.conf"
 _MODULES = ("br_netfilter", "nf_conntrack", "overlay")
 
@@ -248,7 +256,7 @@ class Rules:
                 # Not containerd's: what pods run there is on overlays, which have options of their own.
                 str(values["cluster_bin_directory"]): MountRule(GROUPS, _PROGRAMS),
                 "/opt/cni/bin": MountRule(NODES, _PROGRAMS),
-                "/var/lib/kubelet": MountRule(NODES, _VOLUMES, "warning"),
+                "/var/lib/kubelet": MountRule(NODES, _VOLUMES, "warning", _DEVICES),
             },
             ports=port_rules(values),
             udp_ports=(

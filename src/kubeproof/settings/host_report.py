@@ -60,6 +60,7 @@ class Disk(TypedDict):
     inodes_free: int
     read_only: bool
     noexec: bool
+    nodev: bool
 
 
 class Interface(TypedDict):
@@ -241,6 +242,13 @@ class Etcd(TypedDict):
     says: EtcdSays | None
 
 
+class EtcdDisk(TypedDict):
+    """How long ``fdatasync`` took after each of so many writes of etcd's size: the 99th percentile, seconds."""
+
+    writes: int
+    p99: float
+
+
 class Settled(TypedDict):
     """What is as an earlier run left it.
 
@@ -326,6 +334,8 @@ class HostReport(TypedDict):
     installed: Installed
     leftovers: list[str]
     etcd: Etcd
+    # Only of a host that is to get its first member.
+    etcd_disk: EtcdDisk | None
     # SHA-256 (hex) of the CAs and keys that it was installed with, by the names that the controller has for
     # them.
     identity: dict[str, list[str]]

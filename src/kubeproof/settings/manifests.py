@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from kubeproof.core.errors import KubeproofError
 
 SETTING = "addons_directory"
 SUFFIXES = (".yaml", ".yml", ".json")
+# What is a part of a path: after a / there would be a subresource of another object. The API refuses these as well, but
+# not before what comes first is applied (IsValidPathSegmentName in k8s.io/apimachinery).
+_SEGMENT = re.compile(r"(?!\.{1,2}$)[^/%]*")
 _HINT = "docs/operations/addons.md describes the directory"
 
 Object = dict[str, Any]
@@ -151,6 +155,9 @@ def _wrong(item: Any) -> Iterator[str]:
         yield f"{item['kind']} has no name, or one that is not a text"
     if not isinstance(metadata.get("namespace") or "", str):
         yield f"{item['kind']} {name} has a namespace that is not a text"
+    for what, each in ((item["kind"], name), ("namespace", metadata.get("namespace") or "")):
+        if not _SEGMENT.fullmatch(each):
+            yield f"{what} {each!r}: no name in the API has / or %, or is . or .."
     if not isinstance(metadata.get("labels") or {}, dict):
         yield f"{item['kind']} {name} has labels that are not a dictionary"
     try:

@@ -22,6 +22,7 @@ _DISK = {
     "inodes_free": 10**5,
     "read_only": False,
     "noexec": False,
+    "nodev": False,
 }
 _LIMITS = {"nofile": 1048576, "nproc": 65536}
 _CAPABILITIES = ["CAP_NET_ADMIN", "CAP_SYS_ADMIN", "CAP_SYS_MODULE", "CAP_SYS_RESOURCE"]
@@ -138,6 +139,7 @@ def report(number: int = 1, **changes: Any) -> HostReport:
         },
         "leftovers": [],
         "etcd": {"directory": "", "lived": "", "data": {"/var/lib/etcd": etcd_data(False)}, "peers": {}, "says": None},
+        "etcd_disk": None,
         "identity": {},
         "runs": [],
         "clock": {"synchronised": True, "start": 1000.4, "end": 1000.5},

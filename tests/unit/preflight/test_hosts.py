@@ -315,9 +315,31 @@ class TestMounts:
         entry = host(disks={"/data//etcd/": {**host().report["disks"]["/"], "type": "nfs4"}})  # type: ignore[index]
         assert [finding.subject for finding in check_host(entry, rules)] == ["/data/etcd"]
 
-    @pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs", "zfs", "overlay", ""])
+    def test_an_overlay_is_said_and_never_refused(self) -> None:
+        finding = only(host(disks={"/var/lib/etcd": {"type": "overlay"}}))
+        assert (finding.id, finding.subject, finding.severity) == ("file-system", "/var/lib/etcd", "warning")
+        assert found(host(groups=("workers",), disks={"/var/lib/etcd": {"type": "overlay"}})) == []
+
+    def test_nodev_matters_to_volumes_of_pods_only(self) -> None:
+        expected = [("mount-options", "/var/lib/kubelet", "warning")]
+        assert found(host(disks={path: {"nodev": True} for path in host().report["disks"]})) == expected  # type: ignore[index]
+        assert "mount -o remount,dev " in only(host(disks={"/var/lib/kubelet": {"nodev": True}})).remediation
+        assert found(host(groups=("etcd",), disks={"/var/lib/kubelet": {"nodev": True}})) == []
+
+    @pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs", "zfs", ""])
     def test_what_is(self, kind: str) -> None:
         assert found(host(disks={"/var/lib/etcd": {"type": kind}})) == []
+
+
+@pytest.mark.parametrize(("seconds", "warned"), [(0.0004, False), (0.010, False), (0.0124, True), (0.8, True)])
+def test_a_disk_that_is_slow_for_etcd_is_warned_of(seconds: float, warned: bool) -> None:
+    findings = found(host(groups=("etcd",), etcd_disk={"writes": 87, "p99": seconds}))
+    assert findings == ([("etcd-disk", "/var/lib/etcd", "warning")] if warned else [])
+
+
+def test_how_slow_it_is_is_said() -> None:
+    problem = only(host(etcd_disk={"writes": 87, "p99": 0.0124})).problem
+    assert "of 87 writes one in a hundred took 12 ms or longer" in problem
 
 
 def test_how_a_python_for_services_is_had() -> None:

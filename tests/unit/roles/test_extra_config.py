@@ -176,8 +176,12 @@ def test_dns_waits_for_as_many_pods_as_there_are_to_be(tmp_path: Path) -> None:
     """And not for the setting: an autoscaler may have set another number."""
     known = variables(tmp_path, texts=False)
     templar = Templar(loader=DataLoader(), variables={**known, "dns_replicas": 7})
-    [asked] = templar.template(known["__nodes_dns"])
-    assert (asked["field"], asked["as_field"]) == ("status.readyReplicas", "spec.replicas")
+    asked = templar.template(known["__nodes_dns"])
+    assert [(each["field"], each["as_field"]) for each in asked] == [
+        ("status.updatedReplicas", "spec.replicas"),
+        ("status.readyReplicas", "spec.replicas"),
+        ("status.replicas", "status.updatedReplicas"),
+    ]
     assert "7" not in json.dumps(asked)
 
 

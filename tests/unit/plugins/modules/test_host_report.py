@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import os
 import platform
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar, get_type_hints
@@ -514,7 +516,66 @@ def test_file_systems_on_which_programs_do_not_run(monkeypatch: pytest.MonkeyPat
     status = os.statvfs("/")
     sizes = {name: getattr(status, name) for name in dir(status) if name.startswith("f_")}
     monkeypatch.setattr(os, "statvfs", lambda _path: SimpleNamespace(**{**sizes, "f_flag": option}))
-    assert host_report.disk(host_report.Machine(), "/", [])["noexec"] is (option == os.ST_NOEXEC)
+    found = host_report.disk(host_report.Machine(), "/", [])
+    assert (found["noexec"], found["nodev"]) == (option == os.ST_NOEXEC, bool(option & os.ST_NODEV))
+
+
+class TestEtcdDisk:
+    @pytest.fixture(autouse=True)
+    def slow(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Of a hundred writes two are slow: the second slowest is the percentile."""
+        now = [0.0]
+        took = iter([*[0.001] * 50, 0.5, *[0.001] * 20, 0.020, *[0.001] * 500])
+        monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+        monkeypatch.setattr(os, "fdatasync", lambda _: now.__setitem__(0, now[0] + next(took)))
+
+    def test_the_percentile_is_told_and_nothing_is_left(self, fake: Fake) -> None:
+        (fake.root / "data").mkdir()
+        found = host_report.sync_speed(fake.machine, "/data/etcd/below")
+        assert found == {"writes": 100, "p99": pytest.approx(0.020)}
+        assert list((fake.root / "data").iterdir()) == []
+
+    def test_also_where_a_file_cannot_be_without_a_name(self, fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+        opened = os.open
+
+        def named(path: str, flags: int, mode: int = 0o777) -> int:
+            if flags & os.O_TMPFILE == os.O_TMPFILE:
+                raise OSError(errno.EOPNOTSUPP, "not supported")
+            return opened(path, flags, mode)
+
+        monkeypatch.setattr(os, "open", named)
+        assert host_report.sync_speed(fake.machine, "/")["writes"] == 100
+        assert list(fake.root.iterdir()) == []
+
+    def test_it_takes_no_longer_than_that(self, fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(host_report, "SYNC_SECONDS", 0.1)
+        assert host_report.sync_speed(fake.machine, "/") == {"writes": 51, "p99": pytest.approx(0.5)}
+
+    def test_where_nothing_can_be_written_nothing_is_told(
+        self, fake: Fake, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(*_: object) -> None:
+            raise OSError(errno.ENOSPC, "full")
+
+        monkeypatch.setattr(os, "write", full)
+        assert host_report.sync_speed(fake.machine, "/") is None
+        monkeypatch.setattr(host_report, "unnamed_file", full)
+        assert host_report.sync_speed(fake.machine, "/") is None
+
+
+@pytest.mark.parametrize("member", ["none", "data", "unit", "unasked"])
+def test_only_a_host_without_a_member_is_measured(
+    member: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if member == "data":
+        (tmp_path / "member" / "wal").mkdir(parents=True)
+        (tmp_path / "member" / "wal" / "0.wal").touch()
+    entries = [{"kind": "unit", "name": "etcd.service"}] if member == "unit" else []
+    monkeypatch.setattr(host_report, "manifest", lambda _: entries)
+    monkeypatch.setattr(host_report, "sync_speed", lambda _machine, path: {"path": path})
+    data = {host_report.ETCD: str(tmp_path)}
+    found = host_report.report(host_report.Machine(), [], data, etcd_disk=member != "unasked")
+    assert found["etcd_disk"] == ({"path": str(tmp_path)} if member == "none" else None)
 
 
 class TestFirewall:

@@ -213,9 +213,14 @@ def test_a_definition_that_is_not_accepted_fails(monkeypatch: pytest.MonkeyPatch
         ("Deployment", {}, False),
         ("Deployment", {"updatedReplicas": 2, "availableReplicas": 1}, False),
         ("Deployment", {"updatedReplicas": 1, "availableReplicas": 2}, False),
-        ("Deployment", {"updatedReplicas": 2, "availableReplicas": 2}, True),
-        ("StatefulSet", {"readyReplicas": 1}, False),
-        ("StatefulSet", {"readyReplicas": 2}, True),
+        ("Deployment", {"updatedReplicas": 2, "availableReplicas": 2, "replicas": 2}, True),
+        # What is available may be a pod of the former template, beside a new one that is not.
+        ("Deployment", {"updatedReplicas": 2, "availableReplicas": 2, "replicas": 3}, False),
+        ("StatefulSet", {"observedGeneration": 1, "readyReplicas": 1, "updatedReplicas": 2}, False),
+        ("StatefulSet", {"observedGeneration": 1, "readyReplicas": 2, "updatedReplicas": 2}, True),
+        # Pods of the former template serve until their turn comes.
+        ("StatefulSet", {"observedGeneration": 1, "readyReplicas": 2, "updatedReplicas": 1}, False),
+        ("StatefulSet", {"readyReplicas": 2, "updatedReplicas": 2}, False),
         ("DaemonSet", {}, False),
         ("DaemonSet", {"observedGeneration": 1, "desiredNumberScheduled": 2, "updatedNumberScheduled": 2}, False),
         ("DaemonSet", {"observedGeneration": 1}, True),
@@ -235,10 +240,30 @@ def test_what_has_not_started_is_pending(kind: str, status: dict[str, Any], read
     assert {question["path"] for question in pending} <= {f"{kind}/default/x"}
 
 
+@pytest.mark.parametrize(("updated", "ready"), [(1, False), (2, True), (3, True)])
+def test_a_partition_is_held_back_and_the_rest_is_not(updated: int, ready: bool) -> None:
+    server = Server()
+    strategy = {"type": "RollingUpdate", "rollingUpdate": {"partition": 1}}
+    document = item("StatefulSet", "x", spec={"replicas": 3, "updateStrategy": strategy})
+    converge(server, a=[document])
+    found = server.objects["StatefulSet/default/x"]
+    found["status"] = {"observedGeneration": 1, "readyReplicas": 3, "updatedReplicas": updated}
+    found["metadata"]["generation"] = 1
+    assert bool(converge(server, a=[document]).pending) is not ready
+
+
+def test_a_job_that_has_failed_is_known_by_its_condition() -> None:
+    server = Server()
+    assert converge(server, a=[item("Job", "x")]).pending == [
+        {"path": "Job/default/x", "condition": "Complete", "failed": "Failed"}
+    ]
+
+
 @pytest.mark.parametrize(
     "spec",
     [
         ("DaemonSet", {"updateStrategy": {"type": "OnDelete"}}),
+        ("StatefulSet", {"updateStrategy": {"type": "OnDelete"}, "replicas": 2}),
         ("Deployment", {"paused": True, "replicas": 2}),
         ("Job", {"suspend": True}),
     ],
@@ -250,6 +275,7 @@ def test_what_its_author_holds_back_is_not_waited_for(spec: tuple[str, dict[str,
     document = item(kind, "x", spec=given)
     converge(server, a=[document])
     status = {"observedGeneration": 1, "desiredNumberScheduled": 2, "numberAvailable": 2, "availableReplicas": 2}
+    status |= {"readyReplicas": 2}
     found = server.objects[f"{kind}/default/x"]
     found["status"], found["metadata"]["generation"] = status, 1
     assert converge(server, a=[document]).pending == []

@@ -45,6 +45,35 @@ def test_what_is_optional_is_left_out_if_it_is_not_there() -> None:
     assert wait(*({"path": path, **optional} for path in paths)) == ({"/nodes/w1": "10.244.1.0/24"}, [])
 
 
+def job(name: str, **conditions: str) -> dict[str, Any]:
+    found = [{"type": kind, "status": "True", "reason": reason} for kind, reason in conditions.items()]
+    return {"metadata": {"name": name, "generation": 1}, "status": {"conditions": found}}
+
+
+class Jobs:
+    """An API with jobs: one has failed, one runs for ever."""
+
+    def get(self, path: str) -> dict[str, Any]:
+        return {"/failed": job("failed", Failed="BackoffLimitExceeded"), "/runs": job("runs", Suspended="No")}[path]
+
+
+def test_what_has_failed_for_good_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kube_wait.time, "sleep", lambda _: pytest.fail("it waits"))
+    asked = [{"path": path, "condition": "Complete", "failed": "Failed"} for path in ("/runs", "/failed")]
+    values, complaints = kube_wait.wait(Jobs(), asked, 3600)
+    assert complaints == ["/failed: Failed: BackoffLimitExceeded"]
+    assert values == {"/runs": "not reported yet", "/failed": "BackoffLimitExceeded"}
+
+
+def test_a_complaint_says_what_was_seen_of_its_own_field() -> None:
+    asked = [
+        {"path": "/nodes/new", "field": "spec.podCIDR"},
+        {"path": "/nodes/new", "field": "metadata.generation", "at_least": 2},
+    ]
+    _, complaints = wait(*asked)
+    assert complaints == ["/nodes/new: spec.podCIDR: None", "/nodes/new: metadata.generation: 1 of 2"]
+
+
 @pytest.mark.parametrize(
     ("replicas", "ready", "good", "seen"),
     [(5, 5, True, "5 of 5"), (5, 2, False, "2 of 5"), (0, None, True, "0 of 0"), (2, None, False, "0 of 2")],
