@@ -170,7 +170,15 @@ def _host_report(host: Host, given: Mapping[str, Any], *, check: bool) -> Answer
 
 def _unchanged(host: Host, given: Mapping[str, Any], *, check: bool) -> Answer:  # noqa: ARG001
     # As kube_objects, node_taints, active_run and port_probe say that there was nothing to do.
-    return {"changed": False, "changes": [], "refused": "", "runs": [], "failed_targets": [], "listening": [], "udp": []}
+    return {
+        "changed": False,
+        "changes": [],
+        "refused": "",
+        "runs": [],
+        "failed_targets": [],
+        "listening": [],
+        "udp": [],
+    }
 
 
 MODULES: Mapping[str, Callable[..., Answer]] = {

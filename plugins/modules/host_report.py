@@ -31,8 +31,8 @@ short_description: Gather the facts of a host
 description:
   - Sets the fact C(kubeproof_host), which M(preflight) checks and from which settings are derived. Changes nothing.
     Reads C(/proc), C(/sys) and a few files, asks the local etcd member, and runs C(ip), C(systemctl), C(nft) and
-    installed components with C(--version); where O(etcd_disk) says so, writes a file without a name. Each executable is asked once, and the answer is kept in
-    C(/var/lib/kubeproof/program-versions.json).
+    installed components with C(--version). Each executable is asked once, and the answer is kept in
+    C(/var/lib/kubeproof/program-versions.json). Where O(etcd_disk) says so, writes a file that has no name.
   - Never fails. If a host is unreachable, or if Python or sudo do not work there, the fact contains the reason, so that
     the preflight can list the problems of all hosts together.
 options:

@@ -204,9 +204,7 @@ def awaited(found: Object) -> List[Dict[str, Any]]:
     if not kept:
         return questions
     moved = max(0, (spec.get("replicas") or 0) - kept)
-    return [
-        {"field": each["field"], "at_least": moved} if "updated" in each["field"] else each for each in questions
-    ]
+    return [{"field": each["field"], "at_least": moved} if "updated" in each["field"] else each for each in questions]
 
 
 class Addons:

@@ -16,7 +16,8 @@ short_description: Wait for conditions or fields of Kubernetes objects
 description:
   - Polls objects until all of them have the given condition, field or value. Also waits for objects that do not exist
     yet, and for controllers that have not observed the latest generation of an object.
-  - Fails after O(timeout), or as soon as an object has O(objects.failed), with the last values of the remaining objects. Changes nothing.
+  - Fails after O(timeout), or as soon as an object has O(objects.failed), with the last values of the remaining
+    objects. Changes nothing.
 options:
   objects:
     description: Objects to wait for. Each needs O(objects.condition) or O(objects.field).

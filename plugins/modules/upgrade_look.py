@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from typing import Any, Dict, Iterator, List, Optional, Sequence
 
-from ansible.module_utils import etcd_member
+from ansible.module_utils import certificate_files, etcd_member
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.kube_client import ARGUMENTS, ApiError, Client
 
@@ -118,8 +117,6 @@ LISTS = {
 }
 SECONDS = 10.0
 CERTIFICATES = ("/etc/kubernetes", "/etc/etcd", "/var/lib/kubelet/pki")
-# A kubelet keeps those that it has replaced under the time of their issue, beside a link to the one that it uses.
-REPLACED = re.compile(r"kubelet-(client|server)-\d")
 STATE_DIRECTORY = "/var/lib/kubeproof"
 # Of a turn's record; the rest is what it may put back, private keys among it.
 TOLD = ("state", "act", "what", "former", "began", "seconds", "at", "by", "reason", "problems")
@@ -192,28 +189,8 @@ def turn(state: str = STATE_DIRECTORY) -> Answer:
 
 
 def certificates(directories: Sequence[str] = CERTIFICATES) -> Dict[str, str]:
-    """By path, the certificate of each file in directories and below."""
-    found = {}
-    for directory in directories:
-        for folder, _, names in os.walk(directory):
-            for name in sorted(names):
-                if name.endswith((".crt", ".pem")) and not REPLACED.match(name):
-                    path = os.path.join(folder, name)
-                    inside = certificate(path)
-                    if inside:
-                        found[path] = inside
-    return found
-
-
-def certificate(path: str) -> str:
-    """The first certificate of a file; empty if it has none, or is gone meanwhile."""
-    try:
-        with open(path, encoding="ascii", errors="replace") as stream:
-            text = stream.read()
-    except OSError:
-        return ""
-    block = re.search("-----BEGIN CERTIFICATE-----(.+?)-----END CERTIFICATE-----", text, re.DOTALL)
-    return "".join(block.group(1).split()) if block else ""
+    """By path, the first certificate of each file in directories and below."""
+    return {path: found[0] for path, found in certificate_files.below(directories, (".crt", ".pem")).items()}
 
 
 def free(state: str = STATE_DIRECTORY) -> int:

@@ -41,7 +41,7 @@ _NOT_FOR_ETCD = {
 }
 # Those that may do, if one knows.
 _DOUBTFUL_FOR_ETCD = {
-    "overlay": "whose data is in the upper layer of a container or an image: it may go with that, and writes are slower",
+    "overlay": "whose upper layer is a container's or an image's: the data may go with that, and writes are slower",
 }
 # What a 99th percentile of etcd's disk should be below: https://etcd.io/docs/latest/op-guide/hardware/
 _SLOW_SYNC = 0.010
@@ -284,8 +284,9 @@ class Examination:
         speed = self.report["etcd_disk"]
         if speed is not None and speed["p99"] > _SLOW_SYNC:
             problem = (
-                f"the disk of {path}, etcd's data directory, is slow: of {speed['writes']} writes one in a hundred took "
-                f"{speed['p99'] * 1000:.0f} ms or longer to be on it, and etcd wants less than {_SLOW_SYNC * 1000:.0f}"
+                f"the disk of {path}, etcd's data directory, is slow: of {speed['writes']} writes one in a hundred "
+                f"took {speed['p99'] * 1000:.0f} ms or longer to be on it, and etcd wants less than "
+                f"{_SLOW_SYNC * 1000:.0f}"
             )
             remediation = (
                 "Expect slow writes and changes of leader under load. Use an SSD, or a disk of its own, and set "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,8 @@ _PARTS: Mapping[str, frozenset[str]] = {
     "daemonset": frozenset({"node", "kube-proxy"}),
 }
 _ALL = frozenset({"all", "tagged"})
+# What Ansible says before what ssh itself said.
+_SSH_SAYS = re.compile(r"^.*(can be reached over ssh: |to the host via ssh: )", re.DOTALL)
 
 
 def outside(
@@ -54,9 +57,8 @@ def problems(answers: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 def _problem(answer: Mapping[str, Any]) -> str:
     if answer.get("unreachable"):
-        # Of ssh's plugin's long message only what ssh itself said.
-        return f"unreachable: {str(answer.get('msg', '')).rpartition('can be reached over ssh: ')[2].strip()}"
-    if answer.get("status") == 200:  # noqa: PLR2004 - HTTP
+        return f"unreachable: {_SSH_SAYS.sub('', str(answer.get('msg', ''))).strip()}"
+    if answer.get("status") == 200:
         return ""
     return f"its API server is not ready: {str(answer.get('msg') or 'it gave no answer').strip()}"
 

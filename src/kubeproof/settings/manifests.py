@@ -150,17 +150,22 @@ def _wrong(item: Any) -> Iterator[str]:
         yield f"{item['kind']} has no metadata"
     if "generateName" in metadata:
         yield f"{item['kind']} has generateName: each run would create another one; give it a name"
-    name = metadata.get("name")
-    if not isinstance(name, str) or not name:
-        yield f"{item['kind']} has no name, or one that is not a text"
-    if not isinstance(metadata.get("namespace") or "", str):
-        yield f"{item['kind']} {name} has a namespace that is not a text"
-    for what, each in ((item["kind"], name), ("namespace", metadata.get("namespace") or "")):
-        if not _SEGMENT.fullmatch(each):
-            yield f"{what} {each!r}: no name in the API has / or %, or is . or .."
-    if not isinstance(metadata.get("labels") or {}, dict):
-        yield f"{item['kind']} {name} has labels that are not a dictionary"
+    yield from _misnamed(item["kind"], metadata)
     try:
         json.dumps(item)
     except (TypeError, ValueError) as error:
-        yield f"{item['kind']} {name}: {error}"
+        yield f"{item['kind']} {metadata['name']}: {error}"
+
+
+def _misnamed(kind: str, metadata: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with the names and labels of an object."""
+    name = metadata.get("name")
+    if not isinstance(name, str) or not name:
+        yield f"{kind} has no name, or one that is not a text"
+    if not isinstance(metadata.get("namespace") or "", str):
+        yield f"{kind} {name} has a namespace that is not a text"
+    for what, each in ((kind, name), ("namespace", metadata.get("namespace") or "")):
+        if not _SEGMENT.fullmatch(each):
+            yield f"{what} {each!r}: no name in the API has / or %, or is . or .."
+    if not isinstance(metadata.get("labels") or {}, dict):
+        yield f"{kind} {name} has labels that are not a dictionary"

@@ -81,7 +81,9 @@ VXLAN = Rules.parse({**VALUES, "pod_network_plugin": "flannel", "pod_network_fla
 
 def udp(rules: Rules, *hosts: Host) -> dict[str, tuple[list[int], list[str]]]:
     """By host, where it listens for datagrams and where it sends some to."""
-    found = {name: (list(probe.listen_udp), probe.connect) for name, probe in probes([(e, rules) for e in hosts]).items()}
+    found = {
+        name: (list(probe.listen_udp), probe.connect) for name, probe in probes([(e, rules) for e in hosts]).items()
+    }
     return {
         name: (listen, [f"{each.host}:{each.port}" for each in targets if each.protocol == "udp"])
         for name, (listen, targets) in found.items()
@@ -104,7 +106,9 @@ def test_nodes_send_datagrams_to_each_other_where_the_network_uses_vxlan() -> No
 )
 def test_each_network_has_its_port(plugin: str, setting: str, way: str, port: int) -> None:
     rules = Rules.parse({**VALUES, "pod_network_plugin": plugin, setting: way})
-    [target] = [each for each in probes([(host(1), rules), (host(2), rules)])["host1"].connect if each.protocol == "udp"]
+    [target] = [
+        each for each in probes([(host(1), rules), (host(2), rules)])["host1"].connect if each.protocol == "udp"
+    ]
     assert (target.port, target.component) == (port, f"{plugin}'s VXLAN")
     assert {"address": "10.0.0.2", "port": port, "protocol": "udp"} in Probe("", (), (target,)).data()["targets"]
 

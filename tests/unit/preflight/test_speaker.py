@@ -61,16 +61,21 @@ def test_parts_that_need_no_api_need_nobody(
     assert bool(asked(WORKER, tags=tags, skip=skip, **values)) is needed
 
 
+SSH = "ssh: connect to host 192.0.2.1 port 22: Connection refused"
+
+
 def test_what_the_hosts_have_answered() -> None:
     words = "Data could not be sent to remote host. Make sure this host can be reached over ssh: No route to host\n"
     answers = [
         {"item": "host1", "unreachable": True, "msg": words},
+        {"item": "host3", "unreachable": True, "msg": f"Task failed: Failed to connect to the host via ssh: {SSH}"},
         {"item": "host2", "status": -1, "msg": "Status code was -1 and not [200]: Connection refused"},
         {"item": "host4", "msg": "The ansible.builtin.uri action failed to execute in the expected time frame (20)"},
         {"item": "host5", "status": 200, "msg": "OK (2 bytes)"},
     ]
     found = problems(answers)
     assert found["host1"] == "unreachable: No route to host"
+    assert found["host3"] == f"unreachable: {SSH}"
     assert found["host2"].endswith("not [200]: Connection refused")
     assert found["host4"].endswith("expected time frame (20)")
     assert found["host5"] == ""

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import tempfile
 import textwrap
+import types
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,7 @@ from kubeproof.settings import inventory, remote
 from kubeproof.settings.inventory import Inventory
 from kubeproof.settings.remote import Login
 from kubeproof.settings.resolve import Settings
+from kubeproof.verify.observe import certificate_files
 
 CONNECTIONS = ("ssh", "paramiko")
 _BACKENDS: Mapping[str, type] = {}
@@ -90,7 +92,7 @@ class Host:
     def probe(self, *requests: Mapping[str, Any], inside: int | None = None) -> list[dict[str, Any]]:
         """Send requests from this host, see probe.py. ``inside``: from the network of the process with this PID."""
         enter = f"nsenter --target {inside} --net " if inside is not None else ""
-        output = self.run(f"{enter}python3 -c %s %s", packed(_PROBE), json.dumps(requests))
+        output = self.run(f"{enter}python3 -c %s %s", packed(_PROBE, certificate_files), json.dumps(requests))
         answers: list[dict[str, Any]] = json.loads(output)
         return answers
 
@@ -281,8 +283,23 @@ def _options(arguments: Sequence[str], where: str) -> dict[str, str]:
     return options
 
 
+# Modules are there before the program, so that its import finds them, and nothing else of their packages is needed.
+_START = """import base64,json,sys,types,zlib
+libraries, program = json.loads(zlib.decompress(base64.b64decode('%s')))
+for name, text in libraries:
+    parents = name.split('.')[:-1]
+    for end in range(1, len(parents) + 1):
+        sys.modules.setdefault('.'.join(parents[:end]), types.ModuleType(parents[end - 1]))
+    module = sys.modules[name] = types.ModuleType(name)
+    setattr(sys.modules['.'.join(parents)], name.split('.')[-1], module)
+    exec(text, module.__dict__)
+exec(program)
+"""
+
+
 @functools.cache
-def packed(program: Path) -> str:
-    """A program of this package as an argument for `python3 -c` on a host."""
-    text = base64.b64encode(zlib.compress(program.read_bytes(), level=9)).decode()
-    return f"import base64,zlib;exec(zlib.decompress(base64.b64decode('{text}')))"
+def packed(program: Path, *libraries: types.ModuleType) -> str:
+    """A program of this package as an argument for `python3 -c` on a host, with modules of it that it imports."""
+    texts = [(library.__name__, Path(str(library.__file__)).read_text(encoding="utf-8")) for library in libraries]
+    sent = json.dumps([texts, program.read_text(encoding="utf-8")]).encode()
+    return _START % base64.b64encode(zlib.compress(sent, level=9)).decode()

@@ -1,9 +1,10 @@
 """Runs on a host: sends requests from there, and prints the responses. Credentials never leave the host.
 
-Standard library only, Python 3.8 and newer: hosts.py sends this file's text and a list of requests in JSON, and gets a
-list of answers. A request has ``do``, the name of a function here without its underscore, and the function's arguments.
+Standard library only, Python 3.8 and newer: hosts.py sends this file's text, those of the modules of this package that
+it imports, and a list of requests in JSON, and gets a list of answers. A request has ``do``, the name of a function
+here without its underscore, and the function's arguments.
 """
-# ruff: noqa: PLR0913, PLR0917, PTH118, PTH123
+# ruff: noqa: PLR0913, PLR0917, PTH123
 
 from __future__ import annotations
 
@@ -11,7 +12,6 @@ import base64
 import hashlib
 import http.client
 import json
-import os
 import re
 import socket
 import ssl
@@ -21,6 +21,9 @@ import sys
 import time
 import urllib.parse
 from typing import Any
+
+# Sent along by hosts.py.
+from kubeproof.verify.observe import certificate_files
 
 BODY_LIMIT = 1 << 20
 
@@ -182,29 +185,8 @@ def _certificates(servers: list[list[Any]], timeout: float = 1.0) -> dict[str, s
 
 
 def _certificate_files(directories: list[str]) -> dict[str, list[str]]:
-    """The certificates, DER in base64, in the files of directories, kubeconfigs included; nothing of keys.
-
-    A kubelet keeps those that it has replaced under the time of their issue, beside a link to the one that it uses.
-    """
-    found = {}
-    for directory in directories:
-        for folder, _, names in os.walk(directory):
-            for name in sorted(names):
-                replaced = re.match(r"kubelet-(client|server)-\d", name)
-                if name.endswith((".crt", ".pem", ".conf", ".kubeconfig")) and not replaced:
-                    inside = _certificates_in(os.path.join(folder, name))
-                    if inside:
-                        found[os.path.join(folder, name)] = inside
-    return found
-
-
-def _certificates_in(path: str) -> list[str]:
-    with open(path, encoding="utf-8", errors="replace") as stream:
-        text = stream.read(BODY_LIMIT)
-    for data in re.findall(r"client-certificate-data: *(\S+)", text):
-        text += "\n" + base64.b64decode(data).decode("utf-8", "replace")
-    blocks = re.findall("-----BEGIN CERTIFICATE-----(.+?)-----END CERTIFICATE-----", text, re.DOTALL)
-    return ["".join(block.split()) for block in blocks]
+    """The certificates, DER in base64, in the files of directories, kubeconfigs included; nothing of keys."""
+    return certificate_files.below(directories, (".crt", ".pem", ".conf", ".kubeconfig"))
 
 
 def _main() -> None:

@@ -551,9 +551,7 @@ class TestEtcdDisk:
         monkeypatch.setattr(host_report, "SYNC_SECONDS", 0.1)
         assert host_report.sync_speed(fake.machine, "/") == {"writes": 51, "p99": pytest.approx(0.5)}
 
-    def test_where_nothing_can_be_written_nothing_is_told(
-        self, fake: Fake, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_where_nothing_can_be_written_nothing_is_told(self, fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
         def full(*_: object) -> None:
             raise OSError(errno.ENOSPC, "full")
 
@@ -564,9 +562,7 @@ class TestEtcdDisk:
 
 
 @pytest.mark.parametrize("member", ["none", "data", "unit", "unasked"])
-def test_only_a_host_without_a_member_is_measured(
-    member: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_a_host_without_a_member_is_measured(member: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if member == "data":
         (tmp_path / "member" / "wal").mkdir(parents=True)
         (tmp_path / "member" / "wal" / "0.wal").touch()

@@ -14,8 +14,9 @@ import pytest
 from cryptography import x509
 
 from kubeproof.api.kubeconfig import Certificate
+from kubeproof.core import paths
 from kubeproof.verify.act import client_certificates
-from kubeproof.verify.observe import certificate_expiry
+from kubeproof.verify.observe import certificate_expiry, certificate_files
 from kubeproof.verify.observe.hosts import Host
 
 
@@ -69,10 +70,17 @@ def test_of_files_only_the_certificates_are_told(here: Host, credentials: Certif
     # One that the kubelet has replaced.
     (tmp_path / "kubelet-client-2026-01-01-00-00-00.pem").write_text(credentials.certificate)
     (tmp_path / "config.conf").write_text("nothing of interest")
+    # One that is gone while it is looked for.
+    (tmp_path / "gone.pem").symlink_to("nowhere")
     [found] = here.probe({"do": "certificate_files", "directories": [str(tmp_path), "/no/such/directory"]})
     assert found.keys() == {str(tmp_path / "deep" / "both.pem"), str(tmp_path / "admin.conf")}
     for texts in found.values():
         assert [base64.b64decode(text) for text in texts] == [certificate_expiry.der(credentials.certificate)]
+
+
+def test_upgrades_read_files_by_the_same_module() -> None:
+    there = paths.PROJECT / "plugins" / "module_utils" / "certificate_files.py"
+    assert there.resolve().samefile(certificate_files.__file__)
 
 
 def test_a_certificate_is_described_by_where_it_was_found(credentials: Certificate) -> None:

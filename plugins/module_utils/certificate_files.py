@@ -1,0 +1,1 @@
+../../src/kubeproof/verify/observe/certificate_files.py
