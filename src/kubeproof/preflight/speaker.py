@@ -38,12 +38,12 @@ def outside(
 
 
 def _delegated(values: Mapping[str, Any]) -> Iterator[str]:
-    network = values["pod_network_plugin"]
+    network = values.get("pod_network_plugin")
     if network in ("bridge", "flannel"):
         yield "pod_network"
     if network == "flannel":
         yield "flannel"
-    if values["kube_proxy_form"] == "daemonset":
+    if values.get("kube_proxy_form") == "daemonset":
         yield "daemonset"
 
 

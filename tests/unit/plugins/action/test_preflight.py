@@ -193,6 +193,29 @@ def test_hosts_that_others_do_not_reach_are_found(play: Play) -> None:
     assert "6443 of kube-apiserver from h2 (timed out)" in done.stdout
 
 
+def test_a_udp_port_matters_where_it_was_listened_on(play: Play) -> None:
+    play.variables.update(pod_network_plugin="flannel")
+    closed = [{"address": f"192.0.2.{each}", "port": 8472, "protocol": "udp", "error": "no answer"} for each in (1, 2)]
+    told = {
+        "__preflight_connected": {"failed_targets": closed},
+        # h2 has another program there.
+        "__preflight_listening": {"udp": "{{ [8472] if inventory_hostname == 'h1' else [] }}"},
+    }
+    tell = {"name": "Tell", "ansible.builtin.set_fact": told}
+    done = play.run(ASK, tell, {"name": "Ports", "preflight": {"stage": "ports"}, "run_once": True})
+    assert play.findings("ports") == {("port-closed", "", "h1")}
+    assert "8472 (UDP) of flannel's VXLAN from h2 (no answer)" in done.stdout
+
+
+def test_a_run_of_nodes_alone_looks_for_a_host_that_answers(play: Play) -> None:
+    show = {"name": "Show", "ansible.builtin.debug": {"msg": "outside={{ found.outside | join('+') }}"}}
+    answers = {"results": [{"item": "h1", "unreachable": True, "msg": "via ssh: No route to host"}]}
+    tell = {"name": "Tell", "ansible.builtin.set_fact": {"__preflight_outside": answers}}
+    done = play.run(SETTINGS | {"register": "found"}, show, ASK, tell, HOSTS, options=("--limit", "h2"))
+    assert "outside=h1" in done.stdout
+    assert ("no-control-plane", "", "settings") in play.findings("hosts")
+
+
 def test_addresses_are_those_of_all_hosts_of_the_cluster(play: Play) -> None:
     play.inventory["all"]["children"]["workers"]["hosts"]["h2"]["cluster_host_address"] = "192.0.2.22"
     limit = ("--limit", "h1")
