@@ -117,7 +117,7 @@ PID_FILE = "/run/kubeproof-port-probe.pid"
 AT_ONCE = 64
 POLL_SECONDS = 0.05
 STOP_SECONDS = 5.0
-# Before a number that nobody else knows. Answers begin otherwise, so that two that listen do not answer each other.
+# Before a random number. Answers begin otherwise, so that two that listen do not answer each other.
 QUESTION, ANSWER = b"kubeproof asks ", b"kubeproof hears"
 NONCE_BYTES = 16
 DATAGRAM_BYTES = 64

@@ -101,7 +101,7 @@ def _offered(
     for rule in rules.ports:
         if rule.setting in clients and server.within(rule.groups):
             yield Target(server.name, server.address, rule.port, rule.component), clients[rule.setting]
-    # On a host that is installed the kernel, or a component, has the port, and answers nobody.
+    # On a host that is installed the kernel, or a component, has the port, and does not answer.
     if is_new(server) and server.within(_UDP_CLIENTS):
         components = {rule.port: rule.component for rule in rules.ports}
         for port in rules.udp_ports:

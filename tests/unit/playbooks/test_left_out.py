@@ -147,7 +147,7 @@ def test_the_first_host_outside_the_run_that_answers_is_found(
     monkeypatch.setattr(sys.modules[__name__], "HOSTS", hosts)
     shown = outside(tmp_path, port, *check)
     assert "asked=cp1+cp2+cp3 got=-+-+200" in shown
-    # Nobody of the run is lost by it.
+    # No host of the run is lost by it.
     assert len(re.findall(r"w\d +: ok=\d+ .*unreachable=0 +failed=0", shown)) == 2
 
 

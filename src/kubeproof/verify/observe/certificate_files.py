@@ -12,7 +12,7 @@ import re
 from typing import Dict, List, Sequence, Tuple
 
 FILE_LIMIT = 1 << 20
-# A kubelet keeps those that it has replaced under the time of their issue, beside a link to the one that it uses.
+# A kubelet keeps those that it has replaced under the time of their issue, next to a link to the one that it uses.
 REPLACED = re.compile(r"kubelet-(client|server)-\d")
 BLOCK = re.compile("-----BEGIN CERTIFICATE-----(.+?)-----END CERTIFICATE-----", re.DOTALL)
 IN_KUBECONFIG = re.compile(r"client-certificate-data: *(\S+)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -58,7 +59,7 @@ class Jobs:
 
 
 def test_what_has_failed_for_good_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kube_wait.time, "sleep", lambda _: pytest.fail("it waits"))
+    monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("it waits"))
     asked = [{"path": path, "condition": "Complete", "failed": "Failed"} for path in ("/runs", "/failed")]
     values, complaints = kube_wait.wait(Jobs(), asked, 3600)
     assert complaints == ["/failed: Failed: BackoffLimitExceeded"]
