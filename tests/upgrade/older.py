@@ -33,7 +33,6 @@ OLDER: Mapping[str, str] = yaml.safe_load((paths.PROJECT / "molecule" / "upgrade
 # Of these a minor version changes.
 _MOVED = (ETCD, KUBERNETES, CONTAINERD)
 _APPLICATION = Application(replicas=2, farewell=5)
-_LAST = 25
 _TIMER = "kubeproof-put-back.timer"
 _DROP_IN = f"/etc/systemd/system/{_TIMER}.d"
 _PUT_BACK_SECONDS = 420.0
@@ -71,6 +70,11 @@ class Planned:
         """Versions by program on a host."""
         return dict(self.document["hosts"][host]["runs"])
 
+    @property
+    def followers(self) -> tuple[str, ...]:
+        """Hosts whose member of etcd does not lead."""
+        return tuple(name for name in CONTROL_PLANE if not self.document["hosts"][name]["leader"])
+
 
 def planned(cluster: LocalCluster, **settings: Any) -> Planned:
     """Plan an upgrade, by settings of the role; changes nothing."""
@@ -80,14 +84,23 @@ def planned(cluster: LocalCluster, **settings: Any) -> Planned:
     given = ["--check", "--extra-vars", json.dumps(settings)]
     ended = playbook.run("upgrade", cluster.path, state, given, quiet=True)
     if not report.is_file():
-        return Planned(REFUSED, last_lines(ended.log.read_text(encoding="utf-8")), {})
+        return Planned(REFUSED, why(ended), {})
     document = json.loads(report.read_text(encoding="utf-8"))
     return Planned(int(document["exit_code"]), document["text"], document)
 
 
-def last_lines(text: str) -> str:
-    """The end of a log, in which a run says why it stopped."""
-    return "\n".join(text.rstrip().splitlines()[-_LAST:])
+def why(ended: playbook.Run) -> str:
+    """What a run that stopped has told its operator. Fails if it got to its end, or said nothing."""
+    told = [f"{each['host']}: {each['message']} {each['hint']}" for each in ended.profile.get("failures", ())]
+    assert told, f"the run was to be stopped, and to say why: {ended.log}"
+    return "\n".join(told)
+
+
+def stopped(cluster: LocalCluster, **settings: Any) -> str:
+    """Upgrade, which must not get to its end; returns what its operator reads."""
+    ended = playbook.run("upgrade", cluster.path, cluster.inventory.state, ["--extra-vars", json.dumps(settings)])
+    assert not ended.ok, f"playbooks/upgrade.yml got to its end: {ended.log}"
+    return why(ended)
 
 
 def watched(cluster: LocalCluster, tell: Tell, title: str, happen: Callable[[Campaign], None]) -> Observed:
@@ -103,20 +116,13 @@ def watched(cluster: LocalCluster, tell: Tell, title: str, happen: Callable[[Cam
     return seen
 
 
-def upgraded(
-    cluster: LocalCluster, campaign: Campaign, direction: str = "forward", *, fails: bool = False, **settings: Any
-) -> str:
-    """Upgrade, or go back, without the verification at its end, until all is whole; returns the end of the log.
+def upgraded(cluster: LocalCluster, campaign: Campaign, direction: str = "forward") -> None:
+    """Upgrade, or go back, without the verification at its end, until all is whole.
 
     By then there are new connections to API servers that were restarted.
     """
-    given = {"upgrade_direction": direction, "upgrade_verification": "none", **settings}
-    if fails:
-        told = last_lines(cluster.refused("upgrade", **given))
-    else:
-        told = last_lines(cluster.play("upgrade", **given).log.read_text(encoding="utf-8"))
+    cluster.play("upgrade", upgrade_direction=direction, upgrade_verification="none")
     campaign.await_whole("after an upgrade")
-    return told
 
 
 def other_than(plan: Planned, wanted: Mapping[str, str]) -> list[str]:

@@ -111,12 +111,17 @@ REFUSALS = [
     Refusal("minor-version-that-is-none-of-ours", r"1\.39\.0 is not supported", {"upgrade_to": "1.39.0"}),
     Refusal("downgrade", r"would go from 1\.36\.3 to 1\.35\.4, a downgrade", {"upgrade_to": "1.35.4"}),
     Refusal(
+        "newer-kubelet",
+        "nothing can be done in this run: .*, which --hosts leaves out, come first",
+        {"upgrade_hosts": "w1"},
+    ),
+    Refusal(
         "unknown-gate",
         "does not have the feature gate SidecarContainers any more",
         {"apiserver_extra_args": {"feature-gates": "SidecarContainers=true"}},
     ),
     Refusal("stuck-budget", "default/stuck-.* can't leave", state=no_budget),
-    Refusal("lost-majority", "etcd has lost its quorum: 1 of 3 voting members are healthy", state=no_majority),
+    Refusal("lost-majority", "etcd has lost its quorum: 0 of 3 voting members are healthy", state=no_majority),
 ]
 
 
@@ -147,7 +152,7 @@ def test_a_removed_api_that_is_in_use_is_refused(cluster: LocalCluster, tell: Te
 
 def test_a_second_operator_is_refused(cluster: LocalCluster, tell: Tell) -> None:
     with halted_in(cluster.path, "upgrade", "Ask etcd and the API"):
-        told = older.last_lines(cluster.refused("upgrade"))
+        told = older.stopped(cluster)
     tell(f"\n--- two operators\n{told}")
     assert "another run is changing this cluster" in " ".join(told.split())
 
@@ -160,7 +165,8 @@ class Gone:
     """A turn in whose middle the controller is lost.
 
     ``scope``: of the upgrade (``upgrade_only``). ``task``, ``seconds``: in which, and how long after its beginning.
-    ``hosts``: those whose turns have begun. ``program``, ``version``: what they run again.
+    ``hosts``: those whose turns have begun; if there are none, all of etcd's but the leader: once that one has changed,
+    the cluster is of the new version, and it is not put back. ``program``, ``version``: what they run again.
     """
 
     name: str
@@ -173,7 +179,7 @@ class Gone:
 
 
 GONE = [
-    Gone("etcd", "etcd", "etcd : Start etcd, or restart it", 1.0, ("cp1", "cp2", "cp3"), ETCD, older.OLDER[ETCD]),
+    Gone("etcd", "etcd", "etcd : Start etcd, or restart it", 1.0, (), ETCD, older.OLDER[ETCD]),
     Gone(
         "api-server", "kubernetes", "apiserver : Start the API server", 2.0, ("cp1",), APISERVER,
         older.OLDER[KUBERNETES],
@@ -187,23 +193,29 @@ GONE = [
 
 @pytest.mark.parametrize("gone", GONE, ids=lambda gone: gone.name)
 def test_a_host_whose_controller_is_gone_puts_itself_back(cluster: LocalCluster, tell: Tell, gone: Gone) -> None:
+    hosts = gone.hosts or older.planned(cluster, upgrade_only=[gone.scope]).followers
+
     def lost(campaign: Campaign) -> None:
         kill_in(
             cluster.path, "upgrade", gone.task, gone.seconds, upgrade_only=[gone.scope], upgrade_rehearsal=False,
             upgrade_verification="none",
         )  # fmt: skip
-        begun = [host for host in gone.hosts if older.turn(cluster, host).get("state") == "unconfirmed"]
-        assert begun == list(gone.hosts)
-        for number, host in enumerate(gone.hosts):
+        begun = [host for host in hosts if older.turn(cluster, host).get("state") == "unconfirmed"]
+        assert begun == list(hosts)
+        for number, host in enumerate(hosts):
             older.hurry(cluster, host, _HURRY_SECONDS + _APART_SECONDS * number)
-        for host in gone.hosts:
+        for host in hosts:
             assert older.await_put_back(cluster, host)["by"] == "host"
+        ready(cluster)
+        for host in hosts:
+            # A host has no right to lift its cordon: the plan says that, and its operator does it.
+            cluster.kubectl("uncordon", host)
         campaign.await_whole("after hosts have put themselves back")
 
     seen = older.watched(cluster, tell, f"{gone.name}: controller gone, put back by hosts", lost)
     plan = older.planned(cluster, upgrade_only=[gone.scope])
     tell(plan.text)
-    assert {plan.runs(host)[gone.program] for host in gone.hosts} == {gone.version}
+    assert {plan.runs(host)[gone.program] for host in hosts} == {gone.version}
     assert "put back by the host itself" in " ".join(plan.text.split())
     assert observed.wrong(seen) == []
 
@@ -220,18 +232,20 @@ def test_a_target_that_does_not_start_on_the_second_api_server(cluster: LocalClu
 
     def fails(campaign: Campaign) -> None:
         told.append(
-            older.upgraded(
-                cluster, campaign, fails=True, upgrade_only=["kubernetes"], upgrade_until="api-servers",
-                upgrade_rehearsal=False,
+            older.stopped(
+                cluster, upgrade_only=["kubernetes"], upgrade_until="api-servers", upgrade_rehearsal=False,
+                upgrade_verification="none",
             )
         )  # fmt: skip
+        campaign.await_whole("after an upgrade that was stopped")
 
     try:
         seen = older.watched(cluster, tell, "an API server that does not start, put back", fails)
     finally:
         cluster.on("cp2", f"rm -r $(dirname {_REFUSES}); systemctl daemon-reload")
     tell(told[0])
-    runs = {host: older.planned(cluster).runs(host)[APISERVER] for host in older.CONTROL_PLANE}
+    plan = older.planned(cluster)
+    runs = {host: plan.runs(host)[APISERVER] for host in older.CONTROL_PLANE}
     old = older.OLDER[KUBERNETES]
     assert runs == {"cp1": f"{older.pinned(KUBERNETES)} as {old.rpartition('.')[0]}", "cp2": old, "cp3": old}
     assert re.search("failed on cp2, which was put back to", " ".join(told[0].split()))
@@ -284,8 +298,8 @@ def test_an_upgrade_that_is_killed_again_and_again_is_finished_by_the_next(clust
 
 
 def _replaceable(name: str) -> bool:
-    """Whether an object may be another one after nodes were drained: pods, and what counts them."""
-    return name.split()[1] in {"Pod", "PodMetrics", "NodeMetrics", "EndpointSlice", "ControllerRevision"}
+    """Whether an object may be another one after nodes were drained and API servers serve other versions."""
+    return name.split()[1] in {"Pod", "EndpointSlice", "ControllerRevision", "APIService"}
 
 
 def test_what_was_killed_and_finished_is_proven(cluster: LocalCluster) -> None:

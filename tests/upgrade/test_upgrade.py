@@ -41,7 +41,7 @@ def test_a_plan_of_it(cluster: LocalCluster, tell: Tell) -> None:
 
 
 def test_an_upgrade_fails_no_request(cluster: LocalCluster, tell: Tell) -> None:
-    seen = older.watched(cluster, tell, "upgrade", lambda campaign: print(older.upgraded(cluster, campaign)))
+    seen = older.watched(cluster, tell, "upgrade", lambda campaign: older.upgraded(cluster, campaign))
     assert observed.wrong(seen) == []
 
 
@@ -59,7 +59,7 @@ def test_the_way_back_fails_no_request(cluster: LocalCluster, tell: Tell) -> Non
     plan = older.planned(cluster, upgrade_direction="back")
     tell(plan.text)
     assert plan.exit_code == WORK
-    seen = older.watched(cluster, tell, "back", lambda campaign: print(older.upgraded(cluster, campaign, "back")))
+    seen = older.watched(cluster, tell, "back", lambda campaign: older.upgraded(cluster, campaign, "back"))
     assert observed.wrong(seen) == []
 
 

@@ -68,7 +68,7 @@ class Plan:
 def plan(world: World, goal: Goal, more: Sequence[Finding] = ()) -> Plan:
     """The plan. ``more``: findings about what only the API or hosts know."""
     turns, end, waits = _unfold(world, goal)
-    everything = [*check(world, goal), *_outside(world, end, turns), *_led_to(waits), *more]
+    everything = [*check(world, goal), *_outside(world, end, turns), *_led_to(waits), *_idle(goal, turns, waits), *more]
     notes = (waits.reason,) if waits and not waits.violations else ()
     return Plan(world, goal, tuple(turns), steps(world, goal, turns), tuple(relevant(everything, ())), notes, end)
 
@@ -121,6 +121,17 @@ def _led_to(waits: Waits | None) -> list[Finding]:
         Finding("version-skew", f"this would lead to: {each.problem}", remediation, each.program, each.host)
         for each in (waits.violations if waits else ())
     ]
+
+
+def _idle(goal: Goal, turns: Sequence[Turn], waits: Waits | None) -> list[Finding]:
+    """A run that is limited to hosts whose turn has not come: a backup would be all that it did."""
+    if goal.hosts is None or goal.until is not None or waits is None or waits.violations:
+        return []
+    if any(turn.changes or turn.kind is Kind.SETTLE for turn in turns):
+        return []
+    problem = f"nothing can be done in this run: {waits.reason}"
+    remediation = "Let these have their turn: without --hosts, or with them in it."
+    return [Finding("hosts-too-early", problem, remediation)]
 
 
 # --- steps ---

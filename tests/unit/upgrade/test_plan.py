@@ -194,6 +194,18 @@ class TestLimits:
         found = plan(world(), goal(hosts=frozenset({"cp1"})))
         assert order(found)[-1] == "rehearsal"
 
+    @pytest.mark.parametrize("host", ["w1", "cp1"])
+    def test_a_run_of_hosts_whose_turn_has_not_come_is_refused(self, host: str) -> None:
+        found = plan(world(), goal(hosts=frozenset({host})))
+        assert found.exit_code == REFUSED
+        (finding,) = found.findings
+        assert finding.id == "hosts-too-early"
+        assert finding.problem.startswith("nothing can be done in this run: etcd of cp")
+
+    def test_a_rehearsal_alone_is_not_refused_for_its_hosts(self) -> None:
+        found = plan(world(), goal(hosts=frozenset({"w1"}), until=Kind.REHEARSAL))
+        assert found.exit_code == WORK
+
     @pytest.mark.parametrize(("until", "last"), [("etcd", 3), ("controllers", 5), ("lift", 7), ("nodes", 8)])
     def test_until(self, until: str, last: int) -> None:
         found = plan(world(), goal(until=Kind(until)))
