@@ -201,7 +201,13 @@ def _download(python: PortablePython, arch: str, directory: Path) -> list[Path]:
         "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled": "false",
     }
     # It downloads to where it is started.
-    command = ["env", f"--chdir={directory / 'packages'}", "apt-get", "--quiet", *(f"--option={name}={value}" for name, value in options.items())]
+    command = [
+        "env",
+        f"--chdir={directory / 'packages'}",
+        "apt-get",
+        "--quiet",
+        *(f"--option={name}={value}" for name, value in options.items()),
+    ]
     for step in (["update"], ["download", *python.packages]):
         done = attempt([*command, *step])
         if not done.ok:

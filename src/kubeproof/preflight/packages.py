@@ -22,5 +22,12 @@ def check_packages(host: Host, values: Mapping[str, Any]) -> Iterator[Finding]:
         return
     if lacking and host.report["package_manager"] not in MANAGERS:
         commands, packages = ", ".join(lacking), " ".join(sorted(set(lacking.values())))
-        problem = f"it lacks {commands}, and kubeproof installs packages with {' or '.join(MANAGERS)} only"
-        yield Finding("packages", problem, f"Install these packages manually: {packages}.", host=host.name)
+        if host.report["package_manager"]:
+            problem = f"it lacks {commands}, and kubeproof installs packages with {' or '.join(MANAGERS)} only"
+            remediation = f"Install these packages manually: {packages}."
+        else:
+            problem = f"it lacks {commands}, and has no package manager"
+            remediation = (
+                f"Add what these packages have to its image, or as a system extension (systemd-sysext): {packages}."
+            )
+        yield Finding("packages", problem, remediation, host=host.name)
