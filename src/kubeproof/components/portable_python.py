@@ -64,7 +64,7 @@ _DATE = 315532800
 
 @dataclass(frozen=True)
 class Origin:
-    """Where the archive comes from: a resolved source (never ``auto``), and the base URL of the mirror, if it is one."""
+    """Where the archive comes from: a source other than ``auto``, and the base URL of the mirror, if it is that."""
 
     source: str
     mirror: str = ""

@@ -35,7 +35,10 @@ WILDCARDS = ("0.0.0.0", "::")  # noqa: S104  (compared with, not bound to)
 PYTHON = "3.8"
 ETC = "/etc"
 # Not derived from the fact: units, the manifest of a reset and operators' habits have that path.
-_WRITABLE_BINARIES = "Mount it writable; or, for a system whose /usr cannot be changed, set cluster_bin_directory: /opt/bin for this host."
+_WRITABLE_BINARIES = (
+    "Mount it writable; or, for a system whose /usr cannot be changed, set cluster_bin_directory: /opt/bin for this "
+    "host."
+)
 # Types of file systems, by how they begin, that lose etcd's writes or its locks.
 _REMOTE = "which is not of this host: etcd needs the writes and locks of a local disk"
 _NOT_FOR_ETCD = {

@@ -285,9 +285,9 @@ ModuleState = Literal["loaded", "builtin", "loadable", "missing"]
 class HostReport(TypedDict):
     """The fact ``kubeproof_host`` of a host that could be examined.
 
-    ``service_python``: version of the Python that services run by; ``service_python_path``: where it is. ``hidepid``: as
-    proc(5) has it; empty if nothing is hidden.
-    ``work_seconds``: how long a fixed piece of work took, see ``kubeproof.core.patience``.
+    ``service_python``: version of the Python that services run by, ``service_python_path``: where it is. ``hidepid``:
+    as proc(5) has it; empty if nothing is hidden. ``work_seconds``: how long a fixed piece of work took, see
+    ``kubeproof.core.patience``.
     """
 
     user: User
