@@ -22,8 +22,11 @@ _MARK = f"{DIRECTORY}/.kubeproof"
 _TRIED = "import bz2, ctypes, hashlib, json, lzma, ssl, uuid, zlib; import xml.parsers.expat; print('works')"
 # Ansible's words, and the shell's of the interpreter that it named; 126 and 127 are the shell's.
 _TOO_OLD = re.compile(r"requires a minimum of Python version (\S+)\. Current version: (\S+)")
-_MISSING = re.compile(r"python\S*['\"]?: (?:\S+ )*(?:not found|No such file or directory|cannot execute)|"
-                      r"(?:not found|No such file or directory).*python", re.IGNORECASE)  # fmt: skip
+_MISSING = re.compile(
+    r"python\S*: (?:command )?(?:not found|No such file or directory|cannot execute)|"
+    r"interpreter '\S*python\S*' was not found",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
