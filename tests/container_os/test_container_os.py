@@ -23,14 +23,15 @@ from kubeproof.verify.engine.run import Options
 pytestmark = [pytest.mark.local, pytest.mark.cluster]
 
 _SEGMENT = {"name": "kubeproof-container-os-test", "subnet": "10.213.15.0/24"}
-# What is there and what runs, but for what systems write by themselves.
+# What is there and what runs, but for what systems write by themselves, useradd its backups, and a reset keeps.
 _LOOK = r"""
 find / -xdev \( -path /proc -o -path /sys -o -path /run -o -path /tmp -o -path /var/tmp -o -path /var/log \
-  -o -path /var/cache -o -path /var/lib/systemd -o -path /root -o -path /dev \) -prune -o -print
+  -o -path /var/cache -o -path /var/lib/systemd -o -path /root -o -path /dev -o -path /var/backups/etcd \) -prune \
+  -o -print | grep -v -e '^/etc/\.pwd\.lock$' -e '^/etc/[a-z]*-$' -e '^/var/backups$'
 find /var/lib/etcd /var/lib/containerd /var/lib/kubelet -mindepth 1
 cut -d: -f1 /etc/passwd /etc/group
 systemctl list-units --all --plain --no-legend --type=service,timer,target --state=active | cut -d' ' -f1 |
-  grep -v -e '^user' -e '^run-' -e '^session-' -e systemd-tmpfiles-clean
+  grep -v -e '^user' -e '^run-' -e '^session-' -e online -e systemd-tmpfiles-clean
 """
 
 
