@@ -85,7 +85,8 @@ def test_the_order_of_packages_is_no_other_recipe() -> None:
 
 def test_no_other_system_is_said_to_have_been_tried() -> None:
     defaults = yaml.safe_load((paths.PROJECT / "roles" / "preflight" / "defaults" / "main.yml").read_text())
-    tried = {"debian": [system.removeprefix("debian-") for system in System]}
+    # The other one says of itself that it is a Debian.
+    tried = {"debian": [system.removeprefix("debian-") for system in System if system.startswith("debian-")]}
     assert defaults["preflight_operating_systems"] == tried
 
 
