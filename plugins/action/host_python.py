@@ -39,7 +39,7 @@ class ActionModule(Action):
         return {"changed": True, "changes": [{"path": DIRECTORY, "what": "removed"}]}
 
     def _present(self) -> dict[str, Any]:
-        """Nobody else can say why there is none: the preflight lists the problems of all hosts together."""
+        """No other task can say why there is none: the preflight lists the problems of all hosts together."""
         try:
             return self._bring()
         except KubeproofError as error:
@@ -59,7 +59,7 @@ class ActionModule(Action):
         if self._task.check_mode:
             raise KubeproofError(
                 f"{self._arguments.get('why') or 'it has no Python'}; a run first puts one into {DIRECTORY}, without "
-                "which nothing else can be told of it",
+                "which nothing else can be said of it",
                 hint=f"run it, or leave the host out: --limit '!{self._host}'",
             )
         archive = self._archive(found.arch)

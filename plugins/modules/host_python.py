@@ -13,7 +13,7 @@ description:
   - Sends a portable Python to a host over the task's connection and unpacks it in C(/opt/kubeproof/python), where
     Ansible finds it from then on. The host needs a shell, C(tar), C(gzip) and C(sha256sum).
   - The archive is fetched or made on the controller once, and cached. It is compared with its SHA-256 on the host,
-    unpacked beside its place, tried, and renamed.
+    unpacked next to its place, tried, and renamed.
   - With O(state=present) it does not fail. The fact C(kubeproof_host) contains the reason instead, as after
     M(host_report), so that the preflight can list the problems of all hosts together.
 options:

@@ -9,7 +9,7 @@ from kubeproof.verify.engine.evidence import Evidence
 from kubeproof.verify.observe.cluster import Cluster
 from kubeproof.verify.observe.hosts import Host, NotObservable, on_hosts
 
-# Ends with 0 where nobody can write; a file system that is full or a user who may not would say something else.
+# Ends with 0 where writing is impossible; a file system that is full or a user who may not would say something else.
 _WRITE = "LC_ALL=C touch /usr/.kubeproof-verify 2>&1 | grep -q 'Read-only file system'"
 # Executables of the units that kubeproof installed, and files that it made, where they really are.
 _UNITS = r"""

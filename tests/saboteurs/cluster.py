@@ -61,7 +61,7 @@ def control_plane_open_to_workloads(cluster: Cluster) -> Iterator[None]:
 
 @saboteur(
     "container-os",
-    breaks="A node's programs are where nobody can change them any more",
+    breaks="A node's programs are where they cannot be changed any more",
     says="out of its read-only /usr",
 )
 def usr_read_only_around_programs(cluster: Cluster) -> Iterator[None]:

@@ -142,7 +142,7 @@ def _repack(source: Path, target: Path, url: str) -> None:
                 if not name or entry.isdir() or _spared(name):
                     continue
                 if not (entry.isfile() or (entry.issym() and "/" not in entry.linkname)):
-                    raise release.BadDownload(f"{url}: {entry.name} is neither a file nor a link beside it")
+                    raise release.BadDownload(f"{url}: {entry.name} is neither a file nor a link to one next to it")
                 _add(made, name, given.extractfile(entry) if entry.isfile() else None, entry)
     except tarfile.TarError as error:
         raise release.BadDownload(f"{url} is not a readable archive: {error}") from error

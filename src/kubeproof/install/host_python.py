@@ -1,7 +1,7 @@
 """Shell programs that take a Python to a host that has none, and remove it: nothing else runs there yet.
 
-The archive is written beside its place, compared with its digest, unpacked beside it, tried, and renamed: what was cut
-off anywhere is not used, and the next run begins anew.
+The archive is written next to its place, compared with its digest, unpacked there, tried, and renamed: what was cut
+off anywhere is not used, and the next run sends it again.
 """
 
 from __future__ import annotations

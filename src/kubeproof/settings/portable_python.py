@@ -1,7 +1,7 @@
 """The Python that hosts without one are given: where it is there.
 
 The place is fixed. Ansible looks for an interpreter by a list of paths, in which it renders nothing
-(playbooks/group_vars/all.yml), and so every command finds it without being told.
+(playbooks/group_vars/all.yml), and so every command finds it by itself.
 """
 
 from __future__ import annotations

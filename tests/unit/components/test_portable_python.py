@@ -103,7 +103,11 @@ def test_another_download_than_the_first_is_refused(server: ReleaseHost, tmp_pat
     [
         (packed(), "1" * 64, "wrong checksum"),
         (b"no archive", "", "not a readable archive"),
-        (packed({"python/lib/python3.13/os.py": "../../../../etc/shadow"}), "", "neither a file nor a link beside it"),
+        (
+            packed({"python/lib/python3.13/os.py": "../../../../etc/shadow"}),
+            "",
+            "neither a file nor a link to one next to it",
+        ),
     ],
 )
 def test_what_is_not_what_it_must_be_is_refused(
