@@ -10,6 +10,7 @@ from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 
+from kubeproof.install import host_python
 from kubeproof.install.action import Action
 
 
@@ -41,7 +42,11 @@ class ActionModule(Action):
             return _unexamined(unreachable=False, problem=str(error))
         after = time.time()
         if answer.get("unreachable") or answer.get("failed"):
-            return _unexamined(unreachable=bool(answer.get("unreachable")), problem=_complaint(answer))
+            unexamined = _unexamined(unreachable=bool(answer.get("unreachable")), problem=_complaint(answer))
+            lacking = "" if answer.get("unreachable") else host_python.lacking(answer)
+            if lacking:
+                unexamined["ansible_facts"]["kubeproof_host"]["lacks_python"] = lacking
+            return unexamined
         report = answer["ansible_facts"]["kubeproof_host"]
         report["asked"] = {"before": before, "after": after}
         if not self._arguments.get("trusted"):

@@ -22,7 +22,7 @@ class ActionModule(Action):
     _VALID_ARGS = frozenset(install.ARGUMENTS)
 
     def act(self) -> dict[str, Any]:
-        request = install.Request.parse(self._arguments, str(self._state_directory))
+        request = install.Request.parse(self._arguments, str(self._state_directory), self._python)
         payload = request.payload(self._render)
         settle = {**self._settle(payload, request.subject(payload)), "keys": payload["keys"]}
         known = self._look.task(settle["digest"])

@@ -297,7 +297,8 @@ def _reported(host: preflight.Host, task_vars: Mapping[str, Any]) -> preflight.H
     if not isinstance(fact, dict):
         raise KubeproofError(f"preflight: {host.name} has no report; run host_report on all hosts first")
     if "problem" in fact:
-        return replace(host, problem=fact["problem"], unreachable=fact["unreachable"])
+        remediation = str(fact.get("remediation", ""))
+        return replace(host, problem=fact["problem"], unreachable=fact["unreachable"], remediation=remediation)
     return replace(host, report=cast(HostReport, fact))
 
 

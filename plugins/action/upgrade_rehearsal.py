@@ -71,7 +71,7 @@ class ActionModule(Action):
         return str(running.get("kube-apiserver", "of the cluster"))
 
     def _send(self, path: str) -> None:
-        self._command(f"dd status=none of={shlex.quote(path)}", zipped.program(_PACKAGE))
+        self._command(f"dd status=none of={shlex.quote(path)}", zipped.program(_PACKAGE, python=self._python))
         self._command(f"chmod 0755 {shlex.quote(path)} && echo done")
 
     def _followed(self) -> dict[str, Any]:

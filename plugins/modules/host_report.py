@@ -109,7 +109,10 @@ ansible_facts:
         os: {description: "System from os-release(5): C(id), C(version), C(pretty), C(like).", type: dict}
         kernel: {description: Release of the kernel., type: str}
         python: {description: Version of the Python that modules run with., type: str}
-        service_python: {description: Version of C(/usr/bin/python3)., type: str}
+        service_python: {description: Version of the Python that services run by., type: str}
+        service_python_path:
+          description: Where that is, C(/usr/bin/python3), or else what M(host_python) has taken to the host.
+          type: str
         systemd: {description: "C(version), C(state), and whether it is PID 1 (C(init)).", type: dict}
         container: {description: Kind of container; empty if the host is not a container., type: str}
         hidepid: {description: The option C(hidepid) of C(/proc)., type: str}
@@ -161,8 +164,9 @@ ansible_facts:
 
 Report = Dict[str, Any]
 
-# As src/kubeproof/core/zipped.py and the role keepalived have it.
-SERVICE_PYTHON = "/usr/bin/python3"
+# As src/kubeproof/settings/portable_python.py has them: the second only where the first is missing, or too old.
+SERVICE_PYTHONS = ("/usr/bin/python3", "/opt/kubeproof/python/bin/python3")
+SERVICE_PYTHON_MINIMUM = (3, 8)
 STATE_DIRECTORY = "/var/lib/kubeproof"
 PATHS = ["/", "/opt/cni/bin", "/usr/local/bin", "/var/lib/containerd", "/var/lib/etcd", "/var/lib/kubelet"]
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "ppc64le": "ppc64le", "s390x": "s390x"}
@@ -371,11 +375,26 @@ def systemd(machine: Machine) -> Report:
     }
 
 
-def service_python(machine: Machine) -> str:
-    """Version of the Python that our services are run by, which need not be this one; empty if there is none."""
-    if os.path.realpath(sys.executable) == os.path.realpath(SERVICE_PYTHON) and not machine.root:
+def service_python(machine: Machine) -> Tuple[str, str]:
+    """Path and version of the Python that our services are run by, which need not be this one.
+
+    If none is new enough, those of the usual one, whose version is empty if there is none.
+    """
+    found = []
+    for path in SERVICE_PYTHONS:
+        version = python_version(machine, path)
+        numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
+        if numbers >= SERVICE_PYTHON_MINIMUM:
+            return path, version
+        found.append((path, version))
+    return found[0]
+
+
+def python_version(machine: Machine, path: str) -> str:
+    """Version of a Python; empty if there is none."""
+    if os.path.realpath(sys.executable) == os.path.realpath(path) and not machine.root:
         return platform.python_version()
-    match = re.search(r"\d+\.\d+\S*", machine.run([SERVICE_PYTHON, "--version"]))
+    match = re.search(r"\d+\.\d+\S*", machine.run([path, "--version"]))
     return match.group() if match else ""
 
 
@@ -872,6 +891,7 @@ def report(
     mounted = mounts(machine)
     modules = kernel_modules(machine)
     swaps = swap_devices(machine)
+    python_path, python = service_python(machine)
     found = {
         "user": {"id": os.geteuid(), "name": user_name(os.geteuid())},
         "hostname": platform.node(),
@@ -880,7 +900,8 @@ def report(
         "arch": ARCHITECTURES.get(platform.machine(), platform.machine()),
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "service_python": service_python(machine),
+        "service_python": python,
+        "service_python_path": python_path,
         "systemd": systemd(machine),
         "container": container(machine),
         "hidepid": hidepid(machine),

@@ -14,6 +14,7 @@ import json
 import os
 import pwd
 import shutil
+import sys
 import time
 from typing import Any, Dict, List
 
@@ -281,7 +282,9 @@ def command(parameters: Dict[str, Any]) -> List[str]:
     words = ["systemd-run", "--quiet", "--collect", "--unit=" + UNIT]
     words += ["--property=%s=%s" % item for item in properties.items()]
     program = os.path.join(DIRECTORY, "program")
-    return [*words, "/usr/bin/python3", "-I", program, "rehearse", os.path.join(RUNTIME, "settings.json")]
+    # A host without it has given this module another one.
+    python = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable
+    return [*words, python, "-I", program, "rehearse", os.path.join(RUNTIME, "settings.json")]
 
 
 def follow(seconds: float) -> Dict[str, Any]:

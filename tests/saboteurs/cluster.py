@@ -60,6 +60,23 @@ def control_plane_open_to_workloads(cluster: Cluster) -> Iterator[None]:
 
 
 @saboteur(
+    "container-os",
+    breaks="A node's programs are where they cannot be changed any more",
+    says="out of its read-only /usr",
+)
+def usr_read_only_around_programs(cluster: Cluster) -> Iterator[None]:
+    host = cluster.nodes[-1].host
+    path = host.run("readlink -f /proc/$(systemctl show --property=MainPID --value kubelet.service)/exe").strip()
+    if not path.startswith("/usr/"):
+        raise NotObservable(f"the programs of {host} are not below /usr")
+    host.run("mount --rbind /usr /usr && mount -o remount,bind,ro /usr")
+    try:
+        yield
+    finally:
+        host.run("umount --lazy /usr")
+
+
+@saboteur(
     "pod-way",
     breaks="Someone writes pods into etcd, past the API servers",
     says="was written past them",

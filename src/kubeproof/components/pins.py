@@ -246,6 +246,27 @@ class Misfit:
 
 
 @dataclass(frozen=True)
+class PortablePython:
+    """The Python for hosts that have none: an official build, and the packages of Debian that make another one.
+
+    Of the former ``build`` is its date; ``url`` and ``checksums`` name version, build and machine in braces; ``sha256``
+    pins its bytes by architecture, where they are known.
+    """
+
+    version: str
+    build: str
+    url: str
+    checksums: str
+    sha256: Mapping[str, str]
+    suite: str
+    packages: tuple[str, ...]
+
+    def text(self, template: str, machine: str) -> str:
+        """``template`` filled in, for a machine as ``uname -m`` has it."""
+        return template.format(version=self.version, build=self.build, machine=machine)
+
+
+@dataclass(frozen=True)
 class Pins:
     """All components, images and manifests. ``root`` is the directory of ``components.yml``.
 
@@ -258,6 +279,7 @@ class Pins:
     sets: Sets = field(default_factory=dict)
     chosen: Mapping[str, str] = field(default_factory=dict)
     published: Mapping[str, Published] = field(default_factory=dict)
+    python: PortablePython | None = None
 
     def with_versions(self, versions: Mapping[str, str]) -> Pins:
         """The same pins with other versions of some of them, whose pinned checksums no longer apply.
@@ -382,9 +404,11 @@ def load(root: Path = ROOT) -> Pins:
     }
     published = top.optional_section("published")
     listed = {name: _published(name, section) for name, section in published.named_sections()} if published else {}
+    python = top.optional_section("python")
+    portable = _python(python) if python else None
     top.close()
     # Also checks that every set has one for the version that is pinned.
-    return Pins(root, components, images, sets, published=listed).with_versions({})
+    return Pins(root, components, images, sets, published=listed, python=portable).with_versions({})
 
 
 def minor_of(version: str) -> str:
@@ -477,9 +501,7 @@ def _release(section: Section) -> Release:
     for key in ("url", *(["checksums"] if release.checksums else [])):
         if not section.text(key).startswith("https://"):
             raise section.fail(key, "must start with https://")
-    for arch, digest in release.sha256.items():
-        if arch not in ARCHITECTURES or not _SHA256.fullmatch(digest):
-            raise section.fail(f"sha256.{arch}", "must be amd64 or arm64 with 64 hexadecimal digits in lower case")
+    _check_digests(section, release.sha256)
     section.close()
     return release
 
@@ -544,6 +566,36 @@ def _published(name: str, section: Section) -> Published:
         raise section.fail("sha256", "must be 64 hexadecimal digits in lower case")
     section.close()
     return manifest
+
+
+def _python(section: Section) -> PortablePython:
+    release, packages = section.section("release"), section.section("debian")
+    python = PortablePython(
+        version=_version(section),
+        build=release.text("build"),
+        url=release.text("url"),
+        checksums=release.text("checksums"),
+        sha256=release.mapping_of_texts("sha256", {}),
+        suite=packages.text("suite"),
+        packages=packages.texts("packages"),
+    )
+    for key, template in (("url", python.url), ("checksums", python.checksums)):
+        try:
+            python.text(template, "")
+        except (KeyError, IndexError, ValueError) as error:
+            raise release.fail(key, f"names {error} in braces; known are version, build and machine") from error
+        if not template.startswith("https://"):
+            raise release.fail(key, "must start with https://")
+    _check_digests(release, python.sha256)
+    for part in (release, packages, section):
+        part.close()
+    return python
+
+
+def _check_digests(section: Section, digests: Mapping[str, str]) -> None:
+    for arch, digest in digests.items():
+        if arch not in ARCHITECTURES or not _SHA256.fullmatch(digest):
+            raise section.fail(f"sha256.{arch}", "must be amd64 or arm64 with 64 hexadecimal digits in lower case")
 
 
 def _component_image(name: str, section: Section, components: Mapping[str, Component]) -> Image:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from kubeproof.components import cache as caching
 from kubeproof.components.download import Downloader
@@ -196,7 +196,8 @@ def _published(text: str, artifact_url: str, checksum_url: str) -> str:
     alone = _ALONE.fullmatch(text)
     if alone:
         return alone.group(1).lower()
-    name = PurePosixPath(urlsplit(artifact_url).path).name
+    # Lists have names as they are, not as URLs write them.
+    name = unquote(PurePosixPath(urlsplit(artifact_url).path).name)
     for digest, listed in _LISTED.findall(text):
         if PurePosixPath(listed).name == name:
             return str(digest).lower()

@@ -113,7 +113,7 @@ class Recipe:
     """What a tree is made of: a release of Debian with packages, and what is changed in it.
 
     ``off`` are units that are disabled; ``files`` contents by path from the root, executable if they begin with ``#!``;
-    ``links`` targets by path.
+    ``links`` targets by path; ``absent`` patterns of what is taken out again.
     """
 
     suite: str
@@ -121,11 +121,12 @@ class Recipe:
     off: tuple[str, ...] = OFF
     files: Mapping[str, str] = field(default_factory=dict)
     links: Mapping[str, str] = field(default_factory=dict)
+    absent: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
         """The recipe in twelve characters: another recipe is another image."""
-        parts = (
+        parts: tuple[object, ...] = (
             self.suite,
             sorted(self.packages),
             sorted(self._files.items()),
@@ -133,6 +134,7 @@ class Recipe:
             ABSENT,
             self.off,
         )
+        parts += (self.absent,) if self.absent else ()
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
 
     @property
@@ -143,7 +145,7 @@ class Recipe:
 
     def finish(self, root: Path) -> None:
         """Make a host of the freshly unpacked Debian in a directory."""
-        _remove_absent(root)
+        _remove_absent(root, (*ABSENT, *self.absent))
         for wants in root.glob("etc/systemd/system/*.wants"):
             for unit in self.off:
                 (wants / unit).unlink(missing_ok=True)
@@ -162,8 +164,8 @@ class Recipe:
             path.symlink_to(target)
 
 
-def _remove_absent(root: Path) -> None:
-    for pattern in ABSENT:
+def _remove_absent(root: Path, patterns: Iterable[str]) -> None:
+    for pattern in patterns:
         for path in root.glob(pattern):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)

@@ -9,18 +9,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _SOURCES = Path(__file__).resolve().parents[2]
-# -I: nothing of the environment or of the user who calls it gets between the program and its modules.
-_INTERPRETER = b"#!/usr/bin/python3 -I\n"
+# Where systems have it.
+_PYTHON = "/usr/bin/python3"
 # The earliest that the format knows: when a file was checked out is no part of the program.
 _DATE = (1980, 1, 1, 0, 0, 0)
 
 
-def program(package: str, *libraries: str) -> bytes:
-    """An executable file that runs ``main()`` of the package's module ``main``.
+def program(package: str, *libraries: str, python: str = _PYTHON) -> bytes:
+    """An executable file that runs ``main()`` of the package's module ``main``, by the Python at a path of the host.
 
     ``libraries``: packages of others that it needs, which are of Python alone; they are taken from where they are here.
     """
-    written = io.BytesIO(_INTERPRETER)
+    # -I: nothing of the environment or of the user who calls it gets between the program and its modules.
+    written = io.BytesIO(f"#!{python} -I\n".encode())
     written.seek(0, io.SEEK_END)
     start = f"import sys\n\nfrom {package}.main import main\n\nsys.exit(main())\n"
     with zipfile.ZipFile(written, "a", zipfile.ZIP_STORED) as archive:

@@ -23,6 +23,7 @@ from kubeproof.install import look
 from kubeproof.install.pending import Pending
 from kubeproof.install.preloading import preload
 from kubeproof.install.rolling import this_run
+from kubeproof.settings import portable_python
 
 # Ansible imports an action plugin in its own process, before it forks one for each host.
 preload()
@@ -70,6 +71,11 @@ class Action(ActionBase):  # type: ignore[misc]
         """The facts that were gathered about the host."""
         report: Mapping[str, Any] = self._variables.get("ansible_facts", {}).get("kubeproof_host", {})
         return report
+
+    @property
+    def _python(self) -> str:
+        """The path of the Python that services of the host run by."""
+        return str(self._report.get("service_python_path", portable_python.USUAL))
 
     @property
     def _look(self) -> look.Look:

@@ -18,7 +18,7 @@ from kubeproof.core import zipped
 from kubeproof.core.errors import KubeproofError
 from kubeproof.pki import cas
 from kubeproof.pki.kubeconfig import compose
-from kubeproof.settings import directories, fixed
+from kubeproof.settings import directories, fixed, portable_python
 
 ARGUMENTS = ("users", "directories", "certificates", "files", "modules", "sysctls", "settings", "remember", "absent")
 _FILE_SOURCES = (
@@ -57,10 +57,12 @@ class Request:
     remember: Mapping[str, Any]
     absent: Sequence[str]
     pki_directory: Path
+    # What programs of ours run by.
+    python: str = portable_python.USUAL
 
     @classmethod
-    def parse(cls, arguments: Mapping[str, Any], state_directory: str) -> Request:
-        """Check a task's arguments. Raises RequestError."""
+    def parse(cls, arguments: Mapping[str, Any], state_directory: str, python: str = portable_python.USUAL) -> Request:
+        """Check a task's arguments. ``python``: the path of the host's. Raises RequestError."""
         unknown = set(arguments) - set(ARGUMENTS)
         if unknown:
             raise RequestError(f"install_component does not know {sorted(unknown)}; it knows {list(ARGUMENTS)}")
@@ -81,6 +83,7 @@ class Request:
             remember=arguments.get("remember") or {},
             absent=arguments.get("absent") or (),
             pki_directory=Path(state_directory) / "pki",
+            python=python,
         )
 
     def payload(self, render: Callable[[str], str]) -> dict[str, Any]:
@@ -145,7 +148,7 @@ class Request:
         elif source == "kubeconfig":
             content = kubeconfig(item["kubeconfig"])
         elif source == "program":
-            content = zipped.program(str(item["program"]))
+            content = zipped.program(str(item["program"]), python=self.python)
         elif source == "cluster_keys":
             content = self._cluster_keys(item["cluster_keys"])
         else:

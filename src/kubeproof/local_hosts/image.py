@@ -21,6 +21,28 @@ _LINKS = {
 }
 
 
+# Everything else that runs here is started after that. What is mounted below /usr stays (--rbind).
+_READ_ONLY_UNIT = """\
+[Unit]
+Description=/usr cannot be changed
+DefaultDependencies=no
+Before=sysinit.target
+ConditionPathIsReadWrite=/usr
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/mount --rbind /usr /usr
+ExecStart=/bin/mount -o remount,bind,ro /usr
+
+[Install]
+WantedBy=sysinit.target
+"""
+_READ_ONLY = "etc/systemd/system/local-host-read-only.service"
+# What a container OS has not, of what Debian is made with.
+_NO_PACKAGES = ("usr/bin/apt*", "usr/bin/dpkg*", "usr/lib/apt", "usr/bin/perl*", "usr/bin/python*")
+
+
 def recipe(system: System) -> debian.Recipe:
     """What the image of a system is made of.
 
@@ -28,6 +50,15 @@ def recipe(system: System) -> debian.Recipe:
     what there is in a container. There is no udev: a container has no hardware, and udev would give all hosts' network
     interfaces the same MAC address.
     """
+    if system is System.CONTAINER_OS:
+        return debian.Recipe(
+            suite=system.suite,
+            packages=tuple(name for name in debian.SERVER + debian.CALLED if name != "python3"),
+            off=debian.OFF + debian.CALLED_OFF,
+            files={_READ_ONLY: _READ_ONLY_UNIT},
+            links={**_LINKS, f"etc/systemd/system/sysinit.target.wants/{Path(_READ_ONLY).name}": f"/{_READ_ONLY}"},
+            absent=_NO_PACKAGES,
+        )
     return debian.Recipe(
         suite=system.suite,
         packages=debian.SERVER + debian.CALLED,

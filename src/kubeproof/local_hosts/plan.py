@@ -122,11 +122,13 @@ class System(StrEnum):
 
     DEBIAN_12 = "debian-12"
     DEBIAN_13 = "debian-13"
+    # As systems are that are made to run containers alone: no Python, no package manager, and a /usr that is read-only.
+    CONTAINER_OS = "container-os"
 
     @property
     def suite(self) -> str:
         """The release's name in Debian's archive."""
-        return {System.DEBIAN_12: "bookworm", System.DEBIAN_13: "trixie"}[self]
+        return "trixie" if self is System.DEBIAN_13 else "bookworm"
 
 
 @dataclass(frozen=True)
@@ -346,13 +348,20 @@ def _host(host: Host, network: Network) -> LocalHost:
                 f"host {host.name}: ansible_user is {user}, and a local host that is a container has no user but root",
                 hint="set local_host_kind: vm for it, or ansible_user: root",
             )
+    system = _choice(host, settings, "local_host_system", System, System.DEBIAN_12)
+    if kind is HostKind.VM and system is System.CONTAINER_OS:
+        raise KubeproofError(
+            f"host {host.name}: local_host_system {system} is only there for containers, and this host is a virtual "
+            "machine",
+            hint="set local_host_kind: container for it, or local_host_image to a disk image of a container OS",
+        )
     return LocalHost(
         name=host.name,
         unique_name=f"{network.name}-{host.name}",
         address=_address(host, network),
         ports=tuple(_port(host.name, each) for each in settings.get("local_host_ports", [])),
         memory=_size(host, settings, "local_host_memory", "" if kind is HostKind.CONTAINER else "2g"),
-        system=_choice(host, settings, "local_host_system", System, System.DEBIAN_12),
+        system=system,
         vm=_vm(host, settings) if kind is HostKind.VM else None,
         user=user,
         sudo_password=sudo_password,

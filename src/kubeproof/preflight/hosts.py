@@ -33,6 +33,12 @@ WILDCARDS = ("0.0.0.0", "::")  # noqa: S104  (compared with, not bound to)
 # Processes of a Kubernetes, by their names as the kernel cuts them: fifteen characters.
 # The earliest that runs what runs as a service (docs/development/map.md).
 PYTHON = "3.8"
+ETC = "/etc"
+# Not derived from the fact: units, the manifest of a reset and operators' habits have that path.
+_WRITABLE_BINARIES = (
+    "Mount it writable; or, for a system whose /usr cannot be changed, set cluster_bin_directory: /opt/bin for this "
+    "host."
+)
 # Types of file systems, by how they begin, that lose etcd's writes or its locks.
 _REMOTE = "which is not of this host: etcd needs the writes and locks of a local disk"
 _NOT_FOR_ETCD = {
@@ -77,7 +83,7 @@ def _unexamined(host: Host) -> Finding:
             f"Start the host, or correct its ansible_ connection settings, or exclude it: --limit '!{host.name}'."
         )
         return Finding("unreachable", f"unreachable: {host.problem}", remediation, host=host.name)
-    remediation = remote.advice(host.problem)
+    remediation = host.remediation or remote.advice(host.problem)
     remediation = f"{remediation[0].upper()}{remediation[1:]}." if remediation else _EXAMINABLE
     return Finding("unexamined", f"facts cannot be gathered: {host.problem}", remediation, host=host.name)
 
@@ -188,20 +194,26 @@ class Examination:
 
     def _disks(self) -> Iterator[Finding]:
         """Paths on one file system share its free space, so what they need is added up."""
-        shared: dict[int, list[DiskRule]] = {}
+        shared: dict[tuple[int, bool], list[DiskRule]] = {}
         for rule in self.rules.disks:
             if self.host.within(rule.groups) and rule.path in self.report["disks"]:
-                shared.setdefault(self.report["disks"][rule.path]["device"], []).append(rule)
+                disk = self.report["disks"][rule.path]
+                # A part of a file system may be mounted read-only.
+                shared.setdefault((disk["device"], disk["read_only"]), []).append(rule)
         for wanted in shared.values():
             yield from self._file_system(self.report["disks"][wanted[0].path], wanted)
 
     def _file_system(self, disk: Disk, wanted: Sequence[DiskRule]) -> Iterator[Finding]:
         paths = ", ".join(rule.path for rule in wanted)
         needed, free = sum(rule.free for rule in wanted), disk["free"] // MEBIBYTE
+        if disk["read_only"] and wanted[0].path == "/" and self._writable(ETC):
+            # Of a system that cannot be changed: nothing is written there but below directories that are others.
+            return
         # What is installed already has taken its space.
         bearable = self.report["installed"]["manifest"] and free >= FULL
         if disk["read_only"]:
-            remediation = "Mount it writable, or use another directory: cluster_bin_directory for binaries."
+            settings = {rule.setting for rule in wanted}
+            remediation = _WRITABLE_BINARIES if "cluster_bin_directory" in settings else "Mount it writable."
             yield Finding(
                 "read-only", f"{paths}: the file system ({disk['type']}) is read-only", remediation, wanted[0].path
             )
@@ -215,6 +227,10 @@ class Examination:
             yield Finding(
                 "inodes", problem, "Remove small files, or use a file system with more inodes.", wanted[0].path
             )
+
+    def _writable(self, path: str) -> bool:
+        disk = self.report["disks"].get(path)
+        return disk is not None and not disk["read_only"]
 
     def _logs(self) -> Iterator[Finding]:
         """Whether there is room for logs besides what is installed. Where that was, they have taken some of theirs."""
@@ -249,6 +265,9 @@ class Examination:
             disk = self.report["disks"].get(path)
             if disk is None or not self.host.within(rule.groups):
                 continue
+            if disk["read_only"] and path not in {other.path for other in self.rules.disks}:
+                problem = f"{path}: the file system ({disk['type']}) is read-only"
+                yield Finding("read-only", problem, "Mount it writable.", path)
             if disk["noexec"]:
                 problem = f"{path} is on a file system ({disk['on']}) that is mounted with noexec: {rule.why}"
                 remediation = (

@@ -42,6 +42,8 @@ class Host:
     problem: str = ""
     unreachable: bool = False
     address_ipv6: str = ""
+    # What to do about the problem, if that is known.
+    remediation: str = ""
 
     @property
     def node(self) -> bool:
@@ -96,11 +98,15 @@ class PortRule:
 
 @dataclass(frozen=True)
 class DiskRule:
-    """Free space, in MiB, that hosts of some groups need under a path before kubeproof is installed."""
+    """Free space, in MiB, that hosts of some groups need under a path before kubeproof is installed.
+
+    ``setting``: the one that holds the path, if there is one.
+    """
 
     path: str
     groups: tuple[str, ...]
     free: int
+    setting: str = ""
 
 
 @dataclass(frozen=True)
@@ -232,7 +238,7 @@ class Rules:
         free = values["preflight_minimum_disk"]
         nftables = values["kube_proxy_form"] != "none" and values["kube_proxy_mode"] == "nftables"
         systems = values["preflight_operating_systems"]
-        disks = [DiskRule(str(values[name]), groups, int(free.get(name, 0))) for name, groups in DISKS.items()]
+        disks = [DiskRule(str(values[name]), groups, int(free.get(name, 0)), name) for name, groups in DISKS.items()]
         # The one that is written, and those that are kept.
         audit_logs = 1 + int(values["apiserver_audit_log_files"])
         network = str(values["pod_network_plugin"])

@@ -293,8 +293,9 @@ ModuleState = Literal["loaded", "builtin", "loadable", "missing"]
 class HostReport(TypedDict):
     """The fact ``kubeproof_host`` of a host that could be examined.
 
-    ``service_python``: version of ``/usr/bin/python3``. ``hidepid``: as proc(5) has it; empty if nothing is hidden.
-    ``work_seconds``: how long a fixed piece of work took, see ``kubeproof.core.patience``.
+    ``service_python``: version of the Python that services run by, ``service_python_path``: where it is. ``hidepid``:
+    as proc(5) has it; empty if nothing is hidden. ``work_seconds``: how long a fixed piece of work took, see
+    ``kubeproof.core.patience``.
     """
 
     user: User
@@ -305,6 +306,7 @@ class HostReport(TypedDict):
     kernel: str
     python: str
     service_python: str
+    service_python_path: str
     systemd: Systemd
     container: str
     hidepid: str
@@ -347,7 +349,13 @@ class HostReport(TypedDict):
 
 
 class Unexamined(TypedDict):
-    """The fact ``kubeproof_host`` of a host that could not: ``unreachable`` if no connection was had, and why."""
+    """The fact ``kubeproof_host`` of a host that could not: ``unreachable`` if no connection was had, and why.
+
+    ``remediation``: what to do about it, if that is known. ``lacks_python``: what is wrong with its Python, if that is
+    why.
+    """
 
     unreachable: bool
     problem: str
+    remediation: NotRequired[str]
+    lacks_python: NotRequired[str]

@@ -12,6 +12,7 @@ from typing import TypedDict
 
 from kubeproof.core.patience import factor
 from kubeproof.settings.host_report import HostReport
+from kubeproof.settings.portable_python import INTERPRETER, USUAL
 
 # What kubelet asks for by itself (maxOpenFiles), rounded up. Not "infinity": with systemd's fs.nr_open that is a
 # billion, and programs that walk or allocate by it take minutes; containerd 2 dropped it from its unit for that.
@@ -79,7 +80,8 @@ class UnitLimits(TypedDict):
 class HostSettings(TypedDict):
     """All derived settings of one host. ``reasons`` tells why some are not the usual ones; empty on a usual host.
 
-    ``patience``: what limits of time are multiplied by, 1 on a usual host.
+    ``patience``: what limits of time are multiplied by, 1 on a usual host. ``python``: the path of the Python that
+    services run by.
     """
 
     kubelet: KubeletSettings
@@ -89,6 +91,7 @@ class HostSettings(TypedDict):
     reserved: ReservedResources
     limits: UnitLimits
     patience: float
+    python: str
     reasons: list[str]
 
 
@@ -119,8 +122,16 @@ def derive(report: HostReport) -> HostSettings:
         "reserved": _reserved(report["cpus"], report["memory"]["total"] // MEBIBYTE),
         "limits": {"nofile": _open_files(report, resource, reasons), "negative_oom_score": resource},
         "patience": factor(report["work_seconds"]),
+        "python": _python(report, reasons),
         "reasons": reasons,
     }
+
+
+def _python(report: HostReport, reasons: list[str]) -> str:
+    path = report.get("service_python_path", USUAL)
+    if path == INTERPRETER:
+        reasons.append(f"there is no Python of its own that will do: services run by {INTERPRETER}")
+    return path
 
 
 def _tolerates_swap(report: HostReport, reasons: list[str]) -> bool:

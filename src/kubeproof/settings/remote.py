@@ -18,7 +18,7 @@ from typing import Any
 
 from kubeproof.core.errors import KubeproofError
 from kubeproof.core.process import Result, attempt, run
-from kubeproof.settings import inventory
+from kubeproof.settings import inventory, portable_python
 from kubeproof.settings.inventory import Host
 
 PASSWORD_FILE = "ANSIBLE_BECOME_PASSWORD_FILE"  # noqa: S105 - a name
@@ -37,6 +37,8 @@ _SWITCHES = ("ansible_become", "ansible_become_method", "ansible_connection")
 # Ansible's connections that the ssh program can take the place of, without the collection's name.
 _SSH = ("paramiko", "paramiko_ssh", "smart", "ssh")
 _CONNECT_SECONDS = 10
+# What every system's PATH has, if components are there.
+_BINARIES, _USUAL_BINARIES = "cluster_bin_directory", "/usr/local/bin"
 # By what sudo says, in English, and what Ansible says of it.
 _ADVICE = {
     re.compile(r"(password|terminal) is required|no password was provided|Missing sudo password"): REMEDIATION,
@@ -74,6 +76,8 @@ class Login:
     key: str = ""
     arguments: tuple[str, ...] = ()
     sudo: Sudo | None = None
+    # Of programs of ours that are where a system's PATH may not lead.
+    path: tuple[str, ...] = (f"{portable_python.DIRECTORY}/bin",)
 
     def ssh(self, *options: str) -> list[str]:
         """The ssh command, up to what is to be run there."""
@@ -88,6 +92,8 @@ class Login:
 
     def rooted(self, command: str) -> str:
         """A command of the host's shell that runs one as root, and in English. It is to read ``stdin`` first."""
+        # After the system's: a Python that it has goes before that which others were given.
+        command = f'PATH="$PATH:{":".join(self.path)}"; {command}'
         if self.sudo is None:
             return f"export LC_ALL=C; {command}"
         if self.sudo.password:
@@ -138,7 +144,16 @@ def login(host: Host) -> Login:
         key=os.path.expanduser(str(options["private_key_file"] or "")),  # noqa: PTH111 - "" stays ""
         arguments=tuple(arguments),
         sudo=_sudo(host, options),
+        path=_path(host),
     )
+
+
+def _path(host: Host) -> tuple[str, ...]:
+    """Directories of the components' programs and of a portable Python."""
+    # What means something to a shell is for the preflight to refuse.
+    given = str(inventory.rendered(host, [_BINARIES]).get(_BINARIES) or _USUAL_BINARIES)
+    own = (given,) if given != _USUAL_BINARIES and re.fullmatch(r"[\w./@+-]+", given) else ()
+    return (*own, f"{portable_python.DIRECTORY}/bin")
 
 
 def _sudo(host: Host, options: Mapping[str, Any]) -> Sudo | None:

@@ -85,5 +85,26 @@ def test_the_order_of_packages_is_no_other_recipe() -> None:
 
 def test_no_other_system_is_said_to_have_been_tried() -> None:
     defaults = yaml.safe_load((paths.PROJECT / "roles" / "preflight" / "defaults" / "main.yml").read_text())
-    tried = {"debian": [system.removeprefix("debian-") for system in System]}
+    # The other one says of itself that it is a Debian.
+    tried = {"debian": [system.removeprefix("debian-") for system in System if system.startswith("debian-")]}
     assert defaults["preflight_operating_systems"] == tried
+
+
+def test_a_container_os_has_no_python_and_no_packages(debian: Path) -> None:
+    recipe = image.recipe(System.CONTAINER_OS)
+    assert "python3" not in recipe.packages
+    assert set(RECIPE.packages) - set(recipe.packages) == {"python3"}, "what components call is in its image"
+    (debian / "usr/bin").mkdir(parents=True)
+    for name in ("apt-get", "dpkg", "dpkg-query", "perl", "python3.11", "tar"):
+        (debian / "usr/bin" / name).touch()
+    recipe.finish(debian)
+    assert [path.name for path in (debian / "usr/bin").iterdir()] == ["tar"]
+    unit = debian / "etc/systemd/system/local-host-read-only.service"
+    assert "ro /usr" in unit.read_text()
+    link = debian / "etc/systemd/system/sysinit.target.wants" / unit.name
+    assert str(link.readlink()) == f"/{unit.relative_to(debian)}"
+
+
+def test_what_is_taken_out_makes_another_image_and_nothing_else_does() -> None:
+    assert dataclasses.replace(RECIPE, absent=("usr/bin/x",)).digest != RECIPE.digest
+    assert dataclasses.replace(RECIPE, absent=()).digest == RECIPE.digest

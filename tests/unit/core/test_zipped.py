@@ -84,3 +84,9 @@ def test_what_it_needs_of_others_goes_with_it(tmp_path: Path) -> None:
     assert "No such file or directory: '/nonexistent/log'" in done.stderr
     with pytest.raises(ModuleNotFoundError, match="there is no package nonsense"):
         zipped.program("kubeproof.verify.faults.recorder", "nonsense")
+
+
+def test_it_names_the_python_of_its_host() -> None:
+    theirs = zipped.program(PACKAGE, python="/opt/kubeproof/python/bin/python3")
+    assert theirs.startswith(b"#!/opt/kubeproof/python/bin/python3 -I\n")
+    assert zipped.program(PACKAGE).startswith(b"#!/usr/bin/python3 -I\n")

@@ -190,6 +190,7 @@ def test_wrong_networks_are_refused(network: Any, complaint: str) -> None:
         ({**VM, "local_host_cpus": True}, "not a number of processors"),
         ({**VM, "local_host_disk": "10 GB"}, "is not a size"),
         ({**VM, "local_host_system": "debian-11"}, "none of debian-12, debian-13"),
+        ({**VM, "local_host_system": "container-os"}, "only there for containers"),
         ({**VM, "local_host_preinstalled": "yes"}, "neither true nor false"),
         ({**VM, "local_host_image": "/no/such.qcow2"}, "not the absolute path of a disk image"),
     ],

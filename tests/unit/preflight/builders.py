@@ -87,6 +87,7 @@ def report(number: int = 1, **changes: Any) -> HostReport:
         "kernel": "6.1.0-18-amd64",
         "python": "3.11.2",
         "service_python": "3.11.2",
+        "service_python_path": "/usr/bin/python3",
         "hidepid": "",
         "systemd": {"init": True, "version": 252, "state": "running", "virtualization": "kvm"},
         "container": "",
@@ -99,6 +100,7 @@ def report(number: int = 1, **changes: Any) -> HostReport:
             path: copy.deepcopy(_DISK)
             for path in (
                 "/",
+                "/etc",
                 "/opt/cni/bin",
                 "/usr/local/bin",
                 "/var/lib/containerd",

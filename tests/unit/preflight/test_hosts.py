@@ -228,6 +228,18 @@ class TestDisks:
         disks = {"/usr/local/bin": {"device": 2, "read_only": True, "free": 0}}
         assert found(host(disks=disks)) == [("read-only", "/usr/local/bin", "error")]
 
+    def test_a_part_of_a_file_system_may_be_read_only(self) -> None:
+        """As /usr is where it is mounted over itself: on the same device as all else."""
+        problem = only(host(disks={"/usr/local/bin": {"read_only": True}}))
+        assert (problem.id, problem.subject) == ("read-only", "/usr/local/bin")
+        assert "set cluster_bin_directory: /opt/bin for this host" in problem.remediation
+        assert found(host(disks={"/opt/cni/bin": {"read_only": True}})) == [("read-only", "/opt/cni/bin", "error")]
+
+    def test_a_root_file_system_is_not_written_to_but_below_etc(self) -> None:
+        root = {"device": 7, "read_only": True, "free": 0}
+        assert found(host(disks={"/": root})) == []
+        assert found(host(disks={"/": root, "/etc": {"read_only": True}})) == [("read-only", "/", "error")]
+
     def test_few_inodes(self) -> None:
         disks = {"/var/lib/containerd": {"device": 2, "inodes_free": 999}}
         assert found(host(disks=disks)) == [("inodes", "/var/lib/containerd", "error")]

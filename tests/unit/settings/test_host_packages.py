@@ -82,5 +82,9 @@ def test_the_preflight_tells_before_anything_is_touched() -> None:
     (found,) = check_packages(suse, {"host_packages": {"haproxy": "haproxy", "nft": "nftables"}})
     assert found.problem == "it lacks haproxy, nft, and kubeproof installs packages with apt-get or dnf only"
     assert found.remediation == "Install these packages manually: haproxy nftables."
+    image = host(os={"id": "flatcar", "like": ["coreos"]}, package_manager="")
+    (found,) = check_packages(image, DEFAULTS)
+    assert found.problem.endswith("nft, openssl, and has no package manager"), found.problem
+    assert "systemd-sysext" in found.remediation
     installed = host(os={"id": "arch", "like": []}, commands=dict.fromkeys(PACKAGES, "/usr/bin/x"))
     assert list(check_packages(installed, DEFAULTS)) == []

@@ -35,8 +35,15 @@ def test_a_usual_host_gets_the_usual_settings() -> None:
         "reserved": {"kube": {"cpu": "35m", "memory": "512Mi"}, "system": {"cpu": "35m", "memory": "512Mi"}},
         "limits": {"nofile": OPEN_FILES, "negative_oom_score": True},
         "patience": 1.0,
+        "python": "/usr/bin/python3",
         "reasons": [],
     }
+
+
+def test_services_run_by_the_python_that_was_taken_there() -> None:
+    found = derive(report(service_python_path="/opt/kubeproof/python/bin/python3"))
+    assert found["python"] == "/opt/kubeproof/python/bin/python3"
+    assert len(found["reasons"]) == 1
 
 
 @pytest.mark.parametrize(("seconds", "factor"), [(0.05, 1.0), (0.25, 5.0), (3.0, 10.0)])
@@ -66,6 +73,7 @@ def test_a_container_with_less_gets_what_works_there() -> None:
         "reserved": {"kube": {"cpu": "35m", "memory": "512Mi"}, "system": {"cpu": "35m", "memory": "512Mi"}},
         "limits": {"nofile": 20000, "negative_oom_score": False},
         "patience": 1.0,
+        "python": "/usr/bin/python3",
         "reasons": [
             "cgroup version 1: kubelet's cgroupDriver is cgroupfs, and failCgroupV1 is off",
             "CAP_SYS_RESOURCE is missing: KubeletInUserNamespace is on, and containerd's restrict_oom_score_adj",

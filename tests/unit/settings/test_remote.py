@@ -178,3 +178,17 @@ def test_all_names_that_ansible_has_for_a_setting_are_known() -> None:
         *("ssh", "-v", "-i", f"{home}/key", "-p", "2222", "-l", "admin"),
         *("-J", "a b", "-o", "Ciphers=x", "-o", "StrictHostKeyChecking=no", "192.0.2.9"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, "/opt/kubeproof/python/bin"),
+        ({"cluster_bin_directory": "/usr/local/bin"}, "/opt/kubeproof/python/bin"),
+        ({"cluster_bin_directory": "/opt/bin"}, "/opt/bin:/opt/kubeproof/python/bin"),
+        ({"cluster_bin_directory": "/x; reboot"}, "/opt/kubeproof/python/bin"),
+    ],
+)
+def test_programs_are_found_where_no_path_of_a_system_leads(variables: dict[str, Any], expected: str) -> None:
+    done = on_a_host(remote.login(host(**variables)), 'echo "$PATH"')
+    assert done.stdout.decode().strip() == f"{os.environ['PATH']}:{expected}", "after those of the system"

@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible import constants
 from plugins.action.host_report import ActionModule
+
+from kubeproof.settings.portable_python import INTERPRETER
 
 ROOT = Path(__file__).resolve().parents[4]
 
@@ -33,10 +36,42 @@ def test_only_a_run_that_trusts_it_has_it(
 
 def test_restores_and_replacements_of_members_do_not() -> None:
     """They change hosts by modules that tell nobody."""
-    tasks = yaml.safe_load((ROOT / "roles" / "preflight" / "tasks" / "main.yml").read_text())
+    tasks = yaml.safe_load((ROOT / "roles" / "preflight" / "tasks" / "report.yml").read_text())
     [given] = [task["host_report"]["trusted"] for task in tasks if "host_report" in task]
     assert given == "{{ __preflight_purpose == 'converge' }}"
     for name in ("restore", "replace-member"):
         plays = yaml.safe_load((ROOT / "playbooks" / f"{name}.yml").read_text())
         roles = [role for play in plays for role in play.get("roles", []) if isinstance(role, dict)]
         assert [role["vars"]["__preflight_purpose"] for role in roles if role["role"] == "preflight"] == [name]
+
+
+@pytest.mark.parametrize(
+    ("answer", "lacking"),
+    [
+        ({"failed": True, "rc": 127, "module_stderr": "/bin/sh: /usr/bin/python3: not found"}, "it has no Python"),
+        ({"failed": True, "rc": 1, "module_stderr": "sudo: a password is required"}, None),
+        ({"unreachable": True, "msg": "/usr/bin/python3: not found"}, None),
+    ],
+)
+def test_it_says_that_a_host_lacks_python(
+    monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any], lacking: str | None
+) -> None:
+    plugin = ActionModule.__new__(ActionModule)
+    plugin._task = SimpleNamespace(args={}, check_mode=False)
+    plugin._execute_module = lambda **_call: answer
+    monkeypatch.setattr("ansible.plugins.action.ActionBase.run", lambda *_: {})
+    fact = plugin.run(task_vars={})["ansible_facts"]["kubeproof_host"]
+    assert fact.get("lacks_python") == lacking
+
+
+def test_only_hosts_of_the_cluster_are_given_one() -> None:
+    tasks = yaml.safe_load((ROOT / "roles" / "preflight" / "tasks" / "main.yml").read_text())
+    [condition] = [task["when"] for task in tasks if task.get("ansible.builtin.include_tasks") == "python.yml"]
+    assert condition.startswith("__preflight_ours and ")
+
+
+def test_ansible_looks_there_first() -> None:
+    found = yaml.safe_load((ROOT / "playbooks" / "group_vars" / "all.yml").read_text())
+    paths = found["ansible_interpreter_python_fallback"]
+    assert paths[0] == INTERPRETER
+    assert set(constants.INTERPRETER_PYTHON_FALLBACK) <= set(paths), "all that it would have looked for by itself"

@@ -16,6 +16,7 @@ import pytest
 
 import host_report
 from kubeproof.settings.host_report import HostReport
+from kubeproof.settings.portable_python import INTERPRETER
 
 HEADER = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
 ROW = "   {}: {} {} {} 00000000:00000000 00:00000000 00000000     0        0 {} 1 0 100 0 0 10 0\n"
@@ -508,7 +509,16 @@ def test_hidden_processes(fake: Fake, options: str, expected: str) -> None:
 )
 def test_the_python_of_services(fake: Fake, said: str, expected: str) -> None:
     fake.outputs["/usr/bin/python3"] = said
+    assert host_report.service_python(fake.machine) == ("/usr/bin/python3", expected)
+
+
+@pytest.mark.parametrize("own", ["", "Python 3.6.8\n", "Python 3.11.2\n"])
+def test_the_python_that_was_taken_there_is_for_hosts_without_one(fake: Fake, own: str) -> None:
+    ours = "/opt/kubeproof/python/bin/python3"
+    fake.outputs |= {"/usr/bin/python3": own, ours: "Python 3.13.5\n"}
+    expected = ("/usr/bin/python3", "3.11.2") if "3.11" in own else (ours, "3.13.5")
     assert host_report.service_python(fake.machine) == expected
+    assert ours == INTERPRETER, "as the controller has it"
 
 
 @pytest.mark.parametrize("option", [0, os.ST_NOEXEC, os.ST_NODEV | os.ST_NOSUID])
