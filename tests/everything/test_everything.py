@@ -93,6 +93,8 @@ def test_it_is_installed_proven_and_reset(cluster: LocalCluster, served: tuple[R
     assert cluster.play("cluster").count("changed") == 0
     _pulled_by_who_may(cluster, served[0])
     _is_proven(cluster, Options(level="standard"))
+    measured = {line.split()[0] for line in cluster.kubectl("top", "nodes", "--no-headers").splitlines()}
+    assert measured == {"cp1", "w1", "w2"}
     _is_proven(cluster, Options(level="disruptive", only=_DISRUPTIVE))
 
     keeper = cluster.kubectl("get", "pods", "--namespace=mine", "--output=jsonpath={.items[0].spec.nodeName}")
