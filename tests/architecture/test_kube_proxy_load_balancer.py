@@ -32,7 +32,7 @@ _CALM_SECONDS = 3.0
 _REQUEST_SECONDS = 1.0
 _POLL_SECONDS = 0.5
 # Which node answers for an address follows from both: of so many addresses one is that of a node that may die.
-_TRIES = 8
+_TRIES = 12
 # A dead host's programs do not run. Its speaker's answers to ARP pass by the rules that cut a host off.
 _FREEZE, _THAW = "pkill -STOP -x speaker", "pkill -CONT -x speaker || true"
 

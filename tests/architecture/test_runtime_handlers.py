@@ -47,6 +47,48 @@ def test_pods_run_in_the_runtime_of_their_class(
     evidence.headline = f"a pod of each class on {len(manifests.nodes)} nodes; {'; '.join(headline)}"
 
 
+@pytest.mark.claim("runtime-choice")
+def test_pods_live_in_other_runtimes(cluster: Cluster, api: Api, manifests: Manifests, evidence: Evidence) -> None:
+    others = runtimes.others(cluster.settings)
+    if not others:
+        raise NotObservable(
+            f"{runtimes.SETTING} names no other program than runc, as gVisor or crun; Docker and CRI-O in containerd's "
+            "place are refused"
+        )
+    for handler in others:
+        created = Pod(api, api.create(_pod(manifests, handler, len(manifests.nodes) - 1, prefix="chosen")))
+        try:
+            evidence[handler.name] = _life(cluster, api, created, handler)
+        finally:
+            api.delete(created.path)
+    evidence.headline = f"pods start, answer, are started again and go: {', '.join(each.name for each in others)}"
+
+
+def _life(cluster: Cluster, api: Api, created: Pod, handler: Handler) -> dict[str, Any]:
+    """A pod from its first start to its end."""
+    pod = _ready(api, created, handler)
+    host, name = cluster.node(pod.node).host, handler.name
+    seen = _sandbox(host, pod)
+    assert seen["handler"] == name, (
+        f"a pod of the RuntimeClass {name} runs on {host} with the handler {seen['handler']!r}"
+    )
+    assert pod.http("hostname") == pod.name, f"pod {pod.name} of the RuntimeClass {name} does not answer"
+    # It ends instead of answering.
+    api.request("GET", f"{pod.path}:{HTTP_PORT}/proxy/exit", params={"code": "1"})
+    again = api.observe_one(
+        pod.manifest,
+        lambda item: Pod(api, item).container("server")["restartCount"] > 0 and is_ready(item),
+        what=f"the container of pod {pod.name} of the RuntimeClass {name}, which has ended, is started again",
+        timeout=READY_SECONDS,
+    )
+    assert Pod(api, again).http("hostname") == pod.name, f"pod {pod.name} does not answer after it was started again"
+    api.delete(pod.path)
+    api.observe_gone(pod.manifest, what=f"pod {pod.name} of the RuntimeClass {name} goes", timeout=READY_SECONDS)
+    left = runtime.containers(host, pod.uid)
+    assert not left, f"the runtime of {host} still has containers of pod {pod.name}, which is gone: {left}"
+    return {"node": pod.node, **seen}
+
+
 @contextmanager
 def _classed(api: Api, manifests: Manifests, handlers: list[Handler]) -> Iterator[dict[str, list[Pod]]]:
     """A pod of each class on each node, as soon as they are created, by class. They go afterwards: gVisor is large.
@@ -83,10 +125,10 @@ def _examined(cluster: Cluster, pod: Pod, handler: Handler, evidence: Evidence) 
     return kernel
 
 
-def _pod(manifests: Manifests, handler: Handler, number: int) -> Object:
+def _pod(manifests: Manifests, handler: Handler, number: int, prefix: str = "classed") -> Object:
     probe = {"httpGet": {"path": "/readyz", "port": HTTP_PORT}, "periodSeconds": 1}
     return manifests.pod(
-        f"classed-{handler.name}-{number}",
+        f"{prefix}-{handler.name}-{number}",
         [manifests.server("server", readinessProbe=probe, resources=_MEMORY)],
         initContainers=[manifests.container("kernel", ["mounttest", f"--file_content={_KERNEL}"], resources=_MEMORY)],
         runtimeClassName=handler.name,

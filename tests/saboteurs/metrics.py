@@ -5,14 +5,19 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator
 
-from tests.saboteurs.framework.mutations import changed_object, everywhere, flags
+from tests.saboteurs.framework.mutations import changed_file, changed_object, everywhere, flags
 from tests.saboteurs.framework.registry import saboteur
 
+from kubeproof.core import waiting
 from kubeproof.verify.observe.cluster import Cluster
-from kubeproof.verify.observe.objects import Object
+from kubeproof.verify.observe.objects import Object, name
 
 _SERVICE = "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.metrics.k8s.io"
 _MAY_MEASURE = "/apis/rbac.authorization.k8s.io/v1/clusterroles/system:metrics-server"
+_NODES_MEASURED = "/apis/metrics.k8s.io/v1beta1/nodes"
+# Two measurements, and a moment until the API servers ask again whether there are any.
+_MEASURED_SECONDS = 90.0
+_KUBELET = "/etc/kubernetes/kubelet/config.yaml"
 
 
 @saboteur(
@@ -55,8 +60,34 @@ def kubelets_refuse(cluster: Cluster) -> Iterator[None]:
     def nothing(role: Object) -> None:
         role["rules"] = [rule for rule in role["rules"] if "nodes/metrics" not in rule["resources"]]
 
-    with changed_object(cluster.api, _MAY_MEASURE, nothing):
+    kubelets = [node.host for node in cluster.nodes]
+    with (
+        everywhere(kubelets, lambda host: changed_file(host, _KUBELET, forgetful, "kubelet")),
+        changed_object(cluster.api, _MAY_MEASURE, nothing),
+    ):
         yield
+    _await_measurements(cluster)
+
+
+def forgetful(configuration: str) -> str:
+    """The kubelet's configuration, with which it asks each time anew what its callers may do.
+
+    By default it goes on for five minutes to let those in that it has let in.
+    """
+    asking = "webhook: {cacheAuthorizedTTL: 1s, cacheUnauthorizedTTL: 1s}"
+    return configuration.replace("authorization:\n", f"authorization:\n  {asking}\n")
+
+
+def _await_measurements(cluster: Cluster) -> None:
+    """Wait until metrics-server has measured all nodes again: it is not ready, and not as it was, until then."""
+    names = {node.name for node in cluster.nodes}
+
+    def measured() -> bool:
+        answer = cluster.api.request("GET", _NODES_MEASURED)
+        return answer.ok and names <= {name(item) for item in answer.required()["items"]}
+
+    if not waiting.until(measured, cluster.api.patient(_MEASURED_SECONDS), pause=1.0):
+        raise TimeoutError(f"not within {_MEASURED_SECONDS:.0f} s: all nodes are measured again")
 
 
 @saboteur(

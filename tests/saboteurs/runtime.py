@@ -167,6 +167,20 @@ def class_of_another_handler(cluster: Cluster) -> Iterator[None]:
         replace(found["handler"])
 
 
+@saboteur(
+    "runtime-choice",
+    breaks="An admission policy takes away the RuntimeClass that pods ask for",
+    says="runs on .* with the handler",
+)
+def class_forgotten(cluster: Cluster) -> Iterator[None]:
+    if not runtimes.others(cluster.settings):
+        raise NotObservable(f"{runtimes.SETTING} names no other program than runc")
+    only = [{"name": "those-of-another-runtime", "expression": "object.metadata.name.startsWith('chosen-')"}]
+    remove = '[JSONPatch{op: "remove", path: "/spec/runtimeClassName"}]'
+    with admission(cluster.api, "/v1/pods", remove, operations=["CREATE"], matchConditions=only):
+        yield
+
+
 def _handler(cluster: Cluster) -> Handler:
     """One of the cluster's that is not containerd's own."""
     found = [each for each in runtimes.handlers(cluster.settings) if each.name != runtimes.DEFAULT]

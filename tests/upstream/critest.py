@@ -203,6 +203,7 @@ def tidy(programs: str) -> str:
 systemctl stop {UNIT}.service 2>/dev/null || true
 PATH={programs}:$PATH
 crictl pods --quiet --namespace '{_NAMESPACES}' | xargs --no-run-if-empty crictl rmp --force >/dev/null || true
+crictl rmi {SHELL} {WEB} >/dev/null 2>&1 || true
 ctr --namespace k8s.io images remove {SHELL} {WEB} >/dev/null 2>&1 || true
 findmnt --raw --noheadings --output TARGET | grep '^{DIRECTORY}/' | tac | xargs --no-run-if-empty umount || true
 if findmnt --raw --noheadings --output TARGET | grep '^{DIRECTORY}/' >&2; then

@@ -247,7 +247,8 @@ def unload(programs: str, names: Iterable[str], reference: str) -> str:
     any_of_them = " ".join(f"--regexp={shlex.quote(each)}" for each in given)
     return f"""
 ctr='{programs}/ctr --namespace k8s.io images'
-# A run that broke off may not have brought all of them.
+# A run that broke off may not have brought all of them. The runtime knows what it has by its digest too.
+{programs}/crictl rmi {shlex.quote(reference)} >/dev/null 2>&1 || true
 $ctr remove {shlex.join(given)} >/dev/null 2>&1 || true
 left=$($ctr list --quiet | grep --line-regexp --fixed-strings {any_of_them} || true)
 test -z "$left" || {{ echo "images are left: $left" >&2; exit 1; }}

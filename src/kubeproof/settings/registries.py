@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,26 +22,41 @@ _QUOTES = {'"', "'", "\\"}
 
 @dataclass(frozen=True)
 class Mirrors:
-    """The URLs to ask in an upstream's place, in order, and whether it is asked itself if none of them has an image."""
+    """The URLs to ask in an upstream's place, in order, and whether it is asked itself if none of them has an image.
+
+    ``ca``: certificates (PEM) by which all of these are verified, upstream too; empty: by those that the host trusts.
+    """
 
     urls: tuple[str, ...]
     fallback: bool
+    ca: str = ""
 
 
 def mirrors(upstream: str, given: object) -> Mirrors:
     """Those of an upstream, from a list of URLs or from a mapping. Raises KubeproofError if it is neither."""
-    if isinstance(given, Mapping) and given.keys() <= {"mirrors", "fallback"}:
-        urls, fallback = given.get("mirrors"), given.get("fallback", True)
-    else:
-        urls, fallback = given, True
+    urls, fallback, ca = given, True, ""
+    if isinstance(given, Mapping) and given.keys() <= {"mirrors", "fallback", "ca"}:
+        fallback, ca = given.get("fallback", True), given.get("ca") or ""
+        # With a CA it may be about the registry itself.
+        urls = given.get("mirrors", [] if ca else None)
     if isinstance(urls, str) or not isinstance(urls, Sequence) or not isinstance(fallback, bool):
-        raise KubeproofError(f"{upstream} takes a list of URLs, or {{mirrors: [...], fallback: false}}")
+        raise KubeproofError(f"{upstream} takes a list of URLs, or {{mirrors: [...], fallback: false, ca: ...}}")
+    if ca and not _is_ca(ca):
+        raise KubeproofError(f"{upstream}: ca is not the text of certificates (PEM): {str(ca)[:40]!r}")
     if not urls and not fallback:
         raise KubeproofError(f"{upstream} has no mirror, and no fallback")
     wrong = [str(url) for url in urls if not is_http(str(url)) or _QUOTES & set(str(url))]
     if wrong:
         raise KubeproofError(f"{upstream}: {wrong[0]!r} is not of the form https://HOST:PORT/PATH")
-    return Mirrors(tuple(str(url) for url in urls), fallback)
+    return Mirrors(tuple(str(url) for url in urls), fallback, str(ca))
+
+
+def _is_ca(text: object) -> bool:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=str(text))
+    except (ssl.SSLError, ValueError):
+        return False
+    return True
 
 
 def problems(given: Mapping[str, object]) -> Iterator[str]:

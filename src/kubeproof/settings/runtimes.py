@@ -66,6 +66,15 @@ def gvisor(values: Mapping[str, Any]) -> bool:
     return any(each.type == GVISOR for each in handlers(values))
 
 
+def others(values: Mapping[str, Any]) -> list[Handler]:
+    """Handlers whose pods another program runs than runc."""
+    return [
+        each
+        for each in handlers(values)
+        if each.type == GVISOR or posixpath.basename(str(each.options.get("BinaryName", RUNC))) != RUNC
+    ]
+
+
 def programs(values: Mapping[str, Any]) -> tuple[str, ...]:
     """Programs of handlers that hosts must have already: a run brings runc, and what ``host_packages`` names."""
     named = {str(each.options["BinaryName"]) for each in handlers(values) if "BinaryName" in each.options}

@@ -89,7 +89,8 @@ def load(directory: Path = DIRECTORY) -> Sequence[Saboteur]:
     for path in sorted(directory.glob("*.py")):
         if path.stem not in _NO_SABOTEURS and not path.stem.startswith(("test_", "_")):
             importlib.import_module(f"tests.saboteurs.{path.stem}")
-    return tuple(SABOTEURS.values())
+    # One that somebody has imported before would otherwise be the first.
+    return tuple(sorted(SABOTEURS.values(), key=lambda each: each.breaking.__module__))
 
 
 def select(saboteurs: Sequence[Saboteur], names: Iterable[str], *, quick: bool = False) -> tuple[Saboteur, ...]:

@@ -147,3 +147,11 @@ def test_programs_that_hosts_must_have_are_those_that_no_run_brings() -> None:
     }
     assert runtimes.programs(values) == ("/opt/youki",)
     assert runtimes.programs({}) == ()
+
+
+def test_other_runtimes_are_those_of_other_programs() -> None:
+    crun = {"name": "crun", "type": "runc", "options": {"BinaryName": "/usr/bin/crun"}}
+    same = {"name": "ours", "type": "runc", "options": {"BinaryName": "/usr/local/bin/runc"}}
+    plain = {"name": "plain", "type": "runc"}
+    given = {runtimes.SETTING: [crun, same, plain, {"name": "gvisor", "type": "gvisor"}]}
+    assert [each.name for each in runtimes.others(given)] == ["crun", "gvisor"]

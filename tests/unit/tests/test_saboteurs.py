@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from typing import cast
 
 import pytest
+import yaml
+from tests.saboteurs import metrics
 from tests.saboteurs.framework import registry, snapshot
 from tests.saboteurs.framework.registry import Finding, Saboteur
 from tools import saboteurs_page
 
+from kubeproof.core import paths
 from kubeproof.core.errors import KubeproofError
 from kubeproof.verify.engine import claims
 from kubeproof.verify.observe.cluster import Cluster
@@ -124,3 +127,10 @@ def test_differences_say_what_was_and_what_is() -> None:
         "b: rules: was not there, is table t",
     ]
     assert snapshot.differences(before, before) == []
+
+
+def test_a_kubelet_that_forgets_asks_at_once_what_its_callers_may_do() -> None:
+    template = paths.PROJECT / "roles" / "kubelet" / "templates" / "etc" / "kubernetes" / "kubelet" / "config.yaml.j2"
+    kept = "".join(line for line in template.read_text().splitlines(keepends=True) if "{" not in line)
+    authorization = yaml.safe_load(metrics.forgetful(kept))["authorization"]
+    assert authorization == {"mode": "Webhook", "webhook": {"cacheAuthorizedTTL": "1s", "cacheUnauthorizedTTL": "1s"}}

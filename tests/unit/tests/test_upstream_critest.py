@@ -136,12 +136,13 @@ def test_a_run(node: Place, tmp_path: Path) -> None:
     properties = (tmp_path / "properties").read_text().splitlines()
     assert "--property=Conflicts=kubelet.service" in properties
     assert "--property=ExecStopPost=/bin/systemctl --no-block start kubelet.service" in properties
-    ending = asked(node)[-8:]
+    ending = asked(node)[-9:]
     assert [line.split()[0] for line in ending][-3:] == ["findmnt", "systemctl", "kubectl"]
     assert ending[-2:] == [
         "systemctl start kubelet.service",
         "kubectl wait --for=condition=Ready --timeout=180s node/w2",
     ]
+    assert f"crictl rmi {critest.SHELL} {critest.WEB}" in ending
     assert f"ctr --namespace k8s.io images remove {critest.SHELL} {critest.WEB}" in ending
     assert not Path(critest.DIRECTORY).exists()
 

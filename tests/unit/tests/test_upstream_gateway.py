@@ -117,6 +117,8 @@ def test_nodes_get_and_lose_upstreams_names() -> None:
     names = {"theirs:1": "ours:1", "theirs:2": "cluster:1"}
     assert "tag --force ours:1 theirs:1" in gateway.load("/opt/bin", names)
     removed = gateway.unload("/opt/bin", names, "ours:1")
+    # Its name by digest goes with it, which containerd's own program would leave.
+    assert "/opt/bin/crictl rmi ours:1 " in removed
     assert "remove theirs:1 theirs:2 ours:1 " in removed
     assert "--regexp=theirs:1 --regexp=theirs:2 --regexp=ours:1 " in removed
     assert "cluster:1" not in removed

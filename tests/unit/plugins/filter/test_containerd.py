@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 from ansible.errors import AnsibleFilterError
-from plugins.filter.containerd import containerd_hosts_file
+from plugins.filter.containerd import containerd_ca_files, containerd_hosts_file
+
+from kubeproof.verify.act.application_operator import gate
 
 PULL = {"capabilities": ["pull", "resolve"]}
 ONE, TWO = "https://one.example.org", "http://two.example.org:5000"
@@ -43,6 +45,22 @@ def test_without_a_fallback_upstream_is_never_asked() -> None:
     assert found == {"server": TWO, **PULL, "host": {ONE: PULL}}
     assert asked(found) == [ONE, TWO]
     assert hosts("docker.io", {"mirrors": [ONE], "fallback": False}) == {"server": ONE, **PULL}
+
+
+def test_all_are_verified_by_the_ca_that_is_given() -> None:
+    ca = gate.issue("one.example.org").ca
+    path = "/etc/containerd/certs.d/docker.io/ca.crt"
+    trust = {"ca": path}
+    found = hosts("docker.io", {"mirrors": [ONE, TWO], "ca": ca})
+    assert found == {
+        "server": "https://registry-1.docker.io",
+        **trust,
+        "host": {ONE: {**PULL, **trust}, TWO: {**PULL, **trust}},
+    }
+    assert hosts("docker.io", {"mirrors": [ONE], "fallback": False, "ca": ca}) == {"server": ONE, **PULL, **trust}
+    assert hosts("docker.io", {"ca": ca}) == {"server": "https://registry-1.docker.io", **trust}
+    given = {"docker.io": {"ca": ca}, "registry.example.org": [ONE]}
+    assert containerd_ca_files(given) == [{"dest": path, "content": ca}]
 
 
 @pytest.mark.parametrize(
