@@ -10,6 +10,7 @@ from collections import Counter
 import httpx
 import pytest
 
+from kubeproof.settings.urls import in_url
 from kubeproof.verify.act.pods import Manifests, Pod
 from kubeproof.verify.engine.evidence import Evidence
 from kubeproof.verify.observe import objects, outside
@@ -134,7 +135,7 @@ def test_a_node_port_answers_outside_at_every_node(
     # Whoever looks may be where there is no IPv6.
     families = len([address for address in cluster.nodes[0].addresses if outside.has_way_to(address)])
     for address in (address for node in cluster.nodes for address in node.addresses[:families]):
-        url = f"http://{objects.in_url(address)}:{port}/hostname"
+        url = f"http://{in_url(address)}:{port}/hostname"
         answered = outside.get(url)
         evidence[url] = answered
         assert answered in names, f"{url}, asked from outside the cluster, answers {answered!r}"
@@ -155,7 +156,7 @@ def test_a_service_is_reached_from_pods_and_nodes(
         assert answered.responses, (
             f"from pod {pod.name} on {pod.node} service {address} is not reached: {answered.errors}"
         )
-    requests = [{"do": "http", "url": f"http://{objects.in_url(address)}/hostname"} for address in addresses]
+    requests = [{"do": "http", "url": f"http://{in_url(address)}/hostname"} for address in addresses]
     answers = on_hosts((node.host for node in cluster.nodes), lambda host: host.probe(*requests))
     for host, told in answers.items():
         for address, answer in zip(addresses, told, strict=True):

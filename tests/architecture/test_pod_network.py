@@ -20,7 +20,7 @@ from kubeproof.verify.observe import runtime
 from kubeproof.verify.observe.api import Api
 from kubeproof.verify.observe.cluster import Cluster, Node
 from kubeproof.verify.observe.hosts import Host, NotObservable, on_hosts
-from kubeproof.verify.observe.objects import Object, core, in_url
+from kubeproof.verify.observe.objects import Object, core
 
 # Many packets at any MTU, so that one that is too large for the way is found out.
 _LARGE = 20_000

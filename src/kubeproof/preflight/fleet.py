@@ -63,7 +63,9 @@ def check_fleet(hosts: Sequence[Host], rules: Rules) -> Iterator[Finding]:
     yield from _clocks(distinct, rules)
     yield from _mtus(distinct)
     if rules.shared_segment:
-        yield from _segments([host for host in distinct if host.host.node], rules.pod_network, ipv6=rules.ipv6)
+        yield from _segments(
+            [host for host in distinct if host.host.node], rules.pod_network, ipv6=rules.ipv6 and rules.ipv4
+        )
 
 
 def _same_machine(hosts: Sequence[Examined]) -> Iterator[Finding]:

@@ -356,7 +356,7 @@ class Examination:
             yield Finding("address", problem, remediation, self.host.address)
 
     def _ipv6_address(self) -> Iterator[Finding]:
-        given = self.host.address_ipv6 if self.rules.ipv6 else ""
+        given = self.host.address_ipv6 if self.rules.ipv6 and self.rules.ipv4 else ""
         found = [
             [str(ipaddress.ip_address(address)) for address in plain_addresses(interface)]
             for interface in self.report["interfaces"].values()
@@ -379,8 +379,11 @@ class Examination:
             yield Finding("address-ipv6", problem, remediation, given)
 
     def _route(self) -> Iterator[Finding]:
-        if self.report["default_route"] is None:
-            problem = "it has no default route, without which processes of the host cannot reach Service addresses"
+        route, kind = ("default_route", "") if self.rules.ipv4 else ("default_route_ipv6", "IPv6 ")
+        if self.report[route] is None:
+            problem = (
+                f"it has no {kind}default route, without which processes of the host cannot reach Service addresses"
+            )
             yield Finding("default-route", problem, "Add one; it need not lead anywhere.", severity="warning")
 
     def _processes(self) -> Iterator[Finding]:
@@ -426,6 +429,16 @@ class Examination:
                 "needed, any address will do, such as the host's own."
             )
             yield Finding("resolver", problem, remediation)
+        known = resolver["nameservers"]
+        if self.rules.host_resolver and not self.rules.ipv4 and known and not any(":" in each for each in known):
+            problem = (
+                f"/etc/resolv.conf names {', '.join(known)}, which pods do not reach: they have IPv6 addresses only"
+            )
+            remediation = (
+                "Name a resolver with an IPv6 address: there, in a file that kubelet_resolv_conf names, or, for the "
+                "cluster's DNS only, in dns_forwarders. Until then pods find no names outside the cluster."
+            )
+            yield Finding("resolver", problem, remediation, severity="warning")
         looped = [address for address in resolver["nameservers"] if host_settings.on_loopback(address)]
         if looped and not resolver["upstream"]:
             # CoreDNS finds out by itself that it asks itself, and ends: if there is nobody else to ask, for certain.
