@@ -31,7 +31,8 @@ def test_every_node_reaches_the_api_through_its_service(cluster: Cluster, eviden
     address = cluster.service_address("default", "kubernetes")
     # That the certificate is the API server's shows who has answered.
     answers = on_hosts(
-        (node.host for node in cluster.nodes), lambda host: host.http(f"https://{address}:443/livez", ca=CA_FILE)
+        (node.host for node in cluster.nodes),
+        lambda host: host.http(f"https://{in_url(address)}:443/livez", ca=CA_FILE),
     )
     for node in cluster.nodes:
         answer = answers[node.host.name]
@@ -41,7 +42,7 @@ def test_every_node_reaches_the_api_through_its_service(cluster: Cluster, eviden
         )
         if cluster.settings["kube_proxy_form"] == "none":
             continue
-        url = f"http://{node.address}:{cluster.settings['kube_proxy_health_port']}/healthz"
+        url = f"http://{in_url(node.address)}:{cluster.settings['kube_proxy_health_port']}/healthz"
         health = _status(url)
         evidence[f"{node.name} health"] = health
         assert health == 200, f"kube-proxy of {node.name} answers {health} at {url}"

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from kubeproof.settings.urls import in_url
 from kubeproof.verify.act import disruption
 from kubeproof.verify.act.pods import HTTP_PORT, UDP_PORT, Manifests, Pod, is_ready
 from kubeproof.verify.engine.evidence import Evidence

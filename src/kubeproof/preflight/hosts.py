@@ -381,9 +381,8 @@ class Examination:
     def _route(self) -> Iterator[Finding]:
         route, kind = ("default_route", "") if self.rules.ipv4 else ("default_route_ipv6", "IPv6 ")
         if self.report[route] is None:
-            problem = (
-                f"it has no {kind}default route, without which processes of the host cannot reach Service addresses"
-            )
+            lacks = f"no {kind}default route"
+            problem = f"it has {lacks}, without which processes of the host cannot reach Service addresses"
             yield Finding("default-route", problem, "Add one; it need not lead anywhere.", severity="warning")
 
     def _processes(self) -> Iterator[Finding]:
@@ -431,9 +430,8 @@ class Examination:
             yield Finding("resolver", problem, remediation)
         known = resolver["nameservers"]
         if self.rules.host_resolver and not self.rules.ipv4 and known and not any(":" in each for each in known):
-            problem = (
-                f"/etc/resolv.conf names {', '.join(known)}, which pods do not reach: they have IPv6 addresses only"
-            )
+            named = ", ".join(known)
+            problem = f"/etc/resolv.conf names {named}, which pods do not reach: they have IPv6 addresses only"
             remediation = (
                 "Name a resolver with an IPv6 address: there, in a file that kubelet_resolv_conf names, or, for the "
                 "cluster's DNS only, in dns_forwarders. Until then pods find no names outside the cluster."

@@ -190,9 +190,9 @@ class Rules:
     """What a host is asked to offer. Memory in MiB by group, clock skew in seconds.
 
     ``shared_segment``: nodes reach each other without a gateway. ``udp_ports``: nodes', for each other.
-    ``ipv6``: pods and Services have IPv6 addresses; ``ipv4``: and of IPv4. ``host_resolver``: the cluster's DNS asks the resolvers that
-    are in the hosts' own file. ``logs``: what these may come to. ``sysctls``: the user's. ``gvisor``: some pods run
-    in it.
+    ``ipv4`` and ``ipv6``: pods and Services have addresses of these. ``host_resolver``: the cluster's DNS asks the
+    resolvers that are in the hosts' own file. ``logs``: what these may come to. ``sysctls``: the user's. ``gvisor``:
+    some pods run in it.
     """
 
     operating_systems: Mapping[str, Sequence[str]] = field(default_factory=dict)

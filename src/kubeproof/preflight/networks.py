@@ -41,8 +41,8 @@ ENFORCING = ("calico", "cilium")
 # IP families that a cluster may have, the first of them that by which hosts reach each other.
 FAMILIES = ([4], [4, 6], [6])
 ORDER = (
-    "Set one network; or an IPv4 and an IPv6 network in this order, as 10.244.0.0/16,fd00:10:244::/56: with both, hosts "
-    "reach each other by IPv4, and IPv6 comes second."
+    "Set one network; or an IPv4 and an IPv6 network in this order, as 10.244.0.0/16,fd00:10:244::/56: hosts reach "
+    "each other by IPv4 then, and IPv6 comes second."
 )
 _BALANCED = (
     "Name addresses of the nodes' network that nothing else uses and that no DHCP server gives away; "
@@ -361,9 +361,7 @@ def check_virtual_address(
         return
     if main_family(networks) == 6:
         wrong = f"{name} is set, and the cluster's networks are of IPv6 alone: only an IPv4 address can move"
-        remediation = (
-            "Remove it; name what moves between the hosts, as an external load balancer, in cluster_api_names."
-        )
+        remediation = "Remove it; name what else leads to all API servers, as a load balancer, in cluster_api_names."
         yield Finding("address", wrong, remediation, name)
         return
     problem = _address_problem(value, 4)
@@ -426,16 +424,10 @@ def _address_problem(value: str, version: int) -> tuple[str, str] | None:
         return "is not an IP address", remediation
     if address.version != version:
         return f"is an IPv{address.version} address", _OTHER_FAMILY[version]
-    if isinstance(address, ipaddress.IPv6Address):
-        remediation = (
-            "Set cluster_host_address to the IPv6 address at which other hosts reach this host (ip -6 address show); "
-            "ansible_host may stay as it is."
-        )
-        problem = _ipv6_problem(value)
-        if problem:
-            return problem, remediation
-        # It is compared with what the kernel and the API say.
-        return ("is not written in its short form", f"Write it as {address}.") if str(address) != value else None
+    return _ipv6_host_problem(value) if version == 6 else _ipv4_host_problem(address)
+
+
+def _ipv4_host_problem(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> tuple[str, str] | None:
     if address.is_loopback:
         # Kubernetes has it so of nodes and Endpoints (k8s.io/kubernetes pkg/kubelet/kubelet_node_status.go,
         # pkg/apis/core/validation), however many there are.
@@ -447,6 +439,19 @@ def _address_problem(value: str, version: int) -> tuple[str, str] | None:
     if address.is_unspecified or address.is_multicast:
         return "is not an address at which other hosts can reach it", "Set cluster_host_address."
     return None
+
+
+def _ipv6_host_problem(value: str) -> tuple[str, str] | None:
+    problem = _ipv6_problem(value)
+    if problem:
+        remediation = (
+            "Set cluster_host_address to the IPv6 address at which other hosts reach this host (ip -6 address show); "
+            "ansible_host may stay as it is."
+        )
+        return problem, remediation
+    # It is compared with what the kernel and the API say.
+    short = str(ipaddress.ip_address(value))
+    return ("is not written in its short form", f"Write it as {short}.") if short != value else None
 
 
 def check_interfaces(hosts: Sequence[Host], networks: Mapping[str, Sequence[Network]]) -> Iterator[Finding]:

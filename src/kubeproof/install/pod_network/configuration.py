@@ -22,9 +22,9 @@ class Configuration:
 
     ``routes``: the gateway to each network. ``protocol``: the number that marks routes as ours; all others are left
     alone. ``rules``: a script for ``nft -f``, which replaces the whole table ``table`` (with ``ipv4`` of family ip, and
-    with ``ipv6`` of family ip6). ``sysctls``: value by name. ``network`` and ``plugins``: the name of the CNI network, and the
-    directory of its plugins. ``bridge`` and ``mtu``: the bridge to which pods are attached, and its MTU; 0 leaves that
-    as it is.
+    with ``ipv6`` of family ip6). ``sysctls``: value by name. ``network`` and ``plugins``: the name of the CNI network,
+    and the directory of its plugins. ``bridge`` and ``mtu``: the bridge to which pods are attached, and its MTU; 0
+    leaves that as it is.
     ``tunnel``: the device by which flannel reaches other nodes' pods; ``kube_proxy``: address of kube-proxy's metrics,
     ADDRESS:PORT; ``network_policy``: the unit of the network policy engine. Each is empty if there is none.
     ``ipv4`` and ``ipv6``: pods, Services and nodes have addresses of these; ``tunnel_ipv6``: flannel's device for IPv6.
