@@ -19,8 +19,11 @@ from kubeproof.verify.observe.cluster import CA_FILE, Cluster
 from kubeproof.verify.observe.hosts import Host, NotObservable, on_hosts
 
 _RULES_SECONDS = 15.0
-# Whatever mode kube-proxy is in, one of the two lists its rules.
-_LIST_RULES = ["sh", "-c", "nft list table ip kube-proxy 2>/dev/null; iptables-save -t nat 2>/dev/null; true"]
+# Whatever mode kube-proxy is in, one of the two lists its rules; by whether they are of IPv6.
+_LIST_RULES = {
+    False: "nft list table ip kube-proxy 2>/dev/null; iptables-save -t nat 2>/dev/null; true",
+    True: "nft list table ip6 kube-proxy 2>/dev/null; ip6tables-save -t nat 2>/dev/null; true",
+}
 _REQUESTS_PER_POD = 60
 # How many standard deviations a pod's share may be off: by chance, once in millions of verifications.
 _DEVIATIONS = 5.0
@@ -58,7 +61,9 @@ def test_every_node_has_the_rules_of_the_apis_service(cluster: Cluster, evidence
     # A connection that was there before its rules went is passed on still.
     address = cluster.service_address("default", "kubernetes")
     pattern = re.compile(rf"{re.escape(address)}\b")
-    answers = on_hosts((node.host for node in cluster.nodes), lambda host: host.run("sh -c %s", _LIST_RULES[-1]))
+    answers = on_hosts(
+        (node.host for node in cluster.nodes), lambda host: host.run("sh -c %s", _LIST_RULES[":" in address])
+    )
     for node in cluster.nodes:
         found = [line.strip() for line in answers[node.host.name].splitlines() if pattern.search(line)]
         evidence[node.name] = found
@@ -74,10 +79,11 @@ def test_a_service_gets_its_rules_on_every_node_and_loses_them(
     hosts = [node.host for node in cluster.nodes]
     manifest = manifests.service("ruled", {"app": "agent"}, port=8123)
     service = api.create(manifest)
+    ipv6 = ":" in service["spec"]["clusterIP"]
     address = re.escape(service["spec"]["clusterIP"])
     start = time.monotonic()
     present = rf"{address}\b[^\n]*\b8123\b"
-    appeared = _await_rules(hosts, present, start, present=True)
+    appeared = _await_rules(hosts, present, start, present=True, ipv6=ipv6)
     for name, (seconds, output) in appeared.items():
         assert seconds is not None, (
             f"{name} has no rule for service {service['spec']['clusterIP']}:8123: {output[-300:]}"
@@ -89,7 +95,7 @@ def test_a_service_gets_its_rules_on_every_node_and_loses_them(
 
     api.delete(objects.path(manifest))
     start = time.monotonic()
-    vanished = _await_rules(hosts, present, start, present=False)
+    vanished = _await_rules(hosts, present, start, present=False, ipv6=ipv6)
     for name, (seconds, output) in vanished.items():
         assert seconds is not None, f"{name} still has rules for a service that is gone: {output[-300:]}"
     evidence["service"] = f"{service['spec']['clusterIP']}:8123"
@@ -188,14 +194,14 @@ def _require_kube_proxy(cluster: Cluster) -> None:
 
 
 def _await_rules(
-    hosts: list[Host], pattern: str, start: float, *, present: bool
+    hosts: list[Host], pattern: str, start: float, *, present: bool, ipv6: bool
 ) -> dict[str, tuple[float | None, str]]:
     """Of each host, after how many seconds its rules were as they should be, if they were, and the rules."""
 
     def poll(host: Host) -> tuple[float | None, str]:
         request = {
             "do": "poll",
-            "command": _LIST_RULES,
+            "command": ["sh", "-c", _LIST_RULES[ipv6]],
             "pattern": pattern,
             "present": present,
             "timeout": _RULES_SECONDS,
