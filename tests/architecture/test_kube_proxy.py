@@ -61,9 +61,8 @@ def test_every_node_has_the_rules_of_the_apis_service(cluster: Cluster, evidence
     # A connection that was there before its rules went is passed on still.
     address = cluster.service_address("default", "kubernetes")
     pattern = re.compile(rf"{re.escape(address)}\b")
-    answers = on_hosts(
-        (node.host for node in cluster.nodes), lambda host: host.run("sh -c %s", _LIST_RULES[":" in address])
-    )
+    listing = _LIST_RULES[":" in address]
+    answers = on_hosts((node.host for node in cluster.nodes), lambda host: host.run("sh -c %s", listing))
     for node in cluster.nodes:
         found = [line.strip() for line in answers[node.host.name].splitlines() if pattern.search(line)]
         evidence[node.name] = found
