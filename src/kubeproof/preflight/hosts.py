@@ -379,8 +379,8 @@ class Examination:
             yield Finding("address-ipv6", problem, remediation, given)
 
     def _route(self) -> Iterator[Finding]:
-        route, kind = ("default_route", "") if self.rules.ipv4 else ("default_route_ipv6", "IPv6 ")
-        if self.report[route] is None:
+        kind = "" if self.rules.ipv4 else "IPv6 "
+        if (self.report["default_route"] if self.rules.ipv4 else self.report["default_route_ipv6"]) is None:
             lacks = f"no {kind}default route"
             problem = f"it has {lacks}, without which processes of the host cannot reach Service addresses"
             yield Finding("default-route", problem, "Add one; it need not lead anywhere.", severity="warning")
