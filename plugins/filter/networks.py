@@ -61,8 +61,8 @@ def interface_of(report: Mapping[str, Any], address: str) -> str:
     for name, interface in report["interfaces"].items():
         if address in {entry.partition("/")[0] for entry in interface["addresses"]}:
             return str(name)
-    route = report["default_route"] or report.get("default_route_ipv6") or {}
-    return str(route.get("interface", ""))
+    route = report["default_route_ipv6" if ":" in address else "default_route"]
+    return str((route or {}).get("interface", ""))
 
 
 def ip_addresses(values: list[str]) -> list[str]:

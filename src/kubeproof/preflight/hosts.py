@@ -428,15 +428,7 @@ class Examination:
                 "needed, any address will do, such as the host's own."
             )
             yield Finding("resolver", problem, remediation)
-        known = resolver["nameservers"]
-        if self.rules.host_resolver and not self.rules.ipv4 and known and not any(":" in each for each in known):
-            named = ", ".join(known)
-            problem = f"/etc/resolv.conf names {named}, which pods do not reach: they have IPv6 addresses only"
-            remediation = (
-                "Name a resolver with an IPv6 address: there, in a file that kubelet_resolv_conf names, or, for the "
-                "cluster's DNS only, in dns_forwarders. Until then pods find no names outside the cluster."
-            )
-            yield Finding("resolver", problem, remediation, severity="warning")
+        yield from self._resolver_families()
         looped = [address for address in resolver["nameservers"] if host_settings.on_loopback(address)]
         if looped and not resolver["upstream"]:
             # CoreDNS finds out by itself that it asks itself, and ends: if there is nobody else to ask, for certain.
@@ -449,6 +441,19 @@ class Examination:
                 "cluster's DNS only, in dns_forwarders."
             )
             yield Finding("resolver", problem, remediation, severity=severity)
+
+    def _resolver_families(self) -> Iterator[Finding]:
+        """Whether pods reach a resolver that the hosts' own file names; those on loopback are for another check."""
+        known = self.report["resolver"]["nameservers"]
+        elsewhere = known and not any(":" in each or host_settings.on_loopback(each) for each in known)
+        if self.rules.host_resolver and not self.rules.ipv4 and elsewhere:
+            named = ", ".join(known)
+            problem = f"/etc/resolv.conf names {named}, which pods do not reach: they have IPv6 addresses only"
+            remediation = (
+                "Name a resolver with an IPv6 address: there, in a file that kubelet_resolv_conf names, or, for the "
+                "cluster's DNS only, in dns_forwarders. Until then pods find no names outside the cluster."
+            )
+            yield Finding("resolver", problem, remediation, severity="warning")
 
     def _clock(self) -> Iterator[Finding]:
         # A container's clock is that of its host.

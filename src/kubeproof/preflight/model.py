@@ -310,7 +310,7 @@ def main_interfaces(host: Host) -> dict[str, Interface]:
     """The interfaces by which a host talks to others: the one with its address, and its default route's."""
     if host.report is None:
         return {}
-    route = host.report["default_route"] or host.report["default_route_ipv6"]
+    route = host.report["default_route_ipv6"] if ":" in host.address else host.report["default_route"]
     return {
         name: interface
         for name, interface in host.report["interfaces"].items()

@@ -82,10 +82,10 @@ def check_networks(values: Mapping[str, Any], nodes: int) -> Iterator[Finding]:
             yield from _pod_network(network, setting, int(values[setting]), nodes, pods_on_node)
     for network in services:
         # The address of DNS is of the first network, and in an IPv6 network after it the tenth.
-        dns = str(values.get("cluster_dns_address", "")) if network == services[0] else ""
+        dns = str(values["cluster_dns_address"]) if network == services[0] and "cluster_dns_address" in values else None
         if network.version == 6:
             yield from _ipv6_service_network(network, dns)
-        elif dns:
+        elif dns is not None:
             yield from _service_network(network, dns)
     yield from _of_one_family(values)
 
@@ -184,12 +184,12 @@ def _pod_network(pods: Network, name: str, prefix: int, nodes: int, pods_on_node
         yield Finding("network-small", wrong, remediation, name, severity="warning")
 
 
-def _ipv6_service_network(services: Network, dns: str) -> Iterator[Finding]:
+def _ipv6_service_network(services: Network, dns: str | None) -> Iterator[Finding]:
     if services.prefixlen not in SERVICE_PREFIXES_IPV6:
         wrong = f"cluster_service_network {services} has a prefix of {services.prefixlen}"
         remediation = "kube-apiserver accepts /108 or longer, and up to /124 there is an address for the cluster's DNS."
         yield Finding("network-prefix", wrong, remediation, "cluster_service_network")
-    elif dns:
+    elif dns is not None:
         yield from _dns_address(services, dns, {services[0]: "the network's own", services[1]: "that of the API"})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import math
 import re
@@ -142,38 +143,32 @@ def _zone_problem(given: str, values: Mapping[str, Any]) -> str:
     domain = normal(values.get("cluster_domain", ""))
     if domain != "." and (within(zone, domain) or within(domain, zone)):
         return f"{zone} would take names of the cluster's own domain, {domain}, to servers outside"
-    network = _reversed(zone)
-    for setting in _SETTINGS if network else ():
+    for setting, network in ((setting, network) for network in _reversed(zone) for setting in _SETTINGS):
         try:
-            own = ipaddress.ip_network(families.of_family(values.get(setting, ""), network.version if network else 4))
+            own = ipaddress.ip_network(families.of_family(values.get(setting, ""), network.version))
         except ValueError:
             continue
-        if network and network.overlaps(own):
+        if network.overlaps(own):
             return f"{zone} would take the names of addresses in {setting} {own} to servers outside"
     return ""
 
 
-def _reversed(zone: str) -> families.Network | None:
-    """The network whose addresses have their names in a zone; ``None`` for other zones."""
+def _reversed(zone: str) -> list[families.Network]:
+    """The networks whose addresses have their names in a zone; none for other zones."""
+    found: list[families.Network] = []
     if zone in {"arpa", _REVERSE[1:]}:
-        return ipaddress.IPv4Network("0.0.0.0/0")
-    if zone == _REVERSE_IPV6[1:] or zone.endswith(_REVERSE_IPV6):
-        return _reversed_ipv6(zone)
+        found.append(ipaddress.IPv4Network("0.0.0.0/0"))
+    if zone in {"arpa", _REVERSE_IPV6[1:]}:
+        found.append(ipaddress.IPv6Network("::/0"))
     octets = zone.removesuffix(_REVERSE).split(".")[::-1] if zone.endswith(_REVERSE) else []
-    try:
-        return ipaddress.IPv4Network((".".join([*octets, "0", "0", "0"][:4]), 8 * len(octets))) if octets else None
-    except ValueError:
-        return None
-
-
-def _reversed_ipv6(zone: str) -> ipaddress.IPv6Network | None:
-    """The same of zones of IPv6, whose labels are the digits of addresses, the last one first (RFC 3596, 2.5)."""
-    labels = zone.removesuffix(_REVERSE_IPV6[1:]).rstrip(".")
-    digits = "".join(reversed(labels.split("."))) if labels else ""
-    try:
-        return ipaddress.IPv6Network((int(digits.ljust(32, "0"), 16), 4 * len(digits)))
-    except ValueError:
-        return None
+    # The labels of IPv6 are the digits of addresses, the last one first (RFC 3596, 2.5).
+    digits = zone.removesuffix(_REVERSE_IPV6).split(".")[::-1] if zone.endswith(_REVERSE_IPV6) else []
+    with contextlib.suppress(ValueError):
+        if octets:
+            found.append(ipaddress.IPv4Network((".".join([*octets, "0", "0", "0"][:4]), 8 * len(octets))))
+        if digits:
+            found.append(ipaddress.IPv6Network((int("".join(digits).ljust(32, "0"), 16), 4 * len(digits))))
+    return found
 
 
 def _hosts(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -549,3 +549,6 @@ class TestIPv6Alone:
         assert (identity, severity) == ("resolver", "warning")
         assert "names 192.0.2.53, 192.0.2.54, which pods do not reach" in problem
         assert self.found(resolver={"nameservers": ["192.0.2.53", "2001:db8::53"]}) == []
+
+    def test_a_stub_on_loopback_is_one_finding(self) -> None:
+        assert [identity for identity, *_ in self.found(resolver={"nameservers": ["127.0.0.53"]})] == ["resolver"]

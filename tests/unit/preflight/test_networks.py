@@ -61,6 +61,7 @@ def test_nothing_is_found_in_good_settings() -> None:
         ({"cluster_dns_address": "10.96.0.1"}, ("dns-address", "cluster_dns_address")),
         ({"cluster_dns_address": "10.96.255.255"}, ("dns-address", "cluster_dns_address")),
         ({"cluster_dns_address": "dns"}, ("dns-address", "cluster_dns_address")),
+        ({"cluster_dns_address": ""}, ("dns-address", "cluster_dns_address")),
         ({"cluster_dns_address": "fd00::a"}, ("dns-address", "cluster_dns_address")),
         ({"cluster_domain": "Cluster.Local"}, ("domain", "cluster_domain")),
         ({"cluster_domain": "cluster.local."}, ("domain", "cluster_domain")),

@@ -117,6 +117,7 @@ OF_PODS = "4.2.0.0.1.0.0.0.0.d.f.ip6.arpa"
         ({"dns_forwarders": ["fe80::53"]}, "holds on one link only"),
         ({"dns_forwarders": ["fd00:10:96::a"]}, "it would ask itself"),
         ({"dns_stub_domains": {"ip6.arpa": ["2001:db8::53"]}}, "cluster_pod_network fd00:10:244::/56"),
+        ({"dns_stub_domains": {"arpa": ["2001:db8::53"]}}, "cluster_pod_network fd00:10:244::/56"),
         ({"dns_stub_domains": {OF_PODS: ["2001:db8::53"]}}, "cluster_pod_network fd00:10:244::/56"),
     ],
     ids=str,

@@ -87,8 +87,9 @@ def test_the_interface_that_has_an_address() -> None:
     report = {"interfaces": interfaces, "default_route": {"interface": "eth0"}}
     assert networks.interface_of(report, "192.0.2.1") == "eth1"
     assert networks.interface_of(report, "203.0.113.9") == "eth0", "one behind address translation"
-    ipv6 = {"interfaces": {}, "default_route": None, "default_route_ipv6": {"interface": "eth2"}}
-    assert networks.interface_of(ipv6, "2001:db8::1") == "eth2"
+    both = {**report, "default_route_ipv6": {"interface": "eth2"}}
+    assert networks.interface_of(both, "2001:db8::1") == "eth2"
+    assert networks.interface_of(both, "203.0.113.9") == "eth0"
 
 
 def test_addresses_of_ipv6_are_in_brackets_in_urls() -> None:
