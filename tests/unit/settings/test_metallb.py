@@ -94,7 +94,7 @@ def test_ipv6_networks_count_as_well() -> None:
 
 
 def test_ipv4_addresses_are_of_no_use_to_ipv6_alone() -> None:
-    alone = {"cluster_pod_network": "fd00:1::/56", "cluster_service_network": "fd00:2::/112"}
+    alone: dict[str, Any] = {"cluster_pod_network": "fd00:1::/56", "cluster_service_network": "fd00:2::/112"}
     assert said("2001:db8::40/124", **alone) == []
     [told] = said("192.0.2.64/28", **alone)
     assert told == "has IPv4 addresses, but Services have none: cluster_service_network has no IPv4 network"
