@@ -446,7 +446,7 @@ class Campaign:
             },
             "registers": REGISTERS,
             "readers": 2,
-            "application": f"http://{self._service}/hostname",
+            "application": f"http://{in_url(self._service)}/hostname",
             "application_timeout": _APPLICATION_SECONDS,
             "askers": 2,
             "leases": list(_LEASES),
