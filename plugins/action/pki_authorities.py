@@ -14,6 +14,7 @@ from kubeproof.preflight.findings import render
 from kubeproof.preflight.identity import Kept
 from kubeproof.preflight.model import CONTROL_PLANE, ETCD, GROUPS
 from kubeproof.settings import state as states
+from kubeproof.settings.urls import in_url
 
 
 class ActionModule(Action):
@@ -25,7 +26,8 @@ class ActionModule(Action):
         arguments = self._arguments
         state = Path(str(arguments["state_directory"]))
         cluster = str(arguments["cluster"])
-        servers = {str(host): f"https://{address}:{arguments['port']}" for host, address in arguments["hosts"].items()}
+        port, hosts = arguments["port"], arguments["hosts"]
+        servers = {str(host): f"https://{in_url(address)}:{port}" for host, address in hosts.items()}
         target = kubeconfig.Target(cluster, str(arguments["server"]), servers)
         lifetime = datetime.timedelta(days=int(arguments["days"]))
         self._refuse_others(state)

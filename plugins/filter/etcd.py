@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from kubeproof.core.versions import parse
+from kubeproof.settings.urls import in_url
 
 
 def etcd_initial_cluster(members: Mapping[str, str], port: int) -> str:
     """``initial-cluster`` of members given as name to address: ``a=https://10.0.0.1:2380,b=…``."""
-    return ",".join(f"{name}=https://{address}:{port}" for name, address in sorted(members.items()))
+    return ",".join(f"{name}=https://{in_url(address)}:{port}" for name, address in sorted(members.items()))
 
 
 def etcd_bootstrapped(found: Mapping[str, Any], directory: str) -> str:
@@ -26,12 +27,12 @@ def etcd_bootstrapped(found: Mapping[str, Any], directory: str) -> str:
 
 def etcd_client_urls(members: Mapping[str, str], port: int) -> str:
     """The members' client URLs, as ``etcdctl --endpoints`` and ``kube-apiserver --etcd-servers`` want them."""
-    return ",".join(f"https://{address}:{port}" for _, address in sorted(members.items()))
+    return ",".join(f"https://{in_url(address)}:{port}" for _, address in sorted(members.items()))
 
 
 def etcd_peer_urls(members: Mapping[str, str], port: int) -> dict[str, str]:
     """The members' peer URLs by name."""
-    return {name: f"https://{address}:{port}" for name, address in members.items()}
+    return {name: f"https://{in_url(address)}:{port}" for name, address in members.items()}
 
 
 def etcd_moved_on(looks: Iterable[Mapping[str, Any]], former: str) -> str:

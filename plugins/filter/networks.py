@@ -10,6 +10,7 @@ from ansible.errors import AnsibleFilterError
 
 from kubeproof.settings import families, proxies
 from kubeproof.settings.addresses import ipv6_of_hosts, of_hosts
+from kubeproof.settings.urls import in_url
 
 
 def nth_address(network: Any, number: int) -> str:
@@ -28,9 +29,10 @@ def pod_routes(
 ) -> dict[str, str]:
     """The gateway to each pod network but a host's own. ``networks`` is by the API paths of the nodes that exist.
 
-    A node has one network, or a list with one of each family. ``ipv6``: the nodes' IPv6 addresses.
+    A node has one network, or a list with one of each family. ``ipv6``: the nodes' IPv6 addresses, where these are
+    not the only ones.
     """
-    gateways = {4: addresses, 6: ipv6 or {}}
+    gateways = {4: addresses, 6: ipv6 or addresses}
     others = {name: networks.get(f"/api/v1/nodes/{name}") for name in sorted(addresses) if name != host}
     return {
         network: gateways[ipaddress.ip_network(network).version][name]
@@ -51,7 +53,7 @@ def other_addresses(addresses: Mapping[str, str], host: str) -> list[str]:
 
 def health_checks(addresses: list[str], url: str, **more: str) -> list[dict[str, str]]:
     """``component_service``'s ``gate``: one check for each address, which goes where ``url`` has ``{}``."""
-    return [{"url": url.format(address), **more} for address in addresses]
+    return [{"url": url.format(in_url(address)), **more} for address in addresses]
 
 
 def interface_of(report: Mapping[str, Any], address: str) -> str:
@@ -59,7 +61,8 @@ def interface_of(report: Mapping[str, Any], address: str) -> str:
     for name, interface in report["interfaces"].items():
         if address in {entry.partition("/")[0] for entry in interface["addresses"]}:
             return str(name)
-    return str((report["default_route"] or {}).get("interface", ""))
+    route = report["default_route_ipv6" if ":" in address else "default_route"]
+    return str((route or {}).get("interface", ""))
 
 
 def ip_addresses(values: list[str]) -> list[str]:
@@ -93,6 +96,7 @@ class FilterModule:
             "pod_routes": pod_routes,
             "other_addresses": other_addresses,
             "health_checks": health_checks,
+            "in_url": in_url,
             "interface_of": interface_of,
             "ip_addresses": ip_addresses,
             "dns_names": dns_names,

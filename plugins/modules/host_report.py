@@ -123,6 +123,7 @@ ansible_facts:
         disks: {description: "The file system of each of O(paths), with sizes in bytes.", type: dict}
         interfaces: {description: Network interfaces by name., type: dict}
         default_route: {description: C(interface) and C(gateway)., type: dict}
+        default_route_ipv6: {description: The same of IPv6., type: dict}
         resolver: {description: Name servers., type: dict}
         firewall: {description: "Whether C(ufw) is enabled, and C(chains) that drop what no rule accepts.", type: dict}
         ports: {description: "Listening TCP ports, each with its process.", type: list, elements: dict}
@@ -276,6 +277,9 @@ MODULES = {
     "overlay": Kernel("OVERLAY_FS"),
     "vxlan": Kernel("VXLAN"),
 }
+
+# Of routes: the kernel answers that there is no way (RTF_REJECT of linux/route.h).
+REJECT = 0x0200
 
 Run = Callable[[Sequence[str]], str]
 
@@ -529,6 +533,16 @@ def default_route(machine: Machine) -> Optional[Report]:
         return None
     best = min(routes, key=lambda row: int(row[6]))
     return {"interface": best[0], "gateway": ipv4(best[2])}
+
+
+def default_route_ipv6(machine: Machine) -> Optional[Report]:
+    """The IPv6 default route with the lowest metric: /proc/net/ipv6_route has hexadecimal numbers as they are read."""
+    rows = (line.split() for line in machine.read("/proc/net/ipv6_route").splitlines())
+    routes = [row for row in rows if len(row) > 9 and not int(row[0] + row[1], 16) and not int(row[8], 16) & REJECT]
+    if not routes:
+        return None
+    best = min(routes, key=lambda row: int(row[5], 16))
+    return {"interface": best[9], "gateway": socket.inet_ntop(socket.AF_INET6, bytes.fromhex(best[4]))}
 
 
 def ipv4(word: str) -> str:
@@ -914,6 +928,7 @@ def report(
         "disks": {path: disk(machine, path, mounted) for path in paths},
         "interfaces": interfaces(machine),
         "default_route": default_route(machine),
+        "default_route_ipv6": default_route_ipv6(machine),
         "resolver": resolver(machine),
         "firewall": firewall(machine, modules),
         "ports": ports(machine),

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from kubeproof.api.kubeconfig import Access, Anonymous, Credentials, Token
+from kubeproof.settings.urls import in_url
 from kubeproof.verify.act import accounts, client_certificates, disruption, leader_election
 from kubeproof.verify.act.accounts import Rule
 from kubeproof.verify.act.pods import Blocked, Manifests, Pod
@@ -380,7 +381,7 @@ def _look_at_virtual_address(cluster: Cluster, stopped: Host | None = None) -> N
     address = str(cluster.settings["cluster_virtual_address"])
     if not address:
         return
-    leader_election.await_answer(cluster, f"https://{address}:{cluster.api_servers[0][1]}", _MOVED_SECONDS)
+    leader_election.await_answer(cluster, f"https://{in_url(address)}:{cluster.api_servers[0][1]}", _MOVED_SECONDS)
     holders = leader_election.address_holders(cluster, address)
     names = ", ".join(host.name for host in holders) or "nobody"
     assert len(holders) == 1, f"the virtual address {address} is held by {names}, not by one host"
@@ -563,7 +564,7 @@ def _ask_etcd(host: Host, who: ComponentCredentials, endpoints: list[str]) -> li
 def _each_server(cluster: Cluster) -> list[Access]:
     """The access to each API server by itself: behind a load balancer one may differ from the others."""
     return [
-        dataclasses.replace(cluster.api.access, server=f"https://{address}:{port}")
+        dataclasses.replace(cluster.api.access, server=f"https://{in_url(address)}:{port}")
         for address, port in cluster.api_servers
     ]
 
@@ -592,7 +593,7 @@ def _as_component(cluster: Cluster, host: Host, component: str, *requests: dict[
     trust = {"do": "http", "ca": CA_FILE, "cert": who.cert, "key": who.key}
     address, port = cluster.api_servers[0]
     return host.probe(
-        *({**trust, **request, "url": f"https://{address}:{port}{request['url']}"} for request in requests)
+        *({**trust, **request, "url": f"https://{in_url(address)}:{port}{request['url']}"} for request in requests)
     )
 
 

@@ -11,6 +11,7 @@ import pytest
 from kubeproof.components.lock import Lock
 from kubeproof.core.versions import parse
 from kubeproof.settings import state
+from kubeproof.settings.urls import in_url
 from kubeproof.upgrade import policy
 from kubeproof.upgrade.record import Record
 from kubeproof.upgrade.world import CONTAINERD, KUBELET
@@ -97,7 +98,7 @@ def _api_servers(cluster: Cluster) -> list[ApiServer]:
     names = {host.address: host.name for host in cluster.control_plane}
     found = []
     for address, port in cluster.api_servers:
-        with Api(dataclasses.replace(cluster.api.access, server=f"https://{address}:{port}")) as server:
+        with Api(dataclasses.replace(cluster.api.access, server=f"https://{in_url(address)}:{port}")) as server:
             found.append(ApiServer(names.get(address, address), server.get("/version")))
     return found
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from tests.architecture.outage import Outage
 
+from kubeproof.settings.urls import in_url
 from kubeproof.verify.act import leader_election
 from kubeproof.verify.act.disruption import stopped_everywhere
 from kubeproof.verify.act.pods import HTTP_PORT, Blocked, Manifests, Pod, is_ready, is_running
@@ -150,7 +151,7 @@ def test_a_pods_token_is_accepted_as_its_account(
     address, port = cluster.api_servers[0]
     # Read and used on its host: the token is shown to nobody but the API server.
     answer = host.http(
-        f"https://{address}:{port}/apis/authentication.k8s.io/v1/selfsubjectreviews",
+        f"https://{in_url(address)}:{port}/apis/authentication.k8s.io/v1/selfsubjectreviews",
         method="POST",
         headers={"Content-Type": "application/json"},
         body='{"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}',

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from kubeproof.api.kubeconfig import Credentials
+from kubeproof.settings.urls import in_url
 from kubeproof.verify.act import client_certificates, disruption
 from kubeproof.verify.engine.evidence import Evidence
 from kubeproof.verify.observe import objects, sockets
@@ -39,7 +40,8 @@ def test_every_host_is_a_healthy_member_with_the_same_data(cluster: Cluster, evi
     )
     for member in members:
         assert not member.learner, f"member {member.name} does not vote"
-        at = [address for address in hosts.values() if any(f"//{address}:" in url for url in member.client_urls)]
+        urls = " ".join(member.client_urls)
+        at = [address for address in hosts.values() if f"//{in_url(address)}:" in urls]
         assert at, f"member {member.name} at {member.client_urls} is none of the inventory's etcd hosts"
 
     endpoints = [url for member in members for url in member.client_urls]
@@ -209,7 +211,9 @@ def _write_until_acknowledged(api: Api, path: str, number: int, when: str) -> fl
 def _await_same_data(cluster: Cluster, what: str) -> float:
     """Wait until all members have the same data; how long that took."""
     start = time.monotonic()
-    endpoints = [f"https://{host.address}:{cluster.settings['cluster_etcd_port']}" for host in cluster.etcd_hosts]
+    endpoints = [
+        f"https://{in_url(host.address)}:{cluster.settings['cluster_etcd_port']}" for host in cluster.etcd_hosts
+    ]
     problem = ""
     while time.monotonic() - start < _RECOVERY_SECONDS:
         try:
@@ -240,7 +244,7 @@ def _call_from_inside(host: Host, address: str, port: int, *, metrics: bool) -> 
     requests = {
         f"{scheme} and no certificate, {path}": {
             "do": "http",
-            "url": f"{scheme}://{address}:{port}{path}",
+            "url": f"{scheme}://{in_url(address)}:{port}{path}",
             "method": "POST" if path == paths[0] else "GET",
             "body": json.dumps(_RANGE) if path == paths[0] else None,
         }
@@ -258,7 +262,7 @@ def _call_from_inside(host: Host, address: str, port: int, *, metrics: bool) -> 
 
 def _call_from_outside(address: str, port: int, administrator: Credentials) -> dict[str, str]:
     callers = {"a foreign certificate": client_certificates.foreign(), "the Kubernetes administrator's": administrator}
-    return {shown: _call(f"https://{address}:{port}/v3/kv/range", who) for shown, who in callers.items()}
+    return {shown: _call(f"https://{in_url(address)}:{port}/v3/kv/range", who) for shown, who in callers.items()}
 
 
 def _call(url: str, credentials: Credentials) -> str:

@@ -10,6 +10,7 @@ from collections import Counter
 import httpx
 import pytest
 
+from kubeproof.settings.urls import in_url
 from kubeproof.verify.act.pods import Manifests, Pod
 from kubeproof.verify.engine.evidence import Evidence
 from kubeproof.verify.observe import objects, outside
@@ -18,8 +19,11 @@ from kubeproof.verify.observe.cluster import CA_FILE, Cluster
 from kubeproof.verify.observe.hosts import Host, NotObservable, on_hosts
 
 _RULES_SECONDS = 15.0
-# Whatever mode kube-proxy is in, one of the two lists its rules.
-_LIST_RULES = ["sh", "-c", "nft list table ip kube-proxy 2>/dev/null; iptables-save -t nat 2>/dev/null; true"]
+# Whatever mode kube-proxy is in, one of the two lists its rules; by whether they are of IPv6.
+_LIST_RULES = {
+    False: "nft list table ip kube-proxy 2>/dev/null; iptables-save -t nat 2>/dev/null; true",
+    True: "nft list table ip6 kube-proxy 2>/dev/null; ip6tables-save -t nat 2>/dev/null; true",
+}
 _REQUESTS_PER_POD = 60
 # How many standard deviations a pod's share may be off: by chance, once in millions of verifications.
 _DEVIATIONS = 5.0
@@ -30,7 +34,8 @@ def test_every_node_reaches_the_api_through_its_service(cluster: Cluster, eviden
     address = cluster.service_address("default", "kubernetes")
     # That the certificate is the API server's shows who has answered.
     answers = on_hosts(
-        (node.host for node in cluster.nodes), lambda host: host.http(f"https://{address}:443/livez", ca=CA_FILE)
+        (node.host for node in cluster.nodes),
+        lambda host: host.http(f"https://{in_url(address)}:443/livez", ca=CA_FILE),
     )
     for node in cluster.nodes:
         answer = answers[node.host.name]
@@ -40,7 +45,7 @@ def test_every_node_reaches_the_api_through_its_service(cluster: Cluster, eviden
         )
         if cluster.settings["kube_proxy_form"] == "none":
             continue
-        url = f"http://{node.address}:{cluster.settings['kube_proxy_health_port']}/healthz"
+        url = f"http://{in_url(node.address)}:{cluster.settings['kube_proxy_health_port']}/healthz"
         health = _status(url)
         evidence[f"{node.name} health"] = health
         assert health == 200, f"kube-proxy of {node.name} answers {health} at {url}"
@@ -56,7 +61,8 @@ def test_every_node_has_the_rules_of_the_apis_service(cluster: Cluster, evidence
     # A connection that was there before its rules went is passed on still.
     address = cluster.service_address("default", "kubernetes")
     pattern = re.compile(rf"{re.escape(address)}\b")
-    answers = on_hosts((node.host for node in cluster.nodes), lambda host: host.run("sh -c %s", _LIST_RULES[-1]))
+    listing = _LIST_RULES[":" in address]
+    answers = on_hosts((node.host for node in cluster.nodes), lambda host: host.run("sh -c %s", listing))
     for node in cluster.nodes:
         found = [line.strip() for line in answers[node.host.name].splitlines() if pattern.search(line)]
         evidence[node.name] = found
@@ -72,10 +78,11 @@ def test_a_service_gets_its_rules_on_every_node_and_loses_them(
     hosts = [node.host for node in cluster.nodes]
     manifest = manifests.service("ruled", {"app": "agent"}, port=8123)
     service = api.create(manifest)
+    ipv6 = ":" in service["spec"]["clusterIP"]
     address = re.escape(service["spec"]["clusterIP"])
     start = time.monotonic()
     present = rf"{address}\b[^\n]*\b8123\b"
-    appeared = _await_rules(hosts, present, start, present=True)
+    appeared = _await_rules(hosts, present, start, present=True, ipv6=ipv6)
     for name, (seconds, output) in appeared.items():
         assert seconds is not None, (
             f"{name} has no rule for service {service['spec']['clusterIP']}:8123: {output[-300:]}"
@@ -87,7 +94,7 @@ def test_a_service_gets_its_rules_on_every_node_and_loses_them(
 
     api.delete(objects.path(manifest))
     start = time.monotonic()
-    vanished = _await_rules(hosts, present, start, present=False)
+    vanished = _await_rules(hosts, present, start, present=False, ipv6=ipv6)
     for name, (seconds, output) in vanished.items():
         assert seconds is not None, f"{name} still has rules for a service that is gone: {output[-300:]}"
     evidence["service"] = f"{service['spec']['clusterIP']}:8123"
@@ -134,7 +141,7 @@ def test_a_node_port_answers_outside_at_every_node(
     # Whoever looks may be where there is no IPv6.
     families = len([address for address in cluster.nodes[0].addresses if outside.has_way_to(address)])
     for address in (address for node in cluster.nodes for address in node.addresses[:families]):
-        url = f"http://{objects.in_url(address)}:{port}/hostname"
+        url = f"http://{in_url(address)}:{port}/hostname"
         answered = outside.get(url)
         evidence[url] = answered
         assert answered in names, f"{url}, asked from outside the cluster, answers {answered!r}"
@@ -155,7 +162,7 @@ def test_a_service_is_reached_from_pods_and_nodes(
         assert answered.responses, (
             f"from pod {pod.name} on {pod.node} service {address} is not reached: {answered.errors}"
         )
-    requests = [{"do": "http", "url": f"http://{objects.in_url(address)}/hostname"} for address in addresses]
+    requests = [{"do": "http", "url": f"http://{in_url(address)}/hostname"} for address in addresses]
     answers = on_hosts((node.host for node in cluster.nodes), lambda host: host.probe(*requests))
     for host, told in answers.items():
         for address, answer in zip(addresses, told, strict=True):
@@ -186,14 +193,14 @@ def _require_kube_proxy(cluster: Cluster) -> None:
 
 
 def _await_rules(
-    hosts: list[Host], pattern: str, start: float, *, present: bool
+    hosts: list[Host], pattern: str, start: float, *, present: bool, ipv6: bool
 ) -> dict[str, tuple[float | None, str]]:
     """Of each host, after how many seconds its rules were as they should be, if they were, and the rules."""
 
     def poll(host: Host) -> tuple[float | None, str]:
         request = {
             "do": "poll",
-            "command": _LIST_RULES,
+            "command": ["sh", "-c", _LIST_RULES[ipv6]],
             "pattern": pattern,
             "present": present,
             "timeout": _RULES_SECONDS,

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import pytest
 
 from kubeproof.settings import metallb
+from kubeproof.settings.urls import in_url
 from kubeproof.verify.act.disruption import await_recovery, cut_off, undone
 from kubeproof.verify.act.pods import Blocked, Manifests, Pod
 from kubeproof.verify.act.traffic import Traffic
@@ -72,7 +73,7 @@ def test_a_service_gets_an_address_that_answers_on_the_nodes_network(
             assert answering, f"no host answers for {address} on the nodes' network"
             assert len(answering) == 1, f"several hosts answer for {address}: {', '.join(answering)}"
     for address in (each for each in given if outside.has_way_to(each)):
-        url = f"http://{objects.in_url(address)}/hostname"
+        url = f"http://{in_url(address)}/hostname"
         answered = _poll(api, _ANSWERED_SECONDS, functools.partial(outside.get, url), lambda body: body in names)
         evidence[url] = answered
         assert answered in names, f"{url}, asked from outside the cluster, answers {answered!r}"

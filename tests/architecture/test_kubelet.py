@@ -13,6 +13,7 @@ import pytest
 
 from kubeproof.api.kubeconfig import Anonymous, Credentials, Token
 from kubeproof.core import waiting
+from kubeproof.settings.urls import in_url
 from kubeproof.verify.act import client_certificates
 from kubeproof.verify.act.pods import HTTP_PORT, Manifests, Pod, is_ready
 from kubeproof.verify.engine.evidence import Evidence
@@ -279,7 +280,7 @@ def _ask_kubelet(node: Node, api: Api, credentials: Credentials) -> int | str:
     headers = {"Authorization": f"Bearer {credentials.value}"} if isinstance(credentials, Token) else {}
     try:
         return httpx.get(
-            f"https://{node.address}:{node.kubelet_port}/pods",
+            f"https://{in_url(node.address)}:{node.kubelet_port}/pods",
             headers=headers,
             verify=tls_context(api.access.ca, credentials),
             trust_env=False,
@@ -292,7 +293,9 @@ def _ask_kubelet(node: Node, api: Api, credentials: Credentials) -> int | str:
 
 def _ask_plainly(node: Node) -> int | str:
     try:
-        return httpx.get(f"http://{node.address}:{_READ_ONLY_PORT}/pods", trust_env=False, timeout=3).status_code
+        return httpx.get(
+            f"http://{in_url(node.address)}:{_READ_ONLY_PORT}/pods", trust_env=False, timeout=3
+        ).status_code
     except httpx.TransportError:
         return "refused"
 

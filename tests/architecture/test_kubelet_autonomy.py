@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from kubeproof.settings.urls import in_url
 from kubeproof.verify.act.disruption import await_recovery, stopped_everywhere
 from kubeproof.verify.act.pods import HTTP_PORT, Blocked, Manifests, Pod, is_ready
 from kubeproof.verify.engine.evidence import Evidence
@@ -61,8 +62,8 @@ class Outage:
 def outage(cluster: Cluster, api: Api, enduring: list[Pod], manifests: Manifests) -> Outage:
     """Stop all API servers, look at what runs, kill a container, look again, and start them."""
     seen = Outage(enduring)
-    urls = [f"http://{pod.address}:{HTTP_PORT}/hostname" for pod in enduring]
-    urls.append(f"http://{cluster.service_address(manifests.namespace, 'enduring')}/hostname")
+    urls = [f"http://{in_url(pod.address)}:{HTTP_PORT}/hostname" for pod in enduring]
+    urls.append(f"http://{in_url(cluster.service_address(manifests.namespace, 'enduring'))}/hostname")
     seen.before = _ask(cluster, urls, patience=_ANSWER_SECONDS)
     if _unanswered(seen.before, enduring):
         raise Blocked("kube-proxy or pod-network", f"before the outage: {_unanswered(seen.before, enduring)}")
@@ -147,7 +148,7 @@ def _answering(cluster: Cluster, servers: Sequence[tuple[str, int]]) -> list[str
     """The API servers that answer anything at all, asked from a control-plane host."""
     found = []
     for address, port in servers:
-        answer = cluster.control_plane[0].http(f"https://{address}:{port}/livez", timeout=3.0)
+        answer = cluster.control_plane[0].http(f"https://{in_url(address)}:{port}/livez", timeout=3.0)
         found += [f"{address}:{port}"] if "status" in answer else []
     return found
 

@@ -15,6 +15,7 @@ import pytest
 
 from kubeproof.core import waiting
 from kubeproof.settings import families
+from kubeproof.settings.urls import in_url
 from kubeproof.verify.act import disruption
 from kubeproof.verify.act.pods import HTTP_PORT, Blocked, Manifests, Pod, is_ready
 from kubeproof.verify.act.repeated import Repeated
@@ -194,9 +195,9 @@ def test_a_new_pod_is_under_the_policies_that_select_it(
     isolated = cluster.settings["network_policy_new_pods"] == "isolated"
     target, other = agents[0], agents[-1]
     # Its first packet goes where it must not, and it ends with what became of that.
-    command = ["connect", "--timeout=1s", f"{target.address}:{HTTP_PORT}"]
+    command = ["connect", "--timeout=1s", f"{in_url(target.address)}:{HTTP_PORT}"]
     hasty = manifests.container("early", command, terminationMessagePolicy="FallbackToLogsOnError")
-    egress = [{"ipBlock": {"cidr": f"{other.address}/32"}}] if other is not target else []
+    egress = [{"ipBlock": {"cidr": str(ipaddress.ip_network(other.address))}}] if other is not target else []
     place = manifests.on_node(manifests.nodes[-1])
     with _policies(api, _policy(manifests, "new", _EGRESS, egress)):
         sent = api.create(manifests.pod("new-first", [hasty], labels={_GUARD: "new"}, restartPolicy="Never", **place))
@@ -336,7 +337,7 @@ def _around(cluster: Cluster, pod: Pod) -> tuple[str, str]:
     if network == "calico" or (network == "none" and not own):
         # Calico has blocks of addresses of its own, wherever they are, and a network that others have installed may
         # take them from elsewhere; no other pod here is on this node.
-        return f"{address}/32", "0.0.0.0/0"
+        return str(ipaddress.ip_network(address)), "::/0" if address.version == 6 else "0.0.0.0/0"
     assert own, f"{pod.name} has {address}, which is not of the network of {pod.node}"
     return own[0], families.of_family(cluster.settings["cluster_pod_network"], address.version)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from kubeproof.settings.urls import in_url
 from kubeproof.verify.act import disruption
 from kubeproof.verify.act.pods import HTTP_PORT, UDP_PORT, Manifests, Pod, is_ready
 from kubeproof.verify.engine.evidence import Evidence
@@ -20,7 +21,7 @@ from kubeproof.verify.observe import runtime
 from kubeproof.verify.observe.api import Api
 from kubeproof.verify.observe.cluster import Cluster, Node
 from kubeproof.verify.observe.hosts import Host, NotObservable, on_hosts
-from kubeproof.verify.observe.objects import Object, core, in_url
+from kubeproof.verify.observe.objects import Object, core
 
 # Many packets at any MTU, so that one that is too large for the way is found out.
 _LARGE = 20_000
@@ -50,23 +51,24 @@ nft delete table ip kube-proxy 2>/dev/null ||
 iptables -S FORWARD | grep -q KUBE-ROUTER-FORWARD && iptables -F KUBE-ROUTER-FORWARD
 true
 """
-# The same of a second IP family.
-_OWN_OF_BOTH = f"""
+# The same of IPv6.
+_OWN_IPV6 = """
 ip -6 -o route show | grep -E ' proto 86 | dev flannel-v6' | grep -v ' proto kernel '
 nft list table ip6 kubeproof
 nft list chain ip6 kube-proxy nat-prerouting 2>/dev/null
 nft --stateless list chain ip6 nat PREROUTING 2>/dev/null | grep KUBE-SERVICES
 ip6tables -S FORWARD 2>/dev/null | grep KUBE-ROUTER-FORWARD
 ip6tables -S KUBE-ROUTER-FORWARD 2>/dev/null | grep KUBE-NWPLCY-TAIL
-{_OWN}"""
-_TAKE_AWAY_BOTH = f"""
+true"""
+_TAKE_AWAY_IPV6 = """
 ip -6 route flush proto 86
 for device in $(cd /sys/class/net; ls -d flannel-v6.* 2>/dev/null); do ip -6 route flush dev "$device" proto boot; done
 nft delete table ip6 kubeproof
 nft delete table ip6 kube-proxy 2>/dev/null ||
   eval "ip6tables -t nat $(ip6tables -t nat -S PREROUTING | grep -- '-j KUBE-SERVICES' | sed s/^-A/-D/)"
 ip6tables -S FORWARD | grep -q KUBE-ROUTER-FORWARD && ip6tables -F KUBE-ROUTER-FORWARD
-{_TAKE_AWAY}"""
+true
+"""
 
 
 def _is_settled(item: Object) -> bool:
@@ -227,9 +229,11 @@ def test_routes_and_rules_that_are_taken_away_come_back(cluster: Cluster, eviden
     node = cluster.workers[-1]
     if node.host.attempt("test -e %s", f"/etc/systemd/system/{UNIT}.service")[0] != 0:
         raise NotObservable(f"{node.name} has no unit {UNIT}: its pod network is not one of kubeproof's")
-    own, take_away = (_OWN, _TAKE_AWAY) if len(node.networks) == 1 else (_OWN_OF_BOTH, _TAKE_AWAY_BOTH)
+    versions = {network.version for network in node.networks}
+    own = "".join(script for version, script in ((6, _OWN_IPV6), (4, _OWN)) if version in versions)
+    take_away = "".join(script for version, script in ((6, _TAKE_AWAY_IPV6), (4, _TAKE_AWAY)) if version in versions)
     before = node.host.run(own)
-    assert "table ip kubeproof" in before, f"{node.name} has no rules that could be taken away: {before!r}"
+    assert re.search(r"table ip6? kubeproof", before), f"{node.name} has no rules that could be taken away: {before!r}"
     # If nothing heals: what is started again has not seen flannel's routes, which only flannel's start brings back.
     undo = f"systemctl restart {UNIT}; systemctl try-restart kube-flannel 2>/dev/null || true"
     with disruption.undone(node.host, undo):

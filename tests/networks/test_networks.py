@@ -37,6 +37,11 @@ _DUAL: dict[str, Any] = {
     "cluster_service_network": ["10.96.0.0/16", "fd00:10:96::/112"],
     "cluster_host_address_ipv6": "fd00:10:213:26::{{ ansible_host.split('.')[3] }}",
 }
+# Nothing but IPv6, on hosts that have no other addresses on their segment.
+_IPV6: dict[str, Any] = {
+    "cluster_pod_network": "fd00:10:244::/56",
+    "cluster_service_network": "fd00:10:96::/112",
+}
 _CELLS: dict[str, dict[str, Any]] = {
     "bridge": {"kube_proxy_form": "daemonset"},
     "bridge-isolated": {"network_policy_new_pods": "isolated"},
@@ -49,6 +54,10 @@ _CELLS: dict[str, dict[str, Any]] = {
     "dual-iptables-daemonset": {**_DUAL, "kube_proxy_mode": "iptables", "kube_proxy_form": "daemonset"},
     "dual-vxlan": {**_DUAL, "pod_network_plugin": "flannel"},
     "dual-host-gw": {**_DUAL, "pod_network_plugin": "flannel", "pod_network_flannel_backend": "host-gw"},
+    "ipv6": {**_IPV6},
+    "ipv6-iptables-daemonset": {**_IPV6, "kube_proxy_mode": "iptables", "kube_proxy_form": "daemonset"},
+    "ipv6-vxlan": {**_IPV6, "pod_network_plugin": "flannel"},
+    "ipv6-host-gw": {**_IPV6, "pod_network_plugin": "flannel", "pod_network_flannel_backend": "host-gw"},
 }
 # A network of the user's own, as simple as can be: a bridge on each host, and a route to that of the other.
 _OWN = r"""
@@ -83,12 +92,14 @@ _NOTICED_SECONDS = 120.0
 
 
 @contextmanager
-def _new_hosts(directory: Path, worker: str = "10.213.26.21", **settings: Any) -> Iterator[Inventory]:
+def _new_hosts(
+    directory: Path, worker: str = "10.213.26.21", first: str = "10.213.26.11", **settings: Any
+) -> Iterator[Inventory]:
     """Two new hosts, a control plane and a worker. ``settings``: of the cluster and its segment."""
     document = yaml.safe_load((paths.PROJECT / "inventory" / "test" / "hosts.yml").read_text())
     document["all"]["vars"] |= settings
     document["all"]["children"] = {
-        "control_plane": {"hosts": {"cp1": {"ansible_host": "10.213.26.11"}}},
+        "control_plane": {"hosts": {"cp1": {"ansible_host": first}}},
         "etcd": {"hosts": {"cp1": {}}},
         "workers": {"hosts": {"w1": {"ansible_host": worker}}},
     }
@@ -105,9 +116,14 @@ def _new_hosts(directory: Path, worker: str = "10.213.26.21", **settings: Any) -
 @pytest.fixture(params=_CELLS)
 def cell(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inventory]:
     """Two hosts on one segment, and the settings of a cell."""
-    settings = _CELLS[request.param]
-    segment = _SEGMENT | ({"subnet_ipv6": _SUBNET_IPV6} if _DUAL.items() <= settings.items() else {})
-    with _new_hosts(tmp_path_factory.mktemp("cell"), local_host_network=segment, **settings) as made:
+    settings, directory = _CELLS[request.param], tmp_path_factory.mktemp("cell")
+    segment, addresses = dict(_SEGMENT), {}
+    if {**_DUAL, **_IPV6}.keys() & settings.keys():
+        segment["subnet_ipv6"] = _SUBNET_IPV6
+    if _IPV6.items() <= settings.items():
+        del segment["subnet"]
+        addresses = {"first": "fd00:10:213:26::11", "worker": "fd00:10:213:26::21"}
+    with _new_hosts(directory, **addresses, local_host_network=segment, **settings) as made:
         yield made
 
 

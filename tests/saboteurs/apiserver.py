@@ -188,12 +188,13 @@ def nothing_is_collected(cluster: Cluster) -> Iterator[None]:
 )
 def a_node_with_one_api_server(cluster: Cluster) -> Iterator[None]:
     others = ", ".join(host.address for host in leader_election.several_control_plane_hosts(cluster)[1:])
+    family = "ip6" if ":" in others else "ip"
     node = next(node.host for node in cluster.nodes if not node.control_plane)
     port = cluster.api_servers[0][1]
     chain = f"""
   chain output {{
     type filter hook output priority 0; policy accept;
-    ip daddr {{ {others} }} tcp dport {port} reject with tcp reset
+    {family} daddr {{ {others} }} tcp dport {port} reject with tcp reset
   }}"""
     with rules(node, chain):
         yield

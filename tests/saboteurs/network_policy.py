@@ -8,12 +8,12 @@ from tests.saboteurs.framework.mutations import admission, await_health, done, d
 from tests.saboteurs.framework.registry import saboteur
 
 from kubeproof.verify.act import disruption
-from kubeproof.verify.observe.cluster import Cluster
+from kubeproof.verify.observe.cluster import Cluster, Node
 
 _UNIT = "kube-network-policy"
 _POLICIES = "networking.k8s.io/v1/networkpolicies"
 _IN_FORCE = "s after its policies were written: from "
-_LOSE_RULES = "iptables -F KUBE-ROUTER-FORWARD; iptables -F KUBE-ROUTER-INPUT; iptables -F KUBE-ROUTER-OUTPUT"
+_CHAINS = ("KUBE-ROUTER-FORWARD", "KUBE-ROUTER-INPUT", "KUBE-ROUTER-OUTPUT")
 
 
 @saboteur(
@@ -52,8 +52,9 @@ def exceptions_lost(cluster: Cluster) -> Iterator[None]:
     says=f"{_IN_FORCE}.* passes, and .* forbids it",
 )
 def policies_lost(cluster: Cluster) -> Iterator[None]:
-    host = cluster.nodes[-1].host
-    stop = f"systemctl stop kube-pod-network {_UNIT}; {_LOSE_RULES}"
+    node = cluster.nodes[-1]
+    host = node.host
+    stop = f"systemctl stop kube-pod-network {_UNIT}; {_lose_rules(node)}"
     with done(host, stop, f"systemctl start kube-pod-network {_UNIT}"):
         yield
     await_health(host, _UNIT)
@@ -78,5 +79,12 @@ def engines_hang(cluster: Cluster) -> Iterator[None]:
     says="while the engine was restarted, .* passes, and a policy on a port forbids it",
 )
 def rules_go_with_the_engine(cluster: Cluster) -> Iterator[None]:
-    with drop_in(cluster.nodes[0].host, _UNIT, "[Service]", f"ExecStopPost=/bin/sh -c '{_LOSE_RULES}'"):
+    node = cluster.nodes[0]
+    with drop_in(node.host, _UNIT, "[Service]", f"ExecStopPost=/bin/sh -c '{_lose_rules(node)}'"):
         yield
+
+
+def _lose_rules(node: Node) -> str:
+    """Commands that take the engine's rules of the first IP family away."""
+    program = "ip6tables" if node.networks[0].version == 6 else "iptables"
+    return "; ".join(f"{program} -F {chain}" for chain in _CHAINS)

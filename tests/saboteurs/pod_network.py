@@ -12,13 +12,13 @@ from tests.saboteurs.framework.registry import saboteur
 from kubeproof.settings import families
 from kubeproof.verify.act.disruption import undone
 from kubeproof.verify.act.pods import is_ready
-from kubeproof.verify.observe.cluster import Cluster
+from kubeproof.verify.observe.cluster import Cluster, Node
 from kubeproof.verify.observe.hosts import NotObservable
 
 _CNI_CONFIG = "/etc/cni/net.d/10-kubeproof.conflist"
 _UNIT = "kube-pod-network"
 _OTHER_BRIDGE = "kubeproof-other"
-_OTHER_NETWORK = "10.244.99.0/24"
+_OTHER_NETWORKS = {4: "10.244.99.0/24", 6: "fd00:10:244:99::/64"}
 # What a pod sends to itself is dropped from the moment on that its network is there, until this is stopped.
 _DEAFEN = """
 trap 'for space in /run/netns/cni-*; do nsenter --net=$space nft delete table inet deaf; done; exit' TERM
@@ -42,7 +42,8 @@ done
 )
 def senders_masqueraded(cluster: Cluster) -> Iterator[None]:
     masquerade = 'chain leaving { type nat hook postrouting priority srcnat; oifname "cni0" masquerade; }'
-    with rules(cluster.workers[-1].host, masquerade, family="ip"):
+    node = cluster.workers[-1]
+    with rules(node.host, masquerade, family=_table_families(node)[0]):
         yield
 
 
@@ -54,11 +55,12 @@ def senders_masqueraded(cluster: Cluster) -> Iterator[None]:
 def route_missing(cluster: Cluster) -> Iterator[None]:
     here, there = cluster.workers[0], cluster.workers[-1]
     network = str(there.networks[0])
-    route = here.host.run("ip route show exact %s", network).strip()
+    ip = _ip(network)
+    route = here.host.run(f"{ip} route show exact %s", network).strip()
     # Who would put it back is not there.
     with (
         stopped(here.host, _UNIT),
-        done(here.host, f"ip route delete {network}", f"ip route replace {route}"),
+        done(here.host, f"{ip} route delete {network}", f"{ip} route replace {route}"),
     ):
         yield
 
@@ -71,13 +73,14 @@ def route_missing(cluster: Cluster) -> Iterator[None]:
 def routes_lost(cluster: Cluster) -> Iterator[None]:
     here = cluster.workers[0]
     networks = [str(network) for node in cluster.nodes if node is not here for network in node.networks]
-    routes = [here.host.run("ip route show exact %s", network).strip() for network in networks]
+    routes = [here.host.run(f"{_ip(network)} route show exact %s", network).strip() for network in networks]
     # Who would put them back is not there. Those of flannel it would not put back at its next start: it has not seen
     # them, and flannel writes them only when that starts.
     with ExitStack() as undo:
         undo.enter_context(stopped(here.host, _UNIT))
         for network, route in zip(networks, routes, strict=True):
-            undo.enter_context(done(here.host, f"ip route delete {network}", f"ip route replace {route}"))
+            ip = _ip(network)
+            undo.enter_context(done(here.host, f"{ip} route delete {network}", f"{ip} route replace {route}"))
         yield
 
 
@@ -87,9 +90,9 @@ def routes_lost(cluster: Cluster) -> Iterator[None]:
     says="has no rule that translates what its pods",
 )
 def translation_lost(cluster: Cluster) -> Iterator[None]:
-    host = cluster.workers[-1].host
-    with stopped(host, _UNIT):
-        host.run("nft delete table ip kubeproof")
+    node = cluster.workers[-1]
+    with stopped(node.host, _UNIT):
+        node.host.run(f"nft delete table {_table_families(node)[0]} kubeproof")
         yield
 
 
@@ -135,12 +138,13 @@ def large_packets_dropped(cluster: Cluster) -> Iterator[None]:
     says="which is not of the network of",
 )
 def foreign_addresses(cluster: Cluster) -> Iterator[None]:
-    host = cluster.workers[-1].host
+    node = cluster.workers[-1]
+    host, other = node.host, _OTHER_NETWORKS[node.networks[0].version]
 
     def elsewhere(text: str) -> str:
         config = json.loads(text)
         bridge = config["plugins"][0]
-        bridge["bridge"], bridge["ipam"]["ranges"] = _OTHER_BRIDGE, [[{"subnet": _OTHER_NETWORK}]]
+        bridge["bridge"], bridge["ipam"]["ranges"] = _OTHER_BRIDGE, [[{"subnet": other}]]
         return json.dumps(config)
 
     with (
@@ -193,3 +197,13 @@ def second_family_unproxied(cluster: Cluster) -> Iterator[None]:
 def deaf_neighbours(cluster: Cluster) -> Iterator[None]:
     with running(cluster.nodes[-1].host, _DEAFEN):
         yield
+
+
+def _ip(network: str) -> str:
+    """The program that shows and changes routes to a network."""
+    return "ip -6" if ":" in network else "ip"
+
+
+def _table_families(node: Node) -> list[str]:
+    """nftables' names of the IP families of a node's pods, the first one first."""
+    return ["ip6" if network.version == 6 else "ip" for network in node.networks]

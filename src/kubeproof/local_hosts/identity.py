@@ -54,7 +54,7 @@ def machine_files(plan: Plan, host: LocalHost, *, mac: str, repository: str) -> 
     own = "".join(f"Address={address}\n" for address in host.addresses(plan.network))
     gateways = "".join(f"Gateway={gateway.ip}\n" for gateway in host.gateways(plan.network))
     # Neighbours are looked for by IPv6 from a link-local address.
-    link_local = "ipv6" if host.address_ipv6 else "no"
+    link_local = "ipv6" if plan.network.ipv6 else "no"
     segment = (
         f"[Match]\nMACAddress={mac}\n\n[Network]\n{own}{gateways}{servers}"
         f"LinkLocalAddressing={link_local}\nIPv6AcceptRA=no\n"

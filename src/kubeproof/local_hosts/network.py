@@ -17,11 +17,13 @@ namespaces. All that shows on the machine is one interface, with its address and
 
 An isolated switch answers whatever is not for the segment with "unreachable": nothing leaves the machine, and what
 tries to fails at once instead of waiting. With IPv6 addresses (``subnet_ipv6``, unique local ones) the same holds of
-IPv6, whose packets never leave the machine: the machine itself forwards none.
+IPv6, whose packets never leave the machine: the machine itself forwards none. Hosts may have these addresses alone
+(``subnet_ipv6`` without ``subnet``).
 """
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import json
 from collections.abc import Iterable, Sequence
@@ -36,6 +38,8 @@ from kubeproof.settings import families
 NAMESPACES = Path("/run/netns")
 
 _UPLINK = "uplink"
+# Of hosts' numbers in an IPv6 subnet, the last one that is part of an interface's name.
+_PLAIN = 0xFFFF
 _FORWARDING_IPV6 = "net.ipv6.conf.all.forwarding"
 
 
@@ -72,13 +76,17 @@ def port(network: Network, host: LocalHost) -> str:
     """The switch's end of a host's cable: 15 characters at most, and a host's name may be longer."""
     number = network.subnets.index(network.subnet_of(host.address))
     own = int(host.address) - int(network.subnets[number][0])
+    if host.address.version == 6:
+        # As the address ends: the numbers of a long network are too long.
+        return f"port{own:x}" if own <= _PLAIN else "port" + hashlib.sha256(host.address.packed).hexdigest()[:11]
     return f"port{own}" if number == 0 else f"port{own}-{number}"
 
 
 def refuse_taken(network: Network) -> None:
     """Raise an error if the machine uses the network's addresses for something else."""
     further = [("further_subnets", subnet) for subnet in network.further_subnets]
-    for setting, subnet in (("subnet", network.subnet), ("subnet_ipv6", network.subnet_ipv6), *further):
+    first = "subnet" if network.subnet.version == 4 else "subnet_ipv6"
+    for setting, subnet in ((first, network.subnet), ("subnet_ipv6", network.subnet_ipv6), *further):
         taken = _overlaps_route(subnet, except_interface=network.interface) if subnet else ""
         if taken:
             raise KubeproofError(
@@ -96,13 +104,13 @@ def _make_switch(network: Network) -> None:
     """The namespace with the bridge, and this machine's link to it; its address comes last and so marks the end."""
     switch = network.name
     run(["ip", "netns", "add", switch])
-    forwarding = {"net.ipv4.ip_forward": "1"} | ({_FORWARDING_IPV6: "1"} if network.subnet_ipv6 else {})
+    forwarding = {"net.ipv4.ip_forward": "1"} | ({_FORWARDING_IPV6: "1"} if network.ipv6 else {})
     _sysctl(switch, {**forwarding, **_bridge_past_the_firewall(switch)})
     _batch(switch, "link set lo up", *_bridge("br0", network.gateways))
     run(["ip", "link", "add", network.interface, "type", "veth", "peer", "name", _UPLINK, "netns", switch])
     _batch(switch, f"link set {_UPLINK} master br0 up")
     run(["ip", "link", "set", network.interface, "alias", f"kubeproof {network.name}", "up"])
-    if network.subnet_ipv6:
+    if network.ipv6:
         # No host is to tell this machine where to send what.
         run(["sysctl", "--quiet", f"net.ipv6.conf.{network.interface}.accept_ra=0"])
     for address in reversed(network.machine_addresses):
@@ -141,11 +149,11 @@ def _route(plan: Plan) -> None:
     """
     network = plan.network
     way_out = "unreachable default" if network.isolated else f"default via {network.machine_address}"
-    ways_out = [way_out, *(["unreachable ::/0"] if network.subnet_ipv6 else [])]
+    ways_out = [way_out, *(["unreachable ::/0"] if network.ipv6 else [])]
     gateways = {gateway.version: gateway.ip for gateway in network.gateways}
     for subnet in network.further_subnets:
         run(["ip", "route", "replace", str(subnet), "via", str(network.gateway), "dev", network.interface])
-    # Without IPv6 addresses there is nobody who would send to an IPv6 network.
+    # Without addresses of an IP family there is nobody who would send to a network of it.
     virtual_networks = [virtual for virtual in plan.virtual_networks if virtual.version in gateways]
     _batch(network.name, *(f"route replace {route}" for route in (*ways_out, *_refused(virtual_networks))))
     for virtual in virtual_networks:
@@ -181,13 +189,11 @@ def _connect_container(network: Network, host: LocalHost) -> bool:
     run(["ip", "netns", "add", namespace])
     _batch(namespace, "link set lo up", f"link add eth0 type veth peer name {own} netns {network.name}")
     _batch(network.name, f"link set {own} master {_bridge_of(network, host)} alias {host.name} up")
-    _batch(
-        namespace,
-        "link set eth0 up",
-        f"route add default via {host.gateways(network)[0].ip} dev eth0 onlink",
-        *_ipv6(network, host),
-        _address_add(host.addresses(network)[0], "eth0"),
-    )
+    address, gateway = host.addresses(network)[0], host.gateways(network)[0]
+    # An address comes last, and so marks the end.
+    first = [] if address.version == 6 else [f"route add default via {gateway.ip} dev eth0 onlink"]
+    last = [] if address.version == 6 else [_address_add(address, "eth0")]
+    _batch(namespace, "link set eth0 up", *first, *_ipv6(network, host), *last)
     return True
 
 
@@ -195,7 +201,8 @@ def _ipv6(network: Network, host: LocalHost) -> list[str]:
     """Commands for a host's IPv6 address and gateway, if it has them."""
     return [
         command
-        for address, gateway in zip(host.addresses(network)[1:], host.gateways(network)[1:], strict=False)
+        for address, gateway in zip(host.addresses(network), host.gateways(network), strict=False)
+        if address.version == 6
         for command in (_address_add(address, "eth0"), f"route add ::/0 via {gateway.ip} dev eth0")
     ]
 

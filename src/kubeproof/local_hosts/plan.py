@@ -30,6 +30,7 @@ _KEY_SETTING = "ansible_ssh_private_key_file"
 _PORT_SETTINGS = {"port", "published", "address", "protocol"}
 
 
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPInterface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 # Of the IPv6 subnet, the numbers of this machine's address and of the gateway's.
 _MACHINE, _GATEWAY = 1, 254
@@ -39,33 +40,40 @@ _MACHINE, _GATEWAY = 1, 254
 class Network:
     """The segment that the hosts of an inventory share. ``subnet_ipv6``: if they have IPv6 addresses too.
 
+    ``subnet`` is of IPv6 where hosts have nothing else, and ``subnet_ipv6`` is None then.
+
     ``further_subnets``: those of further segments, which the hosts' gateway routes to.
     """
 
     name: str
-    subnet: ipaddress.IPv4Network
+    subnet: families.Network
     isolated: bool = True
     subnet_ipv6: ipaddress.IPv6Network | None = None
     further_subnets: tuple[ipaddress.IPv4Network, ...] = ()
 
     @property
-    def subnets(self) -> tuple[ipaddress.IPv4Network, ...]:
+    def subnets(self) -> tuple[families.Network, ...]:
         """Those of all segments; this machine has an address in the first."""
         return (self.subnet, *self.further_subnets)
 
-    def subnet_of(self, address: ipaddress.IPv4Address) -> ipaddress.IPv4Network:
+    def subnet_of(self, address: IPAddress) -> families.Network:
         """The one that an address is in; the first, if it is in none."""
         return next((subnet for subnet in self.subnets if address in subnet), self.subnet)
 
     @property
-    def machine_address(self) -> ipaddress.IPv4Address:
+    def ipv6(self) -> bool:
+        """Whether hosts have IPv6 addresses, besides others or alone."""
+        return self.subnet.version == 6 or self.subnet_ipv6 is not None
+
+    @property
+    def machine_address(self) -> IPAddress:
         """This machine's address on the segment: the first one."""
         return self.subnet[1]
 
     @property
-    def gateway(self) -> ipaddress.IPv4Address:
-        """The hosts' default gateway: the last address."""
-        return self.subnet[-2]
+    def gateway(self) -> IPAddress:
+        """The hosts' default gateway: the last address, of an IPv6 subnet the 254th."""
+        return self.subnet[_GATEWAY if self.subnet.version == 6 else -2]
 
     @property
     def machine_addresses(self) -> list[IPInterface]:
@@ -77,14 +85,14 @@ class Network:
         """The default gateway of hosts on the first segment, in each IP family."""
         return self._interfaces(self.gateway, _GATEWAY)
 
-    def gateways_in(self, subnet: ipaddress.IPv4Network) -> list[IPInterface]:
+    def gateways_in(self, subnet: families.Network) -> list[IPInterface]:
         """The default gateway of hosts on a segment, in each IP family."""
         if subnet == self.subnet:
             return self.gateways
-        return [ipaddress.IPv4Interface(f"{subnet[-2]}/{subnet.prefixlen}")]
+        return [ipaddress.ip_interface(f"{subnet[-2]}/{subnet.prefixlen}")]
 
-    def _interfaces(self, address: ipaddress.IPv4Address, number: int) -> list[IPInterface]:
-        found: list[IPInterface] = [ipaddress.IPv4Interface(f"{address}/{self.subnet.prefixlen}")]
+    def _interfaces(self, address: IPAddress, number: int) -> list[IPInterface]:
+        found: list[IPInterface] = [ipaddress.ip_interface(f"{address}/{self.subnet.prefixlen}")]
         if self.subnet_ipv6:
             found.append(ipaddress.IPv6Interface((self.subnet_ipv6[number], self.subnet_ipv6.prefixlen)))
         return found
@@ -156,7 +164,7 @@ class LocalHost:
 
     name: str
     unique_name: str
-    address: ipaddress.IPv4Address
+    address: IPAddress
     ports: tuple[PublishedPort, ...] = ()
     memory: str = ""
     system: System = System.DEBIAN_12
@@ -168,7 +176,7 @@ class LocalHost:
     def addresses(self, network: Network) -> list[IPInterface]:
         """Its addresses on the segment, with their prefix: one of each IP family that it has."""
         prefix = network.subnet_of(self.address).prefixlen
-        found: list[IPInterface] = [ipaddress.IPv4Interface(f"{self.address}/{prefix}")]
+        found: list[IPInterface] = [ipaddress.ip_interface(f"{self.address}/{prefix}")]
         if self.address_ipv6 and network.subnet_ipv6:
             found.append(ipaddress.IPv6Interface((self.address_ipv6, network.subnet_ipv6.prefixlen)))
         return found
@@ -273,6 +281,8 @@ def _network(inventory: Inventory) -> Network:
         raise KubeproofError(f"local_host_network.name: {name!r} is not up to 40 lower-case letters, digits and -")
     if not isinstance(isolated, bool):
         raise KubeproofError(f"local_host_network.isolated: {isolated!r} is neither true nor false")
+    if given.get("subnet_ipv6") and "subnet" not in given:
+        return _ipv6_network(inventory, str(name), given)
     subnet = _subnet(given.get("subnet"))
     return Network(
         name=str(name),
@@ -281,6 +291,26 @@ def _network(inventory: Inventory) -> Network:
         subnet_ipv6=_subnet_ipv6(given["subnet_ipv6"]) if given.get("subnet_ipv6") else None,
         further_subnets=_further_subnets(given, subnet),
     )
+
+
+def _ipv6_network(inventory: Inventory, name: str, given: Mapping[str, Any]) -> Network:
+    """A segment whose hosts have IPv6 addresses alone. Nothing leads out of it, and no port of this machine into it."""
+    if given.get("further_subnets"):
+        raise KubeproofError(
+            "local_host_network: further_subnets need subnet", hint="hosts on several segments have IPv4 addresses only"
+        )
+    if not given.get("isolated", True):
+        raise KubeproofError(
+            "local_host_network: isolated is false, and there is no subnet",
+            hint="only IPv4 packets leave this machine: set subnet too, or leave isolated out",
+        )
+    for host in inventory.hosts.values():
+        if host.variables.get("local_host_ports"):
+            raise KubeproofError(
+                f"host {host.name}: local_host_ports is set, and local_host_network has no subnet",
+                hint="ports of this machine lead to IPv4 addresses only: set subnet too, or leave local_host_ports out",
+            )
+    return Network(name=name, subnet=_subnet_ipv6(given["subnet_ipv6"]))
 
 
 def _further_subnets(given: Mapping[str, Any], first: ipaddress.IPv4Network) -> tuple[ipaddress.IPv4Network, ...]:
@@ -423,8 +453,10 @@ def _login(host: Host) -> tuple[str, str]:
     return str(given.get("ansible_user", "root")), str(password or "")
 
 
-def _address(host: Host, network: Network) -> ipaddress.IPv4Address:
+def _address(host: Host, network: Network) -> IPAddress:
     value = host.variables.get("ansible_host")
+    if isinstance(network.subnet, ipaddress.IPv6Network):
+        return _numbered(host, "ansible_host", value, network.subnet)
     try:
         address = ipaddress.IPv4Address(value)
     except ValueError as error:
@@ -444,17 +476,19 @@ def _address(host: Host, network: Network) -> ipaddress.IPv4Address:
 def _address_ipv6(host: Host, network: Network) -> ipaddress.IPv6Address:
     """The one that the cluster is configured with, since it has to be on the segment."""
     value = rendered(host, [addresses.IPV6]).get(addresses.IPV6)
-    subnet = network.subnet_ipv6 or ipaddress.IPv6Network("::/128")
+    return _numbered(host, addresses.IPV6, value, network.subnet_ipv6 or ipaddress.IPv6Network("::/128"))
+
+
+def _numbered(host: Host, setting: str, value: Any, subnet: ipaddress.IPv6Network) -> ipaddress.IPv6Address:
     hint = f"with local_host_network.subnet_ipv6 each host has an address in it, as {subnet[0]}11"
     try:
         address = ipaddress.IPv6Address(str(value or ""))
     except ValueError as error:
+        raise KubeproofError(f"host {host.name}: {setting} {value!r} is not an IPv6 address", hint=hint) from error
+    taken = {subnet[0], subnet[_MACHINE], subnet[_GATEWAY]} if address in subnet else set()
+    if address not in subnet or address in taken:
         raise KubeproofError(
-            f"host {host.name}: {addresses.IPV6} {value!r} is not an IPv6 address", hint=hint
-        ) from error
-    if address not in subnet or address in {subnet[0], subnet[_MACHINE], subnet[_GATEWAY]}:
-        raise KubeproofError(
-            f"host {host.name}: {addresses.IPV6} {address} is not an address for a host in {subnet}", hint=hint
+            f"host {host.name}: {setting} {address} is not an address for a host in {subnet}", hint=hint
         )
     return address
 

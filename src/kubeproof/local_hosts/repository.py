@@ -16,6 +16,7 @@ from kubeproof.core.errors import KubeproofError
 from kubeproof.core.process import run
 from kubeproof.local_hosts import disk, machine
 from kubeproof.local_hosts.plan import Network, Plan, System
+from kubeproof.settings.urls import in_url
 
 PORT = 3142
 
@@ -23,7 +24,7 @@ PORT = 3142
 def source(network: Network, system: System) -> str:
     """The line of a host's ``sources.list``. Nothing signs the index: the segment is this machine's own."""
     suite = disk.packages(system, Path()).name
-    return f"deb [trusted=yes] http://{network.machine_address}:{PORT}/{suite} ./"
+    return f"deb [trusted=yes] http://{in_url(str(network.machine_address))}:{PORT}/{suite} ./"
 
 
 def ensure(plan: Plan) -> None:

@@ -80,8 +80,8 @@ def check_hosts(hosts: Sequence[Variables], wanted: Wanted, run: Run) -> Iterato
         rules = Rules.parse(entry.values)
         yield from check_host(entry.host, rules)
         pods = [families.of_family(entry.values["cluster_pod_network"], family) for family in (4, 6)]
-        ipv6 = pods[1], [host.address_ipv6 for host in everyone]
-        yield from firewalls.check_firewall(entry.host, rules, pods[0], addresses, ipv6)
+        ipv6 = pods[1] if pods[0] else "", [host.address_ipv6 for host in everyone]
+        yield from firewalls.check_firewall(entry.host, rules, pods[0] or pods[1], addresses, ipv6)
         yield from check_packages(entry.host, entry.values)
     cluster = networks.cluster_networks(sound[0].values)
     yield from fleet.check_fleet(everyone, Rules.parse(sound[0].values))

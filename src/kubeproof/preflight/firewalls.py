@@ -47,7 +47,7 @@ def check_firewall(
 ) -> Iterator[Finding]:
     """One finding on all that a host has of these. ``pods``: their network; ``addresses``: the cluster's hosts'.
 
-    ``ipv6``: both of a second IP family; without one, chains of IPv6 do not matter.
+    ``ipv6``: both of a second IP family. Chains of a family that the cluster does not have do not matter.
     """
     # Without root what is there is not known, and that is said.
     if host.report is None or host.report["user"]["id"] != 0:
@@ -57,11 +57,12 @@ def check_firewall(
     given = [(pods, addresses), *([ipv6] if ipv6[0] else [])]
     needs = [Needs(ports, (*filter(None, known), own), own, host.node, udp) for own, known in given]
     programs = _programs(host.report)
+    without = {_IPV4, _IPV6} - {_IPV6 if each.ipv6 else _IPV4 for each in needs}
     # Pods' packets are forwarded on nodes only.
     chains = [
         chain
         for chain in host.report["firewall"]["chains"]
-        if (host.node or chain["hook"] == "input") and (ipv6[0] or chain["family"] != _IPV6)
+        if (host.node or chain["hook"] == "input") and chain["family"] not in without
     ]
     named = [*(f"{program} is on" for program in programs), *map(_named, chains)]
     if not named:

@@ -63,7 +63,8 @@ def check_fleet(hosts: Sequence[Host], rules: Rules) -> Iterator[Finding]:
     yield from _clocks(distinct, rules)
     yield from _mtus(distinct)
     if rules.shared_segment:
-        yield from _segments([host for host in distinct if host.host.node], rules.pod_network, ipv6=rules.ipv6)
+        nodes = [host for host in distinct if host.host.node]
+        yield from _segments(nodes, rules.pod_network, second=rules.ipv4 and rules.ipv6)
 
 
 def _same_machine(hosts: Sequence[Examined]) -> Iterator[Finding]:
@@ -172,7 +173,7 @@ def _mtus(hosts: Sequence[Examined]) -> Iterator[Finding]:
             yield Finding("mtu", problem, "Set the same MTU on all hosts.", host=host.name, severity="warning")
 
 
-def _segments(nodes: Sequence[Examined], pod_network: str, *, ipv6: bool) -> Iterator[Finding]:
+def _segments(nodes: Sequence[Examined], pod_network: str, *, second: bool) -> Iterator[Finding]:
     """Nodes that reach others by a gateway only, which knows no pod network and would drop what goes to pods."""
     for node in nodes:
         networks = dict.fromkeys(network for _, network in interface_networks(node.report))
@@ -180,7 +181,7 @@ def _segments(nodes: Sequence[Examined], pod_network: str, *, ipv6: bool) -> Ite
         far = [
             (other.name, address)
             for other in nodes
-            for address in (other.host.address, other.host.address_ipv6 if ipv6 else "")
+            for address in (other.host.address, other.host.address_ipv6 if second else "")
             if networks and _beyond(address, networks)
         ]
         if far:

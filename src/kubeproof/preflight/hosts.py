@@ -410,7 +410,7 @@ class Examination:
             yield Finding("address", problem, remediation, self.host.address)
 
     def _ipv6_address(self) -> Iterator[Finding]:
-        given = self.host.address_ipv6 if self.rules.ipv6 else ""
+        given = self.host.address_ipv6 if self.rules.ipv6 and self.rules.ipv4 else ""
         found = [
             [str(ipaddress.ip_address(address)) for address in plain_addresses(interface)]
             for interface in self.report["interfaces"].values()
@@ -433,8 +433,10 @@ class Examination:
             yield Finding("address-ipv6", problem, remediation, given)
 
     def _route(self) -> Iterator[Finding]:
-        if self.report["default_route"] is None:
-            problem = "it has no default route, without which processes of the host cannot reach Service addresses"
+        kind = "" if self.rules.ipv4 else "IPv6 "
+        if (self.report["default_route"] if self.rules.ipv4 else self.report["default_route_ipv6"]) is None:
+            lacks = f"no {kind}default route"
+            problem = f"it has {lacks}, without which processes of the host cannot reach Service addresses"
             yield Finding("default-route", problem, "Add one; it need not lead anywhere.", severity="warning")
 
     def _processes(self) -> Iterator[Finding]:
@@ -480,6 +482,7 @@ class Examination:
                 "needed, any address will do, such as the host's own."
             )
             yield Finding("resolver", problem, remediation)
+        yield from self._resolver_families()
         looped = [address for address in resolver["nameservers"] if host_settings.on_loopback(address)]
         if looped and not resolver["upstream"]:
             # CoreDNS finds out by itself that it asks itself, and ends: if there is nobody else to ask, for certain.
@@ -492,6 +495,19 @@ class Examination:
                 "cluster's DNS only, in dns_forwarders."
             )
             yield Finding("resolver", problem, remediation, severity=severity)
+
+    def _resolver_families(self) -> Iterator[Finding]:
+        """Whether pods reach a resolver that the hosts' own file names; those on loopback are for another check."""
+        known = self.report["resolver"]["nameservers"]
+        elsewhere = known and not any(":" in each or host_settings.on_loopback(each) for each in known)
+        if self.rules.host_resolver and not self.rules.ipv4 and elsewhere:
+            named = ", ".join(known)
+            problem = f"/etc/resolv.conf names {named}, which pods do not reach: they have IPv6 addresses only"
+            remediation = (
+                "Name a resolver with an IPv6 address: there, in a file that kubelet_resolv_conf names, or, for the "
+                "cluster's DNS only, in dns_forwarders. Until then pods find no names outside the cluster."
+            )
+            yield Finding("resolver", problem, remediation, severity="warning")
 
     def _clock(self) -> Iterator[Finding]:
         # A container's clock is that of its host.

@@ -14,6 +14,7 @@ from kubeproof.preflight.findings import Finding
 from kubeproof.preflight.model import MEBIBYTE
 from kubeproof.preflight.settings import Variables
 from kubeproof.settings.host_report import Etcd, EtcdMember, EtcdSays
+from kubeproof.settings.urls import in_url
 
 RESTORE = "`kubeproof backup restore`"
 CTL = (
@@ -46,7 +47,7 @@ class Member:
         return cls(
             name=host.name,
             directory=posixpath.normpath(str(values["etcd_data_directory"])),
-            peer_url=f"https://{host.address}:{values['etcd_peer_port']}",
+            peer_url=f"https://{in_url(host.address)}:{values['etcd_peer_port']}",
             port=int(values["cluster_etcd_port"]),
             quota=int(values["etcd_quota_backend_bytes"]) or _DEFAULT_QUOTA,
             etcd=host.report["etcd"],

@@ -204,9 +204,9 @@ class Rules:
     """What a host is asked to offer. Memory in MiB by group, clock skew in seconds.
 
     ``shared_segment``: nodes reach each other without a gateway. ``udp_ports``: nodes', for each other.
-    ``ipv6``: pods and Services have IPv6 addresses too. ``host_resolver``: the cluster's DNS asks the resolvers that
-    are in the hosts' own file. ``logs``: what these may come to. ``sysctls``: the user's. ``gvisor``: some pods run
-    in it.
+    ``ipv4`` and ``ipv6``: pods and Services have addresses of these. ``host_resolver``: the cluster's DNS asks the
+    resolvers that are in the hosts' own file. ``logs``: what these may come to. ``sysctls``: the user's. ``gvisor``:
+    some pods run in it.
     """
 
     operating_systems: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -223,6 +223,7 @@ class Rules:
     shared_segment: bool = True
     pod_network: str = "bridge"
     ipv6: bool = False
+    ipv4: bool = True
     host_resolver: bool = True
     gvisor: bool = False
     data: Mapping[str, str] = field(default_factory=dict)
@@ -280,6 +281,7 @@ class Rules:
             shared_segment=network == "bridge" or way in ("host-gw", "native", "none"),
             pod_network=network,
             ipv6=bool(families.of_family(values.get("cluster_pod_network", ""), 6)),
+            ipv4=bool(families.of_family(values.get("cluster_pod_network", "0.0.0.0/0"), 4)),
             sysctls={str(name): str(value) for name, value in (values.get("host_sysctls") or {}).items()},
             data={name: posixpath.normpath(str(values[name])) for name in DATA},
             etcd_data_directory=posixpath.normpath(str(values["etcd_data_directory"])),
@@ -322,7 +324,7 @@ def main_interfaces(host: Host) -> dict[str, Interface]:
     """The interfaces by which a host talks to others: the one with its address, and its default route's."""
     if host.report is None:
         return {}
-    route = host.report["default_route"]
+    route = host.report["default_route_ipv6"] if ":" in host.address else host.report["default_route"]
     return {
         name: interface
         for name, interface in host.report["interfaces"].items()

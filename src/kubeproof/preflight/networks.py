@@ -38,15 +38,24 @@ NODE_BITS_IPV6 = 16
 NETWORKS = ("cluster_pod_network", "cluster_service_network")
 # Values of pod_network_plugin whose networks enforce NetworkPolicies.
 ENFORCING = ("calico", "cilium")
+# IP families that a cluster may have, the first of them that by which hosts reach each other.
+FAMILIES = ([4], [4, 6], [6])
 ORDER = (
-    "Set an IPv4 network, or an IPv4 and an IPv6 network in this order, as 10.244.0.0/16,fd00:10:244::/56: hosts reach "
-    "each other by IPv4, and IPv6 comes second."
+    "Set one network; or an IPv4 and an IPv6 network in this order, as 10.244.0.0/16,fd00:10:244::/56: hosts reach "
+    "each other by IPv4 then, and IPv6 comes second."
 )
 _BALANCED = (
     "Name addresses of the nodes' network that nothing else uses and that no DHCP server gives away; "
     "docs/operations/service-addresses.md describes them."
 )
-IPV6 = "Set it to an IPv4 address; that for a cluster with IPv6 networks goes into cluster_host_address_ipv6."
+# By what hosts reach each other in a cluster, what to do about an address of the other family.
+_OTHER_FAMILY = {
+    4: "Set it to an IPv4 address; that for a cluster with IPv6 networks goes into cluster_host_address_ipv6.",
+    6: (
+        "Set it to an IPv6 address, by which hosts reach each other in a cluster of IPv6 alone; ansible_host may stay "
+        "as it is. Or set cluster_pod_network and cluster_service_network to an IPv4 and an IPv6 network each."
+    ),
+}
 
 
 def valid_name(name: str) -> bool:
@@ -72,19 +81,22 @@ def check_networks(values: Mapping[str, Any], nodes: int) -> Iterator[Finding]:
             pods_on_node = int(values.get("kubelet_max_pods", 0))
             yield from _pod_network(network, setting, int(values[setting]), nodes, pods_on_node)
     for network in services:
+        # The address of DNS is of the first network, and in an IPv6 network after it the tenth.
+        dns = str(values["cluster_dns_address"]) if network == services[0] and "cluster_dns_address" in values else None
         if network.version == 6:
-            yield from _ipv6_service_network(network)
-        elif "cluster_dns_address" in values:
-            yield from _service_network(network, str(values["cluster_dns_address"]))
+            yield from _ipv6_service_network(network, dns)
+        elif dns is not None:
+            yield from _service_network(network, dns)
+    yield from _of_one_family(values)
 
 
 def _together(pods: Sequence[Network], services: Sequence[Network]) -> Iterator[Finding]:
     """What is wrong with the networks of both settings beside each other."""
     setting = "cluster_service_network"
-    if pods and services and len(pods) != len(services):
+    if pods and services and [each.version for each in pods] != [each.version for each in services]:
         told = [", ".join(map(str, networks)) for networks in (pods, services)]
         wrong = f"cluster_pod_network {told[0]} and {setting} {told[1]} are not of the same IP families"
-        yield Finding("ipv6", wrong, f"{ORDER} Both settings, or none of them.", setting)
+        yield Finding("ipv6", wrong, f"{ORDER} Set both settings alike.", setting)
     for one, other in itertools.product(pods, services):
         if one.version == other.version and one.overlaps(other):
             wrong = f"cluster_pod_network {one} and {setting} {other} overlap"
@@ -102,14 +114,13 @@ def _network_problem(name: str, values: Mapping[str, Any]) -> Iterator[Finding]:
         return
     if not versions:
         yield Finding("network", f"{name} is empty", "Write a network like 10.244.0.0/16.", name)
-    elif versions not in ([4], [4, 6]):
-        first = versions[0] == 6
-        told = "has IPv6 first, or alone" if first else "is more than one network of each family"
+    elif versions not in FAMILIES:
+        told = "has IPv6 first" if versions == [6, 4] else "is more than one network of each family"
         yield Finding("ipv6", f"{name} {value} {told}", ORDER, name)
 
 
 def cluster_networks(values: Mapping[str, Any]) -> dict[str, list[Network]]:
-    """The cluster's networks by setting, each an IPv4 network, and maybe an IPv6 network after it.
+    """The cluster's networks by setting, each an IPv4 network, and maybe an IPv6 network after it, or an IPv6 network.
 
     Of settings that have others :func:`check_networks` tells; they are left out.
     """
@@ -119,7 +130,7 @@ def cluster_networks(values: Mapping[str, Any]) -> dict[str, list[Network]]:
             networks = families.parsed(values[name])
         except (KeyError, ValueError):
             continue
-        if [network.version for network in networks] in ([4], [4, 6]):
+        if [network.version for network in networks] in FAMILIES:
             found[name] = networks
     return found
 
@@ -127,6 +138,28 @@ def cluster_networks(values: Mapping[str, Any]) -> dict[str, list[Network]]:
 def dual_stack(values: Mapping[str, Any]) -> bool:
     """Whether pods and Services have IPv6 addresses too."""
     return any(len(networks) > 1 for networks in cluster_networks(values).values())
+
+
+def ipv6_only(values: Mapping[str, Any]) -> bool:
+    """Whether pods and Services, and so hosts for each other, have IPv6 addresses alone."""
+    return main_family(cluster_networks(values)) == 6
+
+
+def main_family(known: Mapping[str, Sequence[Network]]) -> int:
+    """The version of IP by which hosts reach each other. ``known``: what :func:`cluster_networks` has found."""
+    return 6 if known and all(networks[0].version == 6 for networks in known.values()) else 4
+
+
+def _of_one_family(values: Mapping[str, Any]) -> Iterator[Finding]:
+    """What cannot be together with IPv6 alone."""
+    network = str(values.get("pod_network_plugin"))
+    if ipv6_only(values) and network in ENFORCING:
+        wrong = f"cluster_pod_network is an IPv6 network alone, and pod_network_plugin is {network}"
+        remediation = (
+            "Set pod_network_plugin to bridge, flannel or none; or an IPv4 and an IPv6 network, with which kubeproof "
+            f"configures {network}."
+        )
+        yield Finding("ipv6", wrong, remediation, "pod_network_plugin")
 
 
 def _pod_network(pods: Network, name: str, prefix: int, nodes: int, pods_on_node: int) -> Iterator[Finding]:
@@ -151,25 +184,33 @@ def _pod_network(pods: Network, name: str, prefix: int, nodes: int, pods_on_node
         yield Finding("network-small", wrong, remediation, name, severity="warning")
 
 
-def _ipv6_service_network(services: Network) -> Iterator[Finding]:
+def _ipv6_service_network(services: Network, dns: str | None) -> Iterator[Finding]:
     if services.prefixlen not in SERVICE_PREFIXES_IPV6:
         wrong = f"cluster_service_network {services} has a prefix of {services.prefixlen}"
         remediation = "kube-apiserver accepts /108 or longer, and up to /124 there is an address for the cluster's DNS."
         yield Finding("network-prefix", wrong, remediation, "cluster_service_network")
+    elif dns is not None:
+        yield from _dns_address(services, dns, {services[0]: "the network's own", services[1]: "that of the API"})
 
 
 def _service_network(services: Network, dns: str) -> Iterator[Finding]:
-    name = "cluster_dns_address"
     if services.prefixlen not in SERVICE_PREFIXES:
         wrong = f"cluster_service_network {services} has a prefix of {services.prefixlen}"
         yield Finding("network-prefix", wrong, "kube-apiserver accepts /12 to /29.", "cluster_service_network")
         return
-    remediation = f"For example {services[min(10, services.num_addresses - 2)]}."
     taken = {services[0]: "the network's own", services[1]: "that of the API", services[-1]: "the broadcast"}
+    yield from _dns_address(services, dns, taken)
+
+
+def _dns_address(services: Network, dns: str, taken: Mapping[Any, str]) -> Iterator[Finding]:
+    name = "cluster_dns_address"
+    remediation = f"For example {services[min(10, services.num_addresses - 2)]}."
     try:
-        address = ipaddress.IPv4Address(dns)
+        address = ipaddress.ip_address(dns)
     except ValueError:
-        yield Finding("dns-address", f"{name} {dns!r} is not an IPv4 address", remediation, name)
+        address = None
+    if address is None or address.version != services.version:
+        yield Finding("dns-address", f"{name} {dns!r} is not an IPv{services.version} address", remediation, name)
         return
     if address not in services:
         yield Finding(
@@ -192,7 +233,7 @@ def check_policies(values: Mapping[str, Any]) -> Iterator[Finding]:
         )
         yield Finding("network-policy", wrong, remediation, severity="warning")
     elif values.get("network_policy_new_pods") == "isolated":
-        if dual_stack(values):
+        if dual_stack(values) or ipv6_only(values):
             wrong = "network_policy_new_pods is isolated, and the cluster has IPv6 networks, in which new pods are open"
             yield Finding("network-policy", wrong, "Set network_policy_new_pods: open, or IPv4 networks alone.")
         yield from _isolation(network, str(values.get("pod_network_flannel_backend")))
@@ -237,17 +278,17 @@ def _isolation(network: str, backend: str) -> Iterator[Finding]:
 
 
 def check_addresses(hosts: Sequence[Host], networks: Mapping[str, Sequence[Network]]) -> Iterator[Finding]:
-    """The inventory's addresses: each an IPv4 address of one host, and in none of the cluster's networks."""
+    """The inventory's addresses: each of one host, of the cluster's IP family, and in none of its networks."""
     first: dict[str, str] = {}
     for host in hosts:
         if not host.address:
             continue
-        problem = _address_problem(host.address)
+        problem = _address_problem(host.address, main_family(networks))
         if problem:
             wrong = f"its address {host.address!r} (cluster_host_address) {problem[0]}"
             yield Finding("address", wrong, problem[1], host.address, host.name)
             continue
-        other = first.setdefault(host.address, host.name)
+        other = first.setdefault(str(ipaddress.ip_address(host.address)), host.name)
         if other != host.name:
             wrong = f"its address {host.address} is also that of {other}"
             remediation = "Correct ansible_host or cluster_host_address."
@@ -318,7 +359,12 @@ def check_virtual_address(
     name = "cluster_virtual_address"
     if not value:
         return
-    problem = _address_problem(value)
+    if main_family(networks) == 6:
+        wrong = f"{name} is set, and the cluster's networks are of IPv6 alone: only an IPv4 address can move"
+        remediation = "Remove it; name what else leads to all API servers, as a load balancer, in cluster_api_names."
+        yield Finding("address", wrong, remediation, name)
+        return
+    problem = _address_problem(value, 4)
     if problem:
         wrong = f"{name} {value!r} {problem[0]}"
         yield Finding("address", wrong, "Set it to an unused address in the control-plane hosts' network.", name)
@@ -369,15 +415,19 @@ def check_balanced_hosts(values: Mapping[str, Any], hosts: Sequence[Host]) -> It
             yield Finding("balanced-segment", wrong, remediation, each.text, severity="warning")
 
 
-def _address_problem(value: str) -> tuple[str, str] | None:
-    """What is wrong with an address, and its remediation."""
+def _address_problem(value: str, version: int) -> tuple[str, str] | None:
+    """What is wrong with an address by which hosts reach each other, and its remediation."""
     try:
         address = ipaddress.ip_address(value)
     except ValueError:
         remediation = "Set ansible_host or cluster_host_address to the address at which other hosts reach this host."
         return "is not an IP address", remediation
-    if address.version == 6:
-        return "is an IPv6 address", IPV6
+    if address.version != version:
+        return f"is an IPv{address.version} address", _OTHER_FAMILY[version]
+    return _ipv6_host_problem(value) if version == 6 else _ipv4_host_problem(address)
+
+
+def _ipv4_host_problem(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> tuple[str, str] | None:
     if address.is_loopback:
         # Kubernetes has it so of nodes and Endpoints (k8s.io/kubernetes pkg/kubelet/kubelet_node_status.go,
         # pkg/apis/core/validation), however many there are.
@@ -389,6 +439,19 @@ def _address_problem(value: str) -> tuple[str, str] | None:
     if address.is_unspecified or address.is_multicast:
         return "is not an address at which other hosts can reach it", "Set cluster_host_address."
     return None
+
+
+def _ipv6_host_problem(value: str) -> tuple[str, str] | None:
+    problem = _ipv6_problem(value)
+    if problem:
+        remediation = (
+            "Set cluster_host_address to the IPv6 address at which other hosts reach this host (ip -6 address show); "
+            "ansible_host may stay as it is."
+        )
+        return problem, remediation
+    # It is compared with what the kernel and the API say.
+    short = str(ipaddress.ip_address(value))
+    return ("is not written in its short form", f"Write it as {short}.") if short != value else None
 
 
 def check_interfaces(hosts: Sequence[Host], networks: Mapping[str, Sequence[Network]]) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import math
 import re
@@ -18,8 +19,8 @@ LEAST_PODS = 2
 # RFC 1035, and the underscore of names that services of a directory have (_msdcs).
 _LABEL = re.compile(r"[a-z0-9_]([-a-z0-9_]*[a-z0-9_])?")
 _LABEL_LENGTH, _NAME_LENGTH = 63, 253
-_FORWARDER = re.compile(r"([0-9.]+)(?::([0-9]+))?")
-_REVERSE = ".in-addr.arpa"
+_FORWARDER = re.compile(r"(?:([0-9.]+)|\[([0-9a-fA-F:.]+)\])(?::([0-9]+))?")
+_REVERSE, _REVERSE_IPV6 = ".in-addr.arpa", ".ip6.arpa"
 # The first line of a server block: zones and an opening brace, at its beginning.
 _BLOCK = re.compile(r"^(\S[^{}#\n]*?)\s*\{\s*(?:#.*)?$", re.MULTILINE)
 _SETTINGS = ("cluster_pod_network", "cluster_service_network")
@@ -78,23 +79,34 @@ def problems(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _forwarders(given: Sequence[Any], values: Mapping[str, Any]) -> Iterator[str]:
+    networks = values.get(_SETTINGS[0], "")
+    families_known = tuple(version for version in (4, 6) if families.of_family(networks, version)) or (4,)
     for each in given:
-        problem = _forwarder(str(each), str(values.get("cluster_dns_address", "")))
+        problem = _forwarder(str(each), str(values.get("cluster_dns_address", "")), families_known)
         if problem:
             yield f"{each!r} {problem}"
     if len(given) > MOST_FORWARDERS:
         yield f"{len(given)} are more than {MOST_FORWARDERS}, which is the most that CoreDNS asks"
 
 
-def _forwarder(given: str, own: str) -> str:
-    """What is wrong with a server to be asked, as ADDRESS or ADDRESS:PORT; empty if nothing is."""
+def _forwarder(given: str, own: str, versions: Sequence[int]) -> str:
+    """What is wrong with a server to be asked, as ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT; empty if nothing is.
+
+    ``versions``: of IP, those of which pods have addresses.
+    """
     found = _FORWARDER.fullmatch(given)
     try:
-        address = ipaddress.IPv4Address(found[1] if found else given)
+        address = ipaddress.ip_address((found[1] or found[2]) if found else given)
     except ValueError:
-        return "is not an IPv4 address, or one with :PORT (servers are asked by IPv4, and none by TLS)"
-    if found and found[2] and not 1 <= int(found[2]) <= 65535:
-        return f"has port {found[2]}, which is none"
+        address = None
+    if address is None or address.version not in versions:
+        told = " or ".join(f"IPv{version}" for version in versions)
+        port = " or ".join({4: ":PORT", 6: "[ADDRESS]:PORT"}[version] for version in versions)
+        return f"is not an {told} address, or one with {port} (servers are asked by {told}, and none by TLS)"
+    if isinstance(address, ipaddress.IPv6Address) and (address.scope_id or address.is_link_local):
+        return "holds on one link only, and pods are not on it"
+    if found and found[3] and not 1 <= int(found[3]) <= 65535:
+        return f"has port {found[3]}, which is none"
     if address.is_loopback or address.is_unspecified:
         return "is CoreDNS itself, in its pods: it would ask itself"
     if address.is_multicast or str(address) == "255.255.255.255":
@@ -131,26 +143,32 @@ def _zone_problem(given: str, values: Mapping[str, Any]) -> str:
     domain = normal(values.get("cluster_domain", ""))
     if domain != "." and (within(zone, domain) or within(domain, zone)):
         return f"{zone} would take names of the cluster's own domain, {domain}, to servers outside"
-    network = _reversed(zone)
-    for setting in _SETTINGS if network else ():
+    for setting, network in ((setting, network) for network in _reversed(zone) for setting in _SETTINGS):
         try:
-            own = ipaddress.IPv4Network(families.of_family(values.get(setting, ""), 4))
+            own = ipaddress.ip_network(families.of_family(values.get(setting, ""), network.version))
         except ValueError:
             continue
-        if network and network.overlaps(own):
+        if network.overlaps(own):
             return f"{zone} would take the names of addresses in {setting} {own} to servers outside"
     return ""
 
 
-def _reversed(zone: str) -> ipaddress.IPv4Network | None:
-    """The network whose addresses have their names in a zone; ``None`` for other zones."""
+def _reversed(zone: str) -> list[families.Network]:
+    """The networks whose addresses have their names in a zone; none for other zones."""
+    found: list[families.Network] = []
     if zone in {"arpa", _REVERSE[1:]}:
-        return ipaddress.IPv4Network("0.0.0.0/0")
+        found.append(ipaddress.IPv4Network("0.0.0.0/0"))
+    if zone in {"arpa", _REVERSE_IPV6[1:]}:
+        found.append(ipaddress.IPv6Network("::/0"))
     octets = zone.removesuffix(_REVERSE).split(".")[::-1] if zone.endswith(_REVERSE) else []
-    try:
-        return ipaddress.IPv4Network((".".join([*octets, "0", "0", "0"][:4]), 8 * len(octets))) if octets else None
-    except ValueError:
-        return None
+    # The labels of IPv6 are the digits of addresses, the last one first (RFC 3596, 2.5).
+    digits = zone.removesuffix(_REVERSE_IPV6).split(".")[::-1] if zone.endswith(_REVERSE_IPV6) else []
+    with contextlib.suppress(ValueError):
+        if octets:
+            found.append(ipaddress.IPv4Network((".".join([*octets, "0", "0", "0"][:4]), 8 * len(octets))))
+        if digits:
+            found.append(ipaddress.IPv6Network((int("".join(digits).ljust(32, "0"), 16), 4 * len(digits))))
+    return found
 
 
 def _hosts(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -319,6 +319,7 @@ class HostReport(TypedDict):
     disks: dict[str, Disk]
     interfaces: dict[str, Interface]
     default_route: Route | None
+    default_route_ipv6: Route | None
     resolver: Resolver
     firewall: Firewall
     ports: list[Port]

@@ -105,8 +105,12 @@ def problems(values: Mapping[str, Any], hosts: Mapping[str, Sequence[str]]) -> I
         for each in sound:
             if each.overlaps(Range("", network[0], network[-1])):
                 yield f"{each.text} overlaps {name} {network}, whose addresses are given away by Kubernetes"
-    if any(each.first.version == 6 for each in sound) and not families.of_family(values.get(_NETWORKS[1], ""), 6):
-        yield "has IPv6 addresses, but Services have none: cluster_service_network has no IPv6 network"
+    services = values.get(_NETWORKS[1], "")
+    known = {version for version in (4, 6) if families.of_family(services, version)} or {4}
+    for version in sorted({each.first.version for each in sound} - known):
+        yield (
+            f"has IPv{version} addresses, but Services have none: cluster_service_network has no IPv{version} network"
+        )
     yield from taken(sound, hosts)
     virtual = str(values.get("cluster_virtual_address") or "")
     yield from taken(sound, {"cluster_virtual_address": [virtual]})

@@ -5,6 +5,11 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 
+def in_url(address: str) -> str:
+    """An IP address as URLs have it, before a port: in brackets, if it has colons. Names stay as they are."""
+    return f"[{address}]" if ":" in address else address
+
+
 def is_http(value: str) -> bool:
     """Whether a text is an HTTP or HTTPS URL with a host, and a port that is one if it has any."""
     try:

@@ -73,6 +73,49 @@ def test_hosts_have_a_second_address_where_the_segment_has_a_second_subnet() -> 
     assert list(map(str, planned.network.gateways)) == ["10.213.99.254/24", "fd00:10:213:99::fe/64"]
 
 
+ALONE = {"name": "lab", "subnet_ipv6": "fd00:10:213:99::/64"}
+
+
+def test_hosts_have_ipv6_addresses_alone_where_the_segment_has_no_other_subnet() -> None:
+    planned = plan(
+        described(ALONE, a={"ansible_host": "fd00:10:213:99::11"}, b={"ansible_host": "fd00:10:213:99::1:b"})
+    )
+    network = planned.network
+    assert (network.ipv6, network.subnet_ipv6, network.isolated) == (True, None, True)
+    assert list(map(str, network.machine_addresses)) == ["fd00:10:213:99::1/64"]
+    found = [
+        (list(map(str, each.addresses(network))), list(map(str, each.gateways(network)))) for each in planned.hosts
+    ]
+    assert found == [
+        (["fd00:10:213:99::11/64"], ["fd00:10:213:99::fe/64"]),
+        (["fd00:10:213:99::1:b/64"], ["fd00:10:213:99::fe/64"]),
+    ]
+    ports = [segments.port(network, host) for host in planned.hosts]
+    assert ports[0] == "port11"
+    assert len(set(ports)) == 2
+    assert all(len(port) <= 15 for port in ports)
+
+
+@pytest.mark.parametrize(
+    ("network", "host", "complaint"),
+    [
+        ({}, {"ansible_host": "10.213.99.11"}, "ansible_host '10.213.99.11' is not an IPv6 address"),
+        ({}, {"ansible_host": "fd00:10:213:98::11"}, "is not an address for a host in"),
+        ({}, {"ansible_host": "fd00:10:213:99::1"}, "is not an address for a host in"),
+        ({}, {"ansible_host": "fd00:10:213:99::fe"}, "is not an address for a host in"),
+        ({"subnet_ipv6": "2001:db8::/64"}, {}, "not a unique local network"),
+        ({"isolated": False}, {}, "isolated is false, and there is no subnet"),
+        ({"further_subnets": ["10.213.98.0/24"]}, {}, "further_subnets need subnet"),
+        ({}, {"local_host_ports": [{"port": 80}]}, "local_host_ports is set"),
+    ],
+)
+def test_hosts_that_cannot_have_ipv6_addresses_alone(
+    network: dict[str, Any], host: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(KubeproofError, match=complaint):
+        plan(described({**ALONE, **network}, a={"ansible_host": "fd00:10:213:99::11", **host}))
+
+
 FURTHER = {**NETWORK, "further_subnets": ["10.213.98.0/25", "10.213.98.128/25"]}
 
 

@@ -164,3 +164,13 @@ def test_each_chain_is_opened_for_the_families_that_it_sees() -> None:
     (finding,) = dual(worker(chain("input", "ip6tables-legacy", family="ip6"), ufw=True))
     assert f"ufw route allow to {IPV6[0]}" in finding.remediation
     assert "-I INPUT" not in finding.remediation
+
+
+def test_chains_of_ipv4_do_not_matter_without_it() -> None:
+    pods, addresses = IPV6
+    entry = worker(chain("forward", family="ip"), chain("input", family="ip"))
+    assert list(check_firewall(entry, RULES, pods, addresses)) == []
+    (finding,) = check_firewall(worker(chain("forward", family="ip6")), RULES, pods, addresses)
+    assert f": ip6tables -I FORWARD -s {pods} -j ACCEPT; ip6tables -I FORWARD -d {pods} -j ACCEPT." in (
+        finding.remediation
+    )

@@ -557,3 +557,32 @@ class TestSecondAddress:
 
     def test_of_no_use_to_a_cluster_of_ipv4(self) -> None:
         assert self.found("2001:db8::9", ipv6=False) == []
+
+
+class TestIPv6Alone:
+    RULES = replace(RULES, ipv4=False, ipv6=True)
+    ROUTE: ClassVar = {"interface": "eth0", "gateway": "fd00:db8::fe"}
+
+    def found(self, **report: Any) -> list[tuple[str, str, str]]:
+        given: dict[str, Any] = {"default_route": None, "default_route_ipv6": self.ROUTE, **report}
+        given.setdefault("resolver", {"nameservers": ["2001:db8::53"]})
+        entry = host(interfaces={"eth0": interface("fd00:db8::1/64")}, **given)
+        entry = replace(entry, address="fd00:db8::1")
+        return [(each.id, each.problem, each.severity) for each in check_host(entry, self.RULES)]
+
+    def test_nothing_is_wrong(self) -> None:
+        assert self.found() == []
+
+    def test_the_default_route_is_that_of_ipv6(self) -> None:
+        [(identity, problem, severity)] = self.found(default_route_ipv6=None, default_route={"interface": "eth0"})
+        assert (identity, severity) == ("default-route", "warning")
+        assert "it has no IPv6 default route" in problem
+
+    def test_pods_reach_no_resolver_by_ipv4(self) -> None:
+        [(identity, problem, severity)] = self.found(resolver={"nameservers": ["192.0.2.53", "192.0.2.54"]})
+        assert (identity, severity) == ("resolver", "warning")
+        assert "names 192.0.2.53, 192.0.2.54, which pods do not reach" in problem
+        assert self.found(resolver={"nameservers": ["192.0.2.53", "2001:db8::53"]}) == []
+
+    def test_a_stub_on_loopback_is_one_finding(self) -> None:
+        assert [identity for identity, *_ in self.found(resolver={"nameservers": ["127.0.0.53"]})] == ["resolver"]

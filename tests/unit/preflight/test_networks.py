@@ -42,7 +42,7 @@ def test_nothing_is_found_in_good_settings() -> None:
         ({"cluster_pod_network": "10.244.0.1/16"}, ("network", "cluster_pod_network")),
         ({"cluster_pod_network": "somewhere"}, ("network", "cluster_pod_network")),
         ({"cluster_service_network": "10.96.0.0/33"}, ("network", "cluster_service_network")),
-        ({"cluster_pod_network": "fd00:1::/56"}, ("ipv6", "cluster_pod_network")),
+        ({"cluster_pod_network": "fd00:1::/56"}, ("ipv6", "cluster_service_network")),
         ({"cluster_pod_network": ["fd00:1::/56", "10.244.0.0/16"]}, ("ipv6", "cluster_pod_network")),
         ({"cluster_pod_network": "10.244.0.0/16,10.245.0.0/16"}, ("ipv6", "cluster_pod_network")),
         ({"cluster_pod_network": "10.244.0.0/16,fd00:1::/56,fd00:2::/56"}, ("ipv6", "cluster_pod_network")),
@@ -61,6 +61,7 @@ def test_nothing_is_found_in_good_settings() -> None:
         ({"cluster_dns_address": "10.96.0.1"}, ("dns-address", "cluster_dns_address")),
         ({"cluster_dns_address": "10.96.255.255"}, ("dns-address", "cluster_dns_address")),
         ({"cluster_dns_address": "dns"}, ("dns-address", "cluster_dns_address")),
+        ({"cluster_dns_address": ""}, ("dns-address", "cluster_dns_address")),
         ({"cluster_dns_address": "fd00::a"}, ("dns-address", "cluster_dns_address")),
         ({"cluster_domain": "Cluster.Local"}, ("domain", "cluster_domain")),
         ({"cluster_domain": "cluster.local."}, ("domain", "cluster_domain")),
@@ -135,6 +136,76 @@ def test_new_pods_are_not_isolated_in_a_second_family() -> None:
     assert list(networks.check_policies({**GOOD, **policy, "pod_network_plugin": "bridge"})) == []
     (finding,) = networks.check_policies({**TWO, **policy, "pod_network_plugin": "bridge"})
     assert (finding.id, finding.severity) == ("network-policy", "error")
+
+
+IPV6: dict[str, Any] = {
+    **GOOD,
+    "cluster_pod_network": "fd00:10:244::/56",
+    "cluster_pod_network_prefix_ipv6": 64,
+    "cluster_service_network": "fd00:10:96::/112",
+    "cluster_dns_address": "fd00:10:96::a",
+    "pod_network_plugin": "bridge",
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"cluster_service_network": "10.96.0.0/16", "cluster_dns_address": "10.96.0.10"},
+         ("ipv6", "cluster_service_network")),
+        ({"cluster_service_network": "fd00:10:244::/112", "cluster_dns_address": "fd00:10:244::a"},
+         ("network-overlap", "cluster_service_network")),
+        ({"cluster_service_network": "fd00:10:96::/107"}, ("network-prefix", "cluster_service_network")),
+        ({"cluster_pod_network_prefix_ipv6": 73}, ("network-prefix", "cluster_pod_network_prefix_ipv6")),
+        ({"cluster_dns_address": "10.96.0.10"}, ("dns-address", "cluster_dns_address")),
+        ({"cluster_dns_address": "fd00:10:97::a"}, ("dns-address", "cluster_dns_address")),
+        ({"cluster_dns_address": "fd00:10:96::1"}, ("dns-address", "cluster_dns_address")),
+        ({"pod_network_plugin": "calico"}, ("ipv6", "pod_network_plugin")),
+        ({"pod_network_plugin": "cilium"}, ("ipv6", "pod_network_plugin")),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_each_fault_of_ipv6_alone_is_one_finding(changes: dict[str, Any], expected: tuple[str, str]) -> None:
+    assert found(**IPV6) == []
+    assert found(**{**IPV6, **changes}) == [expected]
+
+
+def test_new_pods_are_not_isolated_in_ipv6_alone() -> None:
+    policy = {"network_policy_engine": "kube-router", "network_policy_new_pods": "isolated"}
+    (finding,) = networks.check_policies({**IPV6, **policy})
+    assert (finding.id, finding.severity) == ("network-policy", "error")
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("2001:db8::1", ""),
+        ("192.0.2.1", "is an IPv4 address"),
+        ("fe80::1%eth0", "holds on one link only"),
+        ("::1", "is not an address at which"),
+        ("2001:DB8::1", "is not written in its short form"),
+        ("2001:db8:0:0::1", "is not written in its short form"),
+        ("fd00:10:244::9", "is within cluster_pod_network"),
+        ("here", "is not an IP address"),
+    ],
+)
+def test_hosts_of_ipv6_alone_are_reached_by_ipv6(address: str, told: str) -> None:
+    one = Host("one", frozenset(["etcd"]), address)
+    wrong = [finding.problem for finding in networks.check_addresses([one], networks.cluster_networks(IPV6))]
+    assert [told in each for each in wrong] == ([True] if told else [])
+
+
+def test_two_hosts_of_ipv6_alone_with_one_address() -> None:
+    hosts = [Host(name, frozenset(["workers"]), "2001:db8::1") for name in ("one", "two")]
+    (finding,) = networks.check_addresses(hosts, networks.cluster_networks(IPV6))
+    assert (finding.id, finding.host) == ("duplicate-address", "two")
+
+
+@pytest.mark.parametrize("address", ["192.0.2.9", "2001:db8::9"])
+def test_no_address_moves_between_hosts_of_ipv6_alone(address: str) -> None:
+    (finding,) = networks.check_virtual_address(address, [], networks.cluster_networks(IPV6))
+    assert (finding.id, finding.subject) == ("address", "cluster_virtual_address")
+    assert list(networks.check_virtual_address("", [], networks.cluster_networks(IPV6))) == []
 
 
 class TestSecondAddresses:

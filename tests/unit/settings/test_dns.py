@@ -98,6 +98,42 @@ def test_what_is_wrong_is_said(changes: dict[str, Any], setting: str, words: str
     assert words in problem
 
 
+IPV6: dict[str, Any] = {
+    "cluster_dns_address": "fd00:10:96::a",
+    "cluster_pod_network": "fd00:10:244::/56",
+    "cluster_service_network": "fd00:10:96::/112",
+}
+OF_PODS = "4.2.0.0.1.0.0.0.0.d.f.ip6.arpa"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"dns_forwarders": ["2001:db8::53", "[2001:db8::53]:5353", "[2001:db8::54]"]}, ""),
+        ({"dns_stub_domains": {"8.b.d.0.1.0.0.2.ip6.arpa": ["2001:db8::53"]}}, ""),
+        ({"dns_forwarders": ["192.0.2.53"]}, "is not an IPv6 address, or one with [ADDRESS]:PORT"),
+        ({"dns_forwarders": ["[2001:db8::53]:0"]}, "has port 0"),
+        ({"dns_forwarders": ["::1"]}, "it would ask itself"),
+        ({"dns_forwarders": ["fe80::53"]}, "holds on one link only"),
+        ({"dns_forwarders": ["fd00:10:96::a"]}, "it would ask itself"),
+        ({"dns_stub_domains": {"ip6.arpa": ["2001:db8::53"]}}, "cluster_pod_network fd00:10:244::/56"),
+        ({"dns_stub_domains": {"arpa": ["2001:db8::53"]}}, "cluster_pod_network fd00:10:244::/56"),
+        ({"dns_stub_domains": {OF_PODS: ["2001:db8::53"]}}, "cluster_pod_network fd00:10:244::/56"),
+    ],
+    ids=str,
+)
+def test_servers_of_ipv6_alone(changes: dict[str, Any], words: str) -> None:
+    told = [problem for _, problem in found(**IPV6, **changes)]
+    assert [words in each for each in told] == ([True] if words else [])
+
+
+def test_servers_of_two_families() -> None:
+    both = {name: f"{GOOD[name]},{IPV6[name]}" for name in ("cluster_pod_network", "cluster_service_network")}
+    assert found(**both, dns_forwarders=["192.0.2.53", "2001:db8::53"]) == []
+    [(_, problem)] = found(**both, dns_forwarders=["resolver.example"])
+    assert "is not an IPv4 or IPv6 address, or one with :PORT or [ADDRESS]:PORT" in problem
+
+
 def test_settings_that_are_of_the_wrong_type_are_left_out() -> None:
     """The checks give what is right of the rest."""
     assert list(dns.problems({})) == []

@@ -93,6 +93,13 @@ def test_ipv6_networks_count_as_well() -> None:
     assert told.startswith("fd00:1::4:0/112 overlaps cluster_pod_network fd00:1::/56")
 
 
+def test_ipv4_addresses_are_of_no_use_to_ipv6_alone() -> None:
+    alone: dict[str, Any] = {"cluster_pod_network": "fd00:1::/56", "cluster_service_network": "fd00:2::/112"}
+    assert said("2001:db8::40/124", **alone) == []
+    [told] = said("192.0.2.64/28", **alone)
+    assert told == "has IPv4 addresses, but Services have none: cluster_service_network has no IPv4 network"
+
+
 def test_settings_that_are_wrong_are_left_to_others() -> None:
     assert said("192.0.2.64/28", cluster_pod_network="somewhere") == []
     assert not metallb.on({})

@@ -21,13 +21,13 @@ class Configuration:
     """What this node's kernel has to have.
 
     ``routes``: the gateway to each network. ``protocol``: the number that marks routes as ours; all others are left
-    alone. ``rules``: a script for ``nft -f``, which replaces the whole table ``table`` (of family ip, and with ``ipv6``
-    of family ip6 too). ``sysctls``: value by name. ``network`` and ``plugins``: the name of the CNI network, and the
-    directory of its plugins. ``bridge`` and ``mtu``: the bridge to which pods are attached, and its MTU; 0 leaves that
-    as it is.
+    alone. ``rules``: a script for ``nft -f``, which replaces the whole table ``table`` (with ``ipv4`` of family ip, and
+    with ``ipv6`` of family ip6). ``sysctls``: value by name. ``network`` and ``plugins``: the name of the CNI network,
+    and the directory of its plugins. ``bridge`` and ``mtu``: the bridge to which pods are attached, and its MTU; 0
+    leaves that as it is.
     ``tunnel``: the device by which flannel reaches other nodes' pods; ``kube_proxy``: address of kube-proxy's metrics,
     ADDRESS:PORT; ``network_policy``: the unit of the network policy engine. Each is empty if there is none.
-    ``ipv6``: pods, Services and nodes have IPv6 addresses too; ``tunnel_ipv6``: flannel's device for these.
+    ``ipv4`` and ``ipv6``: pods, Services and nodes have addresses of these; ``tunnel_ipv6``: flannel's device for IPv6.
     """
 
     routes: Mapping[str, str]
@@ -44,6 +44,7 @@ class Configuration:
     network_policy: str = ""
     ipv6: bool = False
     tunnel_ipv6: str = ""
+    ipv4: bool = True
 
     @classmethod
     def load(
@@ -66,6 +67,7 @@ class Configuration:
                 tunnel=str(given.get("tunnel", "")),
                 ipv6=bool(given.get("ipv6", False)),
                 tunnel_ipv6=str(given.get("tunnel_ipv6", "")),
+                ipv4=bool(given.get("ipv4", True)),
                 kube_proxy=str(_read(kube_proxy)["metrics"]) if kube_proxy.exists() else "",
                 network_policy=str(_read(network_policy)["unit"]) if network_policy.exists() else "",
             )
@@ -74,7 +76,8 @@ class Configuration:
 
     def families(self) -> Tuple[str, ...]:
         """The IP families, as tables of nftables have them."""
-        return ("ip", "ip6") if self.ipv6 else ("ip",)
+        known = (("ip", self.ipv4), ("ip6", self.ipv6))
+        return tuple(family for family, there in known if there)
 
     def wanted_rules(self) -> str:
         """A digest of the script. Raises PodNetworkError."""

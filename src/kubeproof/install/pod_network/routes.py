@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 import struct
-from typing import Dict, List, Mapping, Optional, Set
+from typing import Dict, List, Mapping, Optional, Sequence, Set
 
 from kubeproof.install.pod_network.netlink import CREATE, REPLACE, ROUTE, Netlink, attribute, attributes
 
@@ -22,11 +22,11 @@ _DESTINATION, _DEVICE, _GATEWAY, _TABLE = 1, 4, 5, 15
 
 
 class Routes:
-    """The routes in the main table that carry one protocol number: ours. ``ipv6``: those of that family too."""
+    """The routes in the main table that carry one protocol number, ours, as far as they are of these IP families."""
 
-    def __init__(self, protocol: int, ipv6: bool = False) -> None:
+    def __init__(self, protocol: int, families: Sequence[int] = (socket.AF_INET,)) -> None:
         self._protocol = protocol
-        self._families = (socket.AF_INET, socket.AF_INET6) if ipv6 else (socket.AF_INET,)
+        self._families = families
         self._netlink = Netlink(ROUTE)
 
     def present(self) -> Dict[str, str]:

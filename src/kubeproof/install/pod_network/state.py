@@ -59,7 +59,8 @@ class State:
     def __init__(self, configuration: Configuration, record: Record) -> None:
         self.configuration = configuration
         self._record = record
-        self._routes = Routes(configuration.protocol, configuration.ipv6)
+        families = [_FAMILIES[family] for family in configuration.families()]
+        self._routes = Routes(configuration.protocol, families)
         self._links = Links()
         self._rulesets = {family: Ruleset(_FAMILIES[family]) for family in configuration.families()}
         rulesets = list(self._rulesets.values())

@@ -105,17 +105,21 @@ def cut_off(host: Host) -> Iterator[None]:
     family = "ip6" if ":" in address else "ip"
     peer = f"{family} saddr {address} " if address else ""
     reply = f"{family} daddr {address} " if address else ""
+    # Without these the client would not find the host by IPv6 for long.
+    neighbours = "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept" if family == "ip6" else ""
     rules = f"""
 table inet {_TABLE} {{
   chain input {{
     type filter hook input priority -500; policy drop;
     iif lo accept
     {peer}tcp dport {port} accept
+    {neighbours}
   }}
   chain output {{
     type filter hook output priority -500; policy drop;
     oif lo accept
     {reply}tcp sport {port} accept
+    {neighbours}
   }}
   chain forward {{
     type filter hook forward priority -500; policy drop;

@@ -121,6 +121,8 @@ def _ready() -> None:
 
 
 def _main(address: str, port: str, zone: str = "", answer: str = "0.0.0.0") -> None:  # noqa: S104
+    for kind in (Datagrams, Connections):
+        kind.address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
     servers: list[Any] = [Datagrams((address, int(port)), Datagram), Connections((address, int(port)), Connection)]
     if not zone:
         return

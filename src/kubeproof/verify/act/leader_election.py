@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import httpx
 
 from kubeproof.core import waiting
+from kubeproof.settings.urls import in_url
 from kubeproof.verify.act import disruption
 from kubeproof.verify.observe.api import Api, ApiError, NotObserved
 from kubeproof.verify.observe.cluster import CA_FILE, Cluster
@@ -47,7 +48,9 @@ def several_control_plane_hosts(cluster: Cluster) -> tuple[Host, ...]:
 @contextmanager
 def api_without(cluster: Cluster, host: Host) -> Iterator[Api]:
     """The API as another server than this host's serves it."""
-    server = next(f"https://{address}:{port}" for address, port in cluster.api_servers if address != host.address)
+    server = next(
+        f"https://{in_url(address)}:{port}" for address, port in cluster.api_servers if address != host.address
+    )
     with Api(dataclasses.replace(cluster.api.access, server=server)) as api:
         yield api
 
@@ -143,7 +146,7 @@ def servers_reached(
 
 def _digest_of(asker: Host, cluster: Cluster, host: Host) -> str:
     port = next(port for address, port in cluster.api_servers if address == host.address)
-    url = f"https://{host.address}:{port}/version"
+    url = f"https://{in_url(host.address)}:{port}/version"
     answer = asker.probe({"do": "spread", "url": url, "count": 1, "ca": CA_FILE})[0]["answers"][0]
     return str(answer.get("certificate", ""))
 
@@ -152,7 +155,7 @@ def await_ready(cluster: Cluster, host: Host, patience: float) -> str:
     """Wait until a host's API server is ready; what it says if it is not."""
     port = next(port for address, port in cluster.api_servers if address == host.address)
     deadline = time.monotonic() + patience
-    with Api(dataclasses.replace(cluster.api.access, server=f"https://{host.address}:{port}")) as api:
+    with Api(dataclasses.replace(cluster.api.access, server=f"https://{in_url(host.address)}:{port}")) as api:
         while True:
             try:
                 answer = api.request("GET", "/readyz")

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from kubeproof.settings.urls import in_url
 from kubeproof.verify.act.disruption import undone
 from kubeproof.verify.observe import corefile, runtime
 from kubeproof.verify.observe.api import ApiError
@@ -37,7 +38,7 @@ class Server:
     port: int
 
     def __str__(self) -> str:
-        return f"{self.address}:{self.port}"
+        return f"{in_url(self.address)}:{self.port}"
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kubeproof.core import waiting
+from kubeproof.settings.urls import in_url
 from kubeproof.verify.act.repeated import Repeated
 
 _PAUSE = 0.02
@@ -50,7 +51,7 @@ class Traffic(Repeated):
         requests, failed = self.requests, self.failed
         first = requests[0].sent if requests else 0.0
         return {
-            "to": f"http://{self._address}:{self._port}/{self._path}",
+            "to": f"http://{in_url(self._address)}:{self._port}/{self._path}",
             "requests": len(requests),
             "failed": len(failed),
             "answered by": dict(Counter(request.answer for request in requests if request.answer)),

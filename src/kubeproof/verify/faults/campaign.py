@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 
 from kubeproof.core import zipped
+from kubeproof.settings.urls import in_url
 from kubeproof.verify.act.pods import Blocked, Manifests, is_ready
 from kubeproof.verify.act.workspace import Workspace
 from kubeproof.verify.faults.checker import Gap, History, Violation, longest_gap, violations
@@ -249,7 +250,7 @@ class Campaign:
         # The first worker asks; there must be others to hit.
         self.field = Field(cluster, cluster.hosts.group("workers")[0])
         # Ours too, so that a connection that a fault has broken is noticed before the next one.
-        servers = [f"https://{address}:{port}" for address, port in cluster.api_servers]
+        servers = [f"https://{in_url(address)}:{port}" for address, port in cluster.api_servers]
         self._own = ExitStack()
         others = [dataclasses.replace(cluster.api.access, server=server) for server in servers]
         own = [self._own.enter_context(Api(access)) for access in others if access != cluster.api.access]
@@ -313,7 +314,7 @@ class Campaign:
     def _diverged(self) -> str:
         """How members' data differ; empty if they don't."""
         port = self.cluster.settings["cluster_etcd_port"]
-        endpoints = [f"https://{host.address}:{port}" for host in self.cluster.etcd_hosts]
+        endpoints = [f"https://{in_url(host.address)}:{port}" for host in self.cluster.etcd_hosts]
         revision = self.cluster.etcd.revision()
         hashes = self.cluster.etcd.hashes(endpoints, revision)
         if len(hashes) == len(endpoints) and len(set(hashes.values())) == 1:
@@ -361,7 +362,7 @@ class Campaign:
             except httpx.HTTPError as error:
                 yield f"the API server at {api.access.server} does not answer: {type(error).__name__}"
         port = self.cluster.settings["cluster_etcd_port"]
-        endpoints = [f"https://{host.address}:{port}" for host in self.cluster.etcd_hosts]
+        endpoints = [f"https://{in_url(host.address)}:{port}" for host in self.cluster.etcd_hosts]
         try:
             statuses = self.cluster.etcd.statuses(endpoints)
             for endpoint, status in statuses.items():
@@ -445,7 +446,7 @@ class Campaign:
             },
             "registers": REGISTERS,
             "readers": 2,
-            "application": f"http://{self._service}/hostname",
+            "application": f"http://{in_url(self._service)}/hostname",
             "application_timeout": _APPLICATION_SECONDS,
             "askers": 2,
             "leases": list(_LEASES),

@@ -12,6 +12,7 @@ from pathlib import Path
 from kubeproof.local_hosts import lifecycle, podman
 from kubeproof.local_hosts.instances import maker
 from kubeproof.local_hosts.plan import HostKind, Plan, has_local_hosts, plan
+from kubeproof.settings.urls import in_url
 from kubeproof.verify.act.disruption import cut_off, frozen, stopped
 from kubeproof.verify.observe import component_control
 from kubeproof.verify.observe.cluster import Cluster
@@ -74,7 +75,7 @@ def etcd_leader(field: Field) -> Sequence[Host]:
     """The host of etcd's leader."""
     members = {member.id: member.name for member in field.cluster.etcd.members()}
     port = field.cluster.settings["cluster_etcd_port"]
-    endpoints = [f"https://{host.address}:{port}" for host in field.cluster.etcd_hosts]
+    endpoints = [f"https://{in_url(host.address)}:{port}" for host in field.cluster.etcd_hosts]
     status = next(iter(field.cluster.etcd.statuses(endpoints).values()))
     return (field.host(members[status["leader"]]),)
 

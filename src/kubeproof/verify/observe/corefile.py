@@ -26,7 +26,13 @@ def forwarders(text: str, name: str) -> tuple[str, ...]:
 
 def endpoint(server: str) -> tuple[str, int]:
     """Address and port of a server, as ``forward`` has it."""
-    address, _, port = server.removeprefix("dns://").partition(":")
+    given = server.removeprefix("dns://")
+    if given.startswith("["):
+        address, _, port = given[1:].partition("]")
+        return address, int(port.removeprefix(":") or PORT)
+    if given.count(":") > 1:
+        return given, PORT
+    address, _, port = given.partition(":")
     return address, int(port or PORT)
 
 

@@ -58,11 +58,6 @@ _SUFFIXES = {
 }
 
 
-def in_url(address: str) -> str:
-    """An IP address as URLs have it, before a port: in brackets, if it has colons."""
-    return f"[{address}]" if ":" in address else address
-
-
 def collection(manifest: Mapping[str, Any]) -> str:
     """The path of the collection that an object belongs to."""
     kind, version = manifest["kind"], manifest["apiVersion"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from kubeproof.verify.observe.objects import in_url
+from kubeproof.settings.urls import in_url
 
 _TIMEOUT = 5.0
 

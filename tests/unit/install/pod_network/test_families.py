@@ -48,6 +48,7 @@ def load(directory: Path, **changes: Any) -> Configuration:
 def test_a_configuration_without_a_word_of_it_is_of_ipv4(tmp_path: Path) -> None:
     assert load(tmp_path).families() == ("ip",)
     assert load(tmp_path, ipv6=True, tunnel_ipv6="flannel-v6.1").families() == ("ip", "ip6")
+    assert load(tmp_path, ipv4=False, ipv6=True).families() == ("ip6",)
 
 
 def test_an_address_that_is_written_otherwise_is_the_same() -> None:
@@ -110,6 +111,9 @@ def test_rules_are_there_only_if_those_of_both_families_are(tmp_path: Path, monk
     assert (alone._tables(), both._tables()) == ("table ip kubeproof", "table ip kubeproof and table ip6 kubeproof")
     found[socket.AF_INET6] = "other"
     assert both._fingerprint() == "one other"
+    ipv6 = State(load(tmp_path, ipv4=False, ipv6=True), Record(tmp_path / "record"))
+    assert (ipv6._fingerprint(), ipv6._tables()) == ("other", "table ip6 kubeproof")
+    assert list(ipv6._routes._families) == [socket.AF_INET6]
 
 
 def test_a_tunnel_remembers_until_it_is_told_to_forget(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,6 +87,25 @@ def test_the_interface_that_has_an_address() -> None:
     report = {"interfaces": interfaces, "default_route": {"interface": "eth0"}}
     assert networks.interface_of(report, "192.0.2.1") == "eth1"
     assert networks.interface_of(report, "203.0.113.9") == "eth0", "one behind address translation"
+    both = {**report, "default_route_ipv6": {"interface": "eth2"}}
+    assert networks.interface_of(both, "2001:db8::1") == "eth2"
+    assert networks.interface_of(both, "203.0.113.9") == "eth0"
+
+
+def test_addresses_of_ipv6_are_in_brackets_in_urls() -> None:
+    members = {"a": "2001:db8::1", "b": "2001:db8::2"}
+    assert etcd.etcd_client_urls(members, 2379) == "https://[2001:db8::1]:2379,https://[2001:db8::2]:2379"
+    assert etcd.etcd_initial_cluster(members, 2380) == "a=https://[2001:db8::1]:2380,b=https://[2001:db8::2]:2380"
+    assert etcd.etcd_peer_urls(members, 2380)["b"] == "https://[2001:db8::2]:2380"
+    assert networks.health_checks(["2001:db8::1"], "https://{}:6443/readyz") == [
+        {"url": "https://[2001:db8::1]:6443/readyz"}
+    ]
+
+
+def test_routes_of_nodes_that_have_ipv6_addresses_alone() -> None:
+    addresses = {"a": "2001:db8::1", "b": "2001:db8::2"}
+    answers = {"/api/v1/nodes/a": "fd00::/64", "/api/v1/nodes/b": "fd00:1::/64"}
+    assert networks.pod_routes(addresses, answers, "a", {}) == {"fd00:1::/64": "2001:db8::2"}
 
 
 def test_packages_are_missing_by_the_commands_and_files_that_they_bring() -> None:

@@ -174,6 +174,27 @@ class TestDefaultRoute:
         assert host_report.default_route(fake.machine) is None
 
 
+class TestDefaultRouteOfIPv6:
+    NONE, GATEWAY = "0" * 32, "fd000db80000000000000000000000fe"
+    # As /proc/net/ipv6_route has it: to, from, next hop, metric, counts, flags, interface.
+    ROW = "{to} {length} {none} 00 {gateway} {metric} 00000001 00000000 {flags} {interface}\n"
+
+    def row(self, **changes: str) -> str:
+        usual = {"to": self.NONE, "length": "00", "gateway": self.GATEWAY, "metric": "00000400", "flags": "00000003"}
+        return self.ROW.format(**{"none": self.NONE, "interface": "eth0", **usual, **changes})
+
+    def test_the_one_with_the_lowest_metric(self, fake: Fake) -> None:
+        rows = self.row(metric="00000800", interface="wlan0"), self.row()
+        fake.file("/proc/net/ipv6_route", "".join(rows))
+        assert host_report.default_route_ipv6(fake.machine) == {"interface": "eth0", "gateway": "fd00:db8::fe"}
+
+    def test_none(self, fake: Fake) -> None:
+        unreachable = self.row(gateway=self.NONE, metric="ffffffff", flags="00200200", interface="lo")
+        rows = unreachable, self.row(to=self.GATEWAY, length="40"), self.row(length="03")
+        fake.file("/proc/net/ipv6_route", "".join(rows))
+        assert host_report.default_route_ipv6(fake.machine) is None
+
+
 class TestPorts:
     def test_who_listens(self, fake: Fake) -> None:
         fake.file(

@@ -54,7 +54,14 @@ def test_a_corefile_of_the_role(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("server", "place"), [("192.0.2.1", ("192.0.2.1", 53)), ("dns://192.0.2.1:5353", ("192.0.2.1", 5353))]
+    ("server", "place"),
+    [
+        ("192.0.2.1", ("192.0.2.1", 53)),
+        ("dns://192.0.2.1:5353", ("192.0.2.1", 5353)),
+        ("2001:db8::1", ("2001:db8::1", 53)),
+        ("[2001:db8::1]", ("2001:db8::1", 53)),
+        ("[2001:db8::1]:5353", ("2001:db8::1", 5353)),
+    ],
 )
 def test_a_server_has_a_port(server: str, place: tuple[str, int]) -> None:
     assert corefile.endpoint(server) == place

@@ -42,7 +42,8 @@ class Http1:
 
     def __init__(self, connected: socket.socket, host: str) -> None:
         """Take over a connection."""
-        self._connection = http.client.HTTPConnection(host)
+        # With a port: http.client would look for one in an IPv6 address.
+        self._connection = http.client.HTTPConnection(host, http.client.HTTP_PORT)
         self._connection.sock = connected
 
     def ask(
@@ -73,6 +74,7 @@ class Caller:
         """``context``: how to know the server, if it has TLS. ``timeout``: seconds without anything from it."""
         parts = urlsplit(url)
         self._host, self._port = parts.hostname or "", parts.port or 80
+        self._authority = f"[{self._host}]:{self._port}" if ":" in self._host else f"{self._host}:{self._port}"
         self._timeout = timeout
         self._context = context
         self._headers = dict(headers)
@@ -151,7 +153,7 @@ class Caller:
         if self._connection is None:
             connected = socket.create_connection((self._host, self._port), self._timeout)
             if self._context:
-                self._connection = Http2(self._secure(connected, self._context), f"{self._host}:{self._port}")
+                self._connection = Http2(self._secure(connected, self._context), self._authority)
             else:
                 self._connection = Http1(connected, self._host)
         return self._connection
