@@ -90,7 +90,7 @@ def planned(cluster: LocalCluster, **settings: Any) -> Planned:
 
 
 def why(ended: playbook.Run) -> str:
-    """What a run that stopped has told its operator. Fails if it got to its end, or said nothing."""
+    """What the operator of a run that stopped reads. Fails if it got to its end, or said nothing."""
     told = [f"{each['host']}: {each['message']} {each['hint']}" for each in ended.profile.get("failures", ())]
     assert told, f"the run was to be stopped, and to say why: {ended.log}"
     return "\n".join(told)
