@@ -33,6 +33,8 @@ _UPSTREAM, _MIRROR = "registry.test", "mirror.test"
 _IMAGE = f"{_UPSTREAM}/{registry.REPOSITORY}:{registry.TAG}"
 _VOLUME = "/srv/volumes/data"
 _LABELS = {"app": "keeper"}
+# An add-on that is taken out of the directory later.
+_NOTE = "note"
 _REFUSED_SECONDS = 60.0
 # What is disturbed, of what is switched on here: the others are for other clusters to say.
 _DISRUPTIVE = ("lb-failover", "volume-restart", "pod-network-heals", "policy-restart")
@@ -61,6 +63,8 @@ def cluster(served: tuple[Registry, str], tmp_path_factory: pytest.TempPathFacto
     addons = directory / "addons"
     addons.mkdir()
     (addons / "keeper.yaml").write_text(yaml.safe_dump_all(_addon()))
+    note = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": _NOTE}, "data": {"note": "to be taken away"}}
+    (addons / f"{_NOTE}.yaml").write_text(yaml.safe_dump(note))
     mirror = {"mirrors": [f"https://{_MIRROR}:{made.port}"], "fallback": False, "ca": ca}
     settings: dict[str, Any] = {
         "addons_directory": str(addons),
@@ -96,6 +100,11 @@ def test_it_is_installed_proven_and_reset(cluster: LocalCluster, served: tuple[R
     measured = {line.split()[0] for line in cluster.kubectl("top", "nodes", "--no-headers").splitlines()}
     assert measured == {"cp1", "w1", "w2"}
     _is_proven(cluster, Options(level="disruptive", only=_DISRUPTIVE))
+
+    (cluster.path.parent / "addons" / f"{_NOTE}.yaml").unlink()
+    assert f"configmap/{_NOTE}" in cluster.kubectl("get", "configmaps", "--output=name")
+    cluster.part("--tags=addons")
+    assert f"configmap/{_NOTE}" not in cluster.kubectl("get", "configmaps", "--output=name")
 
     keeper = cluster.kubectl("get", "pods", "--namespace=mine", "--output=jsonpath={.items[0].spec.nodeName}")
     cluster.play("reset", reset_confirmed=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterator
 
 from tests.saboteurs.framework.mutations import changed_file, changed_object, everywhere, flags
@@ -72,10 +73,10 @@ def kubelets_refuse(cluster: Cluster) -> Iterator[None]:
 def forgetful(configuration: str) -> str:
     """The kubelet's configuration, with which it asks each time anew what its callers may do.
 
-    By default it goes on for five minutes to let those in that it has let in.
+    By default it lets those in for five minutes whom it has let in once.
     """
     asking = "webhook: {cacheAuthorizedTTL: 1s, cacheUnauthorizedTTL: 1s}"
-    return configuration.replace("authorization:\n", f"authorization:\n  {asking}\n")
+    return re.sub(r"^authorization:\n( +)", rf"authorization:\n\1{asking}\n\1", configuration, flags=re.MULTILINE)
 
 
 def _await_measurements(cluster: Cluster) -> None:
