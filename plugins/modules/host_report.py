@@ -1007,9 +1007,14 @@ def main() -> None:
         supports_check_mode=True,
     )
     data = {unit: module.params[option] for unit, option in DATA.items()}
-    wanted = (module.params[name] for name in ("sysctls", "programs"))
-    measured = module.params["etcd_disk"] and not module.check_mode
-    found = report(Machine(), module.params["paths"], data, *wanted, etcd_disk=measured)
+    found = report(
+        Machine(),
+        module.params["paths"],
+        data,
+        module.params["sysctls"],
+        module.params["programs"],
+        etcd_disk=module.params["etcd_disk"] and not module.check_mode,
+    )
     module.exit_json(changed=False, ansible_facts={"kubeproof_host": found})
 
 

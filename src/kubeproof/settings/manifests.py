@@ -165,7 +165,7 @@ def _misnamed(kind: str, metadata: Mapping[str, Any]) -> Iterator[str]:
     if not isinstance(metadata.get("namespace") or "", str):
         yield f"{kind} {name} has a namespace that is not a text"
     for what, each in ((kind, name), ("namespace", metadata.get("namespace") or "")):
-        if not _SEGMENT.fullmatch(each):
+        if isinstance(each, str) and not _SEGMENT.fullmatch(each):
             yield f"{what} {each!r}: no name in the API has / or %, or is . or .."
     if not isinstance(metadata.get("labels") or {}, dict):
         yield f"{kind} {name} has labels that are not a dictionary"

@@ -66,7 +66,7 @@ SSH = "ssh: connect to host 192.0.2.1 port 22: Connection refused"
 
 def test_what_the_hosts_have_answered() -> None:
     words = "Data could not be sent to remote host. Make sure this host can be reached over ssh: No route to host\n"
-    answers = [
+    answers: list[dict[str, Any]] = [
         {"item": "host1", "unreachable": True, "msg": words},
         {"item": "host3", "unreachable": True, "msg": f"Task failed: Failed to connect to the host via ssh: {SSH}"},
         {"item": "host2", "status": -1, "msg": "Status code was -1 and not [200]: Connection refused"},

@@ -17,6 +17,7 @@ from kubeproof.components import pins
 from kubeproof.core import paths
 from kubeproof.core.errors import KubeproofError
 from kubeproof.core.versions import Version
+from kubeproof.install import playbook
 from kubeproof.upgrade.questions import gates
 from kubeproof.verify.faults.campaign import Observed
 from kubeproof.verify.faults.checker import History, Violation
@@ -98,5 +99,15 @@ def test_what_runs_in_another_version() -> None:
     assert older.other_than(plan, {"etcd": "3.7.3"}) == ["cp1: etcd 3.6.16"]
 
 
-def test_a_plan_that_was_not_made_is_told_by_its_log(tmp_path: Path) -> None:
-    assert older.last_lines("\n".join(str(number) for number in range(30))).splitlines()[0] == "5"
+def ended(failures: list[dict[str, str]]) -> playbook.Run:
+    return playbook.Run(2, Path("upgrade.log"), {"failures": failures})
+
+
+def test_a_run_that_stopped_is_told_as_its_operator_reads_it() -> None:
+    failures = [{"host": "cp1", "message": "budget web allows no eviction.", "hint": "Add a replica."}]
+    assert older.why(ended(failures)) == "cp1: budget web allows no eviction. Add a replica."
+
+
+def test_a_run_that_stopped_and_said_nothing_is_a_failure() -> None:
+    with pytest.raises(AssertionError, match=r"upgrade\.log"):
+        older.why(ended([]))

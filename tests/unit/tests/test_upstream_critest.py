@@ -34,10 +34,10 @@ all:
 class Here(Login):
     """A "node" that is this machine, with other programs than its own."""
 
-    path: str = ""
+    programs: str = ""
 
     def ssh(self, *_: str) -> list[str]:
-        return ["env", f"PATH={self.path}", "sh", "-c"]
+        return ["env", f"PATH={self.programs}", "sh", "-c"]
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     (tmp_path / "admin.kubeconfig").write_text("clusters: [{name: k, cluster: {server: 'https://10.213.27.11:6443'}}]")
     monkeypatch.setattr(kubectl, "command", lambda _state: [str(tmp_path / "kubectl")])
     monkeypatch.setattr(critest, "DIRECTORY", str(tmp_path / "there"))
-    return Place("w2", Here("w2", "", path=f"{programs}:/usr/bin:/bin"), tmp_path, str(programs))
+    return Place("w2", Here("w2", "", programs=f"{programs}:/usr/bin:/bin"), tmp_path, str(programs))
 
 
 def script(path: Path, body: str) -> Path:

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from plugins.action import host_python as subject
 from plugins.action.host_python import ActionModule
 
 from kubeproof.components import portable_python
@@ -93,7 +92,7 @@ def test_why_there_is_none_is_a_fact(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 def test_a_failure_on_the_way_is_one_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     host = Host(monkeypatch, tmp_path, BARE)
-    monkeypatch.setattr(subject.portable_python, "obtain", lambda *_: (_ for _ in ()).throw(KubeproofError("gone")))
+    monkeypatch.setattr(portable_python, "obtain", lambda *_: (_ for _ in ()).throw(KubeproofError("gone")))
     assert problem(host.told())[0] == "it has no Python, and gone"
 
 

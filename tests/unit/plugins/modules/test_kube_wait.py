@@ -67,7 +67,7 @@ def test_what_has_failed_for_good_ends_the_wait(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_complaint_says_what_was_seen_of_its_own_field() -> None:
-    asked = [
+    asked: list[dict[str, Any]] = [
         {"path": "/nodes/new", "field": "spec.podCIDR"},
         {"path": "/nodes/new", "field": "metadata.generation", "at_least": 2},
     ]
