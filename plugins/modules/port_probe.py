@@ -118,7 +118,8 @@ AT_ONCE = 64
 POLL_SECONDS = 0.05
 STOP_SECONDS = 5.0
 # Before a random number. Answers begin otherwise, so that two that listen do not answer each other.
-QUESTION, ANSWER = b"kubeproof asks ", b"kubeproof hears"
+QUESTION = b"kubeproof asks "
+ANSWER = b"kubeproof hears"
 NONCE_BYTES = 16
 DATAGRAM_BYTES = 64
 # A packet may be lost, also the first one while an address is resolved.
