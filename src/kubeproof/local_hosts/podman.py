@@ -99,7 +99,8 @@ def _arguments(plan: Plan, host: LocalHost) -> list[str]:
         # podman asks for more than the machine may grant, unless it is given that limit.
         f"--ulimit=nofile={_hard_limit(resource.RLIMIT_NOFILE, 1048576)}",
         f"--ulimit=nproc={_hard_limit(resource.RLIMIT_NPROC, 32768)}",
-        *(f"--volume={path}" for path in _VOLUMES),
+        # With devices, as on a host's own disk: podman leaves them out of volumes.
+        *(f"--mount=type=volume,destination={path},dev=true" for path in _VOLUMES),
         # Where there are modules to load, hosts find them as the machine does.
         *(["--volume=/lib/modules:/lib/modules:ro"] if Path("/lib/modules").is_dir() else []),
         *([f"--memory={host.memory}"] if host.memory else []),
