@@ -30,7 +30,7 @@ from kubeproof.verify.act.workspace import PREFIX
 from kubeproof.verify.observe import component_control, etcd, hosts
 from kubeproof.verify.observe.api import Api, ApiError
 from kubeproof.verify.observe.cluster import CA_FILE, Cluster
-from kubeproof.verify.observe.hosts import CommandFailed, Host, NotObservable
+from kubeproof.verify.observe.hosts import IN_PATH, CommandFailed, Host, NotObservable
 from kubeproof.verify.observe.objects import Object, holds, name
 
 LABEL = "kubeproof.io/saboteur"
@@ -177,7 +177,7 @@ def running(host: Host, command: str) -> Iterator[str]:
     """Have a program run on a host, as a unit of systemd, whose name is the value."""
     unit = f"{_PREFIX}-{secrets.token_hex(4)}"
     with undone(host, f"systemctl stop {unit} 2>/dev/null || true"):
-        host.run(f"systemd-run --quiet --collect --unit={unit} sh -c %s", command)
+        host.run(f"systemd-run --quiet --collect --unit={unit} {IN_PATH} sh -c %s", command)
         yield unit
         if host.attempt(f"systemctl is-active {unit}")[0] != 0:
             raise RuntimeError(f"what was to run on {host} all the time has ended by itself: {command}")

@@ -15,7 +15,7 @@ from typing import Any
 from kubeproof.verify.act.pods import Blocked
 from kubeproof.verify.observe import component_control
 from kubeproof.verify.observe.api import Api, NotObserved
-from kubeproof.verify.observe.hosts import Host
+from kubeproof.verify.observe.hosts import IN_PATH, Host
 from kubeproof.verify.observe.objects import Object, condition, holds
 
 LIMIT_SECONDS = 300
@@ -156,7 +156,7 @@ def undone(host: Host, command: str, seconds: int = LIMIT_SECONDS) -> Iterator[N
     # systemd would put its own values into what looks like its variables.
     told = command.replace("$", "$$")
     timer = f"{_PREFIX}-undo-{secrets.token_hex(4)}"
-    host.run(f"systemd-run --quiet --collect --unit={timer} --on-active={seconds} sh -c %s", told)
+    host.run(f"systemd-run --quiet --collect --unit={timer} --on-active={seconds} {IN_PATH} sh -c %s", told)
     try:
         yield
     finally:

@@ -13,7 +13,7 @@ from kubeproof.verify.act.disruption import undone
 from kubeproof.verify.observe import corefile, runtime
 from kubeproof.verify.observe.api import ApiError
 from kubeproof.verify.observe.cluster import Cluster
-from kubeproof.verify.observe.hosts import Host, NotObservable, packed
+from kubeproof.verify.observe.hosts import IN_PATH, Host, NotObservable, packed
 from kubeproof.verify.observe.objects import Object, holds, name
 
 ZONE = "outside.kubeproof.test"
@@ -124,7 +124,7 @@ def _started(server: Server, zone: str) -> Iterator[str]:
     properties = f"-p Type=notify -p TimeoutStartSec={_START_SECONDS} -p RuntimeDirectory={unit}"
     with undone(host, f"systemctl stop {unit} 2>/dev/null || true"):
         host.run(
-            f"systemd-run --quiet --collect --unit={unit} {properties} python3 -c %s %s %s %s %s",
+            f"systemd-run --quiet --collect --unit={unit} {properties} {IN_PATH} python3 -c %s %s %s %s %s",
             program,
             server.address,
             str(server.port),

@@ -27,7 +27,7 @@ from kubeproof.verify.faults.timeline import timeline
 from kubeproof.verify.observe import objects
 from kubeproof.verify.observe.api import Api, ApiError
 from kubeproof.verify.observe.cluster import CA_FILE, Cluster
-from kubeproof.verify.observe.hosts import CommandFailed, Host, NotObservable
+from kubeproof.verify.observe.hosts import IN_PATH, CommandFailed, Host, NotObservable
 from kubeproof.verify.observe.objects import Object
 
 SCHEMA = "kubeproof.faults/1"
@@ -193,7 +193,7 @@ class Recording:
         self.host.write(f"{self._directory}/token", self._token.encode())
         self.host.write(f"{self._directory}/recorder", zipped.program(_RECORDER, "hpack", "hyperframe"))
         self.host.run(
-            f"systemd-run --quiet --collect --unit={self._unit} python3 {self._directory}/recorder %s %s",
+            f"systemd-run --quiet --collect --unit={self._unit} {IN_PATH} python3 {self._directory}/recorder %s %s",
             json.dumps(self._settings),
             f"{self._directory}/log",
         )

@@ -14,7 +14,7 @@ from typing import Any
 
 from kubeproof.core import waiting
 from kubeproof.verify.observe.api import NotObserved
-from kubeproof.verify.observe.hosts import Host, packed
+from kubeproof.verify.observe.hosts import IN_PATH, Host, packed
 
 # Where kubeproof's role etcd puts them on its hosts.
 PKI = "/etc/etcd/pki"
@@ -116,6 +116,7 @@ class Etcd:
         # A unit of its own, since a connection can't be relied on to end what was started over it.
         self.host.run(
             f"systemd-run --quiet --collect --unit={unit} --property=RuntimeMaxSec={_WATCH_LIMIT_SECONDS}"
+            f" {IN_PATH}"
             f" python3 -c %s %s etcdctl {_IDENTITY} --endpoints {self._endpoint}",
             program,
             prefix,

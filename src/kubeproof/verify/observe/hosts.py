@@ -30,6 +30,8 @@ from kubeproof.settings.resolve import Settings
 from kubeproof.verify.observe import certificate_files
 
 CONNECTIONS = ("ssh", "paramiko")
+# For systemd-run: what a unit calls is found where a command of ours is, and not only where systemd looks.
+IN_PATH = '--setenv=PATH="$PATH"'
 _BACKENDS: Mapping[str, type] = {}
 _PROBE = Path(__file__).parent / "probe.py"
 _CONNECT_SECONDS = 10
