@@ -104,6 +104,8 @@ ansible_facts:
       contains:
         problem: {description: Why there are no facts. Only set together with C(unreachable)., type: str}
         unreachable: {description: Whether there was no connection. Only set together with C(problem)., type: bool}
+        remediation: {description: "What to do about C(problem), if that is known.", type: str}
+        lacks_python: {description: "What is wrong with the host's Python, if C(problem) is that.", type: str}
         asked: {description: The controller's time C(before) and C(after) the facts were gathered., type: dict}
         arch: {description: "Architecture as Go names it.", type: str, sample: amd64}
         os: {description: "System from os-release(5): C(id), C(version), C(pretty), C(like).", type: dict}

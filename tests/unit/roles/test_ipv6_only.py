@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.unit.preflight.builders import report
 from tests.unit.roles import test_texts
 from tests.unit.roles.test_dual_stack import CONFLIST, NETWORK, RULES, UNITS, value
 from tests.unit.roles.test_extra_config import rendered
@@ -23,6 +24,10 @@ ONE: dict[str, Any] = {
     "groups": {"etcd": ["one"], "control_plane": ["one"], "workers": ["one", "two"]},
     "hostvars": {"one": {"ansible_host": OWN}, "two": {"ansible_host": OTHER}},
     "__pod_network_of": {"/api/v1/nodes/one": "fd00:10:244::/64", "/api/v1/nodes/two": "fd00:10:244:1::/64"},
+    "ansible_facts": {
+        "kubeproof_host": {**report(), "default_route_ipv6": {"interface": "eth0", "gateway": "fd00:db8::fe"}},
+        "kubeproof_components": test_texts.COMPONENTS,
+    },
 }
 # Of the same cluster with IPv4, the longest first.
 IPV4 = {

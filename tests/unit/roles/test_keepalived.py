@@ -20,6 +20,7 @@ def test_a_host_without_peers_names_none(others: list[str], peers: int) -> None:
         "keepalived_interval": 1,
         "keepalived_router_id": 51,
         "cluster_host_address": "192.0.2.1",
+        "__cluster_host": {"python": "/usr/bin/python3"},
         "cluster_virtual_address": "192.0.2.100",
         "__keepalived_interface": "eth0",
         "__keepalived_priority": 200,
