@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 import yaml
+from tests.vm.machines import new_hosts
 
 from kubeproof.core import controller_packages, paths, process
 from kubeproof.install import playbook
-from kubeproof.local_hosts import lifecycle, machine
-from kubeproof.local_hosts.plan import plan
+from kubeproof.local_hosts import machine
 from kubeproof.settings import inventory
 from kubeproof.settings.inventory import Inventory
 from kubeproof.settings.portable_python import DIRECTORY, INTERPRETER
@@ -23,7 +23,8 @@ from kubeproof.verify.engine.run import Options
 pytestmark = [pytest.mark.local, pytest.mark.cluster]
 
 _SEGMENT = {"name": "kubeproof-container-os-test", "subnet": "10.213.15.0/24"}
-# What is there and what runs, but for what systems write by themselves, useradd its backups, and a reset keeps.
+# What is there and what runs, but for what systems write by themselves, useradd its backups, and a reset keeps. By the
+# shell alone: tests/local/snapshots.py looks by a Python of the host.
 _LOOK = r"""
 find / -xdev \( -path /proc -o -path /sys -o -path /run -o -path /tmp -o -path /var/tmp -o -path /var/log \
   -o -path /var/cache -o -path /var/lib/systemd -o -path /root -o -path /dev -o -path /var/backups/etcd \) -prune \
@@ -47,12 +48,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inventory]:
     document["all"]["vars"]["local_host_network"] = _SEGMENT
     path = tmp_path_factory.mktemp("container-os") / "hosts.yml"
     path.write_text(yaml.safe_dump(document).replace(ours.removesuffix("0/24"), "10.213.15."))
-    made = inventory.load(path)
-    try:
-        lifecycle.create(plan(made), print)
+    with new_hosts(inventory.load(path)) as made:
         yield made
-    finally:
-        lifecycle.destroy(plan(made), print)
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 import ssl
 import tarfile
 import threading
@@ -18,6 +19,8 @@ from urllib.parse import urlsplit
 REPOSITORY, TAG = "apps/shell", "1"
 USER, PASSWORD = "puller", "not-a-secret"
 _INDEX = "index.json"
+# Of linux/in.h: Python's module has no name for it.
+_IP_FREEBIND = 15
 _NOTHING = "application/json", b"{}"
 
 
@@ -65,9 +68,17 @@ def authorization() -> str:
     return base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 
 
+class _Server(ThreadingHTTPServer):
+    """Listens on an address that this machine is yet to have: that of hosts' segment, which is made later."""
+
+    def server_bind(self) -> None:
+        self.socket.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
+        super().server_bind()
+
+
 @contextmanager
-def serving(archive: Path, certificate: Path) -> Iterator[Registry]:
-    """Serve an archive of ``oci.write_archive`` on all of this machine's addresses.
+def serving(archive: Path, certificate: Path, address: str) -> Iterator[Registry]:
+    """Serve an archive of ``oci.write_archive`` on one IPv4 address of this machine, and on no other.
 
     ``certificate``: a file with certificate and key (PEM).
     """
@@ -102,7 +113,7 @@ def serving(archive: Path, certificate: Path) -> Iterator[Registry]:
 
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(certificate)
-    with ThreadingHTTPServer(("", 0), Handler) as server:
+    with _Server((address, 0), Handler) as server:
         registry = Registry(server.server_port)
         # Each connection's own thread does the handshake: one that sends nothing keeps no other from being served.
         server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)

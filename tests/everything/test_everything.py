@@ -51,7 +51,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Registry,
     issued = gate.issue(_MIRROR)
     certificate = directory / "certificate.pem"
     certificate.write_text(issued.certificate + issued.key)
-    with registry.serving(archive, certificate) as made:
+    with registry.serving(archive, certificate, _MACHINE) as made:
         yield made, issued.ca
 
 

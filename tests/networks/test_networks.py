@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from tests.local.snapshots import Snapshot, left_by_reset
-from tests.vm.machines import ready
+from tests.vm.machines import new_hosts, ready
 
 from kubeproof.api import kubectl
 from kubeproof.core import paths, process, waiting
@@ -105,12 +105,8 @@ def _new_hosts(
     }
     path = directory / "hosts.yml"
     path.write_text(yaml.safe_dump(document))
-    made = inventory.load(path)
-    try:
-        lifecycle.create(plan(made), print)
+    with new_hosts(inventory.load(path)) as made:
         yield made
-    finally:
-        lifecycle.destroy(plan(made), print)
 
 
 @pytest.fixture(params=_CELLS)

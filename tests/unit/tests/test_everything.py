@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import socket
 import ssl
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,7 +32,7 @@ def client(tmp_path: Path) -> Iterator[httpx.Client]:
     (tmp_path / "both.pem").write_text(issued.certificate + issued.key)
     trust = ssl.create_default_context(cadata=issued.ca)
     with (
-        registry.serving(tmp_path / "image.tar", tmp_path / "both.pem") as made,
+        registry.serving(tmp_path / "image.tar", tmp_path / "both.pem", "127.0.0.1") as made,
         httpx.Client(base_url=f"https://localhost:{made.port}", verify=trust, trust_env=False) as opened,
     ):
         yield opened
@@ -54,3 +57,22 @@ def test_there_is_nothing_else(client: httpx.Client) -> None:
     assert client.get("/v2/").status_code == 200
     for path in ("/", "/v2/other/manifests/1", f"/v2/{registry.REPOSITORY}/manifests/2"):
         assert client.get(path).status_code == 404
+
+
+def test_it_is_at_its_own_address_alone(client: httpx.Client) -> None:
+    with socket.socket() as other:
+        other.settimeout(5)
+        assert other.connect_ex(("127.0.0.2", client.base_url.port)) != 0
+
+
+def test_its_address_may_come_later(tmp_path: Path) -> None:
+    """Hosts' segment is made after what their inventory has to name."""
+    (tmp_path / "both.pem").write_text((issued := gate.issue("localhost")).certificate + issued.key)
+    with tarfile.open(tmp_path / "image.tar", "w") as archive:
+        content = json.dumps({"manifests": [{"mediaType": "x", "digest": "sha256:0"}]}).encode()
+        for name, data in (("index.json", content), ("blobs/sha256/0", b"{}")):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+    with registry.serving(tmp_path / "image.tar", tmp_path / "both.pem", "192.0.2.77") as made:
+        assert made.port

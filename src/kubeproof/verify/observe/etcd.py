@@ -116,8 +116,7 @@ class Etcd:
         # A unit of its own, since a connection can't be relied on to end what was started over it.
         self.host.run(
             f"systemd-run --quiet --collect --unit={unit} --property=RuntimeMaxSec={_WATCH_LIMIT_SECONDS}"
-            f" {IN_PATH}"
-            f" python3 -c %s %s etcdctl {_IDENTITY} --endpoints {self._endpoint}",
+            f" {IN_PATH} python3 -c %s %s etcdctl {_IDENTITY} --endpoints {self._endpoint}",
             program,
             prefix,
         )
