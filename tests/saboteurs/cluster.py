@@ -10,6 +10,7 @@ from tests.saboteurs.framework.mutations import (
     admission,
     await_health,
     changed_object,
+    done,
     etcdctl,
     exchanged_program,
     flags,
@@ -33,6 +34,8 @@ from kubeproof.verify.observe.hosts import Host, NotObservable
 from kubeproof.verify.observe.objects import Object, holds, name
 
 _SCHEDULER = "kube-scheduler"
+# A directory that each system has.
+_IN_USR = "/usr/local/bin"
 # Of the same length, so that the program still works. The shell gives it the file and both versions.
 _OTHER_VERSION = """
 import sys
@@ -61,19 +64,19 @@ def control_plane_open_to_workloads(cluster: Cluster) -> Iterator[None]:
 
 @saboteur(
     "container-os",
-    breaks="A node's programs are where they cannot be changed any more",
+    breaks="A node's kubelet is run out of /usr, where it cannot be changed",
     says="out of its read-only /usr",
 )
-def usr_read_only_around_programs(cluster: Cluster) -> Iterator[None]:
+def kubelet_in_read_only_usr(cluster: Cluster) -> Iterator[None]:
     host = cluster.nodes[-1].host
-    path = host.run("readlink -f /proc/$(systemctl show --property=MainPID --value kubelet.service)/exe").strip()
-    if not path.startswith("/usr/"):
-        raise NotObservable(f"the programs of {host} are not below /usr")
-    host.run("mount --rbind /usr /usr && mount -o remount,bind,ro /usr")
-    try:
+    if host.attempt("test ! -w /usr")[0] != 0:
+        raise NotObservable(f"/usr of {host} can be written")
+    own = host.run("readlink -f /proc/$(systemctl show --property=MainPID --value kubelet.service)/exe").strip()
+    directory = shlex.quote(own.rpartition("/")[0])
+    # Nothing can be put there, but be mounted over what is.
+    mounted = done(host, f"mount --bind {directory} {_IN_USR}", f"umount --lazy {_IN_USR}")
+    with mounted, flags(host, "kubelet", program=f"{_IN_USR}/kubelet"):
         yield
-    finally:
-        host.run("umount --lazy /usr")
 
 
 @saboteur(

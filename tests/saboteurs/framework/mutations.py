@@ -69,10 +69,14 @@ def stopped(host: Host, unit: str) -> Iterator[None]:
 
 
 @contextmanager
-def flags(host: Host, unit: str, *more: str, without: Sequence[str] = ()) -> Iterator[None]:
-    """Restart a component with more flags, or without some (``--name``); the last of two that are the same counts."""
+def flags(host: Host, unit: str, *more: str, without: Sequence[str] = (), program: str = "") -> Iterator[None]:
+    """Restart a component with more flags, or without some (``--name``); the last of two that are the same counts.
+
+    ``program``: the file that is run in place of its own.
+    """
 
     def edit(command: list[str]) -> list[str]:
+        command = [program or command[0], *command[1:]]
         return [*(word for word in command if word.partition("=")[0] not in without), *more]
 
     component = component_control.component(host, unit)
