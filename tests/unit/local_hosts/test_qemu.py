@@ -111,7 +111,9 @@ def test_another_setting_is_another_machine() -> None:
     assert qemu.recipe(planned(first), first) in recipes
 
 
-def test_a_machine_of_the_users_image_boots_by_itself() -> None:
+def test_a_machine_of_the_users_image_boots_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Else QEMU is asked, which is not everywhere.
+    monkeypatch.setattr(qemu, "_kvm_runs", lambda _host: False)
     assert qemu._boot(machine(VmSettings(image=Path("/image.qcow2")))) == []
     assert "-kernel" in qemu._boot(machine())
 
