@@ -146,7 +146,9 @@ def test_a_lost_key_is_replaced_on_hosts_that_run(isolated: Plan) -> None:
     assert inside(isolated, "a", "cat /root/.ssh/authorized_keys") == key.with_suffix(".pub").read_text().strip()
 
 
-@pytest.mark.parametrize("seconds", [1.0, 1.5, 2.0, 2.5])
+@pytest.mark.parametrize(
+    "seconds", [1.0, pytest.param(1.5, marks=pytest.mark.slow), 2.0, pytest.param(2.5, marks=pytest.mark.slow)]
+)
 def test_killed_while_making_hosts(isolated: Plan, machine: Machine, seconds: float) -> None:
     """Wherever it was: another try makes them, and removal leaves nothing."""
     command = [sys.executable, "-m", "kubeproof", "hosts", "create", "--inventory", str(isolated.inventory)]

@@ -240,6 +240,7 @@ def test_hosts_are_left_as_they_were_found(cluster: Cluster, before: dict[str, S
     assert again.count("changed") == 0
 
 
+@pytest.mark.slow
 def test_a_killed_reset_is_finished_by_the_next_and_others_things_stay(
     cluster: Cluster, before: dict[str, Snapshot]
 ) -> None:
@@ -264,6 +265,7 @@ def test_a_killed_reset_is_finished_by_the_next_and_others_things_stay(
     assert cluster.changes(before) == []
 
 
+@pytest.mark.slow
 def test_what_somebody_installs_or_comes_to_use_is_theirs(cluster: Cluster, before: dict[str, Snapshot]) -> None:
     assert cluster.play("cluster").ok
     cluster.on("w1", BY_HAND + "echo '# mine' >> /etc/haproxy/haproxy.cfg")

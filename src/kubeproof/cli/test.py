@@ -187,8 +187,11 @@ def _shell_scripts() -> list[str]:
 
 
 def _local_hosts(suite: Suite) -> None:
-    """That the machine is left as it was found, hosts too by a reset, and that killed installations can be finished."""
-    suite.program("local hosts", tool("pytest"), "tests/local")
+    """That the machine is left as it was found, hosts too by a reset, and that killed installations can be finished.
+
+    All of these tests take twice as long: `pytest tests/local`.
+    """
+    suite.program("local hosts", tool("pytest"), "tests/local", "-m", "not slow")
 
 
 def _cluster(suite: Suite, *, keep: bool, every_saboteur: bool) -> None:

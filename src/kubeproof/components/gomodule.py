@@ -60,7 +60,8 @@ def add(pins: Pins, name: str, version: str, tell: Tell) -> Path:
         made = Path(temporary) / version
         made.mkdir()
         (made / "go.mod").write_text(_go_mod(wanted, upstream), encoding="utf-8")
-        for program in sorted(pins.module_directory(like).glob("*/*.go")):
+        # A stand-in for another module stays behind: it may lack what this version needs.
+        for program in sorted(pins.module_directory(like).glob("*/*.go")) if _own_programs(wanted) else ():
             (made / program.parent.name).mkdir(exist_ok=True)
             shutil.copy(program, made / program.parent.name)
         tell("selecting versions of all modules, and downloading them")

@@ -138,6 +138,14 @@ def test_programs_of_ours_are_taken_along(tmp_path: Path) -> None:
     assert "tool" not in text
 
 
+def test_a_stand_in_for_another_module_is_not_taken_along(pins: Pins) -> None:
+    stand_in = pins.root / "go/hello/1.2.3/forked"
+    stand_in.mkdir()
+    (stand_in / "go.mod").write_text("module example.org/forked\n\ngo 1.24.0\n")
+    (stand_in / "forked.go").write_text("package forked\n")
+    assert sorted(path.name for path in add(pins, "1.2.4").iterdir()) == ["go.mod", "go.sum"]
+
+
 def test_a_version_that_is_not_served(pins: Pins) -> None:
     with pytest.raises(KubeproofError, match=r"hello 1\.2\.5 is not available: .*\n.*go list -m -versions"):
         add(pins, "1.2.5")

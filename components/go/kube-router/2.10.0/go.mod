@@ -2,6 +2,9 @@ module kubeproof.invalid/components/kube-router
 
 go 1.26.0
 
+// Only its router needs it: ec2/ec2.go has the reason.
+replace github.com/aws/aws-sdk-go-v2/service/ec2 => ./ec2
+
 replace github.com/vishvananda/netlink => github.com/vishvananda/netlink v1.3.2-0.20251022194116-03b8f90390d9
 
 tool github.com/cloudnativelabs/kube-router/v2/cmd/kube-router
