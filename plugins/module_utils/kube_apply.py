@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any, Dict, Sequence
 
+from ansible.module_utils import field_managers
 from ansible.module_utils.kube_client import ApiError, Client
 
 MANAGER = "kubeproof"
@@ -36,13 +37,7 @@ def apply(
 
 def set_by_others(document: Dict[str, Any], field: Sequence[str]) -> bool:
     """Whether another field manager than ours has set a field, as the server records it (``managedFields``)."""
-    for entry in document["metadata"].get("managedFields") or []:
-        owned: Any = entry.get("fieldsV1")
-        for part in field:
-            owned = owned.get("f:" + part) if isinstance(owned, dict) else None
-        if owned is not None and (entry.get("manager"), entry.get("operation")) != (MANAGER, "Apply"):
-            return True
-    return False
+    return any(found != (MANAGER, field_managers.APPLY) for found in field_managers.of(document, field))
 
 
 def without(document: Dict[str, Any], fields: Sequence[Sequence[str]]) -> Dict[str, Any]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from typing import Any, Dict, List, Optional, Tuple
 
+from ansible.module_utils import field_managers
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.kube_client import ARGUMENTS, NOT_FOUND, ApiError, Client
 
@@ -69,6 +70,7 @@ changes:
 
 # As src/kubeproof/upgrade/look.py has it.
 CORDONED_BY = "kubeproof.dev/cordoned-by"
+MANAGER = "kubeproof-upgrade"
 MIRROR = "kubernetes.io/config.mirror"
 CREATED = 201
 PAUSE = 0.5
@@ -89,22 +91,32 @@ def stays(pod: Item) -> bool:
     return daemon or ended or MIRROR in (metadata.get("annotations") or {})
 
 
+def cordoned(node: Item, by: str) -> bool:
+    """Whether a node is cordoned by the same.
+
+    The note outlives an operator's C(kubectl uncordon), so that it alone would claim what an operator cordons later.
+    """
+    noted = (node["metadata"].get("annotations") or {}).get(CORDONED_BY) == by
+    return noted and (MANAGER, field_managers.UPDATE) in field_managers.of(node, ("spec", "unschedulable"))
+
+
 def cordon(client: Client, node: str, by: str, dry_run: bool) -> List[Change]:
     """Let no pod be scheduled to a node, and note who wants that; what an operator has cordoned is left so."""
     path = "/api/v1/nodes/" + node
     if client.get(path)["spec"].get("unschedulable"):
         return []
     change = {"metadata": {"annotations": {CORDONED_BY: by}}, "spec": {"unschedulable": True}}
-    client.merge(path, change, dry_run)
+    client.merge(path, change, dry_run, MANAGER)
     return [{"path": "Node " + node, "what": "cordoned"}]
 
 
 def uncordon(client: Client, node: str, by: str, dry_run: bool) -> List[Change]:
     """Let pods be scheduled to a node again, if it was cordoned by the same."""
     path = "/api/v1/nodes/" + node
-    if (client.get(path)["metadata"].get("annotations") or {}).get(CORDONED_BY) != by:
+    if not cordoned(client.get(path), by):
         return []
-    client.merge(path, {"metadata": {"annotations": {CORDONED_BY: None}}, "spec": {"unschedulable": None}}, dry_run)
+    change = {"metadata": {"annotations": {CORDONED_BY: None}}, "spec": {"unschedulable": None}}
+    client.merge(path, change, dry_run, MANAGER)
     return [{"path": "Node " + node, "what": "uncordoned"}]
 
 

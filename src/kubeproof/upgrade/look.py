@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from kubeproof.api import field_managers
 from kubeproof.core.versions import Minor, Version, parse
 from kubeproof.preflight.model import Host as Seen
 from kubeproof.settings.host_report import HostReport
@@ -29,6 +30,8 @@ Object = Mapping[str, Any]
 
 CORDONED_BY = "kubeproof.dev/cordoned-by"
 """The annotation of a node by which an upgrade says that it has cordoned it."""
+MANAGER = "kubeproof-upgrade"
+"""Who the API server says has done it."""
 
 
 @dataclass(frozen=True)
@@ -159,8 +162,10 @@ def is_ready(node: Object) -> bool:
 def _cordoned(node: Object | None) -> str:
     if node is None or not node["spec"].get("unschedulable"):
         return ""
-    by = node["metadata"].get("annotations", {}).get(CORDONED_BY, "")
-    return UPGRADE if by == UPGRADE else "operator"
+    # As plugins/modules/node_drain.py judges: the note alone outlives an operator's `kubectl uncordon`.
+    noted = node["metadata"].get("annotations", {}).get(CORDONED_BY, "") == UPGRADE
+    ours = (MANAGER, field_managers.UPDATE) in field_managers.of(node, ("spec", "unschedulable"))
+    return UPGRADE if noted and ours else "operator"
 
 
 def _member(status: Object | None, version: Object | None) -> Member:

@@ -9,7 +9,7 @@ import pytest
 from tests.unit.preflight.builders import host as seen
 
 from kubeproof.core.versions import Minor, Version
-from kubeproof.upgrade.look import CORDONED_BY, Answers, world
+from kubeproof.upgrade.look import CORDONED_BY, MANAGER, Answers, world
 from kubeproof.upgrade.world import APISERVER, CNI, CONTAINERD, ETCD, KUBELET, RUNC, EtcdCluster, Host, Member, Running
 
 
@@ -26,10 +26,14 @@ def status(member: int, leader: int = 7, **more: Any) -> dict[str, Any]:
 VERSION = {"etcdserver": "3.7.3", "etcdcluster": "3.6.0", "storage": "3.6.0"}
 
 
-def node(name: str, *, ready: str = "True", unschedulable: bool = False, **annotations: str) -> dict[str, Any]:
+def node(
+    name: str, *, ready: str = "True", unschedulable: bool = False, set_by: str = MANAGER, **annotations: str
+) -> dict[str, Any]:
     info = {"kubeletVersion": "v1.36.3", "containerRuntimeVersion": "containerd://2.3.7"}
+    fields: dict[str, Any] = {"f:spec": {"f:unschedulable": {}}} if unschedulable else {}
+    managers = [{"manager": set_by, "operation": "Update", "fieldsV1": fields}]
     return {
-        "metadata": {"name": name, "annotations": annotations},
+        "metadata": {"name": name, "annotations": annotations, "managedFields": managers},
         "spec": {"unschedulable": unschedulable},
         "status": {"conditions": [{"type": "Ready", "status": ready}], "nodeInfo": info},
     }
@@ -107,14 +111,17 @@ def test_dns() -> None:
 
 
 def test_nodes() -> None:
-    hosts = [dataclasses.replace(seen(at), groups=frozenset({"workers"})) for at in (1, 2, 3)]
+    hosts = [dataclasses.replace(seen(at), groups=frozenset({"workers"})) for at in (1, 2, 3, 4)]
     nodes = [
         node("host1", ready="False"),
         node("host2", unschedulable=True),
         node("host3", unschedulable=True, **{CORDONED_BY: "upgrade"}),
+        # Uncordoned by an operator, which leaves the note, and cordoned later.
+        node("host4", unschedulable=True, set_by="kubectl-cordon", **{CORDONED_BY: "upgrade"}),
     ]
     found = world("prod", hosts, Answers({}, {}, nodes)).hosts
-    assert [(host.ready, host.cordoned) for host in found] == [(False, ""), (True, "operator"), (True, "upgrade")]
+    assert [host.ready for host in found] == [False, True, True, True]
+    assert [host.cordoned for host in found] == ["", "operator", "upgrade", "operator"]
 
 
 def test_a_host_that_is_unreachable_runs_what_its_kubelet_has_reported() -> None:

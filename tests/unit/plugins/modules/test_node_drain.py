@@ -21,18 +21,23 @@ def pod(name: str, owner: str = "ReplicaSet", phase: str = "Running", **annotati
 class _Server:
     """A node with pods, of which some may not leave, or not at once."""
 
-    def __init__(self, *pods: dict[str, Any], refusals: int = 0, cordoned_by: str | None = None) -> None:
+    def __init__(
+        self, *pods: dict[str, Any], refusals: int = 0, cordoned_by: str | None = None, set_by: str = ""
+    ) -> None:
         self.pods, self.refusals, self.evictions = list(pods), refusals, 0
         self.spec = {"unschedulable": True} if cordoned_by is not None else {}
         self.annotations = {node_drain.CORDONED_BY: cordoned_by} if cordoned_by else {}
+        fields: dict[str, Any] = {"f:spec": {"f:unschedulable": {}}}
+        self.managers = [{"manager": set_by or node_drain.MANAGER, "operation": "Update", "fieldsV1": fields}]
         self.changes: list[Any] = []
 
     def get(self, path: str) -> dict[str, Any]:
         if path.startswith("/api/v1/pods"):
             return {"items": list(self.pods)}
-        return {"spec": self.spec, "metadata": {"annotations": self.annotations}}
+        return {"spec": self.spec, "metadata": {"annotations": self.annotations, "managedFields": self.managers}}
 
-    def merge(self, path: str, change: Mapping[str, Any], dry_run: bool) -> None:
+    def merge(self, path: str, change: Mapping[str, Any], dry_run: bool, manager: str) -> None:
+        assert manager == node_drain.MANAGER
         self.changes.append((path, change, dry_run))
 
     def ask(self, _method: str, path: str, body: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
@@ -108,6 +113,12 @@ def test_who_has_cordoned_is_noted() -> None:
 def test_what_an_operator_has_cordoned_stays_so(by: str) -> None:
     server = _Server(cordoned_by=by)
     assert node_drain.cordon(cast(Client, server), "w1", "upgrade", dry_run=False) == []
+    assert node_drain.uncordon(cast(Client, server), "w1", "upgrade", dry_run=False) == []
+    assert server.changes == []
+
+
+def test_a_note_that_outlived_an_operators_uncordon_claims_no_later_cordon() -> None:
+    server = _Server(cordoned_by="upgrade", set_by="kubectl-cordon")
     assert node_drain.uncordon(cast(Client, server), "w1", "upgrade", dry_run=False) == []
     assert server.changes == []
 

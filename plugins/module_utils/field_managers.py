@@ -1,0 +1,1 @@
+../../src/kubeproof/api/field_managers.py
