@@ -35,7 +35,14 @@ OLDER = {"cni-plugins": "1.9.1"}
 # One of these plugins says of which version it is.
 _ASK_PLUGIN = "/opt/cni/bin/bridge --version 2>&1 || true"
 
-_LINTERS = (controller_packages.Requirement("shellcheck", "shellcheck"), controller_packages.Requirement("git", "git"))
+# What linters and unit tests call. Without the second line, tests of the pod network would be skipped on a new machine.
+_CALLED = tuple(
+    controller_packages.Requirement(program, package)
+    for program, package in (
+        ("shellcheck", "shellcheck"), ("git", "git"),
+        ("ip", "iproute2"), ("nft", "nftables"), ("age", "age"),
+    )
+)  # fmt: skip
 
 
 @dataclass
@@ -127,7 +134,7 @@ def run(arguments: argparse.Namespace) -> int:
         suite.program("local hosts of Debian 13", tool("pytest"), "tests/local", "--system", "debian-13")
     else:
         if not arguments.saboteurs:
-            controller_packages.ensure(_LINTERS, suite.console.print)
+            controller_packages.ensure(_CALLED, suite.console.print)
             _static(suite)
         if not (arguments.fast or arguments.saboteurs):
             _local_hosts(suite)
