@@ -33,6 +33,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inventory]:
         "local_host_kind": "vm",
         "local_host_system": "debian-13",
         "local_host_cpus": 2,
+        # The control plane, and all pods of a verification.
+        "local_host_memory": "4g",
     }
     document["all"]["children"] = {
         "control_plane": {"hosts": {NAME: host}},
