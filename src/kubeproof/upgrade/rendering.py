@@ -1,10 +1,9 @@
-"""A plan for people and for programs, and what is said when a turn has failed."""
+"""A plan for people and for programs."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from kubeproof.core.versions import Version
@@ -190,55 +189,6 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows
     )
-
-
-# --- failures ---
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A turn that has failed. ``why``: what was waited for, and how long. ``said``: the last line of its log.
-
-    ``now``: the version that runs again, ``None`` if it could not be put back. ``seconds``: until it was ready.
-    """
-
-    host: str
-    program: str
-    version: Version
-    why: str
-    said: str = ""
-    now: Version | None = None
-    seconds: float = 0.0
-
-
-def failed(failure: Failure, world: World, goal: Goal) -> str:
-    """What failed, whether it was put back, what runs now and whether it may stay, and how to continue."""
-    said = f': "{failure.said}" (its last line)' if failure.said else ""
-    lines = [f"{failure.program} {failure.version} {failure.why}{said}."]
-    if failure.now is not None:
-        lines.append(f"Put back to {failure.now}, ready after {failure.seconds:.0f} s. Stopped.")
-    else:
-        lines.append("It could not be put back. Stopped; no other host was touched.")
-    outside = policy.violations(world)
-    may = f"outside the policy: {outside[0].problem}" if outside else "within the policy, may stay so"
-    lines.append(f"{_who_runs_what(world, failure.program)}: {may}.")
-    again, other = ("upgrade", "upgrade back") if goal.direction == "forward" else ("upgrade back", "upgrade")
-    lines.append(f"Repair it and run ./kubeproof {again} again, or ./kubeproof {other}.")
-    indent = " " * (len(failure.host) + 2)
-    text = [textwrap.fill(line, _WIDTH, initial_indent=indent, subsequent_indent=indent) for line in lines]
-    return f"{failure.host}: {chr(10).join(text).lstrip()}"
-
-
-def _who_runs_what(world: World, program: str) -> str:
-    hosts: dict[str, list[str]] = {}
-    for host, _, running in world.running(program):
-        version = f"{running.version} (as {running.emulates})" if running.emulating else str(running.version)
-        hosts.setdefault(version, []).append(host.name)
-    groups = list(hosts.items())
-    said = [
-        f"{_listed(names)} {'runs ' * (len(names) == 1)}{'run ' * (len(names) > 1)}{each}" for each, names in groups[:1]
-    ]
-    return ", ".join([*said, *(f"{_listed(names)} {version}" for version, names in groups[1:])])
 
 
 def _listed(names: Sequence[str]) -> str:

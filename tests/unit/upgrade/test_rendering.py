@@ -6,10 +6,9 @@ import json
 
 from tests.unit.upgrade.worlds import NEW, OLD, back, changed, goal, world
 
-from kubeproof.core.versions import Version
 from kubeproof.upgrade.plan import plan
-from kubeproof.upgrade.rendering import Failure, document, failed, render
-from kubeproof.upgrade.world import APISERVER, KUBE_PROXY, KUBELET, UPGRADE
+from kubeproof.upgrade.rendering import document, render
+from kubeproof.upgrade.world import KUBE_PROXY, KUBELET, UPGRADE
 
 WHOLE = """\
 prod: Kubernetes 1.34.4, 1.36.3 -> 1.37.2, etcd 3.6.16 -> 3.7.3, containerd 2.3.7 -> 2.4.2, runc 1.4.3 ->
@@ -76,32 +75,6 @@ def test_a_plan_as_data() -> None:
     assert [step["step"] for step in found["steps"]][3:5] == ["etcd", "api-servers"]
     assert found["steps"][3]["batches"] == [["cp2"], ["cp3"], ["cp1"]]
     assert found["steps"][8]["drained"] == ["w1", "w2", "cp1", "cp2", "cp3"]
-
-
-class TestFailures:
-    FAILURE = Failure(
-        "cp2", APISERVER, Version.of("1.37.2"), "was not ready in 120 s", "unknown gate: MemoryManager",
-        Version.of("1.36.3"), 6.2,
-    )  # fmt: skip
-
-    def test_put_back(self) -> None:
-        here = changed(world(), "cp1", runs={APISERVER: "1.37.2 as 1.36"})
-        assert failed(self.FAILURE, here, goal()) == (
-            'cp2: kube-apiserver 1.37.2 was not ready in 120 s: "unknown gate: MemoryManager" (its last line).\n'
-            "     Put back to 1.36.3, ready after 6 s. Stopped.\n"
-            "     cp1 runs 1.37.2 (as 1.36), cp2 and cp3 1.36.3: within the policy, may stay so.\n"
-            "     Repair it and run ./kubeproof upgrade again, or ./kubeproof upgrade back."
-        )
-
-    def test_not_put_back(self) -> None:
-        text = failed(Failure("w1", KUBELET, Version.of("1.37.2"), "did not start"), world(), back())
-        assert "could not be put back. Stopped; no other host was touched." in text
-        assert "cp1, cp2, cp3, w1 and w2 run 1.36.3: within" in text
-        assert text.endswith("run ./kubeproof upgrade back again, or ./kubeproof upgrade.")
-
-    def test_what_must_not_stay(self) -> None:
-        text = failed(self.FAILURE, changed(world(), "w1", runs={KUBELET: "1.37.2"}), goal())
-        assert "outside the policy: kubelet 1.37.2 is newer than kube-apiserver 1.36" in text
 
 
 def test_what_hosts_did_by_themselves_is_said() -> None:
