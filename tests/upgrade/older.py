@@ -49,7 +49,7 @@ def older_cluster(
     Its inventory wants the pinned versions. ``installation``: settings that it was installed with, and has no more.
     """
     described = describe(f"kubeproof-upgrade-{number}", f"10.213.{number}.0/24", CONTROL_PLANE, WORKERS, **settings)
-    with made_cluster(directory, described, component_versions=OLDER, **installation or {}) as made:
+    with made_cluster(directory, described, **{"component_versions": OLDER, **(installation or {})}) as made:
         yield made
 
 
