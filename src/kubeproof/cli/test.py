@@ -196,7 +196,7 @@ def _shell_scripts() -> list[str]:
 def _local_hosts(suite: Suite) -> None:
     """That the machine is left as it was found, hosts too by a reset, and that killed installations can be finished.
 
-    All of these tests take twice as long: `pytest tests/local`.
+    Those that are slow show more of the same; `pytest tests/local` runs all.
     """
     suite.program("local hosts", tool("pytest"), "tests/local", "-m", "not slow")
 
