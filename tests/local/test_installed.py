@@ -158,6 +158,31 @@ def test_a_member_whose_disk_is_not_mounted_begins_nothing(cluster: LocalCluster
     assert before.items() <= cluster.uids().items()
 
 
+def test_what_is_up_before_the_api_server_waits_for_it(cluster: LocalCluster) -> None:
+    """As at the boot of a machine where the API server is long in answering: nothing ends and is started again."""
+    units = {
+        "cp1": "kube-controller-manager kube-scheduler",
+        "w1": "kubelet kube-proxy kube-pod-network kube-network-policy",
+    }
+
+    def started_again() -> bool:
+        counts = (
+            cluster.on(host, f"systemctl show --value --property=NRestarts {names}") for host, names in units.items()
+        )
+        return any(set(count.split()) != {b"0"} for count in counts)
+
+    cluster.on("cp1", "systemctl stop kube-apiserver")
+    try:
+        for host, names in units.items():
+            cluster.on(host, f"systemctl restart {names}")
+        # Longer than the ten seconds for which checks at the start of a component wait.
+        assert not waiting.until(started_again, 30, pause=3)
+    finally:
+        cluster.on("cp1", "systemctl start kube-apiserver")
+    assert cluster.play("cluster").count("changed") == 0
+    assert not started_again()
+
+
 def test_a_node_that_is_gone_comes_back(cluster: LocalCluster) -> None:
     cluster.fill()
     before = cluster.processes(HOSTS)
