@@ -1,29 +1,41 @@
-"""The same hosts, programs and images brought up by kubeadm, for comparison.
+"""The same hosts, programs and images brought up and upgraded by kubeadm, for comparison.
 
 kubeadm is built of the same module as the components. What it has no opinion on is what the installation left: the
 container runtime, etcd (kubeadm's ``external``), the pod network, kube-proxy as a service, the kubelet's
 configuration, and the CA, so that their certificates are valid. kubeadm does the rest, as its users have it do: API
-server, controller manager and scheduler as static pods, certificates, kubeconfigs, CoreDNS, and ``kubeadm join``.
+server, controller manager and scheduler as static pods, certificates, kubeconfigs, CoreDNS, and ``kubeadm join``. The
+address of the cluster is that of the first control-plane host, which answers all of them.
+
+An upgrade is the one of its documentation, with everything sent before it begins: ``kubeadm upgrade apply`` on the
+first host and ``kubeadm upgrade node`` on the others, then node by node the drain, the kubelet and the runtime.
+
+https://kubernetes.io/docs/tasks/administer-cluster/kubeadm/kubeadm-upgrade/
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
+from bench import plain
 
 from kubeproof.components import cache as caching
 from kubeproof.components import gobuild, pins
 from kubeproof.components.progress import silent
+from kubeproof.settings.inventory import Inventory
 
 KUBECTL = "kubectl --kubeconfig=/etc/kubernetes/admin.conf"
 # Started as soon as the files are there. The control plane and the kubelet are kubeadm's.
 UNITS = ("containerd", "etcd", "kube-pod-network")
 # These need the API server's address from the load balancer, which is there at once.
-NODE_UNITS = ("kube-balancer", "kube-proxy")
+NODE_UNITS = ("kube-balancer", "kube-pod-network", "kube-proxy")
+# What an upgrade replaces of a snapshot; the rest is kubeadm's.
+PROGRAMS = ("usr/local/bin", "opt/cni/bin", "etc/etcd")
 _IMAGES = "localhost/kubeproof"
 _PARTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
 _PATCHES = "/tmp/patches"  # noqa: S108  (on such a host)
@@ -48,7 +60,30 @@ KillMode=process
 WantedBy=multi-user.target
 """
 
-On = Callable[[str, str, bytes], bytes]
+_SERVICES = "10.96.0.0/16"  # The default of cluster_service_network.
+
+
+@dataclass(frozen=True)
+class Hosts:
+    """Those of a cluster, with their addresses by name; the first of the control plane begins."""
+
+    cluster: Inventory
+    control_plane: Mapping[str, str]
+    workers: Mapping[str, str]
+
+    @property
+    def all(self) -> Mapping[str, str]:
+        """The control plane's first."""
+        return {**self.control_plane, **self.workers}
+
+    @property
+    def first(self) -> str:
+        """The host where the cluster begins."""
+        return next(iter(self.control_plane))
+
+    def on(self, name: str, script: str, given: bytes = b"") -> bytes:
+        """What a script prints on a host; it must succeed."""
+        return plain.ssh(self.cluster, name, script, given)
 
 
 def program() -> Path:
@@ -65,37 +100,34 @@ def program() -> Path:
     return built.blobs["kubeadm"].path
 
 
-def prepare(on: On, name: str, address: str) -> None:
-    """Everything on a host but what kubeadm makes: its program, the kubelet's unit, and none of our control plane."""
-    on(name, "cat >/usr/local/bin/kubeadm; chmod 0755 /usr/local/bin/kubeadm", program().read_bytes())
-    unit = _KUBELET_UNIT % (name, address)
-    script = "rm -f /etc/kubernetes/manifests/*; cat >/etc/systemd/system/kubelet.service; systemctl daemon-reload"
-    on(name, f"{script}; sysctl -q -p /etc/sysctl.d/99-kubernetes.conf", unit.encode())
+def prepare(hosts: Hosts, snapshots: Mapping[str, plain.Snapshot], version: str) -> None:
+    """Everything on the hosts but what kubeadm makes: their files and images, and none of our control plane."""
+    kubeadm = program().read_bytes()
+    plain.send(hosts.cluster, snapshots)
+
+    def one(name: str) -> None:
+        unit = _KUBELET_UNIT % (name, hosts.all[name])
+        hosts.on(name, "cat >/usr/local/bin/kubeadm; chmod 0755 /usr/local/bin/kubeadm", kubeadm)
+        script = "rm -f /etc/kubernetes/manifests/*; cat >/etc/systemd/system/kubelet.service; systemctl daemon-reload"
+        hosts.on(name, f"{script}; sysctl -q -p /etc/sysctl.d/99-kubernetes.conf", unit.encode())
+        hosts.on(name, "systemctl start containerd; until ctr version >/dev/null 2>&1; do sleep 0.1; done")
+        _images(hosts, name, version)
+
+    plain.everywhere(hosts.all, one)
 
 
-def images(on: On, name: str, version: str) -> None:
-    """What the node's runtime has before kubeadm begins, by the names that kubeadm gives to images."""
-    ctr = "ctr --namespace k8s.io images"
-    tags = "; ".join(
-        f"{ctr} tag --force $({ctr} ls -q | grep -F /{part}: | head -n1) {_IMAGES}/{part}:v{version}" for part in _PARTS
-    )
-    script = (
-        f"systemctl start {' '.join(UNITS[:1])}; until ctr version >/dev/null 2>&1; do sleep 0.1; done; "
-        "find /var/lib/kubeproof -name '*.tar' -exec ctr --namespace k8s.io images import --local {} ';' >/dev/null; "
-        f"{tags if name == 'cp1' else 'true'}"
-    )
-    on(name, script, b"")
-
-
-def init(on: On, address: str, version: str, dns_tag: str, kubelet: bytes, services: str) -> None:
-    """``kubeadm init`` on cp1."""
+def create(hosts: Hosts, version: str, dns_tag: str) -> None:
+    """``kubeadm init`` on the first host, after which the others can join."""
+    _start(hosts, hosts.control_plane, UNITS)
+    first, address = hosts.first, hosts.control_plane[hosts.first]
+    endpoints = [f"https://{each}:2379" for each in hosts.control_plane.values()]
     documents = [
         {
             "apiVersion": "kubeadm.k8s.io/v1beta4",
             "kind": "InitConfiguration",
             "bootstrapTokens": [{"token": _TOKEN, "ttl": "1h"}],
             "localAPIEndpoint": {"advertiseAddress": address, "bindPort": 6443},
-            "nodeRegistration": _registration("cp1", address),
+            "nodeRegistration": _registration(first, address),
             "patches": {"directory": _PATCHES},
         },
         {
@@ -104,48 +136,67 @@ def init(on: On, address: str, version: str, dns_tag: str, kubelet: bytes, servi
             "kubernetesVersion": f"v{version}",
             "imageRepository": _IMAGES,
             "controlPlaneEndpoint": f"{address}:6443",
-            "networking": {"serviceSubnet": services, "dnsDomain": "cluster.local"},
+            "networking": {"serviceSubnet": _SERVICES, "dnsDomain": "cluster.local"},
             "dns": {"imageTag": dns_tag},
             "apiServer": {"certSANs": ["127.0.0.1"]},
             "etcd": {
                 "external": {
-                    "endpoints": [f"https://{address}:2379"],
+                    "endpoints": endpoints,
                     "caFile": f"{_ETCD}/etcd-ca.crt",
                     "certFile": f"{_ETCD}/etcd-client.crt",
                     "keyFile": f"{_ETCD}/etcd-client.key",
                 }
             },
         },
-        yaml.safe_load(kubelet),
+        yaml.safe_load(hosts.on(first, "cat /etc/kubernetes/kubelet/config.yaml")),
     ]
-    on("cp1", "cat >/tmp/kubeadm.yaml", yaml.safe_dump_all(documents).encode())
+    hosts.on(first, "cat >/tmp/kubeadm.yaml", yaml.safe_dump_all(documents).encode())
     # Our images have their program in /, and kubeadm looks at the manifests' commands, which have no path.
-    for part in _PARTS:
-        patch = [{"op": "add", "path": "/spec/containers/0/env", "value": [{"name": "PATH", "value": "/"}]}]
-        script = f"mkdir -p {_PATCHES}; cat >{_PATCHES}/{part}0+json.json"
-        on("cp1", script, json.dumps(patch).encode())
-    on("cp1", f"cp /etc/kubernetes/controller-manager/ca.key {_PKI}/ca.key", b"")
+    patch = json.dumps([{"op": "add", "path": "/spec/containers/0/env", "value": [{"name": "PATH", "value": "/"}]}])
+    for name in hosts.control_plane:
+        for part in _PARTS:
+            hosts.on(name, f"mkdir -p {_PATCHES}; cat >{_PATCHES}/{part}0+json.json", patch.encode())
+    hosts.on(first, f"cp /etc/kubernetes/controller-manager/ca.key {_PKI}/ca.key")
     skip = "addon/kube-proxy"
-    ignore = "--ignore-preflight-errors=all"
-    on("cp1", f"kubeadm init --config /tmp/kubeadm.yaml --skip-phases={skip} {ignore} {_LOG}", b"")
+    _kubeadm(hosts, first, f"init --config /tmp/kubeadm.yaml --skip-phases={skip} --ignore-preflight-errors=all")
 
 
-def join(on: On, name: str, address: str, server: str) -> None:
-    """``kubeadm join`` on a worker."""
+def join(hosts: Hosts) -> None:
+    """``kubeadm join`` on all others: those of the control plane one at a time, workers at once."""
+    _start(hosts, hosts.all, NODE_UNITS)
+    shared = " ".join(f"{_PKI}/{name}" for name in ("ca.crt", "ca.key", "sa.*", "front-proxy-ca.*"))
+    keys = hosts.on(hosts.first, f"tar --create --absolute-names {shared}")
+    for name in list(hosts.control_plane)[1:]:
+        hosts.on(name, "tar --extract --absolute-names", keys)
+        endpoint = {"advertiseAddress": hosts.control_plane[name], "bindPort": 6443}
+        _join(hosts, name, {"controlPlane": {"localAPIEndpoint": endpoint}, "patches": {"directory": _PATCHES}})
+    plain.everywhere(hosts.workers, lambda name: _join(hosts, name, {}))
+
+
+def stage(hosts: Hosts, snapshots: Mapping[str, plain.Snapshot], version: str) -> None:
+    """Send the programs and images of an upgrade, and import the images."""
+    plain.stage(hosts.cluster, snapshots)
+    plain.everywhere(hosts.all, lambda name: _images(hosts, name, version, plain.STAGED))
+
+
+def upgrade(hosts: Hosts, version: str) -> None:
+    """Upgrade what was staged: etcd, which kubeadm leaves to its user here; each host, and its kubelet and runtime."""
+    same = {"imagePullPolicy": "Never", "patches": {"directory": _PATCHES}, "ignorePreflightErrors": ["all"]}
+    apply = {"kubernetesVersion": f"v{version}", "forceUpgrade": True, "skipPhases": ["addon/kube-proxy"]}
     document = {
         "apiVersion": "kubeadm.k8s.io/v1beta4",
-        "kind": "JoinConfiguration",
-        "discovery": {
-            "bootstrapToken": {
-                "token": _TOKEN,
-                "apiServerEndpoint": f"{server}:6443",
-                "unsafeSkipCAVerification": True,
-            }
-        },
-        "nodeRegistration": _registration(name, address),
+        "kind": "UpgradeConfiguration",
+        "apply": {**same, **apply},
+        "node": same,
     }
-    on(name, f"rm -f {_PKI}/ca.crt; cat >/tmp/kubeadm.yaml", yaml.safe_dump(document).encode())
-    on(name, f"kubeadm join --config /tmp/kubeadm.yaml --ignore-preflight-errors=all {_LOG}", b"")
+    for name in hosts.control_plane:
+        plain.switch(hosts.cluster, name, PROGRAMS, "etcd")
+    for name in hosts.all:
+        hosts.on(name, "cat >/tmp/upgrade.yaml", yaml.safe_dump(document).encode())
+        verb = "apply" if name == hosts.first else "node"
+        _kubeadm(hosts, name, f"upgrade {verb} --config /tmp/upgrade.yaml")
+        with plain.drained(hosts.cluster, hosts.first, name, version, KUBECTL):
+            plain.switch(hosts.cluster, name, PROGRAMS, *plain.NODE_UNITS)
 
 
 def _registration(name: str, address: str) -> dict[str, object]:
@@ -155,3 +206,40 @@ def _registration(name: str, address: str) -> dict[str, object]:
         "name": name, "criSocket": _CONTAINERD, "ignorePreflightErrors": list(ignored), "kubeletExtraArgs": flags,
         "imagePullPolicy": "Never",
     }  # fmt: skip
+
+
+def _images(hosts: Hosts, name: str, version: str, root: str = "") -> None:
+    """Import the node's images, and give those of the control plane the names that kubeadm looks for."""
+    ctr = "ctr --namespace k8s.io images"
+    tags = "".join(
+        f"; {ctr} tag --force {_IMAGES}/{part}:{version} {_IMAGES}/{part}:v{version} >/dev/null" for part in _PARTS
+    )
+    load = f"find {root}/var/lib/kubeproof/images -name '*.tar' -exec {ctr} import --local {{}} ';' >/dev/null"
+    hosts.on(name, load + (tags if name in hosts.control_plane else ""))
+
+
+def _start(hosts: Hosts, names: Sequence[str] | Mapping[str, str], units: Sequence[str]) -> None:
+    plain.everywhere(names, lambda name: hosts.on(name, f"systemctl start --no-block {shlex.join(units)}"))
+
+
+def _kubeadm(hosts: Hosts, name: str, arguments: str) -> None:
+    hosts.on(name, f"kubeadm {arguments} {_LOG}")
+
+
+def _join(hosts: Hosts, name: str, more: Mapping[str, object]) -> None:
+    document = {
+        "apiVersion": "kubeadm.k8s.io/v1beta4",
+        "kind": "JoinConfiguration",
+        "discovery": {
+            "bootstrapToken": {
+                "token": _TOKEN,
+                "apiServerEndpoint": f"{hosts.control_plane[hosts.first]}:6443",
+                "unsafeSkipCAVerification": True,
+            }
+        },
+        "nodeRegistration": _registration(name, hosts.all[name]),
+        **more,
+    }
+    clear = "" if more else f"rm -f {_PKI}/ca.crt; "
+    hosts.on(name, f"{clear}cat >/tmp/kubeadm.yaml", yaml.safe_dump(document).encode())
+    _kubeadm(hosts, name, "join --config /tmp/kubeadm.yaml --ignore-preflight-errors=all")
