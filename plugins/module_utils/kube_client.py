@@ -88,7 +88,7 @@ class Client:
             query += "&dryRun=All"
         return self._request("PATCH", self.path(document) + query, document, "application/apply-patch+yaml")
 
-    def merge(self, path: str, change: Dict[str, Any], dry_run: bool, manager: str = "kubeproof") -> Dict[str, Any]:
+    def merge(self, path: str, change: Dict[str, Any], manager: str, dry_run: bool) -> Dict[str, Any]:
         """Change parts of an object (https://www.rfc-editor.org/rfc/rfc7386); returns the object."""
         query = "?fieldManager=%s" % quote(manager) + ("&dryRun=All" if dry_run else "")
         return self._request("PATCH", path + query, change, "application/merge-patch+json")

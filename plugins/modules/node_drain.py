@@ -106,7 +106,7 @@ def cordon(client: Client, node: str, by: str, dry_run: bool) -> List[Change]:
     if client.get(path)["spec"].get("unschedulable"):
         return []
     change = {"metadata": {"annotations": {CORDONED_BY: by}}, "spec": {"unschedulable": True}}
-    client.merge(path, change, dry_run, MANAGER)
+    client.merge(path, change, MANAGER, dry_run)
     return [{"path": "Node " + node, "what": "cordoned"}]
 
 
@@ -116,7 +116,7 @@ def uncordon(client: Client, node: str, by: str, dry_run: bool) -> List[Change]:
     if not cordoned(client.get(path), by):
         return []
     change = {"metadata": {"annotations": {CORDONED_BY: None}}, "spec": {"unschedulable": None}}
-    client.merge(path, change, dry_run, MANAGER)
+    client.merge(path, change, MANAGER, dry_run)
     return [{"path": "Node " + node, "what": "uncordoned"}]
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any, Dict, List
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.kube_apply import MANAGER
 from ansible.module_utils.kube_client import ARGUMENTS, NOT_COMPARED, ApiError, Client, connect, unanswered
 
 DOCUMENTATION = r"""
@@ -93,7 +94,7 @@ def converge_node(client: Client, name: str, parameters: Dict[str, Any], present
             return False
         metadata = {"resourceVersion": node["metadata"]["resourceVersion"]}
         try:
-            client.merge("/api/v1/nodes/" + name, {"metadata": metadata, "spec": {"taints": after}}, dry_run)
+            client.merge("/api/v1/nodes/" + name, {"metadata": metadata, "spec": {"taints": after}}, MANAGER, dry_run)
         except ApiError as error:
             if error.code != CONFLICT or attempt == ATTEMPTS - 1:
                 raise

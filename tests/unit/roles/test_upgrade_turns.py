@@ -78,6 +78,36 @@ def test_the_program_takes_what_a_turn_is_begun_with(kind: str, units: list[str]
     assert (told.what, told.former) == ("kube-apiserver 1.36.3", '{"kube-apiserver": "1.36.3", "emulates": ""}')
 
 
+@pytest.mark.parametrize(
+    ("direction", "again", "other"),
+    [
+        ("forward", "./kubeproof upgrade again", "./kubeproof upgrade back."),
+        ("back", "./kubeproof upgrade back again", "./kubeproof upgrade."),
+    ],
+)
+@pytest.mark.parametrize(
+    ("confirmed", "members", "outcome"),
+    [
+        (["cp1"], [], "which was put back to kube-apiserver 1.36.3"),
+        ([], [], "where nothing was changed"),
+    ],
+)
+def test_who_stops_an_upgrade_tells_how_to_go_on(
+    tmp_path: Path, direction: str, again: str, other: str, confirmed: list[str], members: list[Any], outcome: str
+) -> None:
+    [block] = yaml.safe_load((TASKS / "put_back.yml").read_text())
+    given = known(
+        act("api-servers", *confirmed), upgrade_direction=direction, __upgrade_members={"results": members},
+        __upgrade_failure="not ready in 120 s", __upgrade_failed_task="Wait for the API server",
+    )  # fmt: skip
+    # In the order of the file, in which none needs a later one.
+    for name, expression in block["vars"].items():
+        given[name] = value(expression, tmp_path, **given)
+    told = value(block["block"][-1]["ansible.builtin.fail"]["msg"], tmp_path, **given)
+    assert f"failed on cp1, {outcome}: not ready in 120 s (Wait for the API server)." in told
+    assert f"and run {again}, or change direction: {other}" in told
+
+
 def test_the_unit_puts_back(tmp_path: Path) -> None:
     text = rendered("upgrade", SERVICE, tmp_path, **known(act("nodes", "w1")), cluster_etcd_port="12379")
     program, *arguments = shlex.split(text.partition("ExecStart=")[2].splitlines()[0])

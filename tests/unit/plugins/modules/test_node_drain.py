@@ -36,7 +36,7 @@ class _Server:
             return {"items": list(self.pods)}
         return {"spec": self.spec, "metadata": {"annotations": self.annotations, "managedFields": self.managers}}
 
-    def merge(self, path: str, change: Mapping[str, Any], dry_run: bool, manager: str) -> None:
+    def merge(self, path: str, change: Mapping[str, Any], manager: str, dry_run: bool) -> None:
         assert manager == node_drain.MANAGER
         self.changes.append((path, change, dry_run))
 

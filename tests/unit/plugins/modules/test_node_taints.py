@@ -42,7 +42,8 @@ class _Server:
     def get(self, _path: str) -> dict[str, Any]:
         return {"metadata": {"resourceVersion": str(self.conflicts)}, "spec": self.spec}
 
-    def merge(self, path: str, change: dict[str, Any], dry_run: bool) -> None:
+    def merge(self, path: str, change: dict[str, Any], manager: str, dry_run: bool) -> None:
+        assert manager == "kubeproof"
         self.writes.append((path, change, dry_run))
         if self.conflicts:
             self.conflicts -= 1
