@@ -45,7 +45,9 @@ class Managed:
 
     seconds: dict[str, float] = field(default_factory=dict)
     creator: str = ""
-    first_leader: str = ""
+    # Before the application's creation and after it: where an API server is slow a lease may be lost meanwhile.
+    leaders: list[str] = field(default_factory=list)
+    killed: str = ""
     second_leader: str = ""
     transitions: int = 0
     refusals: list[str] = field(default_factory=list)
@@ -104,10 +106,10 @@ def test_an_operator_manages_an_application_from_creation_to_deletion(
 ) -> None:
     seen = managed.result()
     evidence["seconds"] = {what: round(seconds, 1) for what, seconds in seen.seconds.items()}
-    evidence["created by"], evidence["leader then"] = seen.creator, seen.first_leader
+    evidence["created by"], evidence["leaders before and after"] = seen.creator, seen.leaders
     evidence["left after its deletion"] = seen.left
-    assert seen.creator == seen.first_leader, (
-        f"instance {seen.creator} made the application's Deployment, while {seen.first_leader} led"
+    assert seen.creator in seen.leaders, (
+        f"instance {seen.creator} made the application's Deployment, while {' and then '.join(seen.leaders)} led"
     )
     assert not seen.left, f"of an application that was deleted there is still {', '.join(seen.left)}"
     evidence.headline = "created, scaled, repaired after pods, Deployment and Service were changed or deleted, deleted"
@@ -137,11 +139,11 @@ def test_an_operators_webhook_judges_while_its_certificate_is_renewed(
 @pytest.mark.claim("operator")
 def test_another_instance_takes_over_when_the_leader_is_killed(managed: Future[Managed], evidence: Evidence) -> None:
     seen = managed.result()
-    evidence["killed"], evidence["then led"] = seen.first_leader, seen.second_leader
+    evidence["killed"], evidence["then led"] = seen.killed, seen.second_leader
     evidence["lease seconds"], evidence["transitions of the lease"] = _LEASE_SECONDS, seen.transitions
     evidence["seconds"] = round(seen.seconds["taken over"], 1)
-    assert {seen.first_leader, seen.second_leader} == set(_INSTANCES), (
-        f"{seen.first_leader} led and was killed; then {seen.second_leader} led"
+    assert {seen.killed, seen.second_leader} == set(_INSTANCES), (
+        f"{seen.killed} led and was killed; then {seen.second_leader} led"
     )
     evidence.headline = f"leader killed: the other one acts after {evidence['seconds']} s"
 
@@ -156,8 +158,9 @@ def _live(stage: _Stage, instances: Instances) -> Managed:
         seen.seconds[what] = time.monotonic() - start
 
     timed("webhook ready", lambda: _await_gate(stage, instances))
+    before = _holder(stage)
     timed("created", lambda: _create(stage, 2))
-    seen.first_leader = _holder(stage)
+    seen.leaders = list(dict.fromkeys([before, _holder(stage)]))
     created = api.get(objects.path(stage.deployment()))
     seen.creator = str(created["metadata"]["managedFields"][0]["manager"])
     timed("scaled up", lambda: _scale(stage, 3))
@@ -306,12 +309,12 @@ def _renew(stage: _Stage, seen: Managed) -> None:
 
 
 def _take_over(stage: _Stage, instances: Instances, seen: Managed) -> None:
-    seen.first_leader = _holder(stage)
-    instances.kill(seen.first_leader)
+    seen.killed = _holder(stage)
+    instances.kill(seen.killed)
 
     def other() -> str:
         found = _holder(stage)
-        return "" if found == seen.first_leader else found
+        return "" if found == seen.killed else found
 
     limit = stage.api.patient(_TAKEN_OVER_SECONDS)
     seen.second_leader = waiting.until(other, limit, pause=0.2) or ""
