@@ -24,7 +24,12 @@ options:
     description: File on the host with the private key of O(certificate), in PEM.
     type: path
     required: true
+  patience:
+    description: How many times longer than usual the API server and what it needs are waited for, on slow hosts.
+    type: float
+    default: 1.0
 notes:
-  - Requests are retried for 30 seconds while the API server is unreachable or overloaded (429, 500, 502, 503, 504), or
-    has not created its built-in roles yet (403). Then, and at once on any other error, the task fails.
+  - Requests are retried for 30 seconds, times O(patience), while the API server is unreachable, overloaded (429, 500,
+    502, 503, 504), or has not created its built-in roles yet (403). Then, and at once on any other error, the task
+    fails.
 """

@@ -16,6 +16,7 @@ ARGUMENTS: Dict[str, Dict[str, Any]] = {
     "ca": {"type": "path", "required": True},
     "certificate": {"type": "path", "required": True},
     "key": {"type": "path", "required": True, "no_log": False},
+    "patience": {"type": "float", "default": 1.0},
 }
 """Arguments that every module with a client takes."""
 
@@ -40,6 +41,8 @@ NOT_FOUND = 404
 
 # Check mode starts no server that would be worth waiting for.
 CHECK_SECONDS = 3.0
+# For a server that is there and does not answer.
+_ANSWER_SECONDS = 10.0
 
 
 def connect(module: AnsibleModule) -> Client:
@@ -48,12 +51,16 @@ def connect(module: AnsibleModule) -> Client:
 
 
 class Client:
-    """One kept-open connection. Requests are retried while the server is down, for ``patience`` seconds."""
+    """One kept-open connection. Requests are retried while the server is down, for so many ``seconds``.
 
-    def __init__(self, parameters: Dict[str, Any], patience: float = 30.0) -> None:
+    These, and the time that an answer may take, are multiplied by the parameter ``patience``.
+    """
+
+    def __init__(self, parameters: Dict[str, Any], seconds: float = 30.0) -> None:
         target = urlsplit(parameters["server"])
         self.host, self.port = target.hostname or "", target.port or 443
-        self.patience = patience
+        patience = parameters.get("patience") or 1.0
+        self.seconds, self.answer_seconds = seconds * patience, _ANSWER_SECONDS * patience
         self.context = ssl.create_default_context(cafile=parameters["ca"])
         self.context.load_cert_chain(parameters["certificate"], parameters["key"])
         self.connection: Optional[http.client.HTTPSConnection] = None
@@ -114,7 +121,7 @@ class Client:
         return "%s%s/%s/%s" % (root, scope, plural, quote(metadata["name"]))
 
     def _request(self, method: str, path: str, body: Any = None, content_type: str = "") -> Dict[str, Any]:
-        deadline = time.monotonic() + self.patience
+        deadline = time.monotonic() + self.seconds
         while True:
             try:
                 status, answer = self._once(method, path, body, content_type)
@@ -134,7 +141,9 @@ class Client:
 
     def _once(self, method: str, path: str, body: Any, content_type: str) -> Tuple[int, Dict[str, Any]]:
         if self.connection is None:
-            self.connection = http.client.HTTPSConnection(self.host, self.port, timeout=10, context=self.context)
+            self.connection = http.client.HTTPSConnection(
+                self.host, self.port, timeout=self.answer_seconds, context=self.context
+            )
         headers = {"Accept": "application/json"}
         if content_type:
             headers["Content-Type"] = content_type

@@ -62,10 +62,6 @@ options:
     description: Whether objects that are no longer in an add-on are deleted. If false, they are recorded, and stay.
     type: bool
     default: true
-  patience:
-    description: How many times longer than usual webhooks and definitions are waited for, on hosts that are slow.
-    type: float
-    default: 1.0
 extends_documentation_fragment: [attributes, attributes.action, kube_api]
 attributes:
   check_mode: {support: partial, details: Compares nothing if no API server answers and says so.}
@@ -373,7 +369,6 @@ def main() -> None:
             **ARGUMENTS,
             "addons": {"type": "list", "elements": "dict", "default": [], "options": suboptions},
             "prune": {"type": "bool", "default": True},
-            "patience": {"type": "float", "default": 1.0},
         },
         supports_check_mode=True,
         # Among them may be Secrets, which do not belong into the host's journal.

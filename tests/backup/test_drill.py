@@ -16,6 +16,7 @@ from kubeproof.backup.agent import drill, jobs, manifest, save, scratch
 from kubeproof.backup.agent.configuration import Configuration
 from kubeproof.backup.agent.errors import BackupError
 from kubeproof.backup.agent.records import Records
+from kubeproof.core import waiting
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ def test_another_ones_snapshot_is_found_out_in_each_comparison(configuration: Co
     timeout = 60.0
     with scratch.directory(configuration.directory) as where:
         restored = scratch.Restored(configuration.programs, old / manifest.SNAPSHOT, where, timeout)
-        with pytest.raises(BackupError, match="what was restored has revision"):
+        with pytest.raises(BackupError, match="the restored data has revision"):
             drill.compare_database(restored.database, expected, configuration.programs.etcdutl, timeout)
         with restored.running() as etcd:
             with pytest.raises(BackupError, match="etcd serves revision"):
@@ -73,6 +74,25 @@ def test_another_ones_snapshot_is_found_out_in_each_comparison(configuration: Co
     (new / manifest.SNAPSHOT).write_bytes((old / manifest.SNAPSHOT).read_bytes())
     with pytest.raises(BackupError, match="check: "):
         drill.drill(configuration, new.name)
+
+
+def test_keys_whose_leases_end_meanwhile_are_read_as_they_were(configuration: Configuration, store: Store) -> None:
+    """As API servers' own on a slow host, within 15 seconds."""
+    granted = subprocess.run(store.ctl.command("lease", "grant", "5"), capture_output=True, text=True, check=True)
+    lease = granted.stdout.split()[1]
+    put = store.ctl.command("put", f"--lease={lease}", "/registry/masterleases/192.0.2.1", "here")
+    subprocess.run(put, capture_output=True, check=True)
+    path = backup(configuration)
+    expected = manifest.read(path)
+    with scratch.directory(configuration.directory) as where:
+        snapshot = path / manifest.SNAPSHOT
+        content = scratch.content_hash(configuration.programs.etcdutl, snapshot, where, expected.revision, 60.0)
+        with scratch.Restored(configuration.programs, snapshot, where, 60.0).running() as etcd:
+            assert waiting.until(lambda: etcd.revision() > expected.revision, 30, pause=0.2)
+            proof = drill.Proof(path.name, expected.revision)
+            drill.compare_content(etcd, expected, content)
+            drill.read_back(etcd, proof, expected.revision)
+    assert proof.keys["masterleases"] == 1
 
 
 def test_a_failed_drill_is_told_and_proves_nothing(

@@ -116,7 +116,7 @@ def test_members_of_etcd_are_asked_directly(url: str, credentials: dict[str, str
 
 
 def test_modules_ask_the_api_directly(url: str, credentials: dict[str, str]) -> None:
-    assert Client({"server": url, **credentials}, patience=0).get("/api/v1/nodes")["kind"] == "Status"
+    assert Client({"server": url, **credentials}, seconds=0).get("/api/v1/nodes")["kind"] == "Status"
 
 
 def test_the_verifier_asks_the_api_directly(url: str, credentials: dict[str, str]) -> None:

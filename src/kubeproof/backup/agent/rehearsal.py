@@ -68,7 +68,7 @@ def rehearse(settings: Mapping[str, Any], say: Say) -> Dict[str, Any]:
             return {**program, "encryption": secret is not None, "secret": secret}, place
 
         with restored.running() as store:
-            keys = list(store.keys())
+            keys = list(store.keys(expected.revision))
             say("starts the present API server, %s" % present["version"])
             given, place = server(present, "present")
             with drill_api.serving(given, store.url, place, timeout) as client:
@@ -86,7 +86,7 @@ def rehearse(settings: Mapping[str, Any], say: Say) -> Dict[str, Any]:
             say("starts the present API server again")
             given, place = server(present, "again")
             with drill_api.serving(given, store.url, place, timeout) as client:
-                again = read(client, None, list(store.keys()), definitions)
+                again = read(client, None, list(store.keys(store.revision())), definitions)
                 refused = list(_only_by_target(client, unwritten))
             say("has read %d objects again" % again.count)
     problems = [

@@ -128,7 +128,10 @@ class Kv:
 
 
 class ScratchEtcd:
-    """The scratch etcd, asked by its JSON gateway."""
+    """The scratch etcd, asked by its JSON gateway.
+
+    It begins at its snapshot's revision, and goes on by itself: keys with a lease, as of API servers, end with it.
+    """
 
     def __init__(self, path: Path, timeout: float) -> None:
         """``path`` is its socket."""
@@ -136,38 +139,43 @@ class ScratchEtcd:
         self._path = path
         self._timeout = timeout
 
-    def status(self) -> tuple[int, int]:
-        """Revision, and the number of keys that are there."""
-        answer = self._ask("kv/range", {**_EVERYTHING, "count_only": True})
-        return int(answer["header"]["revision"]), int(answer.get("count", 0))
+    def revision(self) -> int:
+        """The one that it has come to."""
+        return int(self._ask("kv/range", {**_EVERYTHING, "count_only": True})["header"]["revision"])
+
+    def count(self, revision: int) -> int:
+        """The number of keys that there were at a revision."""
+        answer = self._ask("kv/range", {**_EVERYTHING, "count_only": True, "revision": str(revision)})
+        return int(answer.get("count", 0))
 
     def hash_kv(self, revision: int) -> int:
         """The hash of all keys, and what they were, up to a revision."""
         answer = self._ask("maintenance/hashkv", {"revision": str(revision)})
         return int(answer["hash"])
 
-    def keys(self) -> Iterator[str]:
-        """All keys."""
+    def keys(self, revision: int) -> Iterator[str]:
+        """All keys that there were at a revision."""
         last = b"\0"
         while True:
-            question = {**_EVERYTHING, "key": base64.b64encode(last).decode(), "limit": _PAGE, "keys_only": True}
-            answer = self._ask("kv/range", question)
+            page = {"key": base64.b64encode(last).decode(), "limit": _PAGE, "keys_only": True}
+            answer = self._ask("kv/range", {**_EVERYTHING, **page, "revision": str(revision)})
             found = [base64.b64decode(entry["key"]) for entry in answer.get("kvs", [])]
             yield from (key.decode(errors="replace") for key in found)
             if not answer.get("more"):
                 return
             last = found[-1] + b"\0"
 
-    def get(self, key: str) -> Kv | None:
-        """One key."""
-        answer = self._ask("kv/range", {"key": base64.b64encode(key.encode()).decode()})
+    def get(self, key: str, revision: int) -> Kv | None:
+        """One key as it was at a revision."""
+        question = {"key": base64.b64encode(key.encode()).decode(), "revision": str(revision)}
+        answer = self._ask("kv/range", question)
         found = answer.get("kvs", [])
         return Kv(key, base64.b64decode(found[0].get("value", ""))) if found else None
 
     def problem(self) -> str:
         """Why it does not answer; empty if it does."""
         try:
-            self.status()
+            self.revision()
         except (OSError, BackupError, http.client.HTTPException) as error:
             return str(error)
         return ""
