@@ -10,16 +10,19 @@ from typing import Any
 
 from kubeproof.components.lock import Lock
 from kubeproof.components.pins import MACHINES
+from kubeproof.core import waiting
 from kubeproof.core.errors import KubeproofError
 from kubeproof.settings.inventory import Inventory
 from kubeproof.settings.resolve import Settings
 from kubeproof.verify.observe import etcd
-from kubeproof.verify.observe.api import Api
+from kubeproof.verify.observe.api import Api, NotObserved
 from kubeproof.verify.observe.etcd import Etcd
 from kubeproof.verify.observe.hosts import Host, Hosts, NotObservable
 from kubeproof.verify.observe.objects import Object, name
 
 TEST_IMAGE = "agnhost"
+# An API server renews its lease, and says its address with it, every ten seconds.
+_LISTED_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -148,7 +151,17 @@ class Cluster:
 
     @functools.cached_property
     def api_servers(self) -> tuple[tuple[str, int], ...]:
-        """Address and port of every API server, as the service `kubernetes` has them."""
+        """Address and port of every API server, as the service `kubernetes` has them: one at least.
+
+        Raises NotObserved. After the boot of all of them it is a while until one has renewed its lease.
+        """
+        limit = self.api.patient(_LISTED_SECONDS)
+        found = waiting.until(self._listed_api_servers, limit, pause=0.5)
+        if not found:
+            raise NotObserved(f"the Service kubernetes has the address of an API server: not within {limit:.0f} s")
+        return found
+
+    def _listed_api_servers(self) -> tuple[tuple[str, int], ...]:
         slices = self.api.items(
             "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices",
             labelSelector="kubernetes.io/service-name=kubernetes",

@@ -237,6 +237,21 @@ def test_a_verification_goes_on_without_a_host_that_cannot_be_reached(two_hosts:
     assert [node.name for node in found.nodes] == ["here"]
 
 
+def test_api_servers_that_have_just_booted_are_waited_for(two_hosts: Hosts) -> None:
+    ports = [{"port": 6443}]
+    booted = [{"ports": ports, "endpoints": [{"addresses": ["192.0.2.1"]}]}]
+    answers = iter([[], [{"ports": ports, "endpoints": None}], booted])
+    api = SimpleNamespace(items=lambda _path, **_query: next(answers), patient=lambda seconds: seconds)
+    found = Cluster(Inventory(Path("hosts"), {}), two_hosts, cast(Api, api)).api_servers
+    assert found == (("192.0.2.1", 6443),)
+
+
+def test_no_api_server_is_told_as_that(two_hosts: Hosts) -> None:
+    api = SimpleNamespace(items=lambda _path, **_query: [], patient=lambda _seconds: 0.0)
+    with pytest.raises(NotObserved, match="the Service kubernetes has the address of an API server: not within 0 s"):
+        Cluster(Inventory(Path("hosts"), {}), two_hosts, cast(Api, api)).api_servers  # noqa: B018
+
+
 @pytest.mark.parametrize(("stdout", "rc"), [("1000\n", 0), ("", 1)])
 def test_that_nobody_is_root_is_no_host_that_is_away(two_hosts: Hosts, stdout: str, rc: int) -> None:
     two_hosts.all = (Host("here", frozenset(), "", Fake(stdout, rc)), two_hosts.all[1])
