@@ -130,7 +130,7 @@ class Kv:
 class ScratchEtcd:
     """The scratch etcd, asked by its JSON gateway.
 
-    It begins at its snapshot's revision, and goes on by itself: keys with a lease, as of API servers, end with it.
+    It begins at its snapshot's revision, and does not stay there: keys with a lease, as of API servers, end with it.
     """
 
     def __init__(self, path: Path, timeout: float) -> None:
