@@ -125,8 +125,7 @@ def _plain(cluster: Inventory, snapshots: dict[str, plain.Snapshot], objects: by
     plain.send(cluster, snapshots)
     sent = time.monotonic()
     plain.start(cluster, snapshots)
-    apply = f"until {plain.KUBECTL} apply --server-side -f - </tmp/objects >/dev/null 2>&1; do sleep 0.2; done"
-    plain.ssh(cluster, "cp1", f"cat >/tmp/objects; {apply}", objects)
+    plain.store(cluster, objects)
     plain.ssh(cluster, "cp1", plain.READY % len(snapshots))
     ready = time.monotonic()
     plain.ssh(cluster, "cp1", plain.DNS)

@@ -108,6 +108,12 @@ def start(cluster: Inventory, snapshots: Mapping[str, Snapshot]) -> None:
     everywhere(snapshots, lambda name: ssh(cluster, name, _START % shlex.join(snapshots[name].units)))
 
 
+def store(cluster: Inventory, objects: bytes) -> None:
+    """Store objects as soon as the first API server takes them."""
+    apply = f"until {KUBECTL} apply --server-side -f - </tmp/objects >/dev/null 2>&1; do sleep 0.2; done"
+    ssh(cluster, "cp1", f"cat >/tmp/objects; {apply}", objects)
+
+
 # Upgrades
 
 
@@ -122,12 +128,12 @@ def switch(cluster: Inventory, name: str, parts: Iterable[str], *units: str) -> 
 
     ``parts``: directories of the host without a first slash; what is not there is left out.
     """
-    copies = "; ".join(
+    copies = [
         f"if [ -d {STAGED}/{part} ]; then mkdir -p /{part}; cp -a --remove-destination {STAGED}/{part}/. /{part}; fi"
         for part in parts
-    )
-    restarts = " && ".join(f"systemctl restart {unit}" for unit in units)
-    ssh(cluster, name, f"{copies}; systemctl daemon-reload && {restarts}")
+    ]
+    restarts = [f"systemctl restart {unit}" for unit in units]
+    ssh(cluster, name, "\n".join(["set -e", *copies, "systemctl daemon-reload", *restarts]))
 
 
 @contextmanager

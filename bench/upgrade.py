@@ -7,7 +7,7 @@ that Molecule's scenario ``upgrade`` begins with to the pinned ones: Kubernetes,
 First with the playbook, without the verification at its end; then, on new hosts with the same files, with a plain
 script that sends the new files and makes the same restarts, one at a time, drains included, with nothing looked at,
 backed up or rehearsed; and on new hosts once more with kubeadm, see kubeadm.py. What is sent before the first restart
-is a row of its own in each. The clusters have nothing on them but what belongs to them.
+is a row of its own in each. The clusters have nothing on them but what belongs to them; with the last two that is DNS.
 """
 
 from __future__ import annotations
@@ -55,10 +55,11 @@ def main() -> None:
         try:
             if "ours" in wanted or "plain" in wanted:
                 before = _installed(cluster, hosts, component_versions=older)
+                objects = plain.system_objects(cluster)
                 measured |= _ours(cluster)
                 after = _snapshots(cluster)
             if "plain" in wanted:
-                measured |= _plain(cluster, hosts, before, after)
+                measured |= _plain(cluster, hosts, before, after, objects)
             if "kubeadm" in wanted:
                 as_pods = {"cluster_control_plane_form": "static-pods"}
                 after = _installed(cluster, hosts, **as_pods)
@@ -76,20 +77,24 @@ def main() -> None:
 
 
 def _ours(cluster: Inventory) -> dict[str, float]:
-    prepared = _timed(lambda: _play(cluster, "upgrade", upgrade_until="rehearsal"))
-    upgraded = _timed(lambda: _play(cluster, "upgrade", upgrade_verification="none"))
-    return {"staged, backed up, rehearsed": prepared, "upgraded": upgraded}
+    return {
+        **_timed("staged, backed up, rehearsed", lambda: _play(cluster, "upgrade", upgrade_until="rehearsal")),
+        **_timed("upgraded", lambda: _play(cluster, "upgrade", upgrade_verification="none")),
+    }
 
 
-def _plain(cluster: Inventory, hosts: Plan, before: Snapshots, after: Snapshots) -> dict[str, float]:
+def _plain(cluster: Inventory, hosts: Plan, before: Snapshots, after: Snapshots, objects: bytes) -> dict[str, float]:
     plain.fresh_hosts(hosts)
     plain.send(cluster, before)
     plain.start(cluster, before)
+    plain.store(cluster, objects)
     plain.ssh(cluster, "cp1", plain.READY % len(before))
+    plain.ssh(cluster, "cp1", plain.DNS)
     version = pins.load().components["kubernetes"].version
-    sent = _timed(lambda: plain.stage(cluster, after))
-    upgraded = _timed(lambda: plain.upgrade(cluster, CONTROL_PLANE, WORKERS, version))
-    return {"the plain way: files sent": sent, "the plain way: upgraded": upgraded}
+    return {
+        **_timed("the plain way: files sent", lambda: plain.stage(cluster, after)),
+        **_timed("the plain way: upgraded", lambda: plain.upgrade(cluster, CONTROL_PLANE, WORKERS, version)),
+    }
 
 
 def _kubeadm(cluster: Inventory, hosts: Plan, before: Snapshots, after: Snapshots, older: str) -> dict[str, float]:
@@ -101,9 +106,10 @@ def _kubeadm(cluster: Inventory, hosts: Plan, before: Snapshots, after: Snapshot
     kubeadm.create(all_of_it, older, pinned.images["coredns"].version)
     kubeadm.join(all_of_it)
     plain.ssh(cluster, "cp1", plain.READY.replace(plain.KUBECTL, kubeadm.KUBECTL) % len(before))
-    sent = _timed(lambda: kubeadm.stage(all_of_it, after, version))
-    upgraded = _timed(lambda: kubeadm.upgrade(all_of_it, version))
-    return {"kubeadm: files and images sent": sent, "kubeadm: upgraded": upgraded}
+    return {
+        **_timed("kubeadm: files and images sent", lambda: kubeadm.stage(all_of_it, after, version)),
+        **_timed("kubeadm: upgraded", lambda: kubeadm.upgrade(all_of_it, version)),
+    }
 
 
 def _installed(cluster: Inventory, hosts: Plan, **settings: Any) -> Snapshots:
@@ -123,10 +129,13 @@ def _play(cluster: Inventory, name: str, **settings: Any) -> None:
         raise SystemExit(f"the run failed: {ended.log}")
 
 
-def _timed(action: Callable[[], object]) -> float:
+def _timed(step: str, action: Callable[[], object]) -> dict[str, float]:
+    """What an action takes, told at once: another way may fail after it."""
     started = time.monotonic()
     action()
-    return time.monotonic() - started
+    seconds = time.monotonic() - started
+    print(f"{step}: {seconds:.1f} s", flush=True)
+    return {step: seconds}
 
 
 def _inventory(directory: Path) -> Inventory:
