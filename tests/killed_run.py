@@ -47,8 +47,7 @@ def _in_task(inventory: Path, name: str, task: str, variables: dict[str, Any]) -
                 raise AssertionError(f"the run ended before {task!r}:\n{''.join(seen[-_SHOWN:])}")
             yield process.pid
         finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            _kill(process.pid)
 
 
 def kill_after(inventory: Path, name: str, seconds: float, **variables: Any) -> str:
@@ -60,12 +59,36 @@ def kill_after(inventory: Path, name: str, seconds: float, **variables: Any) -> 
         try:
             process.wait(seconds)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+            _kill(process.pid)
         assert process.stdout
         seen = process.stdout.readlines()
     assert process.returncode == -signal.SIGKILL, f"the run ended before:\n{''.join(seen[-_SHOWN:])}"
     tasks = [line.partition("[")[2].partition("]")[0] for line in seen if line.startswith("TASK [")]
     return tasks[-1] if tasks else "the beginning"
+
+
+def _kill(leader: int) -> None:
+    """Kill a process and all that it has started, also what is in a group of its own, as Ansible's workers are."""
+    with suppress(ProcessLookupError):
+        # So that nothing is started while it is looked for.
+        os.kill(leader, signal.SIGSTOP)
+    for process in [*_descendants(leader), leader]:
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+
+
+def _descendants(leader: int) -> list[int]:
+    """All processes that come from a process, the first of them first."""
+    children: dict[int, list[int]] = {}
+    for directory in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            # Behind the program's name, which may have spaces: the state, and the parent.
+            parent = int((directory / "stat").read_text().rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(directory.name))
+    found = [leader]
+    for process in found:
+        found += children.get(process, [])
+    return found[1:]
 
 
 def _started(inventory: Path, name: str, variables: dict[str, Any]) -> subprocess.Popen[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import shlex
 import time
 from typing import Any
@@ -31,7 +32,7 @@ class ActionModule(Action):
     )  # fmt: skip
 
     def act(self) -> dict[str, Any]:
-        self._given = plain(self._arguments)
+        self._given = plain(self._arguments) | {"_name": secrets.token_hex(8)}
         programs, present = self._digests(), self._present()
         try:
             self._send(self._step("prepare", _programs=programs, _present=present)["program"])

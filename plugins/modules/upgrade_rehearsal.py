@@ -110,8 +110,13 @@ class Refused(Exception):
     """A rehearsal is not possible here; the message says why, and what to do."""
 
 
-def remove() -> None:
-    """End a rehearsal, and remove all that it has made."""
+def remove(of: str = "") -> None:
+    """End a rehearsal, and remove all that it has made. ``of``: only if it is that one, by its name.
+
+    A run that was killed leaves processes on the controller, which may end when the next run's rehearsal has begun.
+    """
+    if of and owner() not in ("", of):
+        return
     for command in (["systemctl", "stop", UNIT], ["systemctl", "reset-failed", UNIT]):
         # It fails if there is none.
         with contextlib.suppress(CommandFailed):
@@ -120,6 +125,15 @@ def remove() -> None:
         shutil.rmtree(path, ignore_errors=True)
         if os.path.lexists(path):
             raise Refused("%s, which a rehearsal has left, cannot be removed: remove it manually" % path)
+
+
+def owner() -> str:
+    """The name of the rehearsal that is here; empty if there is none, or it has none yet."""
+    try:
+        with open(os.path.join(RUNTIME, "owner"), encoding="ascii") as stream:
+            return stream.read()
+    except FileNotFoundError:
+        return ""
 
 
 def snapshot_bytes(directory: str) -> int:
@@ -210,6 +224,7 @@ def prepare(parameters: Dict[str, Any]) -> str:
     os.mkdir(RUNTIME)
     os.chown(RUNTIME, 0, group.gr_gid)
     os.chmod(RUNTIME, 0o750)  # noqa: S103 - for that user's group alone
+    put(os.path.join(RUNTIME, "owner"), parameters["_name"].encode(), group.gr_gid)
     work, present = os.path.join(DIRECTORY, "work"), parameters["bin_directory"]
     os.mkdir(work, 0o700)
     os.chown(work, account.pw_uid, account.pw_gid)
@@ -316,8 +331,10 @@ def main() -> None:
             "encryption": {"type": "path", "required": True},
             "timeout": {"type": "int", "default": 1800},
             "memory": {"type": "int", "default": 2 << 30},
-            # The action's: what to do, digests of the target's programs by name, and the present version.
+            # The action's: what to do, the rehearsal's name, digests of the target's programs by name, and the present
+            # version.
             "_step": {"type": "str", "choices": ["prepare", "start", "follow", "remove"], "default": "prepare"},
+            "_name": {"type": "str", "default": ""},
             "_programs": {"type": "dict", "default": {}},
             "_present": {"type": "str", "default": ""},
         }
@@ -334,7 +351,7 @@ def main() -> None:
         elif step == "follow":
             found = follow(10)
         else:
-            remove()
+            remove(parameters["_name"])
     except (Refused, CommandFailed, OSError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, **found)

@@ -76,6 +76,24 @@ def test_the_unit_has_limits_and_cleans_up() -> None:
     assert "encryption.yaml" in removal
 
 
+@pytest.mark.parametrize(
+    ("there", "name", "removed"),
+    [("one", "one", True), ("another", "one", False), ("", "one", True), ("another", "", True)],
+    ids=["its own", "of the next run", "has no name yet", "any"],
+)
+def test_a_run_that_was_killed_removes_no_other_s_rehearsal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: str, name: str, removed: bool
+) -> None:
+    monkeypatch.setattr(module, "run", lambda *_, **__: "")
+    for each in ("DIRECTORY", "RUNTIME"):
+        monkeypatch.setattr(module, each, str(tmp_path / each))
+        (tmp_path / each).mkdir()
+    if there:
+        (tmp_path / "RUNTIME" / "owner").write_text(there)
+    module.remove(name)
+    assert (list(tmp_path.iterdir()) == []) is removed
+
+
 def test_what_a_killed_rehearsal_has_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     commands: list[list[str]] = []
 
