@@ -182,7 +182,9 @@ def stage(hosts: Hosts, snapshots: Mapping[str, plain.Snapshot], version: str) -
 def upgrade(hosts: Hosts, version: str) -> None:
     """Upgrade what was staged: etcd, which kubeadm leaves to its user here; each host, and its kubelet and runtime."""
     same = {"imagePullPolicy": "Never", "patches": {"directory": _PATCHES}, "ignorePreflightErrors": ["all"]}
-    apply = {"kubernetesVersion": f"v{version}", "forceUpgrade": True, "skipPhases": ["addon/kube-proxy"]}
+    # kubeadm knows no version of CoreDNS as new as ours, which stays.
+    same["skipPhases"] = ["addon/coredns", "addon/kube-proxy"]
+    apply = {"kubernetesVersion": f"v{version}", "forceUpgrade": True}
     document = {
         "apiVersion": "kubeadm.k8s.io/v1beta4",
         "kind": "UpgradeConfiguration",

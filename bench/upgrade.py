@@ -130,7 +130,7 @@ def _play(cluster: Inventory, name: str, **settings: Any) -> None:
 
 
 def _timed(step: str, action: Callable[[], object]) -> dict[str, float]:
-    """What an action takes, told at once: another way may fail after it."""
+    """What an action takes, printed at once: another way may fail after it."""
     started = time.monotonic()
     action()
     seconds = time.monotonic() - started
