@@ -10,7 +10,7 @@ import pytest
 
 from kubeproof.verify.act import volumes
 from kubeproof.verify.act.disruption import await_recovery, stopped
-from kubeproof.verify.act.pods import Manifests, Pod
+from kubeproof.verify.act.pods import Manifests, Pod, is_ready
 from kubeproof.verify.act.volumes import LocalVolumes
 from kubeproof.verify.act.workspace import Workspace
 from kubeproof.verify.engine.evidence import Evidence
@@ -23,6 +23,9 @@ from kubeproof.verify.observe.objects import Object
 _GONE_SECONDS = 60.0
 _RELEASED_SECONDS = 60.0
 _RESTARTED_SECONDS = 120.0
+# A provisioner may start a pod of its own on the node for each.
+_BOUND_SECONDS = 60.0
+_REMOVED_SECONDS = 90.0
 
 
 @contextmanager
@@ -48,8 +51,7 @@ def test_data_outlives_its_pod(
     default = volumes.default_provisioned(api)
     evidence["default storage class with a provisioner"] = default or "none"
     if default:
-        _outlives(api, workloads, manifests, default, "provisioned", evidence)
-        api.delete(f"{objects.core(manifests.namespace, 'persistentvolumeclaims')}/provisioned")
+        _is_removed(api, manifests, _outlives(api, workloads, manifests, default, "provisioned", evidence), evidence)
         proven.append(f"provisioned by class {default}")
     also = "" if default else "; no default storage class that provisions"
     evidence.headline = f"data read by the next pod: {', '.join(proven)}{also}"
@@ -97,14 +99,22 @@ def _outlives(
     api: Api, workloads: Workloads, manifests: Manifests, storage_class: str, claim: str, evidence: Evidence
 ) -> str:
     """Write with one pod, read with another, by a claim to a class; the name of the volume that was bound."""
-    api.create(volumes.claim(claim, storage_class, manifests.namespace))
-    first = workloads.run(_keeper(manifests, f"{claim}-first", claim))
+    namespace = manifests.namespace
+    api.create(volumes.claim(claim, storage_class, namespace))
+    created = api.create(_keeper(manifests, f"{claim}-first", claim))
+    api.observe_one(
+        {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": claim, "namespace": namespace}},
+        lambda item: item["status"].get("phase") == "Bound",
+        what=f"a claim to class {storage_class} gets a volume for its pod",
+        timeout=_BOUND_SECONDS,
+    )
+    [first] = workloads.await_all([created], is_ready)
     path = first.upload(claim)
     api.delete(first.path)
     api.observe_gone(first.manifest, what=f"pod {first.name} goes", timeout=_GONE_SECONDS)
     second = workloads.run(_keeper(manifests, f"{claim}-second", claim))
     content = volumes.kept(second, path)
-    bound = api.get(f"{objects.core(manifests.namespace, 'persistentvolumeclaims')}/{claim}")
+    bound = api.get(f"{objects.core(namespace, 'persistentvolumeclaims')}/{claim}")
     volume = str(bound["spec"].get("volumeName", ""))
     evidence[claim] = {
         "storage class": storage_class,
@@ -119,6 +129,18 @@ def _outlives(
     api.delete(second.path)
     api.observe_gone(second.manifest, what=f"pod {second.name} goes", timeout=_GONE_SECONDS)
     return volume
+
+
+def _is_removed(api: Api, manifests: Manifests, name: str, evidence: Evidence) -> None:
+    """Delete the claim to a volume that was made for it: the volume goes as well, unless its class keeps volumes."""
+    volume = api.get(f"/api/v1/persistentvolumes/{name}")
+    policy = volume["spec"]["persistentVolumeReclaimPolicy"]
+    evidence["provisioned volumes, once their claims are gone"] = policy
+    api.delete(f"{objects.core(manifests.namespace, 'persistentvolumeclaims')}/provisioned")
+    if policy == "Delete":
+        wanted = {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}}
+        what = f"volume {name}, made for a claim that is gone, is removed"
+        api.observe_gone(wanted, what=what, timeout=_REMOVED_SECONDS)
 
 
 def _release(api: Api, manifests: Manifests, volume: str) -> None:

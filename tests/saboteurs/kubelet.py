@@ -6,16 +6,32 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.saboteurs.framework.mutations import admission, changed_file, everywhere, once_ready, running, stopped
+from tests.saboteurs.framework.mutations import (
+    admission,
+    changed_file,
+    changed_object,
+    everywhere,
+    once_ready,
+    running,
+    stopped,
+)
 from tests.saboteurs.framework.registry import saboteur
 
+from kubeproof.core import waiting
+from kubeproof.settings import local_path
 from kubeproof.verify.act.disruption import undone
 from kubeproof.verify.observe.cluster import Cluster
+from kubeproof.verify.observe.hosts import NotObservable
 from kubeproof.verify.observe.objects import Object, holds
 
 _CONFIG = "/etc/kubernetes/kubelet/config.yaml"
 _ENCRYPTION = "/etc/kubernetes/apiserver/encryption.yaml"
 _MISSED_SECONDS = 90.0
+_GONE_SECONDS = 60.0
+_PROVISIONERS = "/api/v1/namespaces/local-path-storage/pods"
+_PROVISIONED = "app=local-path-provisioner"
+_PROVISIONER = "/apis/apps/v1/namespaces/local-path-storage/deployments/local-path-provisioner"
+_MAY_PROVISION = "/apis/rbac.authorization.k8s.io/v1/clusterroles/kubeproof:local-path-provisioner"
 _EMPTY_VOLUMES = "find /var/lib/kubeproof-verify -type f -delete 2>/dev/null"
 # Something to do on a host over and over while nothing listens at an API server, and something to do afterwards.
 _WHILE_AWAY = """
@@ -199,6 +215,45 @@ def applications_end_with_the_api(cluster: Cluster) -> Iterator[None]:
 def volumes_emptied(cluster: Cluster) -> Iterator[None]:
     program = f"while sleep 0.1; do {_EMPTY_VOLUMES}; done"
     with everywhere([node.host for node in cluster.nodes], lambda host: running(host, program)):
+        yield
+
+
+def _local_path(cluster: Cluster) -> None:
+    if not local_path.on(cluster.settings):
+        raise NotObservable("local_path_enabled is false: no provisioner of ours makes volumes")
+
+
+@saboteur(
+    "volume-persists",
+    breaks="Nothing makes volumes for claims to the default class: its provisioner is gone",
+    says="a claim to class .* gets a volume for its pod: not within",
+)
+def provisioner_gone(cluster: Cluster) -> Iterator[None]:
+    _local_path(cluster)
+
+    def gone(deployment: Object) -> None:
+        deployment["spec"]["replicas"] = 0
+
+    with changed_object(cluster.api, _PROVISIONER, gone):
+        waiting.until(
+            lambda: not cluster.api.items(_PROVISIONERS, labelSelector=_PROVISIONED), _GONE_SECONDS, pause=0.5
+        )
+        yield
+
+
+@saboteur(
+    "volume-persists",
+    breaks="Volumes pile up: the provisioner may not remove those whose claims are gone",
+    says="volume .*, made for a claim that is gone, is removed: not within",
+)
+def volumes_pile_up(cluster: Cluster) -> Iterator[None]:
+    _local_path(cluster)
+
+    def without(role: Object) -> None:
+        for rule in role["rules"]:
+            rule["verbs"] = [verb for verb in rule["verbs"] if verb != "delete"]
+
+    with changed_object(cluster.api, _MAY_PROVISION, without):
         yield
 
 

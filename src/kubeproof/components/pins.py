@@ -28,7 +28,7 @@ CALICO = "pod_network_calico"
 CILIUM = "pod_network_cilium"
 # By pod_network_plugin.
 NETWORKS = {"flannel": FLANNEL, "calico": CALICO, "cilium": CILIUM}
-ADDONS = ("metrics_server", "metallb", "gateway_api", "traefik", "gvisor")
+ADDONS = ("metrics_server", "metallb", "gateway_api", "traefik", "local_path", "gvisor")
 USES = (BACKUP_S3, NETWORK_POLICY, *NETWORKS.values(), *ADDONS)
 # Go's names of what `uname -m` says.
 MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from kubeproof.preflight.findings import Severity
 from kubeproof.preflight.identity import Kept
-from kubeproof.settings import families, metallb, runtimes
+from kubeproof.settings import families, local_path, metallb, runtimes
 from kubeproof.settings.host_report import HostReport, Interface
 
 ETCD, CONTROL_PLANE, WORKERS = GROUPS = ("etcd", "control_plane", "workers")
@@ -188,6 +188,9 @@ def reads(name: str) -> bool:
         "kube_proxy_form",
         "kube_proxy_mode",
         "kubelet_max_pods",
+        local_path.DIRECTORY,
+        local_path.CLASS,
+        local_path.DEFAULT,
         metallb.SETTING,
         "network_policy_engine",
         "network_policy_new_pods",

@@ -31,6 +31,7 @@ from kubeproof.settings import (
     directories,
     dns,
     flags,
+    local_path,
     local_volumes,
     manifests,
     metallb,
@@ -162,6 +163,7 @@ def _meanings(variables: Variables, values: Mapping[str, Any]) -> Iterator[Findi
     wrong += manifests.problems(values)
     wrong += _metrics_server(values)
     wrong += flags.problems(values)
+    wrong += local_path.problems(values)
     wrong += proxies.problems(values)
     wrong += quantities.problems(values)
     wrong += runtimes.problems(values)
@@ -296,7 +298,7 @@ def _differences(hosts: Sequence[Variables]) -> Iterator[Finding]:
     mode = ("kube_proxy_mode",) if any(each.values.get("pod_network_plugin") == "calico" for each in hosts) else ()
     # An engine on some nodes would enforce half of each policy.
     policies = ("network_policy_engine", "network_policy_new_pods")
-    addons = ("addons_", "gateway_api_", "metallb_", "metrics_server_", "traefik_")
+    addons = ("addons_", "gateway_api_", "local_path_", "metallb_", "metrics_server_", "traefik_")
     # Pods of a RuntimeClass may come to any node.
     handlers = (runtimes.CHOICE, runtimes.SETTING)
     networks_own = ("pod_network_flannel", "pod_network_plugin", "pod_network_manifest", "calico_", "cilium_")

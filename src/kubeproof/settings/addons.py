@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from kubeproof.settings import metallb, runtimes, traefik
+from kubeproof.settings import local_path, metallb, runtimes, traefik
 
 Settings = Mapping[str, Any]
 
@@ -16,6 +16,7 @@ _SWITCHES: Mapping[str, Callable[[Settings], Any]] = {
     "metallb": metallb.on,
     "gateway_api": lambda settings: settings["gateway_api_enabled"],
     "traefik": traefik.on,
+    "local_path": local_path.on,
     "gvisor": runtimes.gvisor,
 }
 

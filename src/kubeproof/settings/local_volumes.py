@@ -67,8 +67,7 @@ def _hosts(wanted: Sequence[str], groups: Mapping[str, Sequence[str]]) -> list[s
 def problems(values: Mapping[str, Any], groups: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str]]:
     """What is wrong, by setting. ``values``: settings of the right types; ``groups``: the inventory's."""
     named = str(values.get(CLASS_SETTING, "local"))
-    if not _CLASS.fullmatch(named):
-        yield CLASS_SETTING, f"{named!r} is no name of a StorageClass: lower case letters, digits, - and . only"
+    yield from ((CLASS_SETTING, problem) for problem in misnamed(named))
     sound = []
     for number, entry in enumerate(values.get(SETTING) or []):
         where = f"entry {number + 1}"
@@ -79,6 +78,12 @@ def problems(values: Mapping[str, Any], groups: Mapping[str, Sequence[str]]) -> 
         if not found:
             sound.append(entry)
     yield from ((SETTING, problem) for problem in _together(by_host(sound, groups)))
+
+
+def misnamed(storage_class: str) -> Iterator[str]:
+    """Why a StorageClass can't be named so."""
+    if not _CLASS.fullmatch(storage_class):
+        yield f"{storage_class!r} is no name of a StorageClass: lower case letters, digits, - and . only"
 
 
 def _of_entry(entry: Any, groups: Mapping[str, Sequence[str]], values: Mapping[str, Any]) -> Iterator[str]:
@@ -119,22 +124,30 @@ def _of_hosts(wanted: Any, groups: Mapping[str, Sequence[str]]) -> Iterator[str]
 
 
 def _of_path(path: Any, values: Mapping[str, Any]) -> Iterator[str]:
-    if not isinstance(path, str) or directories.absolute(path):
-        yield directories.absolute(path) if isinstance(path, str) else f"path {path!r} is no path"
+    yield from (f"path {problem}" for problem in unsuitable(path, values))
+
+
+def unsuitable(path: Any, values: Mapping[str, Any]) -> Iterator[str]:
+    """Why pods can't have a directory, or some in it. ``values``: settings, some of which name directories of ours."""
+    if not isinstance(path, str):
+        yield f"{path!r} is no path"
+        return
+    if directories.absolute(path):
+        yield directories.absolute(path)
         return
     if path != posixpath.normpath(path) or path.startswith("//") or not _PATH.fullmatch(path):
-        yield f"path {path!r} is not written plainly, like /srv/volumes/data: no . in place of a name, no / at its end"
+        yield f"{path!r} is not written plainly, like /srv/volumes/data: no . in place of a name, no / at its end"
         return
     if path.count("/") < 2:
-        yield f"path {path} is directly below the root directory; name a directory of its own, like /srv/volumes/data"
-    ours = {name: directories.normal(str(values[name])) for name in _OURS if values.get(name)}
-    taken = {**{each: each for each in _OTHERS}, **{where: f"{where} ({name})" for name, where in ours.items()}}
+        yield f"{path} is directly below the root directory; name a directory of its own, like /srv/volumes/data"
+    named = {name: directories.normal(str(values[name])) for name in _OURS if values.get(name)}
+    taken = {**{each: each for each in _OTHERS}, **{where: f"{where} ({name})" for name, where in named.items()}}
     for directory, said in taken.items():
         if directories.within(path, directory):
-            yield f"path {path} is in {said}, which has others' files"
+            yield f"{path} is in {said}, which has others' files"
             return
         if directories.within(directory, path):
-            yield f"path {path} has {said} in it"
+            yield f"{path} has {said} in it"
             return
 
 

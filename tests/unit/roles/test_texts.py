@@ -23,6 +23,8 @@ COMPONENTS = {
         "metallb-controller": "mc",
         "metallb-speaker": "ms",
         "traefik": "t",
+        "local-path-provisioner": "lp",
+        "local-path-helper": "lh",
     },
     "image_archives": [{"reference": "i", "digest": "sha256:1"}],
 }

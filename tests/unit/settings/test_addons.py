@@ -18,6 +18,7 @@ ALL: dict[str, Any] = {
     "metallb_addresses": ["192.0.2.64/28"],
     "gateway_api_enabled": True,
     "traefik_enabled": True,
+    "local_path_enabled": True,
     "containerd_runtimes": [{"name": "sandboxed", "type": "gvisor"}],
 }
 NONE: dict[str, Any] = {
@@ -25,6 +26,7 @@ NONE: dict[str, Any] = {
     "metallb_addresses": [],
     "gateway_api_enabled": False,
     "traefik_enabled": False,
+    "local_path_enabled": False,
     "containerd_runtimes": [],
 }
 
