@@ -31,6 +31,7 @@ _RESOURCES = {
     "PersistentVolume": "persistentvolumes",
     "PersistentVolumeClaim": "persistentvolumeclaims",
     "Pod": "pods",
+    "PodDisruptionBudget": "poddisruptionbudgets",
     "ReplicaSet": "replicasets",
     "ReplicationController": "replicationcontrollers",
     "Role": "roles",
