@@ -140,8 +140,10 @@ def _oldest(versions: List[str]) -> str:
 class Look:
     """One look at the processes of this host, and at installed files."""
 
-    def __init__(self, root: str = "", state: str = STATE_DIRECTORY) -> None:
+    def __init__(self, root: str = "", state: str = STATE_DIRECTORY, *, writes: bool = True) -> None:
+        """``writes``: whether it may keep answers on the host, which check mode may not."""
         self._root = root
+        self._writes = writes
         self._versions = Versions(root + state)
         self._processes: List[Tuple[Entry, str]] = []
         self._files: Dict[str, str] = {}
@@ -165,7 +167,8 @@ class Look:
         processes = [
             {**entry, "version": entry["version"] or self._versions.answer(key)} for entry, key in self._processes
         ]
-        self._versions.keep()
+        if self._writes:
+            self._versions.keep()
         return [each for each in processes if each["version"]], {name: each for name, each in files.items() if each}
 
     def _ours(self) -> Iterator[Tuple[int, str]]:

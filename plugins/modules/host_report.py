@@ -892,17 +892,18 @@ def report(
     more: Sequence[str] = (),
     programs: Sequence[str] = (),
     etcd_disk: bool = False,
+    writes: bool = True,
 ) -> Report:
     """The whole report, in the shape of ``kubeproof.settings.host_report.HostReport``.
 
     ``data``: see leftovers. ``more``: see sysctls. ``programs``: paths of further programs.
-    ``etcd_disk``: whether etcd's disk is measured, where no member is yet.
+    ``etcd_disk``: whether etcd's disk is measured, where no member is yet. ``writes``: see program_versions.Look.
     """
     started = time.time()
     entries = manifest(machine)
     processes = running(machine)
     # Not before: what answers is a kubelet, too.
-    look = program_versions.Look(machine.root)
+    look = program_versions.Look(machine.root, writes=writes)
     look.begin(installed_programs(entries))
     mounted = mounts(machine)
     modules = kernel_modules(machine)
@@ -1016,6 +1017,7 @@ def main() -> None:
         module.params["sysctls"],
         module.params["programs"],
         etcd_disk=module.params["etcd_disk"] and not module.check_mode,
+        writes=not module.check_mode,
     )
     module.exit_json(changed=False, ansible_facts={"kubeproof_host": found})
 

@@ -96,6 +96,14 @@ def test_nothing_is_kept_on_a_host_that_is_not_ours(fake: Fake) -> None:
     assert not (fake.root / STATE).exists()
 
 
+def test_check_mode_keeps_nothing_and_says_the_same(fake: Fake) -> None:
+    fake.process(7, "etcd", "/system.slice/etcd.service", fake.program("usr/local/bin/etcd", "etcd Version: 3.7.3"))
+    look = program_versions.Look(str(fake.root), writes=False)
+    look.begin({"etcd": "/usr/local/bin/etcd"})
+    assert look.end()[1] == fake.look({"etcd": "/usr/local/bin/etcd"})[1] == {"etcd": "3.7.3"}
+    assert fake.asked == 2
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{broken"])
 def test_a_record_that_is_broken_is_replaced(fake: Fake, content: str) -> None:
     fake.write(f"{STATE}/{program_versions.CACHE}", content)
