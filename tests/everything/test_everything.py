@@ -70,6 +70,9 @@ def cluster(served: tuple[Registry, str], tmp_path_factory: pytest.TempPathFacto
         "addons_directory": str(addons),
         "containerd_registry_mirrors": {_UPSTREAM: mirror},
         "containerd_runtimes": [{"name": "other", "type": "runc", "options": {"NoNewKeyring": True}}],
+        # The newest that can be built.
+        "component_versions": {"local-path": "0.0.30"},
+        "local_path_enabled": True,
         "local_volumes_directories": [{"name": "data", "hosts": ["workers"], "path": _VOLUME, "size": "1Gi"}],
         "metallb_addresses": ["10.213.28.64/28"],
         "metrics_server_replicas": 2,
@@ -109,8 +112,9 @@ def test_it_is_installed_proven_and_reset(cluster: LocalCluster, served: tuple[R
     keeper = cluster.kubectl("get", "pods", "--namespace=mine", "--output=jsonpath={.items[0].spec.nodeName}")
     cluster.play("reset", reset_confirmed=True)
     assert cluster.on(keeper, f"cat {_VOLUME}/file").startswith(b"kept"), "a reset keeps data"
-    # Directories of local volumes stay, as what is in them does.
-    left = [each for each in left_by_reset(before, _look(cluster)) if not re.search(r": /srv/volumes\b", each)]
+    # Directories of volumes stay, as what is in them does.
+    kept = r": (/srv/volumes|/var/lib/local-path-provisioner)\b"
+    left = [each for each in left_by_reset(before, _look(cluster)) if not re.search(kept, each)]
     print("\n".join(left))
     assert left == []
 
