@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from kubeproof.preflight.findings import Severity
 from kubeproof.preflight.identity import Kept
-from kubeproof.settings import families, local_path, metallb, runtimes
+from kubeproof.settings import families, local_path, local_volumes, metallb, runtimes
 from kubeproof.settings.host_report import HostReport, Interface
 
 ETCD, CONTROL_PLANE, WORKERS = GROUPS = ("etcd", "control_plane", "workers")
@@ -191,6 +191,7 @@ def reads(name: str) -> bool:
         local_path.DIRECTORY,
         local_path.CLASS,
         local_path.DEFAULT,
+        local_volumes.CLASS_SETTING,
         metallb.SETTING,
         "network_policy_engine",
         "network_policy_new_pods",

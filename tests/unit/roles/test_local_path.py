@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +53,20 @@ def test_a_helper_without_a_shell_runs_no_script(tmp_path: Path, helper: str, ow
     assert ({"setup", "teardown"} <= found["ConfigMap local-path-config"]["data"].keys()) is not own
     # Either refuses what is not directly in it.
     assert pod["spec"]["containers"][0]["env"] == [{"name": "LOCAL_PATH_DIRECTORY", "value": "/srv/volumes"}]
+
+
+@pytest.mark.parametrize("script", ["setup", "teardown"])
+@pytest.mark.parametrize(("volume", "taken"), [("volumes/pvc-1", True), ("other/pvc-1", False), ("volumes/a/b", False)])
+def test_scripts_touch_what_is_directly_in_the_directory_and_nothing_else(
+    tmp_path: Path, script: str, volume: str, taken: bool
+) -> None:
+    found = objects(tmp_path, helper="registry.example.org/busybox:1.37.0")["ConfigMap local-path-config"]["data"]
+    path = tmp_path / volume
+    (path if script == "teardown" else path.parent).mkdir(parents=True)
+    known = {"VOL_DIR": str(path), "LOCAL_PATH_DIRECTORY": str(tmp_path / "volumes"), "PATH": os.environ["PATH"]}
+    ended = subprocess.run(["/bin/sh", "-c", found[script]], env=known, check=False)
+    assert (ended.returncode == 0) is taken
+    assert path.exists() is (taken if script == "setup" else not taken)
 
 
 def test_what_the_provisioner_reads_once_starts_it_again(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from kubeproof.preflight import model
 from kubeproof.settings import local_path
 
 ON: dict[str, Any] = {
@@ -36,6 +37,12 @@ def test_both_kinds_of_volumes_go_together() -> None:
     assert problems(**both, local_path_default_class=False) == []
     assert problems(**both, local_path_enabled=False) == []
     assert problems(local_volumes_default_class=True) == []
+
+
+def test_what_is_compared_is_known_where_it_is_not_set() -> None:
+    """One of two classes may have the name that is the other's default."""
+    compared = ("local_path_directory", "local_path_storage_class", "local_volumes_storage_class")
+    assert [name for name in compared if not model.reads(name)] == []
 
 
 @pytest.mark.parametrize(
