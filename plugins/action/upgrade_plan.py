@@ -33,7 +33,7 @@ class ActionModule(Action):
     _VALID_ARGS = frozenset(
         (
             "state", "direction", "to", "only", "hosts", "until", "soak", "at_once", "local_data", "bare_pods",
-            "rehearses", "mark", "version", "untouched",
+            "rehearses", "mark", "version", "readable", "untouched",
         )
     )  # fmt: skip
 
@@ -58,9 +58,9 @@ class ActionModule(Action):
     def _note(self, state: str, record: Record) -> bool:
         """Note what has happened; returns whether that was of interest."""
         if state == "backed-up":
-            record.note_backup(str(self._arguments["mark"]), self._host)
+            record.note_backup(str(self._arguments["mark"]), self._host, self._arguments.get("readable", ()))
         elif state == "rehearsed":
-            record.note_rehearsal(str(self._arguments["version"]))
+            record.note_rehearsal(str(self._arguments["version"]), str(self._arguments["mark"]))
         elif state == "refused" and not boolean(self._arguments.get("untouched", False)):
             record.forget_backup()
         else:
@@ -111,6 +111,7 @@ class ActionModule(Action):
             unfinished=record.unfinished,
             began=record.age,
             backup=record.backup(self._rehearsing(hosts)),
+            rehearsed=record.rehearsed,
             now=time.time(),
         )
         lock, arguments = Lock(self._state_directory), {"component_versions": plain(chosen), **self._arguments}

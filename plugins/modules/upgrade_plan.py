@@ -68,13 +68,18 @@ options:
     type: bool
     default: true
   mark:
-    description: What a backup was made for.
+    description: What a backup was made for; or what was rehearsed, as the act of the rehearsal has it.
     type: str
     default: ''
   version:
     description: Version of Kubernetes that was rehearsed.
     type: str
     default: ''
+  readable:
+    description: Versions of Kubernetes with which the backup need not be rehearsed, since that was done lately.
+    type: list
+    elements: str
+    default: []
   untouched:
     description: Whether the upgrade has changed nothing.
     type: bool

@@ -51,7 +51,8 @@ class Act:
     ``programs`` are switched, all that a host needs if there are none, to ``versions``, which has all components, those
     that are not switched as they are; a rehearsal is of these. ``emulates``: the minor version as which a control plane
     works, empty if as its own. ``former``: by host, what to put back. ``mixed``: whether other acts have fetched other
-    versions since. ``mark``: what a backup is for. ``version``: of Kubernetes, of what is rehearsed.
+    versions since. ``mark``: what a backup is for, and what a rehearsal is of. ``version``: of Kubernetes, of what is
+    rehearsed. ``readable``: versions that need not be, with this backup.
     ``begun``: whether etcd's downgrade was begun by an earlier run, and is to be waited for.
     ``confirmed``: hosts that put themselves back unless their turn is confirmed. ``undone``: those whose earlier turn
     is put back, where the others' is confirmed.
@@ -74,6 +75,7 @@ class Act:
     confirmed: tuple[str, ...] = ()
     undone: tuple[str, ...] = ()
     begun: bool = False
+    readable: tuple[str, ...] = ()
 
 
 def acts(plan: Plan) -> list[Act]:
@@ -201,6 +203,7 @@ def _act(plan: Plan, due: Sequence[_Due], *, mixed: bool) -> Act:
         str(first.version or ""),
         tuple(name for turn in turns if turn.puts_back for name in turn.changes),
         begun=first.kind is Kind.ETCD_DOWNGRADE and due[0].before.etcd.downgrade == first.series,
+        readable=tuple(sorted(str(version) for version in first.readable)),
     )
 
 

@@ -61,7 +61,7 @@ def _settle(world: World, turn: Turn) -> World:
 
 
 def _backup(world: World, turn: Turn) -> World:
-    return dataclasses.replace(world, backup=Backup(turn.mark))
+    return dataclasses.replace(world, backup=Backup(turn.mark, readable=dict.fromkeys(turn.readable, True)))
 
 
 def _rehearsal(world: World, turn: Turn) -> World:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from kubeproof.core.versions import Version
-from kubeproof.upgrade.goal import Kind
+from kubeproof.upgrade.goal import Goal, Kind
 from kubeproof.upgrade.passes import Needs, kubernetes_passes
 from kubeproof.upgrade.turn import Due, Moment, Turn, Waits
 from kubeproof.upgrade.world import APISERVER, COMPONENTS, DNS, ETCD, UPGRADE, Host, World
@@ -39,16 +39,25 @@ def stored_data(moment: Moment) -> Due:
     if not changes:
         return
     if not fresh_backup(world, goal.key):
-        yield Turn(Kind.BACKUP, mark=goal.key)
+        yield Turn(Kind.BACKUP, mark=goal.key, readable=world.rehearsed.get(rehearsal_of(world, goal), frozenset()))
         return
     if not goal.rehearses:
         return
     tried = world.backup.readable if world.backup is not None else {}
     for version in kubernetes_passes(world, goal):
         if version not in tried:
-            yield Turn(Kind.REHEARSAL, series=version.series, version=version)
+            yield Turn(Kind.REHEARSAL, series=version.series, version=version, mark=rehearsal_of(world, goal))
         elif not tried[version]:
             yield Waits(f"in the rehearsal, Kubernetes {version} could not read all objects")
+
+
+def rehearsal_of(world: World, goal: Goal) -> str:
+    """What a rehearsal is of: the versions that are wanted, and those of API servers and etcd that it began from.
+
+    Another backup of the same need not be rehearsed again for a while.
+    """
+    now = sorted({f"{program} {running}" for _, program, running in world.running(ETCD, APISERVER)})
+    return f"{goal.key}; from {', '.join(now)}"
 
 
 def rehearsing(world: World) -> list[Host]:

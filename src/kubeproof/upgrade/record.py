@@ -1,10 +1,13 @@
-"""What an upgrade that has begun is about, until it has ended: ``upgrade.json`` in the state directory."""
+"""What an upgrade that has begun is about, until it has ended: ``upgrade.json`` in the state directory.
+
+Next to it, in ``rehearsed.json``, what was rehearsed lately, which may be before an upgrade has begun.
+"""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,8 @@ from kubeproof.upgrade.world import Backup
 
 # A run that continues an upgrade makes another backup if there is none as young as this, in seconds.
 _FRESH = 86400.0
+# What was rehearsed holds for another backup of the same as long as this, in seconds: one window of maintenance.
+_REHEARSED = 3600.0
 
 
 class Record:
@@ -23,6 +28,7 @@ class Record:
 
     def __init__(self, state_directory: Path) -> None:
         self.path = state_directory / state.UPGRADE
+        self._rehearsals = state_directory / state.REHEARSED
 
     @property
     def unfinished(self) -> dict[str, Version]:
@@ -54,22 +60,40 @@ class Record:
             return None
         return Backup(found["mark"], age, {Version.of(text): True for text in found["rehearsed"]})
 
-    def note_backup(self, mark: str, host: str) -> None:
-        """Note the backup that was made, if an upgrade has begun."""
+    @property
+    def rehearsed(self) -> dict[str, frozenset[Version]]:
+        """Versions of Kubernetes that have read a backup within the last hour, by what was rehearsed."""
+        return {mark: frozenset(Version.of(text) for text in each) for mark, (_, each) in self._lately().items()}
+
+    def note_backup(self, mark: str, host: str, readable: Sequence[str] = ()) -> None:
+        """Note the backup that was made, if an upgrade has begun. ``readable``: what need not be rehearsed with it."""
         if self._document:
-            backup = {"mark": mark, "host": host, "at": time.time(), "rehearsed": []}
+            backup = {"mark": mark, "host": host, "at": time.time(), "rehearsed": list(readable)}
             self._write({**self._document, "backup": backup})
 
-    def note_rehearsal(self, version: str) -> None:
-        """Note a version of Kubernetes that reads all of that backup."""
+    def note_rehearsal(self, version: str, mark: str) -> None:
+        """Note a version of Kubernetes that reads all of that backup. ``mark``: what was rehearsed."""
+        lately = self._lately()
+        at, versions = lately.get(mark, (time.time(), []))
+        noted = {**lately, mark: (at, [*versions, version])}
+        files.write(self._rehearsals, json.dumps(noted, indent=1) + "\n", 0o644)
         backup = self._document.get("backup")
         if backup:
             self._write({**self._document, "backup": {**backup, "rehearsed": [*backup["rehearsed"], version]}})
 
     def forget_backup(self) -> None:
         """Have the next run make another one, and rehearse with that."""
+        self._rehearsals.unlink(missing_ok=True)
         if "backup" in self._document:
             self._write({name: value for name, value in self._document.items() if name != "backup"})
+
+    def _lately(self) -> dict[str, tuple[float, list[str]]]:
+        """When something was rehearsed first, and with which versions."""
+        try:
+            noted: dict[str, tuple[float, list[str]]] = json.loads(self._rehearsals.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        return {mark: (at, each) for mark, (at, each) in noted.items() if 0 <= time.time() - at < _REHEARSED}
 
     def _write(self, document: Mapping[str, Any]) -> None:
         files.write(self.path, json.dumps(document, indent=1) + "\n", 0o644, durable=True)

@@ -50,7 +50,7 @@ class Survey:
 
     ``local_data``, ``bare_pods``: whether a drain may take away what is in emptyDir volumes, and pods that nothing
     makes again. ``sizes``: bytes by component and binary, of what the cluster has. ``unfinished``, ``began``,
-    ``backup``: see ``World``. ``now``: seconds since 1970, to say which certificates end soon.
+    ``backup``, ``rehearsed``: see ``World``. ``now``: seconds since 1970, to say which certificates end soon.
     """
 
     name: str
@@ -63,6 +63,7 @@ class Survey:
     unfinished: Mapping[str, Version] = field(default_factory=dict)
     began: float = 0.0
     backup: Backup | None = None
+    rehearsed: Mapping[str, frozenset[Version]] = field(default_factory=dict)
     now: float = 0.0
 
     @property
@@ -83,7 +84,8 @@ def world(survey: Survey) -> World:
         keeping=frozenset(name for name, found in survey.looks.items() if found.get("staged")),
     )
     found = look.world(survey.name, survey.hosts, answers)
-    return dataclasses.replace(found, unfinished=survey.unfinished, began=survey.began, backup=survey.backup)
+    kept = {name: getattr(survey, name) for name in ("unfinished", "began", "backup", "rehearsed")}
+    return dataclasses.replace(found, **kept)
 
 
 def planned(survey: Survey, goal: Goal) -> Plan:

@@ -20,7 +20,8 @@ class Turn:
 
     ``changes``: by host, the programs that are switched, and to what. ``drained``: hosts whose pods are evicted
     first. ``series``: the minor version that this pass leads to. ``version``: what it is about, where there is one.
-    ``seconds``: how long a soak still is. ``mark``: what a backup is marked with. ``puts_back``: whether a host that
+    ``seconds``: how long a soak still is. ``mark``: what a backup is marked with, and what a rehearsal is of.
+    ``readable``: versions of Kubernetes that a backup need not be rehearsed with. ``puts_back``: whether a host that
     is not confirmed may put itself back: not the last etcd member, whose cluster is of the new version at once.
     """
 
@@ -32,6 +33,7 @@ class Turn:
     version: Version | None = None
     seconds: float = 0.0
     mark: str = ""
+    readable: frozenset[Version] = frozenset()
     puts_back: bool = True
 
 

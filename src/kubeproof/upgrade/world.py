@@ -166,6 +166,8 @@ class World:
 
     ``proxy_pods``: whether kube-proxy is a DaemonSet, whose image is of all nodes and not switched with one of them.
 
+    ``rehearsed``: versions of Kubernetes that have lately read a backup, by what was rehearsed (``rehearsal_of``).
+
     ``unfinished``: what the lock has as the target of an upgrade that was not finished, and ``began`` is how many
     seconds ago that was. ``operation``: another one that changes the cluster at this moment, described for people;
     empty if there is none.
@@ -176,6 +178,7 @@ class World:
     dns: Version | None = None
     proxy_pods: bool = False
     backup: Backup | None = None
+    rehearsed: Mapping[str, frozenset[Version]] = field(default_factory=dict)
     unfinished: Mapping[str, Version] = field(default_factory=dict)
     began: float = 0.0
     operation: str = ""

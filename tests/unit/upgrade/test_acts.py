@@ -16,6 +16,7 @@ from kubeproof.core.versions import Minor, Version
 from kubeproof.upgrade import acts as module
 from kubeproof.upgrade.acts import Act, acts, running
 from kubeproof.upgrade.afterwards import after, settled
+from kubeproof.upgrade.evidence import rehearsal_of
 from kubeproof.upgrade.plan import plan
 from kubeproof.upgrade.world import COMPONENTS, EtcdCluster
 
@@ -272,6 +273,23 @@ class TestRehearsals:
         assert backup.hosts == ("cp1", "e1")
         assert rehearsal.hosts == ("cp1",)
         assert backup.mark == goal().key
+
+    def test_what_was_rehearsed_lately_is_backed_up_alone(self) -> None:
+        new = frozenset({Version.of(NEW["kubernetes"])})
+        known = {rehearsal_of(world(), goal()): new}
+        found = acts(plan(world(rehearsed=known), goal()))
+        assert [act.kind for act in found[:3]] == ["stage", "backup", "etcd"]
+        assert found[1].readable == (NEW["kubernetes"],)
+        (first,) = (act for act in acts(plan(world(), goal())) if act.kind == "rehearsal")
+        assert first.mark in known, "it is noted under what the next run asks for"
+
+    def test_what_was_rehearsed_from_other_versions_is_rehearsed_again(self) -> None:
+        known = {rehearsal_of(world(), goal()): frozenset({Version.of(NEW["kubernetes"])})}
+        halfway = changed(world(rehearsed=known), "cp2", runs={"etcd": NEW["etcd"]})
+        assert "rehearsal" in [act.kind for act in acts(plan(halfway, goal()))]
+        back_known = {rehearsal_of(world(versions=NEW), back()): frozenset({Version.of(OLD["kubernetes"])})}
+        found = acts(plan(world(versions=NEW, rehearsed=back_known), back()))
+        assert len([act for act in found if act.kind == "rehearsal"]) == 1, "once API servers emulate, data is another"
 
     def test_back_the_present_etcd_has_the_data(self) -> None:
         found = [act for act in acts(plan(world(versions=NEW), back())) if act.kind == "rehearsal"]

@@ -16,7 +16,7 @@ def begun(state: Path) -> Record:
     record = Record(state)
     record.begin(goal())
     record.note_backup(goal().key, "cp1")
-    record.note_rehearsal("1.37.2")
+    record.note_rehearsal("1.37.2", "this")
     return record
 
 
@@ -64,6 +64,33 @@ def test_after_a_rehearsal_that_failed_there_is_none(tmp_path: Path) -> None:
 def test_without_an_upgrade_nothing_is_noted(tmp_path: Path) -> None:
     record = Record(tmp_path)
     record.note_backup("forward", "cp1")
-    record.note_rehearsal("1.37.2")
     record.forget_backup()
     assert not record.path.exists()
+
+
+def test_what_was_rehearsed_before_it_holds_for_an_hour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record, now = Record(tmp_path), time.time()
+    assert record.rehearsed == {}
+    record.note_rehearsal("1.36.3", "this")
+    monkeypatch.setattr(time, "time", lambda: now + 3000)
+    record.note_rehearsal("1.37.2", "this")
+    record.note_rehearsal("1.37.2", "that")
+    assert record.unfinished == {}, "no upgrade has begun"
+    both = frozenset({Version(1, 36, 3), Version(1, 37, 2)})
+    assert record.rehearsed == {"this": both, "that": frozenset({Version(1, 37, 2)})}
+    monkeypatch.setattr(time, "time", lambda: now + 3700)
+    assert record.rehearsed == {"that": frozenset({Version(1, 37, 2)})}
+
+
+def test_after_a_rehearsal_that_failed_none_holds(tmp_path: Path) -> None:
+    record = begun(tmp_path)
+    record.forget_backup()
+    assert record.rehearsed == {}
+
+
+def test_a_backup_of_what_was_rehearsed_is_readable_at_once(tmp_path: Path) -> None:
+    record = begun(tmp_path)
+    record.note_backup(goal().key, "cp1", ["1.37.2"])
+    found = record.backup("cp1")
+    assert found is not None
+    assert found.readable == {Version(1, 37, 2): True}
