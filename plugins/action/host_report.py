@@ -10,8 +10,8 @@ from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 
-from kubeproof.install import host_python
-from kubeproof.install.action import Action
+from kubeproof.install import host_python, look
+from kubeproof.install.action import Action, plain
 
 
 class ActionModule(Action):
@@ -27,11 +27,14 @@ class ActionModule(Action):
             "sysctls",
             "programs",
             "trusted",
+            "again",
         )
     )
 
     def act(self) -> dict[str, Any]:
         """Always succeeds; ``kubeproof_host`` has a shape of ``kubeproof.settings.host_report``."""
+        if self._arguments.get("again"):
+            return self._again()
         before = time.time()
         try:
             answer = self._module()
@@ -51,6 +54,16 @@ class ActionModule(Action):
         report["asked"] = {"before": before, "after": after}
         if not self._arguments.get("trusted"):
             report.pop("settled")
+        return answer
+
+    def _again(self) -> dict[str, Any]:
+        """What is settled now, after changes of this run; the rest of the fact stays as the preflight has judged it."""
+        self._look.renew()
+        answer = self._module({name: value for name, value in self._arguments.items() if name != "again"})
+        if answer.get("unreachable") or answer.get("failed"):
+            return answer
+        settled = answer["ansible_facts"]["kubeproof_host"][look.FACT]
+        answer["ansible_facts"]["kubeproof_host"] = {**plain(self._report), look.FACT: settled}
         return answer
 
 

@@ -75,6 +75,12 @@ options:
         something. Without it, C(settled) is not part of the fact.
     type: bool
     default: false
+  again:
+    description:
+      - Whether the host has reported before in this run, which has changed hosts since. C(settled) is asked for again,
+        and tasks may take it as their answer; all else in the fact stays as it was. All hosts have to report together.
+    type: bool
+    default: false
 extends_documentation_fragment: [attributes, attributes.action]
 attributes:
   check_mode: {support: full}
@@ -1006,6 +1012,7 @@ def main() -> None:
             "programs": {"type": "list", "elements": "str", "default": []},
             # For the action plugin.
             "trusted": {"type": "bool", "default": False},
+            "again": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )

@@ -80,7 +80,7 @@ class Action(ActionBase):  # type: ignore[misc]
     @property
     def _look(self) -> look.Look:
         """What the host report says is as an earlier run left it."""
-        return look.Look(self._report, self._state_directory / "rolling", this_run())
+        return look.Look(self._report, self._state_directory / "rolling", this_run(), self._host)
 
     def _settle(self, request: Mapping[str, Any], subject: Mapping[str, list[str]]) -> dict[str, Any]:
         """What the host is to keep about this task, for the next run's look. ``subject``: by ``settled.py``'s kinds."""

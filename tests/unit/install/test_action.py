@@ -49,7 +49,11 @@ def test_a_change_outdates_what_was_reported(
 ) -> None:
     action = Acts(lambda _: {"changed": changed})
     action._task.check_mode = check_mode
-    variables = {"cluster_state_directory": str(tmp_path), "ansible_facts": {"kubeproof_host": settled}}
+    variables = {
+        "cluster_state_directory": str(tmp_path),
+        "inventory_hostname": "cp1",
+        "ansible_facts": {"kubeproof_host": settled},
+    }
     action._templar = Templar(loader=DataLoader(), variables=variables)
     action.run(task_vars=variables)
     assert (tmp_path / "rolling" / "changed").exists() is outdated

@@ -9,8 +9,12 @@ from typing import Any
 import pytest
 import yaml
 from ansible import constants
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
 from plugins.action.host_report import ActionModule
 
+from kubeproof.install import look
+from kubeproof.install.rolling import this_run
 from kubeproof.settings.portable_python import INTERPRETER
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -32,6 +36,38 @@ def test_only_a_run_that_trusts_it_has_it(
     monkeypatch: pytest.MonkeyPatch, arguments: dict[str, Any], trusts: bool
 ) -> None:
     assert ("settled" in report(monkeypatch, **arguments)) is trusts
+
+
+def again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **answer: Any) -> dict[str, Any]:
+    """What is returned for a host that reports for the second time in a run, after a change."""
+    fact = {"arch": "amd64", "runs": [{"id": "judged"}], "settled": {"tasks": {"old": {}}, "units": {}}}
+    variables = {
+        "cluster_state_directory": str(tmp_path),
+        "inventory_hostname": "cp1",
+        "ansible_facts": {"kubeproof_host": fact},
+    }
+    plugin = ActionModule.__new__(ActionModule)
+    plugin._task = SimpleNamespace(args={"trusted": True, "again": True}, check_mode=False)
+    plugin._templar = Templar(loader=DataLoader(), variables=variables)
+    plugin._execute_module = lambda **_call: answer
+    plugin._variables = variables
+    plugin._look.outdate()
+    monkeypatch.setattr("ansible.plugins.action.ActionBase.run", lambda *_: {})
+    found: dict[str, Any] = plugin.run(task_vars=variables)
+    return found
+
+
+def test_again_only_what_is_settled_is_another(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A run of another operator that has begun since was judged by none."""
+    now = {"arch": "amd64", "runs": [{"id": "new"}], "settled": {"tasks": {"new": {}}, "units": {}}}
+    fact = again(monkeypatch, tmp_path, ansible_facts={"kubeproof_host": now})["ansible_facts"]["kubeproof_host"]
+    assert fact["settled"] == now["settled"]
+    assert fact["runs"] == [{"id": "judged"}]
+    assert look.Look(fact, tmp_path / "rolling", this_run(), "cp1").task("new") is not None
+
+
+def test_again_a_host_that_does_not_answer_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert again(monkeypatch, tmp_path, unreachable=True, msg="no route") == {"unreachable": True, "msg": "no route"}
 
 
 def test_restores_and_replacements_of_members_do_not() -> None:

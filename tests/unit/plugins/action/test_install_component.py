@@ -138,7 +138,7 @@ def test_a_certificate_that_is_to_be_renewed_is_asked_for(host: Host, monkeypatc
 
     host.asked.clear()
     host.settled = {first["settle"]["digest"]: good}
-    monkeypatch.setattr("kubeproof.install.look.Look._holds", lambda _: True)
+    monkeypatch.setattr("kubeproof.install.look.Look._holds", lambda *_: True)
     assert host.run(monkeypatch, **request)["changed"] is False
     assert host.asked == []
     host.settled = {first["settle"]["digest"]: told}
