@@ -151,13 +151,19 @@ def drained(cluster: Inventory, first: str, name: str, version: str, kubectl: st
 
 
 def upgrade(cluster: Inventory, control_plane: Iterable[str], workers: Iterable[str], version: str) -> None:
-    """The restarts of an upgrade of what was staged, one at a time, each waited for; nothing is looked at before."""
+    """The restarts of an upgrade of what was staged, one at a time, each waited for; nothing is looked at before.
+
+    What is of the control plane is restarted twice, as by a playbook that first has it emulate the old minor version.
+    """
     masters = list(control_plane)
     for name in masters:
-        switch(cluster, name, EVERYTHING, "etcd", "kube-apiserver")
-        ssh(cluster, name, f"until {KUBECTL} get --raw=/readyz >/dev/null 2>&1; do sleep 0.2; done")
-    for name in masters:
-        switch(cluster, name, (), "kube-controller-manager", "kube-scheduler")
+        switch(cluster, name, EVERYTHING, "etcd")
+    for _ in range(2):
+        for name in masters:
+            switch(cluster, name, (), "kube-apiserver")
+            ssh(cluster, name, f"until {KUBECTL} get --raw=/readyz >/dev/null 2>&1; do sleep 0.2; done")
+        for name in masters:
+            switch(cluster, name, (), "kube-controller-manager", "kube-scheduler")
     for name in [*workers, *masters]:
         with drained(cluster, masters[0], name, version):
             switch(cluster, name, EVERYTHING, *NODE_UNITS)

@@ -5,9 +5,10 @@
 Makes five local hosts of its own, three of them with the control plane and etcd, and upgrades them from the versions
 that Molecule's scenario ``upgrade`` begins with to the pinned ones: Kubernetes, etcd, containerd, runc and CNI plugins.
 First with the playbook, without the verification at its end; then, on new hosts with the same files, with a plain
-script that sends the new files and restarts everything once, one at a time, drains included, with nothing looked at,
-backed up or rehearsed, and no emulated version to lift; and on new hosts once more with kubeadm, see kubeadm.py. What
-is sent before the first restart is a row of its own in each. The clusters have nothing on them but what belongs to
+script that sends the new files and does the same restarts, one at a time, drains included: the control plane's twice,
+since the playbook has it emulate the old version first. It looks at nothing, backs up and rehearses nothing. And on new
+hosts once more with kubeadm, see kubeadm.py. What is sent before the first restart is a row of its own in each; the
+playbook rehearses within that, and not again. The clusters have nothing on them but what belongs to
 them; with the last two that is DNS.
 """
 
