@@ -315,6 +315,7 @@ def _report(host: Host, given: Mapping[str, Any]) -> Answer:
         "leftovers": [],
         "etcd": _etcd(host),
         "etcd_disk": None,
+        "node": None,
         "identity": _module_utils("identity").report(_identifying(), str(host.root)),
         "installed": {
             "manifest": installed,

@@ -22,7 +22,15 @@ import tempfile
 import time
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
-from ansible.module_utils import component_unit, etcd_member, host_runs, identity, program_versions, settled
+from ansible.module_utils import (
+    component_unit,
+    etcd_member,
+    host_runs,
+    identity,
+    node_object,
+    program_versions,
+    settled,
+)
 from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
@@ -30,9 +38,10 @@ module: host_report
 short_description: Gather the facts of a host
 description:
   - Sets the fact C(kubeproof_host), which M(preflight) checks and from which settings are derived. Changes nothing.
-    Reads C(/proc), C(/sys) and a few files, asks the local etcd member, and runs C(ip), C(systemctl), C(nft) and
-    installed components with C(--version). Each executable is asked once, and the answer is kept in
-    C(/var/lib/kubeproof/program-versions.json). Where O(etcd_disk) says so, writes a file that has no name.
+    Reads C(/proc), C(/sys) and a few files, asks the local etcd member and, for the host's Node object, the API, and
+    runs C(ip), C(systemctl), C(nft) and installed components with C(--version). Each executable is asked once, and the
+    answer is kept in C(/var/lib/kubeproof/program-versions.json). Where O(etcd_disk) says so, writes a file that has no
+    name.
   - Never fails. If a host is unreachable, or if Python or sudo do not work there, the fact contains the reason, so that
     the preflight can list the problems of all hosts together.
 options:
@@ -157,6 +166,11 @@ ansible_facts:
         etcd: {description: Data directories and members of etcd., type: dict}
         etcd_disk:
           description: "How long C(writes) took to be on etcd's disk: the 99th percentile, C(p99). Null if unmeasured."
+          type: dict
+        node:
+          description:
+            - The host's Node object as its kubelet is shown it, whether it is C(there), its C(networks), and those that
+              the host was C(given). Null without a kubelet or an answer.
           type: dict
         settled:
           description: "Tasks of M(install_component) (C(tasks)) and units (C(units)) whose results are still there."
@@ -953,6 +967,7 @@ def report(
         "selinux": {"1": "enforcing", "0": "permissive"}.get(machine.word("/sys/fs/selinux/enforce"), "disabled"),
         "leftovers": leftovers(machine, entries, data),
         "etcd": etcd(machine, entries, data[ETCD]),
+        "node": node_object.report(machine.root),
         "identity": identity.report(made_files(entries), machine.root),
         "installed": installed(machine, entries),
         "settled": {

@@ -55,6 +55,27 @@ class Host:
         """Whether it is to become a node: it can be examined, and has no kubelet of ours yet."""
         return self.node and self.report is not None and "kubelet.service" not in self.report["installed"]["units"]
 
+    @property
+    def node_again(self) -> str:
+        """Why others may have routes to another pod network of this node, in words; empty if they need none.
+
+        Also empty if the API gave no answer. The routes are those of the plugin bridge: other pod networks make theirs
+        without a run.
+        """
+        if not self.node or self.report is None or self.report["node"] is None:
+            return ""
+        found, given = self.report["node"], self.report["node"]["given"]
+        if not given or self.report["installed"]["settings"].get("pod_network_plugin") != "bridge":
+            return ""
+        had = ", ".join(given)
+        if not found["there"]:
+            return "its Node object was deleted, so that it becomes a node anew, with another pod network maybe"
+        if not found["networks"]:
+            return f"it is a node anew, and may be given another pod network than {had}, which it had"
+        if set(found["networks"]) != set(given):
+            return f"its pod network is now {', '.join(found['networks'])}, and was {had}"
+        return ""
+
     def within(self, groups: Collection[str]) -> bool:
         """Whether it is in one of these groups."""
         return not self.groups.isdisjoint(groups)

@@ -249,6 +249,18 @@ class EtcdDisk(TypedDict):
     p99: float
 
 
+class Node(TypedDict):
+    """The host's Node object, as its kubelet is shown it.
+
+    ``there``: the API has it. ``networks``: its pod networks by the API (``10.244.1.0/24``). ``given``: those of the
+    CNI configuration that the host was given; empty if that is not ours.
+    """
+
+    there: bool
+    networks: list[str]
+    given: list[str]
+
+
 class Settled(TypedDict):
     """What is as an earlier run left it.
 
@@ -339,6 +351,8 @@ class HostReport(TypedDict):
     etcd: Etcd
     # Only of a host that is to get its first member.
     etcd_disk: EtcdDisk | None
+    # None without a kubelet of ours, and if the API gives no answer.
+    node: Node | None
     # SHA-256 (hex) of the CAs and keys that it was installed with, by the names that the controller has for
     # them.
     identity: dict[str, list[str]]

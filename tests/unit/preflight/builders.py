@@ -143,6 +143,7 @@ def report(number: int = 1, **changes: Any) -> HostReport:
         "leftovers": [],
         "etcd": {"directory": "", "lived": "", "data": {"/var/lib/etcd": etcd_data(False)}, "peers": {}, "says": None},
         "etcd_disk": None,
+        "node": None,
         "identity": {},
         "runs": [],
         "clock": {"synchronised": True, "start": 1000.4, "end": 1000.5},

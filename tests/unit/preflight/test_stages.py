@@ -183,10 +183,16 @@ class TestWhatTheControllerHasLost:
         assert ids(other, purpose="restore") == [("authorities-other", "host1")]
 
 
+def node(there: bool, networks: list[str]) -> dict[str, Any]:
+    """What the API says of a node that was given a pod network before."""
+    return {"there": there, "networks": networks, "given": ["10.244.2.0/24"]}
+
+
 class TestNewNodes:
     """Those that a run would add while it leaves out others, which get no route to their pods."""
 
     NODE: ClassVar = {"manifest": True, "units": ["containerd.service", "kubelet.service"]}
+    BRIDGE: ClassVar = {**NODE, "settings": {"pod_network_plugin": "bridge"}}
 
     def workers(self, *installed: dict[str, Any]) -> list[Variables]:
         """A control-plane host and workers, of which each has something installed, or nothing."""
@@ -220,6 +226,42 @@ class TestNewNodes:
         assert ids(*hosts, left_out="host2") == []
         left_out = ids(*self.workers(self.NODE, {}), etcd, left_out="host4")
         assert left_out == [("etcd-left-out", "settings")]
+
+    @pytest.mark.parametrize(
+        ("there", "networks", "why"),
+        [
+            (False, [], "its Node object was deleted, so that it becomes a node anew, with another pod network maybe"),
+            (True, ["10.244.7.0/24"], "its pod network is now 10.244.7.0/24, and was 10.244.2.0/24"),
+            (True, [], "it is a node anew, and may be given another pod network than 10.244.2.0/24, which it had"),
+        ],
+    )
+    @pytest.mark.parametrize("left_out", ["host1", "host3"])
+    def test_one_that_becomes_a_node_again_is_one(
+        self, there: bool, networks: list[str], why: str, left_out: str
+    ) -> None:
+        hosts = self.workers(self.BRIDGE, self.BRIDGE, self.BRIDGE)
+        again = entry(host(2, ("workers",), installed=self.BRIDGE, node=node(there, networks)))
+        assert ids(hosts[0], again, hosts[2]) == []
+        assert ids(hosts[0], again, hosts[2], left_out=left_out) == [("node-left-out", "host2")]
+        run = preflight.Run({"workers": ["host2", "w9"]}, "converge", preflight.Kept(Path("state"), "i", KEPT))
+        (finding,) = check_joining([again.host], run)
+        assert finding.problem == f"{why}, and the run leaves out w9, which would have no route to its pods"
+
+    def test_one_whose_network_is_the_same_is_none(self) -> None:
+        same = node(True, ["10.244.2.0/24"])
+        hosts = [*self.workers(self.BRIDGE), entry(host(2, ("workers",), installed=self.BRIDGE, node=same))]
+        assert ids(*hosts, left_out="host1") == []
+
+    @pytest.mark.parametrize("plugin", ["flannel", "calico", "cilium", "none"])
+    def test_other_networks_make_their_routes_by_themselves(self, plugin: str) -> None:
+        installed = {**self.NODE, "settings": {"pod_network_plugin": plugin}}
+        again = entry(host(2, ("workers",), installed=installed, node=node(False, [])), pod_network_plugin=plugin)
+        assert ("node-left-out", "host2") not in ids(*self.workers(self.NODE), again, left_out="host1")
+
+    def test_one_that_never_was_a_node_has_nobody_to_join(self) -> None:
+        """Of a first installation that ended between the start of the kubelet and the pod network."""
+        first = entry(host(1, installed=self.BRIDGE, node={**node(False, []), "given": []}))
+        assert ids(first, entry(host(2, ("workers",))), left_out="host2") == []
 
     def test_what_to_do_is_said(self) -> None:
         hosts = [each.host for each in self.workers(self.NODE, {})]

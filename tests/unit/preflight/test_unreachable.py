@@ -61,6 +61,15 @@ def test_new_nodes_need_routes_from_all(new: int) -> None:
     assert left(fleet(4, new=new)) == []
 
 
+@pytest.mark.parametrize("networks", [[], ["10.244.9.0/24"]])
+def test_a_node_that_is_one_again_needs_them_as_well(networks: list[str]) -> None:
+    hosts = fleet(4)
+    installed = {"units": ["kubelet.service"], "settings": {"pod_network_plugin": "bridge"}}
+    node = {"there": bool(networks), "networks": networks, "given": ["10.244.4.0/24"]}
+    hosts[4] = host(5, WORKER, installed=installed, node=node)
+    assert left(hosts) == []
+
+
 def test_a_host_of_etcd_alone_is_no_node() -> None:
     hosts = [*fleet(4), host(6, ("etcd",))]
     assert left(hosts) == ["host4"]
