@@ -93,7 +93,7 @@ def check_members(hosts: Sequence[Variables], everyone: Sequence[str]) -> Iterat
     left_out = [name for name in everyone if name not in asked]
     yield from Beginning(settled, everyone, says).findings(left_out)
     if says:
-        yield from _alarms(clusters[0][0], says)
+        yield from _alarms(clusters[0][0], says, settled)
         yield from _sizes(settled)
         yield from _addresses(settled, says)
         yield from _outsiders(settled, everyone, says, complete=not left_out)
@@ -268,7 +268,7 @@ def _addresses(members: Sequence[Member], says: EtcdSays) -> Iterator[Finding]:
             yield Finding("etcd-address", problem, remediation, host=member.name)
 
 
-def _alarms(asked: Member, says: EtcdSays) -> Iterator[Finding]:
+def _alarms(asked: Member, says: EtcdSays, members: Sequence[Member]) -> Iterator[Finding]:
     """Alarms that are up, which etcd keeps until they are disarmed. ``asked``: a member that responds."""
     names = {listed["id"]: listed["name"] for listed in says["members"]}
     ctl = CTL.format(port=asked.port)
@@ -276,13 +276,11 @@ def _alarms(asked: Member, says: EtcdSays) -> Iterator[Finding]:
         name = names.get(raised["member"]) or raised["member"]
         disarm = f"on {asked.name}: {ctl} alarm disarm"
         if raised["alarm"] == "NOSPACE":
-            problem = (
-                f"etcd accepts no writes: the database of {name} has reached its quota (alarm NOSPACE), "
-                f"{asked.quota // MEBIBYTE} MiB by etcd_quota_backend_bytes"
-            )
+            full = next((member for member in members if member.name == name), asked)
+            problem, first = _no_space(name, full)
             remediation = (
-                f"Raise etcd_quota_backend_bytes, and run this again. Then, on each etcd host, the leader's last: "
-                f"{ctl} --command-timeout 10m defrag; and at the end, {disarm}."
+                f"{first} Then, on each etcd host, the leader's last: {ctl} --command-timeout 10m defrag; and at the "
+                f"end, {disarm}."
             )
         else:
             problem = f"etcd has the alarm {raised['alarm']} of {name}"
@@ -293,11 +291,30 @@ def _alarms(asked: Member, says: EtcdSays) -> Iterator[Finding]:
         yield Finding("etcd-alarm", problem, remediation, raised["alarm"], severity="warning")
 
 
+def _no_space(name: str, member: Member) -> tuple[str, str]:
+    """What is wrong with a member that is full, and what comes first: a larger quota, unless it is one by now."""
+    quota = f"{member.quota // MEBIBYTE} MiB"
+    begin = f"etcd accepts no writes: the database of {name}"
+    size = member.etcd["says"]["size"] if member.etcd["says"] else 0
+    if size and not _large(size, member.quota):
+        had = f"had reached its quota (alarm NOSPACE), and has {size // MEBIBYTE} MiB of the {quota} by"
+        return f"{begin} {had} etcd_quota_backend_bytes", "This run applies etcd_quota_backend_bytes."
+    return (
+        f"{begin} has reached its quota (alarm NOSPACE), {quota} by etcd_quota_backend_bytes",
+        "Raise etcd_quota_backend_bytes, and run this again.",
+    )
+
+
+def _large(size: int, quota: int) -> bool:
+    """Whether a database will soon be full. A quota below 0 is none."""
+    return 0 < quota * _FULL_PERCENT <= size * 100
+
+
 def _sizes(members: Sequence[Member]) -> Iterator[Finding]:
-    """Databases that will soon be full. A quota below 0 is none."""
+    """Databases that will soon be full."""
     for member in members:
         says = member.etcd["says"]
-        if says and 0 < member.quota * _FULL_PERCENT <= says["size"] * 100:
+        if says and _large(says["size"], member.quota):
             size, free = says["size"] // MEBIBYTE, (says["size"] - says["in_use"]) // MEBIBYTE
             problem = (
                 f"its etcd database has {size} MiB, {says['size'] * 100 // member.quota} % of etcd_quota_backend_bytes "

@@ -290,6 +290,26 @@ class TestAlarms:
             f"{CTL} --command-timeout 10m defrag; and at the end, on host1: {CTL} alarm disarm."
         )
 
+    def test_a_quota_that_was_raised_is_not_to_be_raised_again(self) -> None:
+        """The run applies it; the alarm stays until it is disarmed."""
+        full = says(
+            listed(1), listed(2), alarms=[{"member": "a2", "alarm": "NOSPACE"}], size=8 * GIBIBYTE, in_use=GIBIBYTE
+        )
+        raised = {"etcd_quota_backend_bytes": 16 * GIBIBYTE}
+        finding = only(member(1, (1, 2), said=full, values=raised), member(2, (1, 2), said=full, values=raised))
+        assert (finding.id, finding.severity) == ("etcd-alarm", "warning")
+        assert finding.problem == (
+            "etcd accepts no writes: the database of host2 had reached its quota (alarm NOSPACE), and has 8192 MiB of "
+            "the 16384 MiB by etcd_quota_backend_bytes"
+        )
+        assert finding.remediation.startswith("This run applies etcd_quota_backend_bytes. Then, on each etcd host, ")
+        assert finding.remediation.endswith(f"at the end, on host1: {CTL} alarm disarm.")
+        # Of the member whose alarm it is, and not of another one.
+        small = {**full, "size": GIBIBYTE}
+        found = findings(member(1, (1, 2), said=small), member(2, (1, 2), said=full))
+        assert [each.id for each in found] == ["etcd-alarm", "etcd-size"]
+        assert found[0].remediation.startswith("Raise etcd_quota_backend_bytes")
+
     def test_corruption_takes_a_replacement(self) -> None:
         said = self.said("CORRUPT")
         finding = only(member(1, (1, 2), said=said), member(2, (1, 2), said=said))

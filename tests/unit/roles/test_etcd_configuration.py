@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 import yaml
 from tests.unit.preflight.builders import etcd_data
 from tests.unit.roles.test_resources_on_hosts import on
+
+from kubeproof.settings import specs
 
 OURS = "one=https://192.0.2.1:2380"
 BEFORE = {"gone": "https://192.0.2.9:2380", "one": "https://192.0.2.1:2380"}
@@ -64,3 +67,10 @@ def test_feature_gates_are_as_etcd_reads_them(tmp_path: Path, gates: dict[str, A
     assert configuration(tmp_path)["feature-gates"] == "InitialCorruptCheck=true"
     assert configuration(tmp_path, etcd_feature_gates=gates)["feature-gates"] == expected
     assert "feature-gates" not in configuration(tmp_path, etcd_feature_gates={})
+
+
+def test_a_member_that_is_full_is_restarted_with_a_larger_quota() -> None:
+    """Neither its own health nor that of the others may count the alarm NOSPACE: it stays until it is disarmed."""
+    texts = [path.read_text() for path in sorted((specs.ROLES / "etcd").rglob("*.yml"))]
+    asked = [found for text in texts for found in re.findall(r"/health\b[^\s']*", text)]
+    assert asked == ["/health?exclude=NOSPACE"] * 2
