@@ -20,7 +20,7 @@ class ActionModule(Action):
     """Reads the directory here, and leaves the rest to the module on the host."""
 
     _VALID_ARGS = frozenset(
-        ("server", "ca", "certificate", "key", "addons", "directory", "prune", "patience", "versions")
+        ("server", "ca", "certificate", "key", "addons", "directory", "prune", "patience", "versions", "nodes_lost")
     )
 
     def act(self) -> dict[str, Any]:

@@ -26,7 +26,9 @@ def judge(document: Dict[str, Any], wanted: Dict[str, Any]) -> Tuple[bool, Any]:
     value = field(document, wanted["field"])
     if wanted.get("as_field"):
         other = field(document, wanted["as_field"])
-        return (value or 0) == (other or 0), "%s of %s" % (value or 0, other or 0)
+        lacking = wanted.get("may_lack") or 0
+        good = (value or 0) >= (other or 0) - lacking if lacking else (value or 0) == (other or 0)
+        return good, "%s of %s" % (value or 0, other or 0)
     if wanted.get("at_least") is not None:
         return (value or 0) >= wanted["at_least"], "%s of %s" % (value or 0, wanted["at_least"])
     if wanted.get("value") is None:

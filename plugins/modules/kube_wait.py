@@ -55,6 +55,12 @@ options:
           - Field of the same object, with dots, whose value O(objects.field) must have, for example V(spec.replicas).
             What does not exist counts as 0, which the API leaves out of a status.
         type: str
+      may_lack:
+        description:
+          - By how much O(objects.field) may be less than O(objects.as_field), for pods on nodes that the run leaves out
+            or has not reached.
+        type: int
+        default: 0
   timeout:
     description: Longest time to wait for all objects together, in seconds.
     type: int
@@ -154,6 +160,7 @@ def main() -> None:
         "value": {"type": "raw"},
         "as_field": {"type": "str"},
         "at_least": {"type": "int"},
+        "may_lack": {"type": "int", "default": 0},
         "optional": {"type": "bool", "default": False},
     }
     module = AnsibleModule(

@@ -240,6 +240,41 @@ def test_what_has_not_started_is_pending(kind: str, status: dict[str, Any], read
     assert {question["path"] for question in pending} <= {f"{kind}/default/x"}
 
 
+SEEN = {"observedGeneration": 1}
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "lost", "pending", "warned"),
+    [
+        ("Deployment", {"updatedReplicas": 2, "replicas": 2, "availableReplicas": 1}, 1, False, True),
+        ("Deployment", {"updatedReplicas": 2, "replicas": 2, "availableReplicas": 1}, 0, True, False),
+        ("Deployment", {"updatedReplicas": 2, "replicas": 2}, 1, True, False),
+        ("Deployment", {"updatedReplicas": 2, "replicas": 2, "availableReplicas": 2}, 1, False, False),
+        # The new template's pods can start elsewhere.
+        ("Deployment", {"updatedReplicas": 1, "replicas": 2, "availableReplicas": 2}, 1, True, False),
+        ("StatefulSet", {**SEEN, "readyReplicas": 1, "updatedReplicas": 2}, 1, False, True),
+        ("DaemonSet", {**SEEN, "desiredNumberScheduled": 3, "updatedNumberScheduled": 2, "numberAvailable": 2}, 1,
+         False, True),
+        ("DaemonSet", {**SEEN, "desiredNumberScheduled": 3, "updatedNumberScheduled": 3, "numberAvailable": 1}, 1,
+         True, False),
+        ("DaemonSet", {"desiredNumberScheduled": 0}, 1, True, False),
+    ],
+)  # fmt: skip
+def test_pods_on_nodes_that_the_run_leaves_out_are_not_waited_for(
+    kind: str, status: dict[str, Any], lost: int, pending: bool, warned: bool
+) -> None:
+    server = Server()
+    document = item(kind, "x", spec={"replicas": 2})
+    converge(server, a=[document])
+    found = server.objects[f"{kind}/default/x"]
+    found["status"], found["metadata"]["generation"] = status, 1
+    run = kube_addons.Addons(server, False, nodes_lost=lost)
+    run.converge([{"name": "a", "objects": [document]}], prune=True)
+    assert (bool(run.pending), bool(run.warnings)) == (pending, warned)
+    for warning in run.warnings:
+        assert warning.startswith(f"{kind} x is not complete, and not waited for, since the run leaves out ")
+
+
 @pytest.mark.parametrize(("updated", "ready"), [(1, False), (2, True), (3, True)])
 def test_a_partition_is_held_back_and_the_rest_is_not(updated: int, ready: bool) -> None:
     server = Server()

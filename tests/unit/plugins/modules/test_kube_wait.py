@@ -89,6 +89,13 @@ def test_a_field_is_compared_with_another_one(replicas: int, ready: int | None, 
     assert not judge(document, wanted)[0]
 
 
+@pytest.mark.parametrize(("ready", "lost", "good"), [(1, 1, True), (0, 1, False), (1, 0, False), (0, 3, True)])
+def test_pods_on_nodes_that_a_run_leaves_out_are_not_waited_for(ready: int, lost: int, good: bool) -> None:
+    document = {"metadata": {"generation": 1}, "spec": {"replicas": 2}, "status": {"readyReplicas": ready}}
+    wanted = {"field": "status.readyReplicas", "as_field": "spec.replicas", "may_lack": lost}
+    assert judge(document, wanted) == (good, f"{ready} of 2")
+
+
 @pytest.mark.parametrize(("ready", "good", "seen"), [(3, True, "3 of 2"), (2, True, "2 of 2"), (None, False, "0 of 2")])
 def test_a_field_comes_to_a_number_at_least(ready: int | None, good: bool, seen: str) -> None:
     document = {"metadata": {"generation": 1}, "status": {} if ready is None else {"numberReady": ready}}

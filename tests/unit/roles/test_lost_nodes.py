@@ -1,0 +1,51 @@
+"""A run that leaves out a node that is dead waits for nothing that would have to come from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
+from tests.unit.preflight.builders import report
+from tests.unit.roles.test_texts import variables
+
+from kubeproof.settings import specs
+
+GROUPS = {"control_plane": ["cp1"], "etcd": ["cp1"], "workers": ["w1", "w2"]}
+AWAY = {"kubeproof_host": {"unreachable": True, "problem": "No route to host"}}
+
+
+def templar(directory: Path, w2: dict[str, Any]) -> Templar:
+    """What a role sees on cp1. ``w2``: the facts of that host, which are none if --limit leaves it out."""
+    facts: dict[str, dict[str, Any]] = {name: {"kubeproof_host": report()} for name in ("cp1", "w1")}
+    hostvars = {name: {"ansible_facts": found} for name, found in {**facts, "w2": w2}.items()}
+    return Templar(
+        loader=DataLoader(),
+        variables={**variables(directory, texts=False), "groups": GROUPS, "hostvars": hostvars},
+    )
+
+
+@pytest.mark.parametrize("w2", [{}, AWAY], ids=["left-out", "unreachable"])
+def test_nodes_and_dns_are_waited_for_without_it(tmp_path: Path, w2: dict[str, Any]) -> None:
+    rendered = templar(tmp_path, w2)
+    known = variables(tmp_path, texts=False)
+    assert [each["path"] for each in rendered.template(known["__nodes_ready"])] == [
+        "/api/v1/nodes/cp1",
+        "/api/v1/nodes/w1",
+    ]
+    asked = rendered.template(known["__nodes_dns"])
+    assert [(each["field"], int(each.get("may_lack", 0))) for each in asked] == [
+        ("status.updatedReplicas", 0),
+        ("status.readyReplicas", 1),
+        ("status.replicas", 0),
+    ]
+
+
+@pytest.mark.parametrize(("w2", "lost"), [({}, 1), (AWAY, 1), ({"kubeproof_host": report()}, 0)])
+def test_addons_are_given_their_number(tmp_path: Path, w2: dict[str, Any], lost: int) -> None:
+    tasks = yaml.safe_load((specs.ROLES / "addons" / "tasks" / "main.yml").read_text())
+    [given] = [task["kube_addons"]["nodes_lost"] for task in tasks if "kube_addons" in task]
+    assert int(templar(tmp_path, w2).template(trust_as_template(given))) == lost
