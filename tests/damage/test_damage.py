@@ -1,11 +1,13 @@
 """Damage to a running cluster: a plan lists its repair, one run makes it, and nothing else is touched.
 
-Each test breaks one thing on one host. Prints a table at its end: what was broken, what the plan listed, how long plan
-and run took.
+Each test breaks one thing on one host, the last ones several at once, chosen at random. Prints a table at its end: what
+was broken, what the plan listed, how long plan and run took; and the seed of what was chosen.
 """
 
 from __future__ import annotations
 
+import os
+import random
 import re
 import time
 from collections.abc import Iterator
@@ -35,6 +37,10 @@ _COMPARED = ("files", "unit_files", "users", "groups", "routes", "rules", "sysct
 _PODS = re.compile(r"(routes|sysctls): .*\bveth")
 # Issued again, with other content, if it is lost.
 _ISSUED = re.compile(r"files: (\S+\.(crt|key)): (\S+ \S+) \w+ => \3 \w+")
+_SEED = "KUBEPROOF_DAMAGE_SEED"
+_ROUNDS = 4
+_AT_ONCE = 6
+_NEVER = "(?!)"
 
 
 @dataclass(frozen=True)
@@ -49,10 +55,21 @@ class Damage:
     """What a line of the plan for this host must match (a regular expression)."""
     mended: frozenset[str] = frozenset()
     """Units, with their hosts, that something else than the run restarts: the node's reconciler, or systemd."""
-    later: str = "(?!)"
+    later: str = _NEVER
     """What the plan can only say it does not know yet: lines of the run (a regular expression)."""
-    left: str = "(?!)"
+    left: str = _NEVER
     """What is rightly not as before (a regular expression)."""
+
+    def do(self, cluster: LocalCluster) -> None:
+        """Break it."""
+        if self.command:
+            cluster.on(self.host, self.command)
+        if self.kubectl:
+            cluster.kubectl(*self.kubectl)
+
+    def listed(self, run: playbook.Run) -> list[str]:
+        """What a run has changed on its host, or would."""
+        return [line for change in run.profile["changes"] for line in change["what"] if change["host"] == self.host]
 
 
 DAMAGES = [
@@ -160,6 +177,21 @@ DAMAGES = [
         planned="99-kubernetes.conf",
     ),
     Damage(
+        "configuration of kernel modules deleted",
+        "w1",
+        "rm /etc/modules-load.d/kubernetes.conf",
+        planned="modules-load.d/kubernetes.conf",
+    ),
+    Damage(
+        "process with older inputs than its files",
+        "w1",
+        "cd /etc/containerd && cp -a config.toml /root/kept && echo '# other' >> config.toml "
+        "&& systemctl restart containerd && sleep 3 && mv /root/kept config.toml",
+        planned="containerd.service: restarted: a file was changed after its start",
+        # Its server for exec and logs has another port after each start.
+        left=r"w1: listeners: (gone|new): tcp 127\.0\.0\.1:\d+ LISTEN",
+    ),
+    Damage(
         "image deleted",
         "w1",
         "ctr --address /run/containerd/containerd.sock --namespace k8s.io images rm "
@@ -243,14 +275,11 @@ def table() -> Iterator[list[Row]]:
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.name.replace(" ", "-"))
 def test_a_run_repairs_it_as_planned_and_nothing_else(cluster: LocalCluster, table: list[Row], damage: Damage) -> None:
     before, hosts = starts(cluster), snapshots(cluster)
-    if damage.command:
-        cluster.on(damage.host, damage.command)
-    if damage.kubectl:
-        cluster.kubectl(*damage.kubectl)
+    damage.do(cluster)
     begun = time.monotonic()
     planned = cluster.part("--check")
     seconds = time.monotonic() - begun
-    listed = [line for change in planned.profile["changes"] for line in change["what"] if change["host"] == damage.host]
+    listed = damage.listed(planned)
     assert any(re.search(damage.planned, line) for line in listed), listed
 
     begun = time.monotonic()
@@ -265,7 +294,45 @@ def test_a_run_repairs_it_as_planned_and_nothing_else(cluster: LocalCluster, tab
     assert [line for line in left if not any(explains(line) for explains in explained)] == []
 
 
-def changes(run: playbook.Run, mended: frozenset[str], later: str = "(?!)") -> list[tuple[str, str, tuple[str, ...]]]:
+def test_an_unmounted_disk_is_named_and_nothing_begins_without_it(cluster: LocalCluster) -> None:
+    """Of etcd's data. The plan is the refusal; once it is mounted again, a run starts what was stopped."""
+    data, kept = "/var/lib/etcd", "/mnt/kept"
+    cluster.on("cp1", f"systemctl stop etcd && mkdir {kept} && mount --bind {data} {kept} && umount {data}")
+    try:
+        for options in (["--check"], []):
+            assert "[etcd-data-lost:" in cluster.part(*options, fails=True).log.read_text()
+        assert cluster.on("cp1", f"ls {data}") == b""
+    finally:
+        cluster.on("cp1", f"mount --bind {kept} {data} && umount {kept} && rmdir {kept}")
+    assert "cp1 etcd.service" in started(cluster.part())
+    assert cluster.part("--check").profile["changes"] == []
+
+
+@pytest.mark.parametrize("number", range(_ROUNDS))
+def test_several_at_once_are_repaired_as_planned(cluster: LocalCluster, number: int) -> None:
+    seed = os.environ.get(_SEED) or str(time.time_ns() % 2**32)
+    # Without those whose repair no plan can know as a whole: it would not know what others break there, either.
+    known = [damage for damage in DAMAGES if damage.later == _NEVER]
+    chosen = random.Random(f"{seed}/{number}").sample(known, _AT_ONCE)  # noqa: S311  (no secret)
+    print(f"{_SEED}={seed} {number}: {', '.join(damage.name for damage in chosen)}")
+    # Those that take an API server first.
+    for damage in sorted(chosen, key=lambda damage: not damage.kubectl):
+        damage.do(cluster)
+    planned = cluster.part("--check")
+    done = cluster.part()
+    assert components(planned) == components(done)
+    assert {damage.host for damage in chosen} <= {host for host, _ in components(planned)}
+    mended = frozenset[str]().union(*(damage.mended for damage in chosen))
+    assert started(planned) - mended == started(done) - mended
+    assert cluster.part("--check").profile["changes"] == []
+
+
+def components(run: playbook.Run) -> set[tuple[str, str]]:
+    """Hosts, each with a role that has changed something on it, or would."""
+    return {(change["host"], change["role"]) for change in run.profile["changes"]}
+
+
+def changes(run: playbook.Run, mended: frozenset[str], later: str = _NEVER) -> list[tuple[str, str, tuple[str, ...]]]:
     """What a run has changed, or would; in whichever order hosts came to it.
 
     Of units that something else restarts, too, only that they are started and not why. ``later``: lines left out.
