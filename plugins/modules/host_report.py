@@ -212,6 +212,11 @@ PROCESSES = {
 HOOKS = ("forward", "input")
 FAMILIES = ("bridge", "inet", "ip", "ip6")
 OUR_TABLES = ("kube-proxy", "kubeproof")
+# Of chains as iptables lists them: policies, and rules for all that no other has taken.
+POLICY = re.compile(r"^-P (FORWARD|INPUT) DROP$", re.MULTILINE)
+REST = re.compile(r"^-A (FORWARD|INPUT) -j (?:DROP|REJECT)(?: --reject-with \S+)?$", re.MULTILINE)
+# Of a rule of nft: what is no condition.
+UNCONDITIONAL = {"counter", "drop", "log", "reject"}
 # Of these the version decides what may be installed next.
 VERSIONED = (*program_versions.PROGRAMS.values(), *program_versions.FILES)
 STATIC_PODS = "/etc/kubernetes/manifests"
@@ -633,7 +638,7 @@ def unit(cgroups: str) -> str:
 
 
 def firewall(machine: Machine, modules: Dict[str, str]) -> Report:
-    """Whether ufw is to be on, and base chains that drop what no rule of theirs accepts."""
+    """Whether ufw is to be on, and base chains that drop what no rule of theirs accepts, by policy or by a rule."""
     enabled = re.search(r"^ENABLED=[\"']?yes\b", machine.read("/etc/ufw/ufw.conf"), re.MULTILINE | re.IGNORECASE)
     chains: List[Report] = []
     # Where the kernel has none, asking for them would load the module.
@@ -641,7 +646,7 @@ def firewall(machine: Machine, modules: Dict[str, str]) -> Report:
         listed = machine.run(["nft", "--json", "list", "chains"])
         programs = ("iptables-nft", "ip6tables-nft")
         chains += (
-            nft_chains(listed)
+            nft_chains(machine, listed)
             if listed
             else [chain for program in programs for chain in iptables_chains(machine, program)]
         )
@@ -651,27 +656,45 @@ def firewall(machine: Machine, modules: Dict[str, str]) -> Report:
     return {"ufw": bool(enabled), "chains": chains}
 
 
-def nft_chains(listed: str) -> List[Report]:
-    """Of what ``nft --json list chains`` says, the chains with policy drop; those of iptables are among them."""
-    try:
-        objects = json.loads(listed).get("nftables", [])
-    except ValueError:
-        return []
-    chains = [entry["chain"] for entry in objects if "chain" in entry]
-    return [
-        {"program": "nft", **{name: chain[name] for name in ("family", "table", "name", "hook")}}
+def nft_chains(machine: Machine, listed: str) -> List[Report]:
+    """Of what ``nft --json list chains`` says, those that drop what no rule accepts; iptables' own are among them."""
+    chains = [each["chain"] for each in nft_objects(listed) if "hook" in each.get("chain", {})]
+    found = [
+        {"program": "nft", **{name: chain[name] for name in ("family", "table", "name", "hook")},
+         "by": "policy" if chain.get("policy") == "drop" else "rule"}
         for chain in chains
-        if chain.get("policy") == "drop" and chain["hook"] in HOOKS
-        and chain["family"] in FAMILIES and chain["table"] not in OUR_TABLES
+        if chain["hook"] in HOOKS and chain["family"] in FAMILIES and chain["table"] not in OUR_TABLES
     ]  # fmt: skip
+    return [chain for chain in found if chain["by"] == "policy" or drops_the_rest(machine, chain)]
+
+
+def nft_objects(listed: str) -> List[Report]:
+    """What nft lists as JSON; nothing if it has no JSON."""
+    try:
+        return list(json.loads(listed)["nftables"])
+    except (ValueError, LookupError, TypeError):
+        return []
+
+
+def drops_the_rest(machine: Machine, chain: Report) -> bool:
+    """Whether a chain has a rule without a condition that drops or rejects, as firewalld's and RHEL's end."""
+    if chain["family"] in ("ip", "ip6") and chain["table"] == "filter" and chain["name"] in ("FORWARD", "INPUT"):
+        # nft does not know what the targets of iptables do.
+        program = "ip6tables-nft" if chain["family"] == "ip6" else "iptables-nft"
+        return chain["name"] in REST.findall(machine.run([program, "-S", chain["name"]]))
+    listed = machine.run(["nft", "--json", "list", "chain", chain["family"], chain["table"], chain["name"]])
+    rules = [set().union(*each["rule"].get("expr", [])) for each in nft_objects(listed) if "rule" in each]
+    return any(rule & {"drop", "reject"} and rule <= UNCONDITIONAL for rule in rules)
 
 
 def iptables_chains(machine: Machine, program: str) -> List[Report]:
-    """Chains with policy DROP of a program that lists them as iptables does."""
-    names = re.findall(r"^-P (FORWARD|INPUT) DROP$", machine.run([program, "-S"]), re.MULTILINE)
+    """Chains of a program that lists them as iptables does, which drop what no rule accepts."""
+    listed = machine.run([program, "-S"])
     family = "ip6" if program.startswith("ip6") else "ip"
+    by = {**dict.fromkeys(REST.findall(listed), "rule"), **dict.fromkeys(POLICY.findall(listed), "policy")}
     return [
-        {"program": program, "family": family, "table": "filter", "name": name, "hook": name.lower()} for name in names
+        {"program": program, "family": family, "table": "filter", "name": name, "hook": name.lower(), "by": by[name]}
+        for name in sorted(by)
     ]
 
 

@@ -1,6 +1,7 @@
 """Whether a firewall may drop what the cluster needs: firewalld, ufw, or chains that drop what no rule accepts.
 
-Rules are not read: which packets they accept cannot be judged from here, so the finding says what has to pass.
+Rules with conditions are not read: which packets they accept cannot be judged from here, so the finding says what has
+to pass.
 """
 
 from __future__ import annotations
@@ -104,8 +105,11 @@ def _of_iptables(chain: Chain) -> bool:
 
 
 def _named(chain: Chain) -> str:
-    where = chain["program"] if chain["program"] != "nft" else chain["family"]
-    return f"policy drop of chain {chain['name']} (hook {chain['hook']}) in table {where} {chain['table']}"
+    table = f"{chain['program'] if chain['program'] != 'nft' else chain['family']} {chain['table']}"
+    named = f"chain {chain['name']} (hook {chain['hook']}) in table {table}"
+    if chain["by"] == "policy":
+        return f"policy drop of {named}"
+    return f"a rule of {named}, which drops or rejects all that no other accepts"
 
 
 def _chain(chain: Chain, needs: Needs) -> str:

@@ -88,9 +88,10 @@ class Resolver(TypedDict):
 
 
 class Chain(TypedDict):
-    """A base chain with policy drop, and the program that lists it: ``nft``, ``iptables-legacy``, ``iptables-nft``.
+    """A base chain that drops what no rule accepts, and the program that lists it.
 
-    The latter two are ``ip6tables-…`` for IPv6.
+    That is ``nft``, ``iptables-legacy`` or ``iptables-nft``, the latter two ``ip6tables-…`` for IPv6. ``by``: its
+    policy, or a rule without a condition.
     """
 
     program: str
@@ -98,6 +99,7 @@ class Chain(TypedDict):
     table: str
     name: str
     hook: Literal["forward", "input"]
+    by: Literal["policy", "rule"]
 
 
 class Firewall(TypedDict):

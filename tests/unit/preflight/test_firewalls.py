@@ -27,9 +27,11 @@ def only(entry: Host) -> Finding:
     return finding
 
 
-def chain(hook: str, program: str = "nft", family: str = "ip", table: str = "filter", name: str = "") -> dict[str, str]:
+def chain(
+    hook: str, program: str = "nft", family: str = "ip", table: str = "filter", name: str = "", by: str = "policy"
+) -> dict[str, str]:
     """A chain with policy drop, named as iptables names it."""
-    return {"program": program, "family": family, "table": table, "name": name or hook.upper(), "hook": hook}
+    return {"program": program, "family": family, "table": table, "name": name or hook.upper(), "hook": hook, "by": by}
 
 
 def worker(*chains: dict[str, str], groups: Sequence[str] = ("workers",), **more: Any) -> Host:
@@ -66,6 +68,19 @@ def test_table_chain_policy_and_what_has_to_pass_are_said() -> None:
         f"({PODS}): "
     )
     assert "preflight_ignore" in finding.remediation
+
+
+def test_a_rule_that_drops_the_rest_is_said_as_one() -> None:
+    finding = only(worker(chain("forward", by="rule")))
+    assert finding.problem.endswith(
+        ": a rule of chain FORWARD (hook forward) in table ip filter, which drops or rejects all that no other accepts"
+    )
+    # Before the rule, as before the policy.
+    assert f"iptables -I FORWARD -s {PODS} -j ACCEPT" in finding.remediation
+    kept = chain("forward", family="inet", table="firewalld", name="filter_FORWARD", by="rule")
+    finding = only(worker(kept, processes=FIREWALLD))
+    assert "firewalld is on, a rule of chain filter_FORWARD (hook forward) in table inet firewalld" in finding.problem
+    assert "nft insert" not in finding.remediation
 
 
 def test_each_program_has_its_commands() -> None:

@@ -658,8 +658,9 @@ class TestFirewall:
     def test_without_nft_iptables_is_asked(self, fake: Fake) -> None:
         fake.outputs["iptables-nft"] = "-P INPUT ACCEPT\n-P FORWARD DROP\n-P OUTPUT DROP\n-N DOCKER-USER\n"
         assert host_report.firewall(fake.machine, self.LOADED)["chains"] == [
-            {"program": "iptables-nft", "family": "ip", "table": "filter", "name": "FORWARD", "hook": "forward"}
-        ]
+            {"program": "iptables-nft", "family": "ip", "table": "filter", "name": "FORWARD", "hook": "forward",
+             "by": "policy"}
+        ]  # fmt: skip
 
     def test_nothing_is_asked_that_would_load_a_module(self, fake: Fake) -> None:
         fake.outputs = {"nft": self.listed(self.chain()), "iptables-legacy": "-P INPUT DROP\n"}
@@ -669,16 +670,69 @@ class TestFirewall:
         fake.outputs["iptables-legacy"] = "-P INPUT DROP\n-P FORWARD ACCEPT\n"
         fake.file("/proc/net/ip_tables_names", "nat\nfilter\n")
         assert host_report.firewall(fake.machine, {"nf_tables": "missing"})["chains"] == [
-            {"program": "iptables-legacy", "family": "ip", "table": "filter", "name": "INPUT", "hook": "input"}
-        ]
+            {"program": "iptables-legacy", "family": "ip", "table": "filter", "name": "INPUT", "hook": "input",
+             "by": "policy"}
+        ]  # fmt: skip
 
     def test_programs_of_ipv6_are_asked_too(self, fake: Fake) -> None:
         fake.outputs = {"ip6tables-nft": "-P FORWARD DROP\n", "ip6tables-legacy": "-P INPUT DROP\n"}
         fake.file("/proc/net/ip6_tables_names", "filter\n")
         assert host_report.firewall(fake.machine, self.LOADED)["chains"] == [
-            {"program": "ip6tables-nft", "family": "ip6", "table": "filter", "name": "FORWARD", "hook": "forward"},
-            {"program": "ip6tables-legacy", "family": "ip6", "table": "filter", "name": "INPUT", "hook": "input"},
-        ]
+            {"program": "ip6tables-nft", "family": "ip6", "table": "filter", "name": "FORWARD", "hook": "forward",
+             "by": "policy"},
+            {"program": "ip6tables-legacy", "family": "ip6", "table": "filter", "name": "INPUT", "hook": "input",
+             "by": "policy"},
+        ]  # fmt: skip
+
+    @pytest.mark.parametrize(
+        ("rules", "drops"),
+        [
+            ("-A FORWARD -j REJECT --reject-with icmp-host-prohibited\n", True),
+            ("-A FORWARD -s 10.0.0.0/8 -j ACCEPT\n-A FORWARD -j DROP\n", True),
+            ("-A FORWARD -i eth0 -j DROP\n", False),
+            ("-A FORWARD -m conntrack --ctstate INVALID -j DROP\n-A FORWARD -j KUBE-FORWARD\n", False),
+            ("-A INPUT -j DROP\n", False),
+        ],
+    )
+    def test_a_rule_for_all_the_rest_is_as_good_as_a_policy(self, fake: Fake, rules: str, drops: bool) -> None:
+        """As iptables-services of RHEL and images of clouds have it: accepted by policy, rejected by the last rule."""
+        expected = [("ip", "FORWARD", "rule")] if drops else []
+        fake.outputs = {"nft": self.listed(self.chain(policy="accept")), "iptables-nft": f"-P FORWARD ACCEPT\n{rules}"}
+        chains = host_report.firewall(fake.machine, self.LOADED)["chains"]
+        assert [(chain["family"], chain["name"], chain["by"]) for chain in chains] == expected
+        fake.outputs = {"iptables-legacy": f"-P INPUT ACCEPT\n-P FORWARD ACCEPT\n{rules}"}
+        fake.file("/proc/net/ip_tables_names", "filter\n")
+        chains = host_report.firewall(fake.machine, {"nf_tables": "missing"})["chains"]
+        assert [chain["by"] for chain in chains if chain["name"] == "FORWARD"] == ["rule"] * drops
+
+    @pytest.mark.parametrize(
+        ("expressions", "drops"),
+        [
+            (
+                [{"counter": {"packets": 0, "bytes": 0}}, {"reject": {"type": "icmpx", "expr": "admin-prohibited"}}],
+                True,
+            ),
+            ([{"log": {"prefix": "x"}}, {"drop": None}], True),
+            ([{"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": "invalid"}}, {"drop": None}], False),
+            ([{"jump": {"target": "filter_FORWARD_ZONES"}}], False),
+        ],
+    )
+    def test_firewalld_rejects_by_a_rule(
+        self, expressions: list[dict[str, object]], drops: bool, tmp_path: Path
+    ) -> None:
+        chain = self.chain(family="inet", table="firewalld", name="filter_FORWARD", policy="accept")
+        of_chain = json.dumps(
+            {"nftables": [{"chain": chain}, {"rule": {"chain": "filter_FORWARD", "expr": expressions}}]}
+        )
+        answers = {
+            "nft --json list chains": self.listed(chain),
+            "nft --json list chain inet firewalld filter_FORWARD": of_chain,
+        }
+        machine = host_report.Machine(str(tmp_path), lambda command: answers.get(" ".join(command), ""))
+        found = host_report.firewall(machine, self.LOADED)["chains"]
+        assert [(each["table"], each["name"], each["by"]) for each in found] == (
+            [("firewalld", "filter_FORWARD", "rule")] if drops else []
+        )
 
     def test_an_answer_that_is_none(self, fake: Fake) -> None:
         fake.outputs["nft"] = "Error: JSON support not compiled-in"
