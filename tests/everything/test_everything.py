@@ -37,7 +37,24 @@ _LABELS = {"app": "keeper"}
 _NOTE = "note"
 _REFUSED_SECONDS = 60.0
 # What is disturbed, of what is switched on here: the others are for other clusters to say.
-_DISRUPTIVE = ("lb-failover", "volume-restart", "pod-network-heals", "policy-restart")
+DISRUPTIVE = ("lb-failover", "volume-restart", "pod-network-heals", "policy-restart")
+
+
+def describe_everything(**more: Any) -> dict[str, Any]:
+    """The inventory. ``more``: settings that are not known before the test runs."""
+    settings: dict[str, Any] = {
+        "containerd_runtimes": [{"name": "other", "type": "runc", "options": {"NoNewKeyring": True}}],
+        # The newest that can be built.
+        "component_versions": {"local-path": "0.0.30"},
+        "local_path_enabled": True,
+        "local_volumes_directories": [{"name": "data", "hosts": ["workers"], "path": _VOLUME, "size": "1Gi"}],
+        "metallb_addresses": ["10.213.28.64/28"],
+        "metrics_server_replicas": 2,
+        "scheduler_more": {"batch": {"port": 10269}},
+        "traefik_enabled": True,
+        **more,
+    }
+    return describe("kubeproof-everything", _SUBNET, {"cp1": 11}, {"w1": 21, "w2": 22}, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -66,22 +83,11 @@ def cluster(served: tuple[Registry, str], tmp_path_factory: pytest.TempPathFacto
     note = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": _NOTE}, "data": {"note": "to be taken away"}}
     (addons / f"{_NOTE}.yaml").write_text(yaml.safe_dump(note))
     mirror = {"mirrors": [f"https://{_MIRROR}:{made.port}"], "fallback": False, "ca": ca}
-    settings: dict[str, Any] = {
-        "addons_directory": str(addons),
-        "containerd_registry_mirrors": {_UPSTREAM: mirror},
-        "containerd_runtimes": [{"name": "other", "type": "runc", "options": {"NoNewKeyring": True}}],
-        # The newest that can be built.
-        "component_versions": {"local-path": "0.0.30"},
-        "local_path_enabled": True,
-        "local_volumes_directories": [{"name": "data", "hosts": ["workers"], "path": _VOLUME, "size": "1Gi"}],
-        "metallb_addresses": ["10.213.28.64/28"],
-        "metrics_server_replicas": 2,
-        "scheduler_more": {"batch": {"port": 10269}},
-        "traefik_enabled": True,
-    }
     path = directory / "hosts.yml"
     path.write_text(
-        yaml.safe_dump(describe("kubeproof-everything", _SUBNET, {"cp1": 11}, {"w1": 21, "w2": 22}, **settings))
+        yaml.safe_dump(
+            describe_everything(addons_directory=str(addons), containerd_registry_mirrors={_UPSTREAM: mirror})
+        )
     )
     hosts = LocalCluster(path)
     try:
@@ -102,7 +108,7 @@ def test_it_is_installed_proven_and_reset(cluster: LocalCluster, served: tuple[R
     _is_proven(cluster, Options(level="standard"))
     measured = {line.split()[0] for line in cluster.kubectl("top", "nodes", "--no-headers").splitlines()}
     assert measured == {"cp1", "w1", "w2"}
-    _is_proven(cluster, Options(level="disruptive", only=_DISRUPTIVE))
+    _is_proven(cluster, Options(level="disruptive", only=DISRUPTIVE))
 
     (cluster.path.parent / "addons" / f"{_NOTE}.yaml").unlink()
     assert f"configmap/{_NOTE}" in cluster.kubectl("get", "configmaps", "--output=name")

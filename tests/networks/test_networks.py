@@ -1,4 +1,4 @@
-"""Pod networks, forms of kube-proxy, IP families, segments: installed, installed again, verified, reset.
+"""Pod networks, forms of kube-proxy, IP families, segments, etcd apart: installed, again, verified, reset.
 
 A few minutes each.
 """
@@ -42,7 +42,7 @@ _IPV6: dict[str, Any] = {
     "cluster_pod_network": "fd00:10:244::/56",
     "cluster_service_network": "fd00:10:96::/112",
 }
-_CELLS: dict[str, dict[str, Any]] = {
+CELLS: dict[str, dict[str, Any]] = {
     "bridge": {"kube_proxy_form": "daemonset"},
     "bridge-isolated": {"network_policy_new_pods": "isolated"},
     "bridge-without-policies": {"network_policy_engine": "none"},
@@ -87,48 +87,77 @@ rm -rf /etc/cni /var/lib/cni
 """
 # What looks at what kubeproof would have installed, or at what puts it back.
 _OURS = {"pod-routes", "pod-network-heals"}
+_REPORT = "networks.json"
 # Until the API says of a node that its host was lost, or is back.
 _NOTICED_SECONDS = 120.0
 
 
-@contextmanager
-def _new_hosts(
-    directory: Path, worker: str = "10.213.26.21", first: str = "10.213.26.11", **settings: Any
-) -> Iterator[Inventory]:
-    """Two new hosts, a control plane and a worker. ``settings``: of the cluster and its segment."""
-    document = yaml.safe_load((paths.PROJECT / "inventory" / "test" / "hosts.yml").read_text())
+def describe(
+    worker: str = "10.213.26.21", first: str = "10.213.26.11", etcd: str = "", **settings: Any
+) -> dict[str, Any]:
+    """An inventory of a control plane and a worker, by their addresses. ``settings``: of the cluster and its segment.
+
+    ``etcd``: the address of a third host, which has etcd; without one the control plane has.
+    """
+    document: dict[str, Any] = yaml.safe_load((paths.PROJECT / "inventory" / "test" / "hosts.yml").read_text())
     document["all"]["vars"] |= settings
     document["all"]["children"] = {
         "control_plane": {"hosts": {"cp1": {"ansible_host": first}}},
-        "etcd": {"hosts": {"cp1": {}}},
+        "etcd": {"hosts": {"e1": {"ansible_host": etcd}} if etcd else {"cp1": {}}},
         "workers": {"hosts": {"w1": {"ansible_host": worker}}},
     }
+    return document
+
+
+def describe_cell(name: str) -> dict[str, Any]:
+    """The inventory of a cell."""
+    settings, segment, addresses = CELLS[name], dict(_SEGMENT), {}
+    if {**_DUAL, **_IPV6}.keys() & settings.keys():
+        segment["subnet_ipv6"] = _SUBNET_IPV6
+    if _IPV6.items() <= settings.items():
+        del segment["subnet"]
+        addresses = {"first": "fd00:10:213:26::11", "worker": "fd00:10:213:26::21"}
+    return describe(**addresses, local_host_network=segment, **settings)
+
+
+def describe_apart() -> dict[str, Any]:
+    """The inventory of hosts on two segments."""
+    segments = {**_SEGMENT, "further_subnets": ["10.213.27.0/24"]}
+    return describe("10.213.27.21", local_host_network=segments, pod_network_plugin="flannel")
+
+
+def describe_etcd_apart() -> dict[str, Any]:
+    """The inventory of hosts of which one has etcd and nothing else."""
+    return describe(etcd="10.213.26.31", local_host_network=_SEGMENT)
+
+
+@contextmanager
+def _made(directory: Path, document: dict[str, Any]) -> Iterator[Inventory]:
+    """New hosts as an inventory describes them."""
     path = directory / "hosts.yml"
     path.write_text(yaml.safe_dump(document))
     with new_hosts(inventory.load(path)) as made:
         yield made
 
 
-@pytest.fixture(params=_CELLS)
+@pytest.fixture(params=CELLS)
 def cell(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inventory]:
     """Two hosts on one segment, and the settings of a cell."""
-    settings, directory = _CELLS[request.param], tmp_path_factory.mktemp("cell")
-    segment, addresses = dict(_SEGMENT), {}
-    if {**_DUAL, **_IPV6}.keys() & settings.keys():
-        segment["subnet_ipv6"] = _SUBNET_IPV6
-    if _IPV6.items() <= settings.items():
-        del segment["subnet"]
-        addresses = {"first": "fd00:10:213:26::11", "worker": "fd00:10:213:26::21"}
-    with _new_hosts(directory, **addresses, local_host_network=segment, **settings) as made:
+    with _made(tmp_path_factory.mktemp("cell"), describe_cell(request.param)) as made:
         yield made
 
 
 @pytest.fixture
 def apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inventory]:
     """Two hosts, each on a segment of its own, with a router between them."""
-    segments = {**_SEGMENT, "further_subnets": ["10.213.27.0/24"]}
-    directory = tmp_path_factory.mktemp("apart")
-    with _new_hosts(directory, "10.213.27.21", local_host_network=segments, pod_network_plugin="flannel") as made:
+    with _made(tmp_path_factory.mktemp("apart"), describe_apart()) as made:
+        yield made
+
+
+@pytest.fixture
+def etcd_apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inventory]:
+    """Three hosts, of which one has etcd and nothing else."""
+    with _made(tmp_path_factory.mktemp("etcd-apart"), describe_etcd_apart()) as made:
         yield made
 
 
@@ -171,6 +200,16 @@ def test_nodes_on_two_segments(apart: Inventory, capfd: pytest.CaptureFixture[st
         _is_as_it_was(apart, before)
 
 
+def test_etcd_on_a_host_of_its_own(etcd_apart: Inventory) -> None:
+    before = _look(etcd_apart)
+    _install_twice(etcd_apart)
+    assert _wrong(etcd_apart) == set()
+    assert "etcd-separate" in _verdicts(etcd_apart, "proven")
+
+    assert _play(etcd_apart, "reset", "--extra-vars", "reset_confirmed=true").ok
+    _is_as_it_was(etcd_apart, before)
+
+
 def _install_twice(made: Inventory) -> None:
     assert _play(made, "cluster").ok
     again = _play(made, "cluster")
@@ -180,13 +219,18 @@ def _install_twice(made: Inventory) -> None:
 
 def _wrong(made: Inventory) -> set[str]:
     """Claims that a verification did not find to be true; what it said of them is printed."""
-    report = made.state / "networks.json"
-    verify.verify(made.sources, Options(level="standard", report=str(report)))
-    claims = [claim for component in json.loads(report.read_text())["components"] for claim in component["claims"]]
-    wrong = {claim["id"]: claim["reason"] for claim in claims if claim["verdict"] in ("refuted", "blocked")}
+    verify.verify(made.sources, Options(level="standard", report=str(made.state / _REPORT)))
+    wrong = _verdicts(made, "refuted", "blocked")
     print("\n".join(f"{name}: {reason}" for name, reason in wrong.items()))
-    assert any(claim["verdict"] == "proven" for claim in claims)
+    assert _verdicts(made, "proven")
     return set(wrong)
+
+
+def _verdicts(made: Inventory, *wanted: str) -> dict[str, str]:
+    """The claims of which the last verification said one of these, and what else it said of them."""
+    components = json.loads((made.state / _REPORT).read_text())["components"]
+    claims = [claim for component in components for claim in component["claims"]]
+    return {claim["id"]: claim["reason"] for claim in claims if claim["verdict"] in wanted}
 
 
 def _is_as_it_was(made: Inventory, before: dict[str, Snapshot]) -> None:

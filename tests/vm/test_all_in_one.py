@@ -6,6 +6,7 @@ On two cores with an emulated machine it takes about three quarters of an hour.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import yaml
@@ -22,10 +23,9 @@ pytestmark = [pytest.mark.local, pytest.mark.cluster]
 NAME = "a1"
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inventory]:
-    """The machine, a new one, in all groups."""
-    document = yaml.safe_load((paths.PROJECT / "inventory" / "vm" / "hosts.yml").read_text())
+def describe() -> dict[str, Any]:
+    """The inventory of one machine, in all groups."""
+    document: dict[str, Any] = yaml.safe_load((paths.PROJECT / "inventory" / "vm" / "hosts.yml").read_text())
     document["all"]["vars"]["local_host_network"] = {"name": "kubeproof-alone", "subnet": "10.213.13.0/24"}
     # With all of it on two emulated processors an API server takes seconds to answer, and whoever cannot renew a lease
     # within ten ends: eight times in half an hour.
@@ -44,8 +44,14 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inventory]:
         "etcd": {"hosts": {NAME: None}},
         "workers": {"hosts": {NAME: None}},
     }
+    return document
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inventory]:
+    """The machine, a new one, in all groups."""
     path = tmp_path_factory.mktemp("alone") / "hosts.yml"
-    path.write_text(yaml.safe_dump(document))
+    path.write_text(yaml.safe_dump(describe()))
     with new_hosts(inventory.load(path)) as made:
         yield made
 
