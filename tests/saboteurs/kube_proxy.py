@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from tests.saboteurs.framework.mutations import (
     admission,
     changed_object,
+    demand_own_network,
     done,
     meddling,
     rules,
@@ -96,6 +97,7 @@ def node_ports_dropped(cluster: Cluster) -> Iterator[None]:
     says="does not reach itself at",
 )
 def no_hairpin(cluster: Cluster) -> Iterator[None]:
+    demand_own_network(cluster)
     drop = 'chain forwarded { type filter hook forward priority raw; iifname "cni0" oifname "cni0" drop; }'
     with rules(cluster.nodes[0].host, drop):
         yield
@@ -138,6 +140,8 @@ def no_farewell(cluster: Cluster) -> Iterator[None]:
 
 _BALANCER = "/apis/apps/v1/namespaces/metallb-system"
 _POOL = "/apis/metallb.io/v1beta1/namespaces/metallb-system/ipaddresspools/kubeproof"
+# Addresses for documentation (RFC 5737, RFC 3849), on no segment, by IP version.
+_DOCUMENTATION = {4: "203.0.113.0/28", 6: "2001:db8::/124"}
 _NOWHERE = {"kubeproof.io/saboteur": "nowhere"}
 # The kubelet brings the webhook's certificate to a controller that starts.
 _ROLLED_OUT_SECONDS = 90.0
@@ -160,8 +164,10 @@ def nobody_gives_addresses(cluster: Cluster) -> Iterator[None]:
 )
 def foreign_range(cluster: Cluster) -> Iterator[None]:
     _demand_addresses(cluster)
-    # Addresses for documentation (RFC 5737), on no segment.
-    with changed_object(cluster.api, _POOL, lambda pool: pool["spec"].update(addresses=["203.0.113.0/28"])):
+    # Of the families that the pool has: a Service that asks for both would have none otherwise.
+    versions = {each.first.version for each in metallb.ranges(cluster.settings)}
+    foreign = [network for version, network in _DOCUMENTATION.items() if version in versions]
+    with changed_object(cluster.api, _POOL, lambda pool: pool["spec"].update(addresses=foreign)):
         yield
 
 
@@ -171,6 +177,8 @@ def foreign_range(cluster: Cluster) -> Iterator[None]:
     says="no host answers for",
 )
 def nobody_announces(cluster: Cluster) -> Iterator[None]:
+    _demand_heard(cluster)
+
     def nowhere(item: Object) -> None:
         item["spec"]["template"]["spec"]["nodeSelector"] = _NOWHERE
 
@@ -184,7 +192,7 @@ def nobody_announces(cluster: Cluster) -> Iterator[None]:
     says="several hosts answer for",
 )
 def addresses_taken(cluster: Cluster) -> Iterator[None]:
-    _demand_addresses(cluster)
+    _demand_heard(cluster)
     # Two at least, and another one that asks for them: who has an address asks nobody.
     takers = cluster.nodes[1:][-2:]
     if len(takers) < 2:
@@ -206,6 +214,7 @@ def addresses_taken(cluster: Cluster) -> Iterator[None]:
     says="is not answered any more",
 )
 def one_speaker(cluster: Cluster) -> Iterator[None]:
+    _demand_heard(cluster)
     mortal = [node for node in cluster.workers if node.host.groups == frozenset(["workers"])]
     if not mortal:
         raise NotObservable("it takes a node that may die")
@@ -231,6 +240,15 @@ def _workload(cluster: Cluster, path: str, change: Callable[[Object], None]) -> 
 def _demand_addresses(cluster: Cluster) -> None:
     if not metallb.on(cluster.settings):
         raise NotObservable("metallb_addresses is empty: there is no MetalLB")
+
+
+def _demand_heard(cluster: Cluster) -> None:
+    """The verification hears who answers for IPv4 addresses only, and it takes another node to hear a node."""
+    _demand_addresses(cluster)
+    if all(each.first.version == 6 for each in metallb.ranges(cluster.settings)):
+        raise NotObservable("metallb_addresses has no IPv4 addresses, and who answers for others is not heard")
+    if len(cluster.nodes) < 2:
+        raise NotObservable("it takes a second node, which hears who answers for an address")
 
 
 def _await_rolled_out(cluster: Cluster, path: str) -> None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 
-from tests.saboteurs.framework.mutations import changed_file, done, rules, running, stopped
+from tests.saboteurs.framework.mutations import changed_file, demand_own_network, done, rules, running, stopped
 from tests.saboteurs.framework.registry import saboteur
 
 from kubeproof.settings import families
@@ -41,6 +41,7 @@ done
     says="the server sees .*, the client is",
 )
 def senders_masqueraded(cluster: Cluster) -> Iterator[None]:
+    demand_own_network(cluster)
     masquerade = 'chain leaving { type nat hook postrouting priority srcnat; oifname "cni0" masquerade; }'
     node = cluster.workers[-1]
     with rules(node.host, masquerade, family=_table_families(node)[0]):
@@ -53,6 +54,7 @@ def senders_masqueraded(cluster: Cluster) -> Iterator[None]:
     says="nothing passes|is not reached",
 )
 def route_missing(cluster: Cluster) -> Iterator[None]:
+    demand_own_network(cluster)
     here, there = cluster.workers[0], cluster.workers[-1]
     network = str(there.networks[0])
     ip = _ip(network)
@@ -71,6 +73,7 @@ def route_missing(cluster: Cluster) -> Iterator[None]:
     says="has no route to the pods of",
 )
 def routes_lost(cluster: Cluster) -> Iterator[None]:
+    demand_own_network(cluster)
     here = cluster.workers[0]
     networks = [str(network) for node in cluster.nodes if node is not here for network in node.networks]
     routes = [here.host.run(f"{_ip(network)} route show exact %s", network).strip() for network in networks]
@@ -90,6 +93,7 @@ def routes_lost(cluster: Cluster) -> Iterator[None]:
     says="has no rule that translates what its pods",
 )
 def translation_lost(cluster: Cluster) -> Iterator[None]:
+    demand_own_network(cluster)
     node = cluster.workers[-1]
     with stopped(node.host, _UNIT):
         node.host.run(f"nft delete table {_table_families(node)[0]} kubeproof")
@@ -103,6 +107,7 @@ def translation_lost(cluster: Cluster) -> Iterator[None]:
     quick=True,
 )
 def forwarding_dropped(cluster: Cluster) -> Iterator[None]:
+    demand_own_network(cluster)
     # The claim asks pods that are there, and so sees nothing of a node that has none.
     pods = cluster.api.items("/api/v1/namespaces/kube-system/pods", labelSelector="k8s-app=kube-dns")
     name = next(pod["spec"]["nodeName"] for pod in pods if is_ready(pod))
@@ -117,6 +122,7 @@ def forwarding_dropped(cluster: Cluster) -> Iterator[None]:
     says="does not have again",
 )
 def nobody_heals(cluster: Cluster) -> Iterator[None]:
+    demand_own_network(cluster)
     with stopped(cluster.workers[-1].host, _UNIT):
         yield
 
@@ -138,6 +144,7 @@ def large_packets_dropped(cluster: Cluster) -> Iterator[None]:
     says="which is not of the network of",
 )
 def foreign_addresses(cluster: Cluster) -> Iterator[None]:
+    demand_own_network(cluster)
     node = cluster.workers[-1]
     host, other = node.host, _OTHER_NETWORKS[node.networks[0].version]
 
@@ -160,6 +167,7 @@ def foreign_addresses(cluster: Cluster) -> Iterator[None]:
     says="has no address of each family",
 )
 def second_family_forgotten(cluster: Cluster) -> Iterator[None]:
+    demand_own_network(cluster)
     node = cluster.workers[-1]
     if len(node.networks) < 2:
         raise NotObservable("it takes networks of two IP families")
@@ -183,6 +191,8 @@ def second_family_unproxied(cluster: Cluster) -> Iterator[None]:
     services = families.of_family(cluster.settings["cluster_service_network"], 6)
     if not services or len(cluster.workers[-1].networks) < 2:
         raise NotObservable("it takes networks of two IP families")
+    if cluster.settings["kube_proxy_form"] == "none":
+        raise NotObservable("kube_proxy_form is none: what serves Services may do so ahead of these rules")
     # Rules that were only deleted kube-proxy would write again: with the first Service that is new, or has other pods.
     drop = f"chain arriving {{ type filter hook prerouting priority raw; ip6 daddr {services} drop; }}"
     with rules(cluster.workers[-1].host, drop):

@@ -58,6 +58,8 @@ for timer in $(systemctl list-units --no-legend --plain --type=timer 'kubeproof-
 done
 """
 _NET_TABLE = "kubeproof_saboteur"
+# Values of pod_network_plugin.
+_OWN_NETWORKS = ("bridge", "flannel")
 
 
 @contextmanager
@@ -387,6 +389,16 @@ def three_members(cluster: Cluster) -> tuple[Host, ...]:
     if len(cluster.etcd_hosts) < 3:
         raise NotObservable("it takes three etcd members")
     return cluster.etcd_hosts
+
+
+def demand_own_network(cluster: Cluster) -> None:
+    """Raise NotObservable unless pods have kubeproof's bridge, unit and configuration, which are to be tampered with.
+
+    On other networks that would harm nothing.
+    """
+    network = cluster.settings["pod_network_plugin"]
+    if network not in _OWN_NETWORKS:
+        raise NotObservable(f"pod_network_plugin is {network}: it has no bridge of kubeproof's")
 
 
 def followers(cluster: Cluster, component: str) -> list[Host]:

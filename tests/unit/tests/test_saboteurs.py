@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import cast
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import yaml
@@ -17,6 +18,7 @@ from kubeproof.core import paths
 from kubeproof.core.errors import KubeproofError
 from kubeproof.verify.engine import claims
 from kubeproof.verify.observe.cluster import Cluster
+from kubeproof.verify.observe.hosts import NotObservable
 
 # Claims that have a test and no saboteur yet, each with the reason.
 _NO_SABOTEUR: dict[str, str] = {}
@@ -104,6 +106,40 @@ def test_a_saboteur_repairs_whatever_happens_meanwhile() -> None:
     with pytest.raises(KeyboardInterrupt), Saboteur("x", ("a",), "", "", False, breaking).at_work(_NOWHERE):
         interrupted()
     assert steps == ["broken", "interrupted", "repaired"]
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "says"),
+    [
+        ("senders_masqueraded", {"pod_network_plugin": "calico"}, "pod_network_plugin is calico"),
+        ("route_missing", {"pod_network_plugin": "cilium"}, "pod_network_plugin is cilium"),
+        ("routes_lost", {"pod_network_plugin": "none"}, "pod_network_plugin is none"),
+        ("translation_lost", {"pod_network_plugin": "none"}, "pod_network_plugin is none"),
+        ("forwarding_dropped", {"pod_network_plugin": "none"}, "pod_network_plugin is none"),
+        ("nobody_heals", {"pod_network_plugin": "none"}, "pod_network_plugin is none"),
+        ("foreign_addresses", {"pod_network_plugin": "none"}, "pod_network_plugin is none"),
+        ("second_family_forgotten", {"pod_network_plugin": "calico"}, "pod_network_plugin is calico"),
+        ("no_hairpin", {"pod_network_plugin": "calico"}, "pod_network_plugin is calico"),
+        (
+            "second_family_unproxied",
+            {"cluster_service_network": ["10.96.0.0/16", "fd00::/112"], "kube_proxy_form": "none"},
+            "kube_proxy_form is none",
+        ),
+        ("nobody_announces", {"metallb_addresses": ["fd00::40/122"]}, "no IPv4 addresses"),
+        ("addresses_taken", {"metallb_addresses": ["fd00::40/122"]}, "no IPv4 addresses"),
+        ("one_speaker", {"metallb_addresses": ["fd00::40/122"]}, "no IPv4 addresses"),
+        ("one_speaker", {"metallb_addresses": []}, "there is no MetalLB"),
+        ("one_speaker", {"metallb_addresses": ["192.0.2.64/28"]}, "it takes a second node"),
+    ],
+)
+def test_a_saboteur_is_left_out_where_it_would_break_nothing_of_its_claim(
+    name: str, settings: dict[str, Any], says: str
+) -> None:
+    [found] = registry.select(registry.load(), [name])
+    node = SimpleNamespace(networks=("10.244.1.0/24", "fd00::/64"), host=SimpleNamespace(groups=frozenset({"workers"})))
+    cluster = cast(Cluster, SimpleNamespace(settings=settings, workers=[node], nodes=[node]))
+    with pytest.raises(NotObservable, match=says):
+        next(found.breaking(cluster))
 
 
 def test_saboteurs_are_chosen_by_name_claim_and_list() -> None:
