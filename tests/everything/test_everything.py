@@ -12,10 +12,12 @@ import pytest
 import yaml
 from tests.disaster.local_cluster import LocalCluster, describe
 from tests.everything import registry
+from tests.everything.published_chart import Helm, published
 from tests.everything.registry import Registry
 from tests.local.snapshots import Snapshot, left_by_reset
 from tests.upstream import critest, e2e
 
+from kubeproof.components.lock import Lock
 from kubeproof.core import controller_packages, waiting
 from kubeproof.core.process import run
 from kubeproof.local_hosts import lifecycle
@@ -23,6 +25,7 @@ from kubeproof.local_hosts.plan import plan
 from kubeproof.verify.act.application_operator import gate
 from kubeproof.verify.engine import run as verify
 from kubeproof.verify.engine.run import Options
+from kubeproof.verify.observe.cluster import TEST_IMAGE
 
 pytestmark = [pytest.mark.local, pytest.mark.cluster]
 
@@ -36,6 +39,9 @@ _LABELS = {"app": "keeper"}
 # An add-on that is taken out of the directory later.
 _NOTE = "note"
 _REFUSED_SECONDS = 60.0
+# The namespace and the release.
+_CHARTS = "greeter"
+_CHART_SECONDS = 120.0
 # What is disturbed, of what is switched on here: the others are for other clusters to say.
 DISRUPTIVE = ("lb-failover", "volume-restart", "pod-network-heals", "policy-restart")
 
@@ -109,6 +115,8 @@ def test_it_is_installed_proven_and_reset(cluster: LocalCluster, served: tuple[R
     measured = {line.split()[0] for line in cluster.kubectl("top", "nodes", "--no-headers").splitlines()}
     assert measured == {"cp1", "w1", "w2"}
     _is_proven(cluster, Options(level="disruptive", only=DISRUPTIVE))
+
+    _installed_from_a_registry(cluster)
 
     (cluster.path.parent / "addons" / f"{_NOTE}.yaml").unlink()
     assert f"configmap/{_NOTE}" in cluster.kubectl("get", "configmaps", "--output=name")
@@ -187,6 +195,24 @@ def _pulled_by_who_may(cluster: LocalCluster, made: Registry) -> None:
     state = cluster.kubectl("get", "pod", "stranger", "--output=jsonpath={.status.phase}")
     assert state == "Pending", f"a pod without a password is {state}"
     cluster.kubectl("delete", "pod", "stranger", "--grace-period=0", "--force")
+
+
+def _installed_from_a_registry(cluster: LocalCluster) -> None:
+    """A chart in a registry that takes a CA and a password, by `./kubeproof helm`, which is built if it was not yet."""
+    directory = cluster.path.parent / "helm"
+    directory.mkdir()
+    helm = Helm(cluster.path, directory)
+    image = f"image=localhost/kubeproof/{TEST_IMAGE}:{Lock(cluster.inventory.state).versions('current')[TEST_IMAGE]}"
+    namespace = ("--namespace", _CHARTS)
+    with published(helm) as chart:
+        wait = ("--create-namespace", "--set", image, "--wait", "--timeout", f"{_CHART_SECONDS:.0f}s")
+        helm.succeed("install", _CHARTS, chart.reference, *chart.options, *namespace, *wait)
+        paths = {path for path, status in chart.registry.answered if status == 200}
+    assert "/v2/charts/greeter/manifests/1.0.0" in paths
+    ready = "--output=jsonpath={.items[*].status.readyReplicas}"
+    assert cluster.kubectl("get", "deployments", f"--namespace={_CHARTS}", ready) == "1"
+    helm.succeed("uninstall", _CHARTS, *namespace, "--wait")
+    cluster.kubectl("delete", "namespace", _CHARTS)
 
 
 def _is_proven(cluster: LocalCluster, options: Options) -> None:

@@ -1,4 +1,4 @@
-"""The registry of the tests of everything: who has the password gets the image, by tag and by digest."""
+"""The registry of the tests of everything: who has the password gets the image, and brings charts."""
 
 from __future__ import annotations
 
@@ -57,6 +57,39 @@ def test_there_is_nothing_else(client: httpx.Client) -> None:
     assert client.get("/v2/").status_code == 200
     for path in ("/", "/v2/other/manifests/1", f"/v2/{registry.REPOSITORY}/manifests/2"):
         assert client.get(path).status_code == 404
+
+
+def test_what_is_pushed_is_pulled(client: httpx.Client) -> None:
+    """As Helm does it: is the blob there, begin, send all of it; then the manifest, by tag."""
+    content, manifest, kind = b"a chart", b'{"layers": []}', "application/vnd.oci.image.manifest.v1+json"
+    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    assert client.post("/v2/charts/greeter/blobs/uploads/").status_code == 401
+    client.headers.update(PASSWORD)
+    assert client.head(f"/v2/charts/greeter/blobs/{digest}").status_code == 404
+    assert client.get("/v2/charts/greeter/tags/list").status_code == 404
+    begun = client.post("/v2/charts/greeter/blobs/uploads/")
+    assert begun.status_code == 202
+    place = begun.headers["Location"]
+    kept = client.put(place, params={"digest": digest}, content=content)
+    assert (kept.status_code, kept.headers["Location"]) == (201, f"/v2/charts/greeter/blobs/{digest}")
+    assert client.put(place, params={"digest": digest}, content=content).status_code == 404, "it is over"
+    put = client.put("/v2/charts/greeter/manifests/1.0.0", content=manifest, headers={"Content-Type": kind})
+    assert put.status_code == 201
+
+    assert client.get(f"/v2/charts/greeter/blobs/{digest}").content == content
+    for reference in ("1.0.0", put.headers["Docker-Content-Digest"]):
+        got = client.get(f"/v2/charts/greeter/manifests/{reference}")
+        assert (got.content, got.headers["Content-Type"]) == (manifest, kind)
+    assert client.get("/v2/charts/greeter/tags/list").json() == {"name": "charts/greeter", "tags": ["1.0.0"]}
+    assert client.get("/v2/charts/other/manifests/1.0.0").status_code == 404
+
+
+def test_what_is_pushed_must_be_what_it_is_said_to_be(client: httpx.Client) -> None:
+    client.headers.update(PASSWORD)
+    place = client.post("/v2/charts/greeter/blobs/uploads/").headers["Location"]
+    digest = f"sha256:{hashlib.sha256(b'a chart').hexdigest()}"
+    assert client.put(place, params={"digest": digest}, content=b"another chart").status_code == 400
+    assert client.get(f"/v2/charts/greeter/blobs/{digest}").status_code == 404
 
 
 def test_it_is_at_its_own_address_alone(client: httpx.Client) -> None:
