@@ -41,6 +41,8 @@ def test_faults(
             f"  {kind['kind']:<28} {kind['count']:>5} {kind['writes_unavailable']:>11.1f} s "
             f"{kind['application_unavailable']:>12.1f} s {kind['recovery']:>10.1f} s   {', '.join(kind['settings'])}"
         )
+        if "outside_unavailable" in kind:
+            tell(f"  {'':<28} {'':>5} a client outside had no answer for {kind['outside_unavailable']:.1f} s")
     for kind, reason in document["left_out"].items():
         tell(f"  {kind:<28} left out: {reason}")
     acknowledged = document["counts"].get("write", {}).get("ok", 0)

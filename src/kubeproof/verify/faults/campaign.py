@@ -11,7 +11,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,7 @@ from kubeproof.verify.act.pods import Blocked, Manifests, is_ready
 from kubeproof.verify.act.workspace import Workspace
 from kubeproof.verify.faults.checker import Gap, History, Violation, longest_gap, violations
 from kubeproof.verify.faults.kinds import Field, Kind
+from kubeproof.verify.faults.outside import Asked, Outside
 from kubeproof.verify.faults.timeline import timeline
 from kubeproof.verify.observe import objects
 from kubeproof.verify.observe.api import Api, ApiError
@@ -49,8 +50,10 @@ UNAVAILABLE_SECONDS = 60.0
 _COSTS = {
     "writes_unavailable": "no write was acknowledged",
     "application_unavailable": "the application did not answer",
+    "outside_unavailable": "a client outside the cluster had no answer",
 }
-_FIGURES = ("writes_unavailable", "application_unavailable", "recovery", "slowest_refusal")
+# The last one only of faults at which that client asks.
+_FIGURES = ("writes_unavailable", "application_unavailable", "recovery", "slowest_refusal", "outside_unavailable")
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,8 @@ class Struck:
     """One fault that happened. Times are of the client's clock; ``recovered`` is 0 if the cluster did not.
 
     ``begin`` is before anything was done, ``held`` when it was done, ``end`` before anything was undone.
+    ``outside_unavailable``: the longest time, in seconds, in which a client outside the cluster had no answer; None if
+    it did not ask.
     """
 
     kind: Kind
@@ -67,6 +72,7 @@ class Struck:
     recovered: float
     missing: str = ""
     held: float = 0.0
+    outside_unavailable: float | None = None
 
 
 @dataclass
@@ -111,7 +117,7 @@ class Outcome:
                     "title": titles[name].title,
                     "settings": list(titles[name].settings),
                     "count": len(found),
-                    **{key: max(each[key] for each in found) for key in _FIGURES},
+                    **{key: max(each[key] for each in found) for key in _FIGURES if key in found[0]},
                 }
                 for name, found in by_kind.items()
             ],
@@ -137,6 +143,11 @@ class Outcome:
             "recovery": round(until - struck.end, 2),
             "missing": struck.missing,
             **{name: round(gap.seconds, 2) for name, gap in gaps.items()},
+            **(
+                {}
+                if struck.outside_unavailable is None
+                else {"outside_unavailable": round(struck.outside_unavailable, 2)}
+            ),
             "slowest_refusal": round(self.history.slowest("write", "unknown", struck.begin, until), 2),
         }
 
@@ -156,7 +167,7 @@ def _failures(
         if each["missing"]:
             yield f"{where}: the cluster did not recover: {each['missing']}"
         for key, said in _COSTS.items():
-            if each[key] >= UNAVAILABLE_SECONDS:
+            if each.get(key, 0) >= UNAVAILABLE_SECONDS:
                 yield f"{where}: {said} for {each[key]:.0f} s"
 
 
@@ -248,7 +259,8 @@ class Campaign:
         self.tell = tell
         self._service = ""
         # The first worker asks; there must be others to hit.
-        self.field = Field(cluster, cluster.hosts.group("workers")[0])
+        client = cluster.hosts.group("workers")[0]
+        self.field = Field(cluster, client, Outside(cluster, workspace, manifests, client))
         # Ours too, so that a connection that a fault has broken is noticed before the next one.
         servers = [f"https://{in_url(address)}:{port}" for address, port in cluster.api_servers]
         self._own = ExitStack()
@@ -324,19 +336,28 @@ class Campaign:
     def _strike(self, kind: Kind, order: random.Random, number: str) -> Struck:
         host = order.choice(list(kind.targets(self.field)))
         offset = self._offset()
-        begin = time.time()
-        with kind.hit(self.field, host):
-            held = time.time()
-            time.sleep(kind.hold)
-            end = time.time()
-        missing = self.missing(_WHOLE_SECONDS)
-        recovered = time.time()
+        outside = None
+        with self.field.outside.asked() if kind.outside else nullcontext() as traffic:
+            begin = time.time()
+            with kind.hit(self.field, host):
+                held = time.time()
+                time.sleep(kind.hold)
+                end = time.time()
+            missing = self.missing(_WHOLE_SECONDS)
+            recovered = time.time()
+            if traffic:
+                asked = Asked.of(traffic)
+                if not missing and not asked.failed(held, end):
+                    raise NotObservable(f"requests from this machine do not go by way of {host}, which was to die")
+                outside = asked.unavailable(begin, recovered)
         said = f"whole again after {recovered - end:.1f} s" if not missing else f"NOT whole again: {missing}"
+        if outside is not None:
+            said += f"; outside no answer for {outside:.1f} s"
         self.tell(f"{number:>8}  {kind.name:<28} {host.name:<8} {said}")
         # What a fault costs may only show a moment later.
         time.sleep(_CALM_SECONDS)
         whole = 0 if missing else recovered + offset
-        return Struck(kind, host.name, begin + offset, end + offset, whole, missing, held + offset)
+        return Struck(kind, host.name, begin + offset, end + offset, whole, missing, held + offset, outside)
 
     def await_whole(self, when: str) -> None:
         """Wait until the cluster is whole. Raises Blocked if it isn't in time."""

@@ -13,7 +13,9 @@ from kubeproof.local_hosts import lifecycle, podman
 from kubeproof.local_hosts.instances import maker
 from kubeproof.local_hosts.plan import HostKind, Plan, has_local_hosts, plan
 from kubeproof.settings.urls import in_url
+from kubeproof.verify.act import announced
 from kubeproof.verify.act.disruption import cut_off, frozen, stopped
+from kubeproof.verify.faults.outside import Outside
 from kubeproof.verify.observe import component_control
 from kubeproof.verify.observe.cluster import Cluster
 from kubeproof.verify.observe.hosts import Host, NotObservable
@@ -28,10 +30,14 @@ _LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
 
 @dataclass(frozen=True)
 class Field:
-    """Where faults happen. ``client`` is the host that asks; what ends a whole host leaves it alone."""
+    """Where faults happen. ``client`` is the host that asks; what ends a whole host leaves it alone.
+
+    ``outside``: another client, on this machine, for faults that only that one notices.
+    """
 
     cluster: Cluster
     client: Host
+    outside: Outside
 
     def host(self, name: str) -> Host:
         """The host of this name."""
@@ -47,7 +53,8 @@ class Field:
 class Kind:
     """One kind of fault. ``hold``: seconds it lasts. ``settings``: what governs how long it is felt.
 
-    ``refuses``: whether no write may succeed while it lasts, and each has to be refused soon.
+    ``refuses``: whether no write may succeed while it lasts, and each has to be refused soon. ``outside``: whether the
+    client outside the cluster asks meanwhile.
     """
 
     name: str
@@ -57,6 +64,7 @@ class Kind:
     hold: float
     settings: tuple[str, ...]
     refuses: bool = False
+    outside: bool = False
 
 
 def _group(name: str) -> Targets:
@@ -123,6 +131,14 @@ def _majority_lost(field: Field, survivor: Host) -> Iterator[None]:
 
 def _cut(_field: Field, host: Host) -> AbstractContextManager[None]:
     return cut_off(host)
+
+
+def _announcer(field: Field) -> Sequence[Host]:
+    return (field.outside.announcer(field.bystanders),)
+
+
+def _dead(_field: Field, host: Host) -> AbstractContextManager[None]:
+    return announced.dead(host)
 
 
 @contextmanager
@@ -264,4 +280,14 @@ KINDS: tuple[Kind, ...] = (
         (*_ETCD, *_BALANCER),
     ),
     Kind("worker-cut", "A worker is cut off", _bystanders, _cut, 8, _NODE),
+    # Longer than it takes until another speaker answers, and shorter than until the node is lost to the API.
+    Kind(
+        "worker-announcing-dies",
+        "The worker that answers for a Service's address dies",
+        _announcer,
+        _dead,
+        20,
+        (),
+        outside=True,
+    ),
 )

@@ -249,9 +249,11 @@ def _mark(number: int, fault: Mapping[str, Any], scale: _Time) -> Mark:
     x, end = scale.at(fault["begin"]), scale.at(fault["end"])
     whole = scale.at(fault["end"] + fault["recovery"])
     ended = f"whole again {duration(fault['recovery'])} after it" if not fault["missing"] else "NOT whole again"
+    outside = f", none outside for {duration(fault['outside_unavailable'])}" if "outside_unavailable" in fault else ""
     said = (
         f"{number}: {fault['kind']} on {fault['host']}, {duration(fault['end'] - fault['begin'])}; no write for "
-        f"{duration(fault['writes_unavailable'])}, no answer for {duration(fault['application_unavailable'])}, {ended}"
+        f"{duration(fault['writes_unavailable'])}, no answer for {duration(fault['application_unavailable'])}"
+        f"{outside}, {ended}"
     )
     width = max(end - x, _THINNEST)
     return Mark(

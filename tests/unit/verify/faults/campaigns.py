@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -24,6 +25,8 @@ def outcome(faults: int, *, seed: int = 1, rate: float = 3.0) -> Outcome:
         end = at + kind.hold + chance.uniform(0, 2)
         recovered = end + (chance.uniform(0.2, 1.5) if chance.random() < 0.8 else chance.uniform(4, 20))
         struck.append(Struck(kind, chance.choice(("cp1", "cp2", "cp3", "w2")), at, end, recovered, held=at))
+        if kind.outside:
+            struck[-1] = dataclasses.replace(struck[-1], outside_unavailable=chance.uniform(3, 7))
         at = recovered + 1.0 + chance.uniform(0, 1)
     entries = list(_entries(struck, at + _CALM, chance, rate))
     history = History(sorted(entries, key=lambda entry: float(entry["end"])))

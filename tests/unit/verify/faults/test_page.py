@@ -20,6 +20,7 @@ from kubeproof.verify.faults.checker import History, Violation
 from kubeproof.verify.faults.kinds import KINDS
 from kubeproof.verify.faults.page import number, render
 from kubeproof.verify.faults.picture import COMPONENTS, clock, component, picture
+from kubeproof.verify.report.html.words import duration
 
 _HOSTILE = "</title></style><script>alert(1)</script><img src=x onerror=alert(1)>\"'&{{ 7 * 7 }}\ud800"
 
@@ -102,6 +103,16 @@ def test_a_campaign_that_a_cluster_survived() -> None:
     )
     assert sum(value.startswith("fault ") for value in page.values("class")) == 100
     assert page.tags["desc"] == 1
+
+
+def test_what_a_client_outside_saw_is_in_both_tables_and_the_picture() -> None:
+    document = campaign(100).document()
+    found = [each for each in document["faults"] if "outside_unavailable" in each]
+    assert {each["kind"] for each in found} == {kind.name for kind in KINDS if kind.outside}
+    words = check(render(document)).words
+    assert words.count(" outside ") == 2 * len(found) + 1
+    for each in found:
+        assert f"none outside for {duration(each['outside_unavailable'])}" in words
 
 
 def test_what_must_not_have_happened_comes_first() -> None:
