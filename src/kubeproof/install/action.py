@@ -64,7 +64,10 @@ class Action(ActionBase):  # type: ignore[misc]
     @cached_property
     def _state_directory(self) -> Path:
         """The state directory of the host's cluster."""
-        return Path(str(self._value("{{ cluster_state_directory }}")))
+        # The preflight runs before the role cluster, which has its default.
+        return Path(
+            str(self._value("{{ cluster_state_directory | default(lookup('setting', 'cluster_state_directory')) }}"))
+        )
 
     @property
     def _report(self) -> Mapping[str, Any]:
