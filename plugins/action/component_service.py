@@ -6,7 +6,7 @@ other. When one does not become healthy, those after it are left running as they
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kubeproof.core.errors import KubeproofError
@@ -14,11 +14,14 @@ from kubeproof.core.patience import factor
 from kubeproof.install import static_pods
 from kubeproof.install.action import Action
 from kubeproof.install.look import digest
+from kubeproof.install.pending import concerning
 from kubeproof.install.rolling import Rolling, Turns, this_run
 
 # In a turn at most: waiting for the gate, for the health, and for what it recovers; and Ansible's own time for each.
 _WAITS_OF_A_TURN = 3
 _OVERHEAD_SECONDS = 300
+# As module_utils/component_unit.py has it.
+_UNITS = "/etc/systemd/system/"
 
 
 class ActionModule(Action):
@@ -40,9 +43,22 @@ class ActionModule(Action):
             arguments["_digest"] = wanted
             if self._look.unit(str(arguments["unit"]), wanted):
                 return {"changed": False, "done": [], "unit": arguments["unit"], "restart_needed": ""}
-        answer = self._converge(arguments, _restart=not in_turns, _waits=rolling.waits, _pending=pending)
+        asked = {"_restart": not in_turns, "_waits": rolling.waits, "_pending": pending}
+        if self._task.check_mode:
+            return self._planned(arguments, asked)
+        answer = self._converge(arguments, **asked)
         if answer.get("restart_needed") and not answer.get("failed") and not answer.get("waits"):
             answer |= self._in_turn(arguments, rolling, timeout * self._patience(rolling.hosts))
+        return answer
+
+    def _planned(self, arguments: dict[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+        """What a run would do: one question to the host, also where a run would have it wait for others."""
+        unit, purpose = str(arguments["unit"]), _purpose(arguments, asked["_pending"])
+        if self._pending.announced(unit, purpose):
+            return {"changed": False, "done": [], "unit": unit, "restart_needed": ""}
+        answer = self._converge(arguments, **asked)
+        if answer.get("changed"):
+            self._pending.announce(unit, purpose)
         return answer
 
     def _patience(self, hosts: Iterable[str]) -> float:
@@ -68,6 +84,17 @@ class ActionModule(Action):
 
     def _converge(self, arguments: dict[str, Any], **internal: Any) -> dict[str, Any]:
         return self._module({**arguments, **internal, "_run": self._active_run()})
+
+
+def _purpose(arguments: Mapping[str, Any], pending: Mapping[str, str | None]) -> str:
+    """What tells, in check mode, whether two tasks would do the same to a unit.
+
+    With static pods two plays install a control-plane host's container runtime and kubelet.
+    """
+    unit = f"{_UNITS}{arguments['unit']}"
+    inputs = [unit, f"{unit}.d", *(arguments.get("inputs") or ()), *(arguments.get("reload_inputs") or ())]
+    asked = {name: value for name, value in arguments.items() if name != "_digest"}
+    return digest({"asked": asked, "pending": concerning(map(str, inputs), pending)})
 
 
 def _patient(arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:

@@ -27,4 +27,10 @@ class ActionModule(Action):
         settle = self._settle(arguments, {"images": names, "files": files})
         if self._look.task(settle["digest"]) is not None:
             return {"changed": False, "changes": []}
-        return self._module({**arguments, "_settle": settle})
+        answer = self._module({**arguments, "_settle": settle})
+        if self._task.check_mode and not answer.get("failed"):
+            # With static pods two plays import a control-plane host's images.
+            changes = self._pending.news(answer["changes"])
+            self._pending.add(changes)
+            answer |= {"changed": bool(changes), "changes": changes}
+        return answer

@@ -41,12 +41,8 @@ class Pending:
                 found[path] = GONE if what == "removed" else _fingerprint(known.get(path))
             else:
                 found.setdefault(path, None)
-        if not found:
-            return
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = self._path.with_suffix(".new")
-        fresh.write_text(json.dumps({"run": self._run, "paths": found}))
-        fresh.replace(self._path)
+        if found:
+            self._save({**self._noted(), "paths": found})
 
     def news(
         self, changes: Iterable[Mapping[str, Any]], contents: Mapping[str, bytes] | None = None
@@ -68,11 +64,40 @@ class Pending:
 
         ``UNKNOWN`` where it can't be known yet, ``GONE`` for a file that would be removed.
         """
+        return dict(self._noted().get("paths", {}))
+
+    def announce(self, unit: str, wanted: str) -> None:
+        """Note that a task would have converged a unit. ``wanted``: the digest of all that this was for."""
+        noted = self._noted()
+        self._save({**noted, "units": {**noted.get("units", {}), unit: wanted}})
+
+    def announced(self, unit: str, wanted: str) -> bool:
+        """Whether a task before would have converged a unit for the same: the run then finds nothing to do."""
+        return bool(self._noted().get("units", {}).get(unit) == wanted)
+
+    def _noted(self) -> dict[str, Any]:
+        """What was noted in this run."""
         try:
-            known = json.loads(self._path.read_text())
+            known: dict[str, Any] = json.loads(self._path.read_text())
         except (FileNotFoundError, ValueError):
             return {}
-        return dict(known["paths"]) if known["run"] == self._run else {}
+        return known if known["run"] == self._run else {}
+
+    def _save(self, noted: Mapping[str, Any]) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = self._path.with_suffix(".new")
+        fresh.write_text(json.dumps({**noted, "run": self._run}))
+        fresh.replace(self._path)
+
+
+def concerning(inputs: Iterable[str], paths: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Of the noted files those that are inputs, or in directories that are."""
+    tops = tuple(inputs)
+    return {file: found for file, found in paths.items() if any(_within(file, top) for top in tops)}
+
+
+def _within(file: str, top: str) -> bool:
+    return file == top or file.startswith(f"{top}/")
 
 
 def _fingerprint(content: bytes | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from kubeproof.install.pending import GONE, UNKNOWN, Pending
+from kubeproof.install.pending import GONE, UNKNOWN, Pending, concerning
 
 CONFIG = {"path": "/etc/etcd/etcd.yaml", "what": "content"}
 
@@ -52,3 +52,20 @@ def test_other_hosts_and_other_runs_do_not_count(tmp_path: Path) -> None:
 def test_without_changes_nothing_is_written(tmp_path: Path) -> None:
     Pending(tmp_path / "pending", "cp1", "1").add([])
     assert not (tmp_path / "pending").exists()
+
+
+def test_a_unit_that_was_announced_is_known_until_something_else_is_asked_of_it(tmp_path: Path) -> None:
+    Pending(tmp_path, "cp1", "1").add([CONFIG])
+    Pending(tmp_path, "cp1", "1").announce("etcd.service", "a")
+    pending = Pending(tmp_path, "cp1", "1")
+    pending.add([{"path": "/bin/etcd", "what": "created"}])
+    assert pending.announced("etcd.service", "a")
+    assert sorted(pending.paths()) == ["/bin/etcd", "/etc/etcd/etcd.yaml"]
+    assert not pending.announced("etcd.service", "b")
+    assert not pending.announced("kubelet.service", "a")
+    assert not Pending(tmp_path, "cp1", "2").announced("etcd.service", "a")
+
+
+def test_files_concern_the_inputs_that_they_are_or_are_in() -> None:
+    noted: dict[str, str | None] = {"/etc/etcd/etcd.yaml": "a", "/etc/etcd2/x": "b", "/bin/etcd": None}
+    assert concerning(["/etc/etcd", "/bin/etcd"], noted) == {"/etc/etcd/etcd.yaml": "a", "/bin/etcd": None}

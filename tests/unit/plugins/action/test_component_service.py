@@ -6,7 +6,7 @@ import contextlib
 import os
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from ansible.errors import AnsibleConnectionFailure
@@ -210,3 +210,46 @@ class TestReported:
         Pending(directory, "cp1", this_run()).add([{"path": "/etc/x", "what": "content"}])
         harness.run(monkeypatch, inputs=["/etc/x"])
         assert [asked["_pending"] for asked in harness.asked] == [{"/etc/x": UNKNOWN}]
+
+
+class TestAnnounced:
+    """Two plays install the kubelet of a control-plane host with static pods: the run restarts it in the first."""
+
+    RESTARTED: ClassVar[dict[str, Any]] = {"changed": True, "done": ["restarted: x"], "restart_needed": ""}
+
+    def plan(
+        self, variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch, *answers: dict[str, Any]
+    ) -> tuple[Harness, dict[str, Any]]:
+        harness = Harness(variables, *answers)
+        harness.check_mode = True
+        return harness, harness.run(monkeypatch, inputs=["/etc/x"], rolling=ROLLING)
+
+    def note(self, variables: dict[str, Any], path: str) -> None:
+        directory = Path(variables["cluster_state_directory"]) / "rolling" / "pending"
+        Pending(directory, "cp1", this_run()).add([{"path": path, "what": "content"}], {path: path.encode()})
+
+    def test_a_restart_is_announced_once(self, variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+        self.note(variables, "/etc/x/config")
+        assert self.plan(variables, monkeypatch, self.RESTARTED)[1]["changed"]
+        self.note(variables, "/etc/y/of-another-component")
+        harness, second = self.plan(variables, monkeypatch)
+        assert (second["changed"], second["done"], harness.asked) == (False, [], [])
+
+    @pytest.mark.parametrize("path", ["/etc/x/more", "/etc/systemd/system/etcd.service"])
+    def test_and_again_if_more_of_its_inputs_would_have_changed(
+        self, variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch, path: str
+    ) -> None:
+        self.note(variables, "/etc/x/config")
+        self.plan(variables, monkeypatch, self.RESTARTED)
+        self.note(variables, path)
+        assert self.plan(variables, monkeypatch, self.RESTARTED)[1]["changed"]
+
+    def test_what_nothing_was_announced_of_is_asked_again(
+        self, variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.plan(variables, monkeypatch, {"changed": False, "restart_needed": ""})
+        assert self.plan(variables, monkeypatch, self.RESTARTED)[1]["changed"]
+
+    def test_a_run_notes_nothing(self, variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+        Harness(variables, self.RESTARTED).run(monkeypatch, inputs=["/etc/x"])
+        assert self.plan(variables, monkeypatch, self.RESTARTED)[1]["changed"]
