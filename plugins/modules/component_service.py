@@ -242,7 +242,7 @@ restart_needed:
 waits:
   description: Whether O(rolling.waits) succeeded, so that another task has to restart the process.
   type: bool
-  returned: when RV(restart_needed) is not empty
+  returned: when RV(restart_needed) is not empty, and in check mode
 waited:
   description: Time until the component was healthy, in seconds.
   type: float
@@ -418,16 +418,17 @@ def converge(module: AnsibleModule) -> Dict[str, Any]:
     was_pod = pod.text() is not None
     reloads = affected(fingerprints(module.params["reload_inputs"]), pending)
     reason = "it was a static pod" if was_pod else reason_to_restart(state, record.data, inputs, pending)
+    restart = reason or reason_to_register(module.params["registers"])
     plan = Plan(
         state,
-        restart=reason or reason_to_register(module.params["registers"]),
+        restart=restart,
         reload=reason_to_reload(state, record.data, reloads, pending),
-        may_restart=module.params["_restart"] or module.check_mode,
+        may_restart=may_restart(module, restart),
         instead=was_pod,
     )
     result = {"changed": bool(plan.actions()), "done": plan.actions(), "unit": unit, "restart_needed": plan.put_off}
     if module.check_mode:
-        return result
+        return {**result, "waits": bool(plan.put_off)}
     require_remembered(unit)
     if plan.interrupts:
         wait_for_gate(unit, module.params["_gate"], timeout)
@@ -461,6 +462,17 @@ def converge(module: AnsibleModule) -> Dict[str, Any]:
     return result
 
 
+def may_restart(module: AnsibleModule, reason: str) -> bool:
+    """Whether a running process may be restarted for a reason now.
+
+    Check mode has no further task for those that have to wait for others: there only what leaves it to a later play,
+    etcd's leader, does not restart.
+    """
+    if module.params["_restart"] or not module.check_mode:
+        return bool(module.params["_restart"])
+    return not (reason and module.params["_waits"] and Health(module.params["_waits"]).good())
+
+
 class PodPlan:
     """What has to be done so that a component runs as a static pod, and why."""
 
@@ -473,7 +485,7 @@ class PodPlan:
         self.text = pod.wanted(module.params["_manifest"], digest, module.check_mode)
         reason = self._reason(pod.text(), record.data.get("inputs", {}))
         self.interrupts = bool(reason) and (self.service or bool(pod.processes(pod.uid())))
-        self.put_off = reason if self.interrupts and not (module.params["_restart"] or module.check_mode) else ""
+        self.put_off = reason if self.interrupts and not may_restart(module, reason) else ""
         self.reason = "" if self.put_off else reason
 
     def _reason(self, before: Optional[str], inputs: Dict[str, Any]) -> str:
@@ -497,7 +509,7 @@ def converge_pod(module: AnsibleModule) -> Dict[str, Any]:
     plan = PodPlan(module, systemd, pod, record)
     result = {"changed": bool(plan.actions()), "done": plan.actions(), "unit": unit, "restart_needed": plan.put_off}
     if module.check_mode:
-        return result
+        return {**result, "waits": bool(plan.put_off)}
     if plan.put_off:
         result["waits"] = bool(module.params["_waits"]) and Health(module.params["_waits"]).good()
         return result

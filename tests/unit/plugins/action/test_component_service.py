@@ -250,6 +250,16 @@ class TestAnnounced:
         self.plan(variables, monkeypatch, {"changed": False, "restart_needed": ""})
         assert self.plan(variables, monkeypatch, self.RESTARTED)[1]["changed"]
 
+    def test_a_leader_is_announced_by_the_task_that_restarts_it(
+        self, variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        led = {"changed": False, "done": [], "restart_needed": "changed", "waits": True}
+        harness, first = self.plan(variables, monkeypatch, led)
+        assert (first["waits"], first["changed"], len(harness.asked)) == (True, False, 1)
+        # No lock of a rolling restart: a plan has no host wait for another.
+        assert not list((tmp_path / "rolling").glob("*.lock"))
+        assert self.plan(variables, monkeypatch, self.RESTARTED)[1]["changed"]
+
     def test_a_run_notes_nothing(self, variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
         Harness(variables, self.RESTARTED).run(monkeypatch, inputs=["/etc/x"])
         assert self.plan(variables, monkeypatch, self.RESTARTED)[1]["changed"]

@@ -331,6 +331,35 @@ def test_a_restart_that_is_put_off_tells_whether_others_should_be_first(
     assert running == []
 
 
+@pytest.mark.parametrize(
+    ("check", "rolling", "put_off"),
+    [
+        ({}, True, False),
+        ({"command": ["/bin/true"]}, True, True),
+        ({"command": ["/bin/false"]}, True, False),
+        # A cluster that is restarted at once: the leader, too.
+        ({"command": ["/bin/true"]}, False, False),
+    ],
+)
+def test_check_mode_leaves_the_restart_of_a_leader_to_a_later_task_as_a_run_does(
+    running: list[str], check: dict[str, Any], rolling: bool, put_off: bool
+) -> None:
+    module = _Module(unit="x.service", _restart=not rolling, _waits=check)
+    module.check_mode = True
+    result = service.converge(module)
+    assert (result["waits"], bool(result["restart_needed"]), result["changed"]) == (put_off, put_off, not put_off)
+    assert running == []
+
+
+def test_check_mode_asks_for_a_leader_only_if_there_is_something_to_restart(
+    unchanged: dict[str, Any], registry: Registry
+) -> None:
+    module = _Module(**unchanged, _restart=False, _waits={"url": registry.wanted["url"]})
+    module.check_mode = True
+    assert not service.converge(module)["changed"]
+    assert registry.asked == 0
+
+
 def test_a_restart_waits_for_its_gate(running: list[str]) -> None:
     with pytest.raises(service.ServiceError, match=r"was not restarted.*/bin/false"):
         service.converge(_Module(unit="x.service", timeout=0, _gate=[{"command": ["/bin/false"]}]))
