@@ -11,7 +11,7 @@ from typing import Any
 
 from kubeproof.core.errors import KubeproofError
 from kubeproof.core.patience import factor
-from kubeproof.install import static_pods
+from kubeproof.install import gates, reasons, static_pods, steps
 from kubeproof.install.action import Action
 from kubeproof.install.look import digest
 from kubeproof.install.pending import concerning
@@ -43,23 +43,37 @@ class ActionModule(Action):
             arguments["_digest"] = wanted
             if self._look.unit(str(arguments["unit"]), wanted):
                 return {"changed": False, "done": [], "unit": arguments["unit"], "restart_needed": ""}
-        asked = {"_restart": not in_turns, "_waits": rolling.waits, "_pending": pending}
         if self._task.check_mode:
-            return self._planned(arguments, asked)
-        answer = self._converge(arguments, **asked)
+            return self._planned(arguments, rolling, pending, in_turns=in_turns)
+        answer = self._converge(arguments, _restart=not in_turns, _waits=rolling.waits, _pending=pending)
         if answer.get("restart_needed") and not answer.get("failed") and not answer.get("waits"):
             answer |= self._in_turn(arguments, rolling, timeout * self._patience(rolling.hosts))
         return answer
 
-    def _planned(self, arguments: dict[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+    def _planned(
+        self, arguments: dict[str, Any], rolling: Rolling, pending: dict[str, str | None], *, in_turns: bool
+    ) -> dict[str, Any]:
         """What a run would do: one question to the host, also where a run would have it wait for others."""
-        unit, purpose = str(arguments["unit"]), _purpose(arguments, asked["_pending"])
+        unit, purpose = str(arguments["unit"]), _purpose(arguments, pending)
         if self._pending.announced(unit, purpose):
             return {"changed": False, "done": [], "unit": unit, "restart_needed": ""}
-        answer = self._converge(arguments, **asked)
+        answer = self._converge(arguments, _restart=not in_turns, _waits=rolling.waits, _pending=pending)
         if answer.get("changed"):
             self._pending.announce(unit, purpose)
+            answer[steps.PLANNED] = self._step(arguments, rolling, answer, in_turns=in_turns)
         return answer
+
+    def _step(
+        self, arguments: Mapping[str, Any], rolling: Rolling, answer: Mapping[str, Any], *, in_turns: bool
+    ) -> dict[str, Any]:
+        """What a plan says of it."""
+        restarts = bool(answer.get("interrupts"))
+        return steps.planned(
+            reasons.of_service(answer["done"], new_host=self._is_new),
+            restarts=[str(arguments["unit"])] if restarts else (),
+            gate=gates.of_service(arguments, rolling, restarts=restarts, in_turns=in_turns),
+            at_once=rolling.at_once if restarts and in_turns else 0,
+        )
 
     def _patience(self, hosts: Iterable[str]) -> float:
         """What the slowest of the hosts multiplies limits of time by."""

@@ -16,6 +16,7 @@ from kubeproof.components import cache as caching
 from kubeproof.components import distribution, pins, selection, transfer
 from kubeproof.components.lock import Lock
 from kubeproof.core.errors import KubeproofError
+from kubeproof.install import reasons, steps
 from kubeproof.install.action import Action
 
 _BLOCK = 1 << 20
@@ -51,9 +52,13 @@ class ActionModule(Action):
             return answer
         changes = [{"path": change["path"], "what": change["what"]} for change in answer["changes"]]
         changes += [{"path": path, "what": f"{name}, once fetched"} for path, name in wanted.expected.items()]
+        step = {}
         if self._task.check_mode:
             self._pending.add(changes)
+            reason = reasons.of_installation(changes, str(answer.get("asked_before")), new_host=self._is_new)
+            step = {steps.PLANNED: steps.planned(reason)} if changes else {}
         return {
+            **step,
             "changed": bool(changes),
             "changes": changes,
             "diff": [_diff(change) for change in answer["changes"]],

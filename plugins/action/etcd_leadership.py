@@ -11,8 +11,10 @@ from dataclasses import asdict
 from typing import Any
 
 from kubeproof.core.errors import KubeproofError
+from kubeproof.install import steps
 from kubeproof.install.action import Action
 from kubeproof.install.barrier import Barrier
+from kubeproof.install.gates import Gate
 from kubeproof.install.leadership import LeadershipTransfer, Moved
 from kubeproof.install.rolling import this_run
 
@@ -22,7 +24,6 @@ _API_SERVER = "kube-apiserver.service"
 class ActionModule(Action):
     """What ``kubeproof.install.leadership`` asks for, done over this host's connection: its ``HostOperations``."""
 
-    _supports_check_mode = False
     _VALID_ARGS = frozenset(("leaders", "api_servers", "seconds", "url", "ca", "certificate", "key"))
 
     def act(self) -> dict[str, Any]:
@@ -30,6 +31,9 @@ class ActionModule(Action):
         self._etcd = dict(self._arguments)
         leaders, holders = self._etcd.pop("leaders"), self._etcd.pop("api_servers")
         seconds = float(self._etcd.pop("seconds"))
+        if self._task.check_mode:
+            # Nothing is asked: the plan says only what precedes the restart of the leader.
+            return self._planned(leaders, seconds)
         transfer = LeadershipTransfer(
             self._host,
             self,
@@ -44,6 +48,13 @@ class ActionModule(Action):
         outcome = asdict(transfer.carry_out())
         warnings = outcome.pop("warnings")
         return {**outcome, "changed": False, **({"warnings": warnings} if warnings else {})}
+
+    def _planned(self, leaders: Sequence[str], seconds: float) -> dict[str, Any]:
+        if self._host not in leaders:
+            return {"changed": False}
+        paused = f", while API servers are paused for at most {seconds:g} s" if seconds else ""
+        gate = Gate(after=(f"another member of etcd to lead{paused}",))
+        return {"changed": False, steps.PLANNED: steps.planned(gate=gate)}
 
     def look(self) -> str:
         """Why this host's member can't transfer leadership; empty if it can."""

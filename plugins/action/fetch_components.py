@@ -14,6 +14,7 @@ from ansible.utils.display import Display
 from kubeproof.components import fetch, pins, selection
 from kubeproof.components.progress import Event, Phase
 from kubeproof.components.source import Choice
+from kubeproof.install import reasons, steps
 from kubeproof.install.action import Action
 
 display = Display()
@@ -34,7 +35,11 @@ class ActionModule(Action):
         request = self._request()
         state_directory = Path(self._arguments["state_directory"])
         if self._task.check_mode:
-            return {"changed": not fetch.complete(request, pins.load(), state_directory)}
+            step = steps.planned(
+                reasons.Reason("missing", "they are not all in this machine's cache, or of other versions")
+            )
+            incomplete = not fetch.complete(request, pins.load(), state_directory)
+            return {"changed": incomplete, **({steps.PLANNED: step} if incomplete else {})}
         outcome = fetch.fetch(request, pins.load(), state_directory, progress=_Narrator())
         _show(outcome.choice, outcome.fetched)
         return {

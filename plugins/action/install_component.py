@@ -12,8 +12,12 @@ from typing import Any
 
 from ansible.template import trust_as_template
 
+from kubeproof.install import reasons, steps
 from kubeproof.install import request as install
 from kubeproof.install.action import Action
+
+# Of the module's answer, what is no result of the task.
+_PRIVATE = ("certificates", "invocation", "asked_before")
 
 
 class ActionModule(Action):
@@ -41,7 +45,9 @@ class ActionModule(Action):
             contents = {file["path"]: base64.b64decode(file["content"]) for file in payload["files"]}
             changes = self._pending.news(result["changes"], contents)
             self._pending.add(changes, contents)
-            result |= {"changed": bool(changes), "changes": changes}
+            reason = reasons.of_installation(changes, str(answer.get("asked_before")), new_host=self._is_new)
+            step = {steps.PLANNED: steps.planned(reason)} if changes else {}
+            result |= {"changed": bool(changes), "changes": changes, **step}
         return result
 
     def _install(self, payload: dict[str, Any]) -> dict[str, Any]:
@@ -63,4 +69,4 @@ class ActionModule(Action):
 
 
 def _public(answer: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in answer.items() if key not in ("certificates", "invocation")}
+    return {key: value for key, value in answer.items() if key not in _PRIVATE}

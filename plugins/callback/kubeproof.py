@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ansible import context
 from ansible.plugins.callback import CallbackBase
 
 from kubeproof.core import console
@@ -26,7 +27,9 @@ options:
     default: /dev/null
     env: [{name: KUBEPROOF_LOG}]
   profile:
-    description: File for the durations of all tasks in seconds, as JSON, written at the end of the run.
+    description:
+      - File for the durations of all tasks in seconds, as JSON, written at the end of the run; in check mode with the
+        steps that the run would do.
     type: str
     env: [{name: KUBEPROOF_PROFILE}]
   quiet:
@@ -55,7 +58,8 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         # Line by line, so that a run that is killed leaves all that it did.
         self._file = Path(log).open("a", buffering=1, encoding="utf-8")  # noqa: SIM115 - open as long as the run is
         reporter = RunReporter(console.console(), log, quiet=bool(self.get_option("quiet")))
-        self._recorder = Recorder(reporter, lambda line: print(line, file=self._file))
+        planning = bool(context.CLIARGS.get("check"))
+        self._recorder = Recorder(reporter, lambda line: print(line, file=self._file), planning=planning)
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
         self._recorder.play(play.get_name())

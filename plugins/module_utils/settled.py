@@ -126,10 +126,25 @@ def save(wanted: Dict[str, Any], answer: Any, directory: str = DIRECTORY) -> Non
     places.make_directories(directory, 0o700)
     subject = wanted["subject"]
     document = {"digest": wanted["digest"], "subject": subject, "observed": observe(subject), "answer": answer}
-    path = os.path.join(directory, hashlib.sha256(wanted["task"].encode()).hexdigest()[:32] + ".json")
+    path = record_path(wanted["task"], directory)
     text = json.dumps(document).encode()
     if places.read(path) != text:
         places.write(path, text, os.geteuid(), os.getegid(), 0o600)
+
+
+def record_path(task: str, directory: str = DIRECTORY) -> str:
+    """The file with a task's record."""
+    return os.path.join(directory, hashlib.sha256(task.encode()).hexdigest()[:32] + ".json")
+
+
+def asked_before(wanted: Dict[str, Any], directory: str = DIRECTORY) -> str:
+    """Whether an earlier run's task has asked for this: ``never`` for anything, for the ``same``, or ``otherwise``."""
+    try:
+        with open(record_path(wanted["task"], directory), encoding="utf-8") as stream:
+            digest = json.load(stream)["digest"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return "never"
+    return "same" if digest == wanted["digest"] else "otherwise"
 
 
 def settled(directory: str = DIRECTORY) -> Dict[str, Any]:

@@ -243,6 +243,16 @@ waits:
   description: Whether O(rolling.waits) succeeded, so that another task has to restart the process.
   type: bool
   returned: when RV(restart_needed) is not empty, and in check mode
+interrupts:
+  description: Whether a running process would be ended.
+  type: bool
+  returned: in check mode, O(state=running)
+step:
+  description:
+    - "What a plan says of RV(done): C(reason), with C(kind) and C(text); C(restarts), units whose processes are ended;
+      C(gate), with what is waited for C(before) and C(after); C(at_once), hosts at a time, V(0) for all of them."
+  type: dict
+  returned: in check mode, if RV(done) is not empty
 waited:
   description: Time until the component was healthy, in seconds.
   type: float
@@ -428,7 +438,7 @@ def converge(module: AnsibleModule) -> Dict[str, Any]:
     )
     result = {"changed": bool(plan.actions()), "done": plan.actions(), "unit": unit, "restart_needed": plan.put_off}
     if module.check_mode:
-        return {**result, "waits": bool(plan.put_off)}
+        return {**result, "waits": bool(plan.put_off), "interrupts": plan.interrupts}
     require_remembered(unit)
     if plan.interrupts:
         wait_for_gate(unit, module.params["_gate"], timeout)
@@ -509,7 +519,7 @@ def converge_pod(module: AnsibleModule) -> Dict[str, Any]:
     plan = PodPlan(module, systemd, pod, record)
     result = {"changed": bool(plan.actions()), "done": plan.actions(), "unit": unit, "restart_needed": plan.put_off}
     if module.check_mode:
-        return {**result, "waits": bool(plan.put_off)}
+        return {**result, "waits": bool(plan.put_off), "interrupts": plan.interrupts}
     if plan.put_off:
         result["waits"] = bool(module.params["_waits"]) and Health(module.params["_waits"]).good()
         return result

@@ -99,6 +99,10 @@ changes:
     path: {description: The file on the host., type: str}
     what: {description: "State of the file before: V(missing), V(different) or V(attributes).", type: str}
   sample: [{path: /usr/local/bin/etcd, what: missing}]
+step:
+  description: What a plan says of RV(changes), as C(reason), with C(kind) and C(text).
+  type: dict
+  returned: in check mode, if RV(changes) is not empty
 ansible_facts:
   description: Facts to add to the host's.
   type: dict
@@ -446,7 +450,10 @@ def main() -> None:
                 settled.save(module.params["_settle"], {})
     except (OSError, Refused) as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=bool(changes), changes=changes, staging=staging, zstd=bool(shutil.which("zstd")))
+    # For a plan, which says why.
+    before = {"asked_before": settled.asked_before(module.params["_settle"])} if module.check_mode else {}
+    zstd = bool(shutil.which("zstd"))
+    module.exit_json(changed=bool(changes), changes=changes, staging=staging, zstd=zstd, **before)
 
 
 if __name__ == "__main__":

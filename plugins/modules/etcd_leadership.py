@@ -63,7 +63,7 @@ options:
     required: true
 extends_documentation_fragment: [attributes, attributes.action]
 attributes:
-  check_mode: {support: none}
+  check_mode: {support: full}
   diff_mode: {support: none}
 notes:
   - Uses etcd's JSON gateway, U(https://etcd.io/docs/v3.6/dev-guide/api_grpc_gateway/).
@@ -91,12 +91,16 @@ to:
 why:
   description: Why leadership was not transferred, on hosts of O(leaders); empty if it was.
   type: str
-  returned: success
+  returned: success, except in check mode
   sample: it does not lead
 held:
   description: Time for which this host's API server was paused, in seconds.
   type: float
   returned: success
+step:
+  description: What a plan says the run waits for here, as C(gate.after), a list of texts.
+  type: dict
+  returned: in check mode, on hosts of O(leaders)
 """
 
 POLL_SECONDS = 0.02
@@ -207,8 +211,11 @@ def main() -> None:
             # What the action plugin says.
             "_look": {"type": "bool", "default": False},
         },
-        supports_check_mode=False,
+        supports_check_mode=True,
     )
+    if module.check_mode:
+        # The action plugin does not ask: a plan needs no answer.
+        module.exit_json(changed=False)
     to, rested, why = "", False, ""
     try:
         transfer = LeadershipTransfer(module.params["url"], over_tls(module.params))

@@ -284,6 +284,10 @@ changes:
     path: {description: "The file or directory, or another object, for example V(user etcd).", type: str}
     what: {description: "The change, for example V(created), V(content) or V(issued: there is none).", type: str}
   sample: [{path: /etc/etcd/etcd.yaml, what: content}]
+step:
+  description: What a plan says of RV(changes), as C(reason), with C(kind) and C(text).
+  type: dict
+  returned: in check mode, if RV(changes) is not empty
 """
 
 Change = Dict[str, str]
@@ -667,7 +671,9 @@ def main() -> None:
             settle(host, payload["settle"], certificates)
     except (OSError, RuntimeError, KeyError) as error:
         module.fail_json(msg=str(error), changes=changes)
-    module.exit_json(changed=bool(changes), changes=changes, certificates=certificates, diff=host.diffs)
+    # For a plan, which says why.
+    before = {"asked_before": settled.asked_before(payload["settle"])} if module.check_mode else {}
+    module.exit_json(changed=bool(changes), changes=changes, certificates=certificates, diff=host.diffs, **before)
 
 
 if __name__ == "__main__":

@@ -95,9 +95,15 @@ complete:
   description: Whether all objects are as wanted; false only in check mode.
   type: bool
   returned: success
+step:
+  description: What a plan says the run waits for here, as C(gate.after), a list of texts.
+  type: dict
+  returned: in check mode, if O(timeout) is not 0
 """
 
 POLL_SECONDS = 0.2
+# Of more objects of a kind only their number is reported.
+NAMED = 4
 
 
 def look(client: Client, wanted: Dict[str, Any]) -> Tuple[bool, Any, str]:
@@ -150,6 +156,33 @@ def wait(client: Client, objects: List[Dict[str, Any]], timeout: float) -> Tuple
         time.sleep(POLL_SECONDS)
 
 
+def waited_for(objects: List[Dict[str, Any]]) -> List[str]:
+    """What is waited for, in words, objects of a kind together. A field that is only read, whatever it is, is not."""
+    found: Dict[Tuple[str, str], List[str]] = {}
+    for wanted in objects:
+        state = wanted_state(wanted)
+        if state:
+            kind, name = wanted["path"].rstrip("/").split("/")[-2:]
+            names = found.setdefault((kind, state), [])
+            names += [] if name in names else [name]
+    return [
+        "%s %s" % (" ".join([kind, ", ".join(names)]) if len(names) <= NAMED else "%d %s" % (len(names), kind), state)
+        for (kind, state), names in found.items()
+    ]
+
+
+def wanted_state(wanted: Dict[str, Any]) -> str:
+    """How an object has to be; empty if a field only has to be there."""
+    if wanted.get("condition"):
+        return str(wanted["condition"])
+    if wanted.get("as_field"):
+        # Numbers of a workload's pods: updated, ready, and no more than these.
+        return "rolled out"
+    if wanted.get("at_least") is not None:
+        return "%s at least %s" % (wanted["field"], wanted["at_least"])
+    return "%s %s" % (wanted["field"], wanted["value"]) if wanted.get("value") is not None else ""
+
+
 def main() -> None:
     """Ansible's entry."""
     suboptions = {
@@ -184,7 +217,9 @@ def main() -> None:
     if module.check_mode:
         if complaints:
             module.warn("Not yet as the run would wait for it: %s" % "; ".join(complaints))
-        module.exit_json(changed=False, values=values, complete=not complaints)
+        gate = waited_for(module.params["objects"]) if module.params["timeout"] else []
+        step = {"step": {"gate": {"after": gate}}} if gate else {}
+        module.exit_json(changed=False, values=values, complete=not complaints, **step)
     if complaints:
         module.fail_json(msg="not there after %d s:\n%s" % (time.monotonic() - begun, "\n".join(complaints)))
     module.exit_json(changed=False, values=values, complete=True)

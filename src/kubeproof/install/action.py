@@ -76,6 +76,11 @@ class Action(ActionBase):  # type: ignore[misc]
         return report
 
     @property
+    def _is_new(self) -> bool:
+        """Whether the host has reported that no run has installed anything on it."""
+        return not self._report.get("installed", {"manifest": True})["manifest"]
+
+    @property
     def _python(self) -> str:
         """The path of the Python that services of the host run by."""
         return str(self._report.get("service_python_path", portable_python.USUAL))

@@ -19,6 +19,8 @@ from kubeproof.settings import state as states
 
 # The exit status of ansible-playbook where hosts are unreachable.
 _UNREACHABLE = 4
+# In the state directory.
+_REPORTS = "reports"
 # Logs of this many runs are kept.
 _KEPT_LOGS = 20
 
@@ -38,6 +40,11 @@ class Run:
             return True
         # Ansible counts these as unreachable, and says only that, whatever else has failed.
         return self.returncode == _UNREACHABLE and bool(self.left_behind) and not self.profile["failures"]
+
+    @property
+    def reports(self) -> Path:
+        """The directory of the state in which runs leave reports."""
+        return self.log.parent.parent / _REPORTS
 
     @property
     def left_behind(self) -> list[str]:
@@ -63,7 +70,7 @@ def run(
     ``quiet``: only progress on a terminal, warnings and failures are shown.
     """
     log = new_log(state, name)
-    profile = state / "reports" / f"{name}-profile.json"
+    profile = state / _REPORTS / f"{name}-profile.json"
     profile.parent.mkdir(parents=True, exist_ok=True)
     # A run that dies writes no profile: it must not be taken for an earlier one.
     profile.unlink(missing_ok=True)

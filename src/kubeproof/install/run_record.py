@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from rich.text import Text
 
 from kubeproof.core import files
+from kubeproof.install import steps
 
 # The outcomes of a task on a host, and which of them mean that the run can't continue there. A host that is left behind
 # has no part in the rest of it, and the run is complete without.
@@ -60,6 +61,8 @@ class Task:
     started: float
     ended: float
     outcomes: dict[str, str] = field(default_factory=dict)
+    # In a plan, where the run comes to it.
+    place: steps.Place = steps.NOWHERE
 
 
 @dataclass
@@ -127,13 +130,22 @@ class Recorder:
     """The events of one run."""
 
     def __init__(
-        self, listener: Listener, log: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+        self,
+        listener: Listener,
+        log: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        planning: bool = False,
     ) -> None:
+        """``planning``: this is check mode, whose results say what the steps of the run would be."""
         self._listener = listener
         self._log = log
         self._clock = clock
+        self._planning = planning
         self._play = ""
         self._tasks: dict[str, Task] = {}
+        self._number = 0
+        self._reports: list[steps.Report] = []
         self._open = False
         self.started = clock()
         self.phases: list[Phase] = []
@@ -157,7 +169,9 @@ class Recorder:
             self._finish_phase()
             self._open = True
             self.phases.append(Phase(self._play, role, self._clock(), self._clock()))
-        task = Task(name, role, path, action, self._clock(), self._clock())
+        self._number += 1
+        place = steps.Place(self._number, self._play, role, name, action)
+        task = Task(name, role, path, action, self._clock(), self._clock(), place=place)
         self._tasks[identity] = task
         self.phases[-1].tasks.append(task)
         self._log(f"TASK {f'{role} : ' if role else ''}{name}  ({path})")
@@ -173,6 +187,8 @@ class Recorder:
         self.warnings += [(host, text) for text in warned_of(result)]
         if outcome == "changed":
             self.changes.append(Change(host, task.role, task.name, tuple(changes_of(result))))
+        if self._planning and outcome in ("ok", "changed"):
+            self._reports += steps.reports(task.place, host, result)
         if outcome == "left":
             self.left_behind[host] = message(result)
         if outcome in _FATAL:
@@ -206,7 +222,13 @@ class Recorder:
             "warnings": [{"host": host, "text": text} for host, text in self.warnings],
             "left_behind": self.left_behind,
             "failures": [dataclasses.asdict(failure) for failure in self.failures],
+            **({"steps": steps.data(self.steps)} if self._planning else {}),
         }
+
+    @property
+    def steps(self) -> list[steps.Step]:
+        """In check mode: what the run would do, in its order."""
+        return steps.steps(self._reports)
 
     def _finish_phase(self) -> None:
         if self._open:
@@ -247,14 +269,9 @@ def hint(result: Mapping[str, Any]) -> str:
 def changes_of(result: Mapping[str, Any]) -> list[str]:
     """What a result says that was changed; of a loop, by all its items. Empty if its module does not tell."""
     items = [item for item in result.get("results") or () if isinstance(item, Mapping) and item.get("changed")]
-    listed = [
-        f"{each['path']}: {each['what']}" if isinstance(each, Mapping) else str(each)
-        for each in result.get("changes") or ()
-    ]
     unit = f"{result['unit']}: " if result.get("unit") else ""
     done = [f"{unit}{what}" for what in result.get("done") or ()]
-    made = [f"{what}: created" for what in result.get("made") or ()]
-    return [*(text for item in items for text in changes_of(item)), *listed, *done, *made]
+    return [*(text for item in items for text in changes_of(item)), *steps.changes_of(result), *done]
 
 
 def warned_of(result: Mapping[str, Any]) -> list[str]:

@@ -208,3 +208,29 @@ def test_what_a_task_changed(result: dict[str, object], told: list[str]) -> None
 )
 def test_why_a_task_failed(result: dict[str, object], words: str) -> None:
     assert message(result) == words
+
+
+@pytest.mark.parametrize("planning", [True, False])
+def test_check_mode_leaves_the_steps_of_the_run(output: io.StringIO, planning: bool) -> None:
+    recorder = Recorder(RunReporter(Console(file=output), "run.log"), lambda _line: None, planning=planning)
+    changed = {"changed": True, "changes": [{"path": "/etc/x", "what": "created"}]}
+    recorder.play("Install etcd")
+    recorder.task("1", "Install etcd", "etcd", "x", "install_component")
+    recorder.outcome("1", "cp1", "changed", changed)
+    recorder.outcome("1", "cp2", "failed", {**changed, "msg": "full"})
+    recorder.outcome("1", "cp3", "ok", {"changed": False})
+    recorder.play("Wait for nodes and add-ons")
+    recorder.task("2", "Wait", "nodes", "x", "kube_wait")
+    recorder.outcome("2", "cp1", "ok", {"changed": False, "step": {"gate": {"after": ["nodes w1 Ready"]}}})
+    recorder.end()
+    profile = recorder.profile()
+    assert ("steps" in profile) is planning
+    told = [(step["phase"], step["hosts"], step["does"]) for step in profile.get("steps", ())]
+    assert (
+        told
+        == [
+            ("Install etcd", ["cp1"], ["/etc/x: created"]),
+            ("Wait for nodes and add-ons", ["cp1"], []),
+        ]
+        * planning
+    )

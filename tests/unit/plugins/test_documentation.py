@@ -230,7 +230,8 @@ class TestOptions:
     [
         ("fetch_components", "components", fields(fetch.Fetched)),
         ("preflight", "findings", fields(findings.Finding)),
-        ("etcd_leadership", "", fields(leadership.Outcome) - {"warnings"}),
+        # In check mode there is no outcome, but a step of the plan.
+        ("etcd_leadership", "", (fields(leadership.Outcome) - {"warnings"}) | {"step"}),
         (
             "etcd_replace_member_plan",
             "ansible_facts.kubeproof_replacement",

@@ -194,7 +194,7 @@ class TestReported:
     def test_check_mode_changes_nothing_that_was_reported(
         self, variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        first = self.harness(variables, {"changed": True}, wanted="other")
+        first = self.harness(variables, {"changed": True, "done": ["enabled"]}, wanted="other")
         first.check_mode = True
         first.run(monkeypatch, inputs=["/etc/x"])
         harness = self.harness(variables)
@@ -263,3 +263,53 @@ class TestAnnounced:
     def test_a_run_notes_nothing(self, variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
         Harness(variables, self.RESTARTED).run(monkeypatch, inputs=["/etc/x"])
         assert self.plan(variables, monkeypatch, self.RESTARTED)[1]["changed"]
+
+
+class TestStep:
+    """What a plan says of a unit."""
+
+    HEALTH: ClassVar[dict[str, Any]] = {"url": "https://127.0.0.1:2379/health", "expect": "true"}
+
+    def step(
+        self, variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch, done: str, *, interrupts: bool, **facts: Any
+    ) -> Any:
+        answer = {"changed": bool(done), "done": [done] * bool(done), "restart_needed": "", "interrupts": interrupts}
+        harness = Harness({**variables, "ansible_facts": {"kubeproof_host": facts}}, answer)
+        harness.check_mode = True
+        recovers = {"url": "https://127.0.0.1/api/v1/nodes/w1", "condition": "Ready"}
+        rolling = {**ROLLING, "hosts": ["cp1", "cp2", "cp3", "cp4"], "at_once": "50%", "recovers": recovers}
+        return harness.run(monkeypatch, health=self.HEALTH, rolling=rolling).get("step")
+
+    def test_a_rolling_restart(self, variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+        step = self.step(variables, monkeypatch, "restarted: it was not started by kubeproof", interrupts=True)
+        assert step == {
+            "reason": {"kind": "foreign", "text": "it was not started by kubeproof"},
+            "restarts": ["etcd.service"],
+            "gate": {
+                "before": ["on 1 other: /readyz answers"],
+                "after": [":2379/health says true", "node Ready again, if it was before"],
+            },
+            "at_once": 2,
+        }
+
+    def test_a_restart_of_all_at_once(self, variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+        variables["cluster_rolling"] = False
+        step = self.step(variables, monkeypatch, "restarted: it was not started by kubeproof", interrupts=True)
+        assert (step["restarts"], step["at_once"]) == (["etcd.service"], 0)
+        assert step["gate"] == {"before": [], "after": [":2379/health says true"]}
+
+    def test_a_start_waits_for_no_other_host(self, variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+        step = self.step(variables, monkeypatch, "started: it was inactive", interrupts=False)
+        assert (step["restarts"], step["at_once"], step["gate"]["before"]) == ([], 0, [])
+        assert step["reason"] == {"kind": "down", "text": "it was inactive"}
+
+    def test_a_new_host(self, variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+        new = {"installed": {"manifest": False}}
+        step = self.step(variables, monkeypatch, "started: it was inactive", interrupts=False, **new)
+        assert step["reason"]["kind"] == "new-host"
+
+    def test_what_is_not_to_be_done_has_none(self, variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+        assert self.step(variables, monkeypatch, "", interrupts=False) is None
+
+    def test_a_run_has_none(self, variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+        assert "step" not in Harness(variables, {"changed": True, "done": ["enabled"]}).run(monkeypatch)

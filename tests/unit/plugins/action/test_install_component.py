@@ -34,10 +34,12 @@ class Host:
         self.answers: list[dict[str, Any]] = []
         self.settled: dict[str, Any] | None = {}
         self.check_mode = False
+        self.installed = True
         self._state = state
 
     def run(self, monkeypatch: pytest.MonkeyPatch, **arguments: Any) -> dict[str, Any]:
-        report = {} if self.settled is None else {"settled": {"tasks": self.settled, "units": {}}}
+        report: dict[str, Any] = {} if self.settled is None else {"settled": {"tasks": self.settled, "units": {}}}
+        report["installed"] = {"manifest": self.installed}
         variables = {
             "inventory_hostname": "cp1",
             "cluster_state_directory": str(self._state),
@@ -155,3 +157,25 @@ def test_check_mode_notes_what_it_would_change(host: Host, monkeypatch: pytest.M
     assert pending.paths() == {"/etc/x/config": hashlib.sha256(b"a").hexdigest()}
     # What was reported still holds: nothing was changed.
     assert not (tmp_path / "rolling" / "changed").exists()
+
+
+@pytest.mark.parametrize(
+    ("before", "installed", "kind"),
+    [("otherwise", True, "settings"), ("same", True, "host"), ("never", True, "new"), ("never", False, "new-host")],
+)
+def test_check_mode_says_why(
+    host: Host, monkeypatch: pytest.MonkeyPatch, before: str, installed: bool, kind: str
+) -> None:
+    host.check_mode, host.installed = True, installed
+    changes = [{"path": "/etc/x/config", "what": "content"}]
+    host.answers = [{**ANSWER, "changed": True, "changes": changes, "asked_before": before}] * 2
+    result = host.run(monkeypatch, files=[FILE])
+    assert result["step"]["reason"]["kind"] == kind
+    assert (result["step"]["restarts"], "asked_before" in result) == ([], False)
+    # The same a second time is not to be done, and needs no reason.
+    assert "step" not in host.run(monkeypatch, files=[FILE])
+
+
+def test_a_run_does_not_say_why(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.answers = [{**ANSWER, "changed": True, "changes": [{"path": "/etc/x/config", "what": "content"}]}]
+    assert "step" not in host.run(monkeypatch, files=[FILE])

@@ -130,3 +130,21 @@ def test_a_task_has_one_record(left: Path) -> None:
     keep("etcd: Install etcd", "def", {"files": []}, {}, directory)
     keep("kubelet: Install the kubelet", "ghi", {"files": []}, {}, directory)
     assert seen(left) == {"def": {}, "ghi": {}}
+
+
+def test_whether_a_run_has_asked_for_the_same_before(left: Path) -> None:
+    directory = left.parent / "settled"
+
+    def asked(task: str, digest: str) -> str:
+        found: str = settled.asked_before({"task": task, "digest": digest}, str(directory))
+        return found
+
+    assert asked("etcd: Install etcd", "abc") == "same"
+    assert asked("etcd: Install etcd", "other") == "otherwise"
+    assert asked("etcd: Install another", "abc") == "never"
+    # Also where the host has changed since, so that nothing is settled.
+    (left / "config").write_text("b")
+    assert asked("etcd: Install etcd", "abc") == "same"
+    for damaged in ("{", "[]", "{}"):
+        next(directory.glob("*.json")).write_text(damaged)
+        assert asked("etcd: Install etcd", "abc") == "never"

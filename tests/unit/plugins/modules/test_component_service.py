@@ -348,6 +348,7 @@ def test_check_mode_leaves_the_restart_of_a_leader_to_a_later_task_as_a_run_does
     module.check_mode = True
     result = service.converge(module)
     assert (result["waits"], bool(result["restart_needed"]), result["changed"]) == (put_off, put_off, not put_off)
+    assert result["interrupts"] is not put_off
     assert running == []
 
 

@@ -100,3 +100,26 @@ def test_pods_on_nodes_that_a_run_leaves_out_are_not_waited_for(ready: int, lost
 def test_a_field_comes_to_a_number_at_least(ready: int | None, good: bool, seen: str) -> None:
     document = {"metadata": {"generation": 1}, "status": {} if ready is None else {"numberReady": ready}}
     assert judge(document, {"field": "status.numberReady", "at_least": 2}) == (good, seen)
+
+
+def test_a_plan_says_what_is_waited_for_and_not_what_is_only_read() -> None:
+    nodes = [{"path": f"/api/v1/nodes/w{number}", "condition": "Ready"} for number in (1, 2)]
+    deployments = "/apis/apps/v1/namespaces/kube-system/deployments"
+    others: list[dict[str, Any]] = [
+        {"path": f"{deployments}/coredns", "field": "status.updatedReplicas", "as_field": "spec.replicas"},
+        {"path": f"{deployments}/coredns", "field": "status.readyReplicas", "as_field": "spec.replicas"},
+        {"path": f"{deployments}/x", "condition": "Available"},
+        {"path": f"{deployments}/y", "field": "status.readyReplicas", "at_least": 0},
+        {"path": f"{deployments}/z", "field": "spec.paused", "value": False},
+        {"path": "/api/v1/nodes/w1", **CIDR},
+    ]
+    assert kube_wait.waited_for([*nodes, *others]) == [
+        "nodes w1, w2 Ready",
+        "deployments coredns rolled out",
+        "deployments x Available",
+        "deployments y status.readyReplicas at least 0",
+        "deployments z spec.paused False",
+    ]
+    assert kube_wait.waited_for([{**nodes[0], "path": f"/api/v1/nodes/w{number}"} for number in range(100)]) == [
+        "100 nodes Ready"
+    ]
