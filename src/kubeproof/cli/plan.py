@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import RenderableType
@@ -16,7 +16,9 @@ from rich.text import Text
 from kubeproof.cli.options import FAILED, SubParsers, add_become, add_inventory, selecting
 from kubeproof.core import console as ui
 from kubeproof.core.errors import KubeproofError
-from kubeproof.install import playbook
+from kubeproof.install import plan_text, playbook
+from kubeproof.install.refusals import Refusal, findings, of_run
+from kubeproof.install.steps import Step
 from kubeproof.local_hosts import lifecycle
 from kubeproof.local_hosts.plan import has_local_hosts
 from kubeproof.local_hosts.plan import plan as plan_local
@@ -24,7 +26,6 @@ from kubeproof.settings import inventory
 from kubeproof.settings.inventory import Inventory
 
 SCHEMA = 1
-_RESTART = ": restarted: "
 
 
 def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
@@ -32,9 +33,9 @@ def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
     parser = subparsers.add_parser(
         "plan",
         help="show what a run would change, and change nothing",
-        description="Compares settings and hosts as `up` does, in Ansible's check mode, and lists what a run would "
-        "change: files, processes that it would start or restart and why, API objects. Changes nothing. Exits with 1 "
-        "if a run would be refused, with the reasons.",
+        description="Compares settings and hosts as `up` does, in Ansible's check mode, and lists the steps of a run "
+        "in its order: hosts, files, processes that it would start or restart, API objects, why, and what it would "
+        "wait for before and after. Changes nothing. Exits with 1 if a run would be refused, with the reasons.",
     )
     add_inventory(parser)
     add_become(parser)
@@ -43,32 +44,23 @@ def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
     parser.set_defaults(run=run)
 
 
-@dataclass(frozen=True)
-class Group:
-    """The same changes of one task, on one or more hosts."""
-
-    role: str
-    task: str
-    what: tuple[str, ...]
-    hosts: tuple[str, ...]
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
     cluster = inventory.load(arguments.inventory)
     require_hosts(cluster)
     installed = (cluster.state / "pki").is_dir()
     given = ["--check", *(["--diff"] if arguments.diff else []), *([] if installed else ["--tags", "host"])]
+    # Times of files are those of the kernel's coarse clock.
+    since = time.time() - 1
     ended = playbook.run(
         "cluster", cluster.sources, cluster.state, given, quiet=True, output=sys.stderr if arguments.json else None
     )
     if arguments.json:
-        print(json.dumps(document(ended.profile, ok=ended.ok, installed=installed), indent=1))
-    elif ended.ok:
-        for line in rendered(ended.profile, cluster, installed=installed):
-            ui.console().print(line)
+        found = [] if ended.ok else of_run(ended.profile.get("failures", ()), findings(ended.reports, since))
+        print(json.dumps(document(ended, found, installed=installed), indent=1))
     else:
-        ui.console().print("A run would be refused for this reason, or end here. Nothing was changed.")
+        for line in rendered(ended, cluster, installed=installed):
+            ui.console().print(line)
     return 0 if ended.ok else FAILED
 
 
@@ -85,47 +77,31 @@ def require_hosts(cluster: Inventory) -> None:
         )
 
 
-def document(profile: Mapping[str, Any], *, ok: bool, installed: bool) -> dict[str, Any]:
-    """The plan as data: ``changes`` in the order in which the run would make them."""
+def document(ended: playbook.Run, refused: Sequence[Refusal], *, installed: bool) -> dict[str, Any]:
+    """The plan as data, see docs/plan.schema.json. ``refused``: why a run would be refused."""
     return {
         "schema": SCHEMA,
-        "ok": ok,
+        "ok": ended.ok,
         "installed": installed,
-        **{name: profile.get(name, []) for name in ("changes", "warnings", "failures")},
+        "left_behind": ended.left_behind,
+        "refusals": [each.data() for each in refused],
+        **{name: ended.profile.get(name, []) for name in ("steps", "changes", "warnings", "failures")},
     }
 
 
-def grouped(changes: Sequence[Mapping[str, Any]]) -> list[Group]:
-    """Changes in their order, those that differ in nothing but their host as one."""
-    hosts: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}
-    for change in changes:
-        hosts.setdefault((change["role"], change["task"], tuple(change["what"])), []).append(change["host"])
-    return [Group(*key, tuple(sorted(names))) for key, names in hosts.items()]
-
-
-def rendered(profile: Mapping[str, Any], cluster: Inventory, *, installed: bool) -> list[RenderableType]:
+def rendered(ended: playbook.Run, cluster: Inventory, *, installed: bool) -> Iterator[RenderableType]:
     """The plan for people."""
-    changes, command = profile.get("changes", []), f"./kubeproof up{selecting(cluster.sources)}"
-    lines: list[RenderableType] = []
-    for group in grouped(changes):
-        title = Text.assemble((group.role or group.task, "bold"), "  ", ", ".join(group.hosts))
-        lines.append(Padding(title, (0, 0, 0, 2), expand=False))
-        lines += [Padding(_emphasised(what), (0, 0, 0, 6), expand=False) for what in group.what or (group.task,)]
-    if not installed:
-        lines.append(Text(f"Nothing of this cluster is installed yet. `{command}` then installs its components on:"))
-        hosts = [f"{host.name} ({', '.join(sorted(host.groups - {'all'}))})" for host in cluster.members]
-        return [*lines, *(Padding(host, (0, 0, 0, 2), expand=False) for host in hosts)]
-    if not changes:
-        return [*lines, Text(f"Nothing to change on {_count(len(cluster.members), 'host')}.")]
-    names = {change["host"] for change in changes}
-    restarts = sum(_RESTART in what for change in changes for what in change["what"])
-    total = f"{_count(len(changes), 'change')} on {_count(len(names), 'host')}, {_count(restarts, 'restart')}"
-    return [*lines, Text(f"{total}. Nothing was changed; `{command}` does it.")]
+    steps, command = planned(ended.profile), f"./kubeproof up{selecting(cluster.sources)}"
+    if installed or not ended.ok:
+        compared = len(cluster.members) - len(ended.left_behind)
+        yield from plan_text.conclusion(steps, refused=not ended.ok, hosts=compared, command=command)
+        return
+    yield from plan_text.lines(steps)
+    yield Text(f"Nothing of this cluster is installed yet. `{command}` then installs its components on:")
+    for host in cluster.members:
+        yield Padding(f"{host.name} ({', '.join(sorted(host.groups - {'all'}))})", (0, 0, 0, 2), expand=False)
 
 
-def _emphasised(what: str) -> Text:
-    return Text(what, style="yellow" if _RESTART in what else "")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+def planned(profile: Mapping[str, Any]) -> list[Step]:
+    """The steps that the callback left."""
+    return [Step.parse(step) for step in profile.get("steps", ())]

@@ -7,13 +7,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema  # type: ignore[import-untyped]
 import pytest
 from rich.console import Console
+from tests.unit.install import plans
 
 from kubeproof.cli import main, plan
 from kubeproof.core import paths
 from kubeproof.core.errors import KubeproofError
-from kubeproof.install import playbook
+from kubeproof.install import playbook, reasons, steps
 from kubeproof.install.playbook import Run
 from kubeproof.local_hosts import lifecycle
 from kubeproof.settings import inventory
@@ -27,6 +29,7 @@ PROFILE: dict[str, Any] = {
         {"host": "w1", "role": "kubelet", "task": "Start", "what": [RESTART]},
         {"host": "w1", "role": "", "task": "Fetch", "what": []},
     ],
+    "steps": steps.data(plans.made()),
     "warnings": [],
     "failures": [],
 }
@@ -53,30 +56,27 @@ def installed(tmp_path: Path) -> Path:
     return path
 
 
-def shown(profile: dict[str, Any]) -> str:
+def shown(profile: dict[str, Any], status: int = 0) -> str:
     output = io.StringIO()
     console = Console(file=output, width=120)
-    for line in plan.rendered(profile, inventory.load(EXAMPLE), installed=True):
+    ended = Run(status, Path("run.log"), profile)
+    for line in plan.rendered(ended, inventory.load(EXAMPLE), installed=True):
         console.print(line)
     return output.getvalue()
 
 
-def test_hosts_with_the_same_changes_are_shown_together() -> None:
-    relative = EXAMPLE.relative_to(paths.PROJECT)
+def test_the_steps_are_shown_and_how_to_do_them() -> None:
     lines = [line.rstrip() for line in shown(PROFILE).splitlines()]
-    assert lines == [
-        "  kubelet  w1, w2",
-        "      /etc/kubernetes/kubelet/config.yaml: content",
-        "  kubelet  w1",
-        f"      {RESTART}",
-        "  Fetch  w1",
-        "      Fetch",
-        f"4 changes on 2 hosts, 1 restart. Nothing was changed; `./kubeproof up -i {relative}` does it.",
-    ]
+    assert lines[0] == "Install etcd"
+    command = f"./kubeproof up -i {EXAMPLE.relative_to(paths.PROJECT)}"
+    assert lines[-1] == f"7 steps on 8 hosts, 8 restarts. Nothing was changed; `{command}` does it."
 
 
-def test_nothing_to_change_is_said() -> None:
-    assert shown({"changes": []}).startswith("Nothing to change on ")
+def test_nothing_to_change_is_said_of_the_hosts_that_were_compared() -> None:
+    hosts = len(inventory.load(EXAMPLE).members)
+    assert shown({"steps": []}) == f"Nothing to change on {hosts} hosts.\n"
+    behind = {"steps": [], "left_behind": {"w1": "it was left behind"}, "failures": []}
+    assert shown(behind, status=4) == f"Nothing to change on {hosts - 1} host{'s' * (hosts > 2)}.\n"
 
 
 def test_check_mode_is_what_shows_it(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,15 +92,29 @@ def test_as_data(installed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
     monkeypatch.setattr(playbook, "run", Runs(PROFILE))
     assert main.main(["plan", "-i", str(installed), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert document == {"schema": 1, "ok": True, "installed": True, **PROFILE}
+    described = json.loads((paths.PROJECT / "docs" / "plan.schema.json").read_text())
+    jsonschema.validate(document, described)
+    assert document["schema"] == described["properties"]["schema"]["const"]
+    listed = json.loads(json.dumps(PROFILE))
+    assert document == {"schema": 1, "ok": True, "installed": True, "left_behind": [], "refusals": [], **listed}
+
+
+def test_the_schema_has_all_kinds_of_reasons() -> None:
+    described = json.loads((paths.PROJECT / "docs" / "plan.schema.json").read_text())
+    kinds = described["$defs"]["step"]["properties"]["reasons"]["items"]["properties"]["kind"]
+    assert kinds["enum"] == list(reasons.KINDS)
 
 
 def test_a_run_that_would_be_refused_is_a_failure(
     installed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(playbook, "run", Runs({**PROFILE, "failures": [{"message": "no"}]}, status=2))
+    failure = {"host": "w1", "role": "etcd", "task": "Install", "message": "full", "hint": "make room", "path": "x"}
+    monkeypatch.setattr(playbook, "run", Runs({**PROFILE, "failures": [failure]}, status=2))
     assert main.main(["plan", "-i", str(installed), "--json"]) == 1
-    assert json.loads(capsys.readouterr().out)["ok"] is False
+    document = json.loads(capsys.readouterr().out)
+    jsonschema.validate(document, json.loads((paths.PROJECT / "docs" / "plan.schema.json").read_text()))
+    assert document["ok"] is False
+    assert document["refusals"] == [{"host": "w1", "problem": "full", "remediation": "make room", "check": ""}]
     assert main.main(["plan", "-i", str(installed)]) == 1
     assert "Nothing was changed" in capsys.readouterr().out
 
@@ -109,7 +123,7 @@ def test_a_new_cluster_is_checked_and_its_hosts_are_named(
     installed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (installed.parent / ".kubeproof" / "pki").rmdir()
-    runs = Runs({"changes": []})
+    runs = Runs({"steps": []})
     monkeypatch.setattr(playbook, "run", runs)
     assert main.main(["plan", "-i", str(installed)]) == 0
     # What is behind can't be compared with anything yet.

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from kubeproof.cli import plan
 from kubeproof.components import prefetch
+from kubeproof.install.playbook import Run
 from kubeproof.settings import inventory
 from kubeproof.verify.observe.cluster import Cluster
 
@@ -123,7 +124,8 @@ all:
     assert prefetch.request_of(found).source == "go"
     assert Cluster(found, cast(Any, None), cast(Any, None)).settings["cluster_domain"] == "here.test"
     output = io.StringIO()
-    for line in [*plan.rendered({}, found, installed=False), *plan.rendered({}, found, installed=True)]:
+    ended = Run(0, tmp_path / "run.log", {"steps": []})
+    for line in [*plan.rendered(ended, found, installed=False), *plan.rendered(ended, found, installed=True)]:
         Console(file=output, width=120).print(line)
     assert "bastion" not in output.getvalue()
     assert "Nothing to change on 2 hosts" in output.getvalue()
