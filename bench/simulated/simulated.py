@@ -133,8 +133,8 @@ def _component_service(host: Host, given: Mapping[str, Any], *, check: bool) -> 
         host.kept["units"][unit] = wanted
         host.kept["active"] = sorted({*host.kept["active"], unit})
         host.save()
-    done = [] if there else ["enabled", "started"]
-    return {"changed": bool(done), "done": done, "unit": unit, "restart_needed": ""}
+    done = [] if there else ["enabled", "started: it was inactive"]
+    return {"changed": bool(done), "done": done, "unit": unit, "restart_needed": "", "interrupts": False}
 
 
 def _distribute_components(host: Host, given: Mapping[str, Any], *, check: bool) -> Answer:
@@ -175,6 +175,8 @@ def _unchanged(host: Host, given: Mapping[str, Any], *, check: bool) -> Answer: 
         "changes": [],
         "refused": "",
         "runs": [],
+        "pending": [],
+        "kept": [],
         "failed_targets": [],
         "listening": [],
         "udp": [],
@@ -187,8 +189,10 @@ MODULES: Mapping[str, Callable[..., Answer]] = {
     "distribute_components": _distribute_components,
     "host_report": _host_report,
     "install_component": _install_component,
+    "kube_addons": _unchanged,
     "kube_objects": _unchanged,
     "kube_wait": _kube_wait,
+    "local_volumes_prune": _unchanged,
     "node_taints": _unchanged,
     "port_probe": _unchanged,
     "runtime_images": _runtime_images,
@@ -323,6 +327,7 @@ def _report(host: Host, given: Mapping[str, Any]) -> Answer:
             "active": kept["active"],
             "settings": kept["settings"],
             "components": kept["components"],
+            "running": [],
             "versions": versions,
         },
         "settled": {
