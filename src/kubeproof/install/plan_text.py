@@ -14,6 +14,8 @@ from kubeproof.install.steps import Step
 
 # Of more hosts than this not all are named: the data of the plan has them.
 _NAMED = 8
+# And of more changes not all are listed.
+_LISTED = 12
 _LABEL = 7
 
 
@@ -66,8 +68,18 @@ def _row(left: str, right: Text, width: int = 4) -> Table:
 def _title(step: Step) -> Text:
     if step.waits_only:
         return Text(f"the run waits for {'; '.join(step.gate.before + step.gate.after)}")
-    what = step.does[0] if len(step.does) == 1 else f"{step.place.role or step.place.task}: {len(step.does)} changes"
+    acts = _acts(step.does)
+    what = acts[0] if len(acts) == 1 else f"{step.place.role or step.place.task}: {len(acts)} changes"
     return Text.assemble((what, "yellow" if step.restarts else ""), "  ", (_who(step), "bold"))
+
+
+def _acts(does: Sequence[str]) -> list[str]:
+    """What is done to one thing in one line: ``etcd.service: enabled, started``."""
+    acts: dict[str, list[str]] = {}
+    for each in does:
+        thing, _, act = each.partition(": ")
+        acts.setdefault(thing, []).extend([act] if act else [])
+    return [f"{thing}: {', '.join(what)}" if what else thing for thing, what in acts.items()]
 
 
 def _who(step: Step) -> str:
@@ -86,8 +98,11 @@ def _names(hosts: Sequence[str]) -> str:
 def _details(step: Step) -> Iterator[tuple[str, str]]:
     if step.waits_only:
         return
-    if len(step.does) > 1:
-        yield from (("", act) for act in step.does)
+    acts = _acts(step.does)
+    if len(acts) > 1:
+        yield from (("", act) for act in acts[:_LISTED])
+    if len(acts) > _LISTED:
+        yield "", f"and {len(acts) - _LISTED} more"
     for because in step.reasons:
         whose = f"{_names(because.hosts)}: " if len(step.reasons) > 1 else ""
         yield "why", f"{whose}{because.reason.text}"

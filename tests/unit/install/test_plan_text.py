@@ -86,6 +86,22 @@ def test_a_restart_of_all_hosts_at_once_says_so() -> None:
     )
 
 
+def test_what_happens_to_one_unit_is_one_line() -> None:
+    at, does = plans.place(1, "Install etcd", "etcd"), ("etcd.service: enabled", "etcd.service: started")
+    lines = shown(steps([Report(at, "cp1", does, plans.SETTINGS)]))
+    assert lines[1:3] == [
+        "   1 etcd.service: enabled, started  cp1",
+        "    why     settings, inventory or versions differ from those of the last run",
+    ]
+
+
+def test_of_many_changes_some_are_listed_and_all_are_counted() -> None:
+    at, does = plans.place(1, "Distribute", "components"), tuple(f"/bin/{number}: missing" for number in range(20))
+    lines = shown(steps([Report(at, "cp1", does, plans.SETTINGS)]))
+    assert lines[1] == "   1 components: 20 changes  cp1"
+    assert lines[13:15] == ["            /bin/11: missing", "            and 8 more"]
+
+
 def test_nothing_to_do_is_said() -> None:
     assert shown([], hosts=3) == ["Nothing to change on 3 hosts."]
     assert shown([], hosts=1) == ["Nothing to change on 1 host."]
