@@ -8,6 +8,9 @@ got to the end on all hosts has given them. ``target`` is what was fetched and i
 or a change of versions that is not finished gives to hosts, or another version that was only fetched. ``previous`` is
 what was current before the last change of versions. A fetch writes ``target`` only, so that fetching other versions, as
 after a ``git pull``, changes nothing of what the cluster is said to be.
+
+What was a target until another version was fetched is ``superseded``, by version, until a run has got to the end: hosts
+may have it, as those of an upgrade that was not finished and is taken back.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +32,7 @@ Generation = Literal["current", "target", "previous"]
 # Where an entry of a version is looked for: the newest first, if several have that version in other bytes.
 _GENERATIONS: tuple[Generation, ...] = ("target", "current", "previous")
 _PARTS = ("components", "images")
+_SUPERSEDED = "superseded"
 
 
 class LockError(KubeproofError):
@@ -41,7 +46,7 @@ class Lock:
         """Read the lock, if there is one. Raises LockError."""
         self.path = state_directory / NAME
         self._document: dict[str, Any] = {"version": _SCHEMA, "downloads": {}}
-        self._document |= {generation: _empty() for generation in _GENERATIONS}
+        self._document |= {generation: _empty() for generation in (*_GENERATIONS, _SUPERSEDED)}
         with contextlib.suppress(FileNotFoundError):
             self._document = self._read()
         self._saved = copy.deepcopy(self._document)
@@ -56,7 +61,9 @@ class Lock:
             generations: dict[str, Any] = {
                 each: {part: document[each][part] for part in _PARTS} for each in _GENERATIONS
             }
-            return {"version": _SCHEMA, "downloads": document["downloads"], **generations}
+            # A lock that was written before has none.
+            superseded = {part: document.get(_SUPERSEDED, {}).get(part, {}) for part in _PARTS}
+            return {"version": _SCHEMA, "downloads": document["downloads"], **generations, _SUPERSEDED: superseded}
         except (ValueError, KeyError, TypeError) as error:
             hint = "restore it, or remove it to start over"
             raise LockError(f"{self.path} is damaged: {error!r}", hint=hint) from error
@@ -100,6 +107,12 @@ class Lock:
         found: dict[str, Any] = self._document[generation][part].get(arch, {})
         return copy.deepcopy(found)
 
+    def superseded(self, part: Literal["components", "images"], arch: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """What hosts of an architecture may have besides, by name; several versions of one are possible."""
+        for name, versions in self._document[_SUPERSEDED][part].get(arch, {}).items():
+            for entry in versions.values():
+                yield name, copy.deepcopy(entry)
+
     def record_component(self, arch: str, name: str, entry: dict[str, Any]) -> None:
         """Remember what was fetched of a component for the cluster."""
         self._record("components", arch, name, entry)
@@ -118,7 +131,7 @@ class Lock:
             self._document["previous"] = copy.deepcopy(current)
         for part, arch, name in places:
             current[part].setdefault(arch, {})[name] = target[part][arch][name]
-        self._document["target"] = _empty()
+        self._document |= {"target": _empty(), _SUPERSEDED: _empty()}
 
     def save(self) -> bool:
         """Write the lock if it changed, in one step; returns whether it did."""
@@ -132,6 +145,10 @@ class Lock:
     def _record(self, part: str, arch: str, name: str, entry: dict[str, Any]) -> None:
         """What is current is no target, also if another version was one before."""
         target = self._document["target"][part]
+        former = target.get(arch, {}).get(name)
+        if former and former["version"] != entry["version"]:
+            kept = self._document[_SUPERSEDED][part].setdefault(arch, {}).setdefault(name, {})
+            kept[former["version"]] = former
         if self._document["current"][part].get(arch, {}).get(name) == entry:
             target.get(arch, {}).pop(name, None)
             if not target.get(arch, True):
@@ -145,7 +162,9 @@ class Lock:
         }
         if version is None:
             return found["current"] or found["target"]
-        return next((entry for entry in found.values() if entry and entry["version"] == version), None)
+        superseded: dict[str, dict[str, Any]] = self._document[_SUPERSEDED][part].get(arch, {}).get(name, {})
+        newest = (entry for entry in found.values() if entry and entry["version"] == version)
+        return next(newest, superseded.get(version))
 
 
 def _empty() -> dict[str, dict[str, Any]]:

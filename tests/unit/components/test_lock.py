@@ -70,6 +70,22 @@ def test_what_is_only_fetched_is_not_what_the_cluster_has(tmp_path: Path) -> Non
     assert not lock.versions("previous")
 
 
+def test_the_target_of_an_upgrade_that_is_taken_back_is_known_until_it_has_ended(tmp_path: Path) -> None:
+    """Hosts have it: it is rehearsed with, and put back where a host fails on the way."""
+    lock = lock_of(tmp_path, etcd="3.6.16", runc="1.5.2")
+    fetched(lock, etcd="3.7.2")
+    fetched(lock, etcd="3.7.3")
+    fetched(lock, etcd="3.6.16")
+    assert lock.save()
+    again = Lock(tmp_path)
+    assert versions(again) == [{"etcd": "3.6.16", "runc": "1.5.2"}, {}, {}]
+    assert [entry["version"] for _, entry in again.superseded("components", "amd64")] == ["3.7.2", "3.7.3"]
+    assert again.component("amd64", "etcd", "3.7.3") == {"version": "3.7.3"}
+    assert version(again, "etcd") == "3.6.16"
+    again.settle()
+    assert again.component("amd64", "etcd", "3.7.3") is None
+
+
 def test_a_change_of_versions_leaves_the_former_ones(tmp_path: Path) -> None:
     lock = lock_of(tmp_path, etcd="3.6.16", runc="1.5.2")
     fetched(lock, etcd="3.7.3")

@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 from kubeproof.components.lock import Generation, Lock
 from kubeproof.components.pins import MACHINES
@@ -141,22 +141,30 @@ def generations(lock: Lock, record: Record) -> tuple[Generation, ...]:
     return ("current",) if lock.versions("current") else ("target",)
 
 
-def locked(lock: Lock, arch: str, chosen: Iterable[Generation]) -> Locked:
-    """What the lock has of these generations."""
+def locked(lock: Lock, arch: str, chosen: Collection[Generation]) -> Locked:
+    """What the lock has of these generations; of several, with what was the target of an unfinished upgrade before."""
     files: dict[str, set[str]] = {}
     references: dict[str, set[str]] = {}
     digests: dict[str, set[str]] = {}
-    for generation in chosen:
-        for entry in lock.entries(generation, "components", arch).values():
-            for name, binary in entry["binaries"].items():
-                files.setdefault(name, set()).add(binary["sha256"])
-        for name, entry in lock.entries(generation, "images", arch).items():
-            references.setdefault(name, set()).add(entry["reference"])
-            if entry.get("archive"):
-                files.setdefault(f"{name}.tar", set()).add(entry["archive"]["sha256"])
-            if entry.get("digest"):
-                digests.setdefault(entry["reference"], set()).add(entry["digest"])
+    for _, component in _of(lock, "components", arch, chosen):
+        for name, binary in component["binaries"].items():
+            files.setdefault(name, set()).add(binary["sha256"])
+    for name, image in _of(lock, "images", arch, chosen):
+        references.setdefault(name, set()).add(image["reference"])
+        if image.get("archive"):
+            files.setdefault(f"{name}.tar", set()).add(image["archive"]["sha256"])
+        if image.get("digest"):
+            digests.setdefault(image["reference"], set()).add(image["digest"])
     return Locked(*({name: frozenset(each) for name, each in found.items()} for found in (files, references, digests)))
+
+
+def _of(
+    lock: Lock, part: Literal["components", "images"], arch: str, chosen: Collection[Generation]
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for generation in chosen:
+        yield from lock.entries(generation, part, arch).items()
+    if len(chosen) > 1:
+        yield from lock.superseded(part, arch)
 
 
 def programs_of(lock: Lock) -> set[str]:

@@ -136,6 +136,14 @@ def test_during_an_upgrade_hosts_have_either(lock: Lock, tmp_path: Path) -> None
     assert wanted(lock, tmp_path).files["kubelet"] == {"old", "new"}
 
 
+def test_and_what_was_its_target_before_it_was_taken_back(lock: Lock, tmp_path: Path) -> None:
+    lock.record_component("amd64", "kubernetes", component("1.37.2", "new"))
+    lock.record_component("amd64", "kubernetes", component("1.36.3", "old"))
+    assert wanted(lock, tmp_path).files["kubelet"] == {"old"}
+    (tmp_path / state.UPGRADE).write_text(json.dumps({"versions": {"kubernetes": "1.36.3"}, "direction": "back"}))
+    assert wanted(lock, tmp_path).files["kubelet"] == {"old", "new"}
+
+
 def test_before_an_installation_has_ended_the_target_is_all_there_is(tmp_path: Path) -> None:
     made = Lock(tmp_path)
     made.record_component("amd64", "kubernetes", component("1.36.3", "old"))
