@@ -32,7 +32,8 @@ class ActionModule(Action):
     _VALID_ARGS = frozenset(
         (
             "state_directory", "directories", "programs", "stage",
-            "versions", "backup_targets", "network_policy_engine", "pod_network", "addons", "pods",
+            "versions", "backup_targets", "network_policy_engine", "pod_network", "addons", "runtime",
+            "pods",
         )
     )  # fmt: skip
 
@@ -77,7 +78,8 @@ class ActionModule(Action):
         groups = list(self._variables["group_names"])
         targets, network = arguments.get("backup_targets") or (), str(arguments.get("pod_network", ""))
         engine, addons = str(arguments.get("network_policy_engine", "none")), arguments.get("addons") or ()
-        groups += selection.uses(groups, targets, engine, network, addons)
+        runtime = str(arguments.get("runtime", pins.CONTAINERD))
+        groups += selection.uses(groups, targets, engine, network, addons, runtime)
         pods = arguments.get("pods") or ()
         return distribution.plan(
             pinned, lock, groups, report["arch"], arguments["directories"], pods,

@@ -27,7 +27,7 @@ class ActionModule(Action):
     _VALID_ARGS = frozenset(
         (
             "source", "mirror", "registry", "versions", "state_directory", "architectures", "backup_targets",
-            "network_policy_engine", "pod_network", "addons", "pods", "manifest_sha256",
+            "network_policy_engine", "pod_network", "addons", "runtime", "pods", "manifest_sha256",
         )
     )  # fmt: skip
 
@@ -54,7 +54,8 @@ class ActionModule(Action):
         groups = [name for name in pins.GROUPS if self._variables["groups"].get(name)]
         targets, network = arguments.get("backup_targets") or (), str(arguments.get("pod_network", ""))
         engine, addons = str(arguments.get("network_policy_engine", "none")), arguments.get("addons") or ()
-        uses = selection.uses(groups, targets, engine, network, addons)
+        runtime = str(arguments.get("runtime", pins.CONTAINERD))
+        uses = selection.uses(groups, targets, engine, network, addons, runtime)
         return fetch.Request(
             source=arguments.get("source", "auto"),
             mirror=arguments.get("mirror", ""),

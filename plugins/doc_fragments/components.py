@@ -35,6 +35,10 @@ options:
     type: list
     elements: str
     default: []
+  runtime:
+    description: Container runtime of the nodes, as in the setting C(container_runtime). They need its programs.
+    type: str
+    default: containerd
   pods:
     description:
       - Components that run as pods, by name, for example V(kube-apiserver). An image is built from each one's binary.

@@ -164,6 +164,7 @@ class _Run:
     def from_go(self) -> list[Fetched]:
         """Build components one after another (each build uses every core), then make images of them."""
         published.refuse_builds(selection.published(self.pins, self.request.groups))
+        selection.refuse_builds(selection.on_hosts(self.pins, self.request.groups))
         packing.check(self.pins)
         fetched, built = self._builds(selection.to_build(self.pins, self.request.groups))
         for arch in self.request.architectures:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from kubeproof.components import gobuild
+from kubeproof.components import gobuild, selection
 from kubeproof.components.pins import Component, Pins
 from kubeproof.core.errors import KubeproofError
 from kubeproof.core.process import attempt, run
@@ -41,6 +41,7 @@ def add(pins: Pins, name: str, version: str, tell: Tell) -> Path:
     wanted = pins.with_versions({name: version}).components.get(name)
     if not wanted:
         raise KubeproofError(f"{name} is an image: it is made of the Go module of a component")
+    selection.refuse_builds([wanted])
     if wanted.go.copies:
         copied = ", ".join(copy.module for copy in wanted.go.copies)
         raise KubeproofError(

@@ -21,6 +21,7 @@ NODE_GROUPS = ("control_plane", "workers")
 # What settings make hosts need besides; like groups to which these hosts belong. backup_s3: etcd's hosts, if one of
 # backup_targets is S3-compatible storage. network_policy: nodes, if network_policy_engine is not none.
 # pod_network_flannel, …: nodes, if that is their pod_network_plugin. ADDONS: nodes, if that add-on is switched on.
+# RUNTIMES: nodes, if that is their container_runtime.
 BACKUP_S3 = "backup_s3"
 NETWORK_POLICY = "network_policy"
 FLANNEL = "pod_network_flannel"
@@ -29,7 +30,10 @@ CILIUM = "pod_network_cilium"
 # By pod_network_plugin.
 NETWORKS = {"flannel": FLANNEL, "calico": CALICO, "cilium": CILIUM}
 ADDONS = ("metrics_server", "metallb", "gateway_api", "traefik", "local_path", "gvisor")
-USES = (BACKUP_S3, NETWORK_POLICY, *NETWORKS.values(), *ADDONS)
+# By container_runtime: nodes, if that is theirs.
+CONTAINERD = "containerd"
+RUNTIMES = (CONTAINERD, "crio")
+USES = (BACKUP_S3, NETWORK_POLICY, *NETWORKS.values(), *ADDONS, *RUNTIMES)
 # Go's names of what `uname -m` says.
 MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 
@@ -104,6 +108,10 @@ class GoBuild:
     always: bool = False
 
 
+NO_BUILD = GoBuild(module="", packages={}, tags=(), stamps={}, cgo=False, cold_seconds=0)
+"""Of a component that is downloaded, and never built here."""
+
+
 @dataclass(frozen=True)
 class Manifests:
     """Files of a component's Go module that are applied into the cluster: package path and name, or a pattern of names.
@@ -117,7 +125,10 @@ class Manifests:
 
 @dataclass(frozen=True)
 class Component:
-    """A component of one version. ``directory`` is where its binaries go: see ``DIRECTORIES``."""
+    """A component of one version. ``directory`` is where its binaries go: see ``DIRECTORIES``.
+
+    ``go`` is ``NO_BUILD`` for one that is not built here.
+    """
 
     name: str
     version: str
@@ -130,6 +141,11 @@ class Component:
     def needed(self, groups: Collection[str]) -> tuple[Binary, ...]:
         """The binaries that hosts of ``groups`` need."""
         return tuple(binary for binary in self.binaries.values() if not binary.groups.isdisjoint(groups))
+
+    @property
+    def can_be_built(self) -> bool:
+        """Whether there is a Go module of it here."""
+        return bool(self.go.module)
 
     def module_file(self, name: str) -> str:
         """A file of the Go module that it is built of, for people."""
@@ -354,6 +370,8 @@ class Pins:
 
     def module_versions(self, component: Component) -> list[str]:
         """The versions of a component of which there are Go modules, the oldest first."""
+        if not component.can_be_built:
+            return []
         found = (path.parent.name for path in (self.root / "go" / component.go.module).glob("*/go.mod"))
         return sorted(found, key=lambda version: [int(number) for number in re.findall(r"\d+", version)])
 
@@ -445,18 +463,18 @@ def _listed(minors: Iterable[str]) -> str:
 
 def _component(name: str, section: Section, of_set: str | None) -> Component:
     binaries = {key: _binary(key, part) for key, part in section.section("binaries").named_sections()}
-    release = section.optional_section("release")
+    release, go = section.optional_section("release"), section.optional_section("go")
     component = Component(
         name=name,
         version=_version(section, of_set),
         directory=_choice(section, "directory", DIRECTORIES, default="bin"),
         binaries=binaries,
         release=_release(release) if release else None,
-        go=_go(section.section("go")),
+        go=_go(go) if go else NO_BUILD,
         manifests=_manifests(section.optional_section("manifests")),
     )
     unbuilt = sorted(set(binaries) - set(component.go.packages))
-    if unbuilt:
+    if unbuilt and go:
         raise section.fail("go.packages", f"has no package for {', '.join(unbuilt)}")
     if not release and not component.go.always and component.needed((*GROUPS, *USES)):
         raise section.fail("release", "is missing, but hosts need its binaries")

@@ -42,6 +42,7 @@ def request_of(cluster: Inventory) -> fetch.Request:
         settings["network_policy_engine"],
         settings["pod_network_plugin"],
         addons.switched_on(settings),
+        settings["container_runtime"],
     )
     return fetch.Request(
         source=settings["component_source"],

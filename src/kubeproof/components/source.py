@@ -15,6 +15,10 @@ from kubeproof.components.release import artifacts, mirrored
 from kubeproof.core.errors import KubeproofError
 
 SOURCES = ("auto", "release", "mirror", "go")
+_WITHOUT_BUILDS = (
+    "give this machine access to the release hosts, set component_mirror, put the SHA-256 of a verified download into "
+    "components/components.yml, or choose another container_runtime"
+)
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,10 @@ def choose(
     lock: Lock,
     downloader: Downloader,
 ) -> Choice:
-    """Resolve ``wanted``. Raises KubeproofError if it is unknown, lacks its mirror, or ``auto`` finds no way."""
+    """Resolve ``wanted``. Raises KubeproofError if it is unknown, lacks its mirror, or ``auto`` finds no way.
+
+    What cannot be built is no reason to refuse the source ``go`` here: ``fetch`` does.
+    """
     if wanted not in SOURCES:
         raise KubeproofError(f"component_source is {wanted!r}; it must be one of {', '.join(SOURCES)}")
     if wanted == "mirror" and not mirror:
@@ -74,6 +81,10 @@ def _available(mirror: str, needed: tuple[Component, ...], downloader: Downloade
         hint = "give this machine access to the release hosts, set component_mirror, or install Go and gcc"
     else:
         return Choice(kind, "its hosts answer")
+    unbuilt = [each.name for each in needed if not each.can_be_built]
+    if unbuilt:
+        told = f"{why}, and {', '.join(unbuilt)} cannot be built here"
+        raise KubeproofError(f"no way to get components: {told}", hint=_WITHOUT_BUILDS)
     try:
         tools = gobuild.toolchain()
     except gobuild.NoToolchain as error:

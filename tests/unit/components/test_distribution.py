@@ -26,7 +26,7 @@ def lock(real: Pins, tmp_path: Path) -> Lock:
     """A lock as source ``go`` leaves it; the digests are names."""
     made = Lock(tmp_path)
     for component in real.components.values():
-        binaries = {name: {"sha256": f"sha256 of {name}", "size": 1} for name in component.go.packages}
+        binaries = {name: {"sha256": f"sha256 of {name}", "size": 1} for name in component.binaries}
         made.record_component("amd64", component.name, {"version": component.version, "binaries": binaries})
     for image in real.images.values():
         made.record_image("amd64", image.name, image_entry(image.version, image.local_reference))
@@ -43,13 +43,23 @@ def plan(real: Pins, lock: Lock, *groups: str) -> distribution.Distribution:
 
 
 def test_a_worker_has_no_control_plane(real: Pins, lock: Lock) -> None:
-    paths = {file.path for file in plan(real, lock, "workers").files}
+    paths = {file.path for file in plan(real, lock, "workers", "containerd").files}
     assert paths == {
         *(f"/usr/local/bin/{name}" for name in ("kubectl", "kubelet", "kube-proxy", "runc")),
         *(f"/usr/local/bin/{name}" for name in ("containerd", "containerd-shim-runc-v2", "crictl", "ctr")),
         *(f"/opt/cni/bin/{name}" for name in ("bridge", "firewall", "host-local", "loopback", "portmap")),
         *(f"/var/lib/kubeproof/images/{name}.tar" for name in ("pause", "coredns", "agnhost")),
     }
+
+
+def test_a_node_has_its_runtime_and_no_other(real: Pins, lock: Lock) -> None:
+    of = {
+        runtime: {file.path.removeprefix("/usr/local/bin/") for file in plan(real, lock, "workers", runtime).files}
+        for runtime in ("containerd", "crio")
+    }
+    assert of["containerd"] - of["crio"] == {"containerd", "containerd-shim-runc-v2", "ctr"}
+    assert of["crio"] - of["containerd"] == {"crio", "conmon", "pinns"}
+    assert {"runc", "crictl", "kubelet"} <= of["crio"]
 
 
 def test_an_etcd_host_has_etcd_alone(real: Pins, lock: Lock) -> None:
@@ -60,7 +70,7 @@ def test_an_etcd_host_has_etcd_alone(real: Pins, lock: Lock) -> None:
 
 
 def test_facts_for_the_roles(real: Pins, lock: Lock) -> None:
-    facts = plan(real, lock, "control_plane", "etcd").facts
+    facts = plan(real, lock, "control_plane", "etcd", "containerd").facts
     assert facts["binaries"]["kube-apiserver"] == {
         "path": "/usr/local/bin/kube-apiserver",
         "sha256": "sha256 of kube-apiserver",

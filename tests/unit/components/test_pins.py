@@ -106,7 +106,9 @@ def test_versions_are_those_of_the_go_modules(real: Pins) -> None:
                 made_of = component.go.of if package.startswith("kubeproof.invalid/") else package
                 assert gobuild.module_of(other, other.components[name], made_of)[1] == f"v{version}"
     # Pinned is what has no known vulnerabilities, and it is not served.
-    assert unbuilt == {"local-path"}
+    assert unbuilt - {name for name, component in real.components.items() if not component.can_be_built} == {
+        "local-path"
+    }
 
 
 def test_every_set_can_be_built(real: Pins) -> None:
@@ -136,7 +138,7 @@ def test_official_urls(real: Pins) -> None:
     urls = {
         artifact.url
         for component in real.components.values()
-        for artifact in release.artifacts(component, "arm64", component.needed(["workers"]))
+        for artifact in release.artifacts(component, "arm64", component.needed(["workers", "containerd"]))
     }
     assert urls == {
         "https://dl.k8s.io/release/v1.37.2/bin/linux/arm64/kubectl",
@@ -149,21 +151,37 @@ def test_official_urls(real: Pins) -> None:
     }
 
 
+def test_cri_o_is_a_bundle_with_a_published_checksum_and_is_not_built(real: Pins) -> None:
+    crio = real.components["crio"]
+    assert not crio.can_be_built
+    [artifact] = release.artifacts(crio, "arm64", crio.needed(["crio"]))
+    assert artifact.url == f"https://storage.googleapis.com/cri-o/artifacts/cri-o.arm64.v{crio.version}.tar.gz"
+    assert artifact.checksums == f"{artifact.url}.sha256sum"
+    assert artifact.members == {name: f"cri-o/bin/{name}" for name in ("crio", "conmon", "pinns")}
+    assert release.artifacts(crio, "arm64", crio.needed(["workers", "containerd"])) == []
+    with pytest.raises(KubeproofError, match="crio comes as an official download, and is not built") as refused:
+        selection.refuse_builds(selection.on_hosts(real, ["workers", "crio"]))
+    assert "component_source to release" in str(refused.value)
+    selection.refuse_builds(selection.on_hosts(real, ["workers", "containerd"]))
+
+
 def test_settings_decide_who_gets_some_of_them(real: Pins) -> None:
     s3 = [{"name": "far", "type": "s3"}]
     assert list(selection.uses(["etcd"], s3, "kube-router", "flannel")) == ["backup_s3"]
-    assert list(selection.uses(["workers"], s3, "kube-router", "bridge")) == ["network_policy"]
-    assert list(selection.uses(["workers"], s3, "none", "flannel")) == ["pod_network_flannel"]
+    assert list(selection.uses(["workers"], s3, "kube-router", "bridge")) == ["network_policy", "containerd"]
+    assert list(selection.uses(["workers"], s3, "none", "flannel")) == ["pod_network_flannel", "containerd"]
     shapes: list[Any] = ["of", "any", {"shape": 1}]
-    both = ["network_policy", "pod_network_flannel"]
+    both = ["network_policy", "pod_network_flannel", "containerd"]
     assert list(selection.uses(["control_plane", "etcd"], shapes, "kube-router", "flannel")) == both
-    assert list(selection.uses(["etcd", "workers"], (), "none", "none")) == []
+    assert list(selection.uses(["etcd", "workers"], (), "none", "none")) == ["containerd"]
+    assert list(selection.uses(["etcd", "workers"], (), "none", "none", (), "crio")) == ["crio"]
+    assert list(selection.uses(["etcd"], (), "none", "none", (), "crio")) == []
     assert "kube-router" in {each.name for each in selection.on_hosts(real, ["workers", "network_policy"])}
     assert "kube-router" not in {each.name for each in selection.on_hosts(real, ["workers"])}
 
 
 def test_the_image_of_an_addon_is_for_nodes_where_it_is_switched_on(real: Pins) -> None:
-    assert list(selection.uses(["workers"], (), "none", "none", ["metrics_server"])) == ["metrics_server"]
+    assert list(selection.uses(["workers"], (), "none", "none", ["metrics_server"])) == ["metrics_server", "containerd"]
     assert list(selection.uses(["etcd"], (), "none", "none", ["metrics_server"])) == []
     for addons, there in (([], False), (["metrics_server"], True)):
         assert ("metrics-server" in {each.name for each in selection.images(real, ["workers", *addons])}) is there
