@@ -22,6 +22,7 @@ class ActionModule(Action):
             "paths",
             "backup_directory",
             "containerd_root_directory",
+            "crio_root_directory",
             "etcd_data_directory",
             "etcd_disk",
             "sysctls",

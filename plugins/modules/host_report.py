@@ -64,6 +64,10 @@ options:
     description: Data directory of containerd, likewise.
     type: path
     default: /var/lib/containerd
+  crio_root_directory:
+    description: Data directory of CRI-O, likewise.
+    type: path
+    default: /var/lib/crio
   backup_directory:
     description: Directory of etcd's backups, likewise. Backups in it are not reported.
     type: path
@@ -205,7 +209,7 @@ COMMANDS = (
 # Programs of which another copy would fight with ours, a firewall that drops what we send, and what manages the network
 # and must leave ours alone; fifteen characters.
 PROCESSES = {
-    "NetworkManager", "containerd", "firewalld", "k0s", "k3s", "k3s-agent", "k3s-server", "kube-apiserver",
+    "NetworkManager", "containerd", "crio", "firewalld", "k0s", "k3s", "k3s-agent", "k3s-server", "kube-apiserver",
     "kube-controller", "kube-proxy", "kube-scheduler", "kubelet", "microk8s", "rke2", "systemd-network",
 }  # fmt: skip
 # Packets of pods and between hosts pass these hooks, in these families; and tables of ours, or of kube-proxy.
@@ -232,6 +236,7 @@ SYNC_SECONDS = 2.0
 DATA = {
     ETCD: "etcd_data_directory",
     "containerd.service": "containerd_root_directory",
+    "crio.service": "crio_root_directory",
     "etcd-backup.timer": "backup_directory",
 }
 # Where settings that a cluster keeps are on a host whose install manifest is older than their record: files of ours,
@@ -254,6 +259,8 @@ KEPT = (
     ("cluster_pod_network_prefix", CONTROLLER_MANAGER, r"--node-cidr-mask-size=(\d+)"),
     ("cluster_service_network", CONTROLLER_MANAGER, r"--service-cluster-ip-range=([\d./]+)"),
     ("cluster_service_network", POD_NETWORK, r"elements = \{ [\d./]+, ([\d./]+)[ ,]"),
+    # Before it was recorded there was no other.
+    ("container_runtime", KUBELET, r'^containerRuntimeEndpoint: "?unix:///run/(containerd)/'),
     ("containerd_root_directory", ("/etc/containerd/config.toml",), r"""^root = ["'](.+)["']$"""),
     # Before it was recorded there was no other.
     ("pod_network_plugin", ("/etc/cni/net.d/10-kubeproof.conflist",), r'"type": "(bridge)"'),
@@ -1045,6 +1052,7 @@ def main() -> None:
             "etcd_data_directory": {"type": "path", "default": "/var/lib/etcd"},
             "etcd_disk": {"type": "bool", "default": False},
             "containerd_root_directory": {"type": "path", "default": "/var/lib/containerd"},
+            "crio_root_directory": {"type": "path", "default": "/var/lib/crio"},
             "backup_directory": {"type": "path", "default": "/var/backups/etcd"},
             "sysctls": {"type": "list", "elements": "str", "default": []},
             "programs": {"type": "list", "elements": "str", "default": []},

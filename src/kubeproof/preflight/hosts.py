@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from kubeproof.components.pins import ARCHITECTURES
 from kubeproof.preflight.findings import Finding, Severity
 from kubeproof.preflight.model import DATA, ETCD, LOGS, MEBIBYTE, DiskRule, Host, PortRule, Rules, plain_addresses
-from kubeproof.settings import host_settings, remote
+from kubeproof.settings import host_settings, remote, runtimes
 from kubeproof.settings.host_report import Disk, HostReport, Port, Process
 from kubeproof.settings.sysctls import of_a_module
 
@@ -127,6 +127,7 @@ class Examination:
             yield from self._selinux()
             yield from self._apparmor()
             yield from self._gvisor()
+            yield from self._crio()
             yield from self._runtimes()
             yield from self._iptables()
 
@@ -448,10 +449,11 @@ class Examination:
                 problem = f"{_named(process)} is running, and was not installed by kubeproof"
                 remediation = "Remove that installation with its own uninstaller."
                 yield Finding("foreign-kubernetes", problem, remediation, process["name"])
-            elif process["unit"] == "containerd.service" and self.host.node:
-                problem = f"another containerd is running ({_named(process)}), whose unit would be replaced"
+            elif process["unit"] == f"{self.rules.runtime}.service" and self.host.node:
+                name = runtimes.NAMES[self.rules.runtime]
+                problem = f"another {name} is running ({_named(process)}), whose unit would be replaced"
                 remediation = "Remove it, and Docker if it belongs to Docker; or use another host."
-                yield Finding("foreign-containerd", problem, remediation)
+                yield Finding(f"foreign-{self.rules.runtime}", problem, remediation)
 
     def _leftovers(self) -> Iterator[Finding]:
         for path in self.report["leftovers"]:
@@ -535,6 +537,16 @@ class Examination:
             remediation = "Give it that capability, as other machines have it, or leave out handlers of type gvisor."
             yield Finding("gvisor", problem, remediation)
 
+    def _crio(self) -> Iterator[Finding]:
+        """Its sandboxes have an OOM score of -998 (cri-o/cri-o server/sandbox_run_linux.go)."""
+        if (
+            self.rules.runtime == runtimes.CRIO
+            and not host_settings.derive(self.report)["limits"]["negative_oom_score"]
+        ):
+            problem = "CAP_SYS_RESOURCE is missing, without which CRI-O starts no pod (container_runtime)"
+            remediation = "Give it that capability, as other machines have it, or set container_runtime to containerd."
+            yield Finding("crio", problem, remediation)
+
     def _runtimes(self) -> Iterator[Finding]:
         for path in self.rules.runtimes:
             # Another host may have been asked for more.
@@ -564,12 +576,12 @@ class Examination:
         parser = self.report["commands"].get("apparmor_parser")
         if self.report["apparmor"] and not parser and not self.report["container"]:
             problem = (
-                "AppArmor is on in its kernel, and without apparmor_parser containerd gives containers no profile: "
-                "they run unconfined"
+                f"AppArmor is on in its kernel, and without apparmor_parser {runtimes.NAMES[self.rules.runtime]} gives "
+                "containers no profile: they run unconfined"
             )
             remediation = (
-                "Install the package apparmor, then run systemctl restart containerd. To do without, add apparmor to "
-                "preflight_ignore."
+                f"Install the package apparmor, then run systemctl restart {self.rules.runtime}. To do without, add "
+                "apparmor to preflight_ignore."
             )
             yield Finding("apparmor", problem, remediation, severity="warning")
 

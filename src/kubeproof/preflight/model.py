@@ -173,11 +173,13 @@ DISKS: Mapping[str, tuple[str, ...]] = {
     "cluster_bin_directory": GROUPS,
     "etcd_data_directory": (ETCD,),
     "containerd_root_directory": NODES,
+    "crio_root_directory": NODES,
 }
 # Directories that components have for themselves, by setting.
 DATA: Mapping[str, tuple[str, ...]] = {
     "backup_directory": (ETCD,),
     "containerd_root_directory": NODES,
+    "crio_root_directory": NODES,
     "etcd_data_directory": (ETCD,),
 }
 # For configuration, certificates and logs, MiB.
@@ -231,7 +233,7 @@ class Rules:
     ``shared_segment``: nodes reach each other without a gateway. ``udp_ports``: nodes', for each other.
     ``ipv4`` and ``ipv6``: pods and Services have addresses of these. ``host_resolver``: the cluster's DNS asks the
     resolvers that are in the hosts' own file. ``logs``: what these may come to. ``sysctls``: the user's. ``gvisor``:
-    some pods run in it.
+    some pods run in it. ``runtime``: the nodes', and ``runtimes``: programs of its handlers.
     """
 
     operating_systems: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -244,6 +246,7 @@ class Rules:
     modules: tuple[str, ...] = ()
     nftables: bool = True
     iptables: bool = False
+    runtime: str = runtimes.CONTAINERD
     runtimes: tuple[str, ...] = ()
     shared_segment: bool = True
     pod_network: str = "bridge"
@@ -264,7 +267,12 @@ class Rules:
         free = values["preflight_minimum_disk"]
         nftables = values["kube_proxy_form"] != "none" and values["kube_proxy_mode"] == "nftables"
         systems = values["preflight_operating_systems"]
-        disks = [DiskRule(str(values[name]), groups, int(free.get(name, 0)), name) for name, groups in DISKS.items()]
+        unused = runtimes.unused_directories(values)
+        disks = [
+            DiskRule(str(values[name]), groups, int(free.get(name, 0)), name)
+            for name, groups in DISKS.items()
+            if name not in unused
+        ]
         # The one that is written, and those that are kept.
         audit_logs = 1 + int(values["apiserver_audit_log_files"])
         network = str(values["pod_network_plugin"])
@@ -298,6 +306,7 @@ class Rules:
             modules=modules,
             nftables=nftables,
             iptables=values["kube_proxy_form"] != "none" and values["kube_proxy_mode"] == "iptables",
+            runtime=runtimes.chosen(values),
             runtimes=runtimes.programs(values),
             # The path that the kubelet gives to pods is only among the values where it is set.
             host_resolver=not values["dns_forwarders"]
@@ -308,7 +317,7 @@ class Rules:
             ipv6=bool(families.of_family(values.get("cluster_pod_network", ""), 6)),
             ipv4=bool(families.of_family(values.get("cluster_pod_network", "0.0.0.0/0"), 4)),
             sysctls={str(name): str(value) for name, value in (values.get("host_sysctls") or {}).items()},
-            data={name: posixpath.normpath(str(values[name])) for name in DATA},
+            data={name: posixpath.normpath(str(values[name])) for name in DATA if name not in unused},
             etcd_data_directory=posixpath.normpath(str(values["etcd_data_directory"])),
             clock_skew_warning=float(values["preflight_clock_skew_warning"]),
             clock_skew_error=float(values["preflight_clock_skew_error"]),

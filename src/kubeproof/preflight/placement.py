@@ -20,6 +20,7 @@ COMPONENTS = {
     NODES: (
         "kube-balancer",
         "containerd",
+        "crio",
         "kubelet",
         "kube-flannel",
         "kube-network-policy",

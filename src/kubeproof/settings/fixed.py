@@ -26,7 +26,9 @@ REASONS: Mapping[str, str] = {
     "pod_network_plugin": "running pods are attached to the present network, and another one does not reach them",
     "calico_encapsulation": "the pools of addresses in the cluster keep it",
     "cilium_routing": "nodes with the former one do not reach pods of those with the new one",
+    "container_runtime": "containers of the former one would continue unmanaged",
     "containerd_root_directory": "running containers would continue unmanaged",
+    "crio_root_directory": "running containers would continue unmanaged",
 }
 """Why each can't be changed on an installed cluster."""
 RECORDED = frozenset({*REASONS, "kube_proxy_form"})

@@ -1,16 +1,22 @@
-"""Runtime handlers of containerd, as ``containerd_runtimes`` has them, and other runtimes. No Ansible."""
+"""The container runtime, and runtime handlers of containerd, as ``containerd_runtimes`` has them. No Ansible."""
 
 from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from kubeproof.settings import crio
+
 SETTING = "containerd_runtimes"
 CHOICE = "container_runtime"
-CONTAINERD = "containerd"
+CONTAINERD, CRIO = "containerd", "crio"
+NAMES = {CONTAINERD: "containerd", CRIO: "CRI-O"}
+"""Runtimes that can be chosen, as people call them."""
+ROOTS = {CONTAINERD: "containerd_root_directory", CRIO: "crio_root_directory"}
+"""By runtime, the setting that has the directory for its images and containers."""
 RUNC, GVISOR = "runc", "gvisor"
 DEFAULT = "runc"
 """containerd's own handler, for pods without a RuntimeClass."""
@@ -23,14 +29,13 @@ _FLAG = re.compile(r"[a-z][a-z0-9_-]*")
 _OF_THE_SHIM = ("bundle", "log", "log-format", "root", "systemd-cgroup")
 # Why no other runtime can be chosen, and the way out.
 _REFUSED = {
-    "crio": "CRI-O is not installed by kubeproof: leave it out, or set containerd",
     "docker": "Docker, and the cri-dockerd that a kubelet needs for it, are not installed by kubeproof: leave it out, "
     "or set containerd",
     "rktlet": "rkt and rktlet were given up by their projects, and speak no CRI v1, without which no kubelet starts "
     "since Kubernetes 1.26: leave it out, or set containerd",
 }
 # Names of the same, as people write them.
-_SAME = {"cri-o": "crio", "cri-dockerd": "docker", "dockerd": "docker", "rkt": "rktlet"}
+_SPELT = {"cri-o": "crio", "cri-dockerd": "docker", "dockerd": "docker", "rkt": "rktlet"}
 
 
 @dataclass(frozen=True)
@@ -83,12 +88,25 @@ def programs(values: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(sorted(path for path in named if path != ours and posixpath.basename(path) not in packages))
 
 
+def chosen(values: Mapping[str, Any]) -> str:
+    """The container runtime of nodes."""
+    return str(values.get(CHOICE) or CONTAINERD)
+
+
+def unused_directories(values: Mapping[str, Any]) -> set[str]:
+    """Settings of the directories of runtimes that nodes do not have."""
+    return {setting for runtime, setting in ROOTS.items() if runtime != chosen(values)}
+
+
 def problems(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """What is wrong, by setting."""
-    chosen = str(values.get(CHOICE) or CONTAINERD)
-    if chosen != CONTAINERD:
-        known = _REFUSED.get(_SAME.get(chosen.lower(), chosen.lower()))
-        yield CHOICE, known or f"{chosen!r} is no runtime that kubeproof knows; it installs containerd"
+    runtime = chosen(values)
+    if runtime not in NAMES:
+        meant = _SPELT.get(runtime.lower(), runtime.lower())
+        known = f"write {meant} for {NAMES[meant]}" if meant in NAMES else _REFUSED.get(meant)
+        yield CHOICE, known or f"{runtime!r} is no runtime that kubeproof knows; it installs {_listed(NAMES)}"
+    elif runtime != CONTAINERD:
+        yield from _of_another(runtime, values)
     given = values.get(SETTING) or []
     if not isinstance(given, Sequence) or isinstance(given, str):
         yield SETTING, f"{given!r} is not a list"
@@ -99,6 +117,23 @@ def problems(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     names = [str(entry["name"]) for entry in given if isinstance(entry, Mapping) and "name" in entry]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield SETTING, f"{name} is there twice"
+
+
+def _of_another(runtime: str, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What cannot be with a runtime in containerd's place."""
+    name = NAMES[runtime]
+    if values.get("component_source") == "go":
+        told = f"{runtime} takes downloads, and component_source is go, from which {name} is not built"
+        yield CHOICE, f"{told}. Set component_source to release, or to mirror with component_mirror, or set containerd"
+    if values.get(SETTING):
+        yield SETTING, f"its handlers are containerd's, and the runtime is {name}: leave them out, or set containerd"
+    if runtime == CRIO:
+        yield from crio.problems(values)
+
+
+def _listed(names: Iterable[str]) -> str:
+    *before, last = names
+    return f"{', '.join(before)} or {last}" if before else last
 
 
 def _entry(entry: object) -> Iterator[str]:

@@ -38,6 +38,7 @@ VALUES: dict[str, Any] = {
     "cluster_bin_directory": "/usr/local/bin",
     "cluster_etcd_port": 2379,
     "containerd_root_directory": "/var/lib/containerd",
+    "crio_root_directory": "/var/lib/crio",
     "controller_manager_port": 10257,
     "dns_forwarders": [],
     "etcd_data_directory": "/var/lib/etcd",
@@ -67,6 +68,7 @@ VALUES: dict[str, Any] = {
     "preflight_minimum_disk": {
         "cluster_bin_directory": 700,
         "containerd_root_directory": 1000,
+        "crio_root_directory": 1000,
         "etcd_data_directory": 1000,
     },
     "preflight_minimum_memory": {"etcd": 1000, "control_plane": 1700, "workers": 900},
@@ -104,6 +106,7 @@ def report(number: int = 1, **changes: Any) -> HostReport:
                 "/opt/cni/bin",
                 "/usr/local/bin",
                 "/var/lib/containerd",
+                "/var/lib/crio",
                 "/var/lib/etcd",
                 "/var/lib/kubelet",
             )

@@ -11,6 +11,7 @@ from tests.unit.preflight.builders import MEBIBYTE, RULES, VALUES, host, interfa
 from kubeproof.preflight.findings import Finding
 from kubeproof.preflight.hosts import check_host
 from kubeproof.preflight.model import GROUPS, Host, Rules
+from kubeproof.settings import runtimes
 
 OURS = {"manifest": True, "units": ["etcd.service", "kubelet.service"]}
 
@@ -112,6 +113,32 @@ def test_gvisor_takes_a_capability_that_containers_may_lack() -> None:
     (finding,) = check_host(lacking, replace(RULES, gvisor=True))
     assert (finding.id, finding.severity) == ("gvisor", "error")
     assert list(check_host(host(), replace(RULES, gvisor=True))) == []
+
+
+def test_cri_o_takes_a_capability_that_containers_may_lack() -> None:
+    rules = replace(RULES, runtime="crio")
+    (finding,) = check_host(host(capabilities={"init": []}), rules)
+    assert (finding.id, finding.severity) == ("crio", "error")
+    assert list(check_host(host(), rules)) == []
+
+
+def test_another_cri_o_is_in_the_way_of_ours_alone() -> None:
+    running = host(processes=[{"pid": 7, "name": "crio", "unit": "crio.service"}])
+    (finding,) = check_host(running, replace(RULES, runtime="crio"))
+    assert (finding.id, finding.problem) == (
+        "foreign-crio",
+        "another CRI-O is running (crio (PID 7, crio.service)), whose unit would be replaced",
+    )
+    assert list(check_host(running, RULES)) == []
+    other = host(processes=[{"pid": 7, "name": "containerd", "unit": "containerd.service"}])
+    assert list(check_host(other, replace(RULES, runtime="crio"))) == []
+
+
+def test_a_node_has_the_directory_of_its_runtime_alone() -> None:
+    for runtime, setting in (("containerd", "containerd_root_directory"), ("crio", "crio_root_directory")):
+        rules = Rules.parse({**VALUES, "container_runtime": runtime})
+        assert {rule.setting for rule in rules.disks} & {*runtimes.ROOTS.values()} == {setting}
+        assert rules.data.keys() & {*runtimes.ROOTS.values()} == {setting}
 
 
 def test_programs_of_runtime_handlers_are_there() -> None:

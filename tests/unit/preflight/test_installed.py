@@ -53,6 +53,14 @@ def test_a_second_ip_family_is_neither_added_nor_taken_away() -> None:
     assert findings({"cluster_pod_network": "10.244.0.0/16,fd00:10:244::/56"}, cluster_pod_network=two) == []
 
 
+def test_the_runtime_of_a_node_stays() -> None:
+    for before, now in (("containerd", "crio"), ("crio", "containerd")):
+        (finding,) = findings({"container_runtime": before}, container_runtime=now)
+        assert (finding.id, finding.subject) == ("installed-setting", "container_runtime")
+        assert "containers of the former one would continue unmanaged" in finding.problem
+        assert findings({"container_runtime": before}, container_runtime=before) == []
+
+
 def test_the_network_of_a_cluster_stays() -> None:
     (finding,) = findings({"pod_network_plugin": "bridge"}, pod_network_plugin="flannel")
     assert (finding.id, finding.subject) == ("installed-setting", "pod_network_plugin")

@@ -24,6 +24,7 @@ GIVEN = {
     "cluster_pod_network": "10.245.0.0/16",
     "cluster_pod_network_prefix": 25,
     "cluster_service_network": "10.97.0.0/16",
+    "container_runtime": "containerd",
     "containerd_root_directory": "/data/containerd",
     "pod_network_plugin": "bridge",
 }
@@ -41,6 +42,7 @@ NODE = {
     "cluster_dns_address": "10.97.0.10",
     "cluster_pod_network": "10.245.0.0/16",
     "cluster_service_network": "10.97.0.0/16",
+    "container_runtime": "containerd",
     "containerd_root_directory": "/data/containerd",
 }
 KNOWN: dict[str, Any] = {
@@ -71,8 +73,8 @@ def test_all_are_found(fake: Fake, tmp_path: Path, merged: bool) -> None:
     entries = install(fake, tmp_path, *FILES, merged=merged)
     found = host_report.settings_in_files(fake.machine, entries)
     assert found == {name: fixed.recorded(value) for name, value in GIVEN.items()}
-    # Hosts that have a second IP family, or a later network, have a manifest with their settings.
-    later = {"cluster_pod_network_prefix_ipv6", "calico_encapsulation", "cilium_routing"}
+    # Hosts that have a second IP family, or a later network or runtime, have a manifest with their settings.
+    later = {"cluster_pod_network_prefix_ipv6", "calico_encapsulation", "cilium_routing", "crio_root_directory"}
     assert found.keys() == fixed.REASONS.keys() - later
 
 

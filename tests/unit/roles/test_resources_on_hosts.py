@@ -17,6 +17,7 @@ CONTAINER: dict[str, Any] = {"container": "podman", "capabilities": {"init": ["C
 # By unit. The kubelet gives itself -999, and its pods from -997 to 1000 by what they asked for.
 SCORES = {
     "containerd.service": -999,
+    "crio.service": -999,
     "etcd-backup-copy.service": -900,
     "etcd-backup-drill.service": 1000,
     "etcd-backup.service": -900,

@@ -12,7 +12,7 @@ import yaml
 ROLES = sorted(path for path in (Path(__file__).parents[3] / "roles").iterdir() if path.is_dir())
 # Settings whose prefix is not the role's name: "component_source" reads better than "components_source".
 PREFIXES = {"components": "component"}
-# By it a role is chosen, that of containerd so far.
+# By it a role is chosen, that of containerd or another.
 WITHOUT_PREFIX = {"container_runtime"}
 
 

@@ -14,7 +14,13 @@ from kubeproof.settings import directories, specs
 
 SPECS = specs.load()
 # Those that are on hosts; the state directory is on the controller, and only has to be absolute.
-ON_HOSTS = ("backup_directory", "cluster_bin_directory", "containerd_root_directory", "etcd_data_directory")
+ON_HOSTS = (
+    "backup_directory",
+    "cluster_bin_directory",
+    "containerd_root_directory",
+    "crio_root_directory",
+    "etcd_data_directory",
+)
 PATHS = sorted(name for name, option in SPECS.options.items() if option.get("type") == "path")
 
 

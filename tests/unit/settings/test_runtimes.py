@@ -89,11 +89,10 @@ def test_gvisor_is_needed_where_a_handler_is_of_its_type(entries: list[Any], nee
     [
         ("docker", "Docker, and the cri-dockerd that a kubelet needs for it, are not installed by kubeproof"),
         ("cri-dockerd", "Docker, and the cri-dockerd"),
-        ("crio", "CRI-O is not installed by kubeproof: leave it out, or set containerd"),
-        ("CRI-O", "CRI-O is not installed by kubeproof"),
+        ("CRI-O", "write crio for CRI-O"),
         ("rktlet", "speak no CRI v1, without which no kubelet starts"),
         ("rkt", "rkt and rktlet were given up"),
-        ("podman", "'podman' is no runtime that kubeproof knows; it installs containerd"),
+        ("podman", "'podman' is no runtime that kubeproof knows; it installs containerd or crio"),
     ],
 )
 def test_another_runtime_is_refused_with_the_reason(chosen: str, said: str) -> None:
