@@ -23,7 +23,8 @@ from ansible.module_utils.static_pod import MANIFESTS, StaticPod
 PROGRAMS = {
     name[:15]: name
     for name in (
-        "containerd", "etcd", "kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler", "kubelet",
+        "containerd", "crio", "etcd", "kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler",
+        "kubelet",
     )
 }  # fmt: skip
 # Of these the file counts: a process of it is started for each container.

@@ -12,10 +12,10 @@ from kubeproof.core.errors import KubeproofError
 from kubeproof.core.versions import Version, parse
 from kubeproof.upgrade.goal import ORDER, SCOPES, Direction, Goal, Kind
 from kubeproof.upgrade.record import Record
-from kubeproof.upgrade.world import CNI, CONTAINERD, DNS, ETCD, KUBERNETES, RUNC, Target
+from kubeproof.upgrade.world import CNI, CONTAINERD, CRIO, DNS, ETCD, KUBERNETES, RUNC, RUNTIMES, Target
 
 # The components that an upgrade is about. Others follow with the converge at its end.
-COMPONENTS = (KUBERNETES, ETCD, CONTAINERD, RUNC, CNI, DNS)
+COMPONENTS = (KUBERNETES, ETCD, *RUNTIMES, RUNC, CNI, DNS)
 
 
 def goal(given: Mapping[str, Any], pinned: Pins, lock: Lock, record: Record, hosts: Sequence[str]) -> Goal:
@@ -27,7 +27,8 @@ def goal(given: Mapping[str, Any], pinned: Pins, lock: Lock, record: Record, hos
     if given.get("to"):
         chosen["kubernetes"] = str(given["to"]).removeprefix("v")
     wanted = pinned.with_versions(chosen)
-    versions = {name: Version.of(wanted.components[name].version) for name in COMPONENTS if name in wanted.components}
+    components = [name for name in COMPONENTS if name in wanted.components and name not in _other_runtimes(lock)]
+    versions = {name: Version.of(wanted.components[name].version) for name in components}
     versions |= {name: Version.of(each.version) for name, each in wanted.images.items() if name == DNS}
     available = {
         name: frozenset(version for text in pinned.module_versions(pinned.components[name]) if (version := parse(text)))
@@ -71,6 +72,12 @@ def _before(lock: Lock, record: Record) -> dict[str, str]:
             hint="an older version is chosen with component_versions, and is refused where there is no way to it",
         )
     return {name: found[name] for name in COMPONENTS if name in found}
+
+
+def _other_runtimes(lock: Lock) -> set[str]:
+    """Those that the cluster does not have, by what it was given."""
+    given = lock.versions("current") or lock.versions("target")
+    return {*RUNTIMES} - {CRIO if CRIO in given else CONTAINERD}
 
 
 def _only(given: Collection[str]) -> frozenset[str]:

@@ -14,13 +14,13 @@ from kubeproof.upgrade.world import (
     APISERVER,
     CNI,
     COMPONENTS,
-    CONTAINERD,
     CONTROLLER_MANAGER,
     DNS,
     ETCD,
     KUBE_PROXY,
     KUBELET,
     RUNC,
+    RUNTIMES,
     SCHEDULER,
     Host,
     Target,
@@ -66,7 +66,7 @@ SCOPES: Mapping[str, frozenset[str]] = MappingProxyType(
     {
         "etcd": frozenset({ETCD}),
         "kubernetes": frozenset({APISERVER, CONTROLLER_MANAGER, SCHEDULER, KUBELET, KUBE_PROXY}),
-        "runtime": frozenset({CONTAINERD, RUNC}),
+        "runtime": frozenset({*RUNTIMES, RUNC}),
         "network": frozenset({CNI}),
         "dns": frozenset({DNS}),
     }

@@ -14,6 +14,8 @@ from kubeproof.settings.host_report import HostReport
 from kubeproof.upgrade.world import (
     CNI,
     COMPONENTS,
+    CONTAINERD,
+    CRIO,
     KUBE_PROXY,
     KUBELET,
     KUBERNETES,
@@ -148,8 +150,9 @@ def _of_node(node: Object | None) -> dict[str, Running]:
     """What the API knows of a host that can't be reached: as its kubelet has reported."""
     info = node["status"].get("nodeInfo", {}) if node is not None else {}
     kubelet = parse(info.get("kubeletVersion", ""))
-    runtime = parse(info.get("containerRuntimeVersion", "").removeprefix("containerd://"))
-    found = {KUBELET: kubelet, "containerd": runtime}
+    name, _, version = info.get("containerRuntimeVersion", "").partition("://")
+    # CRI-O calls itself by another name to the kubelet.
+    found = {KUBELET: kubelet, {"cri-o": CRIO}.get(name, CONTAINERD): parse(version)}
     return {name: Running(version) for name, version in found.items() if version is not None}
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from kubeproof.core.versions import Minor, Version
 from kubeproof.upgrade.goal import Kind
 from kubeproof.upgrade.turn import Changes, Due, Moment, Turn, Waits
-from kubeproof.upgrade.world import CONTAINERD, KUBE_PROXY, KUBELET, NODE_PROGRAMS, UPGRADE, Host, Running
+from kubeproof.upgrade.world import KUBE_PROXY, KUBELET, NODE_PROGRAMS, RUNTIMES, UPGRADE, Host, Running
 
 
 def due(moment: Moment) -> Due:
@@ -86,5 +86,5 @@ def moves_minor(host: Host, changes: Changes) -> bool:
     return any(
         host.runs[program].version.series != running.version.series
         for program, running in changes.items()
-        if program in (KUBELET, CONTAINERD)
+        if program in (KUBELET, *RUNTIMES)
     )

@@ -205,7 +205,7 @@ def _title(turn: Turn) -> str:
 def _reason(goal: Goal, turn: Turn, drained: Sequence[str]) -> str:
     forward = goal.direction == "forward"
     if turn.kind is Kind.NODES:
-        return "drained: a minor version of kubelet or containerd changes" if drained else "not drained: patches alone"
+        return "drained: a minor version of kubelet or runtime changes" if drained else "not drained: patches alone"
     return {
         Kind.SETTLE: "a run was killed before it confirmed this turn",
         Kind.STAGE: "no host changes before all of them have what they will need",

@@ -17,6 +17,7 @@ from kubeproof.upgrade.world import (
     COMPONENTS,
     CONTAINERD,
     CONTROLLERS,
+    CRIO,
     DNS,
     ETCD,
     KUBE_PROXY,
@@ -36,10 +37,11 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "kubelet": (KUBELET,),
     "kube-proxy": (KUBE_PROXY,),
     "containerd": (CONTAINERD,),
+    "CRI-O": (CRIO,),
     "runc": (RUNC,),
     "CNI plugins": (CNI,),
 }
-NAMES = {"kubernetes": "Kubernetes", "cni-plugins": "CNI plugins", "coredns": "CoreDNS"}
+NAMES = {"kubernetes": "Kubernetes", "cni-plugins": "CNI plugins", "coredns": "CoreDNS", CRIO: "CRI-O"}
 _WIDTH = 110
 _HOSTS_SHOWN = 8
 

@@ -21,13 +21,16 @@ CONTROLLERS = (CONTROLLER_MANAGER, SCHEDULER)
 KUBELET = "kubelet"
 KUBE_PROXY = "kube-proxy"
 CONTAINERD = "containerd"
+CRIO = "crio"
 RUNC = "runc"
 CNI = "cni-plugins"
 KUBERNETES = "kubernetes"
 DNS = "coredns"
 
 # What a node runs, in the order in which it is switched: the runtime before what it runs.
-NODE_PROGRAMS = (CONTAINERD, RUNC, CNI, KUBELET, KUBE_PROXY)
+# Of the runtimes a cluster has one.
+RUNTIMES = (CONTAINERD, CRIO)
+NODE_PROGRAMS = (*RUNTIMES, RUNC, CNI, KUBELET, KUBE_PROXY)
 # The component of each program, by which versions are chosen.
 COMPONENTS: Mapping[str, str] = MappingProxyType(
     {
@@ -38,6 +41,7 @@ COMPONENTS: Mapping[str, str] = MappingProxyType(
         KUBELET: KUBERNETES,
         KUBE_PROXY: KUBERNETES,
         CONTAINERD: CONTAINERD,
+        CRIO: CRIO,
         RUNC: RUNC,
         CNI: CNI,
     }
