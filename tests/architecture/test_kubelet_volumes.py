@@ -69,7 +69,7 @@ def test_data_and_volume_are_there_after_the_kubelet_was_stopped(
         before = pod.container("server")["restartCount"]
         pid = runtime.process(place.host, pod.uid, "server")
         start = time.monotonic()
-        with stopped(place.host, "kubelet", "containerd"):
+        with stopped(place.host, "kubelet", cluster.runtime):
             place.host.run("kill -KILL %s", str(pid))
         await_recovery(api, f"{place.node} is ready after its kubelet and container runtime were stopped")
         back = Pod(

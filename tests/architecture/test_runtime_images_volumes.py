@@ -56,6 +56,7 @@ def image_names(cluster: Cluster, manifests: Manifests) -> Iterator[dict[str, st
 
     They are not the same: an image that the kubelet has tried to fetch is not one that was there before, to it.
     """
+    cluster.require_containerd("images are given further names")
     names = {name: f"{_NOWHERE}/{manifests.namespace}/{name}:1" for name in ("present", "fetched", "absent")}
     host = cluster.node(manifests.nodes[-1]).host
     with (

@@ -66,6 +66,7 @@ class Upkeep:
 @pytest.fixture(scope="module")
 def upkeep(cluster: Cluster, api: Api, abandoned: list[Pod], manifests: Manifests) -> Upkeep:
     """Put things into a node's runtime past its kubelet, restart its kubelet, and wait until it has cleared up."""
+    cluster.require_containerd("containers and images are made past the kubelet")
     pod, kept = abandoned
     node = cluster.node(pod.node)
     host, name = node.host, manifests.namespace

@@ -111,6 +111,10 @@ def _kill(unit: str) -> Hit:
     return hit
 
 
+def _kill_runtime(field: Field, host: Host) -> AbstractContextManager[None]:
+    return _kill(f"{field.cluster.runtime}.service")(field, host)
+
+
 def _stop(unit: str) -> Hit:
     return lambda _field, host: stopped(host, unit)
 
@@ -261,7 +265,7 @@ KINDS: tuple[Kind, ...] = (
     ),
     Kind("balancer-killed", "The client's load balancer is killed", _client, _kill("kube-balancer.service"), 3, ()),
     Kind("kubelet-killed", "A worker's kubelet is killed", _bystanders, _kill("kubelet.service"), 3, ()),
-    Kind("runtime-killed", "A worker's runtime is killed", _bystanders, _kill("containerd.service"), 3, ()),
+    Kind("runtime-killed", "A worker's runtime is killed", _bystanders, _kill_runtime, 3, ()),
     Kind(
         "control-plane-host-off",
         "A control-plane host loses power",

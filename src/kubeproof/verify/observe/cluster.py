@@ -12,6 +12,7 @@ from kubeproof.components.lock import Lock
 from kubeproof.components.pins import MACHINES
 from kubeproof.core import waiting
 from kubeproof.core.errors import KubeproofError
+from kubeproof.settings import runtimes
 from kubeproof.settings.inventory import Inventory
 from kubeproof.settings.resolve import Settings
 from kubeproof.verify.observe import etcd
@@ -98,6 +99,16 @@ class Cluster:
     def settings(self) -> Mapping[str, Any]:
         """Settings that can't be asked of the cluster itself."""
         return Settings(self.inventory.representative)
+
+    @property
+    def runtime(self) -> str:
+        """The nodes' container runtime, which is also its unit's name."""
+        return runtimes.chosen(self.settings)
+
+    def require_containerd(self, what: str) -> None:
+        """Raises NotObservable where nodes have another runtime. ``what`` is looked at in containerd only."""
+        if self.runtime != runtimes.CONTAINERD:
+            raise NotObservable(f"the container runtime is {runtimes.NAMES[self.runtime]}: {what} in containerd only")
 
     @functools.cached_property
     def nodes_found(self) -> tuple[Node, ...]:

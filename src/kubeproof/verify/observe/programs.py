@@ -17,9 +17,9 @@ from kubeproof.upgrade.world import Host as Seen
 from kubeproof.verify.observe.hosts import Host, packed
 
 _LOOK = Path(__file__).parent / "programs_look.py"
-# A pod's shim lives as long as the pod, and so does gVisor, its kernel: one that is older than its file is as it should
-# be.
-_OUTLIVES = ("containerd-shim", "runsc")
+# A pod's shim lives as long as the pod, and so do gVisor, its kernel, and what CRI-O watches containers with: one that
+# is older than its file is as it should be.
+_OUTLIVES = ("containerd-shim", "runsc", "conmon")
 SERVED = (ETCD, *CONTROLLERS, KUBELET, KUBE_PROXY)
 """Programs of which the process itself is asked for its version. API servers are asked over their port."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +13,19 @@ from kubeproof.verify.observe.hosts import Host
 
 SOCKET = "/run/containerd/containerd.sock"
 _CTR = f"ctr --address {SOCKET} --namespace k8s.io"
+# Other runtimes than containerd are asked as the kubelet asks them: by crictl, whose configuration names their socket.
 _LIST = f"""
-for id in $({_CTR} containers ls --quiet 'labels."io.kubernetes.pod.uid"=='%s); do
-  {_CTR} containers info "$id"
-done
-{_CTR} tasks ls
+if [ ! -e /etc/crictl.yaml ] || grep -q {SOCKET} /etc/crictl.yaml; then
+  for id in $({_CTR} containers ls --quiet 'labels."io.kubernetes.pod.uid"=='%s); do
+    {_CTR} containers info "$id"
+  done
+  {_CTR} tasks ls
+else
+  for id in $(crictl pods --quiet --label io.kubernetes.pod.uid=%s); do crictl inspectp "$id" || true; done
+  for id in $(crictl ps --all --quiet --label io.kubernetes.pod.uid=%s); do crictl inspect "$id" || true; done
+fi
 """
+_RUNS = ("CONTAINER_RUNNING", "SANDBOX_READY")
 
 
 _REQUESTS = ("RunPodSandbox", "CreateContainer", "StartContainer")
@@ -56,25 +64,41 @@ class Container:
 
 def containers(host: Host, pod_uid: str) -> list[Container]:
     """A pod's sandbox and containers as the runtime has them."""
-    infos, tasks = _documents(host.run(_LIST, pod_uid))
+    infos, tasks = _documents(host.run(_LIST, pod_uid, pod_uid, pod_uid))
     pids = {row[0]: int(row[1]) for line in tasks.splitlines()[1:] if (row := line.split())[2:] == ["RUNNING"]}
-    found = []
-    for info in infos:
-        labels = info["Labels"]
-        found.append(
-            Container(
-                id=info["ID"],
-                name=labels.get("io.kubernetes.container.name", ""),
-                sandbox=labels["io.cri-containerd.kind"] == "sandbox",
-                sandbox_id=info.get("SandboxID", ""),
-                pod_uid=labels["io.kubernetes.pod.uid"],
-                pod_name=labels["io.kubernetes.pod.name"],
-                namespace=labels["io.kubernetes.pod.namespace"],
-                pid=pids.get(info["ID"], 0),
-                created=datetime.datetime.fromisoformat(info["CreatedAt"]),
-            )
-        )
-    return found
+    return [_of_cri(info) if "status" in info else _of_containerd(info, pids) for info in infos]
+
+
+def _of_containerd(info: Mapping[str, Any], pids: Mapping[str, int]) -> Container:
+    labels = info["Labels"]
+    return Container(
+        id=info["ID"],
+        name=labels.get("io.kubernetes.container.name", ""),
+        sandbox=labels["io.cri-containerd.kind"] == "sandbox",
+        sandbox_id=info.get("SandboxID", ""),
+        pod_uid=labels["io.kubernetes.pod.uid"],
+        pod_name=labels["io.kubernetes.pod.name"],
+        namespace=labels["io.kubernetes.pod.namespace"],
+        pid=pids.get(info["ID"], 0),
+        created=datetime.datetime.fromisoformat(info["CreatedAt"]),
+    )
+
+
+def _of_cri(answer: Mapping[str, Any]) -> Container:
+    """What ``crictl inspect`` or ``crictl inspectp`` prints. A sandbox may have no process of its own."""
+    status, info = answer["status"], answer.get("info") or {}
+    labels, sandbox = status["labels"], str(status["state"]).startswith("SANDBOX_")
+    return Container(
+        id=status["id"],
+        name=labels.get("io.kubernetes.container.name", ""),
+        sandbox=sandbox,
+        sandbox_id="" if sandbox else info.get("sandboxID", ""),
+        pod_uid=labels["io.kubernetes.pod.uid"],
+        pod_name=labels["io.kubernetes.pod.name"],
+        namespace=labels["io.kubernetes.pod.namespace"],
+        pid=int(info.get("pid") or 0) if status["state"] in _RUNS else 0,
+        created=datetime.datetime.fromisoformat(status["createdAt"]),
+    )
 
 
 def requests(host: Host, pod_uid: str) -> list[Request]:
@@ -102,13 +126,17 @@ def logged(log: str, pod_uid: str) -> list[Request]:
 
 
 def _created(host: Host, pod_uid: str) -> list[Request]:
-    infos, _ = _documents(host.run(_LIST, pod_uid))
+    infos, _ = _documents(host.run(_LIST, pod_uid, pod_uid, pod_uid))
+    return sorted(map(_made, infos), key=lambda request: request.at)
+
+
+def _made(info: Mapping[str, Any]) -> Request:
+    """When the runtime made what it was asked for."""
+    if "status" in info:
+        asked = "RunPodSandbox" if str(info["status"]["state"]).startswith("SANDBOX_") else "CreateContainer"
+        return Request(asked, info["status"]["createdAt"], "the runtime's containers")
     made = {"sandbox": "RunPodSandbox", "container": "CreateContainer"}
-    found = [
-        Request(made[info["Labels"]["io.cri-containerd.kind"]], info["CreatedAt"], "containerd's containers")
-        for info in infos
-    ]
-    return sorted(found, key=lambda request: request.at)
+    return Request(made[info["Labels"]["io.cri-containerd.kind"]], info["CreatedAt"], "containerd's containers")
 
 
 def _documents(output: str) -> tuple[list[dict[str, Any]], str]:

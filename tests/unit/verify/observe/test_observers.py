@@ -353,6 +353,30 @@ def test_a_pods_containers_are_told_from_its_sandbox_and_running_from_ended() ->
     assert runtime.process(host, "u", "web") == 42
 
 
+def test_another_runtime_is_asked_as_the_kubelet_asks_it() -> None:
+    """What crictl prints of CRI-O: its sandboxes have no process, as long as containers have their own PIDs."""
+    labels = {"io.kubernetes.pod.uid": "u", "io.kubernetes.pod.name": "p", "io.kubernetes.pod.namespace": "n"}
+    web = {**labels, "io.kubernetes.container.name": "web"}
+    created = "2026-01-01T10:00:00.123456789Z"
+    answers: list[dict[str, Any]] = [
+        {"status": {"id": "s1", "labels": labels, "state": "SANDBOX_READY", "createdAt": created}, "info": {}},
+        {
+            "status": {"id": "c1", "labels": web, "state": "CONTAINER_RUNNING", "createdAt": created},
+            "info": {"sandboxID": "s1", "pid": 42},
+        },
+        {
+            "status": {"id": "c0", "labels": web, "state": "CONTAINER_EXITED", "createdAt": created},
+            "info": {"sandboxID": "s1", "pid": 40},
+        },
+    ]
+    host = Fake("".join(json.dumps(answer, indent=2) + "\n" for answer in answers)).host
+    sandbox, running, ended = runtime.containers(host, "u")
+    assert (sandbox.sandbox, sandbox.pid, running.sandbox, running.sandbox_id) == (True, 0, False, "s1")
+    assert (running.name, running.pod_name, running.namespace, running.pid, ended.pid) == ("web", "p", "n", 42, 0)
+    assert runtime.process(host, "u", "web") == 42
+    assert {request.asked for request in runtime.requests(host, "u")} == {"RunPodSandbox", "CreateContainer"}
+
+
 def record(name: str, received: str, user: str = "system:kube-scheduler") -> dict[str, Any]:
     return {
         "stage": "ResponseComplete",
