@@ -80,6 +80,11 @@ NEEDS: tuple[Need, ...] = (
         lambda at: not at.group("control_plane") <= at.group("workers"),
         ("no node is tainted",),
     ),
+    Need(
+        "containerd as `container_runtime`",
+        lambda at: at.settings["container_runtime"] == "containerd",
+        ("in containerd only",),
+    ),
     Need("a read-only `/usr`", lambda at: at.read_only, ("whose /usr is read-only",)),
     Need(
         "DNS that asks hosts of the cluster: an isolated segment, or `dns_stub_domains`",

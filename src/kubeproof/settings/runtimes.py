@@ -101,9 +101,12 @@ def unused_directories(values: Mapping[str, Any]) -> set[str]:
 def problems(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """What is wrong, by setting."""
     runtime = chosen(values)
-    if runtime not in NAMES:
+    if values.get(CHOICE, runtime) != runtime:
+        # Roles compare the setting with names.
+        yield CHOICE, f"it is empty: leave it out, or set {_listed(NAMES)}"
+    elif runtime not in NAMES:
         meant = _SPELT.get(runtime.lower(), runtime.lower())
-        known = f"write {meant} for {NAMES[meant]}" if meant in NAMES else _REFUSED.get(meant)
+        known = f"write {meant} for {NAMES[meant]}, or set containerd" if meant in NAMES else _REFUSED.get(meant)
         yield CHOICE, known or f"{runtime!r} is no runtime that kubeproof knows; it installs {_listed(NAMES)}"
     elif runtime != CONTAINERD:
         yield from _of_another(runtime, values)

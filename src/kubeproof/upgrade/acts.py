@@ -23,6 +23,7 @@ from kubeproof.upgrade.world import (
     KUBE_PROXY,
     KUBELET,
     NODE_PROGRAMS,
+    RUNTIMES,
     Host,
     World,
 )
@@ -171,7 +172,7 @@ def _act(plan: Plan, due: Sequence[_Due], *, mixed: bool) -> Act:
     if first.kind is Kind.NODES:
         wanted = {name: str(version) for name, version in plan.goal.versions.items()}
         partly = {name: versions[name] for name in versions if versions[name] != wanted.get(name)}
-        programs = _STOPOVER if partly else _of_node(plan.goal.programs)
+        programs = _STOPOVER if partly else _of_node(plan.goal.programs, plan.world)
         moved = {COMPONENTS[each] for each in programs if each in COMPONENTS}
         versions = partly or {name: wanted[name] for name in moved & wanted.keys()}
     if first.kind is Kind.DNS:
@@ -219,9 +220,10 @@ def _rehearsed(plan: Plan, turn: Turn) -> dict[str, str]:
     return {"kubernetes": str(turn.version), **({ETCD: etcd[-1]} if etcd else {})}
 
 
-def _of_node(scope: Collection[str]) -> tuple[str, ...]:
-    """What is switched on nodes. Images go with the kubelet."""
-    programs = tuple(name for name in NODE_PROGRAMS if name in scope)
+def _of_node(scope: Collection[str], world: World) -> tuple[str, ...]:
+    """What is switched on nodes, of runtimes the one that they have. Images go with the kubelet."""
+    lacking = {name for name in RUNTIMES if not any(name in host.runs for host in world.hosts)}
+    programs = tuple(name for name in NODE_PROGRAMS if name in scope and name not in lacking)
     return (*programs, *IMAGES) if KUBELET in programs else programs
 
 

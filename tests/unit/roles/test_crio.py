@@ -21,8 +21,9 @@ VERSION_1: dict[str, Any] = {"cgroup": {"version": 1, "controllers": ["memory", 
 
 def configuration(directory: Path, facts: dict[str, Any] | None = None, **given: object) -> dict[str, Any]:
     host = {"kubeproof_host": report(**(facts or {})), "kubeproof_components": {"images": {"pause": "pause:1"}}}
-    found: dict[str, Any] = tomllib.loads(rendered("crio", CONFIGURATION, directory, ansible_facts=host, **given))
-    return found["crio"]
+    text = rendered("crio", CONFIGURATION, directory, ansible_facts=host, **given)
+    found: dict[str, Any] = tomllib.loads(text)["crio"]
+    return found
 
 
 def test_programs_are_those_that_the_cluster_was_given(tmp_path: Path) -> None:

@@ -103,7 +103,9 @@ def test_another_runtime_is_refused_with_the_reason(chosen: str, said: str) -> N
 
 
 def test_containerd_is_the_runtime() -> None:
-    assert problems(container_runtime="containerd") == problems(container_runtime="") == problems() == []
+    assert problems(container_runtime="containerd") == problems() == []
+    [(name, problem)] = problems(container_runtime="")
+    assert (name, problem) == ("container_runtime", "it is empty: leave it out, or set containerd or crio")
 
 
 def test_containerds_own_handler_comes_first_and_is_there_without_a_setting() -> None:
