@@ -100,7 +100,7 @@ def test_cri_o_is_written_so_and_not_otherwise() -> None:
     assert list(runtimes.problems({"container_runtime": "crio", "component_source": "release"})) == []
     for written in ("cri-o", "CRI-O"):
         [(_, said)] = runtimes.problems({"container_runtime": written})
-        assert said == "write crio for CRI-O"
+        assert said == "write crio for CRI-O, or set containerd"
 
 
 def test_the_directory_of_the_other_runtime_is_not_used() -> None:
