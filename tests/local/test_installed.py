@@ -187,10 +187,6 @@ def test_a_node_that_is_gone_comes_back(cluster: LocalCluster) -> None:
     cluster.fill()
     before = cluster.processes(HOSTS)
     cluster.kubectl("delete", "node", "w1")
-    # cp1 would keep its route to the pod network that w1 had.
-    cluster.part("--limit", "w1", fails=True)
-    assert "node-left-out w1" in findings(cluster)
-    assert cluster.processes(HOSTS) == before
 
     cluster.play("cluster")
 
