@@ -184,7 +184,9 @@ def _title(turn: Turn) -> str:
     return {
         Kind.SETTLE: "confirm or undo an unconfirmed turn",
         Kind.STAGE: "stage all versions",
-        Kind.BACKUP: f"backup as {turn.series}, verified" if turn.series else "backup, verified",
+        Kind.BACKUP: (f"backup as {turn.series}, verified" if turn.series else "backup, verified")
+        # A plan without a rehearsal would seem to have forgotten it.
+        + ("; was rehearsed within the hour" if turn.readable else ""),
         Kind.REHEARSAL: f"rehearsal with {turn.version} on that backup",
         Kind.ETCD_CANCEL: "cancel etcd's downgrade",
         Kind.ETCD_DOWNGRADE: f"lower etcd's cluster version to {turn.series}",

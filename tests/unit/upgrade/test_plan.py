@@ -10,7 +10,7 @@ from tests.unit.upgrade.worlds import AVAILABLE, NEW, OLD, back, changed, goal, 
 
 from kubeproof.core.versions import Minor, Version
 from kubeproof.upgrade.afterwards import after
-from kubeproof.upgrade.evidence import complete
+from kubeproof.upgrade.evidence import complete, rehearsal_of
 from kubeproof.upgrade.goal import Goal, Kind
 from kubeproof.upgrade.plan import NOTHING, REFUSED, WORK, Plan, begun, plan
 from kubeproof.upgrade.world import (
@@ -201,6 +201,12 @@ class TestLimits:
         (finding,) = found.findings
         assert finding.id == "hosts-too-early"
         assert finding.problem.startswith("nothing can be done in this run: etcd of cp")
+
+    def test_a_plan_without_a_rehearsal_says_that_there_was_one(self) -> None:
+        known = {rehearsal_of(world(), goal()): frozenset({Version.of(NEW["kubernetes"])})}
+        titles = [step.title for step in plan(world(rehearsed=known), goal()).steps]
+        assert titles[:2] == ["stage all versions", "backup, verified; was rehearsed within the hour"]
+        assert plan(world(), goal()).steps[1].title == "backup, verified"
 
     def test_a_rehearsal_alone_is_not_refused_for_its_hosts(self) -> None:
         found = plan(world(), goal(hosts=frozenset({"w1"}), until=Kind.REHEARSAL))
