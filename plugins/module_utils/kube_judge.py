@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, List, Tuple
 
-from ansible.module_utils.kube_client import condition
+from ansible.module_utils.kube_client import Client, condition
+
+NODES = "/api/v1/nodes"
 
 
 def field(document: Dict[str, Any], dotted: str) -> Any:
@@ -15,8 +17,17 @@ def field(document: Dict[str, Any], dotted: str) -> Any:
     return value
 
 
-def judge(document: Dict[str, Any], wanted: Dict[str, Any]) -> Tuple[bool, Any]:
-    """Whether an object is as wanted, and what was seen."""
+def not_ready(client: Client, nodes: List[str]) -> int:
+    """How many of these nodes are not ready. Of one without a Node object there are no pods either. Raises ApiError."""
+    found = client.get(NODES)["items"] if nodes else []
+    return sum(each["metadata"]["name"] in nodes and condition(each, "Ready").get("status") != "True" for each in found)
+
+
+def judge(document: Dict[str, Any], wanted: Dict[str, Any], may_lack: int = 0) -> Tuple[bool, Any]:
+    """Whether an object is as wanted, and what was seen.
+
+    ``may_lack``: by how much a field may be less than another one, if that counts pods on nodes (``nodes_lost``).
+    """
     observed = document.get("status", {}).get("observedGeneration")
     if observed is not None and observed < document["metadata"]["generation"]:
         return False, "its controller has not seen its last change yet"
@@ -26,7 +37,7 @@ def judge(document: Dict[str, Any], wanted: Dict[str, Any]) -> Tuple[bool, Any]:
     value = field(document, wanted["field"])
     if wanted.get("as_field"):
         other = field(document, wanted["as_field"])
-        lacking = wanted.get("may_lack") or 0
+        lacking = may_lack if wanted.get("nodes_lost") else 0
         good = (value or 0) >= (other or 0) - lacking if lacking else (value or 0) == (other or 0)
         return good, "%s of %s" % (value or 0, other or 0)
     if wanted.get("at_least") is not None:

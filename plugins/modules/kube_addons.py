@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Sequence, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.kube_apply import MANAGER, apply, remove, title
 from ansible.module_utils.kube_client import ARGUMENTS, NOT_COMPARED, NOT_FOUND, ApiError, Client, connect, unanswered
-from ansible.module_utils.kube_judge import judge
+from ansible.module_utils.kube_judge import judge, not_ready
 
 DOCUMENTATION = r"""
 module: kube_addons
@@ -64,10 +64,11 @@ options:
     default: true
   nodes_lost:
     description:
-      - Number of nodes that the run leaves out or has not reached. As many pods of each workload are not waited for,
-        since they may be there. A warning names a workload that lacks some.
-    type: int
-    default: 0
+      - Names of nodes that the run leaves out or has not reached. As many pods of each workload as these nodes are not
+        ready are not waited for, since they may be there. A warning names a workload that lacks some.
+    type: list
+    elements: str
+    default: []
 extends_documentation_fragment: [attributes, attributes.action, kube_api]
 attributes:
   check_mode: {support: partial, details: Compares nothing if no API server answers and says so.}
@@ -216,9 +217,9 @@ def awaited(found: Object) -> List[Dict[str, Any]]:
 class Addons:
     """Makes of what is there what is wanted. ``changes``, ``pending`` and ``warnings`` are what came of it."""
 
-    def __init__(self, client: Client, dry_run: bool, patience: float = 1.0, nodes_lost: int = 0) -> None:
+    def __init__(self, client: Client, dry_run: bool, patience: float = 1.0, nodes_lost: Sequence[str] = ()) -> None:
         self.client = client
-        self.nodes_lost = nodes_lost
+        self.nodes_lost = list(nodes_lost)
         self.admitted_seconds = ADMITTED_SECONDS * patience
         self.served_seconds = SERVED_SECONDS * patience
         self.dry_run = dry_run
@@ -308,15 +309,15 @@ class Addons:
         if all(judge(found, each)[0] for each in questions):
             return []
         lenient = [
-            {**each, "may_lack": self.nodes_lost} if self.nodes_lost and each.get("field") in OF_NODES else each
-            for each in questions
+            {**each, "nodes_lost": self.nodes_lost} if each.get("field") in OF_NODES else each for each in questions
         ]
-        if not all(judge(found, each)[0] for each in lenient):
-            return lenient
+        lost = not_ready(self.client, self.nodes_lost)
+        if not all(judge(found, each, lost)[0] for each in lenient):
+            return lenient if self.nodes_lost else questions
         seen = ", ".join("%s %s" % (each["field"], judge(found, each)[1]) for each in questions if each.get("as_field"))
         self.warnings.append(
-            "%s is not complete, and not waited for, since the run leaves out %d of the nodes (%s)"
-            % (title(document), self.nodes_lost, seen)
+            "%s is not complete, and not waited for, since the run leaves out nodes, and %d of these %s not ready (%s)"
+            % (title(document), lost, "is" if lost == 1 else "are", seen)
         )
         return []
 
@@ -393,7 +394,7 @@ def main() -> None:
             **ARGUMENTS,
             "addons": {"type": "list", "elements": "dict", "default": [], "options": suboptions},
             "prune": {"type": "bool", "default": True},
-            "nodes_lost": {"type": "int", "default": 0},
+            "nodes_lost": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
         # Among them may be Secrets, which do not belong into the host's journal.

@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.kube_client import ARGUMENTS, ApiError, Client, condition, connect, unanswered
-from ansible.module_utils.kube_judge import judge
+from ansible.module_utils.kube_judge import judge, not_ready
 
 DOCUMENTATION = r"""
 module: kube_wait
@@ -55,12 +55,13 @@ options:
           - Field of the same object, with dots, whose value O(objects.field) must have, for example V(spec.replicas).
             What does not exist counts as 0, which the API leaves out of a status.
         type: str
-      may_lack:
+      nodes_lost:
         description:
-          - By how much O(objects.field) may be less than O(objects.as_field), for pods on nodes that the run leaves out
-            or has not reached.
-        type: int
-        default: 0
+          - Names of nodes that the run leaves out or has not reached. By as many of them as are not ready at that
+            moment O(objects.field) may be less than O(objects.as_field), since pods may be there.
+        type: list
+        elements: str
+        default: []
   timeout:
     description: Longest time to wait for all objects together, in seconds.
     type: int
@@ -118,6 +119,8 @@ def look(client: Client, wanted: Dict[str, Any]) -> Tuple[bool, Any, str]:
             return False, None if wanted.get("optional") else "it does not exist", ""
         raise
     good, seen = judge(document, wanted)
+    if not good and wanted.get("nodes_lost"):
+        good, seen = judge(document, wanted, not_ready(client, wanted["nodes_lost"]))
     ended = condition(document, wanted["failed"]) if wanted.get("failed") and not good else {}
     if ended.get("status") != "True":
         return good, seen, ""
@@ -193,7 +196,7 @@ def main() -> None:
         "value": {"type": "raw"},
         "as_field": {"type": "str"},
         "at_least": {"type": "int"},
-        "may_lack": {"type": "int", "default": 0},
+        "nodes_lost": {"type": "list", "elements": "str", "default": []},
         "optional": {"type": "bool", "default": False},
     }
     module = AnsibleModule(

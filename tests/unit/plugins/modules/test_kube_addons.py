@@ -268,11 +268,18 @@ def test_pods_on_nodes_that_the_run_leaves_out_are_not_waited_for(
     converge(server, a=[document])
     found = server.objects[f"{kind}/default/x"]
     found["status"], found["metadata"]["generation"] = status, 1
-    run = kube_addons.Addons(server, False, nodes_lost=lost)
+    # A dead one, one to which only the way is lost, and one that is no node any more.
+    ready = {"w1": "Unknown", "w2": "True"}
+    nodes = [{"metadata": {"name": name}, "status": {"conditions": [{"type": "Ready", "status": ready[name]}]}}
+             for name in ready]  # fmt: skip
+    server.objects["/api/v1/nodes"] = {"items": nodes}
+    run = kube_addons.Addons(server, False, nodes_lost=["w1", "w2", "gone"] if lost else ["w2", "gone"])
     run.converge([{"name": "a", "objects": [document]}], prune=True)
     assert (bool(run.pending), bool(run.warnings)) == (pending, warned)
     for warning in run.warnings:
-        assert warning.startswith(f"{kind} x is not complete, and not waited for, since the run leaves out ")
+        assert warning.startswith(
+            f"{kind} x is not complete, and not waited for, since the run leaves out nodes, and 1 of these is not ready"
+        )
 
 
 @pytest.mark.parametrize(("updated", "ready"), [(1, False), (2, True), (3, True)])

@@ -89,11 +89,40 @@ def test_a_field_is_compared_with_another_one(replicas: int, ready: int | None, 
     assert not judge(document, wanted)[0]
 
 
-@pytest.mark.parametrize(("ready", "lost", "good"), [(1, 1, True), (0, 1, False), (1, 0, False), (0, 3, True)])
-def test_pods_on_nodes_that_a_run_leaves_out_are_not_waited_for(ready: int, lost: int, good: bool) -> None:
-    document = {"metadata": {"generation": 1}, "spec": {"replicas": 2}, "status": {"readyReplicas": ready}}
-    wanted = {"field": "status.readyReplicas", "as_field": "spec.replicas", "may_lack": lost}
-    assert judge(document, wanted) == (good, f"{ready} of 2")
+class Workload:
+    """An API with a workload of two pods, and three nodes, of which one is dead and one has never reported."""
+
+    def __init__(self, ready: int) -> None:
+        self.ready = ready
+
+    def get(self, path: str) -> dict[str, Any]:
+        if path == "/api/v1/nodes":
+            reported = {"w1": ["True"], "w2": ["Unknown"], "w3": []}
+            conditions = {name: [{"type": "Ready", "status": each} for each in reported[name]] for name in reported}
+            return {
+                "items": [{"metadata": {"name": name}, "status": {"conditions": conditions[name]}} for name in reported]
+            }
+        return {"metadata": {"generation": 1}, "spec": {"replicas": 2}, "status": {"readyReplicas": self.ready}}
+
+
+@pytest.mark.parametrize(
+    ("ready", "left_out", "good"),
+    [
+        (2, [], True),
+        (1, [], False),
+        (1, ["w1"], False),
+        (1, ["w2"], True),
+        (1, ["gone"], False),
+        (0, ["w1", "w2"], False),
+        (0, ["w2", "w3"], True),
+    ],
+)
+def test_pods_on_nodes_that_a_run_leaves_out_and_that_are_not_ready_are_not_waited_for(
+    ready: int, left_out: list[str], good: bool
+) -> None:
+    asked = {"path": "/x", "field": "status.readyReplicas", "as_field": "spec.replicas", "nodes_lost": left_out}
+    _, complaints = kube_wait.wait(Workload(ready), [asked], 0)
+    assert complaints == ([] if good else [f"/x: status.readyReplicas: {ready} of 2"])
 
 
 @pytest.mark.parametrize(("ready", "good", "seen"), [(3, True, "3 of 2"), (2, True, "2 of 2"), (None, False, "0 of 2")])
