@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,8 @@ class Configuration:
     alone. ``rules``: a script for ``nft -f``, which replaces the whole table ``table`` (with ``ipv4`` of family ip, and
     with ``ipv6`` of family ip6). ``sysctls``: value by name. ``network`` and ``plugins``: the name of the CNI network,
     and the directory of its plugins. ``bridge`` and ``mtu``: the bridge to which pods are attached, and its MTU; 0
-    leaves that as it is.
+    leaves that as it is. ``pods``: the node's own pod networks, one of each IP family; pods with addresses of others
+    get new sandboxes by ``crictl``.
     ``tunnel``: the device by which flannel reaches other nodes' pods; ``kube_proxy``: address of kube-proxy's metrics,
     ADDRESS:PORT; ``network_policy``: the unit of the network policy engine. Each is empty if there is none.
     ``ipv4`` and ``ipv6``: pods, Services and nodes have addresses of these; ``tunnel_ipv6``: flannel's device for IPv6.
@@ -45,6 +47,8 @@ class Configuration:
     ipv6: bool = False
     tunnel_ipv6: str = ""
     ipv4: bool = True
+    pods: Tuple[str, ...] = ()
+    crictl: str = "crictl"
 
     @classmethod
     def load(
@@ -68,6 +72,8 @@ class Configuration:
                 ipv6=bool(given.get("ipv6", False)),
                 tunnel_ipv6=str(given.get("tunnel_ipv6", "")),
                 ipv4=bool(given.get("ipv4", True)),
+                pods=tuple(str(ipaddress.ip_network(network)) for network in given.get("pods", ())),
+                crictl=str(given.get("crictl", "crictl")),
                 kube_proxy=str(_read(kube_proxy)["metrics"]) if kube_proxy.exists() else "",
                 network_policy=str(_read(network_policy)["unit"]) if network_policy.exists() else "",
             )

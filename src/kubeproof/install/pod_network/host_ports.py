@@ -11,40 +11,34 @@ import json
 import os
 import socket
 import subprocess
-import time
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Set
+from typing import Any, Dict, List, Mapping, Sequence, Set
 
 from kubeproof.install.pod_network import iptables
+from kubeproof.install.pod_network.attachments import Attachment, Attachments, addresses, named
 from kubeproof.install.pod_network.errors import PodNetworkError
 from kubeproof.install.pod_network.ruleset import Ruleset
 
-RESULTS = Path("/var/lib/cni/results")
 _PLUGIN, _CAPABILITY = "portmap", "portMappings"
 # What leads to portmap's rules: with iptables, which it prefers, and with nftables. It stays when the last pod goes.
 _JUMP = ("nat", "PREROUTING", "CNI-HOSTPORT-DNAT")
 _CHAIN = ("cni_hostport", "prerouting")
 _SECONDS = 30.0
-_WRITTEN_SECONDS = 5.0
-Attachment = Dict[str, Any]
 
 
 class HostPorts:
     """The ports of pods in one network."""
 
-    def __init__(self, network: str, plugins: Path, rulesets: Sequence[Ruleset], results: Path = RESULTS) -> None:
+    def __init__(self, attachments: Attachments, plugins: Path, rulesets: Sequence[Ruleset]) -> None:
         """``rulesets``: of each IP family that pods have addresses of."""
-        self._network = network
+        self._attachments = attachments
         self._plugin = plugins / _PLUGIN
         self._rulesets = rulesets
-        self._results = results
-        self._read: Optional[float] = None
-        self._attachments: List[Attachment] = []
 
     def lost(self) -> List[Attachment]:
         """Pods whose ports lead nowhere. Rules are lost all at once, or not by an accident."""
-        # After a reboot there are records still, of pods that are not.
-        found = [each for each in self._with_ports() if os.path.exists(each.get("netns") or "")]  # noqa: PTH110
+        pods = self._attachments.present()
+        found = [each for each in pods if (each.get("capabilityArgs") or {}).get(_CAPABILITY)]
         return found if any(self._lost(ruleset, found) for ruleset in self._rulesets) else []
 
     def _lost(self, ruleset: Ruleset, attachments: List[Attachment]) -> bool:
@@ -57,23 +51,6 @@ class HostPorts:
         self._call("DEL", attachment)
         self._call("ADD", attachment)
         return "ports of pod %s" % named(attachment)
-
-    def _with_ports(self) -> List[Attachment]:
-        """What is attached to the network with ports. Read anew when files have come or gone."""
-        try:
-            changed = self._results.stat().st_mtime
-        except FileNotFoundError:
-            return []
-        if changed != self._read:
-            found = [_load(path) for path in sorted(self._results.iterdir())]
-            self._attachments = [
-                each
-                for each in found
-                if each.get("networkName") == self._network and (each.get("capabilityArgs") or {}).get(_CAPABILITY)
-            ]
-            # A file that has just come may not have been written to its end.
-            self._read = changed if time.time() - changed > _WRITTEN_SECONDS else None
-        return self._attachments
 
     def _call(self, verb: str, attachment: Attachment) -> None:
         """Call the plugin as libcni does (https://www.cni.dev/docs/spec/)."""
@@ -121,23 +98,6 @@ def environment(verb: str, attachment: Attachment, plugins: Path) -> Dict[str, s
 
 
 def _families(attachment: Attachment) -> Set[int]:
-    """The IP families of a pod's addresses, as reported by the plugins that attached it."""
-    reported = [str(each.get("address", "")) for each in (attachment.get("result") or {}).get("ips") or []]
-    found: Set[int] = {socket.AF_INET6 if ":" in address else socket.AF_INET for address in reported}
-    # Of an earlier version of CNI, whose results are of another shape.
+    """The IP families of a pod's addresses."""
+    found: Set[int] = {socket.AF_INET6 if address.version == 6 else socket.AF_INET for address in addresses(attachment)}
     return found or {socket.AF_INET}
-
-
-def named(attachment: Attachment) -> str:
-    """A pod by its namespace and name, as far as they are known."""
-    told = dict(pair for pair in attachment.get("cniArgs") or [] if len(pair) == 2)
-    names = [told[key] for key in ("K8S_POD_NAMESPACE", "K8S_POD_NAME") if key in told]
-    return "/".join(names) or str(attachment.get("containerId", ""))
-
-
-def _load(path: Path) -> Attachment:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return document if isinstance(document, dict) else {}

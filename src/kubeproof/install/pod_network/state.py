@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Callable, Iterator, List, Tuple
 
 from kubeproof.install.pod_network import routes as routing
+from kubeproof.install.pod_network.attachments import Attachment, Attachments, named
 from kubeproof.install.pod_network.commands import run
 from kubeproof.install.pod_network.configuration import Configuration
 from kubeproof.install.pod_network.errors import PodNetworkError
-from kubeproof.install.pod_network.host_ports import Attachment, HostPorts, named
+from kubeproof.install.pod_network.former_pods import FormerPods, told
+from kubeproof.install.pod_network.host_ports import HostPorts
 from kubeproof.install.pod_network.kube_proxy import KubeProxy
 from kubeproof.install.pod_network.links import Links
 from kubeproof.install.pod_network.netlink import NetlinkError
@@ -64,7 +66,9 @@ class State:
         self._links = Links()
         self._rulesets = {family: Ruleset(_FAMILIES[family]) for family in configuration.families()}
         rulesets = list(self._rulesets.values())
-        self._host_ports = HostPorts(configuration.network, configuration.plugins, rulesets)
+        attachments = Attachments(configuration.network)
+        self._host_ports = HostPorts(attachments, configuration.plugins, rulesets)
+        self._former_pods = FormerPods(attachments, configuration.pods, configuration.crictl)
         # Of each family by itself: the rules of one may go without those of the other.
         self._kube_proxies = [KubeProxy(configuration.kube_proxy, ruleset) for ruleset in rulesets]
         self._network_policies = [NetworkPolicy(configuration.network_policy, ruleset) for ruleset in rulesets]
@@ -82,6 +86,7 @@ class State:
         found += ["%s is %s, and not %s" % each for each in self._sysctls()]
         found += ["the MTU of %s is %d, and not %d" % each for each in self._mtus()]
         found += ["the ports of pod %s lead nowhere" % named(each) for each in self._host_ports.lost()]
+        found += ["%s is there still" % told(each) for each in self._former_pods.present()]
         if self._proxy_lost():
             found.append("kube-proxy's rules are gone")
         if self._policies_lost():
@@ -95,8 +100,8 @@ class State:
         done: List[str] = []
         failed: List[str] = []
         for repair in self._repairs():
-            told, problem = _attempt(repair)
-            done += told
+            made, problem = _attempt(repair)
+            done += made
             failed += problem
         return done, failed
 
@@ -110,15 +115,15 @@ class State:
         yield from (self._put_back_rules, self._put_back_sysctls, self._put_back_mtu)
         for attachment in self._host_ports.lost():
             yield functools.partial(self._put_back_ports, attachment)
-        yield from (self._put_back_proxy, self._put_back_tunnel, self._put_back_policies)
+        yield from (self._put_back_proxy, self._put_back_tunnel, self._put_back_policies, self._former_pods.replace)
 
     def _put_back_route(self, network: str, gateway: str) -> List[str]:
-        told = "route to %s via %s" % (network, gateway)
+        route = "route to %s via %s" % (network, gateway)
         try:
             self._routes.replace(network, gateway)
         except NetlinkError as error:
-            raise PodNetworkError("no %s: %s" % (told, error.strerror)) from None
-        return [told]
+            raise PodNetworkError("no %s: %s" % (route, error.strerror)) from None
+        return [route]
 
     def _remove_route(self, network: str) -> List[str]:
         try:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from kubeproof.install.pod_network import host_ports, kube_proxy, routes
+from kubeproof.install.pod_network.attachments import Attachments
 from kubeproof.install.pod_network.configuration import Configuration
 from kubeproof.install.pod_network.host_ports import HostPorts
 from kubeproof.install.pod_network.kube_proxy import KubeProxy
@@ -100,7 +101,7 @@ def test_ports_of_pods_are_lost_in_the_families_that_they_have(
     (tmp_path / "results" / "pod").write_text(json.dumps(attachment))
     [there] = {socket.AF_INET, socket.AF_INET6} - {missing_in}
     rulesets = [Rules(there, host_ports._CHAIN), Rules(missing_in)]
-    assert bool(HostPorts("kubeproof", tmp_path, rulesets, tmp_path / "results").lost()) == lost
+    assert bool(HostPorts(Attachments("kubeproof", tmp_path / "results"), tmp_path, rulesets).lost()) == lost
 
 
 def test_rules_are_there_only_if_those_of_both_families_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,9 @@ import pytest
 from tests.unit.install.pod_network.conftest import GATEWAYS, Node
 
 from kubeproof.install.pod_network import kube_proxy, watch
+from kubeproof.install.pod_network.attachments import Attachments
 from kubeproof.install.pod_network.errors import PodNetworkError
+from kubeproof.install.pod_network.former_pods import FormerPods, told
 from kubeproof.install.pod_network.host_ports import HostPorts
 from kubeproof.install.pod_network.ruleset import Rule, Ruleset
 
@@ -459,7 +461,7 @@ def test_ports_of_pods_are_given_to_the_plugin_once_more(node: Node, monkeypatch
     (node.directory / "results" / "broken").write_text("{")
     ruleset = Ruleset()
     monkeypatch.setattr(ruleset, "rules", lambda *_: [])
-    ports = HostPorts("kubeproof", node.directory, [ruleset], node.directory / "results")
+    ports = HostPorts(Attachments("kubeproof", node.directory / "results"), node.directory, [ruleset])
     [lost] = ports.lost()
     assert ports.put_back(lost) == "ports of pod default/web-1"
     calls = [line.split(" ", 2) for line in (node.directory / "plugin").read_text().splitlines()]
@@ -489,10 +491,87 @@ def test_ports_of_pods_are_given_to_the_plugin_once_more(node: Node, monkeypatch
 )
 def test_a_record_that_is_not_what_it_should_be_ends_nothing(node: Node, changes: dict[str, object]) -> None:
     _attachment(node, 1, **changes)
-    ports = HostPorts("kubeproof", node.directory, [Ruleset()], node.directory / "results")
+    ports = HostPorts(Attachments("kubeproof", node.directory / "results"), node.directory, [Ruleset()])
     for lost in ports.lost():
         with pytest.raises(PodNetworkError, match="ports of pod"):
             ports.put_back(lost)
+
+
+def _crictl(node: Node) -> Path:
+    """A crictl that writes down what it is asked, and stops a sandbox as the runtime does: its namespace is gone."""
+    program = node.directory / "crictl"
+    program.write_text(f"""#!/bin/sh
+echo "$*" >> {node.directory}/asked
+case "$*" in
+*"ps --quiet"*) echo "container-of-$6" ;;
+*stopp*) sed -i s,/run/netns/{node.name},/run/netns/stopped, {node.directory}/results/kubeproof-"$4"-eth0 ;;
+esac
+""")
+    program.chmod(0o755)
+    return program
+
+
+def _former(node: Node, *networks: str) -> FormerPods:
+    attachments = Attachments("kubeproof", node.directory / "results")
+    return FormerPods(attachments, networks, str(_crictl(node)))
+
+
+def test_pods_of_a_former_network_get_new_sandboxes(node: Node) -> None:
+    """The real runtime has its place in tests/local."""
+    _attachment(node, 1)
+    _attachment(node, 2, result={"ips": [{"address": "10.244.3.2/24"}]})
+    _attachment(node, 3, networkName="other")
+    _attachment(node, 4, netns="/run/netns/of-before-the-reboot")
+    _attachment(node, 5, result={"ips": [{"address": "10.244.3.5/24"}, {"address": "fd00::5/64"}]})
+    former = _former(node, "10.244.3.0/24", "fd01::/64")
+    assert [told(each) for each in former.present()] == [
+        "pod default/web-1 with 10.244.0.1 of a former pod network",
+        "pod default/web-5 with 10.244.3.5 and fd00::5 of a former pod network",
+    ]
+    assert former.replace() == [
+        "pod default/web-1 with 10.244.0.1 of a former pod network, by a new sandbox",
+        "pod default/web-5 with 10.244.3.5 and fd00::5 of a former pod network, by a new sandbox",
+    ]
+    assert former.replace() == [], "it is being done"
+    while former.present():
+        time.sleep(0.05)
+    assert former.replace() == []
+    asked = (node.directory / "asked").read_text().splitlines()
+    for number in (1, 5):
+        mine = [line.split(" ", 2)[2] for line in asked if line.endswith(f"c{number}")]
+        assert mine == [f"ps --quiet --pod c{number}", f"stop --timeout 30 container-of-c{number}", f"stopp c{number}"]
+    assert not [line for line in asked if line.endswith(("c2", "c3", "c4"))]
+
+
+def test_without_a_network_of_its_own_no_pod_is_of_a_former_one(node: Node) -> None:
+    _attachment(node, 1)
+    assert _former(node).present() == []
+
+
+@pytest.mark.parametrize("result", [None, {}, {"ips": [{}]}, {"ips": ["?"]}, {"ip4": {"ip": "10.1.0.1/24"}}])
+def test_a_pod_whose_addresses_are_not_known_is_left_alone(node: Node, result: object) -> None:
+    _attachment(node, 1, result=result)
+    assert _former(node, "10.244.3.0/24").present() == []
+
+
+def _replaced(former: FormerPods) -> list[str]:
+    """What it begins once it has ended what it began before."""
+    while not (begun := former.replace()):
+        time.sleep(0.05)
+    return begun
+
+
+def test_pods_that_cannot_be_stopped_are_tried_again_and_said(node: Node) -> None:
+    _attachment(node, 1)
+    former = _former(node, "10.244.3.0/24")
+    Path(node.directory, "crictl").write_text("#!/bin/sh\nexit 1\n")
+    assert former.replace()
+    for _ in range(2):
+        with pytest.raises(PodNetworkError, match=r"of a former pod network stays: .*crictl failed"):
+            _replaced(former)
+    Path(node.directory, "crictl").unlink()
+    with pytest.raises(PodNetworkError, match=r"there is no .*crictl"):
+        _replaced(former)
 
 
 def test_it_has_no_module_but_its_own_and_pythons(node: Node) -> None:
