@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
+import re
 import shlex
 import signal
 import subprocess
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import yaml
@@ -36,6 +35,7 @@ _GONE_SECONDS = 300
 # What the program has, once it is asked to end, to remove what its test made and to write its report. It asks itself
 # when the limit is over, so the limit here is longer.
 _GRACE_SECONDS = 120
+_LOOK_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -153,10 +153,11 @@ def perform(suite: Suite, target: Target, built: Path, directory: Path, say: Say
     remove_leftovers(target.state)
     log = directory / "e2e.log"
     try:
-        with _listening(say) as progress, log.open("w", encoding="utf-8") as output:
-            line = [*command(suite, target, built, directory), f"--progress-report-url={progress}"]
+        with log.open("w", encoding="utf-8") as output:
+            line = command(suite, target, built, directory)
             say(f"{shlex.join(line)} > {log}")
-            attend(line, environment, output.fileno(), suite.limit + _GRACE_SECONDS)
+            limit = suite.limit + _GRACE_SECONDS
+            attend(line, environment, output.fileno(), limit, Progress(log, say).look)
     finally:
         remove_leftovers(target.state)
     return Reports.under(directory)
@@ -170,12 +171,44 @@ def remove_leftovers(state: Path, label: str = _LABEL) -> None:
         raise ProgramFailed(asked, said)
 
 
-def progress_line(document: Mapping[str, object]) -> str:
-    """What one of upstream's progress reports says, for people: tests done of how many, and which one is done."""
-    counts = [int(str(document.get(key) or 0)) for key in ("completed", "failed", "total")]
-    done, total = counts[0] + counts[1], counts[2]
-    failed = f", {counts[1]} failed" if counts[1] else ""
-    return f"{done:3} of {total}{failed}  {document.get('msg') or 'beginning'}"
+class Progress:
+    """What Ginkgo writes into its log, for people: tests done of how many, and which one is done.
+
+    Upstream's own reports (``--progress-report-url``) leave out the tests: in 1.37.2 they count none as completed.
+    """
+
+    def __init__(self, log: Path, say: Say) -> None:
+        self._log = log
+        self._say = say
+        self._offset = 0
+        self._counted = {"PASSED": 0, "FAILED": 0}
+        self._total = 0
+        self._test = ""
+        self._begins = False
+
+    def look(self) -> None:
+        """Say what is new."""
+        with self._log.open("rb") as stream:
+            stream.seek(self._offset)
+            written = stream.read()
+        # A line that is not written to its end is read the next time.
+        whole = written[: written.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        for line in whole.decode(errors="replace").splitlines():
+            self._read(line)
+
+    def _read(self, line: str) -> None:
+        if told := re.match(r"Will run (\d+) of \d+ specs", line):
+            self._total = int(told[1])
+        elif ended := re.match(r"\u2022 (?:\[(FAILED|PANICKED|TIMEDOUT|INTERRUPTED)\] )?\[([\d.]+) seconds\]", line):
+            result = "FAILED" if ended[1] else "PASSED"
+            self._counted[result] += 1
+            done, failed = sum(self._counted.values()), self._counted["FAILED"]
+            failures = f", {failed} failed" if failed else ""
+            self._say(f"{done:3} of {self._total}{failures}  {result} {self._test} ({float(ended[2]):.0f} s)")
+        elif self._begins and line.startswith("[sig-"):
+            self._test = line
+        self._begins = line.startswith("-----")
 
 
 def architecture() -> str:
@@ -183,18 +216,39 @@ def architecture() -> str:
     return pins.MACHINES[platform.machine()]
 
 
-def attend(line: Sequence[str], environment: Mapping[str, str], output: int, limit: float) -> None:
-    """Run a program to its end, or end it: when the limit is over, and when this process is interrupted."""
+def attend(
+    line: Sequence[str],
+    environment: Mapping[str, str],
+    output: int,
+    limit: float,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> None:
+    """Run a program to its end, or end it: when the limit is over, and when this process is interrupted.
+
+    ``meanwhile``: what is done every other second, and at the end.
+    """
+    deadline = time.monotonic() + limit
     # In a session of its own it does not get the terminal's Ctrl-C as well: after two of them it would not tidy up.
     with subprocess.Popen(
         line, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
     ) as process:
         try:
-            process.wait(limit)
-        except subprocess.TimeoutExpired as error:
-            raise KubeproofError(f"{PROGRAM} did not end within {limit:.0f} s") from error
+            while _runs(process, min(_LOOK_SECONDS, deadline - time.monotonic())):
+                meanwhile()
+                if time.monotonic() >= deadline:
+                    raise KubeproofError(f"{PROGRAM} did not end within {limit:.0f} s")
         finally:
             _end(process)
+            meanwhile()
+
+
+def _runs(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Whether it has not ended after so long."""
+    try:
+        process.wait(max(0.0, seconds))
+    except subprocess.TimeoutExpired:
+        return True
+    return False
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -205,26 +259,3 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-
-
-@contextmanager
-def _listening(say: Say) -> Iterator[str]:
-    """A URL on loopback to which upstream's framework reports each test when it is done; what it says is passed on."""
-
-    class Listener(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            self.send_response(204)
-            self.end_headers()
-            with suppress(ValueError):
-                say(progress_line(json.loads(body)))
-
-        def log_message(self, format: str, *_: object) -> None:  # noqa: A002 - the base class's name
-            """Say nothing about requests."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Listener) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}/"
-        finally:
-            server.shutdown()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -12,7 +11,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import httpx
 import pytest
 from tests.upstream import e2e
 from tests.upstream.e2e import Suite, Target
@@ -114,25 +112,63 @@ def test_the_focus(name: str) -> None:
     assert not re.search(e2e.NETPOL.focus, "[sig-network] DNS should provide DNS for the cluster")
 
 
-@pytest.mark.parametrize(
-    ("document", "line"),
-    [
-        ({"msg": "", "total": 50, "completed": 0, "failed": 0}, "  0 of 50  beginning"),
-        ({"msg": "PASSED a", "total": 50, "completed": 3, "failed": 0}, "  3 of 50  PASSED a"),
-        ({"msg": "FAILED b", "total": 50, "completed": 3, "failed": 1}, "  4 of 50, 1 failed  FAILED b"),
-    ],
-)
-def test_progress(document: dict[str, object], line: str) -> None:
-    assert e2e.progress_line(document) == line
+# As Ginkgo writes them, shortened.
+_LOG = """Running Suite: Kubernetes e2e suite - /tmp
+Will run 3 of 3206 specs
+------------------------------
+[SynchronizedBeforeSuite] PASSED [0.060 seconds]
+------------------------------
+SSSSSSS
+------------------------------
+[sig-network] Netpol API should support operations
+k8s.io/kubernetes@v1.37.2/test/e2e/network/netpol/network_policy_api.go:54
+  STEP: Creating a kubernetes client
+\u2022 [0.473 seconds]
+------------------------------
+[sig-network] Netpol [Feature:SCTPConnectivity] should enforce
+\u2022 [FAILED] [632.844 seconds]
+[sig-network] Netpol [Feature:SCTPConnectivity] [It] should enforce
+------------------------------
+[sig-network] Netpol should deny egress
+\u2022 [PANICKED] [1.500 seconds]
+[ReportAfterSuite] PASSED [0.019 seconds]
+"""
 
 
-def test_progress_is_listened_to_on_loopback() -> None:
-    said: list[str] = []
-    with e2e._listening(said.append) as url:
-        assert url.startswith("http://127.0.0.1:")
-        for body in ('{"msg": "PASSED a", "total": 2, "completed": 1, "failed": 0}', "nonsense"):
-            assert httpx.post(url, content=body, trust_env=False).status_code == 204
-    assert said == ["  1 of 2  PASSED a"]
+@pytest.mark.parametrize("piece", [1, 7, 100_000])
+def test_progress_is_told_by_the_log(tmp_path: Path, piece: int) -> None:
+    """Of whole lines, however they come."""
+    log, said = tmp_path / "e2e.log", list[str]()
+    log.touch()
+    progress, written = e2e.Progress(log, said.append), _LOG.encode()
+    for start in range(0, len(written), piece):
+        with log.open("ab") as stream:
+            stream.write(written[start : start + piece])
+        progress.look()
+    assert said == [
+        "  1 of 3  PASSED [sig-network] Netpol API should support operations (0 s)",
+        "  2 of 3, 1 failed  FAILED [sig-network] Netpol [Feature:SCTPConnectivity] should enforce (633 s)",
+        "  3 of 3, 2 failed  FAILED [sig-network] Netpol should deny egress (2 s)",
+    ]
+
+
+def test_progress_is_said_while_it_runs(target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(e2e, "_LOOK_SECONDS", 0.1)
+    log, said = tmp_path / "e2e.log", list[str]()
+    waits = f"until [ -e {tmp_path}/go ]; do sleep 0.1; done"
+    built = upstream(tmp_path / "e2e.test", f"cat {tmp_path}/first; {waits}; cat {tmp_path}/second")
+    first, mark, second = _LOG.partition("\u2022 [FAILED]")
+    (tmp_path / "first").write_text(first)
+    (tmp_path / "second").write_text(mark + second)
+
+    def heard(line: str) -> None:
+        said.append(line)
+        if line.startswith("  1 of 3"):
+            (tmp_path / "go").touch()
+
+    e2e.perform(e2e.NETPOL, target, built, tmp_path, heard)
+    assert log.read_text() == _LOG
+    assert [line[:8] for line in said if " of 3" in line] == ["  1 of 3", "  2 of 3", "  3 of 3"]
 
 
 def test_a_run(target: Target, tmp_path: Path) -> None:
@@ -218,9 +254,3 @@ def wait(done: Callable[[], bool], seconds: float = 20) -> None:
     while not done():
         assert time.monotonic() < end
         time.sleep(0.1)
-
-
-def test_the_document_is_what_upstream_sends() -> None:
-    """As test/e2e/reporters/progress.go serializes it."""
-    sent = '{"msg":"FAILED x","total":5,"completed":0,"skipped":2524,"failed":1,"failures":["x"]}'
-    assert e2e.progress_line(json.loads(sent)) == "  1 of 5, 1 failed  FAILED x"
