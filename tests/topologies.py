@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 from tests.everything import test_everything as everything
-from tests.networks import test_networks as networks
+from tests.networks import cells as networks
 from tests.vm import test_all_in_one as all_in_one
 
 from kubeproof.core import paths
