@@ -377,7 +377,8 @@ def _etcd(host: Host) -> Answer:
         {"id": f"{number:016x}", "name": name, "peer_urls": [url], "started": True}
         for number, (name, url) in enumerate(members.items())
     ]
-    says = {"cluster": "1", "members": listed, "alarms": [], "size": 20 * MEBIBYTE, "in_use": 10 * MEBIBYTE}
+    says = {"cluster": "1", "members": listed, "alarms": [], "size": 20 * MEBIBYTE, "in_use": 10 * MEBIBYTE,
+            "revision": 1000, "applied": 2000}  # fmt: skip
     return {
         "directory": directory,
         "lived": directory,

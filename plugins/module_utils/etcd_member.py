@@ -104,7 +104,7 @@ def says(url: str, ask: Ask) -> Optional[Answer]:
 
 
 def status(answer: Answer) -> Answer:
-    """Alarms that are up, and bytes of the member's database: the whole file, and what of it is in use.
+    """Alarms that are up; bytes of the member's database: the whole file, and what of it is in use; and how far it is.
 
     The member's own status has the alarms too, as text. Asking for them as such would need a majority.
     """
@@ -113,6 +113,8 @@ def status(answer: Answer) -> Answer:
         "alarms": [{"member": "%x" % int(match.group(1)), "alarm": match.group(2)} for match in found if match],
         "size": int(answer.get("dbSize", 0)),
         "in_use": int(answer.get("dbSizeInUse", 0)),
+        "revision": int(answer.get("header", {}).get("revision", 0)),
+        "applied": int(answer.get("raftAppliedIndex", 0)),
     }
 
 

@@ -25,6 +25,8 @@ CTL = (
 _DEFAULT_QUOTA = 2 * 1024 * MEBIBYTE
 # Of the quota, from which a database is said to be large.
 _FULL_PERCENT = 80
+# What a leader keeps of its log for those behind (DefaultSnapshotCatchUpEntries, server/etcdserver/server.go).
+_CATCH_UP_ENTRIES = 5000
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ def check_members(hosts: Sequence[Variables], everyone: Sequence[str]) -> Iterat
     if says:
         yield from _alarms(clusters[0][0], says, settled)
         yield from _sizes(settled)
+        yield from _lags(settled)
         yield from _addresses(settled, says)
         yield from _outsiders(settled, everyone, says, complete=not left_out)
 
@@ -325,6 +328,25 @@ def _sizes(members: Sequence[Member]) -> Iterator[Finding]:
                 f"leader's last: {CTL.format(port=member.port)} --command-timeout 10m defrag"
             )
             yield Finding("etcd-size", problem, remediation, host=member.name, severity="warning")
+
+
+def _lags(members: Sequence[Member]) -> Iterator[Finding]:
+    """Members that are far behind another one, and so no help to the quorum."""
+    known = {member.name: member.etcd["says"]["applied"] for member in members if member.etcd["says"]}
+    ahead = max(known, key=lambda name: known[name], default="")
+    for member in members:
+        behind = known[ahead] - known[member.name] if known.get(member.name) else 0
+        if behind > _CATCH_UP_ENTRIES:
+            problem = (
+                f"its etcd member is {behind} entries behind that of {ahead}, more than etcd keeps for it to catch up "
+                f"with ({_CATCH_UP_ENTRIES}): it is sent the whole database, and is no help to the quorum until then"
+            )
+            ctl = CTL.format(port=member.port)
+            remediation = (
+                f"Wait until it has caught up, on {member.name}: {ctl} endpoint status --cluster -w table. If it stays "
+                f"behind, its disk or its way to the others is too slow: journalctl -u etcd."
+            )
+            yield Finding("etcd-lag", problem, remediation, host=member.name, severity="warning")
 
 
 def _outsiders(

@@ -220,13 +220,18 @@ class EtcdAlarm(TypedDict):
 
 
 class EtcdSays(TypedDict):
-    """What the running member knows of its cluster, and the size of its own database; 0 if it does not say."""
+    """What the running member knows of its cluster, and the size of its own database; 0 if it does not say.
+
+    ``revision`` is that of its key space, ``applied`` the last entry of the log that it has applied.
+    """
 
     cluster: str
     members: list[EtcdMember]
     alarms: list[EtcdAlarm]
     size: int
     in_use: int
+    revision: int
+    applied: int
 
 
 class Etcd(TypedDict):

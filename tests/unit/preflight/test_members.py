@@ -29,7 +29,8 @@ def listed(number: int, *, name: str | None = None, started: bool = True) -> dic
 
 
 def says(*members: dict[str, Any], cluster: str = "c1", **more: Any) -> dict[str, Any]:
-    return {"cluster": cluster, "members": list(members), "alarms": [], "size": 0, "in_use": 0, **more}
+    unknown = {"size": 0, "in_use": 0, "revision": 0, "applied": 0}
+    return {"cluster": cluster, "members": list(members), "alarms": [], **unknown, **more}
 
 
 def fresh(number: int, **values: Any) -> Variables:
@@ -320,6 +321,27 @@ class TestAlarms:
     def test_of_a_member_that_is_gone(self) -> None:
         said = self.said("NOSPACE", "dead")
         assert "of dead has" in only(member(1, (1, 2), said=said), member(2, (1, 2), said=said)).problem
+
+
+class TestLags:
+    def found(self, *applied: int) -> list[Finding]:
+        numbers = range(1, len(applied) + 1)
+        everyone = [listed(number) for number in numbers]
+        return findings(
+            *(
+                member(number, tuple(numbers), said=says(*everyone, applied=each))
+                for number, each in zip(numbers, applied, strict=True)
+            )
+        )
+
+    def test_more_than_a_leader_keeps(self) -> None:
+        assert self.found(20_000, 15_000, 20_001 - 5_000) == []
+        (finding,) = self.found(20_000, 14_999, 19_000)
+        assert (finding.id, finding.host, finding.severity) == ("etcd-lag", "host2", "warning")
+        assert "is 5001 entries behind that of host1, more than etcd keeps" in finding.problem
+
+    def test_of_a_member_that_does_not_say_nothing_is_known(self) -> None:
+        assert self.found(20_000, 0, 19_999) == []
 
 
 class TestSizes:

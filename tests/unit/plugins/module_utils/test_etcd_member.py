@@ -121,7 +121,7 @@ def test_what_the_member_says(fake: Fake) -> None:
     fake.answer = ANSWER
     first = {"id": "10", "name": "cp1", "peer_urls": ["https://10.0.0.1:2380"], "started": True}
     second = {"id": "11", "name": "", "peer_urls": ["https://10.0.0.2:2380"], "started": False}
-    unknown: dict[str, Any] = {"alarms": [], "size": 0, "in_use": 0}
+    unknown: dict[str, Any] = {"alarms": [], "size": 0, "in_use": 0, "revision": 0, "applied": 0}
     assert fake.report()["says"] == {"cluster": "ff", "members": [first, second], **unknown}
     assert fake.asked == [
         "https://127.0.0.1:2379/v3/cluster/member/list",
@@ -137,13 +137,15 @@ def test_alarms_and_sizes(fake: Fake, alarm: str) -> None:
     fake.file("/etc/etcd/etcd.yaml", CONFIGURATION)
     fake.answer = ANSWER
     fake.status = {
-        "header": ANSWER["header"],
+        "header": {"cluster_id": "255", "revision": "4711"},
+        "raftAppliedIndex": "5000",
         "dbSize": "20971520",
         "dbSizeInUse": "16384",
         "errors": ["etcdserver: no leader", alarm],
     }
     said = fake.report()["says"]
     assert (said["alarms"], said["size"], said["in_use"]) == ([{"member": "10", "alarm": "NOSPACE"}], 20971520, 16384)
+    assert (said["revision"], said["applied"]) == (4711, 5000)
 
 
 def test_a_member_that_can_not_be_asked_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
