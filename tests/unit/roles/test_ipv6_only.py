@@ -109,6 +109,12 @@ def test_components_are_told_of_ipv6_alone(role: str, unit: str, flags: list[str
     assert not any(word.startswith("--public-ip=") for word in words)
 
 
+def test_flannel_starts_host_gw_only_if_two_addresses_are_the_same(tmp_path: Path) -> None:
+    given = {**ONE, "pod_network_plugin": "flannel", "pod_network_flannel_backend": "host-gw"}
+    words = rendered("flannel", f"{UNITS}/kube-flannel.service", tmp_path, **given).split()
+    assert {f"--iface={OWN}", f"--public-ip={OWN}", f"--public-ipv6={OWN}"} <= set(words)
+
+
 def test_etcd_and_balancer_have_addresses_in_brackets(tmp_path: Path) -> None:
     configuration = yaml.safe_load(rendered("etcd", "etc/etcd/etcd.yaml", tmp_path, **ONE))
     assert configuration["listen-client-urls"] == f"https://127.0.0.1:2379,https://[{OWN}]:2379"
