@@ -99,6 +99,7 @@ def _description(description: str | Iterable[str]) -> str:
     text = description if isinstance(description, str) else " ".join(description)
     text = re.sub(r"\b[CVO]\(([^)]*)\)", r"`\1`", text)
     text = re.sub(r"\bU\(([^)]*)\)", r"<\1>", text)
+    text = re.sub(r"\bB\(([^)]*)\)", r"**\1**", text)
     return " ".join(text.split()).replace("|", "\\|")
 
 
