@@ -57,10 +57,10 @@ def test_flannel_is_given_the_pod_network_and_its_backend(
 
 def test_routes_to_peers_are_of_the_plugin_bridge(tmp_path: Path) -> None:
     peers = {"__pod_network_addresses": {"one": "192.0.2.1", "two": "192.0.2.2"}}
-    peers |= {"__pod_network_of": {"/api/v1/nodes/two": "10.244.1.0/24"}}
+    peers |= {"__pod_network_of": {"/api/v1/nodes/one": "10.244.0.0/24", "/api/v1/nodes/two": "10.244.1.0/24"}}
     for plugin, routes in (("bridge", {"10.244.1.0/24": "192.0.2.2"}), ("flannel", {})):
         kept = json.loads(rendered("pod_network", NETWORK, tmp_path, pod_network_plugin=plugin, **peers))
-        assert kept["routes"] == routes
+        assert (kept["routes"], kept["pods"]) == (routes, ["10.244.0.0/24"])
 
 
 def test_flannel_makes_no_rules_and_may_do_little(tmp_path: Path) -> None:
