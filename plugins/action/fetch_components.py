@@ -28,6 +28,7 @@ class ActionModule(Action):
         (
             "source", "mirror", "registry", "versions", "state_directory", "architectures", "backup_targets",
             "network_policy_engine", "pod_network", "addons", "runtime", "pods", "manifest_sha256",
+            "sha256",
         )
     )  # fmt: skip
 
@@ -65,6 +66,7 @@ class ActionModule(Action):
             groups=(*groups, *uses),
             pods=tuple(str(name) for name in arguments.get("pods") or ()),
             manifest_sha256=str(arguments.get("manifest_sha256") or ""),
+            sha256=dict(arguments.get("sha256") or {}),
         )
 
 

@@ -23,6 +23,7 @@ class ActionModule(Action):
             "backup_directory",
             "containerd_root_directory",
             "crio_root_directory",
+            "docker_root_directory",
             "etcd_data_directory",
             "etcd_disk",
             "sysctls",

@@ -266,7 +266,16 @@ def _wanted(hosts: Sequence[preflight.Variables]) -> preflight.Wanted:
     versions |= {
         name: image.version for name, image in pinned.images.items() if name not in on_hosts and not image.component
     }
-    programs = {program: each.name for each in components for program in each.binaries}
+    runtime = str(values.get("container_runtime") or pins.CONTAINERD)
+    # Docker brings a containerd and a runc of its own, whose versions are not the component's.
+    unused = {*pins.RUNTIMES} - {runtime} | ({"runc"} if runtime == "docker" else {"cri-dockerd"})
+    programs = {
+        program: each.name
+        for each in components
+        if each.name not in unused
+        for program, binary in each.binaries.items()
+        if binary.version_arguments is None or "{version}" in binary.version_output
+    }
     allowed = bool(values.get("preflight_allow_version_change"))
     return preflight.Wanted(versions, programs, chosen, allowed, pinned.sets)
 

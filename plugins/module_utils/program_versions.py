@@ -27,6 +27,9 @@ PROGRAMS = {
         "kubelet",
     )
 }  # fmt: skip
+# Docker's engine, of which the name is that of its unit; and the unit of what has a shorter name there.
+PROGRAMS.update({"dockerd": "docker", "cri-dockerd": "cri-dockerd"})
+UNITS = {"cri-dockerd": "cri-docker"}
 # Of these the file counts: a process of it is started for each container.
 FILES = ("runc",)
 # The same of CNI plugins, which all are of one component. What each says, on its standard error, begins with this.
@@ -185,7 +188,8 @@ class Look:
         entry: Entry = {"program": name, "pid": pid, "version": "", "emulates": "", "age": self._age(proc)}
         emulates = re.search(r"\0--emulated-version(?:=|\0)(?:kube=)?v?(\d+\.\d+)", self._read(proc + "cmdline"))
         entry["emulates"] = emulates.group(1) if emulates else ""
-        if re.search(r"/%s\.service$" % re.escape(name), group, re.MULTILINE) and self._of_this_host(pid):
+        unit = re.escape(UNITS.get(name, name))
+        if re.search(r"/%s\.service$" % unit, group, re.MULTILINE) and self._of_this_host(pid):
             entry["form"] = "service"
             return entry, self._versions.ask(proc + "exe")
         pod = StaticPod(name + ".service", self._root + MANIFESTS, self._root or "/").uid()

@@ -46,6 +46,12 @@ options:
     description: SHA-256 of the pod network's manifest or chart. If empty, the lock's, or that of the first download.
     type: str
     default: ''
+  sha256:
+    description:
+      - SHA-256 of downloads that the user has verified, by component and architecture. The setting
+        C(component_sha256).
+    type: dict
+    default: {}
 extends_documentation_fragment: [attributes, attributes.controller, components, state_directory]
 attributes:
   check_mode: {support: full, details: Fetches nothing, and only reports whether something is missing.}

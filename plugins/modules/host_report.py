@@ -68,6 +68,10 @@ options:
     description: Data directory of CRI-O, likewise.
     type: path
     default: /var/lib/crio
+  docker_root_directory:
+    description: Data directory of Docker, likewise.
+    type: path
+    default: /var/lib/docker
   backup_directory:
     description: Directory of etcd's backups, likewise. Backups in it are not reported.
     type: path
@@ -209,8 +213,9 @@ COMMANDS = (
 # Programs of which another copy would fight with ours, a firewall that drops what we send, and what manages the network
 # and must leave ours alone; fifteen characters.
 PROCESSES = {
-    "NetworkManager", "containerd", "crio", "firewalld", "k0s", "k3s", "k3s-agent", "k3s-server", "kube-apiserver",
-    "kube-controller", "kube-proxy", "kube-scheduler", "kubelet", "microk8s", "rke2", "systemd-network",
+    "NetworkManager", "containerd", "cri-dockerd", "crio", "dockerd", "firewalld", "k0s", "k3s", "k3s-agent",
+    "k3s-server", "kube-apiserver", "kube-controller", "kube-proxy", "kube-scheduler", "kubelet", "microk8s", "rke2",
+    "systemd-network",
 }  # fmt: skip
 # Packets of pods and between hosts pass these hooks, in these families; and tables of ours, or of kube-proxy.
 HOOKS = ("forward", "input")
@@ -237,6 +242,7 @@ DATA = {
     ETCD: "etcd_data_directory",
     "containerd.service": "containerd_root_directory",
     "crio.service": "crio_root_directory",
+    "docker.service": "docker_root_directory",
     "etcd-backup.timer": "backup_directory",
 }
 # Where settings that a cluster keeps are on a host whose install manifest is older than their record: files of ours,
@@ -1053,6 +1059,7 @@ def main() -> None:
             "etcd_disk": {"type": "bool", "default": False},
             "containerd_root_directory": {"type": "path", "default": "/var/lib/containerd"},
             "crio_root_directory": {"type": "path", "default": "/var/lib/crio"},
+            "docker_root_directory": {"type": "path", "default": "/var/lib/docker"},
             "backup_directory": {"type": "path", "default": "/var/backups/etcd"},
             "sysctls": {"type": "list", "elements": "str", "default": []},
             "programs": {"type": "list", "elements": "str", "default": []},

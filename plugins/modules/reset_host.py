@@ -71,7 +71,10 @@ STATE_DIRECTORY = "/var/lib/kubeproof"
 # As plugins/modules/upgrade_rehearsal.py has it: what a host that lost power in the middle of one still has.
 REHEARSAL = "/var/lib/kubeproof-rehearsal"
 # Where none of these was installed, a pod, a bridge or a chain is somebody else's.
-NODE_UNITS = {"containerd.service", "crio.service", "kubelet.service", "kube-proxy.service"}
+NODE_UNITS = {
+    "containerd.service", "crio.service", "cri-docker.service", "docker.service", "kubelet.service",
+    "kube-proxy.service",
+}  # fmt: skip
 
 
 def read_manifest(directory: str) -> List[Dict[str, Any]]:

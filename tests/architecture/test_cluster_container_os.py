@@ -14,8 +14,8 @@ _READ_ONLY = "test ! -w /usr"
 # Executables of the units that kubeproof installed, and files that it made, where they really are.
 _UNITS = r"""
 cd /etc/systemd/system
-for unit in etcd kube-apiserver kube-controller-manager kube-scheduler containerd crio kubelet kube-proxy \
-    kube-network-policy
+for unit in etcd kube-apiserver kube-controller-manager kube-scheduler containerd crio docker cri-docker kubelet \
+    kube-proxy kube-network-policy
 do
     [ -f $unit.service ] || continue
     pid=$(systemctl show --property=MainPID --value $unit.service)

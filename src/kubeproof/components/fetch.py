@@ -32,6 +32,7 @@ class Request:
 
     ``pods`` names the components that run as pods, for which images are made of their binaries.
     ``manifest_sha256`` is what the manifest of the pod network must be, if the user has verified it.
+    ``sha256``: what downloads must be that the user has verified, by component and architecture.
     ``accept_changed`` takes downloads that are not what the inventory's lock records, and records them instead.
     """
 
@@ -43,7 +44,15 @@ class Request:
     groups: Collection[str] = GROUPS
     pods: Collection[str] = ()
     manifest_sha256: str = ""
+    sha256: Mapping[str, Any] = field(default_factory=dict)
     accept_changed: bool = False
+
+    def wanted(self, pins: Pins) -> Pins:
+        """``pins``, which are the repository's, with the versions and checksums that are asked for.
+
+        Raises KubeproofError if there are no such components.
+        """
+        return pins.with_versions(self.versions).with_sha256(self.sha256)
 
 
 @dataclass(frozen=True)
@@ -81,7 +90,7 @@ def fetch(
     The lock is written only when everything was had. Raises KubeproofError; what was completed until then stays cached.
     """
     _check_architectures(request.architectures)
-    wanted = pins.with_versions(request.versions)
+    wanted = request.wanted(pins)
     lock = Lock(state_directory)
     with downloader or Downloader() as client, caching.Cache(cache_directory) as cache:
         choice = _choose(request, wanted, lock, client)
@@ -99,14 +108,14 @@ def fetch(
 def choose(request: Request, pins: Pins, state_directory: Path) -> source.Choice:
     """Which source ``fetch`` would take, and why. Raises KubeproofError if ``auto`` finds none."""
     with Downloader() as downloader:
-        return _choose(request, pins.with_versions(request.versions), Lock(state_directory), downloader)
+        return _choose(request, request.wanted(pins), Lock(state_directory), downloader)
 
 
 def complete(request: Request, pins: Pins, state_directory: Path) -> bool:
     """Whether the inventory's lock and the cache have all that ``request`` asks for, so that a fetch has no work."""
     lock = Lock(state_directory)
     with caching.Cache() as cache:
-        wanted = pins.with_versions(request.versions)
+        wanted = request.wanted(pins)
         entries = _wanted_entries(request, wanted, lock)
         publications = selection.published(wanted, request.groups)
         applied = manifests.needed(wanted, request.groups)
@@ -275,8 +284,12 @@ class _Run:
         blobs: dict[str, caching.Blob] = {}
         authorities, fresh = [], False
         for artifact in artifacts:
-            expected = official.expectation(artifact, self._locked(artifact))
-            result, new = official.obtain(artifact, expected)
+            locked = self._locked(artifact)
+            if artifact.first_download and not (locked or artifact.pinned):
+                (result, expected), new = official.obtain_first(artifact), True
+            else:
+                expected = official.expectation(artifact, locked)
+                result, new = official.obtain(artifact, expected)
             blobs.update(result.blobs)
             authorities.append(expected.authority)
             fresh = fresh or new

@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -32,10 +33,12 @@ NETWORKS = {"flannel": FLANNEL, "calico": CALICO, "cilium": CILIUM}
 ADDONS = ("metrics_server", "metallb", "gateway_api", "traefik", "local_path", "gvisor")
 # By container_runtime: nodes, if that is theirs.
 CONTAINERD = "containerd"
-RUNTIMES = (CONTAINERD, "crio")
+RUNTIMES = (CONTAINERD, "crio", "docker")
 USES = (BACKUP_S3, NETWORK_POLICY, *NETWORKS.values(), *ADDONS, *RUNTIMES)
 # Go's names of what `uname -m` says.
 MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
+# And what `uname -m` says where Go has that name.
+_UNAMES = {"amd64": "x86_64", "arm64": "aarch64"}
 
 _VERSION = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?")
 # Tags of images may have two numbers.
@@ -63,13 +66,16 @@ class Release:
     """An official download: templates of its URL, its checksum file's and a binary's path in an archive.
 
     ``sha256`` pins the download's bytes by architecture, where they are known. ``checksums`` is empty if none are
-    published.
+    published; with ``first_download`` the first one counts then, as its host proves by TLS to have sent it.
+    ``pinned_by``: who says what ``sha256`` is.
     """
 
     url: str
     checksums: str
     member: str
     sha256: Mapping[str, str]
+    first_download: bool = False
+    pinned_by: str = "components.yml"
 
 
 @dataclass(frozen=True)
@@ -321,6 +327,32 @@ class Pins:
                 images[name] = replace(image, version=components[image.version_of].version)
         return replace(self, components=components, images=images, published=published, chosen=chosen)
 
+    def with_sha256(self, given: Mapping[str, Any]) -> Pins:
+        """The same pins with checksums that the user has verified, by component and architecture.
+
+        Raises KubeproofError for one of something that does not come as one download for each architecture.
+        """
+        components = dict(self.components)
+        for name, digests in given.items():
+            component = components.get(name)
+            release = component.release if component else None
+            if component is None or release is None or "{binary}" in release.url:
+                known = [
+                    each.name
+                    for each in self.components.values()
+                    if each.release and "{binary}" not in each.release.url
+                ]
+                raise KubeproofError(f"component_sha256: {name!r} is not one download; known are {', '.join(known)}")
+            if not isinstance(digests, Mapping) or not all(_is_digest(*each) for each in digests.items()):
+                raise KubeproofError(
+                    f"component_sha256: {name}: {digests!r} is not of the form {{amd64: SHA-256}}",
+                    hint="write the architecture, amd64 or arm64, and 64 hexadecimal digits in lower case, as "
+                    "sha256sum prints them",
+                )
+            pinned = {**release.sha256, **{str(arch): str(digest) for arch, digest in digests.items()}}
+            components[name] = replace(component, release=replace(release, sha256=pinned, pinned_by="component_sha256"))
+        return replace(self, components=components)
+
     def misfits(self) -> list[Misfit]:
         """What is in another version than that of its set: ``with_versions`` was asked for it."""
         found = []
@@ -436,7 +468,8 @@ def minor_of(version: str) -> str:
 
 def expand(template: str, version: str, *, arch: str = "", binary: str = "") -> str:
     """Fill in what a text of ``components.yml`` may name in braces."""
-    return template.format(version=version, minor=version.split(".")[1], arch=arch, binary=binary)
+    minor = version.split(".")[1]
+    return template.format(version=version, minor=minor, arch=arch, machine=_UNAMES.get(arch, arch), binary=binary)
 
 
 def _sets(section: Section, components: Mapping[str, Section]) -> Sets:
@@ -513,7 +546,10 @@ def _release(section: Section) -> Release:
         checksums=section.text("checksums") if section.has("checksums") else "",
         member=section.text("member", "{binary}"),
         sha256=section.mapping_of_texts("sha256", {}),
+        first_download=section.flag("first_download", default=False),
     )
+    if release.first_download and (release.checksums or "{binary}" in release.url):
+        raise section.fail("first_download", "is for one download of a release that publishes no checksums")
     for key, template in (("url", release.url), ("checksums", release.checksums), ("member", release.member)):
         _check_template(section, key, template)
     for key in ("url", *(["checksums"] if release.checksums else [])):
@@ -612,8 +648,12 @@ def _python(section: Section) -> PortablePython:
 
 def _check_digests(section: Section, digests: Mapping[str, str]) -> None:
     for arch, digest in digests.items():
-        if arch not in ARCHITECTURES or not _SHA256.fullmatch(digest):
+        if not _is_digest(arch, digest):
             raise section.fail(f"sha256.{arch}", "must be amd64 or arm64 with 64 hexadecimal digits in lower case")
+
+
+def _is_digest(arch: object, digest: object) -> bool:
+    return arch in ARCHITECTURES and isinstance(digest, str) and _SHA256.fullmatch(digest) is not None
 
 
 def _component_image(name: str, section: Section, components: Mapping[str, Component]) -> Image:
@@ -679,4 +719,6 @@ def _check_template(section: Section, key: str, template: str) -> None:
     try:
         expand(template, "0.0.0")
     except (KeyError, IndexError, ValueError) as error:
-        raise section.fail(key, f"names {error} in braces; known are version, minor, arch and binary") from error
+        raise section.fail(
+            key, f"names {error} in braces; known are version, minor, arch, machine and binary"
+        ) from error

@@ -52,6 +52,7 @@ def request_of(cluster: Inventory) -> fetch.Request:
         architectures=tuple(settings["component_architectures"]) or (pins.MACHINES[platform.machine()],),
         groups=(*groups, *uses),
         manifest_sha256=settings["pod_network_manifest_sha256"],
+        sha256=settings["component_sha256"],
     )
 
 

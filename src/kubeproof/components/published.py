@@ -12,11 +12,10 @@ from collections.abc import Sequence
 from kubeproof.components.cache import Blob, Cache
 from kubeproof.components.lock import Lock
 from kubeproof.components.pins import MACHINES, Pins, Published
-from kubeproof.components.release import Artifact, BadDownload, Expectation, Release, artifacts, key
+from kubeproof.components.release import FIRST, Artifact, BadDownload, Expectation, Release, artifacts, key
 from kubeproof.core.errors import KubeproofError
 
 HELM = "helm"
-FIRST = "its first download, by TLS: its project publishes no checksum"
 
 
 def refuse_builds(manifests: Sequence[Published]) -> None:
@@ -42,7 +41,7 @@ def obtain(manifest: Published, known: str, locked: Expectation | None, official
         return expected.sha256, expected.authority, fresh
     with official.cache.work() as directory:
         file = directory / "download"
-        sha256 = official.first(manifest.name, manifest.location, file)
+        sha256 = official.first(manifest.name, manifest.location, file, "pod_network_manifest_sha256")
         if not file.stat().st_size:
             raise BadDownload(f"{manifest.location} is empty")
         note = {"url": manifest.location, "sha256": sha256}

@@ -23,6 +23,8 @@ from kubeproof.components.progress import Event, Phase, Progress
 from kubeproof.core.errors import KubeproofError
 
 _LISTED = re.compile(r"^([0-9a-fA-F]{64})\s+\*?(\S+)\s*$", re.MULTILINE)
+FIRST = "its first download, by TLS: its project publishes no checksum"
+"""What vouches for a download of which no checksum was known."""
 _ALONE = re.compile(r"\s*([0-9a-fA-F]{64})\s*")
 
 
@@ -35,7 +37,8 @@ class Artifact:
     """One official download for one architecture.
 
     ``members`` maps the binaries that are wanted of it to their paths in the archive; if ``archive`` is false, the
-    download is the only binary itself. ``pinned`` is the SHA-256 in components.yml, or empty.
+    download is the only binary itself. ``pinned`` is the SHA-256 in components.yml, or of the user, or empty;
+    ``first_download``: without one, and without ``checksums``, the first download counts.
     """
 
     component: str
@@ -44,6 +47,8 @@ class Artifact:
     members: Mapping[str, str]
     archive: bool
     pinned: str
+    first_download: bool = False
+    pinned_by: str = "components.yml"
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,8 @@ def artifacts(component: Component, arch: str, binaries: Sequence[Binary]) -> li
             members=names,
             archive=url.endswith((".tar.gz", ".tgz", ".zip")),
             pinned=release.sha256.get(arch, ""),
+            first_download=release.first_download,
+            pinned_by=release.pinned_by,
         )
         for url, names in members.items()
     ]
@@ -112,16 +119,16 @@ class Release:
         Raises LockError if the first two differ, DownloadError or BadDownload if the third can't be had.
         """
         if locked and artifact.pinned and locked.sha256 != artifact.pinned:
-            raise _lock_error(artifact.url, locked.sha256, artifact.pinned, "components.yml now pins")
+            raise _lock_error(artifact.url, locked.sha256, artifact.pinned, f"{artifact.pinned_by} now pins")
         if locked:
             return locked
         if artifact.pinned:
-            return Expectation(artifact.pinned, "components.yml")
+            return Expectation(artifact.pinned, artifact.pinned_by)
         if not artifact.checksums:
             raise BadDownload(
                 f"{artifact.component} cannot be verified: its release publishes no checksums, and none is pinned",
-                hint="verify a download otherwise and put its SHA-256 into components/components.yml (release, sha256, "
-                "by architecture), or set component_source to go",
+                hint="verify a download otherwise and give its SHA-256 in component_sha256, or set component_source to "
+                "go",
             )
         url = mirrored(artifact.checksums, self.mirror)
         return Expectation(_published(self._downloader.text(url), artifact.url, url), url)
@@ -144,16 +151,28 @@ class Release:
                 )
                 return self._cache.store(identity, files, {"url": artifact.url, "sha256": expected.sha256}), True
 
-    def first(self, component: str, url: str, file: Path) -> str:
+    def obtain_first(self, artifact: Artifact) -> tuple[caching.Result, Expectation]:
+        """The binaries of an artifact that only its host vouches for, downloaded now, and what it must be from now on.
+
+        Raises DownloadError or BadDownload, and then has left nothing behind.
+        """
+        with self._cache.work() as directory:
+            file = directory / "download"
+            sha256 = self.first(artifact.component, artifact.url, file, "component_sha256")
+            files = _extract(artifact, file, directory) if artifact.archive else dict.fromkeys(artifact.members, file)
+            note = {"url": artifact.url, "sha256": sha256}
+            return self._cache.store(key(artifact, sha256), files, note), Expectation(sha256, FIRST)
+
+    def first(self, component: str, url: str, file: Path, setting: str) -> str:
         """Download what only the host that it comes from vouches for; returns its SHA-256. Raises DownloadError.
 
-        Raises BadDownload for a mirror that does not prove by TLS who it is.
+        Raises BadDownload for a mirror that does not prove by TLS who it is. ``setting``: where users give a checksum.
         """
         place = mirrored(url, self.mirror)
         if not place.startswith("https:"):
             raise BadDownload(
                 f"{place} cannot be verified: its project publishes no checksums, and the mirror is not asked by https",
-                hint="verify the file otherwise, and set pod_network_manifest_sha256",
+                hint=f"verify the file otherwise, and set {setting}",
             )
         return self._downloader.file(place, file, self._reporter(component, place))
 

@@ -10,14 +10,14 @@ from urllib.parse import urlsplit
 from kubeproof.components import gobuild
 from kubeproof.components.download import Downloader
 from kubeproof.components.lock import Lock
-from kubeproof.components.pins import Component
+from kubeproof.components.pins import Component, Release
 from kubeproof.components.release import artifacts, mirrored
 from kubeproof.core.errors import KubeproofError
 
 SOURCES = ("auto", "release", "mirror", "go")
 _WITHOUT_BUILDS = (
-    "give this machine access to the release hosts, set component_mirror, put the SHA-256 of a verified download into "
-    "components/components.yml, or choose another container_runtime"
+    "give this machine access to the release hosts, set component_mirror, give the SHA-256 of a verified download in "
+    "component_sha256, or choose another container_runtime"
 )
 
 
@@ -70,12 +70,12 @@ def _as_installed(needed: tuple[Component, ...], architectures: tuple[str, ...],
 
 
 def _available(mirror: str, needed: tuple[Component, ...], downloader: Downloader) -> Choice:
-    unknown = [each.name for each in needed if each.release and not (each.release.checksums or each.release.sha256)]
+    unknown = [each.name for each in needed if each.release and not _verifiable(each.release)]
     silent = [] if unknown else _silent_hosts(mirror, needed, downloader)
     kind = "mirror" if mirror else "release"
     if unknown:
         why = f"the release of {', '.join(unknown)} publishes no checksums"
-        hint = "install Go and gcc, or put the SHA-256 of a verified download into components/components.yml"
+        hint = "install Go and gcc, or give the SHA-256 of a verified download in component_sha256"
     elif silent:
         why = f"{', '.join(silent)} can't be reached"
         hint = "give this machine access to the release hosts, set component_mirror, or install Go and gcc"
@@ -90,6 +90,10 @@ def _available(mirror: str, needed: tuple[Component, ...], downloader: Downloade
     except gobuild.NoToolchain as error:
         raise KubeproofError(f"no way to get components: {why}, and {error.args[0]}", hint=hint) from error
     return Choice("go", f"{why}; building with Go {tools.version}")
+
+
+def _verifiable(release: Release) -> bool:
+    return bool(release.checksums or release.sha256 or release.first_download)
 
 
 def _silent_hosts(mirror: str, needed: tuple[Component, ...], downloader: Downloader) -> list[str]:

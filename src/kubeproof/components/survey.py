@@ -69,8 +69,11 @@ class _Survey:
         artifacts = release.artifacts(component, arch, component.needed(self.request.groups))
         first = artifacts[0]
         locked = self.lock.download(first.url)
-        authority = locked["verified"] if locked else "components.yml" if first.pinned else first.checksums
-        verified = authority if authority == "components.yml" else f"published {authority.rpartition('/')[2]}"
+        authority = locked["verified"] if locked else first.pinned_by if first.pinned else first.checksums
+        if not authority and first.first_download:
+            authority = release.FIRST
+        by_itself = authority in (first.pinned_by, "components.yml", release.FIRST)
+        verified = authority if by_itself else f"published {authority.rpartition('/')[2]}"
         if not authority:
             verified = "nothing: no checksum is published or pinned"
         origin = release.location(artifacts, self.request.mirror if self.source == "mirror" else "")
@@ -95,5 +98,5 @@ class _Survey:
 def survey(request: fetch.Request, source: str, pins: Pins, state_directory: Path) -> list[Row]:
     """One row for each component and image that ``request`` asks for, from ``source``."""
     with caching.Cache() as cache:
-        wanted = pins.with_versions(request.versions)
+        wanted = request.wanted(pins)
         return list(_Survey(request, source, wanted, Lock(state_directory), cache).rows())

@@ -253,12 +253,14 @@ def _check_items(kind: str, items: Any, known: set[str], required: set[str]) -> 
 
 
 def _merged(text: str, extra: Mapping[str, Any] | None, name: str) -> str:
-    """The rendered YAML or TOML with the user's own settings over it; untouched, comments and all, without any."""
+    """The rendered YAML, TOML or JSON with the user's settings over it; untouched, comments and all, without any."""
     if not extra:
         return text
     plain = json.loads(json.dumps(extra))  # Ansible's values carry tags that YAML has no representation for
     if name.removesuffix(".j2").endswith(".toml"):
         return tomli_w.dumps(_deep_merge(tomllib.loads(text), plain))
+    if name.removesuffix(".j2").endswith(".json"):
+        return json.dumps(_deep_merge(json.loads(text), plain), indent=4) + "\n"
     base = yaml.safe_load(text)
     if not isinstance(base, dict):
         raise RequestError(f"{name}: only a YAML dictionary can be merged into")

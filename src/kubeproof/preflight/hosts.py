@@ -127,7 +127,7 @@ class Examination:
             yield from self._selinux()
             yield from self._apparmor()
             yield from self._gvisor()
-            yield from self._crio()
+            yield from self._sandboxes()
             yield from self._runtimes()
             yield from self._iptables()
 
@@ -537,15 +537,17 @@ class Examination:
             remediation = "Give it that capability, as other machines have it, or leave out handlers of type gvisor."
             yield Finding("gvisor", problem, remediation)
 
-    def _crio(self) -> Iterator[Finding]:
-        """Its sandboxes have an OOM score of -998 (cri-o/cri-o server/sandbox_run_linux.go)."""
-        if (
-            self.rules.runtime == runtimes.CRIO
-            and not host_settings.derive(self.report)["limits"]["negative_oom_score"]
-        ):
-            problem = "CAP_SYS_RESOURCE is missing, without which CRI-O starts no pod (container_runtime)"
+    def _sandboxes(self) -> Iterator[Finding]:
+        """Those of CRI-O and cri-dockerd have an OOM score of -998, which containerd leaves out where it cannot be.
+
+        cri-o/cri-o server/sandbox_run_linux.go; Mirantis/cri-dockerd core/sandbox_helpers.go.
+        """
+        runtime = self.rules.runtime
+        if runtime != runtimes.CONTAINERD and not host_settings.derive(self.report)["limits"]["negative_oom_score"]:
+            name = runtimes.NAMES[runtime]
+            problem = f"CAP_SYS_RESOURCE is missing, without which {name} starts no pod (container_runtime)"
             remediation = "Give it that capability, as other machines have it, or set container_runtime to containerd."
-            yield Finding("crio", problem, remediation)
+            yield Finding(runtime, problem, remediation)
 
     def _runtimes(self) -> Iterator[Finding]:
         for path in self.rules.runtimes:

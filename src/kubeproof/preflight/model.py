@@ -174,12 +174,14 @@ DISKS: Mapping[str, tuple[str, ...]] = {
     "etcd_data_directory": (ETCD,),
     "containerd_root_directory": NODES,
     "crio_root_directory": NODES,
+    "docker_root_directory": NODES,
 }
 # Directories that components have for themselves, by setting.
 DATA: Mapping[str, tuple[str, ...]] = {
     "backup_directory": (ETCD,),
     "containerd_root_directory": NODES,
     "crio_root_directory": NODES,
+    "docker_root_directory": NODES,
     "etcd_data_directory": (ETCD,),
 }
 # For configuration, certificates and logs, MiB.

@@ -21,6 +21,8 @@ COMPONENTS = {
         "kube-balancer",
         "containerd",
         "crio",
+        "cri-docker",
+        "docker",
         "kubelet",
         "kube-flannel",
         "kube-network-policy",

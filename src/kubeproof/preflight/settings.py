@@ -107,6 +107,7 @@ def _sound(wrong: set[str], hosts: Sequence[Variables], groups: Mapping[str, Seq
         return
     yield from networks.check_networks(values[0], networks.node_count(groups))
     yield from versions.check_chosen(values[0].get("component_versions") or {})
+    yield from versions.check_checksums(values[0].get("component_sha256") or {})
     yield from networks.check_policies(values[0])
     yield from service_proxy.check_form(values[0])
     ports = [int(each["cluster_balancer_port"]) for each in values if "cluster_balancer_port" in each]

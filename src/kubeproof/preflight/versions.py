@@ -55,6 +55,15 @@ class Present:
     version: str
 
 
+def check_checksums(given: Mapping[str, Any]) -> Iterator[Finding]:
+    """Whether the setting ``component_sha256`` has checksums of what is downloaded."""
+    try:
+        pins.load().with_sha256(given)
+    except KubeproofError as error:
+        remediation = error.hint or "Name a component, as components/components.yml has it."
+        yield Finding("component-sha256", str(error.args[0]), remediation, "component_sha256")
+
+
 def check_chosen(chosen: Mapping[str, Any]) -> Iterator[Finding]:
     """Whether the versions in the setting ``component_versions`` can be installed, and go together."""
     try:

@@ -11,7 +11,10 @@ from typing import Any
 # By setting: those whose components run in a sandbox, where homes are hidden and temporary directories are others.
 _SANDBOXED = ("backup_directory", "cluster_bin_directory", "etcd_data_directory")
 # Those that are given to one component's user, with all that is in them.
-_OWNED = ("backup_directory", "containerd_root_directory", "crio_root_directory", "etcd_data_directory")
+_OWNED = (
+    "backup_directory", "containerd_root_directory", "crio_root_directory", "docker_root_directory",
+    "etcd_data_directory",
+)  # fmt: skip
 _HIDDEN = ("/home", "/root", "/run/user")
 _FLEETING = ("/dev", "/proc", "/run", "/sys", "/tmp", "/var/tmp")  # noqa: S108 - names to compare with
 # What others have things in, besides all that is directly below the root directory and systems put there.

@@ -29,6 +29,7 @@ REASONS: Mapping[str, str] = {
     "container_runtime": "containers of the former one would continue unmanaged",
     "containerd_root_directory": "running containers would continue unmanaged",
     "crio_root_directory": "running containers would continue unmanaged",
+    "docker_root_directory": "running containers would continue unmanaged",
 }
 """Why each can't be changed on an installed cluster."""
 RECORDED = frozenset({*REASONS, "kube_proxy_form"})

@@ -26,14 +26,14 @@ _PATH = re.compile(r"[\w/.+@-]+")
 # Where Kubernetes, its components and the system have files that a pod must not reach.
 _OTHERS = (
     "/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/root", "/run", "/sbin", "/sys", "/tmp",  # noqa: S108
-    "/usr", "/var/cache", "/var/lib/containerd", "/var/lib/crio", "/var/lib/etcd", "/var/lib/kubelet",
-    "/var/lib/kubeproof",
+    "/usr", "/var/cache", "/var/lib/containerd", "/var/lib/cri-dockerd", "/var/lib/crio",
+    "/var/lib/docker", "/var/lib/etcd", "/var/lib/kubelet", "/var/lib/kubeproof",
     "/var/lib/kubeproof-verify", "/var/log", "/var/run", "/var/spool", "/var/tmp",  # noqa: S108
 )  # fmt: skip
 # Settings that name a directory of one of our components.
 _OURS = (
     "backup_directory", "cluster_bin_directory", "containerd_root_directory", "crio_root_directory",
-    "etcd_data_directory",
+    "docker_root_directory", "etcd_data_directory",
 )  # fmt: skip
 _DIGITS = 8
 

@@ -8,14 +8,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from kubeproof.settings import crio
+from kubeproof.settings import crio, docker
 
 SETTING = "containerd_runtimes"
 CHOICE = "container_runtime"
-CONTAINERD, CRIO = "containerd", "crio"
-NAMES = {CONTAINERD: "containerd", CRIO: "CRI-O"}
+CONTAINERD, CRIO, DOCKER = "containerd", "crio", "docker"
+NAMES = {CONTAINERD: "containerd", CRIO: "CRI-O", DOCKER: "Docker"}
 """Runtimes that can be chosen, as people call them."""
-ROOTS = {CONTAINERD: "containerd_root_directory", CRIO: "crio_root_directory"}
+ROOTS = {
+    CONTAINERD: "containerd_root_directory",
+    CRIO: "crio_root_directory",
+    DOCKER: "docker_root_directory",
+}
 """By runtime, the setting that has the directory for its images and containers."""
 RUNC, GVISOR = "runc", "gvisor"
 DEFAULT = "runc"
@@ -29,8 +33,6 @@ _FLAG = re.compile(r"[a-z][a-z0-9_-]*")
 _OF_THE_SHIM = ("bundle", "log", "log-format", "root", "systemd-cgroup")
 # Why no other runtime can be chosen, and the way out.
 _REFUSED = {
-    "docker": "Docker, and the cri-dockerd that a kubelet needs for it, are not installed by kubeproof: leave it out, "
-    "or set containerd",
     "rktlet": "rkt and rktlet were given up by their projects, and speak no CRI v1, without which no kubelet starts "
     "since Kubernetes 1.26: leave it out, or set containerd",
 }
@@ -130,8 +132,13 @@ def _of_another(runtime: str, values: Mapping[str, Any]) -> Iterator[tuple[str, 
         yield CHOICE, f"{told}. Set component_source to release, or to mirror with component_mirror, or set containerd"
     if values.get(SETTING):
         yield SETTING, f"its handlers are containerd's, and the runtime is {name}: leave them out, or set containerd"
-    if runtime == CRIO:
-        yield from crio.problems(values)
+    yield from _LIMITS[runtime](values)
+
+
+_LIMITS: Mapping[str, Callable[[Mapping[str, Any]], Iterator[tuple[str, str]]]] = {
+    CRIO: crio.problems,
+    DOCKER: docker.problems,
+}
 
 
 def _listed(names: Iterable[str]) -> str:

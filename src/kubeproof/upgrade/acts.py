@@ -18,6 +18,7 @@ from kubeproof.upgrade.world import (
     APISERVER,
     COMPONENTS,
     CONTROLLERS,
+    CRI_DOCKERD,
     DNS,
     ETCD,
     KUBE_PROXY,
@@ -222,7 +223,7 @@ def _rehearsed(plan: Plan, turn: Turn) -> dict[str, str]:
 
 def _of_node(scope: Collection[str], world: World) -> tuple[str, ...]:
     """What is switched on nodes, of runtimes the one that they have. Images go with the kubelet."""
-    lacking = {name for name in RUNTIMES if not any(name in host.runs for host in world.hosts)}
+    lacking = {name for name in (*RUNTIMES, CRI_DOCKERD) if not any(name in host.runs for host in world.hosts)}
     programs = tuple(name for name in NODE_PROGRAMS if name in scope and name not in lacking)
     return (*programs, *IMAGES) if KUBELET in programs else programs
 

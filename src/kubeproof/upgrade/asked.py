@@ -12,10 +12,10 @@ from kubeproof.core.errors import KubeproofError
 from kubeproof.core.versions import Version, parse
 from kubeproof.upgrade.goal import ORDER, SCOPES, Direction, Goal, Kind
 from kubeproof.upgrade.record import Record
-from kubeproof.upgrade.world import CNI, CONTAINERD, CRIO, DNS, ETCD, KUBERNETES, RUNC, RUNTIMES, Target
+from kubeproof.upgrade.world import CNI, CONTAINERD, CRI_DOCKERD, DNS, DOCKER, ETCD, KUBERNETES, RUNC, RUNTIMES, Target
 
 # The components that an upgrade is about. Others follow with the converge at its end.
-COMPONENTS = (KUBERNETES, ETCD, *RUNTIMES, RUNC, CNI, DNS)
+COMPONENTS = (KUBERNETES, ETCD, *RUNTIMES, CRI_DOCKERD, RUNC, CNI, DNS)
 
 
 def goal(given: Mapping[str, Any], pinned: Pins, lock: Lock, record: Record, hosts: Sequence[str]) -> Goal:
@@ -27,7 +27,7 @@ def goal(given: Mapping[str, Any], pinned: Pins, lock: Lock, record: Record, hos
     if given.get("to"):
         chosen["kubernetes"] = str(given["to"]).removeprefix("v")
     wanted = pinned.with_versions(chosen)
-    components = [name for name in COMPONENTS if name in wanted.components and name not in _other_runtimes(lock)]
+    components = [name for name in COMPONENTS if name in wanted.components and name not in _of_other_runtimes(lock)]
     versions = {name: Version.of(wanted.components[name].version) for name in components}
     versions |= {name: Version.of(each.version) for name, each in wanted.images.items() if name == DNS}
     available = {
@@ -74,10 +74,11 @@ def _before(lock: Lock, record: Record) -> dict[str, str]:
     return {name: found[name] for name in COMPONENTS if name in found}
 
 
-def _other_runtimes(lock: Lock) -> set[str]:
-    """Those that the cluster does not have, by what it was given."""
+def _of_other_runtimes(lock: Lock) -> set[str]:
+    """Components of runtimes that the cluster does not have, by what it was given. Docker brings a runc of its own."""
     given = lock.versions("current") or lock.versions("target")
-    return {*RUNTIMES} - {CRIO if CRIO in given else CONTAINERD}
+    runtime = next((each for each in RUNTIMES if each in given), CONTAINERD)
+    return {*RUNTIMES} - {runtime} | ({RUNC} if runtime == DOCKER else {CRI_DOCKERD})
 
 
 def _only(given: Collection[str]) -> frozenset[str]:

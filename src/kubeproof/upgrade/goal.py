@@ -15,6 +15,7 @@ from kubeproof.upgrade.world import (
     CNI,
     COMPONENTS,
     CONTROLLER_MANAGER,
+    CRI_DOCKERD,
     DNS,
     ETCD,
     KUBE_PROXY,
@@ -66,7 +67,7 @@ SCOPES: Mapping[str, frozenset[str]] = MappingProxyType(
     {
         "etcd": frozenset({ETCD}),
         "kubernetes": frozenset({APISERVER, CONTROLLER_MANAGER, SCHEDULER, KUBELET, KUBE_PROXY}),
-        "runtime": frozenset({*RUNTIMES, RUNC}),
+        "runtime": frozenset({*RUNTIMES, CRI_DOCKERD, RUNC}),
         "network": frozenset({CNI}),
         "dns": frozenset({DNS}),
     }

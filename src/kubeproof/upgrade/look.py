@@ -16,6 +16,7 @@ from kubeproof.upgrade.world import (
     COMPONENTS,
     CONTAINERD,
     CRIO,
+    DOCKER,
     KUBE_PROXY,
     KUBELET,
     KUBERNETES,
@@ -152,7 +153,7 @@ def _of_node(node: Object | None) -> dict[str, Running]:
     kubelet = parse(info.get("kubeletVersion", ""))
     name, _, version = info.get("containerRuntimeVersion", "").partition("://")
     # CRI-O calls itself by another name to the kubelet.
-    found = {KUBELET: kubelet, {"cri-o": CRIO}.get(name, CONTAINERD): parse(version)}
+    found = {KUBELET: kubelet, {"cri-o": CRIO, "docker": DOCKER}.get(name, CONTAINERD): parse(version)}
     return {name: Running(version) for name, version in found.items() if version is not None}
 
 

@@ -17,8 +17,10 @@ from kubeproof.upgrade.world import (
     COMPONENTS,
     CONTAINERD,
     CONTROLLERS,
+    CRI_DOCKERD,
     CRIO,
     DNS,
+    DOCKER,
     ETCD,
     KUBE_PROXY,
     KUBELET,
@@ -38,10 +40,18 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "kube-proxy": (KUBE_PROXY,),
     "containerd": (CONTAINERD,),
     "CRI-O": (CRIO,),
+    "Docker": (DOCKER,),
+    "cri-dockerd": (CRI_DOCKERD,),
     "runc": (RUNC,),
     "CNI plugins": (CNI,),
 }
-NAMES = {"kubernetes": "Kubernetes", "cni-plugins": "CNI plugins", "coredns": "CoreDNS", CRIO: "CRI-O"}
+NAMES = {
+    "kubernetes": "Kubernetes",
+    "cni-plugins": "CNI plugins",
+    "coredns": "CoreDNS",
+    CRIO: "CRI-O",
+    DOCKER: "Docker",
+}
 _WIDTH = 110
 _HOSTS_SHOWN = 8
 

@@ -22,6 +22,8 @@ KUBELET = "kubelet"
 KUBE_PROXY = "kube-proxy"
 CONTAINERD = "containerd"
 CRIO = "crio"
+DOCKER = "docker"
+CRI_DOCKERD = "cri-dockerd"
 RUNC = "runc"
 CNI = "cni-plugins"
 KUBERNETES = "kubernetes"
@@ -29,8 +31,8 @@ DNS = "coredns"
 
 # What a node runs, in the order in which it is switched: the runtime before what it runs.
 # Of the runtimes a cluster has one.
-RUNTIMES = (CONTAINERD, CRIO)
-NODE_PROGRAMS = (*RUNTIMES, RUNC, CNI, KUBELET, KUBE_PROXY)
+RUNTIMES = (CONTAINERD, CRIO, DOCKER)
+NODE_PROGRAMS = (*RUNTIMES, CRI_DOCKERD, RUNC, CNI, KUBELET, KUBE_PROXY)
 # The component of each program, by which versions are chosen.
 COMPONENTS: Mapping[str, str] = MappingProxyType(
     {
@@ -42,6 +44,8 @@ COMPONENTS: Mapping[str, str] = MappingProxyType(
         KUBE_PROXY: KUBERNETES,
         CONTAINERD: CONTAINERD,
         CRIO: CRIO,
+        DOCKER: DOCKER,
+        CRI_DOCKERD: CRI_DOCKERD,
         RUNC: RUNC,
         CNI: CNI,
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +28,23 @@ from kubeproof.components.pins import Pins, Release
 @pytest.fixture
 def server() -> Iterator[ReleaseHost]:
     host = ReleaseHost()
+    yield host
+    host.stop()
+
+
+@pytest.fixture
+def secure_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ReleaseHost]:
+    """One that proves by TLS who it is. It has nothing yet."""
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    command += ["-keyout", str(key), "-out", str(certificate), "-days", "1", "-subj", "/CN=mirror"]
+    subprocess.run([*command, "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    host = ReleaseHost()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    host._server.socket = context.wrap_socket(host._server.socket, server_side=True)
+    host.url = host.url.replace("http:", "https:")
     yield host
     host.stop()
 

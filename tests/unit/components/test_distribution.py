@@ -55,11 +55,19 @@ def test_a_worker_has_no_control_plane(real: Pins, lock: Lock) -> None:
 def test_a_node_has_its_runtime_and_no_other(real: Pins, lock: Lock) -> None:
     of = {
         runtime: {file.path.removeprefix("/usr/local/bin/") for file in plan(real, lock, "workers", runtime).files}
-        for runtime in ("containerd", "crio")
+        for runtime in ("containerd", "crio", "docker")
     }
     assert of["containerd"] - of["crio"] == {"containerd", "containerd-shim-runc-v2", "ctr"}
     assert of["crio"] - of["containerd"] == {"crio", "conmon", "pinns"}
-    assert {"runc", "crictl", "kubelet"} <= of["crio"]
+    assert of["docker"] - of["containerd"] == {"docker", "dockerd", "cri-dockerd"}
+    assert all({"runc", "crictl", "kubelet"} <= programs for programs in of.values())
+
+
+def test_docker_brings_a_containerd_and_a_runc_of_its_own(real: Pins, lock: Lock) -> None:
+    given = {file.name: file.component for file in plan(real, lock, "workers", "docker").files}
+    assert [given[name] for name in ("containerd", "containerd-shim-runc-v2", "runc", "ctr") if name in given] == [
+        "docker"
+    ] * 3
 
 
 def test_an_etcd_host_has_etcd_alone(real: Pins, lock: Lock) -> None:
@@ -125,7 +133,7 @@ def test_a_look_ahead_expects_what_is_not_fetched_yet(real: Pins, lock: Lock, tm
     assert ahead.facts["versions"] == {"etcd": "3.7.3"}
     # Of a component whose version is another one now, and of its image, nothing is taken from the lock.
     other = real.with_versions({"coredns": "9.9.9", "runc": "9.9.9"})
-    ahead = distribution.plan(other, lock, ("workers",), "amd64", DIRECTORIES, may_lack=True)
+    ahead = distribution.plan(other, lock, ("workers", "containerd"), "amd64", DIRECTORIES, may_lack=True)
     assert set(ahead.expected.values()) == {"runc 9.9.9", "the image coredns 9.9.9"}
     assert ahead.facts["images"]["coredns"] == "localhost/kubeproof/coredns:9.9.9"
     known = distribution.plan(real, lock, ("workers",), "amd64", DIRECTORIES, may_lack=True)

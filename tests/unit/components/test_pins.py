@@ -71,7 +71,12 @@ def changed(path: str, value: object) -> dict[str, Any]:
         ("components.etcd.binaries.etcd", "etcd", "components.etcd.binaries.etcd must be a mapping"),
         ("images.pause.local.program.path", "/pause", "program.path is not known here"),
         ("images.pause.version", "3.10.1", "images.pause.version is 3.10.2 by a set, and must not be given here"),
-        ("sets.docker", {}, "sets.docker is no component"),
+        (
+            "components.etcd.release.first_download",
+            True,
+            "components.etcd.release.first_download is for one download of a release that publishes no checksums",
+        ),
+        ("sets.podman", {}, "sets.podman is no component"),
         ("sets.etcd", {3.7: {}}, 'sets.etcd.3.7 must be a minor version in quotes, like "1.36"'),
         ("sets.etcd", {"3.7.3": {}}, 'sets.etcd.3.7.3 must be a minor version in quotes, like "1.36"'),
         ("sets.containerd", {"2.4": {"runc": "v1.5.2"}}, "2.4.runc must be a version without a v, not 'v1.5.2'"),
@@ -163,6 +168,49 @@ def test_cri_o_is_a_bundle_with_a_published_checksum_and_is_not_built(real: Pins
         selection.refuse_builds(selection.on_hosts(real, ["workers", "crio"]))
     assert "component_source to release" in str(refused.value)
     selection.refuse_builds(selection.on_hosts(real, ["workers", "containerd"]))
+
+
+def test_docker_is_two_downloads_that_are_held_to_the_first_and_not_built(real: Pins) -> None:
+    found = {
+        name: release.artifacts(real.components[name], "arm64", real.components[name].needed(["docker"]))
+        for name in ("docker", "cri-dockerd")
+    }
+    engine, bridge = (real.components[name].version for name in found)
+    [docker], [cri] = found.values()
+    assert docker.url == f"https://download.docker.com/linux/static/stable/aarch64/docker-{engine}.tgz"
+    at = "https://github.com/Mirantis/cri-dockerd/releases/download"
+    assert cri.url == f"{at}/v{bridge}/cri-dockerd-{bridge}.arm64.tgz"
+    assert all(each.first_download and not each.checksums for each in (docker, cri))
+    assert release.artifacts(real.components["runc"], "arm64", real.components["runc"].needed(["workers"])) == []
+    with pytest.raises(KubeproofError, match="docker comes as an official download, and is not built"):
+        selection.refuse_builds(selection.on_hosts(real, ["workers", "docker"]))
+
+
+def test_users_may_give_checksums_of_downloads(real: Pins) -> None:
+    digest = "0" * 63 + "a"
+    given = real.with_versions({"flannel": "0.28.9"}).with_sha256({"flannel": {"arm64": digest}})
+    (artifact,) = release.artifacts(
+        given.components["flannel"], "arm64", given.components["flannel"].needed(["pod_network_flannel"])
+    )
+    assert (artifact.pinned, artifact.pinned_by) == (digest, "component_sha256")
+    assert real.with_sha256({}) == real
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"dockerd": {"amd64": "0" * 64}}, "'dockerd' is not one download; known are etcd, containerd"),
+        ({"kubernetes": {"amd64": "0" * 64}}, "'kubernetes' is not one download"),
+        ({"metallb": {"amd64": "0" * 64}}, "'metallb' is not one download"),
+        ({"docker": "0" * 64}, "is not of the form {amd64: SHA-256}"),
+        ({"docker": {"x86_64": "0" * 64}}, "is not of the form {amd64: SHA-256}"),
+        ({"docker": {"amd64": "0" * 63}}, "is not of the form {amd64: SHA-256}"),
+        ({"docker": {"amd64": "A" * 64}}, "is not of the form {amd64: SHA-256}"),
+    ],
+)
+def test_checksums_that_are_of_nothing_are_refused(real: Pins, given: dict[str, Any], problem: str) -> None:
+    with pytest.raises(KubeproofError, match=re.escape(problem)):
+        real.with_sha256(given)
 
 
 def test_settings_decide_who_gets_some_of_them(real: Pins) -> None:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import ssl
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.unit.components.release_host import Page, ReleaseHost, archive, component, sha256
 
-from kubeproof.components import fetch, published, selection
+from kubeproof.components import fetch, published, release, selection
 from kubeproof.components.cache import Cache
 from kubeproof.components.download import Downloader
 from kubeproof.components.fetch import Request
@@ -32,21 +29,10 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def secure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ReleaseHost]:
-    """A mirror that proves by TLS who it is."""
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    command += ["-keyout", str(key), "-out", str(certificate), "-days", "1", "-subj", "/CN=mirror"]
-    subprocess.run([*command, "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    host = ReleaseHost()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    host._server.socket = context.wrap_socket(host._server.socket, server_side=True)
-    host.url = host.url.replace("http:", "https:")
-    host.pages = PAGES.copy()
-    yield host
-    host.stop()
+def secure(secure_server: ReleaseHost) -> ReleaseHost:
+    """A mirror of these manifests that proves by TLS who it is."""
+    secure_server.pages = PAGES.copy()
+    return secure_server
 
 
 PAGES = {
@@ -102,10 +88,10 @@ def test_the_first_download_is_recorded_and_later_ones_are_held_to_it(
     assert kept(pins, tmp_path, "calico") is None
     first = get(pins, secure.url, tmp_path)
     [got] = first.fetched
-    assert (got.name, got.version, got.fresh, got.verified) == ("calico manifest", "3.32.4", True, published.FIRST)
+    assert (got.name, got.version, got.fresh, got.verified) == ("calico manifest", "3.32.4", True, release.FIRST)
     assert first.changed
     record = Lock(tmp_path / "state").download("https://manifests.example.org/v3.32.4/calico.yaml")
-    assert record == {"sha256": sha256(CALICO), "verified": published.FIRST}
+    assert record == {"sha256": sha256(CALICO), "verified": release.FIRST}
     assert kept(pins, tmp_path, "calico") == CALICO
     # No component of the cluster: asking for versions finds none of it.
     assert Lock(tmp_path / "state").versions("target") == {}

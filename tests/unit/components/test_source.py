@@ -80,7 +80,7 @@ def test_go_if_a_download_could_not_be_verified(
     assert choice == source.Choice("go", "the release of etcd publishes no checksums; building with Go 1.26.8")
     assert choose(unpublished(pins, sha256={"amd64": "0" * 64}), lock, downloader).source == "release"
     toolchain(monkeypatch, None)
-    with pytest.raises(KubeproofError, match=r"publishes no checksums.*no Go toolchain.*\n.*components\.yml"):
+    with pytest.raises(KubeproofError, match=r"publishes no checksums.*no Go toolchain.*\n.*component_sha256"):
         choose(unpublished(pins), lock, downloader)
 
 

@@ -39,6 +39,7 @@ VALUES: dict[str, Any] = {
     "cluster_etcd_port": 2379,
     "containerd_root_directory": "/var/lib/containerd",
     "crio_root_directory": "/var/lib/crio",
+    "docker_root_directory": "/var/lib/docker",
     "controller_manager_port": 10257,
     "dns_forwarders": [],
     "etcd_data_directory": "/var/lib/etcd",
@@ -69,6 +70,7 @@ VALUES: dict[str, Any] = {
         "cluster_bin_directory": 700,
         "containerd_root_directory": 1000,
         "crio_root_directory": 1000,
+        "docker_root_directory": 1000,
         "etcd_data_directory": 1000,
     },
     "preflight_minimum_memory": {"etcd": 1000, "control_plane": 1700, "workers": 900},
@@ -107,6 +109,7 @@ def report(number: int = 1, **changes: Any) -> HostReport:
                 "/usr/local/bin",
                 "/var/lib/containerd",
                 "/var/lib/crio",
+                "/var/lib/docker",
                 "/var/lib/etcd",
                 "/var/lib/kubelet",
             )

@@ -115,27 +115,36 @@ def test_gvisor_takes_a_capability_that_containers_may_lack() -> None:
     assert list(check_host(host(), replace(RULES, gvisor=True))) == []
 
 
-def test_cri_o_takes_a_capability_that_containers_may_lack() -> None:
-    rules = replace(RULES, runtime="crio")
+@pytest.mark.parametrize(("runtime", "name"), [("crio", "CRI-O"), ("docker", "Docker")])
+def test_other_runtimes_take_a_capability_that_containers_may_lack(runtime: str, name: str) -> None:
+    rules = replace(RULES, runtime=runtime)
     (finding,) = check_host(host(capabilities={"init": []}), rules)
-    assert (finding.id, finding.severity) == ("crio", "error")
+    assert (finding.id, finding.severity) == (runtime, "error")
+    assert finding.problem == f"CAP_SYS_RESOURCE is missing, without which {name} starts no pod (container_runtime)"
     assert list(check_host(host(), rules)) == []
 
 
-def test_another_cri_o_is_in_the_way_of_ours_alone() -> None:
-    running = host(processes=[{"pid": 7, "name": "crio", "unit": "crio.service"}])
-    (finding,) = check_host(running, replace(RULES, runtime="crio"))
+@pytest.mark.parametrize(
+    ("runtime", "name", "process"),
+    [
+        ("crio", "CRI-O", {"pid": 7, "name": "crio", "unit": "crio.service"}),
+        ("docker", "Docker", {"pid": 7, "name": "dockerd", "unit": "docker.service"}),
+    ],
+)
+def test_another_of_a_runtime_is_in_the_way_of_ours_alone(runtime: str, name: str, process: dict[str, Any]) -> None:
+    running = host(processes=[process])
+    (finding,) = check_host(running, replace(RULES, runtime=runtime))
     assert (finding.id, finding.problem) == (
-        "foreign-crio",
-        "another CRI-O is running (crio (PID 7, crio.service)), whose unit would be replaced",
+        f"foreign-{runtime}",
+        f"another {name} is running ({process['name']} (PID 7, {runtime}.service)), whose unit would be replaced",
     )
     assert list(check_host(running, RULES)) == []
     other = host(processes=[{"pid": 7, "name": "containerd", "unit": "containerd.service"}])
-    assert list(check_host(other, replace(RULES, runtime="crio"))) == []
+    assert list(check_host(other, replace(RULES, runtime=runtime))) == []
 
 
 def test_a_node_has_the_directory_of_its_runtime_alone() -> None:
-    for runtime, setting in (("containerd", "containerd_root_directory"), ("crio", "crio_root_directory")):
+    for runtime, setting in runtimes.ROOTS.items():
         rules = Rules.parse({**VALUES, "container_runtime": runtime})
         assert {rule.setting for rule in rules.disks} & {*runtimes.ROOTS.values()} == {setting}
         assert rules.data.keys() & {*runtimes.ROOTS.values()} == {setting}

@@ -54,7 +54,7 @@ def test_a_second_ip_family_is_neither_added_nor_taken_away() -> None:
 
 
 def test_the_runtime_of_a_node_stays() -> None:
-    for before, now in (("containerd", "crio"), ("crio", "containerd")):
+    for before, now in (("containerd", "crio"), ("crio", "docker"), ("docker", "containerd")):
         (finding,) = findings({"container_runtime": before}, container_runtime=now)
         assert (finding.id, finding.subject) == ("installed-setting", "container_runtime")
         assert "containers of the former one would continue unmanaged" in finding.problem

@@ -510,7 +510,7 @@ _HANDLER = {"name": "gvisor", "type": "gvisor"}
     ("name", "value", "problem"),
     [
         ("container_runtime", "rktlet", "speak no CRI v1"),
-        ("container_runtime", "docker", "are not installed by kubeproof"),
+        ("container_runtime", "dockerd", "write docker for Docker"),
         ("containerd_runtimes", [_HANDLER, _HANDLER], "gvisor is there twice"),
     ],
 )

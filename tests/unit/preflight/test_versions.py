@@ -9,7 +9,7 @@ from tests.unit.preflight.builders import host
 
 from kubeproof.core import paths
 from kubeproof.preflight.findings import Finding
-from kubeproof.preflight.versions import Wanted, check_chosen, check_versions
+from kubeproof.preflight.versions import Wanted, check_checksums, check_chosen, check_versions
 
 PINNED = {
     "etcd": "3.7.3",
@@ -104,6 +104,14 @@ def test_pins_without_an_api_server_say_nothing_of_skew() -> None:
 
 def test_a_host_without_a_report() -> None:
     assert list(check_versions([], wanted(PINNED))) == []
+
+
+def test_checksums_of_downloads_are_those_of_components() -> None:
+    assert list(check_checksums({"docker": {"amd64": "0" * 64}})) == []
+    (finding,) = check_checksums({"docker": {"amd64": "0" * 63}})
+    assert (finding.id, finding.subject) == ("component-sha256", "component_sha256")
+    assert "is not of the form {amd64: SHA-256}" in finding.problem
+    assert "64 hexadecimal digits" in finding.remediation
 
 
 class TestChosenVersions:

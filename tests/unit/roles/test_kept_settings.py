@@ -74,7 +74,13 @@ def test_all_are_found(fake: Fake, tmp_path: Path, merged: bool) -> None:
     found = host_report.settings_in_files(fake.machine, entries)
     assert found == {name: fixed.recorded(value) for name, value in GIVEN.items()}
     # Hosts that have a second IP family, or a later network or runtime, have a manifest with their settings.
-    later = {"cluster_pod_network_prefix_ipv6", "calico_encapsulation", "cilium_routing", "crio_root_directory"}
+    later = {
+        "cluster_pod_network_prefix_ipv6",
+        "calico_encapsulation",
+        "cilium_routing",
+        "crio_root_directory",
+        "docker_root_directory",
+    }
     assert found.keys() == fixed.REASONS.keys() - later
 
 

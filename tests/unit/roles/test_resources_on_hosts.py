@@ -17,7 +17,9 @@ CONTAINER: dict[str, Any] = {"container": "podman", "capabilities": {"init": ["C
 # By unit. The kubelet gives itself -999, and its pods from -997 to 1000 by what they asked for.
 SCORES = {
     "containerd.service": -999,
+    "cri-docker.service": -999,
     "crio.service": -999,
+    "docker.service": -999,
     "etcd-backup-copy.service": -900,
     "etcd-backup-drill.service": 1000,
     "etcd-backup.service": -900,
@@ -40,7 +42,8 @@ UNITS = {path.name.removesuffix(".j2"): path for path in sorted(specs.ROLES.glob
 
 def on(role: str, path: str, directory: Path, facts: dict[str, Any] | None = None, **given: object) -> str:
     """A template of a role, rendered for a host with these facts."""
-    return rendered(role, path, directory, ansible_facts={"kubeproof_host": report(**(facts or {}))}, **given)
+    known = {"kubeproof_host": report(**(facts or {})), "kubeproof_components": {"images": {"pause": "pause:1"}}}
+    return rendered(role, path, directory, ansible_facts=known, **given)
 
 
 def unit(name: str, directory: Path, facts: dict[str, Any]) -> list[str]:

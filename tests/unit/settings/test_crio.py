@@ -103,6 +103,9 @@ def test_cri_o_is_written_so_and_not_otherwise() -> None:
         assert said == "write crio for CRI-O, or set containerd"
 
 
-def test_the_directory_of_the_other_runtime_is_not_used() -> None:
-    assert runtimes.unused_directories({}) == {"crio_root_directory"}
-    assert runtimes.unused_directories({"container_runtime": "crio"}) == {"containerd_root_directory"}
+def test_the_directories_of_other_runtimes_are_not_used() -> None:
+    assert runtimes.unused_directories({}) == {"crio_root_directory", "docker_root_directory"}
+    assert runtimes.unused_directories({"container_runtime": "crio"}) == {
+        "containerd_root_directory",
+        "docker_root_directory",
+    }

@@ -19,6 +19,7 @@ ON_HOSTS = (
     "cluster_bin_directory",
     "containerd_root_directory",
     "crio_root_directory",
+    "docker_root_directory",
     "etcd_data_directory",
 )
 PATHS = sorted(name for name, option in SPECS.options.items() if option.get("type") == "path")

@@ -87,12 +87,13 @@ def test_gvisor_is_needed_where_a_handler_is_of_its_type(entries: list[Any], nee
 @pytest.mark.parametrize(
     ("chosen", "said"),
     [
-        ("docker", "Docker, and the cri-dockerd that a kubelet needs for it, are not installed by kubeproof"),
-        ("cri-dockerd", "Docker, and the cri-dockerd"),
+        ("cri-dockerd", "write docker for Docker"),
+        ("dockerd", "write docker for Docker"),
+        ("Docker", "write docker for Docker"),
         ("CRI-O", "write crio for CRI-O"),
         ("rktlet", "speak no CRI v1, without which no kubelet starts"),
         ("rkt", "rkt and rktlet were given up"),
-        ("podman", "'podman' is no runtime that kubeproof knows; it installs containerd or crio"),
+        ("podman", "'podman' is no runtime that kubeproof knows; it installs containerd, crio or docker"),
     ],
 )
 def test_another_runtime_is_refused_with_the_reason(chosen: str, said: str) -> None:
@@ -105,7 +106,7 @@ def test_another_runtime_is_refused_with_the_reason(chosen: str, said: str) -> N
 def test_containerd_is_the_runtime() -> None:
     assert problems(container_runtime="containerd") == problems() == []
     [(name, problem)] = problems(container_runtime="")
-    assert (name, problem) == ("container_runtime", "it is empty: leave it out, or set containerd or crio")
+    assert (name, problem) == ("container_runtime", "it is empty: leave it out, or set containerd, crio or docker")
 
 
 def test_containerds_own_handler_comes_first_and_is_there_without_a_setting() -> None:

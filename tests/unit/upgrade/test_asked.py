@@ -42,6 +42,21 @@ def test_without_anything_it_is_what_is_pinned(tmp_path: Path) -> None:
     assert found.keys() == {"kubernetes", "etcd", "containerd", "runc", "cni-plugins", "coredns"}
 
 
+@pytest.mark.parametrize(
+    ("runtime", "wanted"),
+    [
+        ({"crio": "1.36.5", "runc": "1.5.2"}, {"crio", "runc"}),
+        # It brings a runc of its own, of which no version is chosen.
+        ({"docker": "29.8.2", "cri-dockerd": "0.4.10"}, {"docker", "cri-dockerd"}),
+    ],
+)
+def test_a_cluster_with_another_runtime_is_asked_for_its_versions_alone(
+    runtime: dict[str, str], wanted: set[str], tmp_path: Path
+) -> None:
+    recorded(tmp_path, kubernetes="1.36.3", **runtime)
+    assert asked(tmp_path).versions.keys() == {"kubernetes", "etcd", "cni-plugins", "coredns", *wanted}
+
+
 def test_versions_of_the_inventory_and_of_the_command(tmp_path: Path) -> None:
     found = asked(tmp_path, component_versions={"kubernetes": "1.35.4", "etcd": "3.6.16"}, to="v1.36.3").versions
     assert found["kubernetes"] == Version(1, 36, 3)

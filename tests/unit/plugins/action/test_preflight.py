@@ -16,9 +16,11 @@ import pytest
 import yaml
 from plugins.action.preflight import _wanted
 
+from kubeproof import preflight
 from kubeproof.components import pins
 from kubeproof.pki import cas
 from kubeproof.preflight import identity
+from kubeproof.preflight.model import Host
 
 ROOT = Path(__file__).resolve().parents[4]
 SETTINGS = {"name": "Settings", "preflight": {"stage": "settings"}, "run_once": True}
@@ -280,6 +282,21 @@ def test_a_name_that_a_component_and_an_image_share_has_the_version_of_what_host
     assert wanted.components["etcd"] == pinned.components["etcd"].version
     assert "kube-apiserver" not in wanted.components
     assert wanted.programs["kube-apiserver"] == "kubernetes"
+
+
+@pytest.mark.parametrize(
+    ("runtime", "programs"),
+    [
+        ("containerd", {"containerd": "containerd", "runc": "runc"}),
+        ("crio", {"crio": "crio", "runc": "runc"}),
+        # Its containerd and runc are of the engine's version in no way that could be compared.
+        ("docker", {"docker": "docker", "cri-dockerd": "cri-dockerd"}),
+    ],
+)
+def test_programs_of_a_runtime_are_those_of_its_component(runtime: str, programs: dict[str, str]) -> None:
+    wanted = _wanted([preflight.Variables(Host("one", frozenset(), ""), {}, {"container_runtime": runtime}, {})])
+    names = ("containerd", "crio", "docker", "cri-dockerd", "runc")
+    assert {name: wanted.programs[name] for name in names if name in wanted.programs} == programs
 
 
 class TestCas:

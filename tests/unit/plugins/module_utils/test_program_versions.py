@@ -75,6 +75,16 @@ def test_a_process_is_of_its_executable_and_not_of_the_file_that_took_its_place(
     )
 
 
+def test_docker_s_programs_are_known_by_their_units_and_its_containerd_is_none_of_ours(fake: Fake) -> None:
+    engine = fake.program("usr/local/bin/dockerd", "Docker version 29.8.2, build 0123abc")
+    fake.process(7, "dockerd", "/system.slice/docker.service", engine)
+    child = fake.program("usr/local/bin/containerd", "containerd github.com/containerd/containerd/v2 v2.3.2 0123abc")
+    fake.process(8, "containerd", "/system.slice/docker.service", child)
+    bridge = fake.program("usr/local/bin/cri-dockerd", "cri-dockerd 0.4.10 (0123abc)")
+    fake.process(9, "cri-dockerd", "/system.slice/cri-docker.service", bridge)
+    assert fake.look()[0] == {"docker service": "29.8.2", "cri-dockerd service": "0.4.10"}
+
+
 def test_each_executable_is_asked_once(fake: Fake) -> None:
     program = fake.program("usr/local/bin/etcd", "etcd Version: 3.7.3\nGo Version: go1.26.1")
     fake.process(7, "etcd", "/system.slice/etcd.service", program)

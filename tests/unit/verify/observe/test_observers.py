@@ -354,7 +354,10 @@ def test_a_pods_containers_are_told_from_its_sandbox_and_running_from_ended() ->
 
 
 def test_another_runtime_is_asked_as_the_kubelet_asks_it() -> None:
-    """What crictl prints of CRI-O: its sandboxes have no process, as long as containers have their own PIDs."""
+    """What crictl prints of CRI-O, and of cri-dockerd, which has the same of containers.
+
+    Sandboxes of CRI-O have no process, as long as containers have their own PIDs; cri-dockerd tells of none.
+    """
     labels = {"io.kubernetes.pod.uid": "u", "io.kubernetes.pod.name": "p", "io.kubernetes.pod.namespace": "n"}
     web = {**labels, "io.kubernetes.container.name": "web"}
     created = "2026-01-01T10:00:00.123456789Z"
