@@ -23,6 +23,7 @@ from pathlib import Path
 import pytest
 from tests.unit.install.pod_network.conftest import GATEWAYS, Node
 
+from kubeproof.core import waiting
 from kubeproof.install.pod_network import kube_proxy, watch
 from kubeproof.install.pod_network.attachments import Attachments
 from kubeproof.install.pod_network.errors import PodNetworkError
@@ -497,6 +498,9 @@ def test_a_record_that_is_not_what_it_should_be_ends_nothing(node: Node, changes
             ports.put_back(lost)
 
 
+_REPLACED_SECONDS = 30.0
+
+
 def _crictl(node: Node) -> Path:
     """A crictl that writes down what it is asked, and stops a sandbox as the runtime does: its namespace is gone."""
     program = node.directory / "crictl"
@@ -533,8 +537,7 @@ def test_pods_of_a_former_network_get_new_sandboxes(node: Node) -> None:
         "pod default/web-5 with 10.244.3.5 and fd00::5 of a former pod network, by a new sandbox",
     ]
     assert former.replace() == [], "it is being done"
-    while former.present():
-        time.sleep(0.05)
+    assert waiting.until(lambda: not former.present(), _REPLACED_SECONDS, pause=0.05)
     assert former.replace() == []
     asked = (node.directory / "asked").read_text().splitlines()
     for number in (1, 5):
@@ -556,8 +559,8 @@ def test_a_pod_whose_addresses_are_not_known_is_left_alone(node: Node, result: o
 
 def _replaced(former: FormerPods) -> list[str]:
     """What it begins once it has ended what it began before."""
-    while not (begun := former.replace()):
-        time.sleep(0.05)
+    begun = waiting.until(former.replace, _REPLACED_SECONDS, pause=0.05)
+    assert begun
     return begun
 
 
