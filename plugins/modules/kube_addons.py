@@ -308,12 +308,14 @@ class Addons:
         questions = [{"path": path, **each} for each in awaited(found)]
         if all(judge(found, each)[0] for each in questions):
             return []
+        if not self.nodes_lost:
+            return questions
         lenient = [
             {**each, "nodes_lost": self.nodes_lost} if each.get("field") in OF_NODES else each for each in questions
         ]
         lost = not_ready(self.client, self.nodes_lost)
         if not all(judge(found, each, lost)[0] for each in lenient):
-            return lenient if self.nodes_lost else questions
+            return lenient
         seen = ", ".join("%s %s" % (each["field"], judge(found, each)[1]) for each in questions if each.get("as_field"))
         self.warnings.append(
             "%s is not complete, and not waited for, since the run leaves out nodes, and %d of these %s not ready (%s)"
