@@ -13,6 +13,7 @@ import yaml
 from tests.unit.preflight.builders import report
 from tests.unit.roles.test_extra_config import rendered
 
+from kubeproof.install.pod_network import attachments
 from kubeproof.install.request import _merged
 from kubeproof.settings import specs
 
@@ -135,4 +136,6 @@ def test_all_that_it_keeps_is_where_a_reset_finds_it(tmp_path: Path) -> None:
         "/run/docker",
     }
     arguments = dict(each.split("=", 1) for each in command(tmp_path)[1:])
-    assert {arguments["--cri-dockerd-root-directory"], arguments["--cni-cache-dir"]} <= declared.keys()
+    results = f"{arguments['--cni-cache-dir']}/results"
+    assert results == str(attachments.RESULTS), "where the pod network's program looks for pods"
+    assert {arguments["--cri-dockerd-root-directory"], results} <= declared.keys()
