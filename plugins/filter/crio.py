@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from ansible.errors import AnsibleFilterError
 
 from kubeproof.core.errors import KubeproofError
-from kubeproof.settings import crio
+from kubeproof.settings import crio, registries
 
 
 def crio_registries(given: Mapping[str, object]) -> str:
@@ -27,7 +27,7 @@ def crio_ca_files(given: Mapping[str, object]) -> list[dict[str, str]]:
     ``given``: mirrors by upstream host, as ``crio_registries`` takes them.
     """
     try:
-        return [{"dest": path, "content": ca} for path, ca in crio.ca_files(given).items()]
+        return [{"dest": path, "content": ca} for path, ca in registries.ca_files(given, crio.CERTIFICATES).items()]
     except KubeproofError as error:
         raise AnsibleFilterError(str(error)) from error
 

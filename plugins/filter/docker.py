@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from ansible.errors import AnsibleFilterError
 
 from kubeproof.core.errors import KubeproofError
-from kubeproof.settings import docker
+from kubeproof.settings import docker, registries
 
 
 def docker_mirrors(given: Mapping[str, object]) -> list[str]:
@@ -27,7 +27,7 @@ def docker_ca_files(given: Mapping[str, object]) -> list[dict[str, str]]:
     ``given``: mirrors by upstream host, as ``docker_mirrors`` takes them.
     """
     try:
-        return [{"dest": path, "content": ca} for path, ca in docker.ca_files(given).items()]
+        return [{"dest": path, "content": ca} for path, ca in registries.ca_files(given, docker.CERTIFICATES).items()]
     except KubeproofError as error:
         raise AnsibleFilterError(str(error)) from error
 

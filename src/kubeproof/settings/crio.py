@@ -1,10 +1,9 @@
-"""What settings mean to CRI-O: mirrors of registries, and what it cannot do of what containerd can. No Ansible."""
+"""What settings mean to CRI-O: mirrors of registries, in its form. No Ansible."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping
 from urllib.parse import SplitResult, urlsplit
 
 from kubeproof.core.errors import KubeproofError
@@ -13,25 +12,11 @@ from kubeproof.settings import registries
 CERTIFICATES = "/etc/containers/certs.d"
 # As containerd takes an image's name without a registry.
 _UNQUALIFIED = "docker.io"
-_IMAGES = (
-    "images of components are made on the controller for it, and only a further program imports an image into CRI-O's "
-    "storage"
-)
 
 
-def problems(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What CRI-O cannot do of what is set, by setting."""
-    if values.get("cluster_control_plane_form") == "static-pods":
-        yield "cluster_control_plane_form", f"static-pods cannot be had with CRI-O: {_IMAGES}. Set services"
-    if values.get("kube_proxy_form") == "daemonset":
-        yield "kube_proxy_form", f"daemonset cannot be had with CRI-O: {_IMAGES}. Set service"
-    if values.get("containerd_extra_config"):
-        yield "containerd_extra_config", "it is containerd's, and the runtime is CRI-O: use crio_extra_config"
-    for upstream, entry in (values.get(registries.SETTING) or {}).items():
-        try:
-            _location(str(upstream), registries.mirrors(str(upstream), entry))
-        except KubeproofError as error:
-            yield registries.SETTING, str(error)
+def check(upstream: str, known: registries.Mirrors) -> None:
+    """Whether CRI-O can ask the mirrors of a registry. Raises KubeproofError."""
+    _location(upstream, known)
 
 
 def registries_configuration(given: Mapping[str, object]) -> str:
@@ -50,18 +35,6 @@ def registries_configuration(given: Mapping[str, object]) -> str:
         for url in known.urls if known.fallback else known.urls[:-1]:
             lines += ["", "[[registry.mirror]]", *_at(upstream, url)]
     return "\n".join(lines) + "\n"
-
-
-def ca_files(given: Mapping[str, object]) -> dict[str, str]:
-    """Certificates by path: CRI-O looks them up by the host that it asks, the registry's or a mirror's."""
-    found: dict[str, list[str]] = {}
-    for upstream, entry in sorted(given.items()):
-        known = registries.mirrors(upstream, entry)
-        for host in [upstream, *(_parts(upstream, url).netloc for url in known.urls)] if known.ca else []:
-            authorities = found.setdefault(f"{CERTIFICATES}/{host}/ca.crt", [])
-            if known.ca not in authorities:
-                authorities.append(known.ca)
-    return {path: "\n".join(authorities) for path, authorities in found.items()}
 
 
 def _location(upstream: str, known: registries.Mirrors) -> list[str]:

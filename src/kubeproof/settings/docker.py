@@ -1,9 +1,8 @@
-"""What settings mean to Docker: mirrors of its registry, and what it cannot do of what containerd can. No Ansible."""
+"""What settings mean to Docker: mirrors of its registry. No Ansible."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from kubeproof.core.errors import KubeproofError
@@ -12,22 +11,11 @@ from kubeproof.settings import registries
 CERTIFICATES = "/etc/docker/certs.d"
 # The only registry of which Docker knows mirrors (docs.docker.com/docker-hub/image-library/mirror).
 HUB = "docker.io"
-_IMAGES = "images of components are made on the controller for it, and kubeproof imports these into containerd only"
 
 
-def problems(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What Docker cannot do of what is set, by setting."""
-    if values.get("cluster_control_plane_form") == "static-pods":
-        yield "cluster_control_plane_form", f"static-pods cannot be had with Docker: {_IMAGES}. Set services"
-    if values.get("kube_proxy_form") == "daemonset":
-        yield "kube_proxy_form", f"daemonset cannot be had with Docker: {_IMAGES}. Set service"
-    if values.get("containerd_extra_config"):
-        yield "containerd_extra_config", "it is containerd's, and the runtime is Docker: use docker_extra_config"
-    for upstream, entry in (values.get(registries.SETTING) or {}).items():
-        try:
-            _urls(str(upstream), registries.mirrors(str(upstream), entry))
-        except KubeproofError as error:
-            yield registries.SETTING, str(error)
+def check(upstream: str, known: registries.Mirrors) -> None:
+    """Whether Docker can ask the mirrors of a registry. Raises KubeproofError."""
+    _urls(upstream, known)
 
 
 def mirrors(given: Mapping[str, object]) -> list[str]:
@@ -36,18 +24,6 @@ def mirrors(given: Mapping[str, object]) -> list[str]:
     Raises KubeproofError if Docker cannot do what is asked for.
     """
     return [url for upstream, entry in given.items() for url in _urls(upstream, registries.mirrors(upstream, entry))]
-
-
-def ca_files(given: Mapping[str, object]) -> dict[str, str]:
-    """Certificates by path: Docker looks them up by the host that it asks, the registry's or a mirror's."""
-    found: dict[str, list[str]] = {}
-    for upstream, entry in sorted(given.items()):
-        known = registries.mirrors(upstream, entry)
-        for host in [upstream, *(urlsplit(url).netloc for url in known.urls)] if known.ca else []:
-            authorities = found.setdefault(f"{CERTIFICATES}/{host}/ca.crt", [])
-            if known.ca not in authorities:
-                authorities.append(known.ca)
-    return {path: "\n".join(authorities) for path, authorities in found.items()}
 
 
 def _urls(upstream: str, known: registries.Mirrors) -> tuple[str, ...]:

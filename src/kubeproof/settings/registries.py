@@ -6,6 +6,7 @@ import re
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from kubeproof.core.errors import KubeproofError
 from kubeproof.settings.urls import is_http
@@ -49,6 +50,21 @@ def mirrors(upstream: str, given: object) -> Mirrors:
     if wrong:
         raise KubeproofError(f"{upstream}: {wrong[0]!r} is not of the form https://HOST:PORT/PATH")
     return Mirrors(tuple(str(url) for url in urls), fallback, str(ca))
+
+
+def ca_files(given: Mapping[str, object], directory: str) -> dict[str, str]:
+    """Certificates by path, for runtimes that look them up by the host that they ask, the registry's or a mirror's.
+
+    ``directory``: has a directory for each of these hosts. Raises KubeproofError.
+    """
+    found: dict[str, list[str]] = {}
+    for upstream, entry in sorted(given.items()):
+        known = mirrors(upstream, entry)
+        for host in [upstream, *(urlsplit(url).netloc for url in known.urls)] if known.ca else []:
+            authorities = found.setdefault(f"{directory}/{host}/ca.crt", [])
+            if known.ca not in authorities:
+                authorities.append(known.ca)
+    return {path: "\n".join(authorities) for path, authorities in found.items()}
 
 
 def _is_ca(text: object) -> bool:

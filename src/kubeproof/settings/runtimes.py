@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from kubeproof.settings import crio, docker
+from kubeproof.core.errors import KubeproofError
+from kubeproof.settings import crio, docker, registries
 
 SETTING = "containerd_runtimes"
 CHOICE = "container_runtime"
@@ -132,13 +133,22 @@ def _of_another(runtime: str, values: Mapping[str, Any]) -> Iterator[tuple[str, 
         yield CHOICE, f"{told}. Set component_source to release, or to mirror with component_mirror, or set containerd"
     if values.get(SETTING):
         yield SETTING, f"its handlers are containerd's, and the runtime is {name}: leave them out, or set containerd"
-    yield from _LIMITS[runtime](values)
+    if values.get("containerd_extra_config"):
+        yield "containerd_extra_config", f"it is containerd's, and the runtime is {name}: use {runtime}_extra_config"
+    for setting, unfit, fit in _OF_IMAGES:
+        if values.get(setting) == unfit:
+            told = "images of components are made on the controller for it, and imported into containerd only"
+            yield setting, f"{unfit} cannot be had with {name}: {told}. Set {fit}"
+    for upstream, entry in (values.get(registries.SETTING) or {}).items():
+        try:
+            _CHECKS[runtime](str(upstream), registries.mirrors(str(upstream), entry))
+        except KubeproofError as error:
+            yield registries.SETTING, str(error)
 
 
-_LIMITS: Mapping[str, Callable[[Mapping[str, Any]], Iterator[tuple[str, str]]]] = {
-    CRIO: crio.problems,
-    DOCKER: docker.problems,
-}
+# Settings whose value takes images that the controller makes, and the value that takes none.
+_OF_IMAGES = (("cluster_control_plane_form", "static-pods", "services"), ("kube_proxy_form", "daemonset", "service"))
+_CHECKS: Mapping[str, Callable[[str, registries.Mirrors], None]] = {CRIO: crio.check, DOCKER: docker.check}
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from kubeproof.core.errors import KubeproofError
-from kubeproof.settings import crio, runtimes
+from kubeproof.settings import crio, registries, runtimes
 from kubeproof.verify.act.application_operator import gate
 
 OTHER = "https://other.example.org:8443"
 MIRROR = "https://mirror.example.org"
 
 
-def registries(given: dict[str, Any]) -> list[dict[str, Any]]:
+def configured(given: dict[str, Any]) -> list[dict[str, Any]]:
     found = tomllib.loads(crio.registries_configuration(given))
     assert found["unqualified-search-registries"] == ["docker.io"]
     asked: list[dict[str, Any]] = found.get("registry", [])
@@ -23,11 +23,11 @@ def registries(given: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def test_without_mirrors_there_is_where_images_without_a_registry_are() -> None:
-    assert registries({}) == []
+    assert configured({}) == []
 
 
 def test_mirrors_are_asked_in_their_order_and_the_registry_last() -> None:
-    assert registries({"docker.io": [MIRROR, OTHER, "http://10.0.0.1:5000"]}) == [
+    assert configured({"docker.io": [MIRROR, OTHER, "http://10.0.0.1:5000"]}) == [
         {
             "prefix": "docker.io",
             "location": "docker.io",
@@ -42,13 +42,13 @@ def test_mirrors_are_asked_in_their_order_and_the_registry_last() -> None:
 
 def test_without_a_fallback_the_registry_is_not_asked() -> None:
     given = {"docker.io": {"mirrors": [MIRROR, OTHER], "fallback": False}}
-    [found] = registries(given)
+    [found] = configured(given)
     assert found == {
         "prefix": "docker.io",
         "location": "other.example.org:8443",
         "mirror": [{"location": "mirror.example.org"}],
     }
-    [alone] = registries({"docker.io": {"mirrors": ["http://10.0.0.1:5000"], "fallback": False}})
+    [alone] = configured({"docker.io": {"mirrors": ["http://10.0.0.1:5000"], "fallback": False}})
     assert alone == {"prefix": "docker.io", "location": "10.0.0.1:5000", "insecure": True}
 
 
@@ -56,7 +56,7 @@ def test_a_ca_is_for_each_host_that_is_asked() -> None:
     ca = gate.issue("registry.example.org").ca
     given = {"registry.example.org": {"mirrors": [OTHER], "ca": ca}, "docker.io": [MIRROR], "b": {"ca": ca}}
     directory = "/etc/containers/certs.d"
-    assert crio.ca_files(given) == {
+    assert registries.ca_files(given, crio.CERTIFICATES) == {
         f"{directory}/{host}/ca.crt": ca for host in ("registry.example.org", "other.example.org:8443", "b")
     }
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from kubeproof.core.errors import KubeproofError
-from kubeproof.settings import docker, runtimes
+from kubeproof.settings import docker, registries, runtimes
 from kubeproof.verify.act.application_operator import gate
 
 OTHER = "https://other.example.org:8443"
@@ -29,7 +29,7 @@ def test_a_ca_is_for_each_host_that_is_asked() -> None:
         "other.example.org:8443": {"ca": another},
     }
     directory = "/etc/docker/certs.d"
-    assert docker.ca_files(given) == {
+    assert registries.ca_files(given, docker.CERTIFICATES) == {
         f"{directory}/registry.example.org/ca.crt": ca,
         f"{directory}/docker.io/ca.crt": ca,
         f"{directory}/other.example.org:8443/ca.crt": f"{ca}\n{another}",
