@@ -104,6 +104,7 @@ def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
     )
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--fast", action="store_true", help="linters and unit tests only")
+    what.add_argument("--lint", action="store_true", help="linters only, in two minutes: before every commit")
     what.add_argument("--unit", action="store_true", help="unit tests only, with the launcher's Python only")
     what.add_argument(
         "--saboteurs", action="store_true", help="the cluster only, with every saboteur (docs/saboteurs.md)"
@@ -125,7 +126,10 @@ def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
     suite = Suite(ui.console())
-    if arguments.unit:
+    if arguments.lint:
+        controller_packages.ensure(_CALLED, suite.console.print)
+        _lint(suite)
+    elif arguments.unit:
         _unit(suite)
     elif arguments.vm:
         suite.program("virtual machines", tool("pytest"), "tests/vm/test_vm.py", "-v", "-s")
@@ -135,7 +139,9 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         if not arguments.saboteurs:
             controller_packages.ensure(_CALLED, suite.console.print)
-            _static(suite)
+            _lint(suite)
+            _unit(suite)
+            _other_cores(suite)
         if not (arguments.fast or arguments.saboteurs):
             _local_hosts(suite)
         if not arguments.fast:
@@ -147,16 +153,14 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if suite.passed else FAILED
 
 
-def _static(suite: Suite) -> None:
-    """What needs no hosts."""
+def _lint(suite: Suite) -> None:
+    """What reads the sources and runs nothing."""
     suite.program("shellcheck", "shellcheck", "kubeproof", *_shell_scripts())
     suite.program("yamllint", tool("yamllint"), "--strict", ".")
     suite.program("ansible-lint", tool("ansible-lint"))
     suite.program("ruff format", tool("ruff"), "format", "--check")
     suite.program("ruff check", tool("ruff"), "check")
     suite.program("mypy", tool("mypy"))
-    _unit(suite)
-    _other_cores(suite)
 
 
 def _unit(suite: Suite) -> None:
