@@ -30,6 +30,7 @@ _RUNS = "/var/lib/kubeproof/runs"
 class ActionModule(Action):
     """The process that this one is a fork of is the run: it is there from the first task to the last."""
 
+    OF_HOSTS = False
     _VALID_ARGS = frozenset(("state", "on_host"))
     _requires_connection = False
 

@@ -24,6 +24,7 @@ class ActionModule(Action):
     """A thin adapter to ``kubeproof.components.fetch``."""
 
     _requires_connection = False
+    OF_HOSTS = False
     _VALID_ARGS = frozenset(
         (
             "source", "mirror", "registry", "versions", "state_directory", "architectures", "backup_targets",

@@ -17,6 +17,7 @@ from kubeproof.install.action import Action, plain
 class ActionModule(Action):
     """Run the module between two looks at the controller's clock, from which the host's can be judged."""
 
+    OF_HOSTS = False
     _VALID_ARGS = frozenset(
         (
             "paths",

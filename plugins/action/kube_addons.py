@@ -19,6 +19,7 @@ _OWN = "directory"
 class ActionModule(Action):
     """Reads the directory here, and leaves the rest to the module on the host."""
 
+    OF_HOSTS = False
     _VALID_ARGS = frozenset(
         ("server", "ca", "certificate", "key", "addons", "directory", "prune", "patience", "versions", "nodes_lost")
     )

@@ -18,6 +18,7 @@ _STATES = ("left", "named")
 class ActionModule(Action):
     """Which hosts it is about is for the preflight to say."""
 
+    OF_HOSTS = False
     _VALID_ARGS = frozenset(("state", "state_directory"))
     _requires_connection = False
 
@@ -41,6 +42,7 @@ class ActionModule(Action):
             records.keep(ended)
             if ended >= {str(host) for group in GROUPS for host in task_vars["groups"].get(group, ())}:
                 self._make_current()
+                self._rest.keep()
         hosts = [str(host) for host in task_vars["ansible_play_hosts_all"]]
         left = [host for host in hosts if _is_unreachable(task_vars["hostvars"][host])]
         for host in left:

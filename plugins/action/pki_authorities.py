@@ -20,6 +20,7 @@ from kubeproof.settings.urls import in_url
 class ActionModule(Action):
     """Thin: all of it is in ``kubeproof.pki.cas`` and ``kubeproof.pki.kubeconfig``."""
 
+    OF_HOSTS = False
     _VALID_ARGS = frozenset(("state_directory", "cluster", "days", "server", "hosts", "port"))
 
     def act(self) -> dict[str, Any]:

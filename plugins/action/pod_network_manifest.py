@@ -16,6 +16,7 @@ class ActionModule(Action):
     """A thin adapter to ``kubeproof.install.network_objects``."""
 
     _requires_connection = False
+    OF_HOSTS = False
     _VALID_ARGS = frozenset(
         (
             "plugin", "versions", "state_directory", "pod_networks", "mtu", "api_port", "replaces_proxy", "nftables",

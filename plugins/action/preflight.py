@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -17,12 +18,14 @@ from typing import Any, cast
 from ansible import constants
 from ansible.errors import AnsibleError
 from ansible.inventory import manager as managing
+from ansible.release import __version__
 from ansible.template import Templar
 
 from kubeproof import preflight
 from kubeproof.components import pins
-from kubeproof.core import active_run
+from kubeproof.core import active_run, paths
 from kubeproof.core.errors import KubeproofError
+from kubeproof.install import at_rest
 from kubeproof.install.action import Action, plain
 from kubeproof.preflight import model, speaker
 from kubeproof.settings import addresses, host_settings, resolve, specs, state
@@ -41,6 +44,16 @@ _STATE_SETTING = "cluster_state_directory"
 # What a setting's template names if it can only be rendered once hosts were asked.
 _FACTS = ("ansible_facts", "hostvars", "__cluster_host")
 
+# What tasks are made of, in the project's directory.
+_CODE = ("ansible.cfg", "components", "playbooks", "plugins", "roles", "src")
+# Variables that say nothing about what a run installs.
+_MAGIC = frozenset(
+    (
+        "ansible_check_mode", "ansible_diff_mode", "ansible_facts", "ansible_forks", "ansible_limit",
+        "ansible_run_tags", "ansible_skip_tags", "ansible_verbosity", "omit",
+    )
+)  # fmt: skip
+
 Judged = tuple[Sequence[preflight.Variables], Iterable[preflight.Finding]]
 
 
@@ -48,6 +61,7 @@ class ActionModule(Action):
     """Gathers what the pure checks of ``kubeproof.preflight`` work on, and shows what they find."""
 
     _requires_connection = False
+    OF_HOSTS = False
     _VALID_ARGS = frozenset(("stage", "purpose", "tags"))
 
     def act(self) -> dict[str, Any]:
@@ -77,6 +91,7 @@ class ActionModule(Action):
             probes = {} if self._task.check_mode else preflight.probes(hosts)
             outcome["probes"] = {name: probe.data() for name, probe in probes.items()}
             outcome["left_behind"] = self._left_behind
+            outcome["at_rest"] = self._is_at_rest(hosts)
             outcome["speaker"] = self._speaker
             # Once for all: see the function.
             members, hostvars = _members(self._variables), self._variables["hostvars"]
@@ -156,6 +171,40 @@ class ActionModule(Action):
         hosts = [self._variables_of(name, facts=True) for name in _members(self._variables) if name in asked]
         return [replace(entry, host=_reported(entry.host, self._variables)) for entry in hosts]
 
+    def _is_at_rest(self, hosts: Sequence[preflight.Variables]) -> bool:
+        """Whether nothing is to be done on hosts, since nothing was when all was as it is now."""
+        rest, differences = self._rest, self._in_the_way_of_rest(hosts)
+        if not differences:
+            found = self._found(hosts)
+            differences = rest.differences(found)
+            if differences and not self._task.check_mode:
+                rest.begin(found)
+        self._display.v(f"hosts are asked about each component: {', '.join(differences)}" if differences else "at rest")
+        return not differences
+
+    def _in_the_way_of_rest(self, hosts: Sequence[preflight.Variables]) -> list[str]:
+        """Why it cannot be known that nothing is to be done on hosts."""
+        if self._left_behind or len(hosts) < len(_members(self._variables)):
+            return ["not all hosts are in the run"]
+        reports = [(entry, cast(Mapping[str, Any], entry.host.report or {})) for entry in hosts]
+        lacking = [entry.host.name for entry, report in reports if not at_rest.reportable(report, node=entry.host.node)]
+        asking = {name: None for entry in hosts for name in at_rest.asks_each_time(entry.values)}
+        return [*asking, *(f"the report of {name}" for name in lacking)]
+
+    def _found(self, hosts: Sequence[preflight.Variables]) -> dict[str, str]:
+        """Digests of all that tasks depend on, by what."""
+        state = Path(str(hosts[0].values[_STATE_SETTING]))
+        overrides = {str(entry.values.get("cluster_template_overrides") or "") for entry in hosts} - {""}
+        code = [*(paths.PROJECT / name for name in _CODE), *map(Path, sorted(overrides))]
+        return {
+            "code": at_rest.of_files(code),
+            "Ansible": at_rest.digest([__version__, sys.version]),
+            "state directory": at_rest.of_files([state / "pki", state / "components.lock.json"]),
+            "groups": at_rest.digest(plain(self._variables["groups"])),
+            **{f"settings of {each.host.name}": at_rest.digest([each.values, each.others]) for each in hosts},
+            **{f"report of {each.host.name}": at_rest.of_report(cast(Any, each.host.report)) for each in hosts},
+        }
+
     def _ports(self) -> Judged:
         hosts, hostvars = self._reported(), self._variables["hostvars"]
         probes = preflight.probes(hosts)
@@ -201,7 +250,8 @@ class ActionModule(Action):
         groups = frozenset(str(group) for group in own["group_names"])
         address = str(values.get("cluster_host_address", ""))
         host = preflight.Host(name, groups, address, address_ipv6=str(values.get("cluster_host_address_ipv6") or ""))
-        return preflight.Variables(host, given, values, broken, late)
+        others = {name: plain(own[name]) for name in given if name not in self._specs.options and not _is_magic(name)}
+        return preflight.Variables(host, given, values, broken, late, at_rest.digest(others))
 
     def _rendered(
         self, variables: Mapping[str, Any], given: Mapping[str, str], *, facts: bool
@@ -225,6 +275,11 @@ class ActionModule(Action):
     def _specs(self) -> specs.Specs:
         """All settings that there are."""
         return specs.load()
+
+
+def _is_magic(name: str) -> bool:
+    """Whether Ansible, or this run, gives a variable its value."""
+    return name.startswith("__") or name in _MAGIC
 
 
 def _needs_facts(value: Any) -> bool:

@@ -11,7 +11,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
@@ -20,6 +20,7 @@ from ansible.template import trust_as_template
 from kubeproof.core import active_run
 from kubeproof.core.errors import KubeproofError
 from kubeproof.install import look
+from kubeproof.install.at_rest import AtRest
 from kubeproof.install.pending import Pending
 from kubeproof.install.preloading import preload
 from kubeproof.install.rolling import this_run
@@ -30,7 +31,13 @@ preload()
 
 
 class Action(ActionBase):  # type: ignore[misc]
-    """An action plugin: ``act`` carries out the task for one host."""
+    """An action plugin: ``act`` carries out the task for one host.
+
+    ``OF_HOSTS``: whether a module that it runs asks a host what the host report might have said. Not so if it asks the
+    API or the controller, is the report, or is about the run itself.
+    """
+
+    OF_HOSTS: ClassVar[bool] = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Ansible's entry. Raises AnsibleActionFail with the message and the hint of a KubeproofError."""
@@ -90,6 +97,11 @@ class Action(ActionBase):  # type: ignore[misc]
         """What the host report says is as an earlier run left it."""
         return look.Look(self._report, self._state_directory / "rolling", this_run(), self._host)
 
+    @property
+    def _rest(self) -> AtRest:
+        """Whether hosts have to be asked at all."""
+        return AtRest(self._state_directory / "rolling", this_run())
+
     def _settle(self, request: Mapping[str, Any], subject: Mapping[str, list[str]]) -> dict[str, Any]:
         """What the host is to keep about this task, for the next run's look. ``subject``: by ``settled.py``'s kinds."""
         role = self._task._role  # noqa: SLF001 - Ansible has no other way to it
@@ -114,6 +126,8 @@ class Action(ActionBase):  # type: ignore[misc]
 
     def _module(self, arguments: Mapping[str, Any] | None = None, name: str | None = None) -> dict[str, Any]:
         """Run a module on the host. Defaults: the module of the action's name, and the task's options."""
+        if self.OF_HOSTS and look.FACT in self._report:
+            self._rest.asks()
         answer: dict[str, Any] = self._execute_module(
             module_name=name, module_args=arguments, task_vars=self._variables
         )

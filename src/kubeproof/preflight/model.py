@@ -216,6 +216,7 @@ def reads(name: str) -> bool:
         local_path.DIRECTORY,
         local_path.CLASS,
         local_path.DEFAULT,
+        "local_path_enabled",
         local_volumes.CLASS_SETTING,
         metallb.SETTING,
         "network_policy_engine",

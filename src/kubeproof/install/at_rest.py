@@ -1,0 +1,160 @@
+"""Whether anything is to be done on hosts at all, known before the first task of a role.
+
+Not if everything on which the tasks of a run depend is what a run found that had nothing to do, and that had to ask no
+host for it: code, settings, CAs and versions on the controller, and on each host what it reports. Such a run leaves out
+the plays in which tasks would find that out once more, one after the other and for each host.
+
+All hosts or none: a host on which something is to be done may be what another one waits for. What cannot be known, or
+is not known to be the same, counts as different, which costs time and nothing else.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import ipaddress
+import json
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from kubeproof.core import files
+
+# The tasks that are left out would renew certificates: they are due for weeks.
+LONGEST = datetime.timedelta(days=1)
+# Of a report: what differs from one to the next though no task asks for it. Facts of which parts matter come below.
+_PASSING = frozenset(("asked", "clock", "etcd_disk", "ports", "work_seconds"))
+# Units of which tasks want to know whether they run.
+MANAGERS = frozenset(("NetworkManager.service", "systemd-networkd.service"))
+# Settings with which tasks ask hosts or the API, each time, what no report has. By name: what they are when there are
+# no such tasks.
+ASKED_EACH_TIME: Mapping[str, Collection[Any]] = {
+    "cluster_control_plane_form": ("services",),
+    "kube_proxy_form": ("service",),
+    "local_path_enabled": (False,),
+}
+_UNSET = "local_volumes_directories"
+
+
+class AtRest:
+    """The record of what such a run found, on the controller, and marks of what this run has asked."""
+
+    def __init__(self, directory: Path, run: str) -> None:
+        """``run`` tells this run of the playbook from others."""
+        self._record = directory / "at-rest.json"
+        self._candidate = directory / "at-rest.candidate.json"
+        self._asked = directory / "asked"
+        self._run = run
+
+    def differences(self, found: Mapping[str, str]) -> list[str]:
+        """What is not as that run found it: names of ``found``, which has digests. Nothing if nothing is to be done."""
+        record = _read(self._record)
+        if not record:
+            return ["no run was recorded that had nothing to do"]
+        age = datetime.datetime.now(tz=datetime.UTC) - datetime.datetime.fromisoformat(record["at"])
+        if not datetime.timedelta() <= age < LONGEST:
+            return [f"the last run that asked hosts was at {record['at']}"]
+        known: Mapping[str, str] = record["found"]
+        return sorted(name for name in known.keys() | found.keys() if known.get(name) != found.get(name))
+
+    def begin(self, found: Mapping[str, str]) -> None:
+        """Note what this run found, before its first task."""
+        now = datetime.datetime.now(tz=datetime.UTC).isoformat(timespec="seconds")
+        self._write(self._candidate, {"run": self._run, "at": now, "found": dict(found)})
+
+    def asks(self) -> None:
+        """Note that a task of this run had to ask its host, or to change it."""
+        if not self._has_asked:
+            self._asked.parent.mkdir(parents=True, exist_ok=True)
+            files.write(self._asked, self._run)
+
+    def keep(self) -> bool:
+        """At the end of a whole run: record it if it had nothing to ask. Returns whether it was recorded."""
+        candidate = _read(self._candidate)
+        if candidate.get("run") != self._run or self._has_asked:
+            return False
+        self._write(self._record, {name: candidate[name] for name in ("at", "found")})
+        return True
+
+    @property
+    def _has_asked(self) -> bool:
+        try:
+            return self._asked.read_text() == self._run
+        except FileNotFoundError:
+            return False
+
+    def _write(self, path: Path, document: Mapping[str, Any]) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write(path, json.dumps(document, indent=1) + "\n")
+
+
+def digest(value: Any) -> str:
+    """A digest of plain data."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def of_files(paths: Iterable[Path]) -> str:
+    """A digest of the names and contents of files, and of all that are below directories; some may not be there."""
+    known = hashlib.sha256()
+    for path in paths:
+        below = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
+        for each in below:
+            if each.suffix != ".pyc" and each.is_file():
+                content = each.read_bytes()
+                known.update(f"{each}\0{len(content)}\0".encode() + content)
+    return known.hexdigest()
+
+
+def of_report(report: Mapping[str, Any]) -> str:
+    """A digest of a host report without what changes by itself. Fields that nothing is said of here are part of it."""
+    kept = {name: value for name, value in report.items() if name not in _PASSING}
+    kept["memory"] = report["memory"]["total"]
+    kept["disks"] = {
+        path: {name: value for name, value in disk.items() if name not in ("free", "inodes_free")}
+        for path, disk in report["disks"].items()
+    }
+    kept["interfaces"] = {
+        name: interface for name, each in report["interfaces"].items() if (interface := _linked(each))
+    }
+    kept["processes"] = sorted(MANAGERS & {process["unit"] for process in report["processes"]})
+    running = [(each["program"], each["version"], each["emulates"], each["form"]) for each in _running(report)]
+    kept["installed"] = {**report["installed"], "running": sorted(running)}
+    kept["etcd"] = {**report["etcd"], "says": _membership(report["etcd"]["says"])}
+    # Answers to tasks are about certificates, and do not last; a task is settled or not.
+    kept["settled"] = {"tasks": sorted(report["settled"]["tasks"]), "units": report["settled"]["units"]}
+    return digest(kept)
+
+
+def reportable(report: Mapping[str, Any], *, node: bool) -> bool:
+    """Whether a report has all that tasks depend on: the API may not have answered, or the report not be trusted."""
+    return "settled" in report and (not node or report["node"] is not None)
+
+
+def asks_each_time(values: Mapping[str, Any]) -> list[str]:
+    """The settings of a host for which tasks ask each time. ``values``: those that are known, rendered."""
+    found = [name for name, none in ASKED_EACH_TIME.items() if name in values and values[name] not in none]
+    return [*found, *([_UNSET] if values.get(_UNSET) else [])]
+
+
+def _running(report: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
+    running: Iterable[Mapping[str, Any]] = report["installed"]["running"]
+    return running
+
+
+def _linked(interface: Mapping[str, Any]) -> dict[str, Any]:
+    """What tasks may depend on of an interface. Nothing of those that pods come and go with: they have no address."""
+    addresses = sorted(each for each in interface["addresses"] if not ipaddress.ip_interface(each).is_link_local)
+    return {"addresses": addresses, "mtu": interface["mtu"], "up": interface["up"]} if addresses else {}
+
+
+def _membership(says: Mapping[str, Any] | None) -> Any:
+    """What etcd's members agree on, without how much they have written."""
+    return says and {name: says[name] for name in ("cluster", "members", "alarms")}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found
