@@ -160,7 +160,7 @@ def _kube_wait(host: Host, given: Mapping[str, Any], *, check: bool) -> Answer:
 
 def _value(host: Host, wanted: Mapping[str, Any]) -> Any:
     if wanted.get("field") == "spec.podCIDR":
-        return f"10.244.{host.fleet['hosts'][wanted['path'].rpartition('/')[2]]['number']}.0/24"
+        return _pod_network(host.fleet["hosts"][wanted["path"].rpartition("/")[2]]["number"])
     return None
 
 
@@ -319,7 +319,7 @@ def _report(host: Host, given: Mapping[str, Any]) -> Answer:
         "leftovers": [],
         "etcd": _etcd(host),
         "etcd_disk": None,
-        "node": None,
+        "node": _node(host),
         "identity": _module_utils("identity").report(_identifying(), str(host.root)),
         "installed": {
             "manifest": installed,
@@ -337,6 +337,18 @@ def _report(host: Host, given: Mapping[str, Any]) -> Answer:
         "runs": [],
         "clock": {"synchronised": True, "start": now, "end": now},
     }  # fmt: skip
+
+
+def _node(host: Host) -> dict[str, Any] | None:
+    """What the API says of it, once it has a kubelet."""
+    networks = [_pod_network(host.number)]
+    return (
+        {"there": True, "networks": networks, "given": networks} if "kubelet.service" in host.kept["active"] else None
+    )
+
+
+def _pod_network(number: int) -> str:
+    return f"10.244.{number}.0/24"
 
 
 def _port(number: int, name: str, unit: str) -> Answer:

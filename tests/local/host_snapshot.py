@@ -16,6 +16,7 @@ import re
 import stat
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -269,5 +270,15 @@ SECTIONS: list[Callable[[], Section]] = [
     firewall, sysctls, namespaces, processes, cgroups, listeners,
 ]  # fmt: skip
 
+
+def settle() -> None:
+    """Wait while addresses of IPv6 are tentative: a host that has just started has no routes for them yet."""
+    for _ in range(100):
+        if not run("ip", "-6", "address", "show", "tentative").strip():
+            return
+        time.sleep(0.1)
+
+
 if __name__ == "__main__":
+    settle()
     json.dump({section.__name__: section() for section in SECTIONS}, sys.stdout)
