@@ -15,13 +15,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
-from ansible import constants
+from ansible import constants, context
 from ansible.errors import AnsibleError
 from ansible.inventory import manager as managing
 from ansible.release import __version__
 from ansible.template import Templar
 
 from kubeproof import preflight
+from kubeproof.backup.keys import IDENTITY
 from kubeproof.components import pins
 from kubeproof.core import active_run, paths
 from kubeproof.core.errors import KubeproofError
@@ -46,14 +47,10 @@ _FACTS = ("ansible_facts", "hostvars", "__cluster_host")
 
 # What tasks are made of, in the project's directory.
 _CODE = ("ansible.cfg", "components", "playbooks", "plugins", "roles", "src")
-# Variables that say nothing about what a run installs.
-_MAGIC = frozenset(
-    (
-        "ansible_check_mode", "ansible_diff_mode", "ansible_facts", "ansible_forks", "ansible_limit",
-        "ansible_run_tags", "ansible_skip_tags", "ansible_verbosity", "omit",
-    )
-)  # fmt: skip
-
+# What tasks read in the state directory.
+_KEPT = ("pki", "components.lock.json", IDENTITY)
+# What the first task of a playbook has registered.
+_BEGUN = "__preflight_begun"
 Judged = tuple[Sequence[preflight.Variables], Iterable[preflight.Finding]]
 
 
@@ -75,7 +72,7 @@ class ActionModule(Action):
         if stage == "inventory":
             self._refuse_keys()
             self._refuse_tags()
-            return {"changed": False}
+            return {"changed": False, "code": _code()}
         if stage not in stages:
             raise KubeproofError(f"preflight: stage is {stage!r}; it must be one of inventory, {', '.join(stages)}")
         hosts, found = stages[stage]()
@@ -173,19 +170,29 @@ class ActionModule(Action):
 
     def _is_at_rest(self, hosts: Sequence[preflight.Variables]) -> bool:
         """Whether nothing is to be done on hosts, since nothing was when all was as it is now."""
-        rest, differences = self._rest, self._in_the_way_of_rest(hosts)
+        differences = self._in_the_way_of_rest(hosts)
         if not differences:
-            found = self._found(hosts)
-            differences = rest.differences(found)
-            if differences and not self._task.check_mode:
-                rest.begin(found)
+            try:
+                found = self._found(hosts)
+            except OSError as error:
+                differences = [str(error)]
+            else:
+                differences = self._rest.differences(found)
+                if differences and not self._task.check_mode:
+                    self._rest.begin(found)
         self._display.v(f"hosts are asked about each component: {', '.join(differences)}" if differences else "at rest")
         return not differences
 
     def _in_the_way_of_rest(self, hosts: Sequence[preflight.Variables]) -> list[str]:
-        """Why it cannot be known that nothing is to be done on hosts."""
+        """Why it cannot be known that nothing is to be done on hosts, or not be recorded."""
         if self._left_behind or len(hosts) < len(_members(self._variables)):
             return ["not all hosts are in the run"]
+        if context.CLIARGS.get("step"):
+            return ["--step may leave out tasks"]
+        begun = self._variables.get(_BEGUN, {}).get("code")
+        if not begun or begun != _code():
+            # Tasks are of the files that Ansible read at its start.
+            return ["code has changed since this run began"]
         reports = [(entry, cast(Mapping[str, Any], entry.host.report or {})) for entry in hosts]
         lacking = [entry.host.name for entry, report in reports if not at_rest.reportable(report, node=entry.host.node)]
         asking = {name: None for entry in hosts for name in at_rest.asks_each_time(entry.values)}
@@ -194,14 +201,12 @@ class ActionModule(Action):
     def _found(self, hosts: Sequence[preflight.Variables]) -> dict[str, str]:
         """Digests of all that tasks depend on, by what."""
         state = Path(str(hosts[0].values[_STATE_SETTING]))
-        overrides = {str(entry.values.get("cluster_template_overrides") or "") for entry in hosts} - {""}
-        code = [*(paths.PROJECT / name for name in _CODE), *map(Path, sorted(overrides))]
         return {
-            "code": at_rest.of_files(code),
+            "code": str(self._variables[_BEGUN]["code"]),
             "Ansible": at_rest.digest([__version__, sys.version]),
-            "state directory": at_rest.of_files([state / "pki", state / "components.lock.json"]),
+            "state directory": at_rest.of_files([state / name for name in _KEPT]),
             "groups": at_rest.digest(plain(self._variables["groups"])),
-            **{f"settings of {each.host.name}": at_rest.digest([each.values, each.others]) for each in hosts},
+            **{f"settings of {each.host.name}": at_rest.digest(each.values) for each in hosts},
             **{f"report of {each.host.name}": at_rest.of_report(cast(Any, each.host.report)) for each in hosts},
         }
 
@@ -250,8 +255,7 @@ class ActionModule(Action):
         groups = frozenset(str(group) for group in own["group_names"])
         address = str(values.get("cluster_host_address", ""))
         host = preflight.Host(name, groups, address, address_ipv6=str(values.get("cluster_host_address_ipv6") or ""))
-        others = {name: plain(own[name]) for name in given if name not in self._specs.options and not _is_magic(name)}
-        return preflight.Variables(host, given, values, broken, late, at_rest.digest(others))
+        return preflight.Variables(host, given, values, broken, late)
 
     def _rendered(
         self, variables: Mapping[str, Any], given: Mapping[str, str], *, facts: bool
@@ -277,9 +281,12 @@ class ActionModule(Action):
         return specs.load()
 
 
-def _is_magic(name: str) -> bool:
-    """Whether Ansible, or this run, gives a variable its value."""
-    return name.startswith("__") or name in _MAGIC
+def _code() -> str:
+    """A digest of what tasks are made of; empty if it cannot be read."""
+    try:
+        return at_rest.of_files(paths.PROJECT / name for name in _CODE)
+    except OSError:
+        return ""
 
 
 def _needs_facts(value: Any) -> bool:

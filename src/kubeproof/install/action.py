@@ -126,7 +126,7 @@ class Action(ActionBase):  # type: ignore[misc]
 
     def _module(self, arguments: Mapping[str, Any] | None = None, name: str | None = None) -> dict[str, Any]:
         """Run a module on the host. Defaults: the module of the action's name, and the task's options."""
-        if self.OF_HOSTS and look.FACT in self._report:
+        if self.OF_HOSTS and look.FACT in self._report and not self._task.check_mode:
             self._rest.asks()
         answer: dict[str, Any] = self._execute_module(
             module_name=name, module_args=arguments, task_vars=self._variables

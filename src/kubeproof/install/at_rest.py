@@ -1,8 +1,8 @@
 """Whether anything is to be done on hosts at all, known before the first task of a role.
 
 Not if everything on which the tasks of a run depend is what a run found that had nothing to do, and that had to ask no
-host for it: code, settings, CAs and versions on the controller, and on each host what it reports. Such a run leaves out
-the plays in which tasks would find that out once more, one after the other and for each host.
+host for it: code, settings, CAs, keys and versions on the controller, and on each host what it reports. Such a run
+leaves out the plays in which tasks would find that out once more, one after the other and for each host.
 
 All hosts or none: a host on which something is to be done may be what another one waits for. What cannot be known, or
 is not known to be the same, counts as different, which costs time and nothing else.
@@ -26,24 +26,25 @@ LONGEST = datetime.timedelta(days=1)
 _PASSING = frozenset(("asked", "clock", "etcd_disk", "ports", "work_seconds"))
 # Units of which tasks want to know whether they run.
 MANAGERS = frozenset(("NetworkManager.service", "systemd-networkd.service"))
-# Settings with which tasks ask hosts or the API, each time, what no report has. By name: what they are when there are
-# no such tasks.
+# Settings with which tasks ask hosts or the API, each time, what no report has, or depend on what is not known here. By
+# name: what they are when there are no such tasks.
 ASKED_EACH_TIME: Mapping[str, Collection[Any]] = {
     "cluster_control_plane_form": ("services",),
+    # Templates of the user's own may depend on anything.
+    "cluster_template_overrides": ("",),
     "kube_proxy_form": ("service",),
     "local_path_enabled": (False,),
+    "local_volumes_directories": ([],),
 }
-_UNSET = "local_volumes_directories"
 
 
 class AtRest:
-    """The record of what such a run found, on the controller, and marks of what this run has asked."""
+    """The record of what such a run found, on the controller, and what this run found, until it asks."""
 
     def __init__(self, directory: Path, run: str) -> None:
         """``run`` tells this run of the playbook from others."""
         self._record = directory / "at-rest.json"
         self._candidate = directory / "at-rest.candidate.json"
-        self._asked = directory / "asked"
         self._run = run
 
     def differences(self, found: Mapping[str, str]) -> list[str]:
@@ -64,24 +65,15 @@ class AtRest:
 
     def asks(self) -> None:
         """Note that a task of this run had to ask its host, or to change it."""
-        if not self._has_asked:
-            self._asked.parent.mkdir(parents=True, exist_ok=True)
-            files.write(self._asked, self._run)
+        self._candidate.unlink(missing_ok=True)
 
     def keep(self) -> bool:
         """At the end of a whole run: record it if it had nothing to ask. Returns whether it was recorded."""
         candidate = _read(self._candidate)
-        if candidate.get("run") != self._run or self._has_asked:
+        if candidate.get("run") != self._run:
             return False
         self._write(self._record, {name: candidate[name] for name in ("at", "found")})
         return True
-
-    @property
-    def _has_asked(self) -> bool:
-        try:
-            return self._asked.read_text() == self._run
-        except FileNotFoundError:
-            return False
 
     def _write(self, path: Path, document: Mapping[str, Any]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -94,12 +86,15 @@ def digest(value: Any) -> str:
 
 
 def of_files(paths: Iterable[Path]) -> str:
-    """A digest of the names and contents of files, and of all that are below directories; some may not be there."""
+    """A digest of the names and contents of files, and of all that are below directories; some may not be there.
+
+    Not of what Python compiles. Raises OSError if one cannot be read.
+    """
     known = hashlib.sha256()
     for path in paths:
         below = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
         for each in below:
-            if each.suffix != ".pyc" and each.is_file():
+            if "__pycache__" not in each.parts and each.is_file():
                 content = each.read_bytes()
                 known.update(f"{each}\0{len(content)}\0".encode() + content)
     return known.hexdigest()
@@ -113,9 +108,7 @@ def of_report(report: Mapping[str, Any]) -> str:
         path: {name: value for name, value in disk.items() if name not in ("free", "inodes_free")}
         for path, disk in report["disks"].items()
     }
-    kept["interfaces"] = {
-        name: interface for name, each in report["interfaces"].items() if (interface := _linked(each))
-    }
+    kept["interfaces"] = _links(report)
     kept["processes"] = sorted(MANAGERS & {process["unit"] for process in report["processes"]})
     running = [(each["program"], each["version"], each["emulates"], each["form"]) for each in _running(report)]
     kept["installed"] = {**report["installed"], "running": sorted(running)}
@@ -132,8 +125,7 @@ def reportable(report: Mapping[str, Any], *, node: bool) -> bool:
 
 def asks_each_time(values: Mapping[str, Any]) -> list[str]:
     """The settings of a host for which tasks ask each time. ``values``: those that are known, rendered."""
-    found = [name for name, none in ASKED_EACH_TIME.items() if name in values and values[name] not in none]
-    return [*found, *([_UNSET] if values.get(_UNSET) else [])]
+    return [name for name, none in ASKED_EACH_TIME.items() if name in values and values[name] not in none]
 
 
 def _running(report: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
@@ -141,10 +133,21 @@ def _running(report: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
     return running
 
 
-def _linked(interface: Mapping[str, Any]) -> dict[str, Any]:
-    """What tasks may depend on of an interface. Nothing of those that pods come and go with: they have no address."""
-    addresses = sorted(each for each in interface["addresses"] if not ipaddress.ip_interface(each).is_link_local)
-    return {"addresses": addresses, "mtu": interface["mtu"], "up": interface["up"]} if addresses else {}
+def _links(report: Mapping[str, Any]) -> dict[str, Any]:
+    """What tasks may depend on of interfaces. Nothing of those that pods come and go with: they have no addresses."""
+    routes = (report["default_route"], report["default_route_ipv6"])
+    leading_out = {route["interface"] for route in routes if route}
+    found = {}
+    for name, interface in report["interfaces"].items():
+        addresses = sorted(each for each in interface["addresses"] if not _made_by_the_kernel(each))
+        if addresses or name in leading_out:
+            found[name] = {"addresses": addresses, "mtu": interface["mtu"], "up": interface["up"]}
+    return found
+
+
+def _made_by_the_kernel(address: str) -> bool:
+    parsed = ipaddress.ip_interface(address)
+    return parsed.version == 6 and parsed.is_link_local
 
 
 def _membership(says: Mapping[str, Any] | None) -> Any:

@@ -76,8 +76,7 @@ class Variables:
     ``given``: all that the inventory, files beside it and the command line set, each with the place where.
     ``values``: known settings with their values, templates rendered: those given, and those that the checks read.
     ``broken``: settings whose template cannot be rendered, with the reason. ``late``: those given with templates that
-    hosts' facts are part of, so that their values are known last. ``others``: a digest of those given that are no
-    settings.
+    hosts' facts are part of, so that their values are known last.
     """
 
     host: Host
@@ -85,7 +84,6 @@ class Variables:
     values: Mapping[str, Any]
     broken: Mapping[str, str]
     late: frozenset[str] = frozenset()
-    others: str = ""
 
 
 def check_settings(

@@ -18,7 +18,10 @@ from kubeproof.install.at_rest import AtRest
 
 FOUND = {"code": "a", "report of cp1": "b"}
 # Modules that ask hosts and have action plugins, which note that they did; and what asks nobody, or not for long.
-NOTED = {"install_component", "component_service", "host_packages", "runtime_images", "etcd_leadership"}
+NOTED = {
+    "install_component", "component_service", "distribute_components", "etcd_leadership", "host_packages",
+    "runtime_images",
+}  # fmt: skip
 QUIET = {
     "ansible.builtin.debug",
     "ansible.builtin.import_role",
@@ -77,6 +80,13 @@ def test_whatever_is_not_as_it_was_is_named(tmp_path: Path) -> None:
     assert AtRest(tmp_path, "2").differences({"code": "a"}) == ["report of cp1"]
 
 
+def test_a_run_that_has_asked_stays_so_whoever_else_does(tmp_path: Path) -> None:
+    AtRest(tmp_path, "1").begin(FOUND)
+    AtRest(tmp_path, "1").asks()
+    AtRest(tmp_path, "another").asks()
+    assert not AtRest(tmp_path, "1").keep()
+
+
 def test_the_end_of_a_run_records_what_that_run_began_from(tmp_path: Path) -> None:
     AtRest(tmp_path, "killed").begin(FOUND)
     assert not AtRest(tmp_path, "of another playbook").keep()
@@ -118,6 +128,12 @@ def linked(*addresses: str) -> dict[str, Any]:
     return {"interfaces": {**report(1)["interfaces"], "other0": interface(*addresses)}}
 
 
+def uplink(mtu: int) -> dict[str, Any]:
+    route = {"interface": "uplink", "gateway": "10.0.0.254"}
+    links = {**report(1)["interfaces"], "uplink": interface(mtu=mtu)}
+    return {"interfaces": links, "default_route": route}
+
+
 def process(unit: str) -> dict[str, Any]:
     return {"processes": [*report(1)["processes"], {"pid": 7, "name": "other", "unit": unit}]}
 
@@ -147,6 +163,9 @@ def test_what_changes_by_itself_does_not_count(before: dict[str, Any], after: di
         (running(version="1.37.1"), running(version="1.37.2")),
         (says(), says(alarms=({"member": "1", "alarm": "NOSPACE"},))),
         ({}, linked("10.9.9.9/24")),
+        ({}, linked("169.254.1.1/16")),
+        # The default route's, without an address: pods get its MTU.
+        (uplink(1500), uplink(9000)),
         ({}, process("systemd-networkd.service")),
         ({}, {"node": {"there": False, "networks": [], "given": ["10.244.0.0/24"]}}),
         ({"settled": {"tasks": {"a": 1}, "units": {}}}, {"settled": {"tasks": {}, "units": {}}}),
@@ -176,6 +195,7 @@ def test_a_report_without_the_api_answer_is_not_enough_of_a_node() -> None:
         ({"kube_proxy_form": "daemonset"}, ["kube_proxy_form"]),
         ({"cluster_control_plane_form": "static-pods"}, ["cluster_control_plane_form"]),
         ({"local_volumes_directories": ["/srv"]}, ["local_volumes_directories"]),
+        ({"cluster_template_overrides": "/srv/templates"}, ["cluster_template_overrides"]),
     ],
 )
 def test_settings_with_which_tasks_ask_each_time_are_named(values: dict[str, Any], named: list[str]) -> None:
@@ -185,14 +205,14 @@ def test_settings_with_which_tasks_ask_each_time_are_named(values: dict[str, Any
 def test_files_count_by_name_and_content(tmp_path: Path) -> None:
     (tmp_path / "below").mkdir()
     (tmp_path / "below" / "file").write_text("1")
-    (tmp_path / "below" / "file.pyc").write_text("1")
+    (tmp_path / "below" / "__pycache__").mkdir()
 
     def after(change: Callable[[], object]) -> bool:
         before = at_rest.of_files([tmp_path, tmp_path / "missing"])
         change()
         return at_rest.of_files([tmp_path, tmp_path / "missing"]) != before
 
-    assert not after(lambda: (tmp_path / "below" / "file.pyc").write_text("2"))
+    assert not after(lambda: (tmp_path / "below" / "__pycache__" / "file.pyc").write_text("2"))
     assert after(lambda: (tmp_path / "below" / "file").write_text("2"))
     assert after(lambda: (tmp_path / "below" / "file").rename(tmp_path / "below" / "renamed"))
     assert after(lambda: (tmp_path / "missing").write_text(""))
