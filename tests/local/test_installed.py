@@ -249,6 +249,35 @@ def test_a_look_changes_nothing_and_neither_does_a_run_on_one_host(cluster: Loca
     assert cluster.processes(HOSTS) == before
 
 
+def roles(run: playbook.Run) -> set[str]:
+    """Those of which a task was begun."""
+    return {str(phase["role"]) for phase in run.profile["phases"]}
+
+
+def test_a_cluster_at_rest_is_asked_for_what_is_in_the_api(cluster: LocalCluster) -> None:
+    """And for everything, as soon as anything of its hosts or its settings is not as it was."""
+    asked_each_time, of_hosts = {"access", "dns", "nodes"}, {"host", "etcd", "kubelet", "pod_network", "backup"}
+    cluster.play("cluster")
+    assert cluster.play("cluster").count("changed") == 0
+    at_rest = cluster.play("cluster")
+    assert asked_each_time <= roles(at_rest)
+    assert not of_hosts & roles(at_rest)
+    assert not of_hosts & roles(cluster.part("--check", "--diff"))
+
+    taint = "node-role.kubernetes.io/control-plane"
+    cluster.kubectl("taint", "node", "cp1", f"{taint}-")
+    mended = cluster.play("cluster")
+    assert (mended.count("changed"), of_hosts & roles(mended)) == (1, set())
+    assert taint in cluster.kubectl("get", "node", "cp1", "--output=jsonpath={.spec.taints[*].key}")
+
+    cluster.on("w1", "systemctl stop kube-proxy; chmod 0777 /etc/kubernetes/kubelet")
+    assert of_hosts <= roles(cluster.part("--limit", "w1", "--check")) | {"etcd", "backup"}
+    mended = cluster.play("cluster")
+    assert (mended.count("changed"), of_hosts <= roles(mended)) == (2, True)
+    assert not of_hosts & roles(cluster.play("cluster"))
+    assert of_hosts <= roles(cluster.part("--check", kubelet_max_pods=72))
+
+
 def changes(run: playbook.Run) -> list[tuple[str, str, tuple[str, ...]]]:
     """What a run has changed, or would."""
     # In whichever order hosts came to it.
