@@ -2,7 +2,7 @@
 
     .venv/bin/python -m bench.converge [--repeat N]
 
-Makes three local hosts of its own, installs a cluster on them and runs again; prints, from the profile that the
+Makes three local hosts of its own, installs a cluster on them and runs again, twice; prints, from the profile that the
 playbook's callback writes, a table by role and task of the first run. Then it makes the hosts anew and brings the same
 files up the plain way, which is the limit to aim at: one archive per host over SSH, all units started at once, nothing
 checked, nothing ordered. And once more with kubeadm, of the same module, hosts and images: see kubeadm.py. Each is
@@ -63,7 +63,7 @@ def main() -> None:
 def _measure(console: Console, cluster: Inventory, hosts: Plan, images: dict[str, plain.Snapshot]) -> dict[str, float]:
     made = _timed(lambda: plain.fresh_hosts(hosts))
     first = playbook.run("cluster", cluster.sources, cluster.state)
-    second = playbook.run("cluster", cluster.sources, cluster.state)
+    second, third = (playbook.run("cluster", cluster.sources, cluster.state) for _ in range(2))
     console.print(_by_role(first.profile))
     console.print(_by_task(first.profile))
     snapshots = {name: plain.snapshot(cluster, name) for name in cluster.hosts}
@@ -72,6 +72,7 @@ def _measure(console: Console, cluster: Inventory, hosts: Plan, images: dict[str
         "hosts made": made,
         "first run": first.profile["seconds"],
         f"second run ({second.count('changed')} changed)": second.profile["seconds"],
+        f"third run, at rest ({third.count('changed')} changed)": third.profile["seconds"],
     }
     plain.fresh_hosts(hosts)
     measured |= {f"the plain way: {step}": time for step, time in _plain(cluster, snapshots, objects).items()}

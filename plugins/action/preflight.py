@@ -180,7 +180,13 @@ class ActionModule(Action):
                 differences = self._rest.differences(found)
                 if differences and not self._task.check_mode:
                     self._rest.begin(found)
-        self._display.v(f"hosts are asked about each component: {', '.join(differences)}" if differences else "at rest")
+        if differences:
+            self._display.v(f"hosts are asked about each component: {', '.join(differences)}")
+        else:
+            self._display.display(
+                f"Neither settings nor {len(hosts)} hosts have changed since a run that found nothing to do:"
+                " only the API is asked."
+            )
         return not differences
 
     def _in_the_way_of_rest(self, hosts: Sequence[preflight.Variables]) -> list[str]:

@@ -98,9 +98,12 @@ class Phase:
 
     @property
     def idle(self) -> bool:
-        """Whether no host had anything to do but check arguments: nothing to tell, unless those are wrong."""
+        """Whether no host had anything to do but check arguments: nothing to tell, unless those are wrong.
+
+        Nor does it tell anything that a play was left out.
+        """
         return all(
-            task.action.endswith("validate_argument_spec") or {*task.outcomes.values()} == {"skipped"}
+            task.action.endswith(("validate_argument_spec", ".meta")) or {*task.outcomes.values()} == {"skipped"}
             for task in self.tasks
         )
 

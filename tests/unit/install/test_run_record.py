@@ -105,6 +105,13 @@ def test_a_role_that_only_checks_its_arguments_is_not_told(recorder: Recorder, o
     assert output.getvalue() == ""
 
 
+def test_a_play_that_was_left_out_is_not_told(recorder: Recorder, output: io.StringIO) -> None:
+    recorder.play("Install etcd")
+    recorder.task("1", "Leave out", "", "x", "ansible.builtin.meta")
+    recorder.end()
+    assert output.getvalue() == ""
+
+
 def test_the_same_failure_on_several_hosts_is_told_once(recorder: Recorder, output: io.StringIO) -> None:
     recorder.play("Nodes")
     install(recorder, "kubelet", "failed", "failed", "ok")
