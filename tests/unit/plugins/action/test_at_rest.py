@@ -34,7 +34,7 @@ def run(directory: Path, *options: str, **variables: Any) -> subprocess.Complete
         node = {"there": True, "networks": [f"10.244.{number}.0/24"], "given": [f"10.244.{number}.0/24"]}
         clock: dict[str, Any] = {"clock": {"start": 0, "end": 1}, "asked": {"before": 0, "after": 1}}
         found = report(number, hostname=name, installed={"units": ["kubelet.service"]}, node=node, **clock)
-        settled = {"settled": {"tasks": {"abc": {}}, "units": {}}}
+        settled: dict[str, Any] = {"settled": {"tasks": {"abc": {}}, "units": {}}}
         hosts[name] = {"cluster_host_address": f"10.0.0.{number}", "made": {**found, **settled}}
     groups = {"etcd": ["cp1"], "control_plane": ["cp1"], "workers": ["w1"]}
     children = {group: {"hosts": {name: hosts[name] for name in names}} for group, names in groups.items()}
