@@ -184,8 +184,7 @@ class ActionModule(Action):
             self._display.v(f"hosts are asked about each component: {', '.join(differences)}")
         else:
             self._display.display(
-                f"Neither settings nor {len(hosts)} hosts have changed since a run that found nothing to do:"
-                " only the API is asked."
+                "Neither settings nor hosts have changed since a run that found nothing to do: only the API is asked."
             )
         return not differences
 

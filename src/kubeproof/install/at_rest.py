@@ -22,7 +22,7 @@ from kubeproof.core import files
 
 # The tasks that are left out would renew certificates: they are due for weeks.
 LONGEST = datetime.timedelta(days=1)
-# Of a report: what differs from one to the next though no task asks for it. Facts of which parts matter come below.
+# Of a report: what differs from one to the next though no task asks for it. Those of which parts matter come below.
 _PASSING = frozenset(("asked", "clock", "etcd_disk", "ports", "work_seconds"))
 # Units of which tasks want to know whether they run.
 MANAGERS = frozenset(("NetworkManager.service", "systemd-networkd.service"))
@@ -50,12 +50,12 @@ class AtRest:
     def differences(self, found: Mapping[str, str]) -> list[str]:
         """What is not as that run found it: names of ``found``, which has digests. Nothing if nothing is to be done."""
         record = _read(self._record)
-        if not record:
+        try:
+            at, known = datetime.datetime.fromisoformat(record["at"]), dict(record["found"])
+        except (KeyError, TypeError, ValueError):
             return ["no run was recorded that had nothing to do"]
-        age = datetime.datetime.now(tz=datetime.UTC) - datetime.datetime.fromisoformat(record["at"])
-        if not datetime.timedelta() <= age < LONGEST:
-            return [f"the last run that asked hosts was at {record['at']}"]
-        known: Mapping[str, str] = record["found"]
+        if not datetime.timedelta() <= datetime.datetime.now(tz=datetime.UTC) - at < LONGEST:
+            return [f"the last run that asked hosts was at {at:%Y-%m-%d %H:%M} UTC"]
         return sorted(name for name in known.keys() | found.keys() if known.get(name) != found.get(name))
 
     def begin(self, found: Mapping[str, str]) -> None:

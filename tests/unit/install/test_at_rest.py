@@ -103,8 +103,11 @@ def test_a_record_is_good_for_a_day(tmp_path: Path, hours: int) -> None:
     assert "the last run that asked hosts was at" in AtRest(tmp_path, "2").differences(FOUND)[0]
 
 
-def test_a_record_that_cannot_be_read_is_none(tmp_path: Path) -> None:
-    (tmp_path / "at-rest.json").write_text('{"at": ')
+@pytest.mark.parametrize(
+    "text", ['{"at": ', "[]", "{}", '{"at": "now", "found": {}}', '{"at": "2026-11-30", "found": 1}']
+)
+def test_a_record_that_cannot_be_read_is_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / "at-rest.json").write_text(text)
     assert AtRest(tmp_path, "2").differences(FOUND)
 
 
