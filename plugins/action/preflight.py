@@ -26,7 +26,7 @@ from kubeproof.backup.keys import IDENTITY
 from kubeproof.components import pins
 from kubeproof.core import active_run, paths
 from kubeproof.core.errors import KubeproofError
-from kubeproof.install import at_rest
+from kubeproof.install import at_rest, look
 from kubeproof.install.action import Action, plain
 from kubeproof.preflight import model, speaker
 from kubeproof.settings import addresses, host_settings, resolve, specs, state
@@ -208,10 +208,10 @@ class ActionModule(Action):
         state = Path(str(hosts[0].values[_STATE_SETTING]))
         return {
             "code": str(self._variables[_BEGUN]["code"]),
-            "Ansible": at_rest.digest([__version__, sys.version]),
+            "Ansible": look.digest([__version__, sys.version]),
             "state directory": at_rest.of_files([state / name for name in _KEPT]),
-            "groups": at_rest.digest(plain(self._variables["groups"])),
-            **{f"settings of {each.host.name}": at_rest.digest(each.values) for each in hosts},
+            "groups": look.digest(plain(self._variables["groups"])),
+            **{f"settings of {each.host.name}": look.digest(each.values) for each in hosts},
             **{f"report of {each.host.name}": at_rest.of_report(cast(Any, each.host.report)) for each in hosts},
         }
 

@@ -19,11 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from kubeproof.core import files
+from kubeproof.install.look import FACT, digest
 
 # The tasks that are left out would renew certificates: they are due for weeks.
 LONGEST = datetime.timedelta(days=1)
 # Of a report: what differs from one to the next though no task asks for it. Those of which parts matter come below.
 _PASSING = frozenset(("asked", "clock", "etcd_disk", "ports", "work_seconds"))
+# Of a running program: all but its process.
+_OF_PROGRAMS = ("program", "version", "emulates", "form")
 # Units of which tasks want to know whether they run.
 MANAGERS = frozenset(("NetworkManager.service", "systemd-networkd.service"))
 # Settings with which tasks ask hosts or the API, each time, what no report has, or depend on what is not known here. By
@@ -80,11 +83,6 @@ class AtRest:
         files.write(path, json.dumps(document, indent=1) + "\n")
 
 
-def digest(value: Any) -> str:
-    """A digest of plain data."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
-
-
 def of_files(paths: Iterable[Path]) -> str:
     """A digest of the names and contents of files, and of all that are below directories; some may not be there.
 
@@ -110,27 +108,22 @@ def of_report(report: Mapping[str, Any]) -> str:
     }
     kept["interfaces"] = _links(report)
     kept["processes"] = sorted(MANAGERS & {process["unit"] for process in report["processes"]})
-    running = [(each["program"], each["version"], each["emulates"], each["form"]) for each in _running(report)]
-    kept["installed"] = {**report["installed"], "running": sorted(running)}
+    running = sorted([each[name] for name in _OF_PROGRAMS] for each in report["installed"]["running"])
+    kept["installed"] = {**report["installed"], "running": running}
     kept["etcd"] = {**report["etcd"], "says": _membership(report["etcd"]["says"])}
     # Answers to tasks are about certificates, and do not last; a task is settled or not.
-    kept["settled"] = {"tasks": sorted(report["settled"]["tasks"]), "units": report["settled"]["units"]}
+    kept[FACT] = {"tasks": sorted(report[FACT]["tasks"]), "units": report[FACT]["units"]}
     return digest(kept)
 
 
 def reportable(report: Mapping[str, Any], *, node: bool) -> bool:
     """Whether a report has all that tasks depend on: the API may not have answered, or the report not be trusted."""
-    return "settled" in report and (not node or report["node"] is not None)
+    return FACT in report and (not node or report["node"] is not None)
 
 
 def asks_each_time(values: Mapping[str, Any]) -> list[str]:
     """The settings of a host for which tasks ask each time. ``values``: those that are known, rendered."""
     return [name for name, none in ASKED_EACH_TIME.items() if name in values and values[name] not in none]
-
-
-def _running(report: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
-    running: Iterable[Mapping[str, Any]] = report["installed"]["running"]
-    return running
 
 
 def _links(report: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,9 +19,9 @@ FACT = "settled"
 """In the fact ``kubeproof_host``, where a run may trust it."""
 
 
-def digest(request: Mapping[str, Any]) -> str:
-    """What tells what a task asks for from anything else that it could ask for."""
-    return hashlib.sha256(json.dumps(request, sort_keys=True, default=str).encode()).hexdigest()
+def digest(value: Any) -> str:
+    """What tells plain data, as what a task asks for, from anything else that it could be."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
 class Look:

@@ -85,6 +85,8 @@ def test_hosts_are_asked_until_a_run_has_found_nothing_and_when_anything_has_cha
     assert asks(tmp_path)
     # The other compiler of the machine, after it was judged.
     assert asks(tmp_path, "--extra-vars", '{"other_build": true}')
+    # Ansible read other tasks than those that are there now.
+    assert asks(tmp_path, "--extra-vars", '{"__preflight_begun": {"code": "before"}}')
     (tmp_path / ".kubeproof" / "backup-identity.txt").write_text("another")
     assert asks(tmp_path, "--check")
 
