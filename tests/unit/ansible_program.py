@@ -13,8 +13,8 @@ from kubeproof.core import paths
 _COMPLAINT = re.compile(r"\[(DEPRECATION )?WARNING\].*")
 
 
-def ansible(program: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run one of Ansible's programs with the project's configuration."""
+def ansible(program: str, *arguments: str, answers: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run one of Ansible's programs with the project's configuration. ``answers``: what it reads if it asks."""
     settings = {"ANSIBLE_CONFIG": str(paths.PROJECT / "ansible.cfg"), "NO_COLOR": "1", "COLUMNS": "300"}
     # Python's own warnings are errors; not where Ansible's code gives them, which lists its filters for ansible-doc.
     strict = [] if program == "doc" else ["-W", "error"]
@@ -22,7 +22,7 @@ def ansible(program: str, *arguments: str, **environment: str) -> subprocess.Com
         [sys.executable, *strict, "-m", "ansible", program, *arguments],
         cwd=paths.PROJECT,
         env={**os.environ, **settings, **environment},
-        stdin=subprocess.DEVNULL,
+        input=answers,
         capture_output=True,
         text=True,
         check=False,

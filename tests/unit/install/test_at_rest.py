@@ -222,7 +222,7 @@ def test_files_count_by_name_and_content(tmp_path: Path) -> None:
 
 
 def tasks_left_out() -> set[tuple[str, str]]:
-    """Roles with the modules of their tasks, of plays that a run at rest leaves out."""
+    """Roles, or plays, with the modules of their tasks, of plays that a run at rest leaves out."""
     found: set[tuple[str, str]] = set()
     for part in ("components", "cluster"):
         for play in yaml.safe_load((paths.PROJECT / "playbooks" / "parts" / f"{part}.yml").read_text()):
@@ -230,8 +230,11 @@ def tasks_left_out() -> set[tuple[str, str]]:
             if "ansible.builtin.meta" in tasks[0]:
                 for task in tasks[1:]:
                     called = task.get("ansible.builtin.import_role")
-                    if called:
-                        found |= _modules_of(called["name"], called.get("tasks_from", "main"))
+                    found |= (
+                        _modules_of(called["name"], called.get("tasks_from", "main"))
+                        if called
+                        else {(play["name"], _module(task))}
+                    )
     return found
 
 
@@ -250,7 +253,7 @@ def _modules_of(role: str, file: str) -> set[tuple[str, str]]:
         while flat:
             task = flat.pop()
             flat += [*task.get("block", []), *task.get("rescue", []), *task.get("always", [])]
-            module = next(name for name in task if name in {*NOTED, *QUIET} or name.count(".") == 2 or _is_ours(name))
+            module = _module(task)
             found.add((role, module))
             if module.endswith("_tasks"):
                 given = task[module] if isinstance(task[module], str) else task[module]["file"]
@@ -258,6 +261,10 @@ def _modules_of(role: str, file: str) -> set[tuple[str, str]]:
             if module.endswith("_role"):
                 found |= _modules_of(task[module]["name"], task[module].get("tasks_from", "main"))
     return found
+
+
+def _module(task: dict[str, Any]) -> str:
+    return next(name for name in task if name in {*NOTED, *QUIET} or name.count(".") == 2 or _is_ours(name))
 
 
 def _is_ours(name: str) -> bool:

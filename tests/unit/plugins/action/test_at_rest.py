@@ -63,7 +63,9 @@ def run(directory: Path, *options: str, **variables: Any) -> subprocess.Complete
     (directory / "play.yml").write_text(yaml.safe_dump(plays))
     given_options = ("--extra-vars", '{"other_build": false}', *options)
     return ansible(
-        "playbook", "--inventory", str(directory / "hosts.yml"), str(directory / "play.yml"), *given_options
+        "playbook", "--inventory", str(directory / "hosts.yml"), str(directory / "play.yml"), *given_options,
+        # To --step, in each play: continue without asking.
+        answers="c\n" * 3,
     )  # fmt: skip
 
 
@@ -85,8 +87,9 @@ def test_hosts_are_asked_until_a_run_has_found_nothing_and_when_anything_has_cha
     assert asks(tmp_path)
     # The other compiler of the machine, after it was judged.
     assert asks(tmp_path, "--extra-vars", '{"other_build": true}')
-    # Ansible read other tasks than those that are there now.
-    assert asks(tmp_path, "--extra-vars", '{"__preflight_begun": {"code": "before"}}')
+    # Ansible read other tasks than those that are there now: nor is that recorded.
+    for _ in range(2):
+        assert asks(tmp_path, "--extra-vars", '{"__preflight_begun": {"code": "before"}}')
     (tmp_path / ".kubeproof" / "backup-identity.txt").write_text("another")
     assert asks(tmp_path, "--check")
 
@@ -96,6 +99,12 @@ def test_some_settings_have_hosts_asked_each_time(tmp_path: Path) -> None:
     templates.mkdir()
     assert asks(tmp_path, cluster_template_overrides=str(templates))
     assert asks(tmp_path, cluster_template_overrides=str(templates))
+
+
+def test_a_run_of_which_tasks_can_be_declined_is_not_recorded(tmp_path: Path) -> None:
+    assert asks(tmp_path, "--step")
+    assert asks(tmp_path)
+    assert asks(tmp_path, "--step")
 
 
 def test_a_part_of_the_hosts_is_asked(tmp_path: Path) -> None:
