@@ -22,7 +22,7 @@ from kubeproof.preflight.runs import other_runs
 from kubeproof.settings import resolve
 from kubeproof.settings import state as states
 
-_STATES = ("claimed", "released")
+_STATES = ("claimed", "asked", "released")
 # plugins/module_utils/host_runs.py
 _RUNS = "/var/lib/kubeproof/runs"
 
@@ -38,6 +38,8 @@ class ActionModule(Action):
         wanted = str(self._arguments.get("state", "claimed"))
         if wanted not in _STATES:
             raise KubeproofError(f"active_run: state is {wanted!r}; it must be one of {', '.join(_STATES)}")
+        if wanted == "asked":
+            return {"changed": False, "claimed": self._claimed()}
         if not self._task.check_mode:
             change = self._claim if wanted == "claimed" else self._release
             change(on_host=boolean(self._arguments.get("on_host", False)))
@@ -71,12 +73,17 @@ class ActionModule(Action):
             raise KubeproofError(str(answer.get("msg") or "the host's runs cannot be read"))
         return answer
 
+    def _claimed(self) -> list[str]:
+        """Hosts on which this run may have left a record; none in check mode."""
+        mine = None if self._task.check_mode else active_run.own(self._directory, os.getppid())
+        return self._claimed_by(mine.id) if mine else []
+
     def _release(self, *, on_host: bool) -> None:
         if not on_host:
             active_run.release(self._directory, os.getppid())
             return
         mine = active_run.own(self._directory, os.getppid())
-        if mine and self._may_be_claimed(mine.id):
+        if mine and self._host in self._claimed_by(mine.id):
             path = shlex.quote(f"{_RUNS}/{mine.id}.json")
             # It prints something: no output but ssh's complaints counts as a failure.
             self._command(f"rm -f {path} && echo released")

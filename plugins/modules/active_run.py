@@ -27,9 +27,11 @@ description:
   - Does nothing in check mode.
 options:
   state:
-    description: Whether to claim the cluster, or to release it. At the end of the process it is released anyway.
+    description: >-
+      Whether to claim the cluster, or to release it. At the end of the process it is released anyway. With V(asked)
+      nothing is changed, and it is said on which hosts there is something to release.
     type: str
-    choices: [claimed, released]
+    choices: [claimed, asked, released]
     default: claimed
   on_host:
     description:
@@ -65,6 +67,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+claimed:
+  description: Hosts on which this run may have left a record.
+  type: list
+  elements: str
+  returned: with O(state=asked)
 msg:
   description: The other run, and what to do, if there is one.
   type: str

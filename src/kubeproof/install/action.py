@@ -147,16 +147,17 @@ class Action(ActionBase):  # type: ignore[misc]
 
     def _note_claim(self, run: str) -> None:
         """Note that a run may have left its record on the host, so that it is removed there at the run's end."""
-        self._claims.parent.mkdir(parents=True, exist_ok=True)
-        self._claims.write_text(run)
+        self._claims.mkdir(parents=True, exist_ok=True)
+        (self._claims / self._host).write_text(run)
 
-    def _may_be_claimed(self, run: str) -> bool:
-        """Whether a run may have left its record on the host: not where everything was settled."""
-        return self._claims.is_file() and self._claims.read_text() == run
+    def _claimed_by(self, run: str) -> list[str]:
+        """Hosts on which a run may have left its record: not those where everything was settled."""
+        noted = sorted(self._claims.iterdir()) if self._claims.is_dir() else []
+        return [path.name for path in noted if path.read_text() == run]
 
     @property
     def _claims(self) -> Path:
-        return self._state_directory / "rolling" / "claims" / self._host
+        return self._state_directory / "rolling" / "claims"
 
     def _command(self, command: str, data: bytes | None = None) -> str:
         """Standard output of a command on the host, with ``data`` as its input. Raises KubeproofError if it fails."""

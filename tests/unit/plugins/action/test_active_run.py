@@ -181,6 +181,25 @@ class TestOnHosts:
         wanted = [f"rm -f /var/lib/kubeproof/runs/{run.id}.json && echo released"]
         assert commands == (wanted if claimed else [])
 
+    def test_those_that_are_to_be_released(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        run = active_run.claim(tmp_path, "ansible-playbook", os.getppid())
+        claims = tmp_path / "rolling" / "claims"
+        claims.mkdir(parents=True)
+        for host, of in (("h1", run.id), ("h2", "a run of yesterday"), ("h3", run.id)):
+            (claims / host).write_text(of)
+        monkeypatch.setattr("ansible.plugins.action.ActionBase.run", lambda *_: {})
+
+        def asked(*, check: bool) -> list[str]:
+            plugin = ActionModule.__new__(ActionModule)
+            plugin._loader = DataLoader()
+            plugin._task = SimpleNamespace(args={"state": "asked"}, check_mode=check)
+            answer = plugin.run(task_vars={"inventory_hostname": "h1", "cluster_state_directory": str(tmp_path)})
+            hosts: list[str] = answer["claimed"]
+            return hosts
+
+        assert asked(check=False) == ["h1", "h3"]
+        assert asked(check=True) == []
+
     def test_one_that_cannot_be_asked(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(AnsibleActionFail, match="no space"):
             self.claim(tmp_path, monkeypatch, {"failed": True, "msg": "no space"})
@@ -189,7 +208,7 @@ class TestOnHosts:
 def test_misuse_is_explained(cluster: Cluster) -> None:
     status, said = cluster.run({"name": "Wrong", "active_run": {"state": "held"}, "run_once": True})
     assert status == 2
-    assert "state is 'held'; it must be one of claimed, released" in said
+    assert "state is 'held'; it must be one of claimed, asked, released" in said
 
 
 @pytest.mark.parametrize(
