@@ -286,6 +286,7 @@ def _report(host: Host, given: Mapping[str, Any]) -> Answer:
         "hidepid": "",
         "package_manager": "apt-get",
         "commands": {name: f"/usr/bin/{name}" for name in _COMMANDS} | {"/etc/protocols": "/etc/protocols"},
+        "handlers": {},
         "cpus": 2,
         "work_seconds": 0.01,
         "memory": {"total": 4 * GIBIBYTE, "available": 3 * GIBIBYTE},

@@ -36,7 +36,7 @@ FILES = ("runc",)
 PLUGINS, PLUGINS_COMPONENT = ("bridge", "firewall", "host-local", "loopback", "portmap"), "cni-plugins"
 PLUGINS_DIRECTORY = "/opt/cni/bin"
 PLUGIN_SAYS = re.compile(r"CNI \S+ plugin v?(\d+\.\d+\.\d+[^\s,]*)")
-SAYS = re.compile(r"(\d+\.\d+\.\d+[^\s,]*)")
+SAYS = re.compile(r"(\d+\.\d+[^\s,]*)")
 CACHE = "program-versions.json"
 # A program that hangs is left out.
 SECONDS = 5

@@ -82,7 +82,7 @@ options:
     elements: str
     default: []
   programs:
-    description: Paths of programs that are among C(commands) besides those that are always.
+    description: Paths of runtime handlers' programs, which are among C(commands) besides those that are always.
     type: list
     elements: str
     default: []
@@ -154,6 +154,10 @@ ansible_facts:
         ports: {description: "Listening TCP ports, each with its process.", type: list, elements: dict}
         processes: {description: Running processes that may conflict with components., type: list, elements: dict}
         commands: {description: Paths of the programs that components call; null where there is none., type: dict}
+        handlers:
+          description: Versions of O(programs) by their paths; what says none is left out.
+          type: dict
+          sample: {/usr/bin/crun: 1.21}
         package_manager: {description: Package manager of the host., type: str, sample: apt-get}
         cgroup: {description: "C(version) of control groups, and their C(controllers).", type: dict}
         capabilities: {description: "Of PID 1 (C(init)) and of the module (C(self)).", type: dict}
@@ -960,7 +964,7 @@ def report(
     processes = running(machine)
     # Not before: what answers is a kubelet, too.
     look = program_versions.Look(machine.root, writes=writes)
-    look.begin(installed_programs(entries))
+    look.begin({**installed_programs(entries), **{path: path for path in programs}})
     mounted = mounts(machine)
     modules = kernel_modules(machine)
     swaps = swap_devices(machine)
@@ -1017,6 +1021,7 @@ def report(
     found["etcd_disk"] = sync_speed(machine, data[ETCD]) if measured else None
     # Programs have had the time of all this for their answers.
     running_programs, versions = look.end()
+    found["handlers"] = {path: versions.pop(path) for path in programs if path in versions}
     found["installed"].update(running=running_programs, versions=versions)
     found["clock"] = {"synchronised": clock_synchronised(), "start": started, "end": time.time()}
     return found

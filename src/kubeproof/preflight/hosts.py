@@ -19,6 +19,9 @@ from kubeproof.settings.sysctls import of_a_module
 KERNEL, KERNEL_FOR_NFTABLES = "4.19", "5.13"
 # `systemctl show --timestamp=us+utc` came with 248, `OnSuccess=` with 249 (systemd's NEWS).
 SYSTEMD = 249
+# The first that takes versions after 1.1 of the OCI runtime specification, which containerd 2 writes; earlier ones
+# refuse them: https://github.com/containers/crun/issues/1620
+CRUN, CRUN_FOR_CONTAINERD = "crun", (1, 14, 3)
 # Programs that every host must have, and their packages: the role `host` needs them to install others.
 COMMANDS = {"ip": "iproute2", "mount": "mount", "tar": "tar", "useradd": "passwd"}
 # With less than this left (MiB), nothing can be written safely, installed already or not.
@@ -558,6 +561,16 @@ class Examination:
                     "Install it on every node, or correct BinaryName. If a package brings it, name that in "
                     "host_packages, by the program's name."
                 )
+                yield Finding("runtime-program", problem, remediation, path)
+            version = self.report["handlers"].get(path, "")
+            # They may have two numbers only.
+            numbers = tuple(map(int, re.findall(r"\d+", version)[:3]))
+            if posixpath.basename(path) == CRUN and numbers and numbers < CRUN_FOR_CONTAINERD:
+                problem = (
+                    f"{path} is crun {version}, which takes no container of this containerd (containerd_runtimes): "
+                    "`unknown version specified`"
+                )
+                remediation = "Install crun 1.14.3 or newer on every node; Debian 13 has one, Debian 12 has none."
                 yield Finding("runtime-program", problem, remediation, path)
 
     def _iptables(self) -> Iterator[Finding]:

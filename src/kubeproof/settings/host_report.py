@@ -331,6 +331,7 @@ class HostReport(TypedDict):
     hidepid: str
     package_manager: str
     commands: dict[str, str | None]
+    handlers: dict[str, str]
     cpus: int
     work_seconds: float
     memory: Memory

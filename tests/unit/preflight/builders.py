@@ -97,6 +97,7 @@ def report(number: int = 1, **changes: Any) -> HostReport:
         "container": "",
         "package_manager": "apt-get",
         "commands": {name: f"/usr/bin/{name}" for name in ("ip", "modprobe", "mount", "tar", "useradd")},
+        "handlers": {},
         "cpus": 2,
         "memory": {"total": 4 * GIBIBYTE, "available": 3 * GIBIBYTE},
         "swap": {"on": False, "devices": []},

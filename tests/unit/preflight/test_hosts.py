@@ -157,6 +157,16 @@ def test_programs_of_runtime_handlers_are_there() -> None:
     assert list(check_host(host(commands={"/usr/bin/crun": "/usr/bin/crun"}), rules)) == []
 
 
+@pytest.mark.parametrize(("version", "refused"), [("1.8.1", True), ("1.14", True), ("1.14.3", False), ("1.21", False)])
+def test_a_crun_that_refuses_what_containerd_writes_is_refused(version: str, *, refused: bool) -> None:
+    path = "/usr/bin/crun"
+    rules = replace(RULES, runtimes=(path, "/opt/other"))
+    found = host(commands={path: path, "/opt/other": "/opt/other"}, handlers={path: version, "/opt/other": "0.1"})
+    findings = list(check_host(found, rules))
+    assert [(finding.id, finding.subject) for finding in findings] == [("runtime-program", path)] * refused
+    assert all(f"crun {version}" in finding.problem for finding in findings)
+
+
 def test_kube_proxy_cannot_use_the_older_iptables() -> None:
     rules = replace(RULES, iptables=True)
     (finding,) = check_host(host(iptables_legacy=True), rules)
