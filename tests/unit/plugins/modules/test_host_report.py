@@ -765,6 +765,18 @@ def test_the_report_of_this_very_host_has_the_documented_shape() -> None:
     assert os.cpu_count() == found["cpus"]
 
 
+def test_programs_of_runtime_handlers_say_what_they_are(tmp_path: Path) -> None:
+    handler, silent = tmp_path / "crun", tmp_path / "other"
+    for path, says in ((handler, "echo crun version 1.21; echo spec: 1.0.0"), (silent, "exit 1")):
+        path.write_text(f"#!/bin/sh\n{says}\n")
+        path.chmod(0o755)
+    asked = (str(handler), str(silent), str(tmp_path / "none"))
+    data = {host_report.ETCD: "/var/lib/etcd"}
+    found = host_report.report(host_report.Machine(), [], data, programs=asked, writes=False)
+    assert found["handlers"] == {str(handler): "1.21"}
+    assert not found["installed"]["versions"].keys() & {*asked}, "they are no components"
+
+
 @pytest.mark.parametrize(("program", "legacy"), [("xtables-legacy-multi", True), ("xtables-nft-multi", False)])
 def test_which_iptables_it_is_shows_where_it_leads_to(program: str, legacy: bool, tmp_path: Path) -> None:
     (tmp_path / program).touch()
