@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from tests.everything import test_everything as everything
 from tests.networks import cells as networks
+from tests.runtimes import test_crun as crun
 from tests.vm import test_all_in_one as all_in_one
 
 from kubeproof.core import paths
@@ -89,6 +90,7 @@ def load() -> tuple[Topology, ...]:
             Level.STANDARD,
             everything.DISRUPTIVE,
         ),
+        Topology("crun", "pytest tests/runtimes", crun.describe_crun(), Level.STANDARD),
         _network("etcd-apart", "etcd_on_a_host", networks.describe_etcd_apart()),
         _network("two-segments", "two_segments", networks.describe_apart()),
         *(_network(f"network {name}", f"[{name}]", document) for name, document in cells.items()),

@@ -106,7 +106,8 @@ def _names(proven: Sequence[Topology], looking: Sequence[Topology]) -> str:
 def _unproven(known: Sequence[Topology]) -> str:
     tests = preconditions.every_test()
     left = [claim for claim in claims.load().claims if not needs.proven_on(claim, needed(tests, claim.id), known)]
-    return "\n".join(f"- `{claim.id}`: {needs.UNPROVEN[claim.id]}." for claim in left)
+    listed = "\n".join(f"- `{claim.id}`: {needs.UNPROVEN[claim.id]}." for claim in left)
+    return listed or "None."
 
 
 def main() -> None:

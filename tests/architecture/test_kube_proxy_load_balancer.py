@@ -76,7 +76,7 @@ def test_the_address_moves_when_its_node_dies(
     cluster: Cluster, api: Api, agents: list[Pod], manifests: Manifests, evidence: Evidence
 ) -> None:
     announced.ranges_heard(cluster)
-    mortal = [node for node in cluster.workers if node.host.groups == frozenset(["workers"])]
+    mortal = [node for node in cluster.workers if node.expendable]
     if not mortal or len(cluster.nodes) < 2:
         raise NotObservable("no node can die without taking API servers, etcd, or all other nodes with it")
     # What dies is the way to the application, not the application.

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from kubeproof.core import waiting
 from kubeproof.settings import runtimes
 from kubeproof.settings.runtimes import Handler
 from kubeproof.verify.act.pods import HTTP_PORT, READY_SECONDS, Manifests, Pod, is_ready
@@ -23,6 +24,9 @@ _CLASSES = "/apis/node.k8s.io/v1/runtimeclasses"
 _KERNEL = "/proc/version"
 # What gVisor says its kernel is; other kernels of that name there are none.
 _GVISOR = "gvisor"
+# The kubelet removes containers of pods that are gone once a minute (pkg/kubelet/kubelet.go, ContainerGCPeriod).
+_COLLECTED_SECONDS = 90.0
+_PAUSE_SECONDS = 2.0
 # gVisor's own memory, about 50 MiB, is part of its pod's.
 _MEMORY = {"requests": {"cpu": "5m", "memory": "32Mi"}, "limits": {"memory": "512Mi"}}
 
@@ -83,8 +87,8 @@ def _life(cluster: Cluster, api: Api, created: Pod, handler: Handler) -> dict[st
     assert Pod(api, again).http("hostname") == pod.name, f"pod {pod.name} does not answer after it was started again"
     api.delete(pod.path)
     api.observe_gone(pod.manifest, what=f"pod {pod.name} of the RuntimeClass {name} goes", timeout=READY_SECONDS)
-    left = runtime.containers(host, pod.uid)
-    assert not left, f"the runtime of {host} still has containers of pod {pod.name}, which is gone: {left}"
+    left = _left(api, host, pod)
+    assert not left, f"the runtime of {host} still has containers of pod {pod.name}, which is gone: {', '.join(left)}"
     return {"node": pod.node, **seen}
 
 
@@ -103,6 +107,17 @@ def _classed(api: Api, manifests: Manifests, handlers: list[Handler]) -> Iterato
     finally:
         for pod in (pod for those in pods.values() for pod in those):
             api.delete(pod.path)
+
+
+def _left(api: Api, host: Host, pod: Pod) -> list[str]:
+    """Containers that a pod which is gone still has in the runtime after the kubelet has had the time to remove them.
+
+    None of them may run; but what has ended it removes at times only.
+    """
+    running = [each for each in runtime.containers(host, pod.uid) if each.pid]
+    assert not running, f"{host} still runs containers of pod {pod.name}, which is gone"
+    waiting.until(lambda: not runtime.containers(host, pod.uid), api.patient(_COLLECTED_SECONDS), pause=_PAUSE_SECONDS)
+    return [each.name or "its sandbox" for each in runtime.containers(host, pod.uid)]
 
 
 def _examined(cluster: Cluster, pod: Pod, handler: Handler, evidence: Evidence) -> str:

@@ -215,7 +215,7 @@ def addresses_taken(cluster: Cluster) -> Iterator[None]:
 )
 def one_speaker(cluster: Cluster) -> Iterator[None]:
     _demand_heard(cluster)
-    mortal = [node for node in cluster.workers if node.host.groups == frozenset(["workers"])]
+    mortal = [node for node in cluster.workers if node.expendable]
     if not mortal:
         raise NotObservable("it takes a node that may die")
 

@@ -48,6 +48,11 @@ class Node:
         return "control_plane" in self.host.groups
 
     @property
+    def expendable(self) -> bool:
+        """Whether it can die and take neither an API server nor an etcd member along."""
+        return self.host.groups.isdisjoint(("control_plane", "etcd"))
+
+    @property
     def schedulable(self) -> bool:
         """Whether pods come to it that tolerate nothing."""
         return not self.repelled_by
