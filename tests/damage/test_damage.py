@@ -356,13 +356,17 @@ def started(run: playbook.Run) -> set[str]:
 
 
 def starts(cluster: LocalCluster) -> dict[str, str]:
-    """When each unit of ours was started, by systemd's own number for that."""
+    """When each unit of ours was started, by systemd's own number for that.
+
+    Those that a timer starts are left out: a backup is made at each full hour, whatever a run does then.
+    """
     found = {}
     for host in HOSTS:
-        shown = cluster.on(host, f"systemctl show --property=Id,InvocationID {_UNITS}").decode().split("\n\n")
-        for block in shown:
-            unit = dict(line.split("=", 1) for line in block.split())
-            found[f"{host} {unit['Id']}"] = unit["InvocationID"]
+        asked = f"systemctl show --property=Id,InvocationID,TriggeredBy {_UNITS}"
+        for block in cluster.on(host, asked).decode().split("\n\n"):
+            unit = dict(line.split("=", 1) for line in block.splitlines() if line)
+            if ".timer" not in unit["TriggeredBy"]:
+                found[f"{host} {unit['Id']}"] = unit["InvocationID"]
     return found
 
 
