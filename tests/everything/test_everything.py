@@ -202,6 +202,7 @@ def _installed_from_a_registry(cluster: LocalCluster) -> None:
     directory = cluster.path.parent / "helm"
     directory.mkdir()
     helm = Helm(cluster.path, directory)
+    helm.build()
     image = f"image=localhost/kubeproof/{TEST_IMAGE}:{Lock(cluster.inventory.state).versions('current')[TEST_IMAGE]}"
     namespace = ("--namespace", _CHARTS)
     with published(helm) as chart:
