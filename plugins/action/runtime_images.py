@@ -13,7 +13,7 @@ _CTR, _SOCKET = "/usr/local/bin/ctr", "/run/containerd/containerd.sock"
 class ActionModule(Action):
     """Ask the host only if it has not said already."""
 
-    _VALID_ARGS = frozenset(("images", "pinned", "ctr", "socket"))
+    _VALID_ARGS = frozenset(("images", "releases_former", "ctr", "socket"))
 
     def act(self) -> dict[str, Any]:
         arguments = dict(self._arguments)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import concurrent.futures
-from typing import Any, Dict, List, Set
+from typing import Any, Dict, List
 
 from ansible.module_utils import settled
 from ansible.module_utils.basic import AnsibleModule
@@ -15,7 +15,8 @@ module: runtime_images
 short_description: Import container images from archives on the host into containerd
 description:
   - Imports archives of images that are missing in containerd, or have another digest there, into the namespace
-    C(k8s.io), and labels images that the kubelet must not remove.
+    C(k8s.io), and pins them (the label C(io.cri-containerd.pinned)). They are in no registry, so that no pod could
+    start with them again after the kubelet has removed them from a disk that fills up.
   - Fails if an archive does not contain the image with that digest, and if containerd does not respond.
 options:
   images:
@@ -27,11 +28,12 @@ options:
       reference: {description: Reference of the image., type: str, required: true}
       archive: {description: OCI archive on the host with the image., type: path, required: true}
       digest: {description: "Digest of its manifest, as V(sha256:…).", type: str, required: true}
-  pinned:
-    description: References of images in O(images) that the kubelet must not remove when the disk fills up.
-    type: list
-    elements: str
-    default: []
+  releases_former:
+    description: >-
+      Whether other images of the same repositories are unpinned, which are of former versions. Not while an upgrade
+      goes on: pods of both versions may be started.
+    type: bool
+    default: true
   ctr: {description: Path of containerd's client., type: path, default: /usr/local/bin/ctr}
   socket: {description: Path of containerd's socket., type: path, default: /run/containerd/containerd.sock}
 extends_documentation_fragment: [attributes, attributes.action]
@@ -49,7 +51,6 @@ EXAMPLES = r"""
       - reference: localhost/kubeproof/pause:3.10.2
         archive: /var/lib/kubeproof/images/pause.tar
         digest: sha256:221fc0754d5812c0689a5ab81bebdac8a88c88ec0ec924a94f1feccdd217e95e
-    pinned: ["localhost/kubeproof/pause:3.10.2"]
 """
 
 RETURN = r"""
@@ -60,12 +61,14 @@ changes:
   returned: success
   contains:
     path: {description: Reference of the image., type: str}
-    what: {description: V(imported) or V(pinned)., type: str}
+    what: {description: "V(imported), V(pinned) or V(unpinned).", type: str}
   sample: [{path: "localhost/kubeproof/pause:3.10.2", what: imported}]
 """
 
 # What the kubelet reads as "pinned" (containerd, internal/cri/labels).
 PINNED = "io.cri-containerd.pinned=pinned"
+# containerd forgets a label without a value.
+UNPINNED = "io.cri-containerd.pinned="
 # An import waits for the disk; more at once than this only makes each slower.
 AT_ONCE = 3
 
@@ -81,14 +84,14 @@ class Runtime:
         rows = settled.image_rows(self._run("list"))
         return {reference: Image(digest, labels) for reference, (digest, labels) in rows.items()}
 
-    def load(self, archive: str, pinned: bool) -> None:
-        """Import and unpack an archive."""
+    def load(self, archive: str) -> None:
+        """Import and unpack an archive, pinned."""
         # `--local`: containerd's transfer service takes twice as long for the same.
-        self._run("import", "--local", *(["--label", PINNED] if pinned else []), archive)
+        self._run("import", "--local", "--label", PINNED, archive)
 
-    def pin(self, reference: str) -> None:
-        """Keep the kubelet from removing an image when the disk runs full."""
-        self._run("label", reference, PINNED)
+    def label(self, reference: str, label: str) -> None:
+        """Keep the kubelet from removing an image when the disk runs full, or let it."""
+        self._run("label", reference, label)
 
     def _run(self, *arguments: str) -> str:
         output: str = run([*self._command, *arguments])
@@ -117,7 +120,7 @@ def main() -> None:
                     "digest": {"type": "str", "required": True},
                 },
             },
-            "pinned": {"type": "list", "elements": "str", "default": []},
+            "releases_former": {"type": "bool", "default": True},
             "ctr": {"type": "path", "default": "/usr/local/bin/ctr"},
             "socket": {"type": "path", "default": "/run/containerd/containerd.sock"},
             "_settle": {"type": "dict", "required": True},
@@ -127,7 +130,7 @@ def main() -> None:
     wanted: List[Dict[str, Any]] = module.params["images"]
     runtime = Runtime(module.params["ctr"], module.params["socket"])
     try:
-        changes = converge(runtime, wanted, set(module.params["pinned"]), module.check_mode)
+        changes = converge(runtime, wanted, module.params["releases_former"], module.check_mode)
         if not module.check_mode:
             settled.save(module.params["_settle"], {})
     except (OSError, RuntimeError, IndexError) as error:
@@ -136,29 +139,39 @@ def main() -> None:
 
 
 def converge(
-    runtime: Runtime, wanted: List[Dict[str, Any]], pinned: Set[str], check_mode: bool
+    runtime: Runtime, wanted: List[Dict[str, Any]], releases_former: bool, check_mode: bool
 ) -> List[Dict[str, str]]:
     """Import what is missing, several at once, and pin; returns what was done, or in check mode what would be."""
     present = runtime.images()
     missing = [image for image in wanted if not matches(present, image)]
+    ours = [image["reference"] for image in wanted]
     unpinned = [
-        image["reference"] for image in wanted
-        if image not in missing and image["reference"] in pinned and not present[image["reference"]].pinned
-    ]  # fmt: skip
+        image["reference"] for image in wanted if image not in missing and not present[image["reference"]].pinned
+    ]
+    former = [name for name in present if name not in ours and present[name].pinned and is_former(name, ours)]
+    released = former if releases_former else []
     if not check_mode:
-        load(runtime, missing, pinned)
+        load(runtime, missing)
         for reference in unpinned:
-            runtime.pin(reference)
+            runtime.label(reference, PINNED)
+        for reference in released:
+            runtime.label(reference, UNPINNED)
     changes = [{"path": image["reference"], "what": "imported"} for image in missing]
-    return changes + [{"path": reference, "what": "pinned"} for reference in unpinned]
+    changes += [{"path": reference, "what": "pinned"} for reference in unpinned]
+    return changes + [{"path": reference, "what": "unpinned"} for reference in released]
 
 
-def load(runtime: Runtime, images: List[Dict[str, Any]], pinned: Set[str]) -> None:
+def is_former(reference: str, ours: List[str]) -> bool:
+    """Whether an image is of the repository of one of ours."""
+    return any(reference.rpartition(":")[0] == each.rpartition(":")[0] for each in ours)
+
+
+def load(runtime: Runtime, images: List[Dict[str, Any]]) -> None:
     """Import archives, and make sure that each held the image that it was to hold."""
     if not images:
         return
     with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
-        list(pool.map(lambda image: runtime.load(image["archive"], image["reference"] in pinned), images))
+        list(pool.map(lambda image: runtime.load(image["archive"]), images))
     present = runtime.images()
     for image in images:
         if not matches(present, image):

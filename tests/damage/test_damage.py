@@ -192,6 +192,14 @@ DAMAGES = [
         left=r"w1: listeners: (gone|new): tcp 127\.0\.0\.1:\d+ LISTEN",
     ),
     Damage(
+        "image that may be removed",
+        "w1",
+        "ctr --address /run/containerd/containerd.sock --namespace k8s.io images label "
+        "$(ctr --address /run/containerd/containerd.sock --namespace k8s.io images list --quiet | grep coredns) "
+        "io.cri-containerd.pinned=",
+        planned="coredns.* pinned",
+    ),
+    Damage(
         "image deleted",
         "w1",
         "ctr --address /run/containerd/containerd.sock --namespace k8s.io images rm "

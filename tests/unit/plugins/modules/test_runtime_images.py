@@ -30,7 +30,9 @@ elif arguments[0] == "import":
     images[text[0]] = (text[1], label)
 elif arguments[0] == "label":
     digest, labels = images[arguments[1]]
-    images[arguments[1]] = (digest, labels + "," + arguments[2])
+    key, _, value = arguments[2].partition("=")
+    kept = [each for each in labels.split(",") if not each.startswith(key + "=")]
+    images[arguments[1]] = (digest, ",".join(kept + [arguments[2]] * bool(value)))
 state.write_text(json.dumps(images))
 """
 
@@ -53,13 +55,13 @@ class Containerd:
         images: dict[str, list[str]] = json.loads((self.directory / "images.json").read_text())
         return images
 
-    def archive(self, name: str, digest: str) -> dict[str, Any]:
+    def archive(self, name: str, digest: str, tag: str = "1") -> dict[str, Any]:
         path = self.directory / f"{name}.tar"
-        path.write_text(f"localhost/{name}:1 {digest}")
-        return {"reference": f"localhost/{name}:1", "archive": str(path), "digest": digest}
+        path.write_text(f"localhost/{name}:{tag} {digest}")
+        return {"reference": f"localhost/{name}:{tag}", "archive": str(path), "digest": digest}
 
-    def converge(self, wanted: list[dict[str, Any]], *, check: bool = False) -> list[str]:
-        changes = runtime_images.converge(self.runtime, wanted, {"localhost/pause:1"}, check)
+    def converge(self, wanted: list[dict[str, Any]], *, releases: bool = True, check: bool = False) -> list[str]:
+        changes = runtime_images.converge(self.runtime, wanted, releases, check)
         return [f"{change['path']} {change['what']}" for change in changes]
 
 
@@ -71,8 +73,9 @@ def containerd(tmp_path: Path) -> Containerd:
 def test_missing_images_are_imported_once(containerd: Containerd) -> None:
     wanted = [containerd.archive("pause", "sha256:1"), containerd.archive("coredns", "sha256:2")]
     assert containerd.converge(wanted) == ["localhost/pause:1 imported", "localhost/coredns:1 imported"]
-    assert containerd.images()["localhost/pause:1"] == ["sha256:1", runtime_images.PINNED]
-    assert runtime_images.PINNED not in containerd.images()["localhost/coredns:1"][1]
+    # Nothing brings back what the kubelet would remove.
+    for reference, digest in (("localhost/pause:1", "sha256:1"), ("localhost/coredns:1", "sha256:2")):
+        assert containerd.images()[reference] == [digest, runtime_images.PINNED]
     assert containerd.converge(wanted) == []
 
 
@@ -87,6 +90,23 @@ def test_an_image_that_lost_its_pin_is_pinned_again(containerd: Containerd) -> N
     containerd.store({"localhost/pause:1": ("sha256:1", "io.cri-containerd.image=managed")})
     assert containerd.converge(wanted) == ["localhost/pause:1 pinned"]
     assert containerd.converge(wanted) == []
+
+
+def test_former_versions_may_be_removed_once_no_upgrade_needs_them(containerd: Containerd) -> None:
+    other = ("localhost/mine:1", ("sha256:9", runtime_images.PINNED))
+    containerd.store(dict([other]))
+    containerd.converge([containerd.archive("coredns", "sha256:1", "1.14.0")])
+    wanted = [containerd.archive("coredns", "sha256:2", "1.15.0")]
+    assert containerd.converge(wanted, releases=False) == ["localhost/coredns:1.15.0 imported"]
+    assert containerd.images()["localhost/coredns:1.14.0"][1] == runtime_images.PINNED
+    assert containerd.converge(wanted, check=True) == ["localhost/coredns:1.14.0 unpinned"]
+    assert containerd.converge(wanted) == ["localhost/coredns:1.14.0 unpinned"]
+    assert containerd.converge(wanted) == []
+    assert containerd.images() == {
+        "localhost/mine:1": [*other[1]],
+        "localhost/coredns:1.14.0": ["sha256:1", ""],
+        "localhost/coredns:1.15.0": ["sha256:2", runtime_images.PINNED],
+    }
 
 
 def test_check_mode_says_the_same_and_imports_nothing(containerd: Containerd) -> None:
