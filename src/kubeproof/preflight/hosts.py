@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from kubeproof.components.pins import ARCHITECTURES
 from kubeproof.preflight.findings import Finding, Severity
 from kubeproof.preflight.model import DATA, ETCD, LOGS, MEBIBYTE, DiskRule, Host, PortRule, Rules, plain_addresses
-from kubeproof.settings import host_settings, remote, runtimes
+from kubeproof.settings import host_settings, quantities, remote, runtimes
 from kubeproof.settings.host_report import Disk, HostReport, Port, Process
 from kubeproof.settings.sysctls import of_a_module
 
@@ -132,6 +132,7 @@ class Examination:
             yield from self._gvisor()
             yield from self._sandboxes()
             yield from self._runtimes()
+            yield from self._evicting()
             yield from self._iptables()
 
     def _no_root(self) -> Finding:
@@ -231,6 +232,27 @@ class Examination:
             yield Finding(
                 "inodes", problem, "Remove small files, or use a file system with more inodes.", wanted[0].path
             )
+
+    def _evicting(self) -> Iterator[Finding]:
+        """Whether a kubelet would let no pod run here, since the disk is as full as it takes: of a disk once."""
+        said = set()
+        for path, (signal, least) in self.rules.evicts.items():
+            disk = self.report["disks"].get(path)
+            needed = quantities.threshold(least, disk["total"]) if disk else None
+            if disk is None or needed is None or disk["free"] >= needed or disk["device"] in said:
+                continue
+            said.add(disk["device"])
+            free, total = (disk[each] // (1024 * MEBIBYTE) for each in ("free", "total"))
+            problem = (
+                f"{path}: {free} of {total} GiB are free at {disk['on']}, and with less than {least} its kubelet "
+                f"evicts pods and takes none ({signal} of kubelet_eviction_hard)"
+            )
+            remediation = (
+                "Free disk space. Where that much can stay free of a large disk, set amounts: kubelet_eviction_hard: "
+                "{memory.available: 100Mi, nodefs.available: 2Gi, nodefs.inodesFree: 5%, imagefs.available: 4Gi}"
+            )
+            severity: Severity = "warning" if self.report["installed"]["manifest"] else "error"
+            yield Finding("eviction", problem, remediation, path, severity=severity)
 
     def _writable(self, path: str) -> bool:
         disk = self.report["disks"].get(path)

@@ -194,6 +194,7 @@ _PROGRAMS = "programs that kubeproof installs there do not run"
 _VOLUMES = "programs in volumes of pods, as emptyDir, do not run"
 _DEVICES = "device files that pods make in their volumes cannot be opened"
 _RESOLV_CONF = "/etc/resolv.conf"
+_EVICTION = "kubelet_eviction_hard"
 _MODULES = ("br_netfilter", "nf_conntrack", "overlay")
 
 
@@ -212,6 +213,7 @@ def reads(name: str) -> bool:
         "host_packages",
         "kube_proxy_form",
         "kube_proxy_mode",
+        _EVICTION,
         "kubelet_max_pods",
         local_path.DIRECTORY,
         local_path.CLASS,
@@ -236,7 +238,8 @@ class Rules:
     ``shared_segment``: nodes reach each other without a gateway. ``udp_ports``: nodes', for each other.
     ``ipv4`` and ``ipv6``: pods and Services have addresses of these. ``host_resolver``: the cluster's DNS asks the
     resolvers that are in the hosts' own file. ``logs``: what these may come to. ``sysctls``: the user's. ``gvisor``:
-    some pods run in it. ``runtime``: the nodes', and ``runtimes``: programs of its handlers.
+    some pods run in it. ``runtime``: the nodes', and ``runtimes``: programs of its handlers. ``evicts``: by path, the
+    kubelet's signal and its threshold.
     """
 
     operating_systems: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -251,6 +254,7 @@ class Rules:
     iptables: bool = False
     runtime: str = runtimes.CONTAINERD
     runtimes: tuple[str, ...] = ()
+    evicts: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     shared_segment: bool = True
     pod_network: str = "bridge"
     ipv6: bool = False
@@ -311,6 +315,7 @@ class Rules:
             iptables=values["kube_proxy_form"] != "none" and values["kube_proxy_mode"] == "iptables",
             runtime=runtimes.chosen(values),
             runtimes=runtimes.programs(values),
+            evicts=_evicts(values),
             # The path that the kubelet gives to pods is only among the values where it is set.
             host_resolver=not values["dns_forwarders"]
             and values.get("kubelet_resolv_conf", _RESOLV_CONF) == _RESOLV_CONF,
@@ -326,6 +331,17 @@ class Rules:
             clock_skew_error=float(values["preflight_clock_skew_error"]),
             controller_clock_skew_error=float(values["preflight_controller_clock_skew_error"]),
         )
+
+
+def _evicts(values: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """Where kubelets look at the free space of disks, and from which on they evict pods."""
+    given = values[_EVICTION] if isinstance(values.get(_EVICTION), Mapping) else {}
+    # The stricter one first, as it is by default; on one disk it is the one that counts.
+    places = {
+        str(values[runtimes.ROOTS[runtimes.chosen(values)]]): "imagefs.available",
+        "/var/lib/kubelet": "nodefs.available",
+    }
+    return {path: (signal, str(given[signal])) for path, signal in places.items() if signal in given}
 
 
 # By pod_network_plugin, the setting that says how packets get to other nodes.

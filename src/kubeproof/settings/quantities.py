@@ -40,6 +40,13 @@ def amount(given: Any) -> Decimal | None:
     return number * {**_BINARY, **_DECIMAL}[found["suffix"]]
 
 
+def threshold(given: Any, whole: int) -> Decimal | None:
+    """A quantity, or the share of a whole that a percentage is; ``None`` if it is neither."""
+    if isinstance(given, str) and _PERCENTAGE.fullmatch(given):
+        return Decimal(given.removesuffix("%")) * whole / 100
+    return amount(given)
+
+
 def resources(given: Any) -> Iterator[str]:
     """What is wrong with the ``resources`` of a container."""
     if not isinstance(given, Mapping):

@@ -51,6 +51,7 @@ VALUES: dict[str, Any] = {
     "kube_proxy_health_port": 10256,
     "kube_proxy_metrics_port": 10249,
     "kube_proxy_mode": "nftables",
+    "kubelet_eviction_hard": {"memory.available": "100Mi", "nodefs.available": "10%", "imagefs.available": "15%"},
     "kubelet_max_pods": 110,
     "kubelet_health_port": 10248,
     "kubelet_port": 10250,

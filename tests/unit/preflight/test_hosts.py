@@ -150,6 +150,43 @@ def test_a_node_has_the_directory_of_its_runtime_alone() -> None:
         assert rules.data.keys() & {*runtimes.ROOTS.values()} == {setting}
 
 
+def full(path: str, gibibytes: float, **more: Any) -> Host:
+    """A host with so much free of a disk of 100 GiB, on which these directories are."""
+    free = {"free": int(gibibytes * 1024 * MEBIBYTE)}
+    return host(disks={"/var/lib/containerd": free, "/var/lib/kubelet": free} if path == "/" else {path: free}, **more)
+
+
+@pytest.mark.parametrize(
+    ("path", "gibibytes", "signals"),
+    [
+        ("/", 15, []),
+        ("/", 14.9, ["imagefs.available"]),
+        ("/var/lib/containerd", 14.9, ["imagefs.available"]),
+        ("/var/lib/kubelet", 14.9, []),
+        ("/var/lib/kubelet", 9.9, ["nodefs.available"]),
+    ],
+)
+def test_a_disk_on_which_the_kubelet_would_evict_pods(path: str, gibibytes: float, signals: list[str]) -> None:
+    found = list(check_host(full(path, gibibytes), RULES))
+    assert [(each.id, each.severity) for each in found] == [("eviction", "error")] * len(signals)
+    assert all(signal in each.problem for signal, each in zip(signals, found, strict=True))
+    # Its cluster is there, and a run may be what helps it.
+    (warned,) = check_host(full("/", 1, installed={"manifest": True}), RULES)
+    assert (warned.id, warned.severity) == ("eviction", "warning")
+
+
+def test_thresholds_of_eviction_are_the_users() -> None:
+    amounts = {"imagefs.available": "4Gi", "nodefs.available": "2Gi"}
+    rules = Rules.parse({**VALUES, "kubelet_eviction_hard": amounts})
+    assert list(check_host(full("/", 4.1), rules)) == []
+    (finding,) = check_host(full("/", 3.9), rules)
+    assert "less than 4Gi" in finding.problem
+    assert list(check_host(full("/", 1), Rules.parse({**VALUES, "kubelet_eviction_hard": {}}))) == []
+    # Hosts of etcd alone have no kubelet.
+    etcd = replace(full("/", 5), groups=frozenset(["etcd"]))
+    assert list(check_host(etcd, RULES)) == []
+
+
 def test_programs_of_runtime_handlers_are_there() -> None:
     rules = replace(RULES, runtimes=("/usr/bin/crun",))
     (finding,) = check_host(host(commands={"/usr/bin/crun": None}), rules)
@@ -240,18 +277,24 @@ def test_root_is_missing_and_nothing_else_is_said() -> None:
 
 
 class TestDisks:
+    # What a kubelet makes of so little is looked at by itself.
+    RULES = replace(RULES, evicts={})
+
+    def found(self, entry: Host) -> list[tuple[str, str, str]]:
+        return [(finding.id, finding.subject, finding.severity) for finding in check_host(entry, self.RULES)]
+
     def test_what_shares_a_file_system_adds_up(self) -> None:
         # 100 for /, 700 for binaries, 1000 each for containerd and etcd.
         disks = {path: {"free": 2799 * MEBIBYTE} for path in host().report["disks"]}  # type: ignore[index]
-        finding = only(host(disks=disks))
+        (finding,) = check_host(host(disks=disks), self.RULES)
         assert (finding.id, finding.subject) == ("disk", "/")
         assert finding.problem.startswith("/, /usr/local/bin, /var/lib/etcd, /var/lib/containerd: 2799 MiB are free")
         assert "2800 MiB are needed" in finding.problem
-        assert found(host(disks={path: {"free": 2800 * MEBIBYTE} for path in disks})) == []
+        assert self.found(host(disks={path: {"free": 2800 * MEBIBYTE} for path in disks})) == []
 
     def test_each_file_system_is_looked_at(self) -> None:
         disks = {"/var/lib/etcd": {"device": 2, "free": 0}, "/var/lib/containerd": {"device": 3, "free": 0}}
-        assert found(host(disks=disks)) == [
+        assert self.found(host(disks=disks)) == [
             ("disk", "/var/lib/etcd", "error"),
             ("disk", "/var/lib/containerd", "error"),
         ]
