@@ -30,8 +30,8 @@ options:
       digest: {description: "Digest of its manifest, as V(sha256:…).", type: str, required: true}
   releases_former:
     description: >-
-      Whether other images of the same repositories are unpinned, which are of former versions. Not while an upgrade
-      goes on: pods of both versions may be started.
+      Whether other images of the same repositories are unpinned, which are of former versions. Not during an upgrade:
+      pods of both versions may be started.
     type: bool
     default: true
   ctr: {description: Path of containerd's client., type: path, default: /usr/local/bin/ctr}
