@@ -114,11 +114,12 @@ def _silent() -> Iterator[int]:
         yield int(listener.getsockname()[1])
 
 
-def outside(directory: Path, port: int, *arguments: str) -> str:
+def outside(directory: Path, port: int, *arguments: str, asked: tuple[str, ...] = ("cp1", "cp2", "cp3")) -> str:
     """Look for a host outside the run, as the preflight does: cp1 and cp2 are not to be reached, cp3 is this one."""
-    task = {"name": "Ask", "ansible.builtin.include_tasks": str(ROOT / "roles/preflight/tasks/outside.yml")}
-    shown = "{{ __preflight_outside.results | map(attribute='item') | join('+') }}"
-    statuses = "{{ __preflight_outside.results | map(attribute='status', default='-') | join('+') }}"
+    role = {"name": "preflight", "tasks_from": "outside", "rolespec_validate": False}
+    task = {"name": "Ask", "ansible.builtin.include_role": role}
+    shown = "{{ __preflight_outside.results | default([{'item': 'nobody'}]) | map(attribute='item') | join('+') }}"
+    statuses = "{{ __preflight_outside.results | default([{}]) | map(attribute='status', default='-') | join('+') }}"
     tasks = [
         task,
         {"name": "Say", "ansible.builtin.debug": {"msg": f"asked={shown} got={statuses}"}},
@@ -127,7 +128,7 @@ def outside(directory: Path, port: int, *arguments: str) -> str:
         yaml.safe_dump([{"hosts": "workers", "gather_facts": False, "roles": ["cluster"], "tasks": tasks}])
     )
     given = {
-        "__preflight_settings": {"outside": ["cp1", "cp2", "cp3"]},
+        "__preflight_settings": {"outside": list(asked)},
         "__preflight_authority": str(directory / "ca.crt"),
         "cluster_api_port": port,
         # On a busy machine.
@@ -153,6 +154,12 @@ def test_the_first_host_outside_the_run_that_answers_is_found(
 
 def test_nobody_is_asked_after_the_first_that_answers(tmp_path: Path, port: int) -> None:
     assert "asked=cp1 got=200" in outside(tmp_path, port)
+
+
+def test_nobody_is_asked_where_the_run_has_one(tmp_path: Path, port: int) -> None:
+    shown = outside(tmp_path, port, asked=())
+    assert "asked=nobody got=-" in shown
+    assert "Ask control-plane hosts" not in shown
 
 
 def test_a_server_that_is_down_is_no_answer(tmp_path: Path, port: int, silent: int) -> None:
