@@ -335,7 +335,7 @@ class Rules:
 
 def _evicts(values: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
     """Where kubelets look at the free space of disks, and from which on they evict pods."""
-    given = values[_EVICTION] if isinstance(values.get(_EVICTION), Mapping) else {}
+    given = values[_EVICTION] if isinstance(values[_EVICTION], Mapping) else {}
     # The stricter one first, as it is by default; on one disk it is the one that counts.
     places = {
         str(values[runtimes.ROOTS[runtimes.chosen(values)]]): "imagefs.available",

@@ -10,7 +10,7 @@ from tests.unit.preflight.builders import MEBIBYTE, RULES, VALUES, host, interfa
 
 from kubeproof.preflight.findings import Finding
 from kubeproof.preflight.hosts import check_host
-from kubeproof.preflight.model import GROUPS, Host, Rules
+from kubeproof.preflight.model import GROUPS, Host, Rules, reads
 from kubeproof.settings import runtimes
 
 OURS = {"manifest": True, "units": ["etcd.service", "kubelet.service"]}
@@ -176,6 +176,7 @@ def test_a_disk_on_which_the_kubelet_would_evict_pods(path: str, gibibytes: floa
 
 
 def test_thresholds_of_eviction_are_the_users() -> None:
+    assert reads("kubelet_eviction_hard"), "its default counts, too"
     amounts = {"imagefs.available": "4Gi", "nodefs.available": "2Gi"}
     rules = Rules.parse({**VALUES, "kubelet_eviction_hard": amounts})
     assert list(check_host(full("/", 4.1), rules)) == []

@@ -70,6 +70,7 @@ ALL_PORTS: dict[str, Any] = {
     "metallb_addresses": ["192.0.2.64/28"],
 }
 CHOICES: dict[str, Any] = {
+    "kubelet_eviction_hard": {},
     "apiserver_audit_log_files": 5,
     "apiserver_audit_log_megabytes": 100,
     "backup_directory": "/x",
