@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from tests.disaster.local_cluster import LocalCluster, describe
+from tests.local.snapshots import Snapshot, left_by_reset
 
 from kubeproof.core import controller_packages, debian, paths
 from kubeproof.local_hosts import lifecycle
@@ -58,6 +59,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
 
 
 def test_pods_run_in_crun(cluster: LocalCluster) -> None:
+    before = _look(cluster)
     cluster.play("cluster")
     assert cluster.play("cluster").count("changed") == 0
     report = cluster.inventory.state / "crun.json"
@@ -68,9 +70,11 @@ def test_pods_run_in_crun(cluster: LocalCluster) -> None:
     assert wrong == {}
     assert {verdicts[name] for name in PROVEN} == {"proven"}
     cluster.play("reset", reset_confirmed=True)
-    for name in cluster.inventory.hosts:
-        left = cluster.on(name, "pgrep --list-full crun; ls -d /run/crun/* /etc/containerd 2>/dev/null || true")
-        assert left == b"", f"{name}: {left.decode()}"
+    assert left_by_reset(before, _look(cluster)) == []
+
+
+def _look(cluster: LocalCluster) -> dict[str, Snapshot]:
+    return {name: Snapshot.take(host) for name, host in cluster.inventory.hosts.items()}
 
 
 def _packages() -> list[Path]:
