@@ -73,8 +73,10 @@ def test_what_runs_is_what_the_lock_has(cluster: Cluster, api: Api, evidence: Ev
         problems += programs.deviations(host.name, told, wanted)
         # Images that were made on the controller, which other runtimes are not given.
         if cluster.runtime == runtimes.CONTAINERD and {"control_plane", "workers"} & host.groups:
-            listed = programs.images(host.run(f"ctr --address {runtime.SOCKET} --namespace k8s.io images list"))
-            problems += programs.image_deviations(host.name, listed, wanted)
+            listed = host.run(f"ctr --address {runtime.SOCKET} --namespace k8s.io images list")
+            problems += programs.image_deviations(host.name, programs.images(listed), wanted)
+            # The first generation is what runs: what was before that may go.
+            problems += programs.unpinned_images(host.name, listed, programs.locked(lock, told.arch, chosen[:1]))
     arch = next(iter(found.values())).arch
     pods = _images(api.items("/api/v1/namespaces/kube-system/pods"))
     evidence["images of pods"] = pods

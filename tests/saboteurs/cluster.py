@@ -24,8 +24,8 @@ from tests.saboteurs.framework.registry import saboteur
 
 from kubeproof.core import waiting
 from kubeproof.core.versions import Version
-from kubeproof.settings import traefik
-from kubeproof.verify.act import charts
+from kubeproof.settings import runtimes, traefik
+from kubeproof.verify.act import charts, ctr
 from kubeproof.verify.act.application_operator import gate
 from kubeproof.verify.act.workspace import PREFIX
 from kubeproof.verify.observe import component_control
@@ -182,6 +182,20 @@ def program_with_a_byte_more(cluster: Cluster) -> Iterator[None]:
 def process_of_a_replaced_file(cluster: Cluster) -> Iterator[None]:
     host = cluster.workers[-1].host
     with exchanged_program(host, _program(host, "kubelet"), "true", "kubelet", restart=False):
+        yield
+
+
+@saboteur(
+    "versions-locked",
+    breaks="CoreDNS's image on a node may be removed by the kubelet, and is in no registry",
+    says="the image .*coredns.* on .* is not pinned",
+)
+def image_that_may_be_removed(cluster: Cluster) -> Iterator[None]:
+    if cluster.runtime != runtimes.CONTAINERD:
+        raise NotObservable("images are pinned in containerd only")
+    host = cluster.workers[-1].host
+    (image,) = (each for each in ctr.images(host) if "/coredns:" in each)
+    with ctr.unpinned(host, image):
         yield
 
 

@@ -103,6 +103,15 @@ def pinned(host: Host, *but: str) -> Iterator[tuple[str, ...]]:
         yield tuple(image for image in images(host) if image not in but)
 
 
+@contextmanager
+def unpinned(host: Host, image: str) -> Iterator[None]:
+    """An image of the node that may be collected."""
+    label = f"{_CTR} --namespace {KUBERNETES} images label {shlex.quote(image)} {_PINNED}=%s >/dev/null"
+    with undone(host, label.replace("%s", "pinned")):
+        host.run(label.replace("%s", ""))
+        yield
+
+
 def images(host: Host, *, unpinned: bool = False) -> list[str]:
     """The names that the node's images have; ``unpinned``: of those that may be collected."""
     lines = host.run(f"{_CTR} --namespace {KUBERNETES} images ls").splitlines()[1:]

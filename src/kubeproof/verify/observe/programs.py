@@ -20,6 +20,8 @@ _LOOK = Path(__file__).parent / "programs_look.py"
 # A pod's shim lives as long as the pod, and so do gVisor, its kernel, and what CRI-O watches containers with: one that
 # is older than its file is as it should be.
 _OUTLIVES = ("containerd-shim", "runsc", "conmon")
+# What keeps the kubelet from removing an image (containerd, internal/cri/labels).
+_PINNED = "io.cri-containerd.pinned=pinned"
 SERVED = (ETCD, *CONTROLLERS, KUBELET, KUBE_PROXY)
 """Programs of which the process itself is asked for its version. API servers are asked over their port."""
 
@@ -212,6 +214,16 @@ def image_deviations(where: str, images: Mapping[str, str], wanted: Locked) -> l
         f"the image {reference} on {where} is not what the lock has: {digest}, not {' or '.join(sorted(known))}"
         for reference, known in wanted.digests.items()
         if (digest := images.get(reference)) and digest not in known
+    ]
+
+
+def unpinned_images(where: str, listed: str, wanted: Locked) -> list[str]:
+    """The same for what ``ctr images list`` prints: images that were made here are in no registry to come back from."""
+    return [
+        f"the image {reference} on {where} is not pinned, so that the kubelet removes it when its disk fills up"
+        for line in listed.splitlines()[1:]
+        for reference in line.split()[:1]
+        if reference in wanted.digests and _PINNED not in line
     ]
 
 

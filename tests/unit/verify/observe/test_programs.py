@@ -189,6 +189,19 @@ def test_images_of_the_runtime(lock: Lock, tmp_path: Path) -> None:
     assert programs.image_deviations("w1", {REFERENCE: "sha256:one"}, wanted(lock, tmp_path)) == []
 
 
+def test_images_that_would_not_come_back(lock: Lock, tmp_path: Path) -> None:
+    row = "{} application/x sha256:one 9.0 MiB linux/amd64 {}\n"
+    free = "REF TYPE DIGEST SIZE PLATFORMS LABELS\n" + row.format(REFERENCE, "-") + row.format("other:1", "-")
+    (told,) = programs.unpinned_images("w1", free, wanted(lock, tmp_path))
+    assert told.startswith(f"the image {REFERENCE} on w1 is not pinned")
+    assert (
+        programs.unpinned_images(
+            "w1", free.replace(" -\n", " a=b,io.cri-containerd.pinned=pinned\n"), wanted(lock, tmp_path)
+        )
+        == []
+    )
+
+
 def test_images_of_pods(lock: Lock, tmp_path: Path) -> None:
     pods = {"coredns/coredns": "localhost/kubeproof/coredns:1.14.0", "mine/web": "example.com:5000/web:1"}
     (told,) = programs.pod_deviations(pods, wanted(lock, tmp_path))
