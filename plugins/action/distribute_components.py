@@ -31,7 +31,7 @@ class ActionModule(Action):
 
     _VALID_ARGS = frozenset(
         (
-            "state_directory", "directories", "programs", "stage",
+            "state_directory", "directories", "programs", "stage", "groups",
             "versions", "backup_targets", "network_policy_engine", "pod_network", "addons", "runtime",
             "pods",
         )
@@ -75,7 +75,7 @@ class ActionModule(Action):
                 "the host's architecture is not known", hint="the role preflight finds it out: run it first"
             )
         lock = Lock(Path(arguments["state_directory"]))
-        groups = list(self._variables["group_names"])
+        groups = [*self._variables["group_names"], *(arguments.get("groups") or ())]
         targets, network = arguments.get("backup_targets") or (), str(arguments.get("pod_network", ""))
         engine, addons = str(arguments.get("network_policy_engine", "none")), arguments.get("addons") or ()
         runtime = str(arguments.get("runtime", pins.CONTAINERD))

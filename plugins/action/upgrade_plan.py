@@ -110,18 +110,13 @@ class ActionModule(Action):
             sizes=_sizes(Lock(self._state_directory)),
             unfinished=record.unfinished,
             began=record.age,
-            backup=record.backup(self._rehearsing(hosts)),
+            backup=record.backup(_backing_up(hosts)),
             rehearsed=record.rehearsed,
             now=time.time(),
         )
         lock, arguments = Lock(self._state_directory), {"component_versions": plain(chosen), **self._arguments}
         arguments["rehearses"] = boolean(self._arguments.get("rehearses", True))
         return survey.planned(found, asked.goal(arguments, pins.load(), lock, record, [str(name) for name in names]))
-
-    def _rehearsing(self, hosts: Sequence[Host]) -> str:
-        """The host that makes backups and rehearses, as ``acts`` has it."""
-        found = (host.name for host in hosts if {"etcd", "control_plane"} <= host.groups and host.report is not None)
-        return next(found, "")
 
     def _seen(self, name: str, variables: Mapping[str, Any]) -> Host:
         """A host with its report, or why there is none."""
@@ -130,6 +125,13 @@ class ActionModule(Action):
         if not fact or "problem" in fact:
             return Host(name, groups, "", problem=str(fact.get("problem", "")), unreachable=True)
         return Host(name, groups, "", fact)
+
+
+def _backing_up(hosts: Sequence[Host]) -> str:
+    """The host that makes backups, as ``evidence`` has it."""
+    members = [host for host in hosts if "etcd" in host.groups and host.report is not None]
+    first = sorted(members, key=lambda host: "control_plane" not in host.groups)[:1]
+    return "".join(host.name for host in first)
 
 
 def _sizes(lock: Lock) -> dict[str, dict[str, int]]:

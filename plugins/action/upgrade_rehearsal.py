@@ -5,16 +5,22 @@ from __future__ import annotations
 import json
 import secrets
 import shlex
+import shutil
 import time
+from pathlib import Path
 from typing import Any
 
 from kubeproof.components.lock import Lock
 from kubeproof.core import zipped
 from kubeproof.core.errors import KubeproofError
+from kubeproof.install import slices
 from kubeproof.install.action import Action, plain
 from kubeproof.upgrade import rehearsal
 
 _PACKAGE = "kubeproof.backup.agent"
+# As the module and the package have them.
+_OTHER_USER = "kube-apiserver"
+_SNAPSHOT = "snapshot.db"
 # By component, the program of the target that is rehearsed.
 _PROGRAMS = {"kubernetes": "kube-apiserver", "etcd": "etcd"}
 # What starting and ending takes besides the timeout itself, in seconds.
@@ -27,19 +33,26 @@ class ActionModule(Action):
     _supports_check_mode = False
     _VALID_ARGS = frozenset(
         (
-            "versions", "forward", "bin_directory", "backup_directory", "arguments", "encryption", "timeout", "memory",
+            "versions", "forward", "bin_directory", "backup_directory", "backup", "arguments", "encryption", "timeout",
+            "memory",
         )
     )  # fmt: skip
 
     def act(self) -> dict[str, Any]:
         self._given = plain(self._arguments) | {"_name": secrets.token_hex(8)}
-        programs, present = self._digests(), self._present()
+        programs, present, backup = self._digests(), self._present(), str(self._given.get("backup", ""))
+        brought = {"_etcd": self._etcd(), "_bytes": (Path(backup) / _SNAPSHOT).stat().st_size} if backup else {}
         try:
-            self._send(self._step("prepare", _programs=programs, _present=present)["program"])
+            prepared = self._step("prepare", _programs=programs, _present=present, **brought)
+            self._send(prepared["program"])
+            if backup:
+                self._bring(Path(backup), prepared["backup"])
             self._step("start")
             result = self._followed()
         finally:
             self._step("remove")
+            if backup:
+                shutil.rmtree(Path(backup).parent)
         self._write(result)
         problems = rehearsal.problems(result)
         if problems:
@@ -65,6 +78,19 @@ class ActionModule(Action):
             elif component in _PROGRAMS:
                 raise KubeproofError(f"{component} {version} was not fetched: run the upgrade again")
         return found
+
+    def _etcd(self) -> dict[str, str]:
+        """SHA-256 of what reads the backup where there is no etcd, by name."""
+        version, architecture = str(self._given["versions"]["etcd"]), str(self._report.get("arch", ""))
+        entry = Lock(self._state_directory).component(architecture, "etcd", version)
+        if entry is None:
+            raise KubeproofError(f"etcd {version} was not fetched for {architecture}: run the upgrade again")
+        return {name: str(entry["binaries"][name]["sha256"]) for name in ("etcd", "etcdutl")}
+
+    def _bring(self, backup: Path, dest: str) -> None:
+        """Copy a backup to where the host reads it."""
+        for file in sorted(backup.iterdir()):
+            slices.push(self._command, file, f"{dest}/{file.name}", _OTHER_USER)
 
     def _present(self) -> str:
         """The version of the API server that the host has."""

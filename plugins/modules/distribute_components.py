@@ -62,6 +62,11 @@ options:
         be installed again.
     type: bool
     default: false
+  groups:
+    description: Groups whose components the host is to have besides those of its own.
+    type: list
+    elements: str
+    default: []
 extends_documentation_fragment: [attributes, attributes.action, components, state_directory]
 attributes:
   check_mode: {support: full}

@@ -49,6 +49,13 @@ options:
     description: Directory of backups.
     type: path
     required: true
+  backup:
+    description:
+      - Directory on the controller with the backup of another host, for a host that has no etcd. The rehearsal uses it
+        instead of O(backup_directory), and the staged etcd of O(versions) instead of an installed one, and runs as the
+        API server's user. It is removed from the controller at the end.
+    type: path
+    default: ""
   arguments:
     description: Flags of the API server, see the filter C(rehearsal_flags).
     type: list
@@ -91,7 +98,9 @@ rehearsal:
 """
 
 UNIT = "kubeproof-rehearsal.service"
+# Who has the backups, or where there are none, who could read all of their content from etcd anyway.
 USER = "etcd-backup"
+OTHER_USER = "kube-apiserver"
 # Not below /var/lib/kubeproof, which is closed to that user.
 DIRECTORY = "/var/lib/kubeproof-rehearsal"
 # In memory: the key with which Secrets are encrypted.
@@ -170,9 +179,21 @@ def shortage(size: int, disk: int, memory: int, limit: int) -> str:
     return ""
 
 
+def user(parameters: Dict[str, Any]) -> str:
+    """Who rehearses."""
+    return OTHER_USER if parameters["backup"] else USER
+
+
+def backup_directory(parameters: Dict[str, Any]) -> str:
+    """Where the backup is, or is going to be if the controller has it."""
+    if parameters["backup"]:
+        return os.path.join(DIRECTORY, "backups")
+    return str(parameters["backup_directory"])
+
+
 def require(parameters: Dict[str, Any]) -> None:
     """Refuse before anything is made."""
-    size = snapshot_bytes(parameters["backup_directory"])
+    size = parameters["_bytes"] or snapshot_bytes(parameters["backup_directory"])
     if not size:
         raise Refused("there is no backup in %s: run `kubeproof-backup save`" % parameters["backup_directory"])
     about = os.statvfs(os.path.dirname(DIRECTORY))
@@ -213,12 +234,14 @@ def provide(source: str, target: str) -> str:
     return target
 
 
-def prepare(parameters: Dict[str, Any]) -> str:
-    """Make directories, programs and settings; returns where the program goes."""
+def prepare(parameters: Dict[str, Any]) -> Dict[str, str]:
+    """Make directories, programs and settings; returns where the program goes, and a backup from the controller."""
+    name = user(parameters)
     try:
-        account, group = pwd.getpwnam(USER), grp.getgrnam(USER)
+        account, group = pwd.getpwnam(name), grp.getgrnam(name)
     except KeyError:
-        raise Refused("there is no user %s, whom the role backup creates (backup_enabled)" % USER) from None
+        creator = "apiserver" if parameters["backup"] else "backup creates (backup_enabled)"
+        raise Refused("there is no user %s, whom the role %s" % (name, creator)) from None
     os.mkdir(DIRECTORY)
     os.chmod(DIRECTORY, 0o755)  # noqa: S103 - of programs that are no secret
     os.mkdir(RUNTIME)
@@ -226,9 +249,14 @@ def prepare(parameters: Dict[str, Any]) -> str:
     os.chmod(RUNTIME, 0o750)  # noqa: S103 - for that user's group alone
     put(os.path.join(RUNTIME, "owner"), parameters["_name"].encode(), group.gr_gid)
     work, present = os.path.join(DIRECTORY, "work"), parameters["bin_directory"]
-    os.mkdir(work, 0o700)
-    os.chown(work, account.pw_uid, account.pw_gid)
+    backups = backup_directory(parameters)
+    own = [backups, os.path.join(backups, os.path.basename(parameters["backup"]))] if parameters["backup"] else []
+    for path in (work, *own):
+        os.mkdir(path, 0o700)
+        os.chown(path, account.pw_uid, account.pw_gid)
     programs = {name: os.path.join(present, name) for name in ("etcd", "etcdutl", "kube-apiserver")}
+    for name, digest in parameters["_etcd"].items():
+        programs[name] = provide(find(name, digest, present), os.path.join(DIRECTORY, "present-" + name))
     missing = [path for path in programs.values() if not os.path.exists(path)]
     if missing:
         raise Refused("%s is not on this host, which therefore cannot rehearse" % missing[0])
@@ -237,7 +265,7 @@ def prepare(parameters: Dict[str, Any]) -> str:
         target[name] = provide(find(name, digest, present), os.path.join(DIRECTORY, "target-" + name))
     versions = parameters["versions"]
     settings = {
-        "directory": parameters["backup_directory"],
+        "directory": backups,
         "where": work,
         "timeout": parameters["timeout"] // 3,
         "present": {**programs, "version": parameters["_present"]},
@@ -251,7 +279,7 @@ def prepare(parameters: Dict[str, Any]) -> str:
         with open(parameters["encryption"], "rb") as stream:
             put(settings["encryption"], stream.read(), group.gr_gid)
     put(os.path.join(RUNTIME, "settings.json"), json.dumps(settings).encode(), group.gr_gid)
-    return os.path.join(DIRECTORY, "program")
+    return {"program": os.path.join(DIRECTORY, "program"), "backup": own[-1] if own else ""}
 
 
 def put(path: str, content: bytes, group: int) -> None:
@@ -266,7 +294,7 @@ def put(path: str, content: bytes, group: int) -> None:
 def command(parameters: Dict[str, Any]) -> List[str]:
     """The transient unit: of low weight, with a time limit, without a network, and cleaning up however it ends."""
     properties = {
-        "User": USER,
+        "User": user(parameters),
         "MemoryMax": parameters["memory"],
         "CPUWeight": 10,
         "IOWeight": 10,
@@ -280,7 +308,7 @@ def command(parameters: Dict[str, Any]) -> List[str]:
         "NoNewPrivileges": "yes",
         "CapabilityBoundingSet": "",
         "ProtectSystem": "strict",
-        "ReadWritePaths": "%s/work %s" % (DIRECTORY, parameters["backup_directory"]),
+        "ReadWritePaths": "%s/work %s" % (DIRECTORY, backup_directory(parameters)),
         "ProtectHome": "yes",
         "PrivateTmp": "yes",
         "PrivateDevices": "yes",
@@ -327,16 +355,19 @@ def main() -> None:
             "forward": {"type": "bool", "default": True},
             "bin_directory": {"type": "path", "required": True},
             "backup_directory": {"type": "path", "required": True},
+            "backup": {"type": "path", "default": ""},
             "arguments": {"type": "list", "elements": "str", "default": []},
             "encryption": {"type": "path", "required": True},
             "timeout": {"type": "int", "default": 1800},
             "memory": {"type": "int", "default": 2 << 30},
-            # The action's: what to do, the rehearsal's name, digests of the target's programs by name, and the present
-            # version.
+            # The action's: what to do, the rehearsal's name, digests of the target's programs by name, the present
+            # version; with a backup of the controller digests of etcd's programs, and the snapshot's size.
             "_step": {"type": "str", "choices": ["prepare", "start", "follow", "remove"], "default": "prepare"},
             "_name": {"type": "str", "default": ""},
             "_programs": {"type": "dict", "default": {}},
             "_present": {"type": "str", "default": ""},
+            "_etcd": {"type": "dict", "default": {}},
+            "_bytes": {"type": "int", "default": 0},
         }
     )
     parameters, step = module.params, module.params["_step"]
@@ -345,7 +376,7 @@ def main() -> None:
         if step == "prepare":
             remove()
             require(parameters)
-            found = {"program": prepare(parameters)}
+            found = dict(prepare(parameters))
         elif step == "start":
             run(command(parameters), timeout=120)
         elif step == "follow":

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from kubeproof.core.errors import KubeproofError
 from kubeproof.core.versions import Version
 from kubeproof.upgrade.afterwards import after, settled
-from kubeproof.upgrade.evidence import rehearsing
+from kubeproof.upgrade.evidence import backing_up, rehearsing
 from kubeproof.upgrade.goal import Kind
 from kubeproof.upgrade.passes import etcd_passes, kubernetes_passes
 from kubeproof.upgrade.plan import Plan
@@ -57,7 +57,8 @@ class Act:
     rehearsed. ``readable``: versions that need not be, with this backup.
     ``begun``: whether etcd's downgrade was begun by an earlier run, and is to be waited for.
     ``confirmed``: hosts that put themselves back unless their turn is confirmed. ``undone``: those whose earlier turn
-    is put back, where the others' is confirmed.
+    is put back, where the others' is confirmed. ``backup_host``: where a rehearsal gets its backup from; empty if it is
+    where it is rehearsed.
     """
 
     kind: str
@@ -78,6 +79,7 @@ class Act:
     undone: tuple[str, ...] = ()
     begun: bool = False
     readable: tuple[str, ...] = ()
+    backup_host: str = ""
 
 
 def acts(plan: Plan) -> list[Act]:
@@ -133,9 +135,7 @@ def _everywhere(plan: Plan, act: Act) -> tuple[str, ...]:
     if kind in (Kind.DNS, Kind.KUBE_PROXY):
         return tuple(host.name for host in plan.world.nodes if host.reachable)
     if kind in (Kind.BACKUP, Kind.ETCD_DOWNGRADE, Kind.ETCD_CANCEL):
-        # The first one makes the backup, which is rehearsed where it is.
-        members = [*rehearsing(plan.world), *(host for host in plan.world.members if host.reachable)]
-        return tuple(dict.fromkeys(host.name for host in members))
+        return tuple(host.name for host in backing_up(plan.world))
     return tuple(host.name for host in plan.world.hosts if host.control_plane and host.reachable)
 
 
@@ -206,7 +206,14 @@ def _act(plan: Plan, due: Sequence[_Due], *, mixed: bool) -> Act:
         tuple(name for turn in turns if turn.puts_back for name in turn.changes),
         begun=first.kind is Kind.ETCD_DOWNGRADE and due[0].before.etcd.downgrade == first.series,
         readable=tuple(sorted(str(version) for version in first.readable)),
+        backup_host=_backup_host(plan) if first.kind is Kind.REHEARSAL else "",
     )
+
+
+def _backup_host(plan: Plan) -> str:
+    """Where a rehearsal gets its backup from; empty if the host that rehearses has made it."""
+    maker, rehearser = (next((host.name for host in each(plan.world)), "") for each in (backing_up, rehearsing))
+    return "" if maker == rehearser else maker
 
 
 def _rehearsed(plan: Plan, turn: Turn) -> dict[str, str]:

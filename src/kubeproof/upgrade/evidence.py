@@ -60,9 +60,16 @@ def rehearsal_of(world: World, goal: Goal) -> str:
     return f"{goal.key}; from {', '.join(now)}"
 
 
+def backing_up(world: World) -> list[Host]:
+    """Hosts that can make a backup; the first one does. With an API server beside it, it is rehearsed where it is."""
+    return sorted((host for host in world.members if host.reachable), key=lambda host: not host.control_plane)
+
+
 def rehearsing(world: World) -> list[Host]:
-    """Hosts that can rehearse: they have backups, and an API server's programs. One of them does."""
-    return [host for host in world.members if host.control_plane and host.reachable]
+    """Hosts that can rehearse; the first one does. They have an API server's keys, and where possible the backup."""
+    makers = backing_up(world)
+    both = [host for host in makers if host.control_plane]
+    return both or [host for host in world.hosts if host.control_plane and host.reachable and makers]
 
 
 def fresh_backup(world: World, mark: str) -> bool:

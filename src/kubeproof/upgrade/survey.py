@@ -15,7 +15,7 @@ from cryptography import x509
 from kubeproof.core.versions import Minor, Version
 from kubeproof.preflight.findings import Finding
 from kubeproof.preflight.model import Host as Seen
-from kubeproof.upgrade import evidence, look, questions
+from kubeproof.upgrade import look, questions
 from kubeproof.upgrade.goal import Goal
 from kubeproof.upgrade.passes import Needs
 from kubeproof.upgrade.plan import Plan, plan
@@ -91,19 +91,9 @@ def world(survey: Survey) -> World:
 def planned(survey: Survey, goal: Goal) -> Plan:
     """The plan, with everything in the way."""
     now = world(survey)
-    goal, left_out = _rehearsal(now, goal)
     first = plan(now, goal)
     drained = {name for step in first.steps for name in step.drained}
-    return plan(now, goal, [*left_out, *_asked(survey, now, goal), *_in_the_way(survey, goal, first, drained)])
-
-
-def _rehearsal(now: World, goal: Goal) -> tuple[Goal, list[Finding]]:
-    """Where no host can rehearse, an upgrade is planned without, and says so."""
-    if not goal.rehearses or evidence.rehearsing(now):
-        return goal, []
-    problem = "it is not rehearsed: no host has both etcd, with its backups, and an API server"
-    remediation = "To do without: upgrade_rehearsal: false."
-    return dataclasses.replace(goal, rehearses=False), [Finding("rehearsal", problem, remediation, severity="warning")]
+    return plan(now, goal, [*_asked(survey, now, goal), *_in_the_way(survey, goal, first, drained)])
 
 
 def _asked(survey: Survey, now: World, goal: Goal) -> Iterator[Finding]:

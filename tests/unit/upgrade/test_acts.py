@@ -274,6 +274,14 @@ class TestRehearsals:
         assert rehearsal.hosts == ("cp1",)
         assert backup.mark == goal().key
 
+    def test_where_etcd_is_on_others_the_backup_is_brought(self) -> None:
+        found = acts(plan(world(host("cp1", etcd=False), host("e1"), host("e2")), goal()))
+        backup, rehearsal = (next(act for act in found if act.kind == kind) for kind in ("backup", "rehearsal"))
+        assert backup.hosts == ("e1", "e2")
+        assert (rehearsal.hosts, rehearsal.backup_host) == (("cp1",), "e1")
+        (beside,) = (act for act in acts(plan(world(), goal())) if act.kind == "rehearsal")
+        assert beside.backup_host == ""
+
     def test_what_was_rehearsed_lately_is_backed_up_alone(self) -> None:
         new = frozenset({Version.of(NEW["kubernetes"])})
         known = {rehearsal_of(world(), goal()): new}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import pwd
 from pathlib import Path
 
 import pytest
@@ -68,12 +70,51 @@ def test_a_program_is_copied_where_it_cannot_be_linked(tmp_path: Path, monkeypat
 
 
 def test_the_unit_has_limits_and_cleans_up() -> None:
-    words = module.command({"memory": GIB, "timeout": 1800, "backup_directory": "/var/backups/etcd"})
+    words = module.command({"memory": GIB, "timeout": 1800, "backup_directory": "/var/backups/etcd", "backup": ""})
     for wanted in ("User=etcd-backup", f"MemoryMax={GIB}", "CPUWeight=10", "RuntimeMaxSec=1800", "PrivateNetwork=yes"):
         assert f"--property={wanted}" in words
     (removal,) = (word for word in words if "ExecStopPost" in word)
     assert module.DIRECTORY in removal
     assert "encryption.yaml" in removal
+
+
+def test_a_backup_of_another_host_is_read_where_it_was_brought(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    me = pwd.getpwuid(os.geteuid()).pw_name
+    monkeypatch.setattr(module, "OTHER_USER", me)
+    for name in ("DIRECTORY", "RUNTIME", "STAGED"):
+        monkeypatch.setattr(module, name, str(tmp_path / name))
+    staged, installed = tmp_path / "STAGED", tmp_path / "bin"
+    for directory in (staged, installed):
+        directory.mkdir()
+    digests = {name: hashlib.sha256(name.encode()).hexdigest() for name in ("etcd", "etcdutl", "kube-apiserver")}
+    for name, digest in digests.items():
+        (staged / digest).write_bytes(name.encode())
+    (installed / "kube-apiserver").write_bytes(b"old")
+    given = {
+        "backup": "/controller/20260101T000000Z-e1",
+        "backup_directory": "/var/backups/etcd",
+        "bin_directory": str(installed),
+        "versions": {"kubernetes": "1.37.2", "etcd": "3.7.3"},
+        "arguments": [],
+        "encryption": str(tmp_path / "none"),
+        "timeout": 1800,
+        "memory": GIB,
+        "forward": True,
+        "_name": "one",
+        "_present": "1.36.3",
+        "_programs": {name: digests[name] for name in ("etcd", "kube-apiserver")},
+        "_etcd": {name: digests[name] for name in ("etcd", "etcdutl")},
+    }
+    found = module.prepare(given)
+    assert found["backup"] == str(tmp_path / "DIRECTORY" / "backups" / "20260101T000000Z-e1")
+    assert Path(found["backup"]).stat().st_mode & 0o777 == 0o700
+    settings = json.loads((tmp_path / "RUNTIME" / "settings.json").read_text())
+    assert settings["directory"] == str(Path(found["backup"]).parent)
+    read = {name: Path(settings["present"][name]).read_bytes() for name in digests}
+    assert read == {"etcd": b"etcd", "etcdutl": b"etcdutl", "kube-apiserver": b"old"}
+    words = module.command(given)
+    assert f"--property=User={me}" in words
+    assert any(word.startswith("--property=ReadWritePaths=") and settings["directory"] in word for word in words)
 
 
 @pytest.mark.parametrize(
