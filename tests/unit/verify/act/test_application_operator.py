@@ -194,17 +194,20 @@ class Objects:
     def roll(self, deployment: Object) -> None:
         spec = copy.deepcopy(self.objects[objects.path(deployment)]["spec"]["template"]["spec"])
         condition = {"type": "Ready", "status": "True"}
-        self.pods = [{"spec": spec, "status": {"conditions": [condition]}}]
+        going = [{**pod, "metadata": {**pod["metadata"], "deletionTimestamp": "now"}} for pod in self.pods]
+        metadata = {"uid": str(len(self.pods) + 1)}
+        self.pods = [*going, {"metadata": metadata, "spec": spec, "status": {"conditions": [condition]}}]
 
 
 def test_a_new_certificate_is_trusted_before_it_is_served_and_the_old_one_not_after() -> None:
+    clock = Clock()
     metadata = {"name": "gate", "namespace": "n"}
     volumes = [{"name": "tls", "secret": {"secretName": "gate-tls-1"}}]
     template = {"spec": {"volumes": volumes, "containers": []}}
     deployment = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": {"template": template}}
     service = {"apiVersion": "v1", "kind": "Service", "metadata": metadata}
     server = Objects(gate.configuration("c"))
-    kept = gate.Gate(server, "g.test", "c", deployment, service)  # type: ignore[arg-type]
+    kept = gate.Gate(server, "g.test", "c", deployment, service, clock)  # type: ignore[arg-type]
 
     def state() -> tuple[int, str]:
         trusted = gate.trusted(server, "c")  # type: ignore[arg-type]
@@ -226,6 +229,12 @@ def test_a_new_certificate_is_trusted_before_it_is_served_and_the_old_one_not_af
     assert state() == (2, "gate-tls-2")
     server.roll(deployment)
     kept.converge()
+    # API servers may still ask the one that goes.
+    assert state() == (2, "gate-tls-2")
+    clock.now += gate._GOODBYE_SECONDS / 2
+    kept.converge()
+    # It is still there: so their connections to it are given up before it ends.
+    assert len(server.pods) == 2
     assert state() == (1, "gate-tls-2")
     assert gate.trusted(server, "c") != first  # type: ignore[arg-type]
     assert set(server.objects) >= {"/api/v1/namespaces/n/secrets/gate-tls-1", "/api/v1/namespaces/n/services/gate"}

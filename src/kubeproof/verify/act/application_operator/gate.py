@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import base64
 import datetime
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from cryptography import x509
@@ -27,8 +29,10 @@ GENERATION = "verify.kubeproof.io/certificate"
 # What the test image's webhook refuses, and what it says.
 REFUSED_DATA = {"webhook-e2e-test": "webhook-disallow"}
 REFUSAL = "the custom resource contains unwanted data"
-# As long as nodes may need to hear that a pod goes.
-_GOODBYE_SECONDS = 5
+# As long as nodes and API servers may need to hear that a pod goes. Its CA is trusted for that time only: with others
+# API servers make new connections, so that none of theirs ends with the pod, which lives on for longer.
+_HEARD_SECONDS = 6.0
+_GOODBYE_SECONDS = 15
 _CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
 _DAY = datetime.timedelta(days=1)
 _SIGNS_CERTIFICATES = x509.KeyUsage(
@@ -143,11 +147,21 @@ def trusted(api: Api, name: str) -> str:
 class Gate:
     """The webhook, as the operator keeps it."""
 
-    def __init__(self, api: Api, group: str, configured: str, wanted: Object, front: Object) -> None:
+    def __init__(
+        self,
+        api: Api,
+        group: str,
+        configured: str,
+        wanted: Object,
+        front: Object,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """``configured``: the name of its configuration; ``wanted`` and ``front``: its Deployment and Service."""
-        self._api, self._group, self._configured = api, group, configured
+        self._api, self._group, self._configured, self._clock = api, group, configured, clock
         self._deployment, self._service = wanted, front
         self._namespace = str(wanted["metadata"]["namespace"])
+        # By UID of pods that go, when that was seen first.
+        self._going: dict[str, float] = {}
 
     def converge(self) -> None:
         """Do the next of what is to be done: each step is as good as done if this process ends after it."""
@@ -157,7 +171,7 @@ class Gate:
         served = self._served()
         pods = self._api.items(objects.core(self._namespace, "pods"), labelSelector=f"app={NAME}")
         # What pods serve that are asked now or soon; those that are about to go are asked for a moment more.
-        numbers = {generation, served or generation, *map(_number, pods)}
+        numbers = {generation, served or generation, *(_number(pod) for pod in pods if self._asked(pod))}
         self._trust(configured, *map(self._authority, sorted(numbers)))
         if not served:
             self._present(self._deployment_of(generation))
@@ -165,6 +179,13 @@ class Gate:
             volumes = self._deployment_of(generation)["spec"]["template"]["spec"]["volumes"]
             change = {"spec": {"template": {"spec": {"volumes": volumes}}}}
             self._api.patch(objects.path(self._deployment), change)
+
+    def _asked(self, pod: Object) -> bool:
+        """Whether an API server may ask a pod: one that goes was asked until all have heard that it does."""
+        if "deletionTimestamp" not in pod["metadata"]:
+            return True
+        now = self._clock()
+        return now - self._going.setdefault(pod["metadata"]["uid"], now) < _HEARD_SECONDS
 
     def _authority(self, generation: int) -> str:
         """The CA of a certificate of this number, which is made if there is none."""
