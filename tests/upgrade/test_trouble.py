@@ -109,7 +109,9 @@ class Refusal:
 REFUSALS = [
     Refusal("nothing-to-go-back-to", "there is nothing to go back to", {"upgrade_direction": "back"}),
     Refusal("minor-version-that-is-none-of-ours", r"1\.39\.0 is not supported", {"upgrade_to": "1.39.0"}),
-    Refusal("downgrade", r"would go from 1\.36\.3 to 1\.35\.4, a downgrade", {"upgrade_to": "1.35.4"}),
+    Refusal(
+        "downgrade", r"kubernetes would go from 1\.36\.3 to 1\.35\.4 on cp1, .*, a downgrade", {"upgrade_to": "1.35.4"}
+    ),
     Refusal(
         "newer-kubelet",
         "nothing can be done in this run: .*, which --hosts leaves out, come first",

@@ -12,7 +12,7 @@ from kubeproof.upgrade import policy
 from kubeproof.upgrade.afterwards import after
 from kubeproof.upgrade.goal import Goal, Kind
 from kubeproof.upgrade.order import next_turn
-from kubeproof.upgrade.refusals import check
+from kubeproof.upgrade.refusals import DOWNGRADE, check
 from kubeproof.upgrade.turn import Moment, Turn, Waits
 from kubeproof.upgrade.world import ETCD, World
 
@@ -68,7 +68,10 @@ class Plan:
 def plan(world: World, goal: Goal, more: Sequence[Finding] = ()) -> Plan:
     """The plan. ``more``: findings about what only the API or hosts know."""
     turns, end, waits = _unfold(world, goal)
-    everything = [*check(world, goal), *_outside(world, end, turns), *_led_to(waits), *_idle(goal, turns, waits), *more]
+    wrong = check(world, goal)
+    # What a wish for older versions would lead to adds nothing.
+    led_to = [] if any(each.id == DOWNGRADE for each in wrong) else _led_to(waits)
+    everything = [*wrong, *_outside(world, end, turns), *led_to, *_idle(goal, turns, waits), *more]
     notes = (waits.reason,) if waits and not waits.violations else ()
     return Plan(world, goal, tuple(turns), steps(world, goal, turns), tuple(relevant(everything, ())), notes, end)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from kubeproof.core.versions import Minor, Version
-from kubeproof.preflight.findings import SETTINGS, Finding
+from kubeproof.preflight.findings import Finding
 from kubeproof.upgrade.goal import Goal
 from kubeproof.upgrade.passes import Needs, etcd_minors, kubernetes_minors, kubernetes_passes
 from kubeproof.upgrade.policy import ETCD_BEFORE
@@ -14,6 +14,8 @@ from kubeproof.upgrade.world import APISERVER, COMPONENTS, DNS, ETCD, KUBERNETES
 # The first minor versions that can be left downwards: etcd's members migrate their data, Kubernetes emulates.
 DOWNGRADES_FROM = Minor(3, 6)
 EMULATES_FROM = Minor(1, 31)
+DOWNGRADE = "version-step"
+"""The finding that something would get older without being on its way back."""
 
 
 def check(world: World, goal: Goal) -> list[Finding]:
@@ -144,19 +146,20 @@ def _prerequisites(world: World, goal: Goal) -> Iterator[Finding]:
 
 
 def _older(world: World, goal: Goal) -> Iterator[Finding]:
-    """Forward, nothing gets older."""
+    """Forward, nothing gets older. Once for each component: it is a matter of the settings, and not of hosts."""
     found: dict[tuple[str, Version, Version], list[str]] = {}
     for host, program, running in world.running(*COMPONENTS):
         wanted = goal.wants(program)
         if wanted is not None and wanted < running.version:
-            found.setdefault((program, running.version, wanted), []).append(host.name)
+            hosts = found.setdefault((COMPONENTS[program], running.version, wanted), [])
+            hosts += [host.name] if host.name not in hosts else []
     dns = goal.wants(DNS)
     if world.dns is not None and dns is not None and dns < world.dns:
-        found[DNS, world.dns, dns] = [SETTINGS]
-    for (program, version, wanted), hosts in found.items():
-        problem = f"{program} would go from {version} to {wanted}, a downgrade"
-        for name in hosts:
-            yield Finding("version-step", problem, "To go back: ./kubeproof upgrade back.", program, name)
+        found[DNS, world.dns, dns] = []
+    for (component, version, wanted), hosts in found.items():
+        where = f" on {', '.join(hosts)}" if hosts else ""
+        problem = f"{component} would go from {version} to {wanted}{where}, a downgrade"
+        yield Finding(DOWNGRADE, problem, "To go back: ./kubeproof upgrade back.", component)
 
 
 def _no_way_back(world: World, goal: Goal) -> Iterator[Finding]:

@@ -382,7 +382,12 @@ class TestRefusals:
 
     def test_a_downgrade_forward(self) -> None:
         found = plan(world(versions=NEW), goal({"runc": "1.4.3"}))
-        assert set(problems(found)) == {("version-step", name) for name in ("cp1", "cp2", "cp3", "w1", "w2")}
+        assert problems(found) == [("version-step", "settings")]
+        assert "runc would go from 1.5.2 to 1.4.3 on cp1, cp2, cp3, w1, w2, a downgrade" in found.findings[0].problem
+
+    def test_a_downgrade_is_told_once(self) -> None:
+        found = plan(world(versions=NEW), goal({"kubernetes": "1.36.3"}))
+        assert problems(found) == [("version-step", "settings")], "not what it would lead to on each host besides"
 
     def test_lost_quorum(self) -> None:
         before = world()

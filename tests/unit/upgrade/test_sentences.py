@@ -45,8 +45,8 @@ CASES = {
     "downgrade": (
         world(versions=NEW),
         goal({"runc": "1.4.3"}),
-        "w2",
-        "runc would go from 1.5.2 to 1.4.3, a downgrade",
+        "settings",
+        "runc would go from 1.5.2 to 1.4.3 on cp1, cp2, cp3, w1, w2, a downgrade",
         "To go back: ./kubeproof upgrade back.",
     ),
     "no way back": (
