@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from plugins.action.upgrade_plan import _backing_up
 from tests.unit.ansible_program import ansible
 from tests.unit.upgrade.test_survey import answered, control_plane, pod, worker
 
@@ -75,6 +77,15 @@ def test_a_rehearsal_alone_begins_nothing(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
     assert [act["kind"] for act in document(tmp_path)["acts"]] == ["stage", "backup", "rehearsal"]
     assert not (tmp_path / RECORD).exists()
+
+
+def test_the_backup_that_is_noted_is_looked_for_on_the_host_that_makes_it() -> None:
+    both, apart = control_plane(), dataclasses.replace(worker(), name="e1", groups=frozenset({"etcd"}))
+    server = dataclasses.replace(control_plane(), name="cp1", groups=frozenset({"control_plane"}))
+    gone = dataclasses.replace(apart, name="e0", report=None)
+    assert _backing_up([apart, both]) == both.name
+    assert _backing_up([server, gone, apart]) == "e1"
+    assert _backing_up([server]) == ""
 
 
 @pytest.mark.parametrize("value", ["false", "no"])
