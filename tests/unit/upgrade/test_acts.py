@@ -268,9 +268,9 @@ class TestRehearsals:
         assert act.emulates == ""
 
     def test_the_backup_is_where_it_is_rehearsed(self) -> None:
-        found = acts(plan(world(host("e1"), host("cp1")), goal()))
+        found = acts(plan(world(host("a1", etcd=True), host("cp1")), goal()))
         backup, rehearsal = (next(act for act in found if act.kind == kind) for kind in ("backup", "rehearsal"))
-        assert backup.hosts == ("cp1", "e1")
+        assert backup.hosts == ("cp1", "a1")
         assert rehearsal.hosts == ("cp1",)
         assert backup.mark == goal().key
 

@@ -388,6 +388,7 @@ class TestRefusals:
     def test_a_downgrade_is_told_once(self) -> None:
         found = plan(world(versions=NEW), goal({"kubernetes": "1.36.3"}))
         assert problems(found) == [("version-step", "settings")], "not what it would lead to on each host besides"
+        assert "to 1.36.3 on cp1, cp2, cp3, w1, w2, a downgrade" in found.findings[0].problem
 
     def test_lost_quorum(self) -> None:
         before = world()
