@@ -256,8 +256,8 @@ def test_a_target_that_does_not_start_on_the_second_api_server(cluster: LocalClu
 
 # --- runs that are killed ---
 
-# In whose middle an upgrade is killed, and how many seconds after their beginning; in the order of an upgrade. Tasks that
-# include a role are shown without that of their own.
+# In whose middle an upgrade is killed, and how many seconds after their beginning; in the order of an upgrade. Tasks
+# that include a role are shown without that of their own.
 POINTS = [
     ("Send versions to the host", 3.0),
     ("Back up etcd", 0.5),

@@ -37,6 +37,8 @@ def test_check_mode_lists_what_is_to_be_fetched_first(tmp_path: Path) -> None:
         "distribute_components": {
             "state_directory": str(tmp_path / "state"),
             "directories": {"bin": str(tmp_path / "bin"), "cni": str(tmp_path / "cni")},
+            # That host has none of etcd's own.
+            "groups": ["etcd"],
         },
         "when": "inventory_hostname == 'h2'",
     }
@@ -50,6 +52,7 @@ def test_check_mode_lists_what_is_to_be_fetched_first(tmp_path: Path) -> None:
     done = play.run(ASK, distribute | {"register": "sent"}, show, options=("--check",))
     assert done.returncode == 0, done.stdout
     assert "containerd 2.4.2, once fetched; " in done.stdout
+    assert "; etcd 3.7.3, once fetched; " in done.stdout
     assert "the image pause 3.10.2, once fetched" in done.stdout
     assert not (tmp_path / "bin").exists()
     done = play.run(ASK, distribute)
