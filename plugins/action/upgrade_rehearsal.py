@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 import shlex
 import shutil
 import time
-from pathlib import Path
 from typing import Any
 
 from kubeproof.components.lock import Lock
@@ -15,6 +15,7 @@ from kubeproof.core import zipped
 from kubeproof.core.errors import KubeproofError
 from kubeproof.install import slices
 from kubeproof.install.action import Action, plain
+from kubeproof.settings import state
 from kubeproof.upgrade import rehearsal
 
 _PACKAGE = "kubeproof.backup.agent"
@@ -40,25 +41,35 @@ class ActionModule(Action):
 
     def act(self) -> dict[str, Any]:
         self._given = plain(self._arguments) | {"_name": secrets.token_hex(8)}
-        programs, present, backup = self._digests(), self._present(), str(self._given.get("backup", ""))
-        brought = {"_etcd": self._etcd(), "_bytes": (Path(backup) / _SNAPSHOT).stat().st_size} if backup else {}
         try:
-            prepared = self._step("prepare", _programs=programs, _present=present, **brought)
-            self._send(prepared["program"])
-            if backup:
-                self._bring(Path(backup), prepared["backup"])
-            self._step("start")
-            result = self._followed()
+            result = self._rehearse()
         finally:
-            self._step("remove")
-            if backup:
-                shutil.rmtree(Path(backup).parent)
+            # With what a run that was killed has left there.
+            with contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(self._state_directory / state.REHEARSAL)
         self._write(result)
         problems = rehearsal.problems(result)
         if problems:
             raise KubeproofError(problems)
         self._display.display(f"rehearsal: {rehearsal.summary(result)}")
         return {"changed": False, "rehearsal": {name: result[name] for name in ("objects", "kinds", "seconds")}}
+
+    def _rehearse(self) -> dict[str, Any]:
+        programs, present = self._digests(), self._present()
+        backup = self._state_directory / state.REHEARSAL / str(self._given.get("backup", ""))
+        brought: dict[str, Any] = {}
+        if self._given.get("backup"):
+            brought = {"_etcd": self._etcd(), "_bytes": (backup / _SNAPSHOT).stat().st_size}
+        try:
+            prepared = self._step("prepare", _programs=programs, _present=present, **brought)
+            self._send(prepared["program"])
+            if brought:
+                for file in sorted(backup.iterdir()):
+                    slices.push(self._command, file, f"{prepared['backup']}/{file.name}", _OTHER_USER)
+            self._step("start")
+            return self._followed()
+        finally:
+            self._step("remove")
 
     def _step(self, name: str, **more: Any) -> dict[str, Any]:
         answer = self._module({**self._given, "_step": name, **more})
@@ -86,11 +97,6 @@ class ActionModule(Action):
         if entry is None:
             raise KubeproofError(f"etcd {version} was not fetched for {architecture}: run the upgrade again")
         return {name: str(entry["binaries"][name]["sha256"]) for name in ("etcd", "etcdutl")}
-
-    def _bring(self, backup: Path, dest: str) -> None:
-        """Copy a backup to where the host reads it."""
-        for file in sorted(backup.iterdir()):
-            slices.push(self._command, file, f"{dest}/{file.name}", _OTHER_USER)
 
     def _present(self) -> str:
         """The version of the API server that the host has."""

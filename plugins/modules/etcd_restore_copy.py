@@ -20,7 +20,10 @@ options:
     type: dict
     suboptions:
       source: {description: Directory on the host., type: path, required: true}
-      dest: {description: Directory on the controller. Files have mode 0600., type: path, required: true}
+      dest:
+        description: Directory on the controller, made if there is none. Files have mode 0600.
+        type: path
+        required: true
   push:
     description: Copy a file from the controller to the host.
     type: dict

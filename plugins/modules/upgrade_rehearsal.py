@@ -51,10 +51,10 @@ options:
     required: true
   backup:
     description:
-      - Directory on the controller with the backup of another host, for a host that has no etcd. The rehearsal uses it
-        instead of O(backup_directory), and the staged etcd of O(versions) instead of an installed one, and runs as the
-        API server's user. It is removed from the controller at the end.
-    type: path
+      - Name of a backup of another host, for a host that has no etcd. It is in C(rehearsal) in the state directory,
+        which is removed at the end. The rehearsal uses it instead of O(backup_directory), and the staged etcd of
+        O(versions) instead of an installed one, and runs as the API server's user.
+    type: str
     default: ""
   arguments:
     description: Flags of the API server, see the filter C(rehearsal_flags).
@@ -250,7 +250,7 @@ def prepare(parameters: Dict[str, Any]) -> Dict[str, str]:
     put(os.path.join(RUNTIME, "owner"), parameters["_name"].encode(), group.gr_gid)
     work, present = os.path.join(DIRECTORY, "work"), parameters["bin_directory"]
     backups = backup_directory(parameters)
-    own = [backups, os.path.join(backups, os.path.basename(parameters["backup"]))] if parameters["backup"] else []
+    own = [backups, os.path.join(backups, parameters["backup"])] if parameters["backup"] else []
     for path in (work, *own):
         os.mkdir(path, 0o700)
         os.chown(path, account.pw_uid, account.pw_gid)
@@ -355,7 +355,7 @@ def main() -> None:
             "forward": {"type": "bool", "default": True},
             "bin_directory": {"type": "path", "required": True},
             "backup_directory": {"type": "path", "required": True},
-            "backup": {"type": "path", "default": ""},
+            "backup": {"type": "str", "default": ""},
             "arguments": {"type": "list", "elements": "str", "default": []},
             "encryption": {"type": "path", "required": True},
             "timeout": {"type": "int", "default": 1800},

@@ -20,6 +20,8 @@ UPGRADE = "upgrade.json"
 """What an upgrade that has begun is about, in the state directory until it has ended."""
 REHEARSED = "rehearsed.json"
 """What an upgrade was rehearsed with lately, in the state directory: also if none has begun."""
+REHEARSAL = "rehearsal"
+"""A backup on its way to where it is rehearsed, in the state directory while it is."""
 # What tells a state directory from one of that name that somebody has for something else.
 _MARKS = ("pki", "admin.kubeconfig", "backup-identity.txt", "components.lock.json")
 _MODE = 0o700

@@ -91,7 +91,7 @@ def test_a_backup_of_another_host_is_read_where_it_was_brought(tmp_path: Path, m
         (staged / digest).write_bytes(name.encode())
     (installed / "kube-apiserver").write_bytes(b"old")
     given = {
-        "backup": "/controller/20260101T000000Z-e1",
+        "backup": "20260101T000000Z-e1",
         "backup_directory": "/var/backups/etcd",
         "bin_directory": str(installed),
         "versions": {"kubernetes": "1.37.2", "etcd": "3.7.3"},

@@ -181,7 +181,7 @@ class Gate:
             self._api.patch(objects.path(self._deployment), change)
 
     def _asked(self, pod: Object) -> bool:
-        """Whether an API server may ask a pod: one that goes was asked until all have heard that it does."""
+        """Whether an API server may ask a pod: one that goes is asked until all have heard that it does."""
         if "deletionTimestamp" not in pod["metadata"]:
             return True
         now = self._clock()
