@@ -62,7 +62,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         self._recorder = Recorder(reporter, lambda line: print(line, file=self._file), planning=planning)
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
-        self._recorder.play(play.get_name())
+        self._recorder.play(play.get_name(), as_one=bool(play.vars.get("__run_told_as_one")))
 
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:  # noqa: ARG002
         self._start(task)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
@@ -13,6 +14,9 @@ from kubeproof.core.console import duration
 from kubeproof.install.run_record import Failure, Phase, Recorder, Task
 
 _INDENT = 2
+_TITLE_WIDTH = 30
+# For marks, hosts, counts and times, beside a title that is longer.
+_OTHERS_WIDTH = 56
 
 
 class RunReporter:
@@ -44,9 +48,10 @@ class RunReporter:
         if (phase.idle or self._quiet) and not phase.failed:
             return
         mark = Text("✘", style="bold red") if phase.failed else Text("✔", style="green")
+        widest = max(_TITLE_WIDTH, self._console.width - _OTHERS_WIDTH)
         line = Table.grid(padding=(0, 1), expand=True)
         line.add_column(width=1)
-        line.add_column(width=30, no_wrap=True)
+        line.add_column(width=min(max(_TITLE_WIDTH, cell_len(phase.title)), widest), no_wrap=True)
         line.add_column(ratio=1, no_wrap=True)
         line.add_column(width=12, justify="right", no_wrap=True)
         line.add_column(width=12, justify="right", no_wrap=True)

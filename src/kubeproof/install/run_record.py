@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -139,13 +140,16 @@ class Recorder:
         clock: Callable[[], float] = time.monotonic,
         *,
         planning: bool = False,
+        date: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """``planning``: this is check mode, whose results say what the steps of the run would be."""
         self._listener = listener
         self._log = log
         self._clock = clock
         self._planning = planning
+        self._date = date
         self._play = ""
+        self._as_one = False
         self._tasks: dict[str, Task] = {}
         self._number = 0
         self._reports: list[steps.Report] = []
@@ -160,24 +164,26 @@ class Recorder:
         self.left_behind: dict[str, str] = {}
         self.hosts: dict[str, Counter[str]] = {}
 
-    def play(self, name: str) -> None:
-        """A play begins."""
+    def play(self, name: str, *, as_one: bool = False) -> None:
+        """A play begins. ``as_one``: it is one phase, whatever roles it has."""
         self._finish_phase()
         self._play = name
+        self._as_one = as_one
         self._log(f"PLAY {name}")
 
     def task(self, identity: str, name: str, role: str, path: str, action: str = "") -> None:
         """A task begins."""
-        if not self._open or self.phases[-1].role != role:
+        of_phase = "" if self._as_one else role
+        if not self._open or self.phases[-1].role != of_phase:
             self._finish_phase()
             self._open = True
-            self.phases.append(Phase(self._play, role, self._clock(), self._clock()))
+            self.phases.append(Phase(self._play, of_phase, self._clock(), self._clock()))
         self._number += 1
         place = steps.Place(self._number, self._play, role, name, action)
         task = Task(name, role, path, action, self._clock(), self._clock(), place=place)
         self._tasks[identity] = task
         self.phases[-1].tasks.append(task)
-        self._log(f"TASK {f'{role} : ' if role else ''}{name}  ({path})")
+        self._log(f"TASK {f'{role} : ' if role else ''}{name}  ({path})  {self._date():%FT%TZ}")
         self._listener.task(self.phases[-1], task)
 
     def outcome(self, identity: str, host: str, outcome: str, result: Mapping[str, Any]) -> None:

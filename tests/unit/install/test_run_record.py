@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -143,6 +144,45 @@ def test_everything_is_in_the_log(recorder: Recorder, log: list[str]) -> None:
     assert log[0] == "PLAY Nodes"
     assert log[1].startswith("TASK kubelet : Install kubelet")
     assert log[3] == '  w2: failed {"msg": "kubelet went wrong"}'
+
+
+def test_the_log_says_when_a_task_began(output: io.StringIO, log: list[str]) -> None:
+    recorder = Recorder(
+        RunReporter(Console(file=output), "run.log"),
+        log.append,
+        date=lambda: datetime(2026, 11, 30, 3, 4, 5, tzinfo=UTC),
+    )
+    recorder.play("Nodes")
+    install(recorder, "kubelet", "ok")
+    assert log[1].endswith("  2026-11-30T03:04:05Z")
+
+
+def test_a_play_that_is_told_as_one_is_one_line_with_its_whole_title(recorder: Recorder, output: io.StringIO) -> None:
+    title = "6/18 api-servers kubernetes 1.36.3 as 1.35"
+    for _ in range(2):
+        recorder.play(title, as_one=True)
+        install(recorder, "upgrade", "ok")
+        install(recorder, "apiserver", "changed")
+    recorder.play("Look again")
+    install(recorder, "preflight", "ok")
+    recorder.end()
+    first, second, third = output.getvalue().splitlines()
+    assert title in first
+    assert "w1" in first
+    assert "1 changed" in first
+    assert first == second
+    assert "preflight" in third
+    assert [task.role for task in recorder.phases[0].tasks] == ["upgrade", "apiserver"]
+
+
+def test_a_long_title_leaves_room_for_the_hosts(output: io.StringIO) -> None:
+    recorder = Recorder(RunReporter(Console(file=output, width=80), "run.log"), [].append)
+    recorder.play("rehearsal etcd 3.7.3, kubernetes 1.36.3, and all that goes with it", as_one=True)
+    recorder.task("1", "Restart", "kubelet", "x")
+    for host in ("cp1", "cp2", "cp3"):
+        recorder.outcome("1", host, "changed", {})
+    recorder.end()
+    assert "cp1, cp2, cp3" in output.getvalue()
 
 
 def test_the_profile_has_counts_and_times(recorder: Recorder, tmp_path: Path) -> None:
