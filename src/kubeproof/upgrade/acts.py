@@ -12,7 +12,7 @@ from kubeproof.upgrade.afterwards import after, settled
 from kubeproof.upgrade.evidence import backing_up, rehearsing
 from kubeproof.upgrade.goal import Kind
 from kubeproof.upgrade.passes import etcd_passes, kubernetes_passes
-from kubeproof.upgrade.plan import Plan
+from kubeproof.upgrade.plan import Plan, title
 from kubeproof.upgrade.turn import Changes, Turn
 from kubeproof.upgrade.world import (
     APISERVER,
@@ -186,7 +186,7 @@ def _act(plan: Plan, due: Sequence[_Due], *, mixed: bool) -> Act:
     emulates = {str(run.emulates) for each in changes.values() for run in each.values() if run.emulates}
     return Act(
         kind,
-        _title(first, versions, "".join(emulates)),
+        _title(first),
         tuple(name for turn in turns for name in turn.hosts),
         tuple(len(turn.hosts) for turn in turns),
         versions,
@@ -243,9 +243,11 @@ def _kind(turn: Turn) -> str:
     return str(Kind.API_SERVERS if APISERVER in programs else Kind.CONTROLLERS)
 
 
-def _title(turn: Turn, versions: Mapping[str, str], emulates: str) -> str:
-    what = ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
-    return " ".join(filter(None, [str(turn.kind), what, f"as {emulates}" if emulates else ""]))
+def _title(turn: Turn) -> str:
+    """As in the plan, where API servers and what comes after them are one step."""
+    if turn.kind not in (Kind.LIFT, Kind.EMULATE):
+        return title(turn)
+    return f"{'API servers' if _kind(turn) == Kind.API_SERVERS else 'controllers'} as {turn.series}"
 
 
 def _former(host: Host, kind: str, to: Changes) -> dict[str, Any]:

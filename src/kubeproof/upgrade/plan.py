@@ -172,7 +172,7 @@ def _step(world: World, goal: Goal, turns: Sequence[Turn], lifts: Mapping[Minor 
     drained = tuple(name for turn in turns for name in turn.hosts if name in turn.drained)
     return Step(
         first.kind,
-        _title(first),
+        title(first),
         tuple(turn.hosts for turn in turns if turn.hosts),
         programs,
         moves,
@@ -182,7 +182,8 @@ def _step(world: World, goal: Goal, turns: Sequence[Turn], lifts: Mapping[Minor 
     )
 
 
-def _title(turn: Turn) -> str:
+def title(turn: Turn) -> str:
+    """What a turn is called, in the plan and while it is done."""
     emulated = next((running.emulates for each in turn.changes.values() for running in each.values()), None)
     return {
         Kind.SETTLE: "confirm or undo an unconfirmed turn",

@@ -47,6 +47,16 @@ def test_an_upgrade_has_an_act_for_each_group_of_programs() -> None:
     ]
 
 
+def test_acts_are_called_what_the_plan_calls_its_steps() -> None:
+    planned = plan(world(), goal(rehearses=False))
+    lifted = "API servers, controllers as 1.37"
+    titles = [act.title for act in acts(planned)]
+    assert [each for each in titles if each not in ("API servers as 1.37", "controllers as 1.37")] == [
+        step.title for step in planned.steps if step.title not in (lifted, "verification")
+    ]
+    assert titles.index("API servers as 1.37") + 1 == titles.index("controllers as 1.37")
+
+
 def test_the_leader_of_etcd_is_in_one_play_with_all_api_servers() -> None:
     (act,) = (act for act in made(host("e1"), host("e2"), host("e3"), host("cp1", etcd=False)) if act.kind == "etcd")
     assert act.hosts == ("e1", "e2", "e3", "cp1")
