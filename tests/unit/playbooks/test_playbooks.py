@@ -151,3 +151,17 @@ def test_a_run_gets_to_the_hosts(playbook: str, tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "[unreachable]" in done.stdout, done.stdout
     assert "Validation of arguments failed" not in done.stdout + done.stderr
+
+
+def test_nothing_changes_a_host_between_the_look_at_the_end_of_an_upgrade_and_its_converge() -> None:
+    """What changes a host has the tasks after it ask all of them again."""
+    plays = yaml.safe_load((paths.PROJECT / "playbooks" / "parts" / "upgrade" / "rest.yml").read_text())
+    names = [play["name"] for play in plays]
+    (converge,) = (
+        number
+        for number, play in enumerate(plays)
+        if "ansible.builtin.import_playbook" in play and play["ansible.builtin.import_playbook"].endswith("cluster.yml")
+    )
+    before = plays[converge - 1]
+    assert before["tasks"][-1]["ansible.builtin.include_role"]["name"] == "preflight", names
+    assert before["tasks"][-1]["ansible.builtin.include_role"]["tasks_from"] == "report"
