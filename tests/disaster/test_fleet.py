@@ -1,6 +1,6 @@
 """Runs on a fleet that is not whole: what can be converged is, the next run catches up, and the rest is refused.
 
-On the same cluster as the restores, before them, and left as it was; takes about ten minutes.
+On the same cluster as the restores, before them, and left as it was; takes about a quarter of an hour.
 """
 
 from __future__ import annotations
