@@ -64,8 +64,16 @@ class ActionModule(Action):
         elif state == "refused" and not boolean(self._arguments.get("untouched", False)):
             record.forget_backup()
         else:
+            if state == "ended":
+                self._make_current()
             return record.remove()
         return True
+
+    def _make_current(self) -> None:
+        """What it led to is what the cluster has, also where hosts were left behind: the next way back is from that."""
+        lock = Lock(self._state_directory)
+        lock.settle()
+        lock.save()
 
     def _facts(self, plan: Plan, record: Record) -> dict[str, Any]:
         """What the playbook carries out; nothing in check mode."""
@@ -81,8 +89,8 @@ class ActionModule(Action):
             return found
         carried_out = acts.data(plan)
         if record.unfinished or not {turn.kind for turn in plan.turns} <= _PREPARING:
-            record.begin(goal)
-        limited = bool(goal.only) or goal.hosts is not None or goal.until is not None or bool(plan.notes)
+            record.begin(goal, asked.before(goal, Lock(self._state_directory)))
+        limited = goal.limited or bool(plan.notes)
         verified = any(turn.kind is Kind.VERIFICATION for turn in plan.turns)
         return {**found, "acts": carried_out, "whole": not limited, "verified": verified}
 

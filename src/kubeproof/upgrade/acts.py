@@ -101,7 +101,12 @@ def acts(plan: Plan) -> list[Act]:
         else:
             groups.append([due])
     mixed = len(kubernetes_passes(plan.world, plan.goal)) > 1 or len(etcd_passes(plan.world, plan.goal)) > 1
-    made = _staged(plan, [_act(plan, group, mixed=mixed) for group in groups])
+    # DNS alone is nothing that is staged on hosts: what is to be distributed for it has not been fetched.
+    staged = any(turn.kind is Kind.STAGE for turn in plan.turns)
+    made = _staged(
+        plan,
+        [_act(plan, due, mixed=mixed or (due[0].turn.kind is Kind.DNS and not staged)) for due in groups],
+    )
     now = running(plan)
     return [
         replace(

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from kubeproof.upgrade.evidence import complete
+from kubeproof.upgrade.evidence import complete, to_be_complete
 from kubeproof.upgrade.goal import Goal, Kind
 from kubeproof.upgrade.passes import Needs
 from kubeproof.upgrade.turn import Turn
@@ -19,6 +19,9 @@ def after(world: World, turn: Turn, goal: Goal) -> World:
         needs = Needs(world, goal)
         hosts = [world.host(name) for name in turn.hosts]
         return world.replacing(dataclasses.replace(host, staged=host.staged | needs.of(host)) for host in hosts)
+    if turn.kind is Kind.VERIFICATION:
+        done = complete(to_be_complete(world, goal), world.unfinished)
+        return dataclasses.replace(world, unfinished={}) if done else world
     if turn.kind in _EFFECTS:
         return _EFFECTS[turn.kind](world, turn)
     switched = [world.host(name).with_runs(changes) for name, changes in turn.changes.items()]
@@ -91,10 +94,6 @@ def _dns(world: World, turn: Turn) -> World:
     return dataclasses.replace(world, dns=turn.version)
 
 
-def _verification(world: World, _turn: Turn) -> World:
-    return dataclasses.replace(world, unfinished={}) if complete(world, world.unfinished) else world
-
-
 def _nothing(world: World, _turn: Turn) -> World:
     return world
 
@@ -108,7 +107,6 @@ _EFFECTS: Mapping[Kind, Callable[[World, Turn], World]] = MappingProxyType(
         Kind.ETCD_DOWNGRADE: _downgrade,
         Kind.ETCD_CANCEL: _cancel,
         Kind.DNS: _dns,
-        Kind.VERIFICATION: _verification,
         Kind.QUICK: _nothing,
     }
 )

@@ -23,7 +23,7 @@ def goal(given: Mapping[str, Any], pinned: Pins, lock: Lock, record: Record, hos
     direction = _direction(str(given.get("direction") or "forward"))
     chosen = dict(given.get("component_versions") or {})
     if direction == "back":
-        chosen |= _before(lock, record)
+        chosen |= _wanted_back(lock, record)
     if given.get("to"):
         chosen["kubernetes"] = str(given["to"]).removeprefix("v")
     wanted = pinned.with_versions(chosen)
@@ -58,20 +58,32 @@ def _direction(text: str) -> Direction:
     raise KubeproofError(f"the direction of an upgrade is {' or '.join(ORDER)}, not {text!r}")
 
 
-def _before(lock: Lock, record: Record) -> dict[str, str]:
-    """Versions that the cluster had: while an upgrade is not finished the current ones, otherwise the previous ones.
+def before(goal: Goal, lock: Lock) -> dict[str, str]:
+    """What the cluster had before an upgrade that begins now: what a way back leads to.
 
-    A way back that was begun is finished, whatever it is the way back from.
+    One that catches up with hosts which were left behind is to the versions that the cluster has already.
     """
-    if record.direction == "back":
-        return texts(record.unfinished)
-    found = lock.versions("current" if record.direction == "forward" else "previous")
+    current = lock.versions("current")
+    there = all(current.get(name) == version for name, version in texts(goal.versions).items())
+    return lock.versions("previous") if goal.direction == "back" or there else current
+
+
+def _wanted_back(lock: Lock, record: Record) -> dict[str, str]:
+    """What the cluster had before the upgrade that is not finished, otherwise before the last one that was."""
+    found = record.before or _noted_otherwise(record, lock)
     if not found:
         raise KubeproofError(
             "there is nothing to go back to: no upgrade of this cluster was recorded",
             hint="an older version is chosen with component_versions, and is refused where there is no way to it",
         )
     return {name: found[name] for name in COMPONENTS if name in found}
+
+
+def _noted_otherwise(record: Record, lock: Lock) -> dict[str, str]:
+    """The same, where the record of an upgrade does not say it: there is none, or an older kubeproof has begun it."""
+    if record.direction == "back":
+        return texts(record.unfinished)
+    return lock.versions("current" if record.direction == "forward" else "previous")
 
 
 def _of_other_runtimes(lock: Lock) -> set[str]:

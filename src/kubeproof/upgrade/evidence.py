@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 from kubeproof.core.versions import Version
@@ -89,9 +90,18 @@ def verification(moment: Moment) -> Due:
     """At the end of every run that did something, and of an upgrade whose last run was killed before it."""
     world, done = moment.world, set(moment.done)
     pending = {**world.unfinished, **moment.goal.versions}
-    due = done - {Kind.STAGE} or (world.unfinished and complete(world, pending))
+    due = done - {Kind.STAGE} or (world.unfinished and complete(to_be_complete(world, moment.goal), pending))
     if due and Kind.VERIFICATION not in done:
         yield Turn(Kind.VERIFICATION)
+
+
+def to_be_complete(world: World, goal: Goal) -> World:
+    """What an upgrade ends with: all of it, but for hosts that it leaves behind. A part of one leaves none behind."""
+    return (
+        world
+        if goal.limited
+        else dataclasses.replace(world, hosts=tuple(each for each in world.hosts if each.reachable))
+    )
 
 
 def complete(world: World, versions: Mapping[str, Version]) -> bool:

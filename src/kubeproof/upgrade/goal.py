@@ -92,6 +92,11 @@ class Goal:
     soak: float = 0.0
     rehearses: bool = True
 
+    @property
+    def limited(self) -> bool:
+        """Whether this run is about a part of the cluster, or of the way."""
+        return bool(self.only) or self.hosts is not None or self.until is not None
+
     @functools.cached_property
     def key(self) -> str:
         """What backups are marked with that were taken for this."""

@@ -45,12 +45,25 @@ class Record:
         """Seconds since it began."""
         return max(0.0, time.time() - float(self._document.get("began", time.time())))
 
-    def begin(self, goal: Goal) -> None:
-        """Note an upgrade, unless it is the one that is noted."""
-        wanted = {name: str(version) for name, version in {**self.unfinished, **goal.versions}.items()}
+    @property
+    def before(self) -> dict[str, str]:
+        """Versions that the cluster had before it, of all components: what a way back leads to."""
+        return dict(self._document.get("before", {}))
+
+    def begin(self, goal: Goal, before: Mapping[str, str]) -> None:
+        """Note an upgrade, unless it is the one that is noted. ``before``: what it began from, unless that is noted."""
+        # What was on the way to newer versions is not on the way to those any more once it goes back.
+        noted = self.unfinished if self.direction == goal.direction else {}
+        wanted = {name: str(version) for name, version in {**noted, **goal.versions}.items()}
         if self._document.get("versions") != wanted or self.direction != goal.direction:
-            document: dict[str, Any] = {"versions": wanted, "direction": goal.direction, "began": time.time()}
-            self._write(document)
+            self._write(
+                {
+                    "versions": wanted,
+                    "direction": goal.direction,
+                    "began": time.time(),
+                    "before": self.before if self._document else dict(before),
+                }
+            )
 
     def backup(self, host: str) -> Backup | None:
         """The backup made for it on this host, if it is no older than a day, and what it was rehearsed with."""

@@ -101,10 +101,21 @@ def _asked(survey: Survey, now: World, goal: Goal) -> Iterator[Finding]:
     problems = [found["problem"] for found in survey.looks.values() if found.get("problem")]
     if not survey.objects:
         why = problems[0] if problems else "no host has an API server"
-        yield Finding("api", f"the API could not be asked: {why}", "Repair the API servers first.")
+        remediation = " ".join(["Repair the API servers first.", *_open_turns(now)])
+        yield Finding("api", f"the API could not be asked: {why}", remediation)
     wanted = goal.wants(APISERVER)
     if wanted is not None and not list(now.running(APISERVER)):
         yield Finding("api", "no API server runs", "Install the cluster first: playbooks/cluster.yml.")
+
+
+def _open_turns(now: World) -> Iterator[str]:
+    """What to do about turns that may be what API servers suffer from: no run can, as long as none of them answers."""
+    hosts = [host.name for host in now.hosts if host.control_plane and host.unconfirmed and host.reachable]
+    if hosts:
+        yield (
+            f"A turn is open on {', '.join(hosts)}: it is put back when its time is over, or at once with "
+            "kubeproof-turn put-back there."
+        )
 
 
 def _in_the_way(survey: Survey, goal: Goal, first: Plan, drained: set[str]) -> Iterator[Finding]:
@@ -115,12 +126,16 @@ def _in_the_way(survey: Survey, goal: Goal, first: Plan, drained: set[str]) -> I
     yield from _space(survey, goal, first.world)
     yield from questions.api_services(objects["services"])
     yield from questions.webhooks([*objects["mutating"], *objects["validating"]], objects["slices"])
-    yield from questions.readiness({name: each["api"]["ready"] for name, each in _servers(survey)})
+    # Where a turn is open, what is wrong is confirmed or put back before anything else.
+    open_turns = {host.name for host in first.world.hosts if host.unconfirmed and host.reachable}
+    yield from questions.readiness(
+        {name: each["api"]["ready"] for name, each in _servers(survey) if name not in open_turns}
+    )
     yield from questions.certificates(
         _certificates(survey, goal, first.world), survey.now, unfinished=bool(survey.unfinished)
     )
     nodes = objects["nodes"]
-    yield from questions.nodes(nodes, touched)
+    yield from questions.nodes(nodes, touched - open_turns)
     ready = [node["metadata"]["name"] for node in nodes if look.is_ready(node)]
     yield from questions.unmovable(
         objects["pods"], questions.Leaving(drained, survey.local_data, survey.bare_pods), ready

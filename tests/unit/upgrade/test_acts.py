@@ -139,6 +139,12 @@ def test_the_daemonset_of_kube_proxy_is_an_act_on_all_nodes() -> None:
     assert act.former["cp1"]["versions"]["kubernetes"] == "1.36.3"
 
 
+def test_dns_alone_is_fetched_since_nothing_was_staged() -> None:
+    (dns,) = acts(plan(world(versions={**NEW, "coredns": OLD["coredns"]}), goal(rehearses=False)))
+    assert (dns.kind, dns.mixed) == ("dns", True)
+    assert [act.mixed for act in made() if act.kind == "dns"] == [False]
+
+
 def test_a_downgrade_of_etcd_is_enabled_once() -> None:
     """etcd refuses a second one: the run that continues waits for the first."""
     found = plan(world(versions=NEW), back(rehearses=False, only=frozenset({"etcd"})))

@@ -12,7 +12,7 @@ from kubeproof.components import pins
 from kubeproof.components.lock import Lock
 from kubeproof.core.errors import KubeproofError
 from kubeproof.core.versions import Version
-from kubeproof.upgrade.asked import goal, texts
+from kubeproof.upgrade.asked import before, goal, texts
 from kubeproof.upgrade.goal import Goal, Kind
 from kubeproof.upgrade.record import Record
 
@@ -31,6 +31,27 @@ def recorded(state: Path, **versions: str) -> None:
             lock.record_component("amd64", name, {"version": version})
         lock.settle()
     lock.save()
+
+
+def begin(state: Path, **given: Any) -> Record:
+    """An upgrade of a cluster begins."""
+    record, wanted = Record(state), asked(state, **given)
+    record.begin(wanted, before(wanted, Lock(state)))
+    return record
+
+
+def fetched(state: Path, *, everywhere: bool, **versions: str) -> None:
+    """``everywhere``: and a converge has brought it to all hosts."""
+    lock = Lock(state)
+    for name, version in versions.items():
+        lock.record_component("amd64", name, {"version": version})
+    if everywhere:
+        lock.settle()
+    lock.save()
+
+
+def back(state: Path, **given: Any) -> dict[str, str]:
+    return texts(asked(state, direction="back", **given).versions)
 
 
 def test_without_anything_it_is_what_is_pinned(tmp_path: Path) -> None:
@@ -75,7 +96,7 @@ def test_back_from_an_upgrade_that_is_not_finished_is_to_what_is_current(tmp_pat
     lock.record_component("amd64", "kubernetes", {"version": "1.36.3"})
     lock.settle()
     lock.save()
-    Record(tmp_path).begin(asked(tmp_path))
+    begin(tmp_path)
     assert asked(tmp_path, direction="back").versions["kubernetes"] == Version(1, 36, 3)
 
 
@@ -86,11 +107,48 @@ def test_a_way_back_that_was_begun_is_finished(tmp_path: Path) -> None:
     lock.record_component("amd64", "kubernetes", {"version": "1.36.3"})
     lock.settle()
     lock.save()
-    record = Record(tmp_path)
-    record.begin(asked(tmp_path))
-    record.begin(asked(tmp_path, direction="back"))
+    begin(tmp_path)
+    record = begin(tmp_path, direction="back")
     assert record.direction == "back"
     assert asked(tmp_path, direction="back").versions["kubernetes"] == Version(1, 36, 3)
+
+
+def test_back_is_to_what_there_was_though_the_converge_at_the_end_has_been(tmp_path: Path) -> None:
+    """By then the lock has the new versions, and the verification after it may have failed."""
+    fetched(tmp_path, everywhere=True, kubernetes="1.36.3", etcd="3.6.16")
+    begin(tmp_path)
+    fetched(tmp_path, everywhere=True, kubernetes="1.37.2", etcd="3.7.3")
+    for _ in range(2):
+        found = back(tmp_path)
+        assert (found["kubernetes"], found["etcd"]) == ("1.36.3", "3.6.16")
+        begin(tmp_path, direction="back")
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_part_of_the_way_back_leaves_the_rest_of_it(tmp_path: Path, *, finished: bool) -> None:
+    fetched(tmp_path, everywhere=True, kubernetes="1.36.3", etcd="3.6.16")
+    if not finished:
+        begin(tmp_path)
+    fetched(tmp_path, everywhere=finished, kubernetes="1.37.2", etcd="3.7.3")
+    record = begin(tmp_path, direction="back", only=["etcd"])
+    assert texts(record.unfinished) == {"etcd": "3.6.16"}, "and not what is on the way to newer versions"
+    found = back(tmp_path)
+    assert (found["kubernetes"], found["etcd"]) == ("1.36.3", "3.6.16")
+
+
+def test_hosts_that_are_caught_up_with_go_back_to_what_there_was_before(tmp_path: Path) -> None:
+    fetched(tmp_path, everywhere=True, kubernetes="1.36.3")
+    new = texts(asked(tmp_path).versions)
+    fetched(tmp_path, everywhere=True, **new)
+    begin(tmp_path)
+    assert back(tmp_path)["kubernetes"] == "1.36.3"
+
+
+def test_a_record_of_an_older_kubeproof_does_not_say_what_was_before(tmp_path: Path) -> None:
+    fetched(tmp_path, everywhere=True, kubernetes="1.36.3")
+    record = Record(tmp_path)
+    record.begin(asked(tmp_path), {})
+    assert back(tmp_path)["kubernetes"] == "1.36.3"
 
 
 def test_nothing_to_go_back_to(tmp_path: Path) -> None:
@@ -133,7 +191,7 @@ class TestRecord:
     def test_is_there_until_the_upgrade_has_ended(self, tmp_path: Path) -> None:
         record = Record(tmp_path)
         assert (record.unfinished, record.direction) == ({}, "")
-        record.begin(asked(tmp_path, to="1.37.2"))
+        begin(tmp_path, to="1.37.2")
         assert record.unfinished["kubernetes"] == Version(1, 37, 2)
         assert record.direction == "forward"
         assert 0 <= record.age < 60
@@ -142,17 +200,15 @@ class TestRecord:
         assert record.unfinished == {}
 
     def test_begins_once(self, tmp_path: Path) -> None:
-        record = Record(tmp_path)
-        record.begin(asked(tmp_path))
-        before = record.path.read_text()
-        record.begin(asked(tmp_path, only=["etcd"]))
-        assert record.path.read_text() == before, "a run of a part leaves the rest to be done"
-        record.begin(asked(tmp_path, to="1.36.3"))
-        assert record.path.read_text() != before
+        noted = begin(tmp_path).path.read_text()
+        record = begin(tmp_path, only=["etcd"])
+        assert record.path.read_text() == noted, "a run of a part leaves the rest to be done"
+        begin(tmp_path, to="1.36.3")
+        assert record.path.read_text() != noted
 
     def test_the_way_back_is_another_upgrade_though_to_the_same_versions(self, tmp_path: Path) -> None:
         record = Record(tmp_path)
         forward = asked(tmp_path)
-        record.begin(forward)
-        record.begin(dataclasses.replace(forward, direction="back"))
+        record.begin(forward, {})
+        record.begin(dataclasses.replace(forward, direction="back"), {})
         assert record.direction == "back"

@@ -297,6 +297,15 @@ class TestWhatIsFoundHalfDone:
         found = plan(world(versions=NEW, unfinished=goal().versions), goal())
         assert order(found) == ["verification"]
 
+    @pytest.mark.parametrize("cordoned", ["", UPGRADE])
+    def test_it_is_verified_though_a_worker_is_left_behind(self, cordoned: str) -> None:
+        left = changed(world(versions=NEW, unfinished=goal().versions), "w2", reachable=False, cordoned=cordoned)
+        left = changed(left, "w2", runs={KUBELET: OLD["kubernetes"]})
+        found = plan(left, goal())
+        assert order(found) == ["verification"]
+        assert not found.end.unfinished
+        assert order(plan(left, goal(only=frozenset({"kubernetes"})))) == [], "a part leaves the rest to be done"
+
     def test_a_backup_of_an_earlier_upgrade_is_none_of_this_one(self) -> None:
         old = Backup(goal().key, 7200.0, {Version.of("1.37.2"): True})
         assert "backup" in order(plan(world(backup=old, unfinished=goal().versions, began=60.0), goal()))

@@ -14,7 +14,7 @@ from kubeproof.upgrade.record import Record
 
 def begun(state: Path) -> Record:
     record = Record(state)
-    record.begin(goal())
+    record.begin(goal(), {})
     record.note_backup(goal().key, "cp1")
     record.note_rehearsal("1.37.2", "this")
     return record
@@ -48,9 +48,9 @@ def test_another_backup_is_rehearsed_again(tmp_path: Path) -> None:
 
 def test_of_other_versions_nothing_is_known(tmp_path: Path) -> None:
     record = begun(tmp_path)
-    record.begin(goal())
+    record.begin(goal(), {})
     assert record.backup("cp1") is not None, "it is the same upgrade"
-    record.begin(goal({**NEW, "kubernetes": OLD["kubernetes"]}))
+    record.begin(goal({**NEW, "kubernetes": OLD["kubernetes"]}), {})
     assert record.backup("cp1") is None
 
 

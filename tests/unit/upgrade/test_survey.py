@@ -115,6 +115,29 @@ def test_what_the_api_says_is_in_the_way(look: dict[str, Any], identity: str) ->
     assert (identity, "error") in found(plan)
 
 
+def test_what_an_open_turn_has_broken_is_put_back_and_not_refused() -> None:
+    """Its host does that after a quarter of an hour; a run does it at once."""
+    turn = {
+        "state": "unconfirmed",
+        "act": "API servers 1.37.2 as 1.36",
+        "time": 1,
+        "former": {"kube-apiserver": "1.36.3"},
+    }
+    broken = answered(
+        api={"ready": "[-]etcd failed"}, objects={"nodes": [node("host1", ready="False"), node("host2")]}, turn=turn
+    )
+    plan = plan_of(broken)
+    assert next(turn.kind for turn in plan.turns) is Kind.SETTLE
+    assert {each for each in found(plan) if each[1] == "error"} == set()
+    (api,) = (
+        each
+        for each in plan_of({**broken, "api": {}, "objects": {}, "problem": "refused"}).findings
+        if each.id == "api"
+    )
+    assert "host1" in api.remediation
+    assert "kubeproof-turn put-back" in api.remediation
+
+
 @pytest.mark.parametrize(
     "settings",
     [

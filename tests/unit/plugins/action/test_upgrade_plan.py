@@ -14,6 +14,7 @@ from plugins.action.upgrade_plan import _backing_up
 from tests.unit.ansible_program import ansible
 from tests.unit.upgrade.test_survey import answered, control_plane, pod, worker
 
+from kubeproof.components.lock import Lock
 from kubeproof.core import paths
 
 RECORD = Path(".kubeproof") / "upgrade.json"
@@ -68,8 +69,15 @@ def test_a_plan_is_shown_and_carried_out(tmp_path: Path) -> None:
         "api-servers",
     ]
     assert json.loads((tmp_path / RECORD).read_text())["versions"]["kubernetes"] == "1.37.2"
+    lock = Lock(tmp_path)
+    lock.record_component("amd64", "kubernetes", {"version": "1.36.3"})
+    lock.settle()
+    lock.record_component("amd64", "kubernetes", {"version": "1.37.2"})
+    lock.save()
     assert plan(tmp_path, ended=True).returncode == 0
     assert not (tmp_path / RECORD).exists()
+    lock = Lock(tmp_path)
+    assert [lock.versions(each)["kubernetes"] for each in ("current", "previous")] == ["1.37.2", "1.36.3"]
 
 
 def test_a_rehearsal_alone_begins_nothing(tmp_path: Path) -> None:
