@@ -6,7 +6,8 @@ other. When one does not become healthy, those after it are left running as they
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from kubeproof.core.errors import KubeproofError
@@ -42,12 +43,19 @@ class ActionModule(Action):
         if arguments.get("state") != "absent" and "_manifest" not in arguments and not pending:
             arguments["_digest"] = wanted
             if self._look.unit(str(arguments["unit"]), wanted):
+                self._turns(arguments).well(self._host)
                 return {"changed": False, "done": [], "unit": arguments["unit"], "restart_needed": ""}
         if self._task.check_mode:
             return self._planned(arguments, rolling, pending, in_turns=in_turns)
-        answer = self._converge(arguments, _restart=not in_turns, _waits=rolling.waits, _pending=pending)
+        turns = self._turns(arguments)
+        # What did not run may not start with what the others would be restarted for.
+        with self._halting(turns if in_turns else None) as outcome:
+            answer = self._converge(arguments, _restart=not in_turns, _waits=rolling.waits, _pending=pending)
+            outcome.update(answer)
         if answer.get("restart_needed") and not answer.get("failed") and not answer.get("waits"):
-            answer |= self._in_turn(arguments, rolling, timeout * self._patience(rolling.hosts))
+            answer |= self._in_turn(turns, arguments, rolling, timeout * self._patience(rolling.hosts))
+        if not answer.get("failed") and not answer.get("unreachable"):
+            turns.well(self._host)
         return answer
 
     def _planned(
@@ -81,20 +89,33 @@ class ActionModule(Action):
         reports = (hostvars.get(host, {}).get("ansible_facts", {}).get("kubeproof_host", {}) for host in hosts)
         return max((factor(report["work_seconds"]) for report in reports if "work_seconds" in report), default=1.0)
 
-    def _in_turn(self, arguments: dict[str, Any], rolling: Rolling, timeout: float) -> dict[str, Any]:
+    def _turns(self, arguments: Mapping[str, Any]) -> Turns:
+        """Those of this unit, with the hosts that come to this task together with this one."""
+        together = [str(host) for host in self._variables.get("ansible_play_batch", ())]
+        forks = int(self._variables.get("ansible_forks", 0))
+        return Turns(self._state_directory / "rolling", str(arguments["unit"]), this_run(), together, forks)
+
+    def _in_turn(self, turns: Turns, arguments: dict[str, Any], rolling: Rolling, timeout: float) -> dict[str, Any]:
         """``timeout``: that of the slowest of the hosts."""
         limit = _WAITS_OF_A_TURN * timeout + _OVERHEAD_SECONDS
-        turns = Turns(self._state_directory / "rolling", str(arguments["unit"]), this_run())
-        with turns.turn(self._host, rolling.at_once, limit):
-            try:
-                answer = self._converge(arguments, _gate=list(rolling.gate), _recovers=rolling.recovers)
-            except BaseException as error:
-                # A setting may have cut the host off: it must not do the same to the others.
-                turns.halt(self._host, str(error))
-                raise
-            if answer.get("failed") or answer.get("unreachable"):
-                turns.halt(self._host, str(answer.get("msg", "")))
+        with turns.turn(self._host, rolling.at_once, limit), self._halting(turns) as outcome:
+            answer = self._converge(arguments, _gate=list(rolling.gate), _recovers=rolling.recovers)
+            outcome.update(answer)
         return answer
+
+    @contextmanager
+    def _halting(self, turns: Turns | None) -> Iterator[dict[str, Any]]:
+        """Have nobody else go where what is done here fails, or is said to have failed by the yielded outcome."""
+        outcome: dict[str, Any] = {}
+        try:
+            yield outcome
+        except BaseException as error:
+            # A setting may have cut the host off: it must not do the same to the others.
+            if turns:
+                turns.halt(self._host, str(error))
+            raise
+        if turns and (outcome.get("failed") or outcome.get("unreachable")):
+            turns.halt(self._host, str(outcome.get("msg", "")))
 
     def _converge(self, arguments: dict[str, Any], **internal: Any) -> dict[str, Any]:
         return self._module({**arguments, **internal, "_run": self._active_run()})

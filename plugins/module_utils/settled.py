@@ -31,13 +31,16 @@ Subject = Dict[str, List[str]]
 
 
 def describe(path: str) -> Optional[List[Any]]:
-    """Everything about a file or directory that a task sets; None if there is nothing."""
+    """Everything about a file or directory that a task sets; None if there is nothing.
+
+    Of a link also what it leads to, where that is a directory, as that of etcd's data may be, or is missing.
+    """
     try:
         status = os.lstat(path)
     except FileNotFoundError:
         return None
     if stat.S_ISLNK(status.st_mode):
-        return ["link", os.readlink(path)]
+        return ["link", os.readlink(path), *_led_to(path)]
     found: List[Any] = [status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)]
     if not stat.S_ISREG(status.st_mode):
         return found
@@ -45,6 +48,14 @@ def describe(path: str) -> Optional[List[Any]]:
         return [*found, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
     with open(path, "rb") as stream:
         return [*found, hashlib.sha256(stream.read()).hexdigest()]
+
+
+def _led_to(link: str) -> List[Any]:
+    try:
+        status = os.stat(link)
+    except OSError:
+        return [None]
+    return [status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)] if stat.S_ISDIR(status.st_mode) else []
 
 
 def account(name: str) -> Optional[List[int]]:

@@ -13,7 +13,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,18 +68,33 @@ class Rolling:
         return len(self.hosts) > 1
 
 
-class Turns:
-    """The turns of one unit's hosts, in one run of a playbook."""
+class Orphaned(KubeproofError):
+    """ansible-playbook has ended, and with it the run that this process works for."""
 
-    def __init__(self, directory: Path, unit: str, run: str) -> None:
-        """``run`` tells this run of the playbook from others: what failed in an earlier one does not count."""
+
+class Turns:
+    """The turns of one unit's hosts, in one run of a playbook.
+
+    Hosts that have failed are remembered until they are well: in the next run nobody else goes before them.
+    """
+
+    def __init__(self, directory: Path, unit: str, run: str, together: Collection[str] = (), forks: int = 0) -> None:
+        """``run`` tells this run of the playbook from others: what it has halted, the next one may do.
+
+        ``together``: the hosts that come to this task in this run, ``forks`` of them side by side.
+        """
         self._directory = directory
         self._unit = unit
         self._run = run
+        self._together = frozenset(together)
+        self._forks = forks
+        self._parent = os.getppid()
 
     @contextmanager
     def turn(self, host: str, at_once: int, limit: float) -> Iterator[None]:
         """Wait for a turn and have it. Raises Halted if another host of this run failed before.
+
+        Where a host has failed in an earlier run, and takes part in this one, it is waited for until it is well.
 
         ``limit``: seconds after which it is no longer waited for hosts that have their turn, none of which has ended.
         Raises Stuck then.
@@ -88,15 +103,18 @@ class Turns:
         seen, since = "", time.monotonic()
         while True:
             self._refuse_after_failure(host)
+            first = self._before(host)
             # The first host of a run goes alone.
             slots = at_once if self._has_passed else 1
-            taken = self._take(host, slots)
+            taken = None if first else self._take(host, slots)
             if taken:
                 break
             holders = self._holders(slots)
             if holders != seen:
                 seen, since = holders, time.monotonic()
             if time.monotonic() - since > limit:
+                if first:
+                    raise Halted(self._after_earlier_failure(host, first))
                 raise Stuck(
                     f"{self._unit} was not restarted on {host}, and keeps running there with its old inputs: its turn "
                     f"did not come within {limit:.0f} s, in which none of those that have theirs ended: {holders}. "
@@ -112,8 +130,39 @@ class Turns:
                 files.write(self._passed, json.dumps({"run": self._run, "host": host}))
 
     def halt(self, host: str, reason: str) -> None:
-        """Let nobody else go in this run."""
+        """Let nobody else go in this run, nor in the next one before this host is well."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        self._failed(host).write_text(f"{reason}\n", encoding="utf-8")
         files.write(self._halted, json.dumps({"run": self._run, "host": host, "reason": reason}))
+
+    def well(self, host: str) -> None:
+        """The unit of a host is as it should be: nobody waits for it any more."""
+        self._failed(host).unlink(missing_ok=True)
+
+    def _failed(self, host: str) -> Path:
+        return self._directory / f"{self._unit}.{host}.failed"
+
+    def _before(self, host: str) -> list[str]:
+        """Hosts of this run that have failed in an earlier one, and come before this one. Raises Halted."""
+        if self._failed(host).exists():
+            return []
+        found = sorted(each for each in self._together if self._failed(each).exists())
+        if found and len(self._together) > self._forks:
+            # They may not get to it before this one has ended.
+            raise Halted(self._after_earlier_failure(host, found))
+        return found
+
+    def _after_earlier_failure(self, host: str, failed: Sequence[str]) -> str:
+        names = ", ".join(failed)
+        return (
+            f"{self._unit} was not restarted on {host}, and keeps running there with its old inputs: in an earlier run "
+            f"it did not become healthy on {names}, and has not done so since. Repair that first: run this with "
+            f"--limit {','.join(failed)}."
+        )
+
+    def _refuse_without_run(self) -> None:
+        if os.getppid() != self._parent:
+            raise Orphaned(f"{self._unit} was not restarted: ansible-playbook, which this process works for, has ended")
 
     @property
     def _halted(self) -> Path:
@@ -165,6 +214,7 @@ class Turns:
         return ", ".join(text for text in told if text)
 
     def _refuse_after_failure(self, host: str) -> None:
+        self._refuse_without_run()
         halted = self._of_this_run(self._halted)
         # The one that failed may be restarted with what it had before: an upgrade puts it back.
         if halted and halted["host"] != host:

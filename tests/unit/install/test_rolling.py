@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from kubeproof.core import waiting
 from kubeproof.core.amounts import at_once
 from kubeproof.core.errors import KubeproofError
-from kubeproof.install.rolling import Halted, Rolling, Stuck, Turns, this_run
+from kubeproof.install.rolling import Halted, Orphaned, Rolling, Stuck, Turns, this_run
 
 # Longer than any test.
 LIMIT = 60.0
@@ -89,13 +90,60 @@ def test_the_one_that_failed_may_be_put_back(tmp_path: Path) -> None:
         pytest.fail("it had its turn")
 
 
+class TestAfterARunThatFailed:
+    """Running again must not break one more host each time."""
+
+    @pytest.fixture
+    def today(self, tmp_path: Path) -> Turns:
+        Turns(tmp_path, "kubelet.service", "yesterday").halt("w1", "not ready")
+        return Turns(tmp_path, "kubelet.service", "today", ["w1", "w2"], forks=2)
+
+    def test_nobody_goes_before_that_host_is_well(self, today: Turns) -> None:
+        with Fleet(today, ["w2"], 1) as fleet:
+            assert not fleet.more_than(0)
+            with today.turn("w1", 1, LIMIT):
+                pass
+            assert not fleet.more_than(0), "it has had its turn, and nobody has said that it is well"
+            today.well("w1")
+            assert fleet.reaches(1)
+
+    def test_nor_after_it_has_failed_again(self, today: Turns) -> None:
+        today.halt("w1", "not ready")
+        with pytest.raises(Halted, match="on w1 it did not become healthy"), today.turn("w2", 1, LIMIT):
+            pytest.fail("it had its turn")
+
+    def test_one_that_does_not_come_is_not_waited_for_for_ever(self, today: Turns) -> None:
+        with pytest.raises(Halted, match=r"in an earlier run.*on w1.*--limit w1"), today.turn("w2", 1, 0.2):
+            pytest.fail("it had its turn")
+
+    @pytest.mark.usefixtures("today")
+    def test_one_that_is_not_in_this_run_is_not_waited_for(self, tmp_path: Path) -> None:
+        with Turns(tmp_path, "kubelet.service", "today", ["w2"], forks=2).turn("w2", 1, 0.2):
+            pass
+
+    @pytest.mark.usefixtures("today")
+    def test_with_too_few_forks_it_might_never_come(self, tmp_path: Path) -> None:
+        turns = Turns(tmp_path, "kubelet.service", "today", ["w1", "w2", "w3"], forks=2)
+        with pytest.raises(Halted, match="--limit w1"), turns.turn("w2", 1, LIMIT):
+            pytest.fail("it had its turn")
+
+
+def test_nobody_goes_once_the_run_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes that work for a run survive it where it was killed, or its terminal was closed."""
+    turns = Turns(tmp_path, "kubelet.service", "run")
+    monkeypatch.setattr(os, "getppid", lambda: 1)
+    with pytest.raises(Orphaned, match="has ended"), turns.turn("w1", 1, LIMIT):
+        pytest.fail("it had its turn")
+
+
 class Fleet:
     """Hosts that all want their turn at once; the test ends each."""
 
-    def __init__(self, turns: Turns, hosts: int, at_once: int) -> None:
+    def __init__(self, turns: Turns, hosts: int | list[str], at_once: int) -> None:
         self.away: list[str] = []
         self._turns = turns
-        self._ends = {f"w{number}": threading.Event() for number in range(hosts)}
+        names = [f"w{number}" for number in range(hosts)] if isinstance(hosts, int) else hosts
+        self._ends = {name: threading.Event() for name in names}
         self._threads = [threading.Thread(target=self._restart, args=(host, at_once)) for host in self._ends]
         for thread in self._threads:
             thread.start()

@@ -30,7 +30,7 @@ def test_no_other_node_loses_it_if_services_are_not_served_on_the_first(
     tmp_path: Path, unserved: list[str], called: set[str]
 ) -> None:
     units = {"a": [], "b": ["kube-proxy.service"], "c": ["kube-proxy.service"], "d": ["kube-proxy.service"]}
-    hosts = {name: {"made": {"installed": {"units": found}}} for name, found in units.items()}
+    hosts = {name: {"made": {"installed": {"active": found}}} for name, found in units.items()}
     variables: dict[str, Any] = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
     variables |= {"called": str(tmp_path / "called"), "unserved": unserved}
     (tmp_path / "called").mkdir()
@@ -38,7 +38,7 @@ def test_no_other_node_loses_it_if_services_are_not_served_on_the_first(
     role = yaml.safe_load((ROLE / "vars" / "main.yml").read_text())
     names = ("__kube_proxy_unit", "__kube_proxy_first")
     fact = {"name": "Report", "ansible.builtin.set_fact": {"kubeproof_host": "{{ made }}", "cacheable": True}}
-    when = "__kube_proxy_unit in ansible_facts['kubeproof_host'].installed.units"
+    when = "__kube_proxy_unit in ansible_facts['kubeproof_host'].installed.active"
     block = {"name": "Remove", "when": when, "block": removals()}
     play = {"hosts": "all", "gather_facts": False, "any_errors_fatal": True, "tasks": [fact, block]}
     (tmp_path / "play.yml").write_text(yaml.safe_dump([{**play, "vars": {name: role[name] for name in names}}]))

@@ -107,6 +107,12 @@ def test_tasks_fit_one_page(role: Path) -> None:
     assert not main.exists() or len(main.read_text().splitlines()) <= 90
 
 
+def test_no_task_is_for_units_that_a_host_may_have_had_once(role: Path) -> None:
+    """The manifest forgets none, for a reset: what is removed because of it would be removed by every run."""
+    for path in (role / "tasks").glob("*.yml"):
+        assert "installed.units" not in path.read_text(), f"{path}: installed.active are those that there are"
+
+
 def test_no_injected_facts(role: Path) -> None:
     injected = re.compile(
         r"\{\{ *ansible_(?!facts|host|connection|check_mode|play|user|managed|inventory_sources|failed)\w+"

@@ -141,6 +141,35 @@ def test_one_that_fails_stops_the_next(variables: dict[str, Any], monkeypatch: p
 
 
 @pytest.mark.parametrize(
+    "failed", [{"failed": True, "msg": "it does not start"}, AnsibleConnectionFailure("no route to host")]
+)
+def test_one_that_did_not_run_and_does_not_start_stops_the_next(
+    variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch, failed: dict[str, Any] | Exception
+) -> None:
+    """It has no turn: nobody misses it."""
+    with contextlib.suppress(AnsibleConnectionFailure):
+        Harness(variables, failed).run(monkeypatch, rolling=ROLLING)
+    harness = Harness({**variables, "inventory_hostname": "cp2"}, {"restart_needed": "changed"})
+    with pytest.raises(Exception, match="not restarted on cp2"):
+        harness.run(monkeypatch, rolling=ROLLING)
+
+
+@pytest.mark.parametrize("well", [{"changed": False, "restart_needed": ""}, {"changed": True, "restart_needed": "x"}])
+def test_one_that_failed_in_an_earlier_run_is_waited_for_until_it_is_well(
+    variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, well: dict[str, Any]
+) -> None:
+    Turns(tmp_path / "rolling", "etcd.service", "yesterday").halt("cp1", "")
+    batch = {**variables, "ansible_play_batch": ["cp1", "cp2"], "ansible_forks": 1}
+    second = {**batch, "inventory_hostname": "cp2"}
+    with pytest.raises(Exception, match="--limit cp1"):
+        Harness(second, {"restart_needed": "changed"}).run(monkeypatch, rolling=ROLLING)
+    Harness(batch, well, {"changed": True}).run(monkeypatch, rolling=ROLLING)
+    harness = Harness(second, {"restart_needed": "changed"}, {"changed": True})
+    harness.run(monkeypatch, rolling=ROLLING)
+    assert len(harness.asked) == 2
+
+
+@pytest.mark.parametrize(
     "lost", [AnsibleConnectionFailure("no route to host"), OSError("disk full"), {"unreachable": True, "msg": "lost"}]
 )
 def test_one_that_is_lost_in_its_turn_stops_the_next(

@@ -69,14 +69,14 @@ def test_a_plan_is_shown_and_carried_out(tmp_path: Path) -> None:
         "api-servers",
     ]
     assert json.loads((tmp_path / RECORD).read_text())["versions"]["kubernetes"] == "1.37.2"
-    lock = Lock(tmp_path)
+    lock = Lock((tmp_path / RECORD).parent)
     lock.record_component("amd64", "kubernetes", {"version": "1.36.3"})
     lock.settle()
     lock.record_component("amd64", "kubernetes", {"version": "1.37.2"})
     lock.save()
     assert plan(tmp_path, ended=True).returncode == 0
     assert not (tmp_path / RECORD).exists()
-    lock = Lock(tmp_path)
+    lock = Lock((tmp_path / RECORD).parent)
     assert [lock.versions(each)["kubernetes"] for each in ("current", "previous")] == ["1.37.2", "1.36.3"]
 
 

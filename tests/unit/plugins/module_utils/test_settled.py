@@ -20,7 +20,10 @@ def left(tmp_path: Path) -> Path:
     made.mkdir()
     (made / "config").write_text("a")
     (made / "link").symlink_to("config")
-    files = [str(made), *(str(made / name) for name in ("config", "link", "gone"))]
+    # As of data that somebody has moved to another disk.
+    (tmp_path / "disk" / "data").mkdir(parents=True)
+    (made / "data").symlink_to(tmp_path / "disk" / "data")
+    files = [str(made), *(str(made / name) for name in ("config", "link", "data", "gone"))]
     subject = {
         "files": files,
         "users": [getpass.getuser()],
@@ -55,6 +58,8 @@ def test_what_is_as_it_was_left_is_settled(left: Path) -> None:
         lambda left: (left / "gone").touch(),
         lambda left: (left / "link").unlink() or (left / "link").symlink_to("other"),
         lambda left: (left / "config").unlink() or (left / "config").symlink_to("link"),
+        lambda left: (left.parent / "disk" / "data").chmod(0o777),
+        lambda left: (left.parent / "disk" / "data").rmdir(),
     ],
 )
 def test_damage_to_files_shows(left: Path, damage: Callable[[Path], object]) -> None:

@@ -150,6 +150,16 @@ def test_an_invalid_file_does_not_land(host: install_component.Host, tmp_path: P
     assert path.read_text() == "good too"
 
 
+def test_what_a_plan_would_make_is_not_checked_yet(host: install_component.Host, tmp_path: Path) -> None:
+    """What checks it is not installed on a new host, and files that it names are made by the same run."""
+    planned = install_component.Host(True, Manifest(host.manifest.directory))
+    planned.file(file(tmp_path / "new.conf", "bad", validate="/usr/local/bin/not-installed-yet %s"))
+    assert planned.changes
+    (tmp_path / "old.conf").write_text("good")
+    with pytest.raises(RuntimeError, match="would not be valid"):
+        planned.file(file(tmp_path / "old.conf", "bad", validate="grep -q good %s"))
+
+
 def test_a_key_is_made_once_and_private(host: install_component.Host, tmp_path: Path) -> None:
     wanted = {"path": str(tmp_path / "client"), "owner": ME}
     first, second = host.key(wanted), host.key(wanted)
