@@ -25,10 +25,12 @@ HOSTS = ("cp1", "w1")
 # Of units of ours, by their files.
 _UNITS = "$(cd /etc/systemd/system && ls *.service)"
 _STARTED = re.compile(r"(?P<unit>\S+\.service): (re)?started: ")
-# What a component stores, and what is noted of each start and of each installed file and program (its inode among that).
+# What a component stores, and what is noted of each start, and of each installed file and program (its inode among
+# that).
 _STORED = re.compile(
     r"files: (\w+: )?/(var/(lib|log|backups)/(etcd|kubelet|containerd|cni|kubernetes)"
-    r"|var/lib/kubeproof/(units|settled|components\.json|program-versions\.json)|opt/containerd|var/log/(pods|containers|kubernetes)|root/)"
+    r"|var/lib/kubeproof/(units|settled|components\.json|program-versions\.json)|opt/containerd"
+    r"|var/log/(pods|containers|kubernetes)|root/)"
 )
 # Not compared: containers and their addresses, which belong to the cluster and not to the installation; and what
 # grows by itself.
