@@ -198,6 +198,14 @@ class TestReported:
         assert harness.asked == []
         assert (result["changed"], result["restart_needed"]) == (False, "")
 
+    def test_what_needs_nothing_is_not_waited_for(
+        self, variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        Turns(tmp_path / "rolling", "etcd.service", "yesterday").halt("cp1", "")
+        self.harness(variables).run(monkeypatch, inputs=["/etc/x"], rolling=ROLLING, timeout=60)
+        with Turns(tmp_path / "rolling", "etcd.service", "today", ["cp1", "cp2"], 2).turn("cp2", 1, 0.2):
+            pass
+
     def test_what_asks_for_something_else_is_asked(
         self, variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
