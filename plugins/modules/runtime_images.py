@@ -130,8 +130,11 @@ def main() -> None:
     wanted: List[Dict[str, Any]] = module.params["images"]
     runtime = Runtime(module.params["ctr"], module.params["socket"])
     try:
-        changes = converge(runtime, wanted, module.params["releases_former"], module.check_mode)
-        if not module.check_mode:
+        if module.check_mode:
+            before = settled.asked_before(module.params["_settle"])
+            changes = planned(runtime, wanted, module.params["releases_former"], before)
+        else:
+            changes = converge(runtime, wanted, module.params["releases_former"], check_mode=False)
             settled.save(module.params["_settle"], {})
     except (OSError, RuntimeError, IndexError) as error:
         module.fail_json(msg=str(error))
@@ -139,7 +142,7 @@ def main() -> None:
 
 
 def converge(
-    runtime: Runtime, wanted: List[Dict[str, Any]], releases_former: bool, check_mode: bool
+    runtime: Runtime, wanted: List[Dict[str, Any]], releases_former: bool, *, check_mode: bool
 ) -> List[Dict[str, str]]:
     """Import what is missing, several at once, and pin; returns what was done, or in check mode what would be."""
     present = runtime.images()
@@ -159,6 +162,17 @@ def converge(
     changes = [{"path": image["reference"], "what": "imported"} for image in missing]
     changes += [{"path": reference, "what": "pinned"} for reference in unpinned]
     return changes + [{"path": reference, "what": "unpinned"} for reference in released]
+
+
+def planned(runtime: Runtime, wanted: List[Dict[str, Any]], releases_former: bool, before: str) -> List[Dict[str, str]]:
+    """What would be done. ``before``: whether these images were asked for, see ``settled.asked_before``.
+
+    A runtime that a run is about to install or to start cannot be asked: it has what it was given, if it was.
+    """
+    try:
+        return converge(runtime, wanted, releases_former, check_mode=True)
+    except (OSError, RuntimeError):
+        return [] if before == "same" else [{"path": image["reference"], "what": "imported"} for image in wanted]
 
 
 def is_former(reference: str, ours: List[str]) -> bool:

@@ -61,7 +61,7 @@ class Containerd:
         return {"reference": f"localhost/{name}:{tag}", "archive": str(path), "digest": digest}
 
     def converge(self, wanted: list[dict[str, Any]], *, releases: bool = True, check: bool = False) -> list[str]:
-        changes = runtime_images.converge(self.runtime, wanted, releases, check)
+        changes = runtime_images.converge(self.runtime, wanted, releases, check_mode=check)
         return [f"{change['path']} {change['what']}" for change in changes]
 
 
@@ -112,6 +112,15 @@ def test_former_versions_may_be_removed_once_no_upgrade_needs_them(containerd: C
 def test_check_mode_says_the_same_and_imports_nothing(containerd: Containerd) -> None:
     assert containerd.converge([containerd.archive("pause", "sha256:1")], check=True) == ["localhost/pause:1 imported"]
     assert containerd.images() == {}
+
+
+@pytest.mark.parametrize(("before", "told"), [("never", True), ("otherwise", True), ("same", False)])
+def test_a_plan_for_a_runtime_that_is_not_there_yet(containerd: Containerd, before: str, told: bool) -> None:
+    """It is installed or started by the run, and has what it was given, if it was."""
+    wanted = [containerd.archive("pause", "sha256:1")]
+    there = runtime_images.planned(containerd.runtime, wanted, True, before)
+    containerd.ctr.unlink()
+    assert runtime_images.planned(containerd.runtime, wanted, True, before) == (there if told else [])
 
 
 def test_an_archive_that_holds_something_else_is_said(containerd: Containerd) -> None:
