@@ -309,6 +309,18 @@ def test_a_plan_is_what_the_run_does(cluster: LocalCluster, damage: dict[str, st
     assert cluster.part(**variables).count("changed") == 0
 
 
+def test_a_plan_for_a_worker_that_is_new_lists_what_the_run_installs(cluster: LocalCluster) -> None:
+    """Nothing is there yet of what it would ask: runtime, checkers of configurations, CAs."""
+    cluster.kubectl("delete", "node", "w1")
+    cluster.lose(["w1"], {})
+    planned = cluster.part("--check")
+    assert {host for host, _, _ in changes(planned)} >= {"w1"}
+    done = cluster.part()
+    of_worker = [{role for host, role, _ in changes(run) if host == "w1"} for run in (planned, done)]
+    assert of_worker[0] == of_worker[1]
+    assert cluster.part().count("changed") == 0
+
+
 def test_a_run_that_starts_in_the_middle_says_what_it_lacks(cluster: LocalCluster) -> None:
     ended = cluster.part("--start-at-task", "Install the kubelet", fails=True)
     assert "this run has not gathered the facts of this host" in ended.log.read_text()
