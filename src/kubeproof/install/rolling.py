@@ -13,7 +13,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,15 +78,15 @@ class Turns:
     Hosts that have failed are remembered until they are well: in the next run nobody else goes before them.
     """
 
-    def __init__(self, directory: Path, unit: str, run: str, together: Collection[str] = (), forks: int = 0) -> None:
+    def __init__(self, directory: Path, unit: str, run: str, together: Sequence[str] = (), forks: int = 0) -> None:
         """``run`` tells this run of the playbook from others: what it has halted, the next one may do.
 
-        ``together``: the hosts that come to this task in this run, ``forks`` of them side by side.
+        ``together``: the hosts that come to this task in this run, ``forks`` of them side by side, in this order.
         """
         self._directory = directory
         self._unit = unit
         self._run = run
-        self._together = frozenset(together)
+        self._together = tuple(together)
         self._forks = forks
         self._parent = os.getppid()
 
@@ -146,9 +146,9 @@ class Turns:
         """Hosts of this run that have failed in an earlier one, and come before this one. Raises Halted."""
         if self._failed(host).exists():
             return []
-        found = sorted(each for each in self._together if self._failed(each).exists())
-        if found and len(self._together) > self._forks:
-            # They may not get to it before this one has ended.
+        found = [each for each in self._together if self._failed(each).exists()]
+        if any(each not in self._together[: self._forks] for each in found):
+            # It may not come to this task before this host has ended it.
             raise Halted(self._after_earlier_failure(host, found))
         return found
 

@@ -123,10 +123,10 @@ class TestAfterARunThatFailed:
 
     @pytest.mark.usefixtures("today")
     def test_with_too_few_forks_it_might_never_come(self, tmp_path: Path) -> None:
-        turns = Turns(tmp_path, "kubelet.service", "today", ["w1", "w2", "w3"], forks=2)
         # And not only once it has been waited for.
         with pytest.raises(Halted, match="--limit w1"):
-            turns._before("w2")
+            Turns(tmp_path, "kubelet.service", "today", ["w2", "w3", "w1"], forks=2)._before("w2")
+        assert Turns(tmp_path, "kubelet.service", "today", ["w1", "w2", "w3"], forks=2)._before("w2") == ["w1"]
 
 
 def test_nobody_goes_once_the_run_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -159,7 +159,7 @@ def test_one_that_failed_in_an_earlier_run_is_waited_for_until_it_is_well(
     variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, well: dict[str, Any]
 ) -> None:
     Turns(tmp_path / "rolling", "etcd.service", "yesterday").halt("cp1", "")
-    batch = {**variables, "ansible_play_batch": ["cp1", "cp2"], "ansible_forks": 1}
+    batch = {**variables, "ansible_play_batch": ["cp2", "cp1"], "ansible_forks": 1}
     second = {**batch, "inventory_hostname": "cp2"}
     with pytest.raises(Exception, match="--limit cp1"):
         Harness(second, {"restart_needed": "changed"}).run(monkeypatch, rolling=ROLLING)
