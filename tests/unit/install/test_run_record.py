@@ -175,8 +175,8 @@ def test_a_play_that_is_told_as_one_is_one_line_with_its_whole_title(recorder: R
     assert [task.role for task in recorder.phases[0].tasks] == ["upgrade", "apiserver"]
 
 
-def test_a_long_title_leaves_room_for_the_hosts(output: io.StringIO) -> None:
-    recorder = Recorder(RunReporter(Console(file=output, width=80), "run.log"), [].append)
+def test_a_long_title_leaves_room_for_the_hosts(output: io.StringIO, log: list[str]) -> None:
+    recorder = Recorder(RunReporter(Console(file=output, width=80), "run.log"), log.append)
     recorder.play("rehearsal etcd 3.7.3, kubernetes 1.36.3, and all that goes with it", as_one=True)
     recorder.task("1", "Restart", "kubelet", "x")
     for host in ("cp1", "cp2", "cp3"):
