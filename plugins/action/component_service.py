@@ -43,7 +43,8 @@ class ActionModule(Action):
         if arguments.get("state") != "absent" and "_manifest" not in arguments and not pending:
             arguments["_digest"] = wanted
             if self._look.unit(str(arguments["unit"]), wanted):
-                self._turns(arguments).well(self._host)
+                if not self._task.check_mode:
+                    self._turns(arguments).well(self._host)
                 return {"changed": False, "done": [], "unit": arguments["unit"], "restart_needed": ""}
         if self._task.check_mode:
             return self._planned(arguments, rolling, pending, in_turns=in_turns)

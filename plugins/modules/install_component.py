@@ -199,7 +199,9 @@ options:
         type: str
         default: '0644'
       validate:
-        description: Command on the host that checks the file, V(%s), before it is installed.
+        description: >-
+          Command on the host that checks the file, V(%s), before it is installed. In check mode not for a file that is
+          new, since neither the command nor what the file names need be there yet.
         type: str
   modules:
     description: Kernel modules to load.

@@ -202,6 +202,11 @@ class TestReported:
         self, variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         Turns(tmp_path / "rolling", "etcd.service", "yesterday").halt("cp1", "")
+        before = sorted(path.name for path in (tmp_path / "rolling").iterdir())
+        planned = self.harness(variables)
+        planned.check_mode = True
+        planned.run(monkeypatch, inputs=["/etc/x"], rolling=ROLLING, timeout=60)
+        assert sorted(path.name for path in (tmp_path / "rolling").iterdir()) == before, "a plan changes nothing"
         self.harness(variables).run(monkeypatch, inputs=["/etc/x"], rolling=ROLLING, timeout=60)
         with Turns(tmp_path / "rolling", "etcd.service", "today", ["cp1", "cp2"], 2).turn("cp2", 1, 0.2):
             pass
