@@ -137,9 +137,10 @@ class Recorder:
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Prepare the display: results are shown as soon as a claim's last test is over."""
+        expected = [item.stash[_CLAIM].id for item in session.items]
+        self.results.expected.update(expected)
         reporter = session.config.pluginmanager.get_plugin("terminalreporter")
         if reporter and not session.config.option.collectonly:
-            expected = [item.stash[_CLAIM].id for item in session.items]
             self._display = ClaimDisplay(self.results, expected, reporter)
         self._last_used = last_used((item.nodeid, getattr(item, "fixturenames", ())) for item in session.items)
 
@@ -200,10 +201,12 @@ class Recorder:
         return None
 
     @pytest.hookimpl(trylast=True)
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Write the report."""
         if session.config.option.collectonly:
             return
+        if exitstatus == pytest.ExitCode.INTERRUPTED:
+            self.results.problems.append("the verification was interrupted")
         finished = datetime.datetime.now(datetime.UTC)
         rules = service_rules(test.evidence for test in self.results.tests)
         self.results.sections["latencies"] = {**self.latencies, "service_rules": rules}

@@ -82,11 +82,13 @@ class ClaimResult:
 class Results:
     """The results of a verification as they come in. ``left_out``: claims that were not to be looked at, and why.
 
-    ``sections`` are what tests add to the report besides evidence, by the key that it has there.
+    ``expected`` has for each claim how many tests are to be run. ``sections`` are what tests add to the report besides
+    evidence, by the key that it has there.
     """
 
     catalogue: Catalogue
     left_out: dict[str, str] = field(default_factory=dict)
+    expected: Counter[str] = field(default_factory=Counter)
     tests: list[TestResult] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     sections: dict[str, Any] = field(default_factory=dict)
@@ -100,6 +102,10 @@ class Results:
         worst = next(outcome for outcome in _VERDICTS if any(test.outcome is outcome for test in tests))
         # Tests that were blocked by the same thing say the same.
         reason = "; ".join(dict.fromkeys(test.message for test in tests if test.outcome is worst and test.message))
+        # What it was refuted by stands, whatever the others would have said.
+        if worst in {Outcome.PASSED, Outcome.NOT_OBSERVABLE} and len(tests) < self.expected[claim.id]:
+            reason = f"the verification ended after {len(tests)} of {self.expected[claim.id]} tests"
+            return ClaimResult(claim, Verdict.NOT_PROVEN, reason, tests)
         return ClaimResult(claim, _VERDICTS[worst], reason, tests)
 
     @property
@@ -109,12 +115,14 @@ class Results:
 
     @property
     def unfinished(self) -> tuple[str, ...]:
-        """Claims that were asked for and could be tested, but were not."""
-        tested = {test.claim for test in self.tests}
+        """Claims that were asked for and could be tested, but were not, or not by all of their tests."""
+        tested = Counter(test.claim for test in self.tests)
         return tuple(
             claim.id
             for claim in self.catalogue.claims
-            if claim.id not in tested and not claim.untested and claim.id not in self.left_out
+            if tested[claim.id] < max(self.expected[claim.id], 1)
+            and not claim.untested
+            and claim.id not in self.left_out
         )
 
     @property

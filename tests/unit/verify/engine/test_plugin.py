@@ -222,3 +222,22 @@ def test_pods_are_released_between_tests_and_not_after_the_last(tmp_path: Path, 
     released = [line.rstrip() for line in shown.splitlines() if line.startswith("released:")]
     assert released == ["released:", "released: first"], shown
     assert report["problems"] == [], shown
+
+
+def test_a_verification_that_is_interrupted_is_never_proven(verify: Verify, tmp_path: Path) -> None:
+    (tmp_path / "test_sample.py").write_text("""
+import os, signal, pytest
+
+@pytest.mark.claim("ctl-job")
+def test_that_passes():
+    pass
+
+@pytest.mark.claim("ctl-job")
+def test_that_is_ended():
+    os.kill(os.getpid(), signal.SIGTERM)
+""")
+    report, shown = verify("--only=ctl-job")
+    assert report["verdict"] == "incomplete"
+    assert claims_of(report)["ctl-job"]["reason"] == "the verification ended after 1 of 2 tests"
+    assert report["problems"] == ["the verification was interrupted"]
+    assert "PROVEN" not in shown

@@ -84,6 +84,20 @@ def test_a_verification_that_ended_early_has_no_verdict(results: Results) -> Non
     assert results.verdict == "incomplete"
 
 
+def test_a_claim_of_which_not_all_tests_were_run_is_not_proven(results: Results) -> None:
+    results.expected.update(("one", "one", "two"))
+    results.tests += [result("one", Outcome.PASSED), result("two", Outcome.PASSED)]
+    assert verdict_of(results, "one") == (Verdict.NOT_PROVEN, "the verification ended after 1 of 2 tests")
+    assert results.unfinished == ("one",)
+    assert results.verdict == "incomplete"
+
+
+def test_a_claim_that_was_refuted_stays_it_whatever_was_not_run(results: Results) -> None:
+    results.expected.update(("one", "one"))
+    results.tests.append(result("one", Outcome.FAILED, "gone"))
+    assert verdict_of(results, "one") == (Verdict.REFUTED, "gone")
+
+
 def test_a_verification_that_left_something_behind_has_no_verdict(results: Results) -> None:
     results.tests += [result("one", Outcome.PASSED), result("two", Outcome.PASSED)]
     results.problems.append("namespace x is still there")
