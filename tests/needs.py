@@ -155,6 +155,10 @@ NEEDS: tuple[Need, ...] = (
 
 CIRCUMSTANCES: tuple[str, ...] = (
     "can be reached",
+    "cannot be reached",
+    "all call themselves",
+    # Users' own.
+    "may keep pods apart",
     "no node takes workloads",
     "has an operator's certificate",
     "no pod of the cluster's DNS is ready",

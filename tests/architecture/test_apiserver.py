@@ -81,7 +81,8 @@ def test_only_api_servers_are_connected_to_etcd(cluster: Cluster, evidence: Evid
     assert served, f"no connection to etcd's port {port} is open on its hosts, though an API server answers"
     # A connection may have ended between looking at the two ends of it, so that only those seen at both are judged,
     # and every other one must not be from where no host of the cluster is.
-    cluster_addresses = {host.address for host in cluster.hosts.all} | {"127.0.0.1", "::1"}
+    cluster_addresses = {host.address for host in (*cluster.hosts.all, *cluster.hosts.away)}
+    cluster_addresses |= {"127.0.0.1", "::1"}
     for host_name, socket in served:
         origin, client = clients.get(socket.peer, ("", None))
         assert client or socket.peer[0] in cluster_addresses, (

@@ -149,8 +149,8 @@ def test_the_control_plane_outlives_one_of_its_hosts(
 ) -> None:
     hosts = leader_election.several_control_plane_hosts(cluster)
     # The one that leads: the others have to take over all of its duties.
-    leader = leader_election.holder(leader_election.lease(cluster.api, "kube-controller-manager"))
-    lost = next((host for host in hosts if host.name == leader), hosts[0])
+    leader = leader_election.holder(cluster, leader_election.lease(cluster.api, "kube-controller-manager"))
+    lost = leader or hosts[0]
     others = [node for node in cluster.nodes if node.host is not lost]
     manifest = manifests.pod("after-the-loss", [manifests.container("pause", ["pause"])])
     with leader_election.api_without(cluster, lost) as api:

@@ -57,6 +57,7 @@ def test_each_component_does_its_part_in_order(
 
 
 def _require_records(cluster: Cluster) -> None:
+    cluster.hosts.require("control_plane")
     if not all(on_hosts(cluster.control_plane, lambda host: host.attempt("test -s %s", audit.LOG)[0] == 0).values()):
         raise NotObservable(f"the API servers write no audit log to {audit.LOG}")
     for node in cluster.workers:

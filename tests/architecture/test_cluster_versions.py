@@ -98,7 +98,7 @@ def _own_pods(api: Api) -> set[str]:
 
 def _api_servers(cluster: Cluster) -> list[ApiServer]:
     """Each API server by itself: behind a load balancer one may differ from the others."""
-    names = {host.address: host.name for host in cluster.control_plane}
+    names = {host.address: host.name for host in cluster.hosts.described("control_plane")}
     found = []
     for address, port in cluster.api_servers:
         with Api(dataclasses.replace(cluster.api.access, server=f"https://{in_url(address)}:{port}")) as server:

@@ -220,6 +220,7 @@ def test_when_the_acting_controller_manager_is_killed_another_acts(
 def test_what_happened_while_the_loops_were_away_is_repaired(
     cluster: Cluster, api: Api, workloads: Workloads, manifests: Manifests, evidence: Evidence
 ) -> None:
+    cluster.hosts.require("control_plane")
     labels = {"app": "unattended"}
     manifest = _owner(manifests, "ReplicaSet", "unattended", labels, [manifests.container("pause", ["pause"])])
     api.create(manifest)

@@ -34,7 +34,7 @@ _RANGE = {"key": "Lw==", "range_end": "AA==", "limit": 1, "keys_only": True}
 def test_every_host_is_a_healthy_member_with_the_same_data(cluster: Cluster, evidence: Evidence) -> None:
     members = cluster.etcd.members()
     evidence["members"] = [member.name for member in members]
-    hosts = {host.name: host.address for host in cluster.etcd_hosts}
+    hosts = {host.name: host.address for host in cluster.hosts.described("etcd")}
     assert len(members) == len(hosts), (
         f"etcd has {len(members)} members, {[member.name for member in members]}, its hosts are {list(hosts)}"
     )
@@ -177,16 +177,17 @@ def test_its_hosts_are_its_own(cluster: Cluster, evidence: Evidence) -> None:
         for socket in sockets.established(host, port)
         if socket.local[1] == port and socket.peer[0] != host.address and not socket.peer[0].startswith("127.")
     }
-    servers = {host.address for host in cluster.control_plane}
+    servers = {host.address for host in cluster.hosts.described("control_plane")}
     evidence["etcd hosts"] = {host.name: host.address for host in cluster.etcd_hosts}
     evidence["clients"] = sorted(peers)
     assert peers, "no API server is connected to etcd"
-    strangers = peers - servers - {host.address for host in cluster.etcd_hosts}
+    strangers = peers - servers - {host.address for host in cluster.hosts.described("etcd")}
     assert not strangers, f"clients of etcd are not API servers: {sorted(strangers)}"
     evidence.headline = f"etcd on {len(cluster.etcd_hosts)} hosts of its own serves {len(peers & servers)} API servers"
 
 
 def _several_members(cluster: Cluster) -> tuple[Host, ...]:
+    cluster.hosts.require("etcd")
     if len(cluster.etcd_hosts) < _FEWEST:
         raise NotObservable(f"it takes {_FEWEST} etcd members, there are {len(cluster.etcd_hosts)}")
     return cluster.etcd_hosts

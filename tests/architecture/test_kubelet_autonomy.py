@@ -61,6 +61,7 @@ class Outage:
 @pytest.fixture(scope="module")
 def outage(cluster: Cluster, api: Api, enduring: list[Pod], manifests: Manifests) -> Outage:
     """Stop all API servers, look at what runs, kill a container, look again, and start them."""
+    cluster.hosts.require("control_plane")
     seen = Outage(enduring)
     urls = [f"http://{in_url(pod.address)}:{HTTP_PORT}/hostname" for pod in enduring]
     urls.append(f"http://{in_url(cluster.service_address(manifests.namespace, 'enduring'))}/hostname")

@@ -17,7 +17,7 @@ from kubeproof.verify.act import disruption
 from kubeproof.verify.act.pods import HTTP_PORT, UDP_PORT, Manifests, Pod, is_ready
 from kubeproof.verify.engine.evidence import Evidence
 from kubeproof.verify.engine.preparations import prepared
-from kubeproof.verify.observe import runtime
+from kubeproof.verify.observe import policies, runtime
 from kubeproof.verify.observe.api import Api
 from kubeproof.verify.observe.cluster import Cluster, Node
 from kubeproof.verify.observe.hosts import Host, NotObservable, on_hosts
@@ -196,12 +196,17 @@ def test_every_node_translates_what_its_pods_send_outside(cluster: Cluster, evid
 def test_pods_that_run_are_reached_from_other_nodes_and_their_pods(
     cluster: Cluster, api: Api, evidence: Evidence
 ) -> None:
+    there = policies.found(api)
+    if there.everywhere:
+        raise NotObservable(f"policies of all namespaces may keep pods apart: {', '.join(there.everywhere)}")
     pods = [pod for pod in api.items("/api/v1/pods") if _has_own_network(pod) and is_ready(pod)]
-    servers = [server for node in cluster.nodes for server in [_Server.on(node.name, pods)] if server]
+    open_to_all = [pod for pod in pods if not there.rule(pod, "Ingress")]
+    servers = [server for node in cluster.nodes for server in [_Server.on(node.name, open_to_all)] if server]
     asked = {node.host.name: _others(servers, at, node) for at, node in enumerate(cluster.nodes)}
     if not any(asked.values()):
         raise NotObservable("no pod with an HTTP readiness probe is ready on another node than the one that asks")
-    clients = {node.host.name: _oldest(node, pods) for node in cluster.nodes}
+    free = [pod for pod in pods if not there.rule(pod, "Egress")]
+    clients = {node.host.name: _oldest(node, free) for node in cluster.nodes}
 
     def ask(host: Host) -> dict[str, list[dict[str, Any]]]:
         timeout = api.patient(_ANSWER_SECONDS)

@@ -338,6 +338,7 @@ def test_a_bound_pod_waits_for_its_kubelet(
 def test_without_a_scheduler_new_pods_wait_and_others_keep_running(
     cluster: Cluster, api: Api, agents: list[Pod], manifests: Manifests, evidence: Evidence
 ) -> None:
+    cluster.hosts.require("control_plane")
     service = api.get(f"{objects.core(manifests.namespace, 'services')}/agents-outside")
     manifest = manifests.placed("newcomer")
     port = service["spec"]["ports"][0]["nodePort"]
@@ -493,6 +494,7 @@ def _binders(cluster: Cluster, namespace: str, names: Sequence[str]) -> dict[str
 
 
 def _need_audit_log(cluster: Cluster) -> None:
+    cluster.hosts.require("control_plane")
     if not all(on_hosts(cluster.control_plane, lambda host: host.attempt("test -s %s", audit.LOG)[0] == 0).values()):
         raise NotObservable(f"the API servers write no audit log to {audit.LOG}")
 

@@ -403,8 +403,8 @@ def demand_own_network(cluster: Cluster) -> None:
 
 def followers(cluster: Cluster, component: str) -> list[Host]:
     """The hosts whose scheduler or controller manager does not have the lease."""
-    leader = leader_election.holder(leader_election.lease(cluster.api, component))
-    return [host for host in leader_election.several_control_plane_hosts(cluster) if host.name != leader]
+    leader = leader_election.holder(cluster, leader_election.lease(cluster.api, component))
+    return [host for host in leader_election.several_control_plane_hosts(cluster) if host is not leader]
 
 
 def _await(what: str, is_so: Callable[[], bool]) -> None:

@@ -39,7 +39,8 @@ class Takeover:
 
 
 def several_control_plane_hosts(cluster: Cluster) -> tuple[Host, ...]:
-    """The control plane's hosts. Raises NotObservable if there is only one."""
+    """The control plane's hosts. Raises NotObservable if there is only one, or one cannot be reached."""
+    cluster.hosts.require("control_plane")
     if len(cluster.control_plane) < 2:
         raise NotObservable("it takes a second control-plane host")
     return cluster.control_plane
@@ -86,8 +87,19 @@ def lease(api: Api, component: str) -> Object:
     return found
 
 
-def holder(found: Object) -> str:
-    """The host whose process holds a lease; empty if nobody does."""
+def holder(cluster: Cluster, found: Object) -> Host | None:
+    """The control-plane host whose process holds a lease; None if it is none of them."""
+    name = holder_name(found)
+    own = on_hosts(cluster.control_plane, lambda host: host.run("uname -n").strip())
+    # A candidate calls itself what its host calls itself, whatever the inventory calls it.
+    called = [host for host in cluster.control_plane if own[host.name] == name]
+    if len(called) > 1:
+        raise NotObservable(f"{', '.join(host.name for host in called)} all call themselves {name}, as leases do")
+    return called[0] if called else None
+
+
+def holder_name(found: Object) -> str:
+    """What the host calls itself whose process holds a lease; empty if nobody does."""
     identity = found["spec"].get("holderIdentity") or ""
     parsed = _IDENTITY.fullmatch(identity)
     return parsed["host"] if parsed else identity
@@ -97,21 +109,22 @@ def holder(found: Object) -> str:
 def leader_killed(cluster: Cluster, component: str) -> Iterator[Takeover]:
     """Kill a component where it leads, keep it down, and wait until another host has the lease."""
     before = lease(cluster.api, component)
-    candidates = {host.name: host for host in several_control_plane_hosts(cluster)}
-    leader = holder(before)
-    if leader not in candidates:
-        raise NotObserved(f"{component}'s lease is held by {leader or 'nobody'}, which is no control-plane host")
+    several_control_plane_hosts(cluster)
+    leader = holder(cluster, before)
+    if not leader:
+        named = holder_name(before) or "nobody"
+        raise NotObserved(f"{component}'s lease is held by {named}, which is no control-plane host")
     seconds = int(before["spec"]["leaseDurationSeconds"])
-    with disruption.killed(candidates[leader], component):
+    with disruption.killed(leader, component):
         start = time.monotonic()
         successor = _await_successor(cluster, component, leader, seconds + _SLACK_SECONDS)
-        yield Takeover(leader, successor, round(time.monotonic() - start, 1), seconds)
+        yield Takeover(leader.name, successor.name, round(time.monotonic() - start, 1), seconds)
 
 
-def _await_successor(cluster: Cluster, component: str, leader: str, patience: float) -> str:
-    def other() -> str:
-        found = holder(lease(cluster.api, component))
-        return "" if found == leader else found
+def _await_successor(cluster: Cluster, component: str, leader: Host, patience: float) -> Host:
+    def other() -> Host | None:
+        found = holder(cluster, lease(cluster.api, component))
+        return None if found is leader else found
 
     successor = waiting.until(other, patience, pause=_POLL_SECONDS)
     if not successor:
@@ -126,6 +139,7 @@ def servers_reached(
 
     ``without`` is left out, because that host is down.
     """
+    cluster.hosts.require("control_plane")
     servers = [host for host in cluster.control_plane if host is not without]
     digests = {host.name: _digest_of(hosts[0], cluster, host) for host in servers}
     # A server that is stopped shows none.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -13,7 +12,7 @@ from kubeproof.local_hosts import lifecycle, podman
 from kubeproof.local_hosts.instances import maker
 from kubeproof.local_hosts.plan import HostKind, Plan, has_local_hosts, plan
 from kubeproof.settings.urls import in_url
-from kubeproof.verify.act import announced
+from kubeproof.verify.act import announced, leader_election
 from kubeproof.verify.act.disruption import cut_off, frozen, stopped
 from kubeproof.verify.faults.outside import Outside
 from kubeproof.verify.observe import component_control
@@ -25,7 +24,6 @@ Hit = Callable[["Field", Host], AbstractContextManager[None]]
 
 # A slow disk: what each flush of etcd's log takes longer. Its election timeout is a second.
 _SLOW_FLUSH_MICROSECONDS = 300_000
-_LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
 
 
 @dataclass(frozen=True)
@@ -89,12 +87,11 @@ def etcd_leader(field: Field) -> Sequence[Host]:
 
 
 def _holder(lease: str) -> Targets:
-    """The host whose component holds a lease: identities are HOST_UUID."""
+    """The host whose component holds a lease."""
 
     def find(field: Field) -> Sequence[Host]:
-        holder = field.cluster.api.get(f"{_LEASES}/{lease}")["spec"].get("holderIdentity") or ""
-        name = re.sub(r"_[0-9a-f-]{36}$", "", holder)
-        return tuple(host for host in field.cluster.control_plane if host.name == name)
+        found = leader_election.holder(field.cluster, leader_election.lease(field.cluster.api, lease))
+        return (found,) if found else ()
 
     return find
 

@@ -143,6 +143,15 @@ class Hosts:
             raise NotObservable(f"no host of the group {name} can be reached: {', '.join(lost)}")
         return found
 
+    def described(self, name: str) -> tuple[Host, ...]:
+        """The hosts of a group as the inventory has it, those among them that cannot be reached."""
+        return tuple(host for host in (*self.all, *self.away) if name in host.groups)
+
+    def require(self, name: str) -> None:
+        """Raises NotObservable if a host of a group cannot be reached: what it does cannot be ruled out then."""
+        if lost := [host.name for host in self.away if name in host.groups]:
+            raise NotObservable(f"it takes all hosts of the group {name}, and {', '.join(lost)} cannot be reached")
+
     def check(self) -> None:
         """Connect to every host. Raises HostUnreachable with all that cannot be reached."""
         problems = [problem.told for problem in on_hosts(self.all, _problem).values() if problem]
