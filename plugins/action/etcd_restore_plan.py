@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kubeproof.backup.agent.manifest import File, Manifest
+from kubeproof.backup.keys import IDENTITY
 from kubeproof.components import pins
 from kubeproof.core.errors import KubeproofError
 from kubeproof.install.action import Action
@@ -30,6 +31,7 @@ class ActionModule(Action):
             "request",
             "resume",
             "identity",
+            "recipients",
             "state_directory",
             "peer_urls",
             "data_directory",
@@ -183,7 +185,12 @@ class ActionModule(Action):
         return self._with(fact | _settled(self._restore(fact, manifest)))
 
     def _keys(self) -> dict[str, Any]:
-        taken = checking.keys_for(self._state, Path(self._fact["path"]), self._identity)
+        recipients = [str(recipient) for recipient in self._arguments.get("recipients") or ()]
+        own = self._state / IDENTITY
+        had_own = own.exists()
+        taken = checking.keys_for(self._state, Path(self._fact["path"]), self._identity, recipients)
+        if own.exists() and not had_own:
+            self._display.display(f"Restored {own} from {self._identity}: it decrypts the keys in backups")
         return {"changed": bool(taken), "taken": taken}
 
     def _describe(self, directory: Path, fact: Mapping[str, Any]) -> None:

@@ -27,7 +27,11 @@ class ActionModule(Action):
 
     def act(self) -> dict[str, Any]:
         request = install.Request.parse(self._arguments, str(self._state_directory), self._python)
-        payload = request.payload(self._render)
+        result = self._converge(request, request.payload(self._render))
+        warnings = [*result.get("warnings", ()), *request.warnings]
+        return {**result, **({"warnings": warnings} if warnings else {})}
+
+    def _converge(self, request: install.Request, payload: dict[str, Any]) -> dict[str, Any]:
         settle = {**self._settle(payload, request.subject(payload)), "keys": payload["keys"]}
         known = self._look.task(settle["digest"])
         if known is not None and not request.issue(known, pretend=True).files:

@@ -53,6 +53,13 @@ options:
       - File on the controller with the private key of age for the cluster's keys in the backup. For the stages V(check)
         and V(keys).
     type: path
+  recipients:
+    description:
+      - Recipients of the keys in the cluster's backups. For O(stage=keys), which, if there are none, puts the private
+        key from O(identity) into the state directory too if that has none.
+    type: list
+    elements: str
+    default: []
   versions:
     description: Versions by component that override the pinned ones. For O(stage=check).
     type: dict

@@ -6,6 +6,7 @@ ciphertext only.
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import io
 import json
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 import pyrage
+from cryptography import x509
 
 from kubeproof.core import files, locking
 from kubeproof.core.errors import KubeproofError
@@ -31,14 +33,17 @@ _NAMES = frozenset(
 _DIRECTORY = "pki"
 # Each is a few kilobytes; a tar that claims more is none of ours.
 _LARGEST = 1 << 20
+# A first installation comes to its backups sooner after it has made the CAs.
+_INSTALLATION = datetime.timedelta(days=1)
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """What goes into each backup: the file's name and content."""
+    """What goes into each backup: the file's name and content. ``warning``: what its owner has to know of it."""
 
     name: str
     content: bytes
+    warning: str = ""
 
 
 def ensure(state: Path, how: How, recipients: Sequence[str]) -> Bundle | None:
@@ -56,6 +61,7 @@ def ensure(state: Path, how: How, recipients: Sequence[str]) -> Bundle | None:
     directory.mkdir(mode=0o700, exist_ok=True)
     # All hosts of a play ask at once.
     with locking.locked(directory / ".lock"):
+        had_identity = (state / IDENTITY).exists()
         wanted = sorted(set(recipients)) or [own_recipient(state)]
         made_of = {"keys": hashlib.sha256(plain).hexdigest(), "recipients": wanted}
         content, kept = directory / "keys.tar.age", directory / "made.json"
@@ -63,7 +69,8 @@ def ensure(state: Path, how: How, recipients: Sequence[str]) -> Bundle | None:
             encrypted = encrypt(plain, wanted)
             files.write_private(content, encrypted)
             files.write_private(kept, json.dumps({**made_of, "sha256": hashlib.sha256(encrypted).hexdigest()}))
-        return Bundle(content.name, content.read_bytes())
+        created = not had_identity and (state / IDENTITY).exists()
+        return Bundle(content.name, content.read_bytes(), _only_the_new_one_opens(state) if created else "")
 
 
 def _is_of(content: Path, kept: Path, made_of: Mapping[str, object]) -> bool:
@@ -74,15 +81,39 @@ def _is_of(content: Path, kept: Path, made_of: Mapping[str, object]) -> bool:
         return False
 
 
+def _only_the_new_one_opens(state: Path) -> str:
+    """What is to be said of a private key that was just made; nothing on a first installation."""
+    made = x509.load_pem_x509_certificate((state / "pki" / "etcd.crt").read_bytes()).not_valid_before_utc
+    if datetime.datetime.now(tz=datetime.UTC) - made < _INSTALLATION:
+        return ""
+    return (
+        f"{state / IDENTITY} was missing and has been created anew: from now on the keys in backups can be decrypted "
+        "with this file only. A copy of a former one decrypts older backups only. Copy it to where the backups are not"
+    )
+
+
 def own_recipient(state: Path) -> str:
     """The recipient whose private key is in the state directory; it is made if it is not there."""
     path = state / IDENTITY
     if not path.exists():
-        identity = pyrage.x25519.Identity.generate()
-        text = f"# Opens the keys in this cluster's backups. Keep a copy where the backups are not.\n{identity}\n"
-        files.write_private(path, text)
-    (identity,) = identities(path.read_text(), str(path))
-    return str(identity.to_public())
+        _write_identity(path, pyrage.x25519.Identity.generate())
+    return str(identities(path.read_text(), str(path))[0].to_public())
+
+
+def _write_identity(path: Path, identity: pyrage.x25519.Identity) -> None:
+    text = f"# Opens the keys in this cluster's backups. Keep a copy where the backups are not.\n{identity}\n"
+    files.write_private(path, text)
+
+
+def keep_identity(state: Path, encrypted: bytes, identity: Path, recipients: Sequence[str]) -> None:
+    """Put the private key that decrypts ``encrypted`` into a state directory that has lost it.
+
+    Otherwise another one would be made, and a copy of this one would decrypt no later backup. With ``recipients``, the
+    cluster's, private keys are their owners' to keep.
+    """
+    path = state / IDENTITY
+    if not recipients and not path.exists():
+        _write_identity(path, next(each for each in _read(identity) if _decrypts(encrypted, each)))
 
 
 def archive(directory: Path) -> bytes:
@@ -158,19 +189,31 @@ def encrypt(plain: bytes, recipients: Sequence[str]) -> bytes:
 def decrypt(encrypted: bytes, identity: Path) -> bytes:
     """Decrypt with the private keys in a file, as ``age-keygen`` writes it."""
     try:
+        return bytes(pyrage.decrypt(encrypted, _read(identity)))
+    except pyrage.DecryptError as error:
+        raise KubeproofError(
+            f"the keys in the backup cannot be decrypted with {identity}: {error}",
+            hint="give the private key of one of the recipients for which they were encrypted",
+        ) from None
+
+
+def _decrypts(encrypted: bytes, identity: pyrage.x25519.Identity) -> bool:
+    try:
+        pyrage.decrypt(encrypted, [identity])
+    except pyrage.DecryptError:
+        return False
+    return True
+
+
+def _read(identity: Path) -> list[pyrage.x25519.Identity]:
+    try:
         text = identity.read_text()
     except OSError as error:
         raise KubeproofError(
             f"{identity} cannot be read ({error.strerror})",
             hint="it must have the private key of one of backup_recipients, which decrypts the keys in the backup",
         ) from None
-    try:
-        return bytes(pyrage.decrypt(encrypted, identities(text, str(identity))))
-    except pyrage.DecryptError as error:
-        raise KubeproofError(
-            f"the keys in the backup cannot be decrypted with {identity}: {error}",
-            hint="give the private key of one of the recipients for which they were encrypted",
-        ) from None
+    return identities(text, str(identity))
 
 
 def identities(text: str, source: str) -> list[pyrage.x25519.Identity]:

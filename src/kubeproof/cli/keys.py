@@ -7,7 +7,7 @@ import base64
 import binascii
 import hashlib
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from kubeproof.core.process import Result
 from kubeproof.restore import checking
 from kubeproof.settings import inventory, remote, state
 from kubeproof.settings.inventory import Host, Inventory
+from kubeproof.settings.resolve import Settings
 
 _SECONDS = 60.0
 # What hosts that make backups have of the keys, for the next one; and whose they are.
@@ -36,8 +37,8 @@ def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
         "keys",
         help="restore the cluster's keys that the controller has lost",
         description="Restores missing CAs, the service-account key and the encryption key into the state directory, "
-        "from an etcd host, which has them encrypted for its backups, or from a backup. Changes nothing on "
-        "hosts, and no existing file.",
+        "from an etcd host, which has them encrypted for its backups, or from a backup. Without backup_recipients, "
+        "the private key that decrypts them is put there, too. Changes nothing on hosts, and no existing file.",
     )
     parser.add_argument(
         "backup", nargs="?", type=Path, help="directory of a backup (default: the keys on the etcd hosts)"
@@ -55,17 +56,21 @@ def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
     cluster = inventory.load(arguments.inventory)
-    identity = arguments.identity or cluster.state / keys.IDENTITY
+    own = cluster.state / keys.IDENTITY
+    identity, had_own = arguments.identity or own, own.exists()
+    recipients = Settings(cluster.representative)["backup_recipients"]
     with active_run.held(state.prepare(cluster.state), "kubeproof backup keys"):
         if arguments.backup:
-            taken = checking.keys_for(cluster.state, arguments.backup.resolve(), identity)
+            taken = checking.keys_for(cluster.state, arguments.backup.resolve(), identity, recipients)
         else:
-            taken = from_hosts(cluster, identity, _read)
+            taken = from_hosts(cluster, identity, _read, recipients)
     console = ui.console()
     if taken:
         console.print(f"restored into {cluster.state / 'pki'}: {', '.join(taken)}", markup=False, soft_wrap=True)
     else:
         console.print(f"{cluster.state / 'pki'} lacks no keys", markup=False, soft_wrap=True)
+    if own.exists() and not had_own:
+        console.print(f"restored {own}, which decrypts the keys in backups", markup=False, soft_wrap=True)
     return 0
 
 
@@ -78,8 +83,11 @@ class Held:
     ca_digest: str
 
 
-def from_hosts(cluster: Inventory, identity: Path, read: Read) -> list[str]:
-    """Take the keys from the first host of etcd that has them; returns the names of the files that were missing."""
+def from_hosts(cluster: Inventory, identity: Path, read: Read, recipients: Sequence[str] = ()) -> list[str]:
+    """Take the keys from the first host of etcd that has them; returns the names of the files that were missing.
+
+    Without ``recipients``, which are the cluster's, the private key is kept that has decrypted them.
+    """
     problems = []
     for host in cluster.group("etcd"):
         try:
@@ -87,9 +95,13 @@ def from_hosts(cluster: Inventory, identity: Path, read: Read) -> list[str]:
         except KubeproofError as error:
             problems.append(f"{host.name}: {error}")
             continue
-        opened = keys.decrypt(held.archive, identity) if held.name.endswith(".age") else held.archive
+        encrypted = held.name.endswith(checking.ENCRYPTED)
+        opened = keys.decrypt(held.archive, identity) if encrypted else held.archive
         otherwise = f"the keys that {host.name} has for its backups are another cluster's than its etcd"
-        return checking.take(opened, cluster.state, held.ca_digest, otherwise)
+        taken = checking.take(opened, cluster.state, held.ca_digest, otherwise)
+        if encrypted:
+            keys.keep_identity(cluster.state, held.archive, identity, recipients)
+        return taken
     raise KubeproofError(
         "\n    ".join(["no host of etcd has the cluster's keys", *problems]),
         hint="give the directory of a backup, for example of a copy elsewhere; or put a copy of the state directory "

@@ -7,7 +7,7 @@ import datetime
 import json
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,8 @@ class Request:
     pki_directory: Path
     # What programs of ours run by.
     python: str = portable_python.USUAL
+    # What the operator has to know of what was rendered.
+    warnings: list[str] = field(default_factory=list)
 
     @classmethod
     def parse(cls, arguments: Mapping[str, Any], state_directory: str, python: str = portable_python.USUAL) -> Request:
@@ -169,6 +171,7 @@ class Request:
         bundle = keys.ensure(self.pki_directory.parent, wanted["how"], _strings(wanted["recipients"]))
         if bundle is None:
             raise RequestError(f"cluster_keys: how is {wanted['how']!r}, so that there is no file to install")
+        self.warnings.extend(filter(None, [bundle.warning]))
         return bundle.content
 
     def _pki_file(self, source: str, name: str) -> str:

@@ -21,6 +21,8 @@ from kubeproof.preflight.identity import Kept
 
 # The cluster's keys, in a backup and on the hosts that make backups: encrypted, or plain.
 ARCHIVES = ("keys.tar.age", "keys.tar")
+ENCRYPTED = ".age"
+"""How the name of an encrypted archive ends."""
 _MEBIBYTE = 1 << 20
 # Besides the database: two write-ahead log files of 64 MB that etcd makes in advance, and room to begin with.
 _ROOM = 256 * _MEBIBYTE
@@ -84,13 +86,20 @@ def lost_keys(state: Path, directory: Path, identity: Path) -> list[str]:
     return keys.missing(_opened(state, directory, identity), state)
 
 
-def keys_for(state: Path, directory: Path, identity: Path) -> list[str]:
+def keys_for(state: Path, directory: Path, identity: Path, recipients: Sequence[str] = ()) -> list[str]:
     """Take the cluster's keys from a backup, where the controller has lost them; returns the names of the files.
 
-    Raises KubeproofError, and changes nothing, if they are not of the cluster whose backup it is.
+    Without ``recipients``, which are the cluster's, the private key is kept that has decrypted them. Raises
+    KubeproofError, and changes nothing, if they are not of the cluster whose backup it is.
     """
     found = _opened(state, directory, identity)
-    return keys.restore(found, state) if found else []
+    if not found:
+        return []
+    taken = keys.restore(found, state)
+    archive = _archive(directory)
+    if archive.name.endswith(ENCRYPTED):
+        keys.keep_identity(state, archive.read_bytes(), identity, recipients)
+    return taken
 
 
 def _opened(state: Path, directory: Path, identity: Path) -> Mapping[str, bytes]:
@@ -98,18 +107,23 @@ def _opened(state: Path, directory: Path, identity: Path) -> Mapping[str, bytes]
     pki = state / "pki"
     if not Kept.of(state).missing:
         return {}
-    names = [name for name in ARCHIVES if (directory / name).is_file()]
-    if not names:
+    archive = _archive(directory)
+    if not archive.is_file():
         raise KubeproofError(
             f"{pki} lacks keys of the cluster, and {directory.name} has none: without them Secrets cannot be read, and "
             "clients cannot authenticate",
             hint="Put that directory back from a copy, or choose a backup that has keys.tar.age.",
         )
-    archive = (directory / names[0]).read_bytes()
+    content = archive.read_bytes()
     ca_digest = check.glance(directory).authority
-    opened = keys.decrypt(archive, identity) if names[0].endswith(".age") else archive
+    opened = keys.decrypt(content, identity) if archive.name.endswith(ENCRYPTED) else content
     otherwise = f"the keys in {directory.name} belong to another cluster than its snapshot"
     return _unpacked(opened, ca_digest, otherwise)
+
+
+def _archive(directory: Path) -> Path:
+    """The keys in a backup, whether or not it has any."""
+    return next((path for name in ARCHIVES if (path := directory / name).is_file()), directory / ARCHIVES[0])
 
 
 def take(archive: bytes, state: Path, ca_digest: str, otherwise: str) -> list[str]:

@@ -63,6 +63,45 @@ def test_it_is_made_anew_only_when_keys_or_recipients_change(state: Path) -> Non
     assert (state / keys.IDENTITY).stat().st_mode & 0o777 == 0o600
 
 
+def test_a_private_key_that_is_made_anew_is_told_and_not_on_a_first_installation(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = keys.ensure(state, "encrypted", [])
+    assert first is not None
+    assert first.warning == ""
+    (state / keys.IDENTITY).unlink()
+    monkeypatch.setattr(keys, "_INSTALLATION", datetime.timedelta(0))
+    other = str(pyrage.x25519.Identity.generate().to_public())
+    for recipients, warns in (([other], False), ([], True), ([], False)):
+        bundle = keys.ensure(state, "encrypted", recipients)
+        assert bundle is not None
+        assert (f"{state / keys.IDENTITY} was missing" in bundle.warning) == warns
+
+
+def test_the_private_key_that_opened_them_is_kept_where_it_was_lost(state: Path, tmp_path: Path) -> None:
+    bundle = keys.ensure(state, "encrypted", [])
+    assert bundle is not None
+    own, another = (state / keys.IDENTITY).rename(tmp_path / "safe.txt"), pyrage.x25519.Identity.generate()
+    text = own.read_text()
+    own.write_text(f"{another}\n{text}")
+    keys.keep_identity(state, bundle.content, own, [str(another.to_public())])
+    assert not (state / keys.IDENTITY).exists()
+    keys.keep_identity(state, bundle.content, own, [])
+    assert (state / keys.IDENTITY).read_text() == text
+    assert (state / keys.IDENTITY).stat().st_mode & 0o777 == 0o600
+    # Nothing is encrypted again for it.
+    assert keys.ensure(state, "encrypted", []) == bundle
+    (state / keys.IDENTITY).write_text(f"{another}\n")
+    keys.keep_identity(state, bundle.content, own, [])
+    assert (state / keys.IDENTITY).read_text() == f"{another}\n"
+
+
+def test_a_file_with_several_private_keys_has_the_first_ones_recipient(state: Path) -> None:
+    first, second = pyrage.x25519.Identity.generate(), pyrage.x25519.Identity.generate()
+    (state / keys.IDENTITY).write_text(f"{first}\n{second}\n")
+    assert keys.own_recipient(state) == str(first.to_public())
+
+
 def test_plain_and_none_have_to_be_asked_for(state: Path) -> None:
     plain = keys.ensure(state, "plain", [])
     assert plain == keys.Bundle("keys.tar", keys.archive(state / "pki"))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 import base64
 import datetime
 import shutil
 from pathlib import Path
 
+import pyrage
 import pytest
+import yaml
 
 from kubeproof.backup import keys
+from kubeproof.cli import keys as command
 from kubeproof.cli.keys import from_hosts
 from kubeproof.core.errors import KubeproofError
 from kubeproof.core.process import Result
@@ -51,6 +55,41 @@ def test_the_first_host_that_has_them_gives_them(cluster: Inventory, how: keys.H
     assert sorted(taken) == sorted(before)
     assert contents(cluster) == before
     assert from_hosts(cluster, cluster.state / keys.IDENTITY, lambda _: good) == []
+
+
+@pytest.mark.parametrize("recipients", [[], ["age1"]])
+def test_so_is_the_private_key_that_opened_them_unless_it_is_somebody_elses(
+    cluster: Inventory, tmp_path: Path, recipients: list[str]
+) -> None:
+    good = answer(cluster.state)
+    safe = (cluster.state / keys.IDENTITY).rename(tmp_path / "safe.txt")
+    text = safe.read_text()
+    shutil.rmtree(cluster.state)
+    assert from_hosts(cluster, safe, lambda _: good, recipients)
+    own = cluster.state / keys.IDENTITY
+    assert own.read_text() == text if not recipients else not own.exists()
+
+
+@pytest.mark.parametrize("recipients", [[], [str(pyrage.x25519.Identity.generate().to_public())]])
+def test_the_command_says_what_it_has_put_back(
+    cluster: Inventory,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    recipients: list[str],
+) -> None:
+    good = answer(cluster.state)
+    safe = (cluster.state / keys.IDENTITY).rename(tmp_path / "safe.txt")
+    shutil.rmtree(cluster.state / "pki")
+    hosts = {"etcd": {"hosts": {"cp1": None}}}
+    variables = {"cluster_state_directory": str(cluster.state), "backup_recipients": recipients}
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"children": hosts, "vars": variables}}))
+    monkeypatch.setattr(command, "_read", lambda _: good)
+    given = argparse.Namespace(inventory=[tmp_path / "hosts.yml"], identity=safe, backup=None)
+    assert command.run(given) == 0
+    said = capsys.readouterr().out
+    assert f"restored into {cluster.state / 'pki'}: " in said
+    assert (f"restored {cluster.state / keys.IDENTITY}, which decrypts" in said) == (not recipients)
 
 
 def test_what_is_there_stays(cluster: Inventory) -> None:

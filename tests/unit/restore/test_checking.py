@@ -115,6 +115,20 @@ def test_keys_that_the_controller_has_lost_come_from_the_backup(tmp_path: Path) 
     assert {name: (state / "pki" / name).read_bytes() for name in before} == before
 
 
+@pytest.mark.parametrize("recipients", [[], ["age1"]])
+def test_so_does_the_private_key_that_opened_them_unless_it_is_somebody_elses(
+    tmp_path: Path, recipients: list[str]
+) -> None:
+    state, path = with_keys(tmp_path)
+    own = state / keys.IDENTITY
+    safe = own.rename(tmp_path / "safe.txt")
+    shutil.rmtree(state / "pki")
+    assert checking.lost_keys(state, path, safe)
+    assert not own.exists()
+    assert checking.keys_for(state, path, safe, recipients)
+    assert own.read_text() == safe.read_text() if not recipients else not own.exists()
+
+
 def test_a_check_writes_none(tmp_path: Path) -> None:
     state, path = with_keys(tmp_path)
     names = sorted(file.name for file in (state / "pki").iterdir() if not file.name.startswith("."))

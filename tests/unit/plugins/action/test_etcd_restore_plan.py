@@ -124,6 +124,17 @@ def test_keys_are_written_once_the_restore_is_agreed_to(play: Play, backup: Path
     assert identity.Kept.of(play.state).missing == []
 
 
+@pytest.mark.parametrize("recipients", [[], ["age1mine"]])
+def test_so_is_what_decrypted_them_unless_it_is_a_recipients(play: Play, backup: Path, recipients: list[str]) -> None:
+    own = play.state / keys.IDENTITY
+    safe = own.rename(play.directory / "safe.txt")
+    given = {"restore_identity": str(safe), "restore_confirmed": True, "backup_recipients": recipients}
+    done = choose(play, backup, "-e", json.dumps(given))
+    assert done.returncode == 0, done.stdout
+    assert own.exists() == (not recipients)
+    assert (f"Restored {own} from {safe}" in done.stdout) == (not recipients)
+
+
 def test_what_was_chosen_is_known_on_hosts_of_other_groups(play: Play, backup: Path) -> None:
     """The first host of the group may be one that has no part in the run."""
     fact = {"kubeproof_restore": {"id": "I"}, "kubeproof_replacement": {"id": "R"}, "cacheable": True}

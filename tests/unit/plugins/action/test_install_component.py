@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from plugins.action.install_component import ActionModule
 
+from kubeproof.backup import keys
 from kubeproof.install.pending import Pending
 from kubeproof.install.rolling import this_run
 from kubeproof.pki import cas
@@ -75,6 +76,15 @@ def test_what_is_reported_as_it_was_left_is_not_asked_for(host: Host, monkeypatc
     settle(host, monkeypatch, {}, files=[FILE])
     assert host.run(monkeypatch, files=[FILE])["changed"] is False
     assert host.asked == []
+
+
+def test_a_private_key_of_backups_that_is_made_anew_is_warned_of(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys, "_INSTALLATION", datetime.timedelta(0))
+    file = {"dest": "/etc/x/keys", "cluster_keys": {"how": "encrypted", "recipients": []}}
+    host.answers = [ANSWER, ANSWER]
+    (warning,) = host.run(monkeypatch, files=[file])["warnings"]
+    assert keys.IDENTITY in warning
+    assert "warnings" not in host.run(monkeypatch, files=[file])
 
 
 def test_other_content_is_asked_for(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
