@@ -12,7 +12,7 @@ import time
 from typing import Any, Iterator, Mapping
 
 from kubeproof.backup.agent.errors import BackupError
-from kubeproof.backup.agent.programs import Ctl, ProgramFailed
+from kubeproof.backup.agent.programs import Ctl
 from kubeproof.backup.agent.records import epoch
 from kubeproof.backup.agent.running import environment, last_words
 
@@ -24,6 +24,10 @@ SKEW_SECONDS = 60
 _LOCK_TTL = 30
 _RELEASE_SECONDS = 10
 _PR_SET_PDEATHSIG = 1
+
+
+class NotLockable(BackupError):
+    """etcd grants nobody the lock, for example because it takes no writes (alarm NOSPACE)."""
 
 
 def last_good(ctl: Ctl, *, everywhere: bool = False) -> Mapping[str, Any] | None:
@@ -58,7 +62,10 @@ def note(ctl: Ctl, record: Mapping[str, Any]) -> None:
 
 @contextlib.contextmanager
 def lock(ctl: Ctl, patience: float) -> Iterator[None]:
-    """Hold the lock in etcd. Who is waited for is at work on a backup. Raises BackupError after ``patience``."""
+    """Hold the lock in etcd. Who is waited for is at work on a backup.
+
+    Raises BackupError after ``patience``, NotLockable if etcd refuses.
+    """
     process = subprocess.Popen(
         ctl.command("lock", LOCK, "--ttl=%d" % _LOCK_TTL),
         stdin=subprocess.DEVNULL,
@@ -89,7 +96,7 @@ def _wait_until_held(process: subprocess.Popen[bytes], patience: float) -> None:
             "another host has held the lock %s for %.0f s: check etcd-backup.service there" % (LOCK, patience)
         )
     if not process.stdout.readline():
-        raise ProgramFailed("etcdctl lock: %s" % last_words(process.stderr.read()))
+        raise NotLockable("etcdctl lock: %s" % last_words(process.stderr.read()))
 
 
 def _die_with_parent() -> None:

@@ -41,11 +41,16 @@ def save(configuration: Configuration, trigger: str) -> str:
         return _spared(configuration)
     if not _majority(ctl):
         return _save(configuration, ctl, trigger, quorum=False)
-    with coordination.lock(ctl, patience=configuration.timeout):
-        # Whoever held it until now may have made one.
-        if _recent(configuration, ctl):
-            return _spared(configuration)
-        return _save(configuration, ctl, trigger, quorum=True)
+    try:
+        with coordination.lock(ctl, patience=configuration.timeout):
+            # Whoever held it until now may have made one.
+            if _recent(configuration, ctl):
+                return _spared(configuration)
+            return _save(configuration, ctl, trigger, quorum=True)
+    except coordination.NotLockable as error:
+        # It only spares other hosts the same work. A snapshot is a read, which an etcd that is full answers.
+        told = _save(configuration, ctl, trigger, quorum=_majority(ctl))
+        return "%s; without the lock, so that other hosts make one too: %s" % (told, error)
 
 
 def _majority(ctl: Ctl) -> bool:
