@@ -76,6 +76,20 @@ def test_without_a_schedule_no_drill_is_overdue_and_the_future_counts_for_nothin
     assert records.unproven(status(), backups(NOW + DAY), OVERDUE, NOW) == []
 
 
+def test_so_does_a_proof_from_it() -> None:
+    events = [*backups(NOW - 4 * DAY, NOW - 3 * DAY), {"at": timestamp(NOW - 3.5 * DAY), "event": "drill"}]
+    (said,) = records.unproven(status(NOW + 30 * DAY), events, OVERDUE, NOW)
+    assert said.startswith("the last proven restore is of 2026-11-18T08:00:00Z, and one that was made at 2026-11-18T20")
+    assert records.unproven(status(NOW + 30 * DAY), events[:1] + events[2:], OVERDUE, NOW) == []
+
+
+def test_a_last_backup_from_the_future_hides_none_that_is_missing() -> None:
+    (said,) = records.problems(status(cluster={"finished": timestamp(NOW + 30 * DAY)}), HOUR, NOW)
+    assert said == "the last good backup is of 2026-12-21T20:00:00Z, which is in the future: check the clocks"
+    # Another host's clock may be a little ahead.
+    assert records.problems(status(cluster={"finished": timestamp(NOW + 60)}), HOUR, NOW) == []
+
+
 def test_the_history_is_what_was_told(tmp_path: Path) -> None:
     known = Records(tmp_path)
     assert known.history() == []

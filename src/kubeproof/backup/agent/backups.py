@@ -7,11 +7,12 @@ import contextlib
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterator
+from typing import Iterator, Sequence
 
 from kubeproof.backup.agent import check, files, manifest
 from kubeproof.backup.agent.errors import Damaged
 from kubeproof.backup.agent.manifest import Manifest
+from kubeproof.backup.agent.retention import SKEW_SECONDS
 
 PARTIAL = ".partial-"
 READERS = ".readers.lock"
@@ -67,7 +68,13 @@ def listing(directory: Path, ca_digest: str = "", etcdutl: str = "") -> list[Bac
 
 def newest(directory: Path, ca_digest: str = "") -> Backup | None:
     """The newest one that looks whole."""
-    return next((backup for backup in listing(directory, ca_digest) if not backup.problem), None)
+    found = future_last(listing(directory, ca_digest), time.time())
+    return next((backup for backup in found if not backup.problem), None)
+
+
+def future_last(found: Sequence[Backup], now: float) -> list[Backup]:
+    """Those from the future last: they were made while a clock was wrong, and nobody knows how old they are."""
+    return sorted(found, key=lambda backup: backup.time > now + SKEW_SECONDS)
 
 
 def _is_one(path: Path) -> bool:

@@ -78,7 +78,7 @@ def _choose(configuration: Configuration, name: str | None) -> Path | None:
             raise BackupError("there is no backup %s in %s: `kubeproof-backup list`" % (name, configuration.directory))
         return path
     # A damaged one is what drills are to find, too.
-    listed = backups.listing(configuration.directory)
+    listed = backups.future_last(backups.listing(configuration.directory), time.time())
     newest = next(iter(listed), None)
     return None if newest is None or newest.name == _proven(configuration) else newest.path
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Iterator, Mapping, Sequence
 
 from kubeproof.backup.agent import files
+from kubeproof.backup.agent.retention import SKEW_SECONDS
 
 STATUS = "status.json"
 HISTORY = "history.jsonl"
@@ -62,6 +63,8 @@ def problems(status: Mapping[str, Any], overdue: float, at: float) -> list[str]:
     last = status["cluster"]
     if last is None:
         found.append("there is no backup yet")
+    elif epoch(last["finished"]) > at + SKEW_SECONDS:
+        found.append("the last good backup is of %s, which is in the future: check the clocks" % last["finished"])
     elif at - epoch(last["finished"]) > overdue:
         found.append("the last good backup is of %s; there should be one that is younger" % last["finished"])
     return found
@@ -73,16 +76,21 @@ def unproven(
     """Why a drill should have restored a backup of this host since; nothing if the schedule of drills allows it.
 
     Only what was made after the last proof waits for a drill: a host that makes no backups, because another one does,
-    has nothing to prove.
+    has nothing to prove. What is from the future was written while the clock was wrong, and counts for nothing.
     """
-    proven = status["proven"]
-    since = epoch(proven["at"]) if proven else 0.0
-    made = [epoch(event["at"]) for event in history if event.get("event") == "backup"]
+    proofs = [event["at"] for event in [status["proven"] or {}, *_events(history, "drill")] if "at" in event]
+    proven = max((proof for proof in proofs if epoch(proof) <= at), default=None)
+    since = epoch(proven) if proven else 0.0
+    made = [epoch(event["at"]) for event in _events(history, "backup")]
     waiting = min((begun for begun in made if since < begun <= at), default=at)
     if overdue is None or at - waiting <= overdue:
         return []
-    last = "the last proven restore is of %s" % proven["at"] if proven else "no backup was proven restorable here yet"
+    last = "the last proven restore is of %s" % proven if proven else "no backup was proven restorable here yet"
     return ["%s, and one that was made at %s waits for its drill since" % (last, timestamp(waiting))]
+
+
+def _events(history: Sequence[Mapping[str, Any]], kind: str) -> list[Mapping[str, Any]]:
+    return [event for event in history if event.get("event") == kind]
 
 
 class Records:

@@ -92,6 +92,8 @@ def unproven(surveys: Mapping[str, Survey]) -> str:
         return ""
     allowed = max(limits)
     ages = {each.host: each.found["now"] - _epoch(each.proven["at"]) for each in surveys.values() if each.proven}
+    # One from the future was written while a clock was wrong, and says nothing.
+    ages = {host: seconds for host, seconds in ages.items() if seconds >= -_SKEW_SECONDS}
     if ages:
         host, seconds = min(ages.items(), key=lambda item: item[1])
         proof = surveys[host].proven["name"]

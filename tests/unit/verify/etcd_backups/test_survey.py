@@ -65,6 +65,13 @@ def test_nothing_is_wrong_with_what_is_right() -> None:
     assert survey.summary(right["cp1"], right) == f"{told} 2026-11-21T18:05:00Z"
 
 
+def test_a_proof_from_the_future_is_none() -> None:
+    late = {"records": {"proven": {"name": NAME, "at": "2026-12-21T18:05:00Z"}}}
+    assert survey.unproven(surveys(**late)) == ""
+    waits = survey.unproven(surveys(**late, timers=timers(survey.DRILL_TIMER, seconds=90001.0)))
+    assert "no backup was ever restored as a drill" in waits
+
+
 @pytest.mark.parametrize("change", [{"active": "inactive"}, {"enabled": "disabled"}, {"enabled": ""}])
 def test_a_timer_that_is_off_is_told(change: dict[str, str]) -> None:
     (problem,) = survey.timer_problems(surveys(timers=timers(survey.TIMER, **change)))
