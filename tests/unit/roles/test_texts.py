@@ -113,6 +113,11 @@ def test_texts_make_no_difference(both: tuple[dict[str, Any], dict[str, Any]]) -
     assert different == {}
 
 
+def test_hosts_know_who_else_makes_backups(both: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    """Copies of hosts that are gone are anybody's to remove."""
+    assert both[0]["__backup_configuration"]["hosts"] == ["one"]
+
+
 def _difference(typed: Any, texts: Any) -> str:
     if isinstance(texts, Exception):
         return str(texts)

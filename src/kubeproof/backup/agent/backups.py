@@ -48,6 +48,11 @@ def name(begun: float, host: str) -> str:
     return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(begun)) + "-" + host
 
 
+def host_of(backup: str) -> str:
+    """The host that made a backup, by its name."""
+    return backup.partition("-")[2]
+
+
 def parse_time(backup: str) -> float:
     """When a backup was begun, by its name."""
     return float(calendar.timegm(time.strptime(backup[:16], "%Y%m%dT%H%M%SZ")))

@@ -60,6 +60,7 @@ class Keep:
 class Configuration:
     """All settings of one host. Times are in seconds.
 
+    ``hosts``: all that make backups of this cluster, by their names in backups; empty: not known.
     ``interval``: the longest time between two runs of the schedule. ``overdue``: how old the last good backup may get.
     ``timeout``: how long one backup may take.
     ``keys``: ``keys.tar.age`` (or ``keys.tar``) as it goes into each backup; None if it goes into none.
@@ -78,6 +79,7 @@ class Configuration:
     overdue: int
     timeout: int
     keep: Keep
+    hosts: Sequence[str] = ()
     on_failure: Sequence[str] = ()
     targets: Sequence[Mapping[str, Any]] = ()
     drill: Mapping[str, Any] = field(default_factory=dict)
@@ -106,6 +108,7 @@ class Configuration:
             overdue=int(document["overdue"]),
             timeout=int(document["timeout"]),
             keep=Keep(**keep),
+            hosts=tuple(document.get("hosts", ())),
             on_failure=tuple(document.get("on_failure", ())),
             targets=tuple(document.get("targets", ())),
             drill=dict(document.get("drill", {})),

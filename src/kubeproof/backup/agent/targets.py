@@ -16,7 +16,7 @@ from typing import Any, Callable, Mapping, Sequence
 from kubeproof.backup.agent import backups, check, files, manifest, retention
 from kubeproof.backup.agent.configuration import Configuration
 from kubeproof.backup.agent.errors import BackupError, Damaged
-from kubeproof.backup.agent.records import Records, now
+from kubeproof.backup.agent.records import Records, epoch, now, timestamp
 from kubeproof.backup.agent.target import Deadline, Found, Target, die_with_parent
 from kubeproof.backup.agent.target_directory import DirectoryTarget
 from kubeproof.backup.agent.target_rsync import RsyncTarget
@@ -30,14 +30,14 @@ TYPES: Mapping[str, Callable[[Mapping[str, Any], str, Deadline], Target]] = {
 TIMEOUT_SECONDS = 3600
 # What a target has of its time to end by itself once it is over.
 _GRACE_SECONDS = 10.0
-# What was not finished for so long, in seconds, nobody is at work on, whichever host began it.
+# What another host has left unfinished for so long, in seconds, since it was first seen, nobody is at work on.
 _ABANDONED_SECONDS = 7 * 86400
 _LARGEST_ANSWER = 1 << 20
 
 
 @dataclass
 class Outcome:
-    """What came of one target."""
+    """What came of one target. ``unfinished``: when others' copies that are being brought were first seen, by name."""
 
     ok: bool = True
     reason: str = ""
@@ -47,6 +47,7 @@ class Outcome:
     copies: int = 0
     bytes: int = 0
     seconds: float = 0.0
+    unfinished: dict[str, str] = field(default_factory=dict)
 
 
 def copy(configuration: Configuration) -> str:
@@ -126,7 +127,7 @@ def _require_whole(path: Path, etcdutl: str, ca_digest: str) -> None:
 def bring(configuration: Configuration, target: Target, outcome: Outcome) -> None:
     """Bring to one target what it lacks, then remove from it what need not be kept; ``outcome`` is what was done."""
     target.open()
-    _remove_unfinished(configuration, target)
+    _remove_unfinished(configuration, target, outcome)
     while True:
         found = target.listing()
         _sum_up(outcome, found, configuration.etcd.ca_digest)
@@ -142,13 +143,19 @@ def bring(configuration: Configuration, target: Target, outcome: Outcome) -> Non
     _sum_up(outcome, [each for each in found if each.name not in outcome.removed], configuration.etcd.ca_digest)
 
 
-def _remove_unfinished(configuration: Configuration, target: Target) -> None:
-    """What this host left there when it was killed, and what another one left there long ago."""
-    for name in target.unfinished():
-        host = name.partition("-")[2]
-        with contextlib.suppress(ValueError):
-            if host == configuration.host or time.time() - backups.parse_time(name) > _ABANDONED_SECONDS:
-                target.discard(name)
+def _remove_unfinished(configuration: Configuration, target: Target, outcome: Outcome) -> None:
+    """What this host left there when it was killed, and what another one left there long ago.
+
+    The name says when a backup was made, and not when its copy was begun; nor does every target know that.
+    """
+    seen, outcome.unfinished = outcome.unfinished, {}
+    at = time.time()
+    for name in filter(manifest.is_name, target.unfinished()):
+        since = min(at, epoch(seen[name])) if name in seen else at
+        if backups.host_of(name) == configuration.host or at - since > _ABANDONED_SECONDS:
+            target.discard(name)
+        else:
+            outcome.unfinished[name] = timestamp(since)
 
 
 def _lacking(configuration: Configuration, found: Sequence[Found]) -> backups.Backup | None:
@@ -167,7 +174,20 @@ def _lacking(configuration: Configuration, found: Sequence[Found]) -> backups.Ba
 
 
 def _superfluous(configuration: Configuration, found: Sequence[Found]) -> list[retention.Removal]:
-    return _plan(configuration, _entries(configuration, found))
+    """What need not be kept, and is this host's to remove."""
+    plan = _plan(configuration, _entries(configuration, found))
+    return [removal for removal in plan if _ours_to_remove(configuration, backups.host_of(removal.name))]
+
+
+def _ours_to_remove(configuration: Configuration, host: str) -> bool:
+    """Whether nobody else removes a host's copies: each host removes its own, since it alone knows which it has proven.
+
+    Otherwise one would remove what the other sends again.
+    """
+    if host == configuration.host:
+        return True
+    # Those that are gone prove nothing any more.
+    return bool(configuration.hosts) and host not in configuration.hosts
 
 
 def _plan(configuration: Configuration, entries: Sequence[retention.Entry]) -> list[retention.Removal]:
@@ -217,6 +237,8 @@ def _status(outcome: Outcome, before: Mapping[str, Any]) -> dict[str, Any]:
     if outcome.ok:
         return {"at": at, "last_success": at, **asdict(outcome)}
     known = {name: before[name] for name in ("newest", "copies", "bytes", "last_success") if name in before}
+    # One that was killed had no time to say what it saw.
+    known["unfinished"] = {**before.get("unfinished", {}), **outcome.unfinished}
     return {"at": at, **asdict(outcome), **known}
 
 
@@ -273,9 +295,11 @@ def _start(configuration: Configuration, settings: Mapping[str, Any]) -> _Worker
 
 def _work(configuration: Configuration, settings: Mapping[str, Any], writing: int) -> None:
     """The process of one target; it never returns."""
-    started, outcome = time.monotonic(), Outcome()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    started, outcome = time.monotonic(), Outcome()
     try:
+        before = Records(configuration.state).status()["targets"].get(settings["name"], {})
+        outcome.unfinished = before.get("unfinished", {})
         bring(configuration, make(settings, configuration.cluster), outcome)
     except BackupError as error:
         outcome.ok, outcome.reason = False, str(error)
