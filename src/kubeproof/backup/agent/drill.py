@@ -11,7 +11,7 @@ from typing import Any, Iterator
 
 from kubeproof.backup.agent import backups, check, drill_api, files, manifest, programs, scratch
 from kubeproof.backup.agent.configuration import Configuration
-from kubeproof.backup.agent.errors import BackupError, Damaged
+from kubeproof.backup.agent.errors import BackupError, Damaged, Ended
 from kubeproof.backup.agent.manifest import Manifest
 from kubeproof.backup.agent.records import Records, now
 from kubeproof.backup.agent.scratch import ScratchEtcd
@@ -46,8 +46,11 @@ class Proof:
         try:
             yield
         except OSError as error:
-            # A full disk is recognized by its number.
-            raise OSError(error.errno, "%s: %s: %s" % (self.name, name, error)) from error
+            told = "%s: %s: %s" % (self.name, name, error)
+            # A full disk is recognized by its number. One that timed out has none.
+            raise (OSError(error.errno, told) if error.errno else BackupError(told)) from error
+        except Ended as error:
+            raise Ended("%s: %s: %s" % (self.name, name, error)) from None
         except BackupError as error:
             raise BackupError("%s: %s: %s" % (self.name, name, error)) from None
         finally:
@@ -92,8 +95,14 @@ def _proven(configuration: Configuration) -> str:
     return str((Records(configuration.state).status()["proven"] or {}).get("name", ""))
 
 
+def limit(configuration: Configuration) -> float:
+    """How long a drill may take, in seconds."""
+    return float(configuration.drill.get("timeout", configuration.timeout))
+
+
 def _prove(configuration: Configuration, path: Path, encryption: bytes | None) -> Proof:
-    timeout = float(configuration.drill.get("timeout", configuration.timeout))
+    # Of each step alone. That all together take no longer is the job's to see to.
+    timeout = limit(configuration)
     try:
         expected = manifest.read(path)
     except Damaged as error:

@@ -143,7 +143,7 @@ class Client:
             return "it has made no certificate for itself"
         try:
             status, body = self._get("/readyz", _DISCOVERY)
-        except (OSError, http.client.HTTPException, ssl.SSLError) as error:
+        except OSError as error:
             return str(error)
         failing = [line for line in body.decode(errors="replace").splitlines() if line.startswith("[-]")]
         return "" if status == 200 else "/readyz answers %d: %s" % (status, "; ".join(failing)[:300])
@@ -212,6 +212,8 @@ class Client:
             connection.request(method, path, sent, headers)
             answer = connection.getresponse()
             return answer.status, answer.read()
+        except http.client.HTTPException as error:
+            raise ConnectionError("the scratch API server broke off its answer: %r" % error) from None
         finally:
             connection.close()
 

@@ -13,3 +13,7 @@ class Damaged(BackupError):
 
 class Busy(BackupError):
     """Somebody else holds a lock, and is at work on what was to be done."""
+
+
+class Ended(Exception):
+    """A job has to end now; the message says why. No BackupError: nobody who deals with one of these may continue."""

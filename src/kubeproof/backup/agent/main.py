@@ -192,7 +192,8 @@ def _public_key(configuration: Configuration, _: argparse.Namespace) -> int:
 
 def _drill(configuration: Configuration, given: argparse.Namespace) -> int:
     drill = importlib.import_module("kubeproof.backup.agent.drill")
-    return jobs.run(configuration, "drill", lambda: drill.drill(configuration, given.name, given.encryption))
+    limit: float = drill.limit(configuration)
+    return jobs.run(configuration, "drill", lambda: drill.drill(configuration, given.name, given.encryption), limit)
 
 
 def _rehearse(_: Configuration | None, given: argparse.Namespace) -> int:

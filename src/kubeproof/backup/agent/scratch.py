@@ -176,7 +176,7 @@ class ScratchEtcd:
         """Why it does not answer; empty if it does."""
         try:
             self.revision()
-        except (OSError, BackupError, http.client.HTTPException) as error:
+        except (OSError, BackupError) as error:
             return str(error)
         return ""
 
@@ -186,6 +186,8 @@ class ScratchEtcd:
             connection.request("POST", "/v3/" + path, json.dumps(question))
             answer = connection.getresponse()
             body = answer.read()
+        except http.client.HTTPException as error:
+            raise ConnectionError("the scratch etcd broke off its answer: %r" % error) from None
         finally:
             connection.close()
         if answer.status != 200:

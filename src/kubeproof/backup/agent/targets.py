@@ -281,6 +281,8 @@ def _start(configuration: Configuration, settings: Mapping[str, Any]) -> _Worker
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
+        # The parent's handler would raise here what the parent deals with, and there would be two of it.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.close(answers)
         os.setpgid(0, 0)
         die_with_parent(parent)
@@ -295,7 +297,6 @@ def _start(configuration: Configuration, settings: Mapping[str, Any]) -> _Worker
 
 def _work(configuration: Configuration, settings: Mapping[str, Any], writing: int) -> None:
     """The process of one target; it never returns."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     started, outcome = time.monotonic(), Outcome()
     try:
         before = Records(configuration.state).status()["targets"].get(settings["name"], {})
