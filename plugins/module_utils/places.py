@@ -13,7 +13,7 @@ import errno
 import os
 import secrets
 import stat
-from typing import Iterator, List, Optional
+from typing import Iterator, List, Optional, Tuple
 
 MANY_LINKS = 40
 FLAGS = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -257,24 +257,34 @@ def remove_directory(path: str) -> None:
 
 
 def remove_tree(path: str) -> None:
-    """Remove a file, a link by itself, or a directory with all in it, and nothing on another file system."""
+    """Remove a file, a link by itself, or a directory with all in it, and nothing that is mounted there."""
     with parent(path) as there:
-        _remove(name_of(path), there, os.fstat(there).st_dev, path)
+        _remove(name_of(path), there, (os.fstat(there).st_dev, mount_of(there)), path)
 
 
-def _remove(name: str, above: int, device: int, path: str) -> None:
+def mount_of(descriptor: int) -> str:
+    """The number of the mount by which an open directory was reached; empty where the kernel does not say.
+
+    A directory that is mounted at a second place (``mount --bind``) has the same device at both.
+    """
+    with open("/proc/self/fdinfo/%d" % descriptor, encoding="ascii") as stream:
+        return next((line.split()[1] for line in stream if line.startswith("mnt_id:")), "")
+
+
+def _remove(name: str, above: int, within: Tuple[int, str], path: str) -> None:
+    """Remove what is of this device and mount. The kernel itself removes no file at which something is mounted."""
     found = os.stat(name, dir_fd=above, follow_symlinks=False)
-    if found.st_dev != device:
+    if found.st_dev != within[0]:
         raise Changed("%s is on another file system" % path)
     if not stat.S_ISDIR(found.st_mode):
         os.unlink(name, dir_fd=above)
         return
     here = _open(name, os.O_RDONLY | os.O_DIRECTORY, above, path)
     try:
-        if os.fstat(here).st_dev != device:
-            raise Changed("%s is on another file system" % path)
+        if (os.fstat(here).st_dev, mount_of(here)) != within:
+            raise Changed("something is mounted at %s" % path)
         for each in os.listdir(here):
-            _remove(each, here, device, path + "/" + each)
+            _remove(each, here, within, path + "/" + each)
     finally:
         os.close(here)
     os.rmdir(name, dir_fd=above)

@@ -145,6 +145,6 @@ def put_back(backup: str, path: str) -> None:
 
 
 def remove_all(paths: List[str]) -> None:
-    """Remove files and directories with all that is in them, and nothing on another file system."""
+    """Remove files and directories with all that is in them, and nothing that is mounted there."""
     for path in paths:
         places.remove_tree(path)

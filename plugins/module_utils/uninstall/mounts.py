@@ -6,6 +6,7 @@ import os
 import re
 from typing import List, NamedTuple, Optional
 
+from ansible.module_utils import places
 from ansible.module_utils.commands import CommandFailed
 from ansible.module_utils.uninstall.account import Account, run
 
@@ -45,6 +46,7 @@ def beneath(mounts: List[Mount], directory: str) -> List[Mount]:
 
     A disk that is mounted at the directory is not among them.
     """
+    directory = real(directory)
     by_number = {mount.number: mount for mount in mounts}
     return [
         mount
@@ -52,6 +54,18 @@ def beneath(mounts: List[Mount], directory: str) -> List[Mount]:
         if mount.point.startswith(directory + "/")
         or (mount.point == directory and on_itself(mount, by_number.get(mount.parent)))
     ]
+
+
+def real(directory: str) -> str:
+    """The path by which the kernel names a directory, whose files are removed over links of root's, too.
+
+    The one given if there is none, or if it is reached only over a link of somebody else's: that is not emptied either.
+    """
+    try:
+        with places.directory(directory) as there:
+            return os.readlink("/proc/self/fd/%d" % there)
+    except OSError:
+        return directory
 
 
 def on_itself(mount: Mount, below: Optional[Mount]) -> bool:

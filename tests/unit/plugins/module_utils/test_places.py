@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,7 @@ import distribute_components
 import install_component
 
 SOMEBODY = 65534
+MODULES = Path(places.__file__).parent
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory to somebody")
 
 
@@ -206,3 +210,27 @@ def test_modes_are_as_stated_whatever_the_umask(tmp_path: Path, umask: int, monk
         "state": "0o755", "state/components.json": "0o644", "state/manifest.json": "0o644", "state/staging": "0o700",
         "state/units": "0o755", "state/units/x.service.json": "0o600",
     }  # fmt: skip
+
+
+def test_a_tree_goes_with_what_its_links_are_and_not_with_what_they_point_to(tmp_path: Path) -> None:
+    (tmp_path / "users").mkdir()
+    (tmp_path / "tree/deep").mkdir(parents=True)
+    (tmp_path / "tree/deep/link").symlink_to(tmp_path / "users")
+    places.remove_tree(str(tmp_path / "tree"))
+    assert [path.name for path in tmp_path.iterdir()] == ["users"]
+
+
+def test_a_directory_of_users_that_is_mounted_in_a_tree_is_not_emptied(tmp_path: Path) -> None:
+    """Of the same file system, too: so a local volume is mounted in the directory of its pod."""
+    users, inside = tmp_path / "users", tmp_path / "tree/pod/volume"
+    for path in (users, inside):
+        path.mkdir(parents=True)
+    (users / "precious").touch()
+    remove = "import sys; sys.path.insert(0, sys.argv[1]); import places; places.remove_tree(sys.argv[2])"
+    script = f"mount --bind {users} {inside} && exec {sys.executable} -c '{remove}' {MODULES} {tmp_path}/tree"
+    alone = ["unshare", "--mount", "--map-root-user"]
+    if shutil.which("unshare") is None or subprocess.run([*alone, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("nothing can be mounted here")
+    done = subprocess.run([*alone, "sh", "-c", script], check=False, capture_output=True, text=True)
+    assert f"Changed: something is mounted at {inside}" in done.stderr
+    assert (users / "precious").exists()

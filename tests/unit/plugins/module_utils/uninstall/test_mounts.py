@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,32 @@ def test_kubelets_directory_on_itself_and_what_is_in_it() -> None:
 
 def test_a_disk_at_a_directory_stays() -> None:
     assert numbers(MACHINE, "/var/lib/etcd") == []
+
+
+def test_a_directory_that_is_reached_over_links_has_the_mounts_of_the_real_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kubelet = tmp_path / "disk/lib/kubelet"
+    kubelet.mkdir(parents=True)
+    (tmp_path / "var").symlink_to("disk")
+    (tmp_path / "kubelet").symlink_to(tmp_path / "var/lib/kubelet")
+    mounted = MACHINE.strip().replace("/var/lib/kubelet", str(kubelet))
+    monkeypatch.setattr(mounts, "read", lambda: mounts.parse(mounted))
+    commands: list[str] = []
+    monkeypatch.setattr(mounts, "run", lambda command: commands.append(command[-1]))
+    for directory in (tmp_path / "kubelet", tmp_path / "var/lib/kubelet"):
+        assert mounts.Mounts(Account()).busy(str(directory))
+    mounts.Mounts(Account()).detach([str(tmp_path / "kubelet")])
+    assert commands == [f"{kubelet}/pods/1/volumes/with blank", str(kubelet)]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a link to somebody")
+def test_nothing_is_unmounted_where_a_link_leads_that_somebody_planted(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    link = tmp_path / "data"
+    link.symlink_to(tmp_path / "home")
+    os.chown(link, 65534, 65534, follow_symlinks=False)
+    assert mounts.real(str(link)) == str(link)
 
 
 def test_names_with_blanks() -> None:
