@@ -70,8 +70,9 @@ class Files:
 
     def _file(self, path: str, backup: Optional[str]) -> None:
         self._unfinished(os.path.dirname(path))
-        if backup and os.path.lexists(backup):
-            if not same(path, backup):
+        if backup:
+            # Without its backup, a reset that did not end has put it back already: it is not ours any more.
+            if os.path.lexists(backup) and not same(path, backup):
                 self.account.undo(path, "put back as it was", lambda: put_back(backup, path))
         elif os.path.isdir(path) and not os.path.islink(path):
             self.account.keep(path, "it was a file, and is a directory now")

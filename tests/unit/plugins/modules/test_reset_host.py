@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.commands import CommandFailed
-from ansible.module_utils.uninstall import mounts, units
+from ansible.module_utils.uninstall import files, mounts, units
 from ansible.module_utils.uninstall.account import Account
 
 import reset_host
@@ -81,6 +81,27 @@ def test_the_manifest_is_the_last_to_go(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(reset_host, "remove_all", killed)
     reset(directory)
     assert (directory / "manifest.json").exists()
+
+
+def test_a_reset_that_forgot_half_takes_nothing_that_it_has_put_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, backup = tmp_path / "conf", tmp_path / "state/backup/conf"
+    directory = state(tmp_path, {"kind": "file", "path": str(file), "backup": str(backup)})
+    file.write_text("ours")
+    backup.write_text("theirs")
+
+    def killed(paths: list[str]) -> None:
+        files.remove_all(paths)
+        raise CommandFailed("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reset_host, "remove_all", killed)
+        reset(directory)
+    assert not backup.exists()
+    assert reset(directory).problems == []
+    assert file.read_text() == "theirs"
+    assert not directory.exists()
 
 
 def test_what_an_interrupted_rehearsal_has_left_goes_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

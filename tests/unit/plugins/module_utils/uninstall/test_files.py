@@ -80,6 +80,16 @@ def test_a_replaced_file_is_put_back_with_owner_and_mode(tmp_path: Path) -> None
     assert undo(replaced).changes == []
 
 
+def test_what_was_put_back_stays_once_its_backup_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reset that was killed while it forgot, or could forget only half, is run again."""
+    monkeypatch.setattr("ansible.module_utils.uninstall.files.UNITS", f"{tmp_path}/")
+    file, unit = made(tmp_path / "conf", "theirs"), made(tmp_path / "some.service", "theirs")
+    gone = str(tmp_path / "backup/gone")
+    account = undo(entry("file", file, backup=gone), {"kind": "unit", "name": unit.name, "backup": gone})
+    assert (file.read_text(), unit.read_text()) == ("theirs", "theirs")
+    assert (account.changes, account.kept, account.problems) == ([], [], [])
+
+
 def test_a_replaced_link_is_put_back_as_a_link(tmp_path: Path) -> None:
     file, backup = made(tmp_path / "tool"), tmp_path / "backup"
     backup.symlink_to("/nonexistent/tool")
