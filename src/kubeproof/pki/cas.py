@@ -27,6 +27,12 @@ CAS = ("kubernetes", "etcd", "front-proxy")
 SERVICE_ACCOUNT = "service-account"
 ENCRYPTION_KEY = "encryption"
 """The key with which the API server encrypts Secrets in etcd: 32 random bytes, base64."""
+LEAF_LIFETIME = datetime.timedelta(days=365)
+CA_ENDS = (
+    "no run replaces a CA, and all that it has signed ends with it. Install another cluster, with a state directory of "
+    "its own, and move to it (docs/operations/own-hosts.md, Certificates)"
+)
+"""What to do about a CA that ends, or has ended."""
 _BACKDATE = datetime.timedelta(minutes=5)
 """Certificates are valid from a little before now: a host whose clock is slightly behind must accept them."""
 _USAGES = {"server": ExtendedKeyUsageOID.SERVER_AUTH, "client": ExtendedKeyUsageOID.CLIENT_AUTH}
@@ -51,7 +57,7 @@ class Wanted:
     organizations: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     addresses: tuple[str, ...] = ()
-    lifetime: datetime.timedelta = field(default=datetime.timedelta(days=365))
+    lifetime: datetime.timedelta = field(default=LEAF_LIFETIME)
 
     def subject(self) -> x509.Name:
         """Groups and name, in the order in which Kubernetes' own tools write them."""
@@ -87,7 +93,13 @@ class CA:
         return _pem(self.certificate)
 
     def issue(self, wanted: Wanted, public_key_pem: str, now: datetime.datetime) -> str:
-        """Sign a leaf certificate; returns PEM."""
+        """Sign a leaf certificate; returns PEM. Raises PkiError if the CA has ended."""
+        if self.certificate.not_valid_after_utc <= now:
+            name = self.certificate.subject.rfc4514_string().removeprefix("CN=")
+            raise PkiError(
+                f"the {name} was valid until {self.certificate.not_valid_after_utc:%Y-%m-%d}, and can sign nothing any "
+                f"more: {CA_ENDS}"
+            )
         public_key = _public_key(public_key_pem)
         builder = (
             x509.CertificateBuilder()

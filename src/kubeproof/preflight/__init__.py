@@ -5,6 +5,7 @@ Two stages: :func:`check_settings` needs no host; :func:`check_hosts` needs a re
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterator, Sequence
 
 from kubeproof.preflight import (
@@ -111,6 +112,7 @@ def _check_installed(hosts: Sequence[Variables], run: Run) -> Iterator[Finding]:
     restoring = run.purpose == "restore"
     # A restore brings what the controller has lost, before anything is made.
     yield from identity.check_identity(carried, run.kept, may_lack=restoring)
+    yield from identity.check_ends(run.kept, datetime.datetime.now(datetime.UTC))
     if not restoring:
         asked = [entry.host.name for entry in hosts]
         yield from identity.check_beginning(run.hosts(ETCD, CONTROL_PLANE), asked, run.kept)

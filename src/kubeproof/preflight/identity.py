@@ -1,22 +1,24 @@
 """Whether hosts were installed with the CAs and keys that the controller has.
 
 Otherwise a controller that has lost them would create new ones, and the next run would overwrite the last copies.
+And whether the CAs will still be valid for as long as what they sign.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import datetime
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from kubeproof.pki.cas import CAS, ENCRYPTION_KEY, SERVICE_ACCOUNT
-from kubeproof.preflight.findings import Finding
+from kubeproof.pki.cas import CA_ENDS, CAS, ENCRYPTION_KEY, LEAF_LIFETIME, SERVICE_ACCOUNT
+from kubeproof.preflight.findings import Finding, Severity
 
 NAMES = (*CAS, SERVICE_ACCOUNT, ENCRYPTION_KEY)
 # Digits of a digest that people compare.
@@ -30,18 +32,19 @@ Digests = Mapping[str, Sequence[str]]
 class Kept:
     """CAs and keys of a cluster on the controller: where, and SHA-256 (hex) by name of complete ones.
 
-    ``inventory`` is the cluster's, for commands in messages.
+    ``inventory`` is the cluster's, for commands in messages. ``ends``: until when the CAs are valid.
     """
 
     state: Path
     inventory: str
     digests: Mapping[str, str]
+    ends: Mapping[str, datetime.datetime] = field(default_factory=dict)
 
     @classmethod
     def of(cls, state: Path, inventory: str = "INVENTORY") -> Kept:
         """Look into a state directory."""
         found = {name: digest for name in NAMES if (digest := _digest(state / "pki", name))}
-        return cls(state, inventory, found)
+        return cls(state, inventory, found, {name: _end(state / "pki", name) for name in CAS if name in found})
 
     @property
     def pki(self) -> Path:
@@ -76,6 +79,17 @@ def check_beginning(holders: Sequence[str], asked: Sequence[str], kept: Kept) ->
             "longer exist from the inventory."
         )
         yield Finding("authorities-left-out", problem, remediation)
+
+
+def check_ends(kept: Kept, now: datetime.datetime) -> Iterator[Finding]:
+    """CAs that end before what they would sign: as an error once they can sign nothing, so that no host has a half."""
+    for name, end in kept.ends.items():
+        if end < now + LEAF_LIFETIME:
+            verb = "was" if end <= now else "is"
+            problem = f"the CA {name} in {kept.pki} {verb} valid until {end:%Y-%m-%d}"
+            remediation = CA_ENDS[0].upper() + CA_ENDS[1:] + "."
+            severity: Severity = "error" if end <= now else "warning"
+            yield Finding("authority-ends", problem, remediation, name, severity=severity)
 
 
 def _lost(host: str, names: Sequence[str], kept: Kept) -> Finding:
@@ -127,3 +141,7 @@ def _digest(directory: Path, name: str) -> str:
     except (OSError, ValueError, binascii.Error):
         return ""
     return hashlib.sha256(content).hexdigest()
+
+
+def _end(directory: Path, name: str) -> datetime.datetime:
+    return x509.load_pem_x509_certificate((directory / f"{name}.crt").read_bytes()).not_valid_after_utc

@@ -16,6 +16,7 @@ from typing import Any
 
 from kubeproof.core.amounts import size as amount
 from kubeproof.core.versions import Minor
+from kubeproof.pki.cas import CA_ENDS
 from kubeproof.preflight.findings import Finding, Severity
 
 Object = Mapping[str, Any]
@@ -324,7 +325,7 @@ def certificates(found: Iterable[Certificate], now: float, *, unfinished: bool =
 _DAY = 86400.0
 _RENEW_FIRST = "Renew it first: playbooks/cluster.yml does."
 _RENEW_AFTERWARDS = "Finish the upgrade, which renews it at its end."
-_CA_ENDS = "It is a CA, which no run replaces: all that it has signed ends with it."
+_CA_ENDS = f"It is a CA: {CA_ENDS}."
 
 
 def _condition(thing: Object, kind: str) -> Object:

@@ -96,6 +96,14 @@ def test_a_leaf_never_outlives_its_ca(ca: cas.CA, public_key: str) -> None:
     assert leaf.not_valid_after_utc <= ca.certificate.not_valid_after_utc
 
 
+def test_a_ca_that_has_ended_signs_nothing_and_says_so(ca: cas.CA, public_key: str) -> None:
+    last = ca.certificate.not_valid_after_utc
+    ca.issue(WANTED, public_key, last - datetime.timedelta(seconds=1))
+    for now in (last, last + datetime.timedelta(days=9)):
+        with pytest.raises(cas.PkiError, match=rf"the test kubernetes CA was valid until {last:%Y-%m-%d}.*another"):
+            ca.issue(WANTED, public_key, now)
+
+
 def test_a_good_certificate_is_left_alone(ca: cas.CA, public_key: str) -> None:
     pem = ca.issue(WANTED, public_key, NOW)
     assert ca.reason_to_issue(WANTED, pem, public_key, NOW) == ""

@@ -12,7 +12,7 @@ from ansible.module_utils import identity as on_host
 
 from kubeproof.pki import cas
 from kubeproof.preflight.findings import Finding
-from kubeproof.preflight.identity import NAMES, Kept, check_beginning, check_identity
+from kubeproof.preflight.identity import NAMES, Kept, check_beginning, check_ends, check_identity
 
 DAY = datetime.timedelta(days=1)
 ENCRYPTION = """\
@@ -136,3 +136,17 @@ def test_new_ones_are_made_once_all_who_may_have_some_were_asked(state: Path, tm
     assert "the run does not check whether cp1 has them" in finding.problem
     assert list(check_beginning(["cp1"], ["cp1"], empty)) == []
     assert list(check_beginning(["cp1", "cp2"], ["w1"], Kept.of(state))) == []
+
+
+def test_cas_that_end_before_what_they_would_sign(state: Path) -> None:
+    kept, now = Kept.of(state), datetime.datetime.now(datetime.UTC)
+    # They are valid for a day.
+    assert set(kept.ends) == set(cas.CAS)
+    for later, severity, verb in ((0 * DAY, "warning", "is"), (2 * DAY, "error", "was")):
+        found = list(check_ends(kept, now + later))
+        assert {finding.reference for finding in found} == {f"authority-ends:{name}" for name in cas.CAS}
+        assert {finding.severity for finding in found} == {severity}
+        assert f"{verb} valid until {kept.ends[found[0].subject]:%Y-%m-%d}" in found[0].problem
+        assert found[0].remediation.startswith("No run replaces a CA")
+    assert list(check_ends(kept, now - 365 * DAY)) == []
+    assert list(check_ends(Kept.of(state.parent / "none"), now)) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -45,6 +46,16 @@ def ids(
 
 def test_good_hosts() -> None:
     assert ids(entry(host(1)), entry(host(2))) == []
+
+
+def test_a_ca_that_has_ended_ends_every_run_before_a_host_is_changed() -> None:
+    yesterday = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
+    for purpose in preflight.PURPOSES:
+        run = preflight.Run({}, purpose, preflight.Kept(Path("state"), "i", KEPT, {"etcd": yesterday}), "mine")
+        found = [
+            finding.reference for finding in preflight.errors(preflight.check_hosts([entry(host(1))], WANTED, run))
+        ]
+        assert "authority-ends:etcd" in found
 
 
 def test_values_that_follow_from_facts_are_judged_with_the_hosts() -> None:
