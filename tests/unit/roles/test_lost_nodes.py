@@ -49,3 +49,14 @@ def test_addons_are_given_their_names(tmp_path: Path, w2: dict[str, Any], lost: 
     tasks = yaml.safe_load((specs.ROLES / "addons" / "tasks" / "main.yml").read_text())
     [given] = [task["kube_addons"]["nodes_lost"] for task in tasks if "kube_addons" in task]
     assert templar(tmp_path, w2).template(trust_as_template(given)) == lost
+
+
+def test_every_worker_that_is_no_control_plane_node_is_asked_whether_it_was_one(tmp_path: Path) -> None:
+    tasks = yaml.safe_load((specs.ROLES / "nodes" / "tasks" / "main.yml").read_text())
+    [given] = [task["node_taints"] for task in tasks if "node_taints" in task]
+    rendered = templar(tmp_path, {})
+    rendered.available_variables["groups"] = {**GROUPS, "workers": ["cp1", "w1", "w2"]}
+    named = {
+        name: sorted(rendered.template(trust_as_template(given[name]))) for name in ("present", "absent", "former")
+    }
+    assert named == {"present": [], "absent": ["cp1"], "former": ["w1", "w2"]}

@@ -34,13 +34,17 @@ def test_other_taints_stay(before: list[Any], present: bool, after: list[Any]) -
 class _Server:
     """A node whose taints somebody else writes, too."""
 
-    def __init__(self, taints: list[Any] | None, conflicts: int = 0) -> None:
+    def __init__(self, taints: list[Any] | None, conflicts: int = 0, labelled_by: Any = None) -> None:
         self.spec = {"taints": taints} if taints is not None else {}
+        fields: dict[str, Any] = {"f:metadata": {"f:labels": {f"f:{KEY}": {}}}}
+        self.managed = [{**labelled_by, "fieldsV1": fields}] if labelled_by else []
         self.conflicts = conflicts
         self.writes: list[Any] = []
 
     def get(self, _path: str) -> dict[str, Any]:
-        return {"metadata": {"resourceVersion": str(self.conflicts)}, "spec": self.spec}
+        return {
+            "metadata": {"resourceVersion": str(self.conflicts), "managedFields": self.managed}, "spec": self.spec
+        }  # fmt: skip
 
     def merge(self, path: str, change: dict[str, Any], manager: str, dry_run: bool) -> None:
         assert manager == "kubeproof"
@@ -50,8 +54,9 @@ class _Server:
             raise ApiError("the object has been modified", 409)
 
 
-def converge(server: _Server, *, present: bool, dry_run: bool = False) -> bool:
-    return node_taints.converge_node(cast(Client, server), "cp1", PARAMETERS, present, dry_run)
+def converge(server: Any, *, present: bool = False, former: bool = False, dry_run: bool = False) -> bool:
+    option = "former" if former else "present" if present else "absent"
+    return node_taints.converge_node(cast(Client, server), "cp1", PARAMETERS, option, dry_run)
 
 
 def test_a_node_that_is_right_is_not_written() -> None:
@@ -70,3 +75,32 @@ def test_a_write_that_lost_starts_from_the_newer_version() -> None:
 def test_who_always_loses_says_so() -> None:
     with pytest.raises(ApiError, match="modified"):
         converge(_Server([], conflicts=99), present=True)
+
+
+US = {"manager": "kubeproof", "operation": "Apply"}
+
+
+def test_a_control_plane_node_that_is_a_worker_now_loses_what_we_gave_it() -> None:
+    server = _Server([UNREACHABLE, OURS], conflicts=1, labelled_by=US)
+    assert converge(server, former=True)
+    metadata = {"resourceVersion": "0", "labels": {KEY: None}}
+    assert server.writes[-1][1] == {"metadata": metadata, "spec": {"taints": [UNREACHABLE]}}
+    # It was a worker, too, and has the label only.
+    assert converge(_Server(None, labelled_by=US), former=True)
+
+
+@pytest.mark.parametrize("who", [None, {"manager": "kubectl-label", "operation": "Update"}])
+def test_a_worker_keeps_what_somebody_else_gave_it(who: Any) -> None:
+    server = _Server([OURS], labelled_by=who)
+    assert not converge(server, former=True)
+    assert server.writes == []
+
+
+def test_only_a_former_control_plane_node_may_be_missing() -> None:
+    class Nowhere:
+        def get(self, path: str) -> None:
+            raise ApiError(f"{path}: not found", 404)
+
+    assert not converge(Nowhere(), former=True)
+    with pytest.raises(ApiError, match="not found"):
+        converge(Nowhere(), present=True)
