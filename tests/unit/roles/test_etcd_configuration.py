@@ -8,9 +8,13 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
 from tests.unit.preflight.builders import etcd_data
 from tests.unit.roles.test_resources_on_hosts import on
+from tests.unit.roles.test_texts import variables
 
+from kubeproof.core import paths
 from kubeproof.settings import specs
 
 OURS = "one=https://192.0.2.1:2380"
@@ -47,6 +51,25 @@ def test_a_member_that_has_data_is_not_restarted_for_others(tmp_path: Path, dire
 )
 def test_without_data_or_a_configuration_there_is_nothing_to_keep(tmp_path: Path, etcd: dict[str, Any]) -> None:
     assert configuration(tmp_path, etcd)["initial-cluster"] == OURS
+
+
+def test_a_replaced_member_is_restarted_though_another_one_is_gone(tmp_path: Path) -> None:
+    """Its last restart waits for those that the plan has found to have quorum, and not for a host that is no more."""
+    plays = yaml.safe_load((paths.PROJECT / "playbooks" / "replace-member.yml").read_text())
+    [last] = [task for play in plays for task in play.get("tasks", ()) if task["name"].endswith("final configuration")]
+    known = variables(tmp_path, texts=False)
+    known["__cluster_etcd"] = {"one": "192.0.2.1", "two": "192.0.2.2", "six": "2001:db8::6", "gone": "192.0.2.9"}
+    found = {"endpoints": ["https://192.0.2.2:2379", "https://[2001:db8::6]:2379"]}
+    known["ansible_facts"] = {**known["ansible_facts"], "kubeproof_replacement": found}
+
+    def gate(**given: str) -> list[str]:
+        told = {**known, **{name: trust_as_template(value) for name, value in given.items()}}
+        checks = Templar(loader=DataLoader(), variables=told).template(known["__etcd_others"])
+        return [check["url"].removesuffix("/health?exclude=NOSPACE") for check in checks]
+
+    assert gate(**last["vars"]) == found["endpoints"]
+    # A run that replaces none waits for all others.
+    assert set(gate()) == {*found["endpoints"], "https://192.0.2.9:2379"}
 
 
 def test_metrics_are_on_loopback_only(tmp_path: Path) -> None:
