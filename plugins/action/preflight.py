@@ -129,7 +129,8 @@ class ActionModule(Action):
         # Also of hosts that --limit leaves out: they are of the same cluster.
         hosts = [self._variables_of(name, facts=False) for name in _members(self._variables)]
         groups = plain(self._variables["groups"])
-        return hosts, preflight.check_settings(hosts, groups, self._specs, self._purpose())
+        installed = self._installed(hosts)
+        return hosts, preflight.check_settings(hosts, groups, self._specs, self._purpose(), installed=installed)
 
     def _hosts(self) -> Judged:
         task_vars, reported = self._variables, self._reported()
@@ -146,7 +147,13 @@ class ActionModule(Action):
         )
         self._left_behind = preflight.left_behind([entry.host for entry in reported], run)
         self._speaker = speaker.speaker([entry.host for entry in reported], self._left_behind, run)
-        return reported, preflight.check_hosts(reported, _wanted(reported), run)
+        even = preflight.check_even(run.groups, run.purpose) if self._installed(reported) else ()
+        return reported, [*even, *preflight.check_hosts(reported, _wanted(reported), run)]
+
+    def _installed(self, hosts: Sequence[preflight.Variables]) -> bool:
+        """Whether the controller has CAs or keys of the cluster. A state directory that cannot be rendered has none."""
+        place = hosts[0].values.get(_STATE_SETTING) if hosts else None
+        return bool(place) and bool(preflight.Kept.of(Path(str(place))).digests)
 
     def _outside(self, hosts: Sequence[preflight.Variables]) -> list[str]:
         """Control-plane hosts that the run does not have, and that have to be asked whether they answer."""

@@ -31,6 +31,7 @@ from kubeproof.preflight.packages import check_packages
 from kubeproof.preflight.ports import check_connections
 from kubeproof.preflight.settings import Variables, check_late, check_settings, check_templates
 from kubeproof.preflight.tags import refuse_unknown
+from kubeproof.preflight.topology import check_even
 from kubeproof.preflight.unreachable import left_behind
 from kubeproof.preflight.versions import Wanted
 from kubeproof.settings import families, specs
@@ -48,6 +49,7 @@ __all__ = [
     "Wanted",
     "as_data",
     "check_connections",
+    "check_even",
     "check_hosts",
     "check_settings",
     "count",

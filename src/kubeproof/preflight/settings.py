@@ -87,12 +87,20 @@ class Variables:
 
 
 def check_settings(
-    hosts: Sequence[Variables], groups: Mapping[str, Sequence[str]], specs: Specs, purpose: Purpose = "converge"
+    hosts: Sequence[Variables],
+    groups: Mapping[str, Sequence[str]],
+    specs: Specs,
+    purpose: Purpose = "converge",
+    *,
+    installed: bool = False,
 ) -> Iterator[Finding]:
-    """Findings that need no facts of hosts. ``groups``: the inventory's by name, each with all its hosts."""
+    """Findings that need no facts of hosts. ``groups``: the inventory's by name, each with all its hosts.
+
+    ``installed``: the cluster is, as far as the controller knows.
+    """
     yield from _unknown(hosts, specs)
     yield from _missing(hosts, specs)
-    yield from topology.check_groups(groups, purpose)
+    yield from topology.check_groups(groups, purpose, installed=installed)
     yield from networks.check_names([variables.host for variables in hosts])
     invalid = [*check_templates(hosts), *(finding for variables in hosts for finding in _values(variables, specs))]
     yield from invalid

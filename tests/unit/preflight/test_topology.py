@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kubeproof.preflight.topology import check_groups
+from kubeproof.preflight.topology import check_even, check_groups
 
 
 def members(number: int) -> list[str]:
@@ -33,6 +33,13 @@ def test_a_restore_takes_the_members_that_there_are() -> None:
     (finding,) = check_groups(groups, "restore")
     assert (finding.id, finding.severity) == ("etcd-members", "warning")
     assert [finding.severity for finding in check_groups(groups, "replace-member")] == ["error"]
+
+
+def test_on_an_installed_cluster_the_number_is_judged_with_the_hosts() -> None:
+    groups = {"etcd": members(2), "control_plane": ["c"], "workers": ["w"]}
+    assert list(check_groups(groups, installed=True)) == []
+    assert [finding.severity for finding in check_even(groups)] == ["error"]
+    assert list(check_even({**groups, "etcd": members(3)})) == []
 
 
 def test_many_members() -> None:

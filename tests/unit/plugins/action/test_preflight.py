@@ -119,6 +119,30 @@ def test_a_finding_can_be_ignored(play: Play) -> None:
     assert play.run(SETTINGS).returncode == 0
 
 
+def test_who_leaves_two_members_is_told_how_the_third_is_removed(play: Play) -> None:
+    """Members tell that: a run that ended at the settings never got to it."""
+    play.inventory["all"]["children"]["etcd"]["hosts"]["h2"] = {}
+    assert play.run(SETTINGS).returncode != 0
+    assert play.findings("settings") == {("etcd-members", "", "settings")}
+    cas.ensure_cas(play.directory / ".kubeproof" / "pki", "test", datetime.timedelta(days=1))
+    members = [
+        {"id": f"a{each}", "name": f"h{each}", "peer_urls": [f"https://192.0.2.{each}:2380"], "started": True}
+        for each in (1, 2, 3)
+    ]
+    numbers = dict.fromkeys(("size", "in_use", "revision", "applied"), 0)
+    says = {"cluster": "c", "members": members, "alarms": [], **numbers}
+    etcd = {"data": {"/var/lib/etcd": {"there": True, "restore": ""}}, "says": says}
+    told = f"{{{{ ansible_facts['kubeproof_host'] | combine({{'etcd': {etcd}}}, recursive=true) }}}}"
+    tell = {"name": "Tell", "ansible.builtin.set_fact": {"kubeproof_host": told, "cacheable": True}}
+    assert play.run(SETTINGS, ASK, tell, HOSTS).returncode != 0
+    assert play.findings("settings") == set()
+    both = {("etcd-members", "", "settings"), ("etcd-outsider", "a3", "settings")}
+    assert both <= play.findings("hosts")
+    play.variables["preflight_ignore"] = ["etcd-members"]
+    play.run(SETTINGS, ASK, tell, HOSTS)
+    assert both & play.findings("hosts") == {("etcd-outsider", "a3", "settings")}
+
+
 def test_a_restore_takes_two_members(play: Play) -> None:
     play.inventory["all"]["children"]["etcd"]["hosts"]["h2"] = {}
     assert play.run(SETTINGS).returncode != 0
