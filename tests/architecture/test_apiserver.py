@@ -8,6 +8,7 @@ import datetime
 import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from kubeproof.api.kubeconfig import Access, Anonymous, Credentials, Token
+from kubeproof.core import waiting
 from kubeproof.settings.urls import in_url
 from kubeproof.verify.act import accounts, client_certificates, disruption, leader_election
 from kubeproof.verify.act.accounts import Rule
@@ -28,7 +30,11 @@ from kubeproof.verify.observe.api import Api, ApiError, NotObserved
 from kubeproof.verify.observe.cluster import CA_FILE, CREDENTIALS, Cluster, ComponentCredentials
 from kubeproof.verify.observe.hosts import Host, NotObservable, on_hosts
 from kubeproof.verify.observe.objects import Object
+from kubeproof.verify.observe.sockets import Connection
 
+# etcd asks every 30 seconds after a client that is silent: connections from a host that was switched off end by then.
+_FORGOTTEN_SECONDS = 35.0
+_LOOK_AGAIN_SECONDS = 2.0
 # Kubelets renew their leases every ten seconds, and may have to find another server first.
 _MISSED_SECONDS = 60.0
 # Of a virtual address: two failed checks and three advertisements that stay away, each of a second, on a busy machine.
@@ -53,7 +59,7 @@ def test_only_api_servers_are_connected_to_etcd(cluster: Cluster, evidence: Evid
     port = int(cluster.settings["cluster_etcd_port"])
     api_port = cluster.api_servers[0][1]
     listeners = on_hosts(cluster.hosts.all, sockets.listening)
-    connections = on_hosts(cluster.hosts.all, lambda host: sockets.established(host, port))
+    connections, hidden = _etcd_connections(cluster, port)
 
     allowed = {}
     for host, sockets_there in listeners.items():
@@ -62,29 +68,17 @@ def test_only_api_servers_are_connected_to_etcd(cluster: Cluster, evidence: Evid
     # A backup that is being made meanwhile is a client of the member on its own host, a defragmentation one of all.
     backup_users = on_hosts(cluster.etcd_hosts, lambda host: _user(host, "etcd-backup"))
     defragment_users = on_hosts(cluster.etcd_hosts, lambda host: _user(host, "etcd-defragment"))
-    clients = {
-        socket.local: (host, socket)
-        for host, sockets_there in connections.items()
-        for socket in sockets_there
-        if socket.peer[1] == port
-    }
-    served = [
-        (host.name, socket)
-        for host in cluster.etcd_hosts
-        for socket in connections[host.name]
-        if socket.local[1] == port
-    ]
-    evidence["connections"] = {
-        f"{program} on {host}": sum(client == host and socket.program == program for client, socket in clients.values())
-        for host, program in sorted({(host, socket.program) for host, socket in clients.values()})
-    }
+    clients = {(each.host, each.server): (each.origin, each.client) for each in connections}
+    served = list(clients)
+    seen = [f"{client.program or client.state} on {origin}" for origin, client in clients.values() if client]
+    evidence["connections"] = dict(sorted(Counter(seen).items()))
     assert served, f"no connection to etcd's port {port} is open on its hosts, though an API server answers"
     # A connection may have ended between looking at the two ends of it, so that only those seen at both are judged,
     # and every other one must not be from where no host of the cluster is.
     cluster_addresses = {host.address for host in (*cluster.hosts.all, *cluster.hosts.away)}
     cluster_addresses |= {"127.0.0.1", "::1"}
     for host_name, socket in served:
-        origin, client = clients.get(socket.peer, ("", None))
+        origin, client = clients[host_name, socket]
         assert client or socket.peer[0] in cluster_addresses, (
             f"{socket.peer[0]}, which is no host of the cluster, is connected to etcd on {host_name}"
         )
@@ -95,7 +89,30 @@ def test_only_api_servers_are_connected_to_etcd(cluster: Cluster, evidence: Evid
         assert client is None or client.pids <= allowed[origin], (
             f"{client.program} on {origin}, which is no API server, is connected to etcd on {host_name}"
         )
+    lent = next(iter(hidden), None)
+    assert lent is None, (
+        f"port {lent.server.peer[1]} of {lent.server.peer[0]} is connected to etcd on {lent.host}, and is no socket of "
+        "that host itself: it lends its address to another network namespace, in which no API server is"
+    )
     evidence.headline = f"{len(served)} connections to etcd, all from API servers"
+
+
+def _etcd_connections(cluster: Cluster, port: int) -> tuple[list[Connection], list[Connection]]:
+    """The connections to etcd's members, and those of them that last and have no other end on the host they are from.
+
+    One that began or ended between looking at its two ends is looked for again.
+    """
+    members = {host.name for host in cluster.etcd_hosts}
+    looked_at = {host.address for host in cluster.hosts.all} | {"127.0.0.1", "::1"}
+    looks: list[list[Connection]] = []
+
+    def nothing_hidden() -> bool:
+        found = on_hosts(cluster.hosts.all, lambda host: sockets.connected(host, port))
+        looks.append([each for each in sockets.served(found, port) if each.host in members])
+        return not sockets.hidden(looks, looked_at)
+
+    waiting.until(nothing_hidden, _FORGOTTEN_SECONDS, pause=_LOOK_AGAIN_SECONDS)
+    return sockets.merged(looks), sockets.hidden(looks, looked_at)
 
 
 def _user(host: Host, name: str) -> int:

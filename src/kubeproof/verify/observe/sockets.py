@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from kubeproof.verify.observe.hosts import Host
@@ -11,19 +12,36 @@ from kubeproof.verify.observe.hosts import Host
 _PROCESS = re.compile(r'\("([^"]+)",pid=(\d+)')
 _PID = re.compile(r"pid=(\d+)")
 _UID = re.compile(r"\buid:(\d+)")
+_OPEN = "ESTAB"
 
 Endpoint = tuple[str, int]
 
 
 @dataclass(frozen=True)
 class Socket:
-    """A socket. A listening one has no peer. ``uid`` is its owner's, where ss was asked for it."""
+    """A socket. A listening one has no peer. Its owner's ``uid`` and its ``state`` are there where ss was asked for them."""
 
     local: Endpoint
     peer: Endpoint
     program: str
     pids: frozenset[int]
     uid: int = 0
+    state: str = ""
+
+
+@dataclass(frozen=True)
+class Connection:
+    """An open connection as its server's host has it; ``client`` is the socket at its other end, where one is seen."""
+
+    host: str
+    server: Socket
+    origin: str = ""
+    client: Socket | None = None
+
+    @property
+    def ends(self) -> tuple[str, Endpoint, Endpoint]:
+        """What tells it from all others."""
+        return _ends(self.host, self.server.local, self.server.peer)
 
 
 def listening(host: Host) -> list[Socket]:
@@ -39,6 +57,50 @@ def established(host: Host, port: int) -> list[Socket]:
     )
 
 
+def connected(host: Host, port: int) -> list[Socket]:
+    """The same with those that are not open yet, or not any more, and each one's state."""
+    condition = f"( sport = :{port} or dport = :{port} )"
+    return parse(
+        host.run("ss --no-header --tcp --numeric --processes --extended state connected %s", condition), states=True
+    )
+
+
+def served(found: Mapping[str, Sequence[Socket]], port: int) -> list[Connection]:
+    """The open connections to a port, of the sockets that hosts have.
+
+    Of one that its client closes the server may not know yet, so that a client's socket counts in any state.
+    """
+    clients = {
+        _ends(host, socket.peer, socket.local): (host, socket)
+        for host, there in found.items()
+        for socket in there
+        if socket.peer[1] == port
+    }
+    return [
+        Connection(host, socket, *clients.get(_ends(host, socket.local, socket.peer), ()))
+        for host, there in found.items()
+        for socket in there
+        if socket.local[1] == port and socket.state == _OPEN
+    ]
+
+
+def merged(looks: Sequence[Sequence[Connection]]) -> list[Connection]:
+    """The connections of the first of several looks, each with its client if one of the looks has seen that."""
+    seen = {each.ends: each for look in reversed(looks) for each in look if each.client}
+    return [seen.get(each.ends, each) for each in looks[0]]
+
+
+def hidden(looks: Sequence[Sequence[Connection]], addresses: Collection[str]) -> list[Connection]:
+    """Those from one of the addresses that are still open in the last look, and whose client none has seen.
+
+    It has its socket elsewhere, in another network namespace for example, and borrows the address.
+    """
+    still = {each.ends for each in looks[-1]}
+    return [
+        each for each in merged(looks) if not each.client and each.ends in still and each.server.peer[0] in addresses
+    ]
+
+
 def clients(host: Host, path: str) -> dict[int, str]:
     """The processes at the other ends of the connections to a local socket, by PID."""
     rows = [line.split() for line in host.run("ss --no-header --unix --processes state connected").splitlines()]
@@ -52,7 +114,7 @@ def parse(output: str, *, states: bool) -> list[Socket]:
     """Understand the output of ss; only with ``states`` it has a first column for them."""
     found = []
     for line in output.splitlines():
-        columns = line.split(maxsplit=5 if states else 4)[1 if states else 0 :]
+        state, *columns = line.split(maxsplit=5) if states else ("", *line.split(maxsplit=4))
         processes = columns[4] if len(columns) > 4 else ""
         name = re.search(r'\(\("([^"]+)"', processes)
         found.append(
@@ -63,9 +125,15 @@ def parse(output: str, *, states: bool) -> list[Socket]:
                 pids=frozenset(int(pid) for pid in _PID.findall(processes)),
                 # Root's is not shown.
                 uid=int(uid.group(1)) if (uid := _UID.search(processes)) else 0,
+                state=state,
             )
         )
     return found
+
+
+def _ends(host: str, server: Endpoint, client: Endpoint) -> tuple[str, Endpoint, Endpoint]:
+    """Of a connection. Those at a loopback address are also identified by the host that they are on."""
+    return host if ipaddress.ip_address(server[0]).is_loopback else "", server, client
 
 
 def _endpoint(text: str) -> Endpoint:
