@@ -51,7 +51,10 @@ def test_data_outlives_its_pod(
     default = volumes.default_provisioned(api)
     evidence["default storage class with a provisioner"] = default or "none"
     if default:
-        _is_removed(api, manifests, _outlives(api, workloads, manifests, default, "provisioned", evidence), evidence)
+        # Whatever ends this: what the class keeps would stay after the namespace and its claims are gone.
+        workspace.on_exit(lambda: volumes.let_go(api, manifests.namespace, default))
+        volume = _outlives(api, workloads, manifests, default, "provisioned", evidence)
+        _is_removed(api, manifests, volume, default, evidence)
         proven.append(f"provisioned by class {default}")
     also = "" if default else "; no default storage class that provisions"
     evidence.headline = f"data read by the next pod: {', '.join(proven)}{also}"
@@ -131,16 +134,16 @@ def _outlives(
     return volume
 
 
-def _is_removed(api: Api, manifests: Manifests, name: str, evidence: Evidence) -> None:
-    """Delete the claim to a volume that was made for it: the volume goes as well, unless its class keeps volumes."""
+def _is_removed(api: Api, manifests: Manifests, name: str, storage_class: str, evidence: Evidence) -> None:
+    """Delete the claim to a volume that was made for it: the volume goes as well, once its class's policy is Delete."""
     volume = api.get(f"/api/v1/persistentvolumes/{name}")
-    policy = volume["spec"]["persistentVolumeReclaimPolicy"]
-    evidence["provisioned volumes, once their claims are gone"] = policy
+    evidence["provisioned volumes, once their claims are gone"] = volume["spec"][volumes.POLICY]
+    # Nobody else would ever remove it.
+    volumes.let_go(api, manifests.namespace, storage_class)
     api.delete(f"{objects.core(manifests.namespace, 'persistentvolumeclaims')}/provisioned")
-    if policy == "Delete":
-        wanted = {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}}
-        what = f"volume {name}, made for a claim that is gone, is removed"
-        api.observe_gone(wanted, what=what, timeout=_REMOVED_SECONDS)
+    wanted = {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}}
+    what = f"volume {name}, made for a claim that is gone, is removed"
+    api.observe_gone(wanted, what=what, timeout=_REMOVED_SECONDS)
 
 
 def _release(api: Api, manifests: Manifests, volume: str) -> None:
@@ -157,7 +160,10 @@ def _release(api: Api, manifests: Manifests, volume: str) -> None:
 
 def _keeper(manifests: Manifests, name: str, claim: str) -> Object:
     volume = {"name": "data", "persistentVolumeClaim": {"claimName": claim}}
-    return manifests.pod(name, volumes.keeping(manifests, "data"), volumes=[volume])
+    pod = manifests.pod(name, volumes.keeping(manifests, "data"), volumes=[volume])
+    # A file system that was just made belongs to root: the kubelet gives it to this group.
+    pod["spec"]["securityContext"]["fsGroup"] = volumes.USER
+    return pod
 
 
 def _restarted(item: Object, before: int) -> bool:

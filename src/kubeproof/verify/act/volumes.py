@@ -23,12 +23,15 @@ from kubeproof.verify.observe.objects import Object
 NO_PROVISIONER = "kubernetes.io/no-provisioner"
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 SIZE = "16Mi"
+# Of test pods.
+USER = 65532
+# Of a volume's spec: what becomes of it when its claim is gone.
+POLICY = "persistentVolumeReclaimPolicy"
+_REMOVED = "Delete"
 _ROOT = f"/var/lib/{PREFIX}"
 _HOSTNAME = "kubernetes.io/hostname"
 _VOLUMES = "/api/v1/persistentvolumes"
 _GONE_SECONDS = 20.0
-# Of test pods.
-_USER = 65532
 # After that a host removes by itself what a verification that was killed has left: longer than any takes.
 _LIMIT_SECONDS = 2 * 3600
 
@@ -82,7 +85,7 @@ def _directory(place: Place) -> Iterator[None]:
     remove = f"rm -rf --one-file-system {place.directory}; rmdir {_ROOT} 2>/dev/null || true"
     with undone(place.host, remove, _LIMIT_SECONDS):
         make = "install -d -m 0755 %s && install -d -o %s -g %s -m 0700 %s"
-        place.host.run(make, _ROOT, str(_USER), str(_USER), place.directory)
+        place.host.run(make, _ROOT, str(USER), str(USER), place.directory)
         yield
 
 
@@ -124,7 +127,7 @@ def persistent_volume(name: str, storage_class_name: str, place: Place) -> Objec
         "spec": {
             "capacity": {"storage": SIZE},
             "accessModes": ["ReadWriteOnce"],
-            "persistentVolumeReclaimPolicy": "Retain",
+            POLICY: "Retain",
             "storageClassName": storage_class_name,
             "local": {"path": place.directory},
             "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [on_node]}]}},
@@ -172,3 +175,12 @@ def default_provisioned(api: Api) -> str:
         if is_default and item["provisioner"] != NO_PROVISIONER:
             return objects.name(item)
     return ""
+
+
+def let_go(api: Api, namespace: str, storage_class_name: str) -> None:
+    """Have the volumes that were made for claims of a namespace removed with these, even if their class keeps them."""
+    for item in api.items(_VOLUMES):
+        spec = item["spec"]
+        ours = (spec.get("claimRef") or {}).get("namespace") == namespace
+        if ours and spec.get("storageClassName") == storage_class_name and spec[POLICY] != _REMOVED:
+            api.patch(f"{_VOLUMES}/{objects.name(item)}", {"spec": {POLICY: _REMOVED}})

@@ -19,7 +19,7 @@ Endpoint = tuple[str, int]
 
 @dataclass(frozen=True)
 class Socket:
-    """A socket. A listening one has no peer. Its owner's ``uid`` and its ``state`` are there where ss was asked for them."""
+    """A socket. A listening one has no peer. ``uid``, its owner's, and ``state`` are there if ss was asked for them."""
 
     local: Endpoint
     peer: Endpoint

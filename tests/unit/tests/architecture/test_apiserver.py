@@ -85,9 +85,7 @@ def test_api_servers_are_known_at_both_ends(clock: _Time) -> None:
 
 def test_something_in_another_network_namespace_is_found() -> None:
     look = (_served("10.0.0.2:40000", "10.0.0.2:50000"), _servers("10.0.0.2:40000"))
-    with pytest.raises(
-        AssertionError, match=r"port 50000 of 10\.0\.0\.2 .* no socket of that host itself"
-    ):
+    with pytest.raises(AssertionError, match=r"port 50000 of 10\.0\.0\.2 .* no socket of that host itself"):
         _look(look)
 
 
