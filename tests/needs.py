@@ -160,6 +160,7 @@ CIRCUMSTANCES: tuple[str, ...] = (
     # Users' own.
     "may keep pods apart",
     "no node takes workloads",
+    "is cordoned",
     "has an operator's certificate",
     "no pod of the cluster's DNS is ready",
     "the cluster's DNS is no CoreDNS",

@@ -46,7 +46,8 @@ def test_control_plane_hosts_take_no_workloads_unless_configured_to(
             "worker": told_to,
             "taints": node.item["spec"].get("taints", []),
         }
-        if not node.control_plane:
+        # Where it is cordoned, that is what keeps workloads away, or would do so.
+        if not node.control_plane or objects.cordoned(node.item):
             continue
         manifest = manifests.pod(
             f"workload-for-{node.name}",
@@ -70,7 +71,9 @@ def test_control_plane_hosts_take_no_workloads_unless_configured_to(
             f"but a workload is {'placed there' if bound else 'kept away: ' + reason}"
         )
         assert bound or "taint" in reason, f"the pod is kept from {node.name} by something else than a taint: {reason}"
-    control_plane = [node for node in cluster.nodes if node.control_plane]
+    control_plane = [node for node in cluster.nodes if node.control_plane and not objects.cordoned(node.item)]
+    if not control_plane:
+        raise NotObservable("each node of the control plane is cordoned")
     kept_free = [node.name for node in control_plane if not node.schedulable]
     evidence.headline = f"{len(kept_free)} of {len(control_plane)} control-plane nodes kept free, by a taint"
 

@@ -204,7 +204,7 @@ def constrained(cluster: Cluster, api: Api, manifests: Manifests) -> list[Object
         made.append(manifests.placed(f"selecting-{number}", nodeSelector=_selector(node)))
     made.append(manifests.placed("selecting-nothing", nodeSelector={"verify.kubeproof.io/none": "such"}))
     for node in _tainted(cluster)[:1]:
-        for name, tolerations in (("tolerating", [{"operator": "Exists", "effect": "NoSchedule"}]), ("frail", [])):
+        for name, tolerations in (("tolerating", [{"operator": "Exists"}]), ("frail", [])):
             made.append(manifests.placed(name, nodeSelector=_selector(node), tolerations=tolerations))
     made.extend(_spread(manifests, _several(cluster)))
     return [api.create(manifest) for manifest in made]
@@ -507,7 +507,8 @@ def _several(cluster: Cluster) -> list[Node]:
 
 
 def _tainted(cluster: Cluster) -> list[Node]:
-    return [node for node in cluster.nodes if not node.schedulable]
+    """Those that keep pods away for good. A cordon, which is a taint as well, may end at any time."""
+    return [node for node in cluster.nodes if not node.schedulable and not objects.cordoned(node.item)]
 
 
 def _selector(node: Node) -> dict[str, str]:

@@ -22,6 +22,8 @@ LIMIT_SECONDS = 300
 _RECOVERY_SECONDS = 90.0
 _PREFIX = "kubeproof-verify"
 _TABLE = "kubeproof_verify_cut"
+# Of a node that somebody has cordoned, who is the one to take it away.
+_CORDONED = "node.kubernetes.io/unschedulable"
 
 
 @contextmanager
@@ -147,7 +149,8 @@ def _all_ready(nodes: list[Object]) -> bool:
 def _tainted(node: Object) -> bool:
     taints = node["spec"].get("taints", [])
     unknown = condition(node, "Ready").get("status") == "Unknown"
-    return unknown or any(taint["key"].startswith("node.kubernetes.io/") for taint in taints)
+    keys = {taint["key"] for taint in taints} - {_CORDONED}
+    return unknown or any(key.startswith("node.kubernetes.io/") for key in keys)
 
 
 @contextmanager

@@ -103,6 +103,11 @@ def holds(item: Mapping[str, Any], kind: str) -> bool:
     return condition(item, kind).get("status") == "True"
 
 
+def cordoned(node: Mapping[str, Any]) -> bool:
+    """Whether somebody keeps new pods from a node, which has a taint then that says nothing of the node itself."""
+    return bool(node["spec"].get("unschedulable"))
+
+
 def quantity(text: str | int) -> float:
     """A quantity of a resource as a number, of cores or bytes or pieces."""
     told = str(text)

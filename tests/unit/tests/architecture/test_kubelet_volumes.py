@@ -48,7 +48,7 @@ class _Api:
             if item["spec"]["claimRef"]["namespace"] == "ours" and item["spec"][volumes.POLICY] == "Delete":
                 del self.volumes[name]
 
-    def observe_gone(self, manifest: Object, *, what: str, timeout: float) -> None:
+    def observe_gone(self, manifest: Object, *, what: str, **_: float) -> None:
         if objects.name(manifest) in self.volumes:
             raise NotObserved(what)
 
