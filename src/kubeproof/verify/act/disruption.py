@@ -16,14 +16,12 @@ from kubeproof.verify.act.pods import Blocked
 from kubeproof.verify.observe import component_control
 from kubeproof.verify.observe.api import Api, NotObserved
 from kubeproof.verify.observe.hosts import IN_PATH, Host
-from kubeproof.verify.observe.objects import Object, condition, holds
+from kubeproof.verify.observe.objects import Object, condition, holds, troubles
 
 LIMIT_SECONDS = 300
 _RECOVERY_SECONDS = 90.0
 _PREFIX = "kubeproof-verify"
 _TABLE = "kubeproof_verify_cut"
-# Of a node that somebody has cordoned, who is the one to take it away.
-_CORDONED = "node.kubernetes.io/unschedulable"
 
 
 @contextmanager
@@ -147,10 +145,7 @@ def _all_ready(nodes: list[Object]) -> bool:
 
 
 def _tainted(node: Object) -> bool:
-    taints = node["spec"].get("taints", [])
-    unknown = condition(node, "Ready").get("status") == "Unknown"
-    keys = {taint["key"] for taint in taints} - {_CORDONED}
-    return unknown or any(key.startswith("node.kubernetes.io/") for key in keys)
+    return condition(node, "Ready").get("status") == "Unknown" or bool(troubles(node))
 
 
 @contextmanager

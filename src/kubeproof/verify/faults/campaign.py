@@ -400,10 +400,7 @@ class Campaign:
 
     def _unready(self) -> Iterator[str]:
         for node in self._apis[0].items("/api/v1/nodes"):
-            tainted = [
-                taint for taint in node["spec"].get("taints", []) if taint["key"].startswith("node.kubernetes.io/")
-            ]
-            if not objects.holds(node, "Ready") or tainted:
+            if not objects.holds(node, "Ready") or objects.troubles(node):
                 yield f"node {objects.name(node)} is not ready"
         ready = [pod for pod in self._apis[0].items(objects.core(self.manifests.namespace, "pods")) if is_ready(pod)]
         if len(ready) < self._wanted.replicas:

@@ -44,6 +44,7 @@ _RESOURCES = {
     "ValidatingWebhookConfiguration": "validatingwebhookconfigurations",
 }
 
+_CORDON = "node.kubernetes.io/unschedulable"
 _SUFFIXES = {
     "Ki": 2**10,
     "Mi": 2**20,
@@ -106,6 +107,12 @@ def holds(item: Mapping[str, Any], kind: str) -> bool:
 def cordoned(node: Mapping[str, Any]) -> bool:
     """Whether somebody keeps new pods from a node, which has a taint then that says nothing of the node itself."""
     return bool(node["spec"].get("unschedulable"))
+
+
+def troubles(node: Mapping[str, Any]) -> list[str]:
+    """The keys of the taints that a node has for the state that it is in. Of a cordon that is somebody's wish."""
+    keys = [str(taint["key"]) for taint in node["spec"].get("taints", [])]
+    return [key for key in keys if key.startswith("node.kubernetes.io/") and key != _CORDON]
 
 
 def quantity(text: str | int) -> float:

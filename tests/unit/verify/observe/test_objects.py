@@ -25,6 +25,12 @@ def test_a_condition_holds_or_not() -> None:
     assert not objects.holds(item, "Full")
 
 
+def test_a_cordon_is_no_trouble_of_a_node() -> None:
+    keys = ("node.kubernetes.io/unschedulable", "node.kubernetes.io/not-ready", "example.com/mine")
+    assert objects.troubles({"spec": {"taints": [{"key": key} for key in keys]}}) == ["node.kubernetes.io/not-ready"]
+    assert objects.troubles({"spec": {}}) == []
+
+
 def test_the_resource_of_each_kind_that_the_verification_creates_is_known() -> None:
     """Some are created by faults and upgrades only, an hour after they began."""
     written = {}
