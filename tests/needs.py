@@ -15,6 +15,7 @@ from kubeproof.settings import families, metallb, runtimes, traefik
 from kubeproof.verify.engine.claims import Claim
 
 _FEWEST_MEMBERS = 3
+_LONGEST_GRACE_SECONDS = 140
 # Pod networks that bring their own routes, policies and rules.
 _FOREIGN = ("calico", "cilium", "none")
 
@@ -66,6 +67,12 @@ NEEDS: tuple[Need, ...] = (
         "two workers",
         lambda at: len(at.group("workers")) > 1,
         ("so that there is no choice", "what runs on it can run nowhere else"),
+    ),
+    Need(
+        # tests/architecture/outage.py looks at what follows, within the time of a disruption.
+        "`controller_manager_node_grace_seconds` of 140 at most",
+        lambda at: at.settings["controller_manager_node_grace_seconds"] <= _LONGEST_GRACE_SECONDS,
+        ("controller_manager_node_grace_seconds is",),
     ),
     Need(
         "a worker that is nothing else, and another node",

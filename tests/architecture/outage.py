@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from kubeproof.verify.act.disruption import await_recovery, cut_off
+from kubeproof.verify.act.disruption import LIMIT_SECONDS, await_recovery, cut_off
 from kubeproof.verify.act.pods import HTTP_PORT, READY_SECONDS, Blocked, Manifests, is_ready
 from kubeproof.verify.act.traffic import Request, Traffic
 from kubeproof.verify.observe import objects
@@ -15,7 +16,8 @@ from kubeproof.verify.observe.cluster import Cluster, Node
 from kubeproof.verify.observe.hosts import NotObservable
 from kubeproof.verify.observe.objects import Object
 
-# A node is given up after 40 seconds of silence where nothing else is configured.
+# A node is given up after so many seconds of silence where nothing else is configured, and the limit is for that.
+_GRACE_SECONDS = 40.0
 _NOT_READY_SECONDS = 90.0
 _EVICTED_SECONDS = 45.0
 # Pods stay on a node that is lost for as long as they tolerate it.
@@ -59,10 +61,27 @@ class Outage:
         return [request for request in self.requests if request.error]
 
 
+def given_up_later(settings: Mapping[str, Any]) -> float:
+    """How many seconds longer than usual a node may be silent before it is given up."""
+    return max(0.0, float(settings["controller_manager_node_grace_seconds"]) - _GRACE_SECONDS)
+
+
+def time_until_not_ready(settings: Mapping[str, Any]) -> float:
+    """The limit for that. Raises NotObservable if the host might undo its cut before all is seen that follows."""
+    limit = _NOT_READY_SECONDS + given_up_later(settings)
+    if limit + _EVICTED_SECONDS + READY_SECONDS + _CALM_SECONDS > LIMIT_SECONDS:
+        raise NotObservable(
+            f"controller_manager_node_grace_seconds is {settings['controller_manager_node_grace_seconds']}: what "
+            f"follows may take longer than the {LIMIT_SECONDS} s after which a host ends its disruption by itself"
+        )
+    return limit
+
+
 def observe(cluster: Cluster, api: Api, manifests: Manifests) -> Outage:
     """Cut a worker off that runs one of an application's pods, and look on until others have taken over."""
     if len(cluster.workers) < 2:
         raise NotObservable(f"only {len(cluster.workers)} node takes workloads: what runs on it can run nowhere else")
+    not_ready_seconds = time_until_not_ready(cluster.settings)
     victim, entry = cluster.workers[-1], cluster.nodes[0]
     api.create(_application(manifests, victim))
     service = api.create(manifests.service("survivor", _LABELS, type="NodePort"))
@@ -78,14 +97,14 @@ def observe(cluster: Cluster, api: Api, manifests: Manifests) -> Outage:
                 raise Blocked("kube-proxy", f"port {port} of {entry.name} is not answered: {traffic.summary()}")
             with cut_off(victim.host):
                 seen = Outage(victim.name, traffic, time.monotonic(), [objects.name(item) for item in lost])
-                _look_on(api, seen, pods, {item["metadata"]["uid"] for item in before})
+                _look_on(api, seen, pods, {item["metadata"]["uid"] for item in before}, not_ready_seconds)
                 seen.ended = time.monotonic()
     finally:
         await_recovery(api, f"{victim.name} is ready after it was cut off")
     return seen
 
 
-def _look_on(api: Api, seen: Outage, pods: str, before: set[str]) -> None:
+def _look_on(api: Api, seen: Outage, pods: str, before: set[str], not_ready_seconds: float) -> None:
     """Take the times, one thing after the other. What does not happen is for the tests to judge."""
 
     def evicted(items: list[Object]) -> bool:
@@ -110,7 +129,7 @@ def _look_on(api: Api, seen: Outage, pods: str, before: set[str]) -> None:
             "/api/v1/nodes",
             lambda items: bool(items) and not objects.holds(items[0], "Ready"),
             f"{seen.node} is not ready",
-            _NOT_READY_SECONDS,
+            not_ready_seconds,
             fieldSelector=f"metadata.name={seen.node}",
         )
         seen.evicted = await_(pods, evicted, f"{', '.join(seen.lost)} evicted", _EVICTED_SECONDS, **ours)
