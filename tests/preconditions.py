@@ -135,8 +135,9 @@ def _reached(known: dict[str, _Module], module: str, name: str) -> Iterator[str]
             whole = f"{origin}.{original}"
             # A module's member, a name that was imported, or one of this module.
             waiting.append((whole, member) if member and whole in known else (origin, original))
-        for fixture in set(place.fixtures) - _SESSION:
-            waiting += [(at[0], fixture), (conftest, fixture)]
+        # A module's own comes before the one of the same name that all share.
+        fixtures = set(place.fixtures) - _SESSION
+        waiting += [(at[0] if fixture in here.places else conftest, fixture) for fixture in fixtures]
 
 
 def _claim(test: ast.FunctionDef) -> str:

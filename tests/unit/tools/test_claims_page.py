@@ -80,7 +80,9 @@ def test_what_a_test_may_say_is_found_in_all_that_it_uses(tmp_path: Path) -> Non
     raised = 'raise NotObservable("the fixture")'
     (tmp_path / "test_it.py").write_text(_TESTS.format(fixture=raised))
     (tmp_path / "other.py").write_text('def helper():\n    raise NotObservable("another file")\n')
-    (tmp_path / "conftest.py").write_text('def shared():\n    raise NotObservable("what is shared")\n')
+    shared = "def {}():\n    raise NotObservable('what is shared')\n"
+    # That file has its own fixture of the second name.
+    (tmp_path / "conftest.py").write_text(shared.format("shared") + shared.format("pods"))
     found = {test.claim: test.said for test in preconditions.every_test(tmp_path)}
     assert found == {
         "of-a-fixture": {"the fixture"},
