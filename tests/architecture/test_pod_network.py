@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import json
 import re
 import time
@@ -89,49 +90,60 @@ def shared(manifests: Manifests) -> Object:
     return manifests.pod("shared", containers, restartPolicy="Never", **manifests.on_node(manifests.nodes[-1]))
 
 
+@prepared()
+def neighbour(manifests: Manifests) -> Object:
+    """A pod beside an agent: what two pods of a node send each other goes another way than what leaves the node."""
+    probe = {"httpGet": {"path": "/readyz", "port": HTTP_PORT}, "periodSeconds": 1}
+    containers = [manifests.server("server", readinessProbe=probe)]
+    return manifests.pod("neighbour", containers, **manifests.on_node(manifests.nodes[0]))
+
+
 @pytest.mark.claim("pod-own-ip")
 def test_pods_have_addresses_of_their_own_from_their_nodes_network(
-    cluster: Cluster, agents: list[Pod], evidence: Evidence
+    cluster: Cluster, agents: list[Pod], neighbour: Pod, evidence: Evidence
 ) -> None:
-    addresses = {pod.name: pod.addresses for pod in agents}
+    pods = [*agents, neighbour]
+    addresses = {pod.name: pod.addresses for pod in pods}
     evidence["addresses"] = addresses
     everybodys = [address for own in addresses.values() for address in own]
     assert len(set(everybodys)) == len(everybodys), f"pods share addresses: {addresses}"
     # Calico, and a network that others have installed, may have networks of their own for nodes.
-    for pod in agents if cluster.settings["pod_network_plugin"] not in ("calico", "none") else ():
+    for pod in pods if cluster.settings["pod_network_plugin"] not in ("calico", "none") else ():
         node = cluster.node(pod.node)
         for address in pod.addresses:
             inside = any(ipaddress.ip_address(address) in network for network in node.networks)
             assert inside, f"{pod.name} has {address}, which is not of the network of {node.name}: {node.networks}"
-    evidence.headline = f"{len(agents)} pods with addresses of their nodes' networks"
+    evidence.headline = f"{len(pods)} pods with addresses of their nodes' networks"
 
 
 @pytest.mark.claim("pod-own-ip")
 @pytest.mark.parametrize("protocol", ["http", "udp"])
 def test_every_pod_reaches_every_pod_under_its_own_address(
-    agents: list[Pod], evidence: Evidence, protocol: str
+    agents: list[Pod], neighbour: Pod, evidence: Evidence, protocol: str
 ) -> None:
     port = UDP_PORT if protocol == "udp" else HTTP_PORT
-    for client in agents:
-        for server, address in [(pod, address) for pod in agents for address in pod.addresses]:
-            if client is server:
-                continue
-            answered = client.dial(address, port, "clientip", protocol=protocol)
-            way = f"{client.name} on {client.node} to {server.name} on {server.node} at {address}"
-            evidence[way] = answered.responses or answered.errors
-            assert answered.responses, f"from {way} nothing passes: {answered.errors}"
-            seen, own = answered.responses[0].rpartition(":")[0].strip("[]"), client.address_like(address)
-            assert seen == own, f"from {way}: the server sees {seen}, the client is {own}"
-    evidence.headline = f"{protocol}: all see each other's own address"
+    pairs = list(itertools.permutations([*agents, neighbour], 2))
+    beside = sum(client.node == server.node for client, server in pairs)
+    assert beside, "no two of the pods are on the same node"
+    for client, server, address in [(one, other, each) for one, other in pairs for each in other.addresses]:
+        answered = client.dial(address, port, "clientip", protocol=protocol)
+        way = f"{client.name} on {client.node} to {server.name} on {server.node} at {address}"
+        evidence[way] = answered.responses or answered.errors
+        assert answered.responses, f"from {way} nothing passes: {answered.errors}"
+        seen, own = answered.responses[0].rpartition(":")[0].strip("[]"), client.address_like(address)
+        assert seen == own, f"from {way}: the server sees {seen}, the client is {own}"
+    apart = len(pairs) - beside
+    evidence.headline = f"{protocol}: all see each other's own address, {apart} times between nodes, {beside} on one"
 
 
 @pytest.mark.claim("pod-own-ip")
-def test_large_messages_pass_between_nodes(agents: list[Pod], evidence: Evidence) -> None:
-    message = "x" * _LARGE
-    pairs = list(zip(agents, [*agents[1:], agents[0]], strict=True))
+def test_large_messages_pass_between_nodes(agents: list[Pod], neighbour: Pod, evidence: Evidence) -> None:
+    message, pods = "x" * _LARGE, [*agents, neighbour]
+    # The last way is that between the two on one node.
+    pairs = list(zip(pods, [*pods[1:], pods[0]], strict=True))
     for client, server, address in [(one, other, each) for one, other in pairs for each in other.addresses]:
         answered = client.dial(address, HTTP_PORT, f"echo?msg={message}")
-        way = f"{client.node} to {server.node} at {address}"
+        way = f"{client.name} on {client.node} to {server.name} on {server.node} at {address}"
         evidence[way] = len(answered.responses[0]) if answered.responses else answered.errors
         assert answered.responses == (message,), (
             f"from {way} {_LARGE} bytes do not pass: {answered.errors or 'cut short'}"

@@ -162,6 +162,24 @@ def foreign_addresses(cluster: Cluster) -> Iterator[None]:
 
 
 @saboteur(
+    "pod-own-ip",
+    breaks="A node's bridge passes nothing on between its pods",
+    says="to neighbour on .* nothing passes",
+)
+def pods_apart(cluster: Cluster) -> Iterator[None]:
+    demand_own_network(cluster)
+
+    def isolated(text: str) -> str:
+        config = json.loads(text)
+        # Of ports that are made from then on: they reach what is no such port, the node and all that is beyond it.
+        config["plugins"][0]["portIsolation"] = True
+        return json.dumps(config)
+
+    with changed_file(cluster.nodes[0].host, _CNI_CONFIG, isolated):
+        yield
+
+
+@saboteur(
     "net-dual-stack",
     breaks="A node gives its pods addresses of one IP family only",
     says="has no address of each family",

@@ -118,6 +118,7 @@ def test_a_saboteur_repairs_whatever_happens_meanwhile() -> None:
         ("forwarding_dropped", {"pod_network_plugin": "none"}, "pod_network_plugin is none"),
         ("nobody_heals", {"pod_network_plugin": "none"}, "pod_network_plugin is none"),
         ("foreign_addresses", {"pod_network_plugin": "none"}, "pod_network_plugin is none"),
+        ("pods_apart", {"pod_network_plugin": "calico"}, "pod_network_plugin is calico"),
         ("second_family_forgotten", {"pod_network_plugin": "calico"}, "pod_network_plugin is calico"),
         ("no_hairpin", {"pod_network_plugin": "calico"}, "pod_network_plugin is calico"),
         (
