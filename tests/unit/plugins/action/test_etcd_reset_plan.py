@@ -1,8 +1,9 @@
-"""The refusal of a reset in a real play, on made looks at etcd. Nothing is reset."""
+"""The refusal of a reset, and its end, in real plays, on made looks at etcd. Nothing is reset."""
 
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,3 +50,40 @@ def test_others_do(tmp_path: Path, options: tuple[str, ...]) -> None:
     done = reset(tmp_path, *options)
     assert done.returncode == 0, done.stdout
     assert "going on" in done.stdout
+
+
+STATE = ["admin.kubeconfig", "backup-identity.txt", "pki", "rehearsal", "rehearsed.json", "restore", "upgrade.json"]
+
+
+def forget(directory: Path, *options: str) -> list[str]:
+    """What is left in a state directory after the last task of a reset of three hosts."""
+    state = directory / "state"
+    state.mkdir()
+    for name in STATE:
+        (state / name).mkdir()
+    groups = {"etcd": {"hosts": {"cp1": {}}}, "control_plane": {"hosts": {"cp1": {}}}, "workers": {"hosts": {"w1": {}}}}
+    connection = {"ansible_connection": "local", "ansible_playbook_python": sys.executable}
+    (directory / "hosts.yml").write_text(yaml.safe_dump({"all": {"vars": connection, "children": groups}}))
+    role = paths.PROJECT / "roles/reset"
+    name = "Remove the cluster's state from the controller"
+    tasks = [task for task in yaml.safe_load((role / "tasks/main.yml").read_text()) if task["name"] == name]
+    variables = {"reset_state": False, "cluster_state_directory": str(state)}
+    play = {"hosts": "all", "gather_facts": False, "vars": variables, "tasks": tasks}
+    play["vars_files"] = [str(role / "vars/main.yml")]
+    (directory / "play.yml").write_text(yaml.safe_dump([play]))
+    files = ("--inventory", str(directory / "hosts.yml"), str(directory / "play.yml"))
+    done = ansible("playbook", *files, *options)
+    assert done.returncode == 0, done.stdout
+    return sorted(path.name for path in state.iterdir())
+
+
+def test_what_was_begun_with_a_cluster_that_is_gone_is_over(tmp_path: Path) -> None:
+    assert forget(tmp_path) == ["admin.kubeconfig", "backup-identity.txt", "pki"]
+
+
+def test_what_was_begun_with_a_cluster_of_which_a_host_is_left_is_not(tmp_path: Path) -> None:
+    assert forget(tmp_path, "--limit", "cp1", "-e", "reset_state=true") == STATE
+
+
+def test_all_but_what_decrypts_backups_goes_if_asked_for(tmp_path: Path) -> None:
+    assert forget(tmp_path, "-e", "reset_state=true") == ["backup-identity.txt"]
