@@ -5,6 +5,8 @@ from __future__ import annotations
 import getpass
 import os
 import shutil
+import subprocess
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +174,25 @@ def test_a_member_that_was_added_already_is_no_change(
         "changed": not there,
         "initial_cluster": "cp1=https://10.0.0.1:2380,cp2=https://10.0.0.2:2380",
     }
+
+
+def test_a_full_database_can_be_read_from_a_copy(host: Host, tmp_path: Path) -> None:
+    """The alarm is stored in it, and etcd is never well again until somebody disarms it."""
+    etcdctl = tmp_path / "bin" / "etcdctl"
+    etcdctl.parent.mkdir()
+    etcdctl.write_text(
+        '#!/bin/sh\ncase "$*" in *"endpoint health"*) echo "alarm:NOSPACE" >&2; exit 1;; *) echo "{}";; esac\n'
+    )
+    etcdctl.chmod(0o755)
+    with subprocess.Popen(["sleep", "60"]) as process, (tmp_path / "log").open("w+b") as log:
+        timer = threading.Timer(2, process.kill)
+        timer.start()
+        try:
+            etcd_restore.await_scratch(host, "unix://nowhere", process, log)
+            assert process.poll() is None
+        finally:
+            timer.cancel()
+            process.kill()
 
 
 SOMEBODY = "nobody"
