@@ -142,7 +142,7 @@ class ActionModule(Action):
         return {"host": host, "name": name, "path": str(self._records.fetched(identity, name))}
 
     def _on_target(self, source: Source, identity: str) -> dict[str, Any]:
-        """A backup that an etcd host fetches from one of its targets, to where its own are."""
+        """A backup that an etcd host fetches from one of its targets."""
         host = next((each for each in self._members if self._variable(each, "__etcd_look")["program"]), "")
         if not host:
             raise KubeproofError(

@@ -45,14 +45,17 @@ options:
       - V(stop) stops O(units), and static pods of the same names.
       - V(place) moves the old data aside, and restores the snapshot. etcd must be stopped.
       - V(aside) only moves the old data aside. etcd must be stopped.
-      - V(backup) creates a backup with kubeproof-backup, V(fetch) fetches the backup O(name) from O(target) with it.
+      - V(backup) creates a backup with kubeproof-backup.
+      - V(fetch) fetches the backup O(name) from O(target) with kubeproof-backup, to C(.fetch-ID) in
+        O(backup_directory). V(discard) removes all such directories.
       - V(leave) removes the member O(name), V(join) adds it as a learner, and V(promote) promotes it to a voting
         member, through the members at O(endpoints).
     type: str
     required: true
-    choices: [look, changes, snapshot, stage, check, stop, place, aside, backup, fetch, leave, join, promote]
+    choices:
+      [look, changes, snapshot, stage, check, stop, place, aside, backup, fetch, discard, leave, join, promote]
   id:
-    description: ID of the restore. For V(snapshot), V(stage), V(check), V(place) and V(aside).
+    description: ID of the restore. For V(snapshot), V(stage), V(check), V(place), V(aside) and V(fetch).
     type: str
     default: ''
   data_directory: {description: Data directory of etcd., type: path, default: /var/lib/etcd}
@@ -159,9 +162,9 @@ keys:
   elements: dict
   returned: with V(changes)
 path:
-  description: Path of the snapshot; empty if the restored data is already in place.
+  description: Path of the snapshot, empty if the restored data is already in place; or of the fetched backup.
   type: path
-  returned: with V(snapshot) and V(stage)
+  returned: with V(snapshot), V(stage) and V(fetch)
 file: {description: "Size (C(bytes)) and C(sha256) of the snapshot.", type: dict, returned: with V(snapshot)}
 begun: {description: "Start of the snapshot, RFC 3339 in UTC.", type: str, returned: with V(snapshot)}
 finished: {description: "End of the snapshot, RFC 3339 in UTC.", type: str, returned: with V(snapshot)}
@@ -186,6 +189,7 @@ initial_cluster:
 
 MARK = etcd_member.RESTORED
 STAGING = "restoring-"
+FETCHED = ".fetch-"
 PROGRAM = "kubeproof-backup"
 USER = "etcd"
 LOOK_SECONDS = 5
@@ -671,12 +675,28 @@ def backup(host: Host) -> Answer:
 
 
 def fetch(host: Host) -> Answer:
-    """Bring a backup back from a target to where this host's own are."""
-    directory, name = host.parameters["backup_directory"], host.parameters["name"]
-    if os.path.isdir(os.path.join(directory, name)):
-        return {}
-    command = [host.program(PROGRAM), "fetch", host.parameters["target"], name, directory]
-    return {"changed": True, "said": run(command, host.parameters["timeout"]).strip()}
+    """Bring a backup back from a target, next to this host's own.
+
+    Not among them: there may be one of that name, damaged, and a backup that begins meanwhile removes unfinished ones.
+    """
+    if not host.id:
+        raise Failed("no restore's ID was given")
+    discard(host)
+    directory = os.path.join(host.parameters["backup_directory"], FETCHED + host.id)
+    # The program makes the directory, as its own user.
+    command = [host.program(PROGRAM), "fetch", host.parameters["target"], host.parameters["name"], directory]
+    said = run(command, host.parameters["timeout"]).strip()
+    return {"changed": True, "path": os.path.join(directory, host.parameters["name"]), "said": said}
+
+
+def discard(host: Host) -> Answer:
+    """Remove what was fetched, also by restores that were killed: no two are at work at once."""
+    directory = host.parameters["backup_directory"]
+    names = os.listdir(directory) if os.path.isdir(directory) else []
+    fetched = [os.path.join(directory, name) for name in names if name.startswith(FETCHED)]
+    for path in fetched:
+        places.remove_tree(path)
+    return {"changed": bool(fetched)}
 
 
 # One member of a cluster that works
@@ -803,7 +823,8 @@ def now() -> str:
 
 OPERATIONS = {
     "look": look, "changes": changes, "snapshot": snapshot, "stage": stage, "check": check, "stop": stop,
-    "place": place, "aside": aside, "backup": backup, "fetch": fetch, "leave": leave, "join": join, "promote": promote,
+    "place": place, "aside": aside, "backup": backup, "fetch": fetch, "discard": discard, "leave": leave, "join": join,
+    "promote": promote,
 }  # fmt: skip
 
 

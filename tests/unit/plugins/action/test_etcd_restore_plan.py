@@ -5,8 +5,10 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
+import shlex
 import shutil
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,6 +49,7 @@ class Play:
             "all": {
                 "vars": {
                     "ansible_connection": "local",
+                    "ansible_python_interpreter": sys.executable,
                     "cluster_name": "example",
                     # Defaults of the role that really looks at etcd.
                     "etcd_peer_port": 2380,
@@ -60,13 +63,16 @@ class Play:
             }
         }
 
-    def run(self, *tasks: dict[str, Any], options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-        """Run tasks with the variables of the role."""
+    def run(
+        self, *tasks: dict[str, Any], options: tuple[str, ...] = (), **seen: Any
+    ) -> subprocess.CompletedProcess[str]:
+        """Run tasks with the variables of the role; ``seen``: what looks at etcd see besides."""
         look = {"name": "Look", "ansible.builtin.set_fact": {"kubeproof_host": REPORT, "cacheable": True}}
-        seen = {"name": "See", "ansible.builtin.set_fact": {"__etcd_look": SEEN}}
+        seen = {"name": "See", "ansible.builtin.set_fact": {"__etcd_look": {**SEEN, **seen}}}
         (self.directory / "hosts.yml").write_text(yaml.safe_dump(self.inventory))
-        gather = {"hosts": "all", "gather_facts": False, "tasks": [look]}
-        play = {"hosts": "etcd", "gather_facts": False, "roles": ["cluster"], "tasks": [seen, *tasks]}
+        gather: dict[str, Any] = {"hosts": "all", "gather_facts": False, "tasks": [look]}
+        play = {"hosts": "etcd", "gather_facts": False, "any_errors_fatal": True, "roles": ["cluster"]}
+        play["tasks"] = [seen, *tasks]
         (self.directory / "play.yml").write_text(yaml.safe_dump([gather, play]))
         files = ("--inventory", str(self.directory / "hosts.yml"), str(self.directory / "play.yml"))
         return ansible("playbook", *files, *options)
@@ -81,8 +87,9 @@ def of_role(role: str, tasks: str) -> dict[str, Any]:
     return {"name": "Run", "ansible.builtin.include_role": {"name": role, "tasks_from": tasks}}
 
 
-def choose(play: Play, backup: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    return play.run(of_role("restore", "choose"), options=("-e", json.dumps({"restore_from": str(backup)}), *options))
+def choose(play: Play, source: Path | str, *options: str, **seen: Any) -> subprocess.CompletedProcess[str]:
+    given = ("-e", json.dumps({"restore_from": str(source)}), *options)
+    return play.run(of_role("restore", "choose"), options=given, **seen)
 
 
 @pytest.fixture
@@ -133,6 +140,35 @@ def test_so_is_what_decrypted_them_unless_it_is_a_recipients(play: Play, backup:
     assert done.returncode == 0, done.stdout
     assert own.exists() == (not recipients)
     assert (f"Restored {own} from {safe}" in done.stdout) == (not recipients)
+
+
+def test_a_copy_on_a_target_is_fetched_apart_from_a_damaged_one(play: Play, backup: Path) -> None:
+    live, programs = play.directory / "live", play.directory / "bin"
+    (live / backup.name).mkdir(parents=True)
+    programs.mkdir()
+    program = programs / "kubeproof-backup"
+    program.write_text(f'#!/bin/sh\nmkdir "$4" && cp -r {shlex.quote(str(backup))} "$4/$3"\n')
+    program.chmod(0o755)
+    given = {"backup_directory": str(live), "cluster_bin_directory": str(programs), "restore_confirmed": True}
+    done = choose(play, f"far/{backup.name}", "-e", json.dumps(given))
+    assert done.returncode == 0, done.stdout
+    (copy,) = (play.state / "restore").glob(f"*/{backup.name}")
+    assert (copy / "snapshot.db").read_bytes() == (backup / "snapshot.db").read_bytes()
+    assert [path.name for path in live.iterdir()] == [backup.name]
+
+
+def test_what_was_fetched_goes_also_if_it_cannot_be_copied(play: Play, backup: Path) -> None:
+    live, programs = play.directory / "live", play.directory / "bin"
+    live.mkdir()
+    programs.mkdir()
+    program = programs / "kubeproof-backup"
+    program.write_text('#!/bin/sh\nmkdir "$4"\necho "the target is away" >&2\nexit 1\n')
+    program.chmod(0o755)
+    given = {"backup_directory": str(live), "cluster_bin_directory": str(programs)}
+    done = choose(play, f"far/{backup.name}", "-e", json.dumps(given))
+    assert done.returncode == 2
+    assert "the target is away" in done.stdout
+    assert list(live.iterdir()) == []
 
 
 def test_what_was_chosen_is_known_on_hosts_of_other_groups(play: Play, backup: Path) -> None:

@@ -15,6 +15,7 @@ from ansible.module_utils import etcd_member
 
 import etcd_restore
 from etcd_restore import Failed, Host
+from kubeproof.backup.agent.backups import PARTIAL
 
 
 @pytest.fixture
@@ -39,7 +40,11 @@ def parameters(tmp_path: Path, **changes: Any) -> dict[str, Any]:
 
 
 def data(host: Host) -> list[str]:
-    return sorted(path.name for path in Path(host.data).iterdir())
+    return names(Path(host.data))
+
+
+def names(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
 
 
 def test_old_data_is_moved_and_never_over_what_is_there(host: Host, tmp_path: Path) -> None:
@@ -174,6 +179,47 @@ def test_a_member_that_was_added_already_is_no_change(
         "changed": not there,
         "initial_cluster": "cp1=https://10.0.0.1:2380,cp2=https://10.0.0.2:2380",
     }
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    """A kubeproof-backup that fetches, and says where to."""
+    path = tmp_path / "bin" / "kubeproof-backup"
+    path.parent.mkdir()
+    path.write_text('#!/bin/sh\nmkdir -p "$4/$3"\necho new > "$4/$3/snapshot.db"\necho "$*"\n')
+    path.chmod(0o755)
+    (tmp_path / "backups").mkdir()
+    return path
+
+
+def fetching(tmp_path: Path) -> Host:
+    return Host(parameters(tmp_path, target="far", name="20261121T100000Z-cp1"))
+
+
+def test_a_copy_is_fetched_though_there_is_one_of_that_name(tmp_path: Path, program: Path) -> None:
+    damaged = tmp_path / "backups" / "20261121T100000Z-cp1"
+    damaged.mkdir()
+    fetched = etcd_restore.fetch(fetching(tmp_path))
+    assert Path(fetched["path"], "snapshot.db").read_text() == "new\n"
+    assert list(damaged.iterdir()) == []
+    # Neither a backup, nor what a backup that begins takes for unfinished ones.
+    (private,) = (path for path in (tmp_path / "backups").iterdir() if path != damaged)
+    assert private.name == ".fetch-20261121T200000Z"
+    assert private == Path(fetched["path"]).parent
+    assert not private.name.startswith(PARTIAL)
+
+
+def test_what_was_fetched_goes_and_nothing_else(tmp_path: Path, program: Path) -> None:
+    for name in (".fetch-20260101T000000Z", ".partial-20261121T100000Z-cp1", "20261121T100000Z-cp1"):
+        (tmp_path / "backups" / name / "inside").mkdir(parents=True)
+    host = fetching(tmp_path)
+    etcd_restore.fetch(host)
+    left = [".partial-20261121T100000Z-cp1", "20261121T100000Z-cp1"]
+    assert names(tmp_path / "backups") == [".fetch-20261121T200000Z", *left]
+    assert etcd_restore.discard(host) == {"changed": True}
+    assert names(tmp_path / "backups") == left
+    assert etcd_restore.discard(host) == {"changed": False}
+    assert etcd_restore.discard(Host(parameters(tmp_path / "nothing"))) == {"changed": False}
 
 
 def test_a_full_database_can_be_read_from_a_copy(host: Host, tmp_path: Path) -> None:
