@@ -15,7 +15,7 @@ from kubeproof.components import pins
 from kubeproof.core.errors import KubeproofError
 from kubeproof.install.action import Action
 from kubeproof.preflight.model import NODES
-from kubeproof.restore import checking, losses, record
+from kubeproof.restore import checking, losses, record, resuming
 from kubeproof.restore.source import Source, choose, kept
 
 HOST_FACT = "kubeproof_host"
@@ -91,11 +91,11 @@ class ActionModule(Action):
         self._refuse_left_out()
         request = self._argument("request")
         source = Source.parse(request, list(self._members))
-        unfinished = self._records.unfinished(request, self._members) if self._arguments["resume"] else None
-        self._records.drop_leftovers(keep=[unfinished.id] if unfinished else [])
-        if unfinished:
-            return self._resume(unfinished)
         now = datetime.datetime.now(tz=datetime.UTC)
+        unfinished = self._records.unfinished(request, self._members) if self._arguments["resume"] else None
+        self._records.drop_leftovers(source.path)
+        if unfinished and self._goes_on(unfinished, now):
+            return self._resume(unfinished)
         identity = record.new_id(now)
         fact: dict[str, Any] = {"id": identity, "resumed": False, "placed": False, "kind": source.kind}
         fact["ask"] = losses.host_to_ask(source.kind, self._looks)
@@ -125,6 +125,16 @@ class ActionModule(Action):
         groups, hostvars = self._variables["groups"], self._variables["hostvars"]
         nodes = dict.fromkeys(str(host) for group in NODES for host in groups.get(group, ()))
         return [host for host in nodes if "arch" not in hostvars[host].get("ansible_facts", {}).get(HOST_FACT, {})]
+
+    def _goes_on(self, unfinished: record.Restore, now: datetime.datetime) -> bool:
+        """Whether it is resumed without asking; if not, why is said."""
+        why = resuming.outdated(unfinished, self._looks, now)
+        if why:
+            self._display.display(
+                f"The unfinished restore {unfinished.id} of {unfinished.name}, started at {unfinished.began}, is not "
+                f"resumed: {why}. This starts another; the backup of that one is still in {unfinished.path}."
+            )
+        return not why
 
     def _on_host(self, source: Source, identity: str) -> dict[str, Any]:
         """A backup, or a member's data, that is to be brought to the controller."""
@@ -259,7 +269,10 @@ class ActionModule(Action):
         )
 
     def _finish(self) -> dict[str, Any]:
-        restore = self._records.finish(self._fact["id"], datetime.datetime.now(tz=datetime.UTC))
+        now = datetime.datetime.now(tz=datetime.UTC)
+        restore = self._records.finish(self._fact["id"], now)
+        # Those that this one was begun in place of.
+        self._records.close(now)
         span = datetime.datetime.fromisoformat(restore.done) - datetime.datetime.fromisoformat(restore.began)
         return {
             "changed": True,

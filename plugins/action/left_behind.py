@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from kubeproof.components.pins import GROUPS
 from kubeproof.core.errors import KubeproofError
 from kubeproof.install.action import Action
 from kubeproof.install.converged import Converged
+from kubeproof.restore.record import Records
 
 _STATES = ("left", "named")
 
@@ -43,11 +45,25 @@ class ActionModule(Action):
             if ended >= {str(host) for group in GROUPS for host in task_vars["groups"].get(group, ())}:
                 self._make_current()
                 self._rest.keep()
+                self._close_restores()
         hosts = [str(host) for host in task_vars["ansible_play_hosts_all"]]
         left = [host for host in hosts if _is_unreachable(task_vars["hostvars"][host])]
         for host in left:
             self._display.warning(f"{host} was left behind; {records.told(host)}")
         return {"changed": False, "left_behind": left}
+
+    def _close_restores(self) -> None:
+        """All hosts have converged: an unfinished restore would take from the cluster what it has got since."""
+        hostvars, hosts = self._variables["hostvars"], self._variables["groups"].get("etcd", ())
+        if any("kubeproof_restore" in hostvars[host].get("ansible_facts", {}) for host in hosts):
+            # This run is the restore, and ends it itself.
+            return
+        directory = Path(str(self._arguments["state_directory"]))
+        for restore in Records(directory).close(datetime.datetime.now(tz=datetime.UTC)):
+            self._display.display(
+                f"The restore {restore.id} of {restore.name}, started at {restore.began}, was not finished, and will "
+                "not be resumed: the whole cluster has converged since"
+            )
 
     def _make_current(self) -> None:
         """All hosts have what was fetched for them: from now on that is what the cluster has."""

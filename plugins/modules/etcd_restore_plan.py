@@ -13,7 +13,8 @@ description:
   - The stages of a restore on the controller. M(etcd_restore) carries out its steps on hosts, M(etcd_restore_copy)
     copies backups and snapshots.
   - When a restore is confirmed, it is recorded in C(restore/ID.json) in the state directory, so that if the run is
-    killed, the next one resumes the restore without asking.
+    killed, the next one resumes the restore without asking. Not after 24 hours, or if a member with other data has
+    quorum; then it starts another, and asks.
   - Needs the result of M(etcd_restore) with C(operation=look), registered as C(__etcd_look), of all hosts in
     O(peer_urls). Sets the fact C(kubeproof_restore).
   - Fails before anything is stopped if the backup cannot be restored, for example because it is damaged, of another

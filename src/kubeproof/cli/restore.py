@@ -29,6 +29,9 @@ def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
     add_inventory(parser)
     add_become(parser)
     parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
+    parser.add_argument(
+        "--no-resume", action="store_true", help="start a new restore, also if one of the same backup is unfinished"
+    )
     parser.set_defaults(run=run)
 
 
@@ -38,6 +41,9 @@ def run(arguments: argparse.Namespace) -> int:
     # Ansible need not run in this directory.
     source = str(Path(arguments.source).resolve()) if Path(arguments.source).is_dir() else arguments.source
     settings = {"restore_from": source, "restore_confirmed": arguments.yes}
+    # Otherwise the inventory decides.
+    if arguments.no_resume:
+        settings["restore_resume"] = False
     with active_run.held(state.prepare(cluster.state), "kubeproof backup restore"):
         ended = playbook.run("restore", cluster.sources, cluster.state, ["--extra-vars", json.dumps(settings)])
     if not ended.ok:

@@ -6,10 +6,11 @@ for themselves which restore their data is of: a file in the data directory.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,15 @@ class Records:
         """A restore that was written down."""
         return Restore(**json.loads(self._path(identity).read_text()))
 
+    def all(self) -> list[Restore]:
+        """Those that can be read, the oldest first."""
+        found = []
+        for path in sorted(self.directory.glob("*.json")):
+            # One that cannot be read must not keep the cluster from being restored.
+            with contextlib.suppress(OSError, ValueError, TypeError):
+                found.append(self.load(path.stem))
+        return found
+
     def unfinished(self, request: str, members: Mapping[str, str]) -> Restore | None:
         """The newest restore, if it has not got to its end and is of the same request and members."""
         newest = max(self.directory.glob("*.json"), default=None)
@@ -98,12 +108,20 @@ class Records:
         shutil.rmtree(self.directory / identity, ignore_errors=True)
         return restore
 
-    def drop_leftovers(self, keep: Sequence[str] = ()) -> None:
-        """Remove copies that were fetched for restores that nobody agreed to, or that are over."""
+    def close(self, now: datetime.datetime) -> list[Restore]:
+        """End those that have not got to their end, for the cluster goes on without them; returns them."""
+        return [self.finish(each.id, now) for each in self.all() if not each.done]
+
+    def drop_leftovers(self, source: str = "") -> None:
+        """Remove copies that were fetched for restores that nobody agreed to, or that are over.
+
+        ``source``: a directory that is about to be restored, which may be such a copy.
+        """
         if not self.directory.is_dir():
             return
+        kept = {each.id for each in self.all() if not each.done}
         for path in self.directory.iterdir():
-            if path.is_dir() and path.name not in keep:
+            if path.is_dir() and path.name not in kept and not Path(source).is_relative_to(path.resolve()):
                 shutil.rmtree(path, ignore_errors=True)
 
     def _path(self, identity: str) -> Path:

@@ -63,11 +63,41 @@ def test_nor_one_whose_backup_is_gone(tmp_path: Path) -> None:
 
 
 def test_copies_that_nobody_agreed_to_go(tmp_path: Path) -> None:
+    """What an unfinished restore has fetched may be the only one left, whatever is asked for now."""
     records = Records(tmp_path)
-    kept, dropped = records.fetched("A", "one"), records.fetched("B", "two")
-    records.drop_leftovers(keep=["A"])
+    kept, dropped = records.fetched("20261121T200000Z", "one"), records.fetched("B", "two")
+    records.save(restore(kept))
+    records.drop_leftovers()
     assert kept.is_dir()
     assert not dropped.exists()
+
+
+def test_a_copy_that_is_restored_from_stays(tmp_path: Path) -> None:
+    records = Records(tmp_path)
+    read, dropped = records.fetched("A", "one"), records.fetched("B", "two")
+    records.drop_leftovers(str(read.resolve()))
+    assert read.is_dir()
+    assert not dropped.exists()
+
+
+def test_all_are_over_once_the_cluster_goes_on_without_them(tmp_path: Path) -> None:
+    records = Records(tmp_path)
+    copies = [records.fetched(identity, "B") for identity in ("20261121T200000Z", "20261122T200000Z")]
+    for copy in copies:
+        records.save(restore(copy, copy.parent.name))
+    assert [each.id for each in records.close(NOW)] == ["20261121T200000Z", "20261122T200000Z"]
+    assert records.unfinished("latest", MEMBERS) is None
+    assert not any(copy.exists() for copy in copies)
+    assert records.close(NOW) == []
+
+
+def test_a_record_that_cannot_be_read_is_none(tmp_path: Path) -> None:
+    records = Records(tmp_path)
+    begun = restore(records.fetched("20261121T200000Z", "B"))
+    records.save(begun)
+    for name, content in (("cut", "{"), ("foreign", "{}")):
+        (records.directory / f"{name}.json").write_text(content)
+    assert records.all() == [begun]
 
 
 def test_nobody_else_reads_them(tmp_path: Path) -> None:

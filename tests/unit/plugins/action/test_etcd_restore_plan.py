@@ -9,7 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import pytest
 import yaml
 from tests.unit.ansible_program import ansible
 from tests.unit.restore import made
+from tests.unit.restore.test_record import restore
 
 from kubeproof.backup import keys
 from kubeproof.backup.agent import manifest
@@ -24,6 +25,7 @@ from kubeproof.core import paths
 from kubeproof.pki import cas
 from kubeproof.preflight import identity
 from kubeproof.restore import checking
+from kubeproof.restore.record import Records, Restore, new_id
 
 SEEN = {
     "there": True,
@@ -140,6 +142,45 @@ def test_so_is_what_decrypted_them_unless_it_is_a_recipients(play: Play, backup:
     assert done.returncode == 0, done.stdout
     assert own.exists() == (not recipients)
     assert (f"Restored {own} from {safe}" in done.stdout) == (not recipients)
+
+
+def begin(play: Play, backup: Path, **changes: Any) -> Restore:
+    """A restore of this backup that has begun just now, but for what is changed."""
+    records = Records(play.state)
+    members = {f"cp{number}": f"https://10.0.0.{number}:2380" for number in (1, 2, 3)}
+    now = datetime.datetime.now(tz=datetime.UTC)
+    told = manifest.read(backup)
+    fresh = {"members": members, "request": str(backup), "began": now.isoformat(), "manifest": asdict(told)}
+    begun = replace(restore(backup, new_id(now)), **{**fresh, **changes})
+    records.save(begun)
+    return begun
+
+
+def test_an_unfinished_restore_is_resumed_without_asking(play: Play, backup: Path) -> None:
+    begun = begin(play, backup)
+    done = choose(play, backup)
+    assert done.returncode == 0, done.stdout
+    assert f"Resuming the restore {begun.id}" in done.stdout
+    assert "Restore of the cluster" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("changes", "seen", "why"),
+    [
+        ({"began": "2026-01-01T00:00:00+00:00"}, {}, "that is not within the last 24 hours"),
+        ({}, {"live": made.live("cp1")}, "etcd on cp1, cp2, cp3 has quorum, with data that is not of this restore"),
+    ],
+    ids=["old", "another cluster"],
+)
+def test_one_that_nobody_may_want_any_more_is_asked_about(
+    play: Play, backup: Path, changes: dict[str, Any], seen: dict[str, Any], why: str
+) -> None:
+    begun = begin(play, backup, **changes)
+    refused = choose(play, backup, **seen)
+    assert refused.returncode == 2
+    assert f"started at {begun.began}, is not resumed: {why}" in refused.stdout
+    assert "Restore of the cluster example on cp1, cp2, cp3" in refused.stdout
+    assert "Nothing was changed. To restore, answer with the cluster's name, example" in refused.stdout
 
 
 def test_a_copy_on_a_target_is_fetched_apart_from_a_damaged_one(play: Play, backup: Path) -> None:

@@ -11,11 +11,13 @@ import pytest
 import yaml
 from tests.unit.ansible_program import ansible
 from tests.unit.preflight.builders import report
+from tests.unit.restore.test_record import restore
 
 from kubeproof.components.lock import Lock
 from kubeproof.core import paths
 from kubeproof.install import playbook
 from kubeproof.install.converged import Converged
+from kubeproof.restore.record import Records
 
 AWAY = {"unreachable": True, "problem": "No route to host"}
 
@@ -111,6 +113,29 @@ def test_what_all_hosts_have_is_current(
     run(tmp_path, *away, then=then)
     assert Lock(state).versions("current" if current else "target") == {"etcd": "3.7.3"}
     assert Lock(state).versions("target" if current else "current") == {}
+
+
+@pytest.mark.parametrize(
+    ("away", "then", "over"),
+    [
+        ((), None, True),
+        (("w1",), None, False),
+        ((), {"name": "Fail", "ansible.builtin.fail": {}}, False),
+        # Of this run, which has still to note its end.
+        ((), {"name": "Restore", "ansible.builtin.set_fact": {"kubeproof_restore": {}, "cacheable": True}}, False),
+    ],
+    ids=["all", "left-behind", "failed", "restore"],
+)
+def test_a_restore_that_the_cluster_goes_on_without_is_over(
+    tmp_path: Path, away: tuple[str, ...], then: dict[str, Any] | None, over: bool
+) -> None:
+    records = Records(tmp_path / ".kubeproof")
+    begun = restore(records.fetched("20261121T200000Z", "B"))
+    records.save(begun)
+    done = run(tmp_path, *away, then=then)
+    assert bool(records.load(begun.id).done) == over
+    told = f"The restore {begun.id} of B, started at {begun.began}, was not finished, and will not be resumed"
+    assert (told in (tmp_path / "log").read_text() + done.stdout) == over
 
 
 def test_a_failure_later_on_is_one(tmp_path: Path) -> None:
