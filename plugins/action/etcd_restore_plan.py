@@ -16,7 +16,7 @@ from kubeproof.core.errors import KubeproofError
 from kubeproof.install.action import Action
 from kubeproof.preflight.model import NODES
 from kubeproof.restore import checking, losses, record, resuming
-from kubeproof.restore.source import Source, choose, kept
+from kubeproof.restore.source import Kept, Source, choose, kept
 
 HOST_FACT = "kubeproof_host"
 
@@ -104,7 +104,7 @@ class ActionModule(Action):
         elif source.kind == "target":
             fact |= self._on_target(source, identity)
         else:
-            fact |= self._on_host(source, identity)
+            fact |= self._on_host(source, identity, now)
         return self._with(fact)
 
     def _refuse_left_out(self) -> None:
@@ -136,20 +136,23 @@ class ActionModule(Action):
             )
         return not why
 
-    def _on_host(self, source: Source, identity: str) -> dict[str, Any]:
+    @cached_property
+    def _listed(self) -> dict[str, list[Kept]]:
+        """The backups on the etcd hosts."""
+        ca_digest = checking.ca_digest_of(self._state)
+        return {host: kept(host, self._variable(host, "__etcd_look")["backups"], ca_digest) for host in self._members}
+
+    def _on_host(self, source: Source, identity: str, now: datetime.datetime) -> dict[str, Any]:
         """A backup, or a member's data, that is to be brought to the controller."""
         if source.kind == "member":
             if not self._variable(source.host, "__etcd_look")["there"]:
                 raise KubeproofError(f"restore_from: {source.host} has no etcd data")
-            host, name = source.host, f"{identity}-{source.host}"
+            host, name, skipped = source.host, f"{identity}-{source.host}", []
         else:
-            ca_digest = checking.ca_digest_of(self._state)
-            listed = {
-                each: kept(each, self._variable(each, "__etcd_look")["backups"], ca_digest) for each in self._members
-            }
-            chosen = choose(source, listed)
-            host, name = chosen.host, chosen.name
-        return {"host": host, "name": name, "path": str(self._records.fetched(identity, name))}
+            chosen = choose(source, self._listed, now)
+            host, name, skipped = chosen.backup.host, chosen.backup.name, list(chosen.skipped)
+        path = str(self._records.fetched(identity, name))
+        return {"host": host, "name": name, "path": path, "skipped": skipped}
 
     def _on_target(self, source: Source, identity: str) -> dict[str, Any]:
         """A backup that an etcd host fetches from one of its targets."""
@@ -242,6 +245,7 @@ class ActionModule(Action):
             where=f"{fact['host']}:{fact['name']}" if fact["host"] else fact["path"],
             now=datetime.datetime.now(tz=datetime.UTC),
             left_out=self._nodes_left_out,
+            skipped=fact.get("skipped", ()),
             kept=f"the old data, on each host that has any, as {fact['kept']}",
         )
         self._display.display(f"\n{told}")

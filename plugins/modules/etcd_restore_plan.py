@@ -129,6 +129,10 @@ ansible_facts:
         target: {description: Name of the target with the backup., type: str}
         name: {description: Name of the backup., type: str}
         path: {description: Directory of the backup on the controller., type: path}
+        skipped:
+          description: With V(latest), newer backups that were not chosen, each with the reason.
+          type: list
+          elements: str
         ask: {description: A host whose etcd member responds; empty if there is none., type: str}
         manifest: {description: Manifest of the backup. Since O(stage=check)., type: dict}
         kept: {description: Directory of the old data on each host. Since O(stage=check)., type: path}

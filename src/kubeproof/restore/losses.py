@@ -11,11 +11,13 @@ from typing import Any
 from kubeproof.backup.agent.manifest import Manifest
 from kubeproof.core import amounts
 from kubeproof.restore.checking import Look
+from kubeproof.restore.source import SKEW
 
 # Revisions are raised by at least this much: more than any cluster writes between a backup and its restore.
 LEAST_BUMP = 1_000_000_000
 # Writes between the look at the revision and the stop of the last API server.
 _MARGIN = 1_000_000
+_SKIPPED_TOLD = 5
 _KINDS_TOLD = 5
 
 
@@ -79,21 +81,21 @@ def summary(
     now: datetime.datetime,
     kept: str,
     left_out: Sequence[str] = (),
+    skipped: Sequence[str] = (),
 ) -> str:
     """The summary of the restore for the operator, before the confirmation.
 
     ``changes``: or why they could not be counted; ``where``: the backup's place; ``kept``: of the old data;
-    ``left_out``: nodes that are not in this run.
+    ``left_out``: nodes that are not in this run; ``skipped``: newer backups that were not chosen, with the reasons.
     """
     finished = datetime.datetime.fromisoformat(manifest.finished)
-    rows = [
-        ("backup", f"{where}: {finished:%Y-%m-%d %H:%M:%S} UTC, {_ago(now - finished)} ago; {_content(manifest)}"),
-        ("now", _now(looks)),
-        ("lost", _lost(changes)),
-        ("kept", kept),
-    ]
+    rows = [("backup", f"{where}: {finished:%Y-%m-%d %H:%M:%S} UTC, {_ago(now - finished)} ago; {_content(manifest)}")]
     if not manifest.quorum:
-        rows.insert(1, ("note", "taken from a member without quorum: it may lack the last writes"))
+        rows.append(("note", "taken from a member without quorum: it may lack the last writes"))
+    if finished > now + SKEW:
+        rows.append(("note", "its time is in the future by this machine's clock, so that its age is not known"))
+    rows += [("skipped", each) for each in _skipped(skipped)]
+    rows += [("now", _now(looks)), ("lost", _lost(changes)), ("kept", kept)]
     if left_out:
         names = ", ".join(left_out)
         rows.append(
@@ -106,6 +108,11 @@ def summary(
 def _content(manifest: Manifest) -> str:
     etcd = manifest.versions.get("etcd", "of an unknown version")
     return f"revision {manifest.revision:,}, {manifest.keys:,} keys, {amounts.size(manifest.size)}, etcd {etcd}"
+
+
+def _skipped(backups: Sequence[str]) -> list[str]:
+    more = len(backups) - _SKIPPED_TOLD
+    return [*backups[:_SKIPPED_TOLD], *([f"{more} more"] if more > 0 else [])]
 
 
 def _now(looks: Sequence[Look]) -> str:

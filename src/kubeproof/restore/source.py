@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from kubeproof.backup.agent.manifest import Manifest, is_name
 from kubeproof.core.errors import KubeproofError
 
 Kind = Literal["latest", "host", "directory", "member", "target"]
+# By so much hosts' clocks may be ahead of the controller's.
+SKEW = datetime.timedelta(minutes=5)
 
 _FORMS = (
     "latest (the newest good one on any etcd host), HOST:NAME (one of an etcd host's), a directory on the controller "
@@ -102,6 +105,8 @@ def _judged(host: str, entry: Mapping[str, Any], ca_digest: str) -> Kept:
         manifest = Manifest.parse(str(entry["manifest"]).encode())
     except Damaged as error:
         return Kept(host, name, str(error))
+    if manifest.name != name:
+        return Kept(host, name, f"its manifest is that of {manifest.name}")
     sizes = {str(file): int(size) for file, size in entry["files"].items()}
     wrong = sorted(file for file, told in manifest.files.items() if sizes.get(file) != told.bytes)
     if wrong:
@@ -111,13 +116,21 @@ def _judged(host: str, entry: Mapping[str, Any], ca_digest: str) -> Kept:
     return Kept(host, name, "", manifest)
 
 
-def choose(source: Source, listed: Mapping[str, Sequence[Kept]]) -> Kept:
+@dataclass(frozen=True)
+class Choice:
+    """The backup to restore; ``skipped``: those that are newer by their names, each with why it was not taken."""
+
+    backup: Kept
+    skipped: Sequence[str] = ()
+
+
+def choose(source: Source, listed: Mapping[str, Sequence[Kept]], now: datetime.datetime) -> Choice:
     """The backup of ``latest`` or ``HOST:NAME`` among those that the hosts have. Raises KubeproofError."""
     everything = sorted((backup for each in listed.values() for backup in each), key=_age, reverse=True)
     good = [backup for backup in everything if not backup.problem]
     if source.kind == "latest":
         if good:
-            return good[0]
+            return _latest(everything, now)
         raise KubeproofError("restore_from=latest: no etcd host has a good backup", hint=_what_there_is(everything))
     for backup in listed.get(source.host, ()):
         if backup.name == source.name:
@@ -125,8 +138,54 @@ def choose(source: Source, listed: Mapping[str, Sequence[Kept]]) -> Kept:
                 raise KubeproofError(
                     f"{source.host}:{source.name} cannot be restored: {backup.problem}", hint=_what_there_is(good)
                 )
-            return backup
+            return Choice(backup)
     raise KubeproofError(f"{source.host} has no backup {source.name}", hint=_what_there_is(everything))
+
+
+def _latest(everything: Sequence[Kept], now: datetime.datetime) -> Choice:
+    """The newest good one of those that are to be trusted most. ``everything``: newest first, a good one among it."""
+    passed_over = {_where(backup): backup.problem for backup in everything if backup.problem}
+    left = [backup for backup in everything if not backup.problem]
+    for doubts in (_from_the_future, _of_an_abandoned_state, _behind_the_majority):
+        doubtful = doubts(left, now)
+        # All that there is, is better than nothing.
+        if len(doubtful) < len(left):
+            passed_over |= doubtful
+            left = [backup for backup in left if _where(backup) not in doubtful]
+    newer = everything[: everything.index(left[0])]
+    return Choice(left[0], [f"{_where(backup)}: {passed_over[_where(backup)]}" for backup in newer])
+
+
+def _from_the_future(backups: Sequence[Kept], now: datetime.datetime) -> dict[str, str]:
+    latest = f"{now + SKEW:%Y%m%dT%H%M%SZ}"
+    return {
+        _where(backup): "its time is in the future by the controller's clock, so that its age is not known"
+        for backup in backups
+        if backup.name[:16] > latest
+    }
+
+
+def _of_an_abandoned_state(backups: Sequence[Kept], _: datetime.datetime) -> dict[str, str]:
+    return {
+        _where(backup): "a restore made it of the state that it was to replace"
+        for backup in backups
+        if backup.manifest and backup.manifest.trigger == "restore"
+    }
+
+
+def _behind_the_majority(backups: Sequence[Kept], _: datetime.datetime) -> dict[str, str]:
+    """What a member without quorum gave, unless it is from after quorum was lost for good: then it has more writes."""
+    manifests = [backup.manifest for backup in backups if backup.manifest]
+    reached = max((manifest.revision for manifest in manifests if manifest.quorum), default=-1)
+    return {
+        _where(backup): "made without quorum, and one with quorum has as many writes or more"
+        for backup in backups
+        if backup.manifest and not backup.manifest.quorum and backup.manifest.revision <= reached
+    }
+
+
+def _where(backup: Kept) -> str:
+    return f"{backup.host}:{backup.name}"
 
 
 def _age(backup: Kept) -> tuple[str, str]:
@@ -136,7 +195,7 @@ def _age(backup: Kept) -> tuple[str, str]:
 def _what_there_is(backups: Sequence[Kept], most: int = 8) -> str:
     if not backups:
         return "The etcd hosts have no other; give a copy elsewhere by its directory or as TARGET/NAME."
-    told = [f"{each.host}:{each.name}" + (f" ({each.problem})" if each.problem else "") for each in backups[:most]]
+    told = [_where(each) + (f" ({each.problem})" if each.problem else "") for each in backups[:most]]
     return f"There are: {', '.join(told)}" + (
         f", and {len(backups) - most} older ones." if len(backups) > most else "."
     )

@@ -63,6 +63,20 @@ def test_revisions_are_raised_above_all_that_can_have_been_seen() -> None:
     assert bump(made.manifest(), [made.look("cp1", live=ahead)]) > 3 * LEAST_BUMP
 
 
+def test_backups_that_were_passed_over_are_told() -> None:
+    skipped = [f"cp1:B{number}: damaged" for number in range(7)]
+    text = summary(made.manifest(), [made.look("cp1")], "?", where="x", now=NOW, kept="x", skipped=skipped)
+    assert "  skipped cp1:B0: damaged\n" in text
+    assert "  skipped cp1:B4: damaged\n  skipped 2 more\n  now" in text
+
+
+@pytest.mark.parametrize(("minutes", "told"), [(0, False), (10, True)])
+def test_a_backup_from_the_future_is_told(minutes: int, *, told: bool) -> None:
+    finished = f"{NOW + datetime.timedelta(minutes=minutes):%Y-%m-%dT%H:%M:%SZ}"
+    text = summary(made.manifest(finished=finished), [made.look("cp1")], "?", where="x", now=NOW, kept="x")
+    assert ("its time is in the future by this machine's clock" in text) == told
+
+
 @pytest.mark.parametrize(("left_out", "told"), [(["w1", "w2"], True), ([], False)])
 def test_nodes_that_the_run_leaves_out_are_named(left_out: list[str], *, told: bool) -> None:
     looks = [made.look("cp1")]

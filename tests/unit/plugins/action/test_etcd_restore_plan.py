@@ -183,6 +183,18 @@ def test_one_that_nobody_may_want_any_more_is_asked_about(
     assert "Nothing was changed. To restore, answer with the cluster's name, example" in refused.stdout
 
 
+def test_what_latest_has_skipped_is_told_before_the_question(play: Play, backup: Path) -> None:
+    newer = replace(manifest.read(backup), name="20261121T190000Z-cp1", trigger="restore")
+    listed = [
+        {"name": each.name, "manifest": each.render().decode(), "files": {n: f.bytes for n, f in each.files.items()}}
+        for each in (newer, manifest.read(backup))
+    ]
+    done = choose(play, "latest", "-e", f"backup_directory={backup.parent}", backups=listed)
+    assert "Nothing was changed. To restore" in done.stdout, done.stdout
+    assert f"backup  cp3:{backup.name}: 2026-11-21" in done.stdout
+    assert "skipped cp3:20261121T190000Z-cp1: a restore made it of the state that it was to replace" in done.stdout
+
+
 def test_a_copy_on_a_target_is_fetched_apart_from_a_damaged_one(play: Play, backup: Path) -> None:
     live, programs = play.directory / "live", play.directory / "bin"
     (live / backup.name).mkdir(parents=True)
