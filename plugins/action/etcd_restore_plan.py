@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -142,6 +142,12 @@ class ActionModule(Action):
         ca_digest = checking.ca_digest_of(self._state)
         return {host: kept(host, self._variable(host, "__etcd_look")["backups"], ca_digest) for host in self._members}
 
+    def _known_revisions(self, manifest: Manifest) -> Iterator[int]:
+        """Revisions that the cluster of a backup has had, whether or not its etcd responds."""
+        yield from (restore.first_revision for restore in self._records.all())
+        manifests = [backup.manifest for listed in self._listed.values() for backup in listed if backup.manifest]
+        yield from (each.revision for each in manifests if each.authority == manifest.authority)
+
     def _on_host(self, source: Source, identity: str, now: datetime.datetime) -> dict[str, Any]:
         """A backup, or a member's data, that is to be brought to the controller."""
         if source.kind == "member":
@@ -267,7 +273,7 @@ class ActionModule(Action):
             kept=f"{self._argument('data_directory')}/kept-{fact['id']}",
             members=self._members,
             token=f"{self._argument('cluster')}-{fact['id']}",
-            bump=fact.get("bump") or losses.bump(manifest, self._looks),
+            bump=fact.get("bump") or losses.bump(manifest, self._looks, self._known_revisions(manifest)),
             manifest=asdict(manifest),
             began=datetime.datetime.now(tz=datetime.UTC).isoformat(timespec="seconds"),
         )

@@ -15,8 +15,6 @@ from kubeproof.restore.source import SKEW
 
 # Revisions are raised by at least this much: more than any cluster writes between a backup and its restore.
 LEAST_BUMP = 1_000_000_000
-# Writes between the look at the revision and the stop of the last API server.
-_MARGIN = 1_000_000
 _SKIPPED_TOLD = 5
 _KINDS_TOLD = 5
 
@@ -67,9 +65,13 @@ def live_revision(looks: Sequence[Look]) -> int:
     return max((int(look.live["revision"]) for look in looks if look.live), default=0)
 
 
-def bump(manifest: Manifest, looks: Sequence[Look]) -> int:
-    """By how much to raise revisions, so that no client ever sees one again that it has seen before."""
-    return max(LEAST_BUMP, live_revision(looks) - manifest.revision + _MARGIN)
+def bump(manifest: Manifest, looks: Sequence[Look], known: Iterable[int] = ()) -> int:
+    """By how much to raise revisions, so that no client ever sees one again that it has seen before.
+
+    ``known``: revisions that the cluster has had, by what else is known of it: other backups, and earlier restores.
+    """
+    newest = max(live_revision(looks), *known, 0)
+    return max(LEAST_BUMP, newest - manifest.revision + LEAST_BUMP)
 
 
 def summary(

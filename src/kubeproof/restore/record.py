@@ -47,6 +47,11 @@ class Restore:
         """The members as etcd wants them."""
         return ",".join(f"{name}={url}" for name, url in sorted(self.members.items()))
 
+    @property
+    def first_revision(self) -> int:
+        """The one at which the restored etcd begins."""
+        return int(self.manifest["revision"]) + self.bump
+
 
 def manifest_of(kept: Mapping[str, Any]) -> Manifest:
     """A manifest from the dictionary that it was kept as."""

@@ -59,6 +59,9 @@ def test_a_member_without_quorum_is_not_asked_about_its_own_data() -> None:
 
 def test_revisions_are_raised_above_all_that_can_have_been_seen() -> None:
     assert bump(made.manifest(), [made.look("cp1", live={})]) == LEAST_BUMP
+    # An earlier restore, or a backup, shows what a cluster that does not respond has had.
+    silent, had = [made.look("cp1", live={})], 1000 + LEAST_BUMP
+    assert bump(made.manifest(), silent, [900, had, 7]) == 2 * LEAST_BUMP
     ahead = made.live("cp1", revision=1000 + 3 * LEAST_BUMP)
     assert bump(made.manifest(), [made.look("cp1", live=ahead)]) > 3 * LEAST_BUMP
 

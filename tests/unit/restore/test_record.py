@@ -98,6 +98,7 @@ def test_a_record_that_cannot_be_read_is_none(tmp_path: Path) -> None:
     for name, content in (("cut", "{"), ("foreign", "{}")):
         (records.directory / f"{name}.json").write_text(content)
     assert records.all() == [begun]
+    assert begun.first_revision == 1001
 
 
 def test_nobody_else_reads_them(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from kubeproof.backup.agent import manifest
 from kubeproof.core import paths
 from kubeproof.pki import cas
 from kubeproof.preflight import identity
-from kubeproof.restore import checking
+from kubeproof.restore import checking, losses
 from kubeproof.restore.record import Records, Restore, new_id
 
 SEEN = {
@@ -181,6 +181,23 @@ def test_one_that_nobody_may_want_any_more_is_asked_about(
     assert f"started at {begun.began}, is not resumed: {why}" in refused.stdout
     assert "Restore of the cluster example on cp1, cp2, cp3" in refused.stdout
     assert "Nothing was changed. To restore, answer with the cluster's name, example" in refused.stdout
+
+
+def test_revisions_begin_above_those_of_an_earlier_restore(play: Play, backup: Path) -> None:
+    begin(play, backup, bump=losses.LEAST_BUMP, done="2026-11-21T21:00:00+00:00")
+    say = {"name": "Say", "ansible.builtin.debug": {"msg": "bump {{ ansible_facts.kubeproof_restore.bump }}."}}
+    given = ("-e", json.dumps({"restore_from": str(backup), "restore_confirmed": True}))
+    done = play.run(of_role("restore", "choose"), say, options=given)
+    assert f"bump {2 * losses.LEAST_BUMP}." in done.stdout, done.stdout
+
+
+def test_revisions_begin_above_those_of_newer_backups(play: Play, backup: Path) -> None:
+    told = replace(manifest.read(backup), name="20261121T190000Z-cp1", revision=5000)
+    listed = [{"name": told.name, "manifest": told.render().decode(), "files": {}}]
+    say = {"name": "Say", "ansible.builtin.debug": {"msg": "bump {{ ansible_facts.kubeproof_restore.bump }}."}}
+    given = ("-e", json.dumps({"restore_from": str(backup), "restore_confirmed": True}))
+    done = play.run(of_role("restore", "choose"), say, options=given, backups=listed)
+    assert f"bump {losses.LEAST_BUMP + 4000}." in done.stdout, done.stdout
 
 
 def test_what_latest_has_skipped_is_told_before_the_question(play: Play, backup: Path) -> None:
