@@ -497,7 +497,7 @@ def await_scratch(host: Host, client: str, process: subprocess.Popen[bytes], log
     deadline = time.monotonic() + SCRATCH_SECONDS
     while True:
         try:
-            # What `endpoint health` reads, too: it is answered once all of the log is applied. But its health is bad for
+            # What `endpoint health` reads, too: it is answered once all of the log is applied. But health is bad for
             # good if an alarm is stored in the data: of a full database, for example.
             host.ctl("get", "health", "--keys-only", endpoints=client, timeout=3)
         except Failed as error:

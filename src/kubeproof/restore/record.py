@@ -114,7 +114,7 @@ class Records:
         return restore
 
     def close(self, now: datetime.datetime) -> list[Restore]:
-        """End those that have not got to their end, for the cluster goes on without them; returns them."""
+        """End those that have not got to their end, since the cluster works without them; returns them."""
         return [self.finish(each.id, now) for each in self.all() if not each.done]
 
     def drop_leftovers(self, source: str = "") -> None:

@@ -1,4 +1,4 @@
-"""Whether a restore that did not get to its end is still the one to go on with, without asking."""
+"""Whether a restore that did not get to its end is still to be resumed without asking."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from kubeproof.restore.checking import Look
 from kubeproof.restore.record import Restore
 
-# Whoever agreed to a restore longer ago may have mended the cluster in another way since.
+# Whoever agreed to a restore longer ago may have repaired the cluster in another way since.
 HOURS = 24
 
 

@@ -79,7 +79,7 @@ def test_damaged_and_foreign_ones_are_never_latest() -> None:
 
 
 def latest(*backups: dict[str, object]) -> tuple[str, list[str]]:
-    """The name of what is chosen, and what is told of newer ones."""
+    """The name of what is chosen, and what is said of newer ones."""
     choice = choose(Source("latest"), {"cp1": kept("cp1", backups, made.CA_DIGEST)}, NOW)
     return choice.backup.name[9:13], list(choice.skipped)
 

@@ -61,7 +61,8 @@ def forget(directory: Path, *options: str) -> list[str]:
     state.mkdir()
     for name in STATE:
         (state / name).mkdir()
-    groups = {"etcd": {"hosts": {"cp1": {}}}, "control_plane": {"hosts": {"cp1": {}}}, "workers": {"hosts": {"w1": {}}}}
+    members = {"etcd": "cp1", "control_plane": "cp1", "workers": "w1"}
+    groups = {group: {"hosts": {host: None}} for group, host in members.items()}
     connection = {"ansible_connection": "local", "ansible_playbook_python": sys.executable}
     (directory / "hosts.yml").write_text(yaml.safe_dump({"all": {"vars": connection, "children": groups}}))
     role = paths.PROJECT / "roles/reset"
