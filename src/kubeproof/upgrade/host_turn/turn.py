@@ -168,7 +168,6 @@ class Turn:
             if self._is_pod(record, unit):
                 self._disinherit(unit)
         self._programs(record, problems)
-        # A process that was not restarted since is of the old program anyway, and does not read the new one.
         changed = self._files(record, problems)
         if any(path.startswith(self._places.units + "/") for path in changed):
             self._systemd.reload()
@@ -178,7 +177,7 @@ class Turn:
         for unit, was in record.data["units"].items():
             if self._is_pod(record, unit):
                 continue  # The kubelet does it.
-            if was.get("ActiveState") == "active" and self._differs(unit, was, changed):
+            if was.get("ActiveState") == "active" and self._differs(unit, was):
                 problem = self._systemd.restart(unit, _RESTART_SECONDS)
                 self._tell(problem or "%s is restarted" % unit)
                 problems += [problem] if problem else []
@@ -236,16 +235,14 @@ class Turn:
         entries = read(os.path.join(self._places.state, "manifest.json")).get("entries", [])
         return [self._places.root + str(entry["path"]) for entry in entries if entry.get("kind") == "file"]
 
-    def _differs(self, unit: str, was: Document, changed: Sequence[str]) -> bool:
-        """Whether a unit's process is not the one of before, or runs what is no longer there."""
+    def _differs(self, unit: str, was: Document) -> bool:
+        """Whether a unit's process is not the one of before.
+
+        If it is, it was started from what there is again. Turns of members begin together: one that still waits for its
+        restart must not be away at the same time as the one for which all of them are put back.
+        """
         now = self._systemd.show(unit)
-        if now.get("ActiveState") != "active" or now.get("InvocationID") != was.get("InvocationID"):
-            return True
-        own = os.path.join(self._places.units, unit)
-        inputs = [self._places.root + path for path in read(self._places.of_unit(unit)).get("inputs", {})]
-        return any(path == each or path.startswith(each + "/") for path in changed for each in (own, *inputs)) or any(
-            path.startswith(own + ".d/") for path in changed
-        )
+        return now.get("ActiveState") != "active" or now.get("InvocationID") != was.get("InvocationID")
 
     def _settle(self, unit: str) -> None:
         """Note that the unit was started from what is there now, so that the next run does not restart it for that."""

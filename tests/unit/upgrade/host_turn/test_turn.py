@@ -266,16 +266,32 @@ def test_a_unit_that_did_not_run_is_not_started(site: Site) -> None:
     assert f"restart {UNIT}" not in site.systemd.done
 
 
-def test_a_process_that_was_not_restarted_yet_is_not_restarted_for_its_program(site: Site) -> None:
-    """Turns of etcd begin together: a run that is killed leaves members that have the new file, and the old process."""
+@pytest.mark.parametrize(
+    "changed",
+    ["/usr/local/bin/kube-apiserver", "/etc/kubernetes/apiserver/encryption.yaml", f"/etc/systemd/system/{UNIT}"],
+)
+def test_a_process_that_was_not_restarted_yet_is_not_restarted_for_its_files(site: Site, changed: str) -> None:
+    """Turns of members begin together: of one that fails the others have the new files, and the old process.
+
+    Were these restarted when they are put back, two members would be away at the same time.
+    """
+    old = site.path(changed).read_bytes()
     site.begin()
-    site.switch("/usr/local/bin/kube-apiserver", NEW)
+    site.switch(changed, NEW) if old == OLD else site.write(changed, b"new")
     assert site.turn.put_back("run", "an earlier run was killed in this turn")
-    assert site.path("/usr/local/bin/kube-apiserver").read_bytes() == OLD
+    assert site.path(changed).read_bytes() == old
     assert not [each for each in site.systemd.done if each.startswith("restart ")]
     noted = json.loads(site.path(f"/var/lib/kubeproof/units/{UNIT}.json").read_text())["inputs"]
-    program = "/usr/local/bin/kube-apiserver"
-    assert noted[program] == json.loads(json.dumps(fingerprint(str(site.path(program))))), "nor by the next run"
+    now = {name: fingerprint(str(site.path(name))) for name in noted}
+    assert noted == json.loads(json.dumps(now)), "nor by the next run"
+
+
+def test_a_unit_that_is_down_is_started_with_what_it_had(site: Site) -> None:
+    site.begin()
+    upgrade(site)
+    site.systemd.units[UNIT] = {"ActiveState": "failed", "InvocationID": "one"}
+    site.turn.put_back("host", "it was not confirmed")
+    assert f"restart {UNIT}" in site.systemd.done
 
 
 def test_a_program_that_was_not_there_goes(site: Site) -> None:
