@@ -150,7 +150,10 @@ def turn(cluster: LocalCluster, host: str) -> dict[str, Any]:
 
 
 def hurry(cluster: LocalCluster, host: str, seconds: int) -> None:
-    """Let the time in which a turn has to be confirmed be over soon, by the same timer."""
+    """Let the time in which a turn has to be confirmed be over soon, by the same timer.
+
+    The turn's own time is in another drop-in, whose name is before this one's.
+    """
     text = f"[Timer]\\nOnActiveSec=\\nOnActiveSec={seconds}\\n"
     cluster.on(
         host,
@@ -164,7 +167,7 @@ def await_put_back(cluster: LocalCluster, host: str) -> dict[str, Any]:
     try:
         waiting.until(lambda: turn(cluster, host).get("state") == "put back", _PUT_BACK_SECONDS, pause=2.0)
     finally:
-        cluster.on(host, f"rm -rf {_DROP_IN}; systemctl daemon-reload")
+        cluster.on(host, f"rm -f {_DROP_IN}/soon.conf; systemctl daemon-reload")
     found = turn(cluster, host)
     told = cluster.on(host, "journalctl --no-pager --lines=20 --unit=kubeproof-put-back").decode()
     assert found.get("state") == "put back", f"{host} has not put itself back: {found}\n{told}"

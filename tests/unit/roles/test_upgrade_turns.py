@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tests.unit.roles.test_extra_config import rendered
 from tests.unit.roles.test_texts import variables
 
 from kubeproof.settings import specs
+from kubeproof.upgrade.host_turn import units
 from kubeproof.upgrade.host_turn.main import parser
 
 TASKS = specs.ROLES / "upgrade" / "tasks"
@@ -50,13 +52,22 @@ def value(expression: str, directory: Path, **given: Any) -> Any:
     return Templar(loader=DataLoader(), variables=everything).template(trust_as_template(expression))
 
 
+def begun(path: Path, given: dict[str, Any], host: str = "cp1", **more: Any) -> Namespace:
+    """What the program is given when a turn begins."""
+    begin = yaml.safe_load((TASKS / "begin.yml").read_text())[0]
+    variables = known(given, host, **more)
+    before = value(begin["vars"]["__upgrade_before"], path, **variables)
+    argv = value(begin["ansible.builtin.command"]["argv"], path, **variables, __upgrade_before=before)
+    assert Path(argv[0]).name == "kubeproof-turn"
+    return parser().parse_args(argv[1:])
+
+
 def seconds(path: Path, given: dict[str, Any], host: str = "cp1", **more: Any) -> int:
-    lines = rendered("upgrade", TIMER, path, **known(given, host, **more)).splitlines()
-    return int(next(line.partition("=")[2] for line in lines if line.startswith("OnActiveSec=")))
+    return int(begun(path, given, host, **more).seconds)
 
 
 @pytest.mark.parametrize(
-    ("kind", "units"),
+    ("kind", "restarted"),
     [
         ("etcd", ["etcd.service"]),
         ("api-servers", ["kube-apiserver.service"]),
@@ -67,14 +78,9 @@ def seconds(path: Path, given: dict[str, Any], host: str = "cp1", **more: Any) -
         ("nodes", ["containerd.service", "kubelet.service", "kube-proxy.service"]),
     ],
 )
-def test_the_program_takes_what_a_turn_is_begun_with(kind: str, units: list[str], tmp_path: Path) -> None:
-    begin = yaml.safe_load((TASKS / "begin.yml").read_text())[0]
-    given = known(act(kind, "cp1"))
-    before = value(begin["vars"]["__upgrade_before"], tmp_path, **given)
-    argv = value(begin["ansible.builtin.command"]["argv"], tmp_path, **given, __upgrade_before=before)
-    assert Path(argv[0]).name == "kubeproof-turn"
-    told = parser().parse_args(argv[1:])
-    assert (told.command, told.unit, told.act) == ("begin", units, f"{kind} kubernetes 1.37.2 as 1.36")
+def test_the_program_takes_what_a_turn_is_begun_with(kind: str, restarted: list[str], tmp_path: Path) -> None:
+    told = begun(tmp_path, act(kind, "cp1"))
+    assert (told.command, told.unit, told.act) == ("begin", restarted, f"{kind} kubernetes 1.37.2 as 1.36")
     assert (told.what, told.former) == ("kube-apiserver 1.36.3", '{"kube-apiserver": "1.36.3", "emulates": ""}')
 
 
@@ -122,6 +128,17 @@ def test_a_turn_has_its_time_and_slow_hosts_have_more(tmp_path: Path) -> None:
 def test_members_of_etcd_put_themselves_back_one_after_the_other(tmp_path: Path) -> None:
     given = act("etcd", *MEMBERS)
     assert [seconds(tmp_path, given, host) for host in MEMBERS] == [2700, 2880, 3060]
+
+
+def test_the_timer_is_installed_before_there_is_a_turn(tmp_path: Path) -> None:
+    """By the plan, whose play has no act: each turn's own time is what the program is given."""
+    without = {name: each for name, each in known({}).items() if name != "__upgrade_act"}
+    assert "\nOnActiveSec=900\n" in rendered("upgrade", TIMER, tmp_path, **without)
+    (task,) = (each for each in yaml.safe_load((TASKS / "main.yml").read_text()) if "install_component" in each)
+    directories = {each["path"]: each for each in task["install_component"]["directories"]}
+    drop_ins = f"/{TIMER}.d"
+    assert directories[drop_ins]["data"], "a reset removes what the program has written"
+    assert Path(drop_ins).name == f"{units.TIMER}.d"
 
 
 def test_a_host_that_is_not_to_be_confirmed_has_no_timer(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ class Turn:
                     "an earlier turn of this host (%s) was not confirmed, and was not put back: run the upgrade again, "
                     "which does either" % record.data.get("act", "unknown")
                 )
-            units = {unit: self._systemd.show(unit) for unit in wanted.units}
+            units = self._systemd.show_all(wanted.units)
             record.remove()
             record.data = {}
             record.save(
@@ -80,7 +80,7 @@ class Turn:
                 units=units,
                 **before(self._places, wanted.units),
             )
-            self._systemd.start_timer()
+            self._systemd.start_timer(wanted.seconds)
         self._tell("%s: put back in %d s unless it is confirmed" % (wanted.act, wanted.seconds))
 
     def confirm(self) -> None:

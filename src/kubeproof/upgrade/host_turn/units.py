@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import time
-from typing import Dict, Sequence
+from typing import Dict, List, Sequence
 
+from kubeproof.upgrade.host_turn import files
 from kubeproof.upgrade.host_turn.errors import TurnError
+from kubeproof.upgrade.host_turn.record import UNITS
 
 TIMER = "kubeproof-put-back.timer"
+SERVICE = "kubeproof-put-back.service"
 _SECONDS = 300
 _POLL_SECONDS = 0.2
 
 
 class Systemd:
-    """The few calls that are needed."""
+    """The few calls that are needed. ``directory``: of units, another one in tests."""
+
+    def __init__(self, directory: str = UNITS) -> None:
+        # A reset empties the directory: the role says that it has data.
+        self._time = os.path.join(directory, TIMER + ".d", "10-turn.conf")
 
     def show(self, unit: str) -> Dict[str, str]:
         """Properties by name: ``ActiveState`` and ``InvocationID``."""
-        told = self._run("show", unit, "--property=ActiveState,InvocationID")
-        return dict(line.split("=", 1) for line in told.splitlines() if "=" in line)
+        return self.show_all([unit])[unit]
+
+    def show_all(self, units: Sequence[str]) -> Dict[str, Dict[str, str]]:
+        """The same of several units, by unit, in one question."""
+        return dict(zip(units, self._properties(units, "ActiveState,InvocationID")))
 
     def reload(self) -> None:
         """Read unit files again."""
@@ -52,15 +63,37 @@ class Systemd:
         with contextlib.suppress(TurnError):
             self._run("stop", unit)
 
-    def start_timer(self) -> None:
-        """Let the time run, after a reboot from its start again."""
-        self.reload()
-        self._run("enable", "--quiet", TIMER)
+    def start_timer(self, seconds: int) -> None:
+        """Let the time of a turn run, after a reboot from its start again.
+
+        systemd reads unit files again only if there is something new in them, since that is slow.
+        """
+        changed = files.put(self._time, files.text("[Timer]\nOnActiveSec=\nOnActiveSec=%d\n" % seconds))
+        if changed or self._stale():
+            self.reload()
+        self._run("enable", "--no-reload", "--quiet", TIMER)
         self._run("restart", TIMER)
 
     def stop_timer(self) -> None:
         """Nothing is put back any more."""
-        self._run("disable", "--now", "--quiet", TIMER)
+        self._run("disable", "--now", "--no-reload", "--quiet", TIMER)
+
+    def _stale(self) -> bool:
+        """Whether systemd has read the timer, or what it starts, before they were as they are now.
+
+        A drop-in in a new directory is not in ``NeedDaemonReload``: a turn that was killed here may have left one.
+        """
+        timer, service = self._properties([TIMER, SERVICE], "NeedDaemonReload,DropInPaths")
+        changed = "yes" in (timer.get("NeedDaemonReload"), service.get("NeedDaemonReload"))
+        return changed or self._time not in timer.get("DropInPaths", "").split()
+
+    def _properties(self, units: Sequence[str], names: str) -> List[Dict[str, str]]:
+        """Properties of units by name, in the order of the units. Raises TurnError if an answer is missing."""
+        told = self._run("show", "--property=" + names, "--", *units)
+        blocks = [block.splitlines() for block in told.split("\n\n") if block.strip()]
+        if len(blocks) != len(units):
+            raise TurnError("systemctl has shown %d units, and was asked for %s" % (len(blocks), ", ".join(units)))
+        return [dict(line.split("=", 1) for line in block if "=" in line) for block in blocks]
 
     @staticmethod
     def _run(*arguments: str) -> str:

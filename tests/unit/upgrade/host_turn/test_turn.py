@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,9 @@ class Systemd:
     def show(self, unit: str) -> dict[str, str]:
         return dict(self.units.get(unit, {"ActiveState": "inactive", "InvocationID": ""}))
 
+    def show_all(self, units: Sequence[str]) -> dict[str, dict[str, str]]:
+        return {unit: self.show(unit) for unit in units}
+
     def run(self, unit: str, invocation: str) -> None:
         self.units[unit] = {"ActiveState": "active", "InvocationID": invocation}
 
@@ -53,8 +56,8 @@ class Systemd:
     def stop(self, unit: str) -> None:
         self.done.append(f"stop {unit}")
 
-    def start_timer(self) -> None:
-        self.done.append("start timer")
+    def start_timer(self, seconds: int) -> None:
+        self.done.append(f"start timer of {seconds} s")
 
     def stop_timer(self) -> None:
         self.done.append("stop timer")
@@ -149,7 +152,7 @@ def test_a_turn_that_nobody_confirms_is_put_back(site: Site) -> None:
     keys = site.path("/etc/kubernetes/apiserver/encryption.yaml")
     assert (keys.read_bytes(), keys.stat().st_mode & 0o7777) == (b"old keys", 0o640)
     assert not site.path("/etc/kubernetes/apiserver/authentication.yaml").exists()
-    assert site.systemd.done == ["start timer", "reload", f"restart {UNIT}", "stop timer"]
+    assert site.systemd.done == ["start timer of 900 s", "reload", f"restart {UNIT}", "stop timer"]
     assert site.said[-1] == "api-servers 1.37.2 is put back to kube-apiserver 1.36.3"
 
 
@@ -339,11 +342,11 @@ def test_on_a_disk_that_is_full_the_old_program_is_put_back_without_a_copy(
 
 def test_a_unit_that_is_still_what_it_was_is_not_restarted_yet(monkeypatch: pytest.MonkeyPatch) -> None:
     """The job is queued; what is active for a moment yet is the process that is to go."""
-    shown = iter([*[("active", "old")] * 3, ("deactivating", "old"), ("active", "new")])
+    states = iter([*[("active", "old")] * 3, ("deactivating", "old"), ("active", "new")])
 
-    class Manager(units.Systemd):
+    class Restarting(units.Systemd):
         def show(self, unit: str) -> dict[str, str]:  # noqa: ARG002
-            state, invocation = next(shown)
+            state, invocation = next(states)
             return {"ActiveState": state, "InvocationID": invocation}
 
         @staticmethod
@@ -352,8 +355,75 @@ def test_a_unit_that_is_still_what_it_was_is_not_restarted_yet(monkeypatch: pyte
 
     monkeypatch.setattr("kubeproof.upgrade.host_turn.units.time.sleep", lambda _seconds: None)
     monkeypatch.setattr("kubeproof.upgrade.host_turn.units.subprocess.run", lambda *_arguments, **_more: None)
-    assert Manager().restart(UNIT, 5.0) == ""
-    assert next(shown, None) is None
+    assert Restarting().restart(UNIT, 5.0) == ""
+    assert next(states, None) is None
+
+
+class Manager(units.Systemd):
+    """What is asked of systemctl, and answered in its stead."""
+
+    def __init__(self, directory: Path, **answers: str) -> None:
+        super().__init__(str(directory))
+        self.drop_in = directory / f"{units.TIMER}.d" / "10-turn.conf"
+        self.asked: list[str] = []
+        self.answers = answers
+
+    def _run(self, *arguments: str) -> str:  # type: ignore[override]
+        self.asked.append(" ".join(arguments))
+        return self.answers.get(arguments[0], "")
+
+
+def shown(path: Path | str, timer: str = "no", service: str = "no") -> str:
+    return f"NeedDaemonReload={timer}\nDropInPaths={path}\n\nNeedDaemonReload={service}\nDropInPaths=\n"
+
+
+def test_the_timer_has_the_time_of_its_turn(tmp_path: Path) -> None:
+    manager = Manager(tmp_path)
+    manager.start_timer(2880)
+    # What the timer had before, by its unit file, is over.
+    assert manager.drop_in.read_text() == "[Timer]\nOnActiveSec=\nOnActiveSec=2880\n"
+    assert manager.drop_in.stat().st_mode & 0o777 == 0o644
+    assert manager.asked == [
+        "daemon-reload", f"enable --no-reload --quiet {units.TIMER}", f"restart {units.TIMER}",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("answer", "reloads"),
+    [
+        (shown("{drop_in}"), False),
+        (shown("/run/systemd/system/other.conf {drop_in}"), False),
+        (shown("{drop_in}", timer="yes"), True),
+        (shown("{drop_in}", service="yes"), True),
+        # A turn that was killed has written it, and systemd has not read it.
+        (shown(""), True),
+    ],
+    ids=["known", "another-one", "timer", "service", "never-read"],
+)
+def test_unit_files_are_read_again_only_if_there_is_something_new(tmp_path: Path, answer: str, reloads: bool) -> None:
+    manager = Manager(tmp_path)
+    manager.start_timer(900)
+    manager.answers["show"] = answer.format(drop_in=manager.drop_in)
+    manager.asked.clear()
+    manager.start_timer(900)
+    assert ("daemon-reload" in manager.asked) == reloads
+    manager.asked.clear()
+    manager.start_timer(1080)
+    assert manager.asked[0] == "daemon-reload", "another time"
+    manager.asked.clear()
+    manager.stop_timer()
+    assert manager.asked == [f"disable --now --no-reload --quiet {units.TIMER}"]
+
+
+def test_units_are_asked_for_together(tmp_path: Path) -> None:
+    manager = Manager(tmp_path, show="ActiveState=active\nInvocationID=a\n\nActiveState=inactive\nInvocationID=\n")
+    assert manager.show_all(["one.service", "two.service"]) == {
+        "one.service": {"ActiveState": "active", "InvocationID": "a"},
+        "two.service": {"ActiveState": "inactive", "InvocationID": ""},
+    }
+    assert manager.asked == ["show --property=ActiveState,InvocationID -- one.service two.service"]
+    with pytest.raises(TurnError, match=r"has shown 2 units, and was asked for one\.service"):
+        manager.show("one.service")
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, spoil], ids=["gone", "damaged"])
