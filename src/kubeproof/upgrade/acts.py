@@ -31,6 +31,8 @@ from kubeproof.upgrade.world import (
 
 # Plays of playbooks/upgrade.yml: Ansible has no loop over plays.
 PLAYS = 24
+# Turns that begin together. One API server after the other has its whole turn: they are what clients see.
+TOGETHER = (Kind.ETCD, Kind.CONTROLLERS)
 # What goes with Kubernetes and is on nodes.
 IMAGES = ("pause", "agnhost")
 # Binaries and images that are switched together, by the kind of an act. A component's name stands for all its binaries.
@@ -49,7 +51,8 @@ _STOPOVER = (KUBELET, KUBE_PROXY, *IMAGES)
 class Act:
     """One play.
 
-    ``kind``: the file of tasks. ``serial``: how many hosts at a time, in their order; all at once if it is empty.
+    ``kind``: the file of tasks. ``serial``: how many hosts at a time, in their order; all at once if it is empty, where
+    restarts are one at a time all the same, and what is around them is done side by side.
     ``programs`` are switched, all that a host needs if there are none, to ``versions``, which has all components, those
     that are not switched as they are; a rehearsal is of these. ``emulates``: the minor version as which a control plane
     works, empty if as its own. ``former``: by host, what to put back. ``mixed``: whether other acts have fetched other
@@ -112,7 +115,7 @@ def acts(plan: Plan) -> list[Act]:
         replace(
             act,
             hosts=tuple(dict.fromkeys((*act.hosts, *_everywhere(plan, act)))),
-            serial=() if act.kind == Kind.ETCD or not act.hosts else act.serial,
+            serial=() if act.kind in TOGETHER or not act.hosts else act.serial,
             versions={**now, **act.versions},
             former={name: {**each, "versions": {**now, **each["versions"]}} for name, each in act.former.items()},
             undone=tuple(name for name in act.hosts if name in undone) if act.kind == Kind.SETTLE else (),

@@ -125,9 +125,19 @@ def test_a_turn_has_its_time_and_slow_hosts_have_more(tmp_path: Path) -> None:
     assert seconds(tmp_path, act("nodes", "w1"), "w1", __cluster_patience=2.5) == 2250
 
 
-def test_members_of_etcd_put_themselves_back_one_after_the_other(tmp_path: Path) -> None:
-    given = act("etcd", *MEMBERS)
+@pytest.mark.parametrize("kind", ["etcd", "controllers"])
+def test_turns_that_begin_together_have_the_time_of_all_and_are_put_back_one_after_the_other(
+    tmp_path: Path, kind: str
+) -> None:
+    given = act(kind, *MEMBERS)
     assert [seconds(tmp_path, given, host) for host in MEMBERS] == [2700, 2880, 3060]
+    assert seconds(tmp_path, act(kind, "cp2", "cp3"), "cp3") == 1980
+
+
+def test_who_only_takes_part_in_the_transfer_of_leadership_adds_no_time(tmp_path: Path) -> None:
+    given = act("etcd", "e1", "e2", "e3")
+    given["hosts"] += ["cp1", "cp2"]
+    assert seconds(tmp_path, given, "e3") == 3060
 
 
 def test_the_timer_is_installed_before_there_is_a_turn(tmp_path: Path) -> None:

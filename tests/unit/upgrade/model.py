@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tests.unit.upgrade.worlds import AVAILABLE, host, target
@@ -24,6 +24,7 @@ from kubeproof.upgrade.refusals import check
 from kubeproof.upgrade.turn import Changes, Moment, Turn, Waits
 from kubeproof.upgrade.world import (
     APISERVER,
+    CONTROLLERS,
     ETCD,
     KUBE_PROXY,
     NODE_PROGRAMS,
@@ -99,19 +100,36 @@ class Cluster:
                 return f"waits: {turn.reason}"
             self.world = begun(self.world, goal)
             self._maybe_killed()
-            self._execute(turn, goal)
-            done.append(turn.kind)
-            self.turns.append(turn)
+            turns = self._together(turn, goal, done)
+            self._execute(turns, goal)
+            done += [each.kind for each in turns]
+            self.turns += turns
             if len(done) > 500:
                 raise Broken("the run does not end")
 
-    def _execute(self, turn: Turn, goal: Goal) -> None:
+    def _together(self, turn: Turn, goal: Goal, done: Sequence[Kind]) -> list[Turn]:
+        """The turns that begin with this one: those of controllers that are alike."""
+        found, world = [turn], after(self.world, turn, goal)
+        while _has_company(turn):
+            coming = next_turn(Moment(world, goal, [*done, *(each.kind for each in found)]))
+            if not isinstance(coming, Turn) or (coming.kind, coming.series, coming.version, _programs(coming)) != (
+                turn.kind, turn.series, turn.version, _programs(turn),
+            ):  # fmt: skip
+                break
+            found.append(coming)
+            world = after(world, coming, goal)
+        return found
+
+    def _execute(self, turns: Sequence[Turn], goal: Goal) -> None:
+        turn = turns[0]
         if turn.kind in (Kind.BACKUP, Kind.STAGE, Kind.REHEARSAL, Kind.DNS, Kind.ETCD_DOWNGRADE, Kind.ETCD_CANCEL):
             self._maybe_killed()
         if turn.kind is Kind.SETTLE:
             self._settle(turn.hosts[0])
         elif turn.kind is Kind.KUBE_PROXY:
             self._rolled(turn, goal)
+        elif _has_company(turn):
+            self._side_by_side(turns, goal)
         elif turn.changes:
             for name, changes in turn.changes.items():
                 self._begin(name, changes, turn)
@@ -123,6 +141,46 @@ class Cluster:
             self.backups += turn.kind is Kind.BACKUP
             self.world = after(self.world, turn, goal)
             self.sound()
+
+    def _side_by_side(self, turns: Sequence[Turn], goal: Goal) -> None:
+        """Turns that begin together: restarts are one at a time, program by program, and all are confirmed at the end.
+
+        After one that fails nobody else is restarted. Those that have come back are confirmed, the others put back.
+        """
+        mine = {name: (turn, dict(changes)) for turn in turns for name, changes in turn.changes.items()}
+        for name, (turn, changes) in mine.items():
+            self._begin(name, changes, turn)
+        failed = False
+        for program in sorted(_programs(turns[0])):
+            for name, (turn, changes) in list(mine.items()):
+                if failed or self._fails(name, {program: changes[program]}, turn, goal):
+                    failed = True
+                    del mine[name]
+        for name in mine:
+            self._set(dataclasses.replace(self.world.host(name), arrived=True))
+        for name in mine:
+            self._maybe_killed()
+            self._set(dataclasses.replace(self.world.host(name), unconfirmed=frozenset(), before={}, arrived=True))
+        if failed:
+            for name in [each for turn in turns for each in turn.changes if each not in mine]:
+                self._maybe_killed()
+                self._put_back(name)
+            raise Failed
+
+    def _fails(self, name: str, changes: Changes, turn: Turn, goal: Goal) -> bool:
+        """Restart a host's process; whether it does not come back."""
+        self._down(name, turn)
+        for program, to in changes.items():
+            self._forward_only(program, self.world.host(name).runs[program], to, goal)
+            self.switched += 1
+            self._set(self.world.host(name).with_runs({program: to}))
+        self._maybe_killed(0.5)
+        if self.chaos.strikes():
+            return True
+        self._up(name)
+        self.world = agreed(self.world)
+        self._maybe_killed()
+        return False
 
     def _begin(self, name: str, changes: Changes, turn: Turn) -> None:
         """The node is cordoned, and the mark and timer are set by which the host puts itself back."""
@@ -282,6 +340,16 @@ class Cluster:
         away = [one.name for one in self.world.hosts if not one.worker and not one.well]
         if len(away) > 1:
             raise Broken(f"two hosts of the control plane were away: {away}")
+
+
+def _programs(turn: Turn) -> set[str]:
+    return {program for changes in turn.changes.values() for program in changes}
+
+
+def _has_company(turn: Turn) -> bool:
+    """Whether its act's turns begin together. Those of etcd do too, and ask each other before they are put back."""
+    programs = _programs(turn)
+    return bool(programs) and programs <= set(CONTROLLERS)
 
 
 def limits(chance: random.Random, world: World) -> dict[str, object]:

@@ -64,6 +64,18 @@ def test_the_leader_of_etcd_is_in_one_play_with_all_api_servers() -> None:
     assert set(act.former) == {"e1", "e2", "e3"}, "an API server's host has no member to switch"
 
 
+@pytest.mark.parametrize("direction", ["forward", "back"])
+def test_controllers_begin_together_and_api_servers_one_after_the_other(direction: str) -> None:
+    """Restarts of controllers are one at a time all the same; what is around them need not be."""
+    planned = plan(world(), goal(rehearses=False))
+    if direction == "back":
+        planned = plan(world(versions=NEW), back(rehearses=False))
+    found = [(act.kind, act.hosts, act.serial) for act in acts(planned)]
+    hosts = ("cp1", "cp2", "cp3")
+    assert [each for each in found if each[0] == "controllers"] == [("controllers", hosts, ())] * 2
+    assert [each for each in found if each[0] == "api-servers"] == [("api-servers", hosts, (1, 1, 1))] * 2
+
+
 def test_versions_are_those_of_the_act_and_of_what_runs() -> None:
     found = {act.kind: act for act in made()}
     assert found["etcd"].versions == {**OLD, "etcd": NEW["etcd"]}
