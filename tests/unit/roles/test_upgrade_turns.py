@@ -15,6 +15,7 @@ from tests.unit.preflight.builders import report
 from tests.unit.roles.test_extra_config import rendered
 from tests.unit.roles.test_texts import variables
 
+from kubeproof.core import paths
 from kubeproof.settings import specs
 from kubeproof.upgrade.host_turn import units
 from kubeproof.upgrade.host_turn.main import parser
@@ -149,6 +150,18 @@ def test_the_timer_is_installed_before_there_is_a_turn(tmp_path: Path) -> None:
     drop_ins = f"/{TIMER}.d"
     assert directories[drop_ins]["data"], "a reset removes what the program has written"
     assert Path(drop_ins).name == f"{units.TIMER}.d"
+
+
+@pytest.mark.parametrize(("left", "stops"), [(MEMBERS, False), (["cp1", "cp3"], True)])
+def test_a_run_does_not_go_on_without_a_host_that_was_lost(tmp_path: Path, left: list[str], stops: bool) -> None:
+    """Ansible would: one of several hosts that cannot be reached is no failure to it."""
+    (play,) = yaml.safe_load((paths.PROJECT / "playbooks/parts/upgrade/act.yml").read_text())
+    stop = play["tasks"][-1]
+    given = known(act("controllers", *MEMBERS), ansible_play_hosts=left, __upgrade_act_name="5/9 controllers")
+    lost = value(stop["vars"]["__upgrade_lost"], tmp_path, **given)
+    assert value("{{ " + stop["when"] + " }}", tmp_path, **given, __upgrade_lost=lost) is stops
+    told = value(stop["ansible.builtin.fail"]["msg"], tmp_path, **given, __upgrade_lost=["cp2"])
+    assert told.startswith("5/9 controllers: cp2 cannot be reached any more.")
 
 
 def test_a_host_that_is_not_to_be_confirmed_has_no_timer(tmp_path: Path) -> None:
