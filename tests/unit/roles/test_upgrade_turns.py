@@ -152,6 +152,15 @@ def test_the_timer_is_installed_before_there_is_a_turn(tmp_path: Path) -> None:
     assert Path(drop_ins).name == f"{units.TIMER}.d"
 
 
+def test_a_turn_of_a_member_of_etcd_is_about_nothing_else() -> None:
+    """Its defragmentation is of no version, and brought by the converge at the end."""
+    (turn,) = yaml.safe_load((TASKS / "etcd.yml").read_text())
+    included = [task.get("ansible.builtin.include_role") for task in turn["block"]]
+    assert [each["tasks_from"] for each in included if each and each["name"] == "etcd"] == ["member", "leader"]
+    tasks = yaml.safe_load((specs.ROLES / "etcd" / "tasks" / "member.yml").read_text())
+    assert [task["ansible.builtin.import_tasks"] for task in tasks] == ["install.yml", "start.yml"]
+
+
 @pytest.mark.parametrize(("left", "stops"), [(MEMBERS, False), (["cp1", "cp3"], True)])
 def test_a_run_does_not_go_on_without_a_host_that_was_lost(tmp_path: Path, left: list[str], stops: bool) -> None:
     """Ansible would: one of several hosts that cannot be reached is no failure to it."""
