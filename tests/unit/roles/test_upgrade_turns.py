@@ -19,6 +19,7 @@ from kubeproof.core import paths
 from kubeproof.settings import specs
 from kubeproof.upgrade.host_turn import units
 from kubeproof.upgrade.host_turn.main import parser
+from kubeproof.verify.engine import claims
 
 TASKS = specs.ROLES / "upgrade" / "tasks"
 SERVICE, TIMER = (f"etc/systemd/system/kubeproof-put-back.{kind}" for kind in ("service", "timer"))
@@ -159,6 +160,15 @@ def test_a_turn_of_a_member_of_etcd_is_about_nothing_else() -> None:
     assert [each["tasks_from"] for each in included if each and each["name"] == "etcd"] == ["member", "leader"]
     tasks = yaml.safe_load((specs.ROLES / "etcd" / "tasks" / "member.yml").read_text())
     assert [task["ansible.builtin.import_tasks"] for task in tasks] == ["install.yml", "start.yml"]
+
+
+def test_what_is_verified_on_the_way_needs_no_pods() -> None:
+    (task,) = yaml.safe_load((TASKS / "quick-verification.yml").read_text())
+    assert task["verify_cluster"]["level"] == "quick"
+    catalogue = claims.load()
+    for name in task["verify_cluster"]["only"]:
+        chosen = catalogue.select([name])
+        assert any(claim.level is claims.Level.QUICK for claim in catalogue.claims if claim.id in chosen), name
 
 
 @pytest.mark.parametrize(("left", "stops"), [(MEMBERS, False), (["cp1", "cp3"], True)])
