@@ -1,4 +1,4 @@
-"""Whose process holds a lease, by what hosts call themselves; and hosts of which it cannot be told."""
+"""Whose process holds a lease, by what hosts call themselves; and hosts that share a name, or cannot be reached."""
 
 from __future__ import annotations
 
