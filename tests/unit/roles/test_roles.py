@@ -92,6 +92,26 @@ def test_no_default_of_a_setting_is_repeated() -> None:
     assert repeated == []
 
 
+def test_no_condition_takes_a_text_for_a_switch() -> None:
+    """``-e`` and inventories in INI give texts: 'false' is one that is not empty, and that Ansible refuses besides."""
+    switches = "|".join(name for each in ROLES for name, option in options(each).items() if option["type"] == "bool")
+    condition = re.compile(
+        rf"(?:\b(?:if|elif|and|or|not)|(?:when|that|until|\w+_when):|^ *-) +(?:lookup\('setting', ')?({switches})\b"
+        r"(?:'\))?+(?! *\| *bool\b)",
+        re.MULTILINE,
+    )
+    assert condition.findall("  when: upgrade_probe_nodes\n    - not reset_state\n    - reset_state | bool")
+    root = ROLES[0].parents[1]
+    bare = [
+        f"{path.relative_to(root)}: {name}"
+        for top in ("roles", "playbooks")
+        for path in (root / top).rglob("*")
+        if path.suffix in (".yml", ".yaml", ".j2")
+        for name in condition.findall(path.read_text())
+    ]
+    assert bare == []
+
+
 def test_public_variables_carry_the_role_prefix(role: Path) -> None:
     wrong = {name for name in options(role) if not name.startswith(prefix(role) + "_")}
     assert wrong <= WITHOUT_PREFIX
