@@ -117,7 +117,7 @@ class ActionModule(Action):
             own = manager.get_vars(host=manager._inventory.get_host(name), include_hostvars=False)  # noqa: SLF001
             key = str(own.get(_STATE_SETTING)), str(own.get("inventory_dir"))
             if key not in places:
-                variables = {**resolve.defaults(), **own}
+                variables = {**resolve.defaults(), **own, "hostvars": self._variables["hostvars"]}
                 try:
                     found = Templar(loader=self._loader, variables=variables).template(variables[_STATE_SETTING])
                 except AnsibleError as error:
@@ -261,7 +261,7 @@ class ActionModule(Action):
         manager = self._task.get_variable_manager()
         own = manager.get_vars(host=manager._inventory.get_host(name), include_hostvars=False)  # noqa: SLF001
         given = {str(key): _place(key) for key in own}
-        variables = {**resolve.defaults(), **own}
+        variables = {**resolve.defaults(), **own, "hostvars": self._variables["hostvars"]}
         values, broken = self._rendered(variables, given, facts=facts)
         late = frozenset(name for name in given if name in self._specs.options and _needs_facts(variables[name]))
         groups = frozenset(str(group) for group in own["group_names"])

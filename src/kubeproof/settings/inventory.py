@@ -6,7 +6,7 @@ import os
 import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,11 +27,15 @@ _OPAQUE = re.compile(rb"\A\$ANSIBLE_VAULT|\A#!|^plugin\s*:|" + _STATE_SETTING.en
 
 @dataclass(frozen=True)
 class Host:
-    """One host of an inventory: its groups, and its variables before any template is rendered."""
+    """One host of an inventory: its groups, and its variables before any template is rendered.
+
+    ``hostvars``: Ansible's own, by which templates reach other hosts' variables, put together when they are asked for.
+    """
 
     name: str
     groups: frozenset[str]
     variables: Mapping[str, Any]
+    hostvars: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -160,6 +164,7 @@ def load(given: Sources) -> Inventory:
     # Importing Ansible takes half a second, which the commands that need no inventory should not pay.
     from ansible.errors import AnsibleError
     from ansible.inventory import manager as managing
+    from ansible.vars.hostvars import HostVars
     from ansible.vars.manager import VariableManager
 
     _find_plugins()
@@ -168,11 +173,13 @@ def load(given: Sources) -> Inventory:
         loader = _loader()
         manager = managing.InventoryManager(loader=loader, sources=[str(path) for path in sources])
         variables = VariableManager(loader=loader, inventory=manager)
+        hostvars = HostVars(manager, variables, loader)
         hosts = {
             host.name: Host(
                 name=host.name,
                 groups=frozenset(group.name for group in host.get_groups()),
                 variables=variables.get_vars(host=host, include_hostvars=False),
+                hostvars=hostvars,
             )
             for host in manager.get_hosts()
         }
@@ -243,7 +250,7 @@ def rendered(host: Host, names: Iterable[str]) -> dict[str, Any]:
 
     values = {}
     with LOADING:
-        templar = Templar(loader=_loader(), variables=dict(host.variables))
+        templar = Templar(loader=_loader(), variables={**host.variables, "hostvars": host.hostvars})
         for name in names:
             if name in host.variables:
                 try:

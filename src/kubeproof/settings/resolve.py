@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ class Settings(Mapping[str, Any]):
 
     def __init__(self, host: Host) -> None:
         """Nothing is rendered yet."""
-        self._host = Host(host.name, host.groups, {**defaults(), **host.variables})
+        self._host = replace(host, variables={**defaults(), **host.variables})
         self._known: dict[str, Any] = {}
 
     def __getitem__(self, name: str) -> Any:

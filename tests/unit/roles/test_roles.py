@@ -100,7 +100,10 @@ def test_no_condition_takes_a_text_for_a_switch() -> None:
         r"(?:'\))?+(?! *\| *bool\b)",
         re.MULTILINE,
     )
-    assert condition.findall("  when: upgrade_probe_nodes\n    - not reset_state\n    - reset_state | bool")
+    assert condition.findall("  when: upgrade_probe_nodes\n    - not reset_state\n    - reset_state | bool") == [
+        "upgrade_probe_nodes",
+        "reset_state",
+    ]
     root = ROLES[0].parents[1]
     bare = [
         f"{path.relative_to(root)}: {name}"

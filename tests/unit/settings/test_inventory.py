@@ -14,8 +14,9 @@ from rich.console import Console
 
 from kubeproof.cli import plan
 from kubeproof.components import prefetch
+from kubeproof.core.errors import KubeproofError
 from kubeproof.install.playbook import Run
-from kubeproof.settings import inventory
+from kubeproof.settings import inventory, remote, resolve
 from kubeproof.verify.observe.cluster import Cluster
 
 HOSTS = """
@@ -46,6 +47,28 @@ def test_templates_find_plugins_by_their_full_names(tmp_path: Path) -> None:
         "text": "what is in the file",
         "list": "1-3",
     }
+
+
+OTHERS = """
+all:
+  children:
+    resolvers: {hosts: {r1: {ansible_host: 192.0.2.53}, r2: {ansible_host: "192.0.2.{{ 50 + 4 }}"}}}
+    workers:
+      hosts: {w1: {}}
+      vars:
+        dns_forwarders: "{{ groups['resolvers'] | map('extract', hostvars, 'ansible_host') | list }}"
+        ansible_ssh_common_args: "-o ProxyJump={{ hostvars['r1'].ansible_host }}"
+        kubelet_max_pods: "{{ hostvars['r9'].pods }}"
+"""
+
+
+def test_templates_reach_the_variables_of_other_hosts(tmp_path: Path) -> None:
+    (tmp_path / "hosts.yml").write_text(OTHERS)
+    worker = inventory.load(tmp_path / "hosts.yml").host("w1")
+    assert resolve.Settings(worker)["dns_forwarders"] == ["192.0.2.53", "192.0.2.54"]
+    assert remote.login(worker).arguments == ("-o", "ProxyJump=192.0.2.53")
+    with pytest.raises(KubeproofError, match="kubelet_max_pods cannot be rendered: .*r9"):
+        resolve.Settings(worker)["kubelet_max_pods"]
 
 
 def test_templates_of_many_hosts_are_rendered_side_by_side(tmp_path: Path) -> None:

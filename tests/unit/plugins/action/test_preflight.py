@@ -114,6 +114,20 @@ def test_all_that_is_wrong_with_settings_is_said_at_once(play: Play) -> None:
     assert '"msg": "preflight: 8 errors"' in done.stdout
 
 
+def test_settings_may_be_made_of_other_hosts_variables(play: Play) -> None:
+    play.inventory["all"]["children"]["resolvers"] = {"hosts": {"r1": {"ansible_host": "192.0.2.53", "kept": "kept"}}}
+    play.variables.update(
+        dns_forwarders="{{ groups['resolvers'] | map('extract', hostvars, 'ansible_host') | list }}",
+        cluster_state_directory="{{ inventory_dir }}/{{ hostvars['r1'].kept }}",
+        kubelet_max_pods="{{ hostvars['h1'].ansible_facts['kubeproof_host'].cpus }}",
+    )
+    begin = {"name": "Begin", "preflight": {"stage": "inventory"}, "run_once": True}
+    done = play.run(begin, SETTINGS)
+    assert done.returncode == 0, done.stdout
+    report = json.loads((play.directory / "kept" / "reports" / "preflight-settings.json").read_text())
+    assert report["findings"] == []
+
+
 def test_a_finding_can_be_ignored(play: Play) -> None:
     play.variables.update(cluster_owner="me", preflight_ignore=["unknown-setting:cluster_owner"])
     assert play.run(SETTINGS).returncode == 0
