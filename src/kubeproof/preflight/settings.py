@@ -25,7 +25,7 @@ from kubeproof.preflight import (
     versions,
 )
 from kubeproof.preflight.findings import Finding
-from kubeproof.preflight.model import PORTS, Host, PortRule, Purpose, port_rules
+from kubeproof.preflight.model import CONTROL_PLANE, ETCD, PORTS, Host, PortRule, Purpose, port_rules
 from kubeproof.settings import (
     authentication,
     directories,
@@ -44,13 +44,39 @@ from kubeproof.settings import (
     templates,
     traefik,
 )
-from kubeproof.settings.specs import Option, Specs
+from kubeproof.settings.specs import Option, Specs, converted
 
 # How alike (difflib's ratio) a name must be to a setting's to be taken for a slip: `clustr_domain` is 0.96 like
 # `cluster_domain`. A name that begins like a role's variables is one for certain, and only the best guess is wanted.
 ALIKE, GUESS = 0.87, 0.7
 # Not settings of roles: Ansible's, internals, and those of local hosts, which are checked where they are read.
 OTHERS = ("ansible_", "__", "local_host_")
+# What is of the whole cluster, by the beginnings of names: one host alone answers for it, or nodes need the same.
+OF_CLUSTER = (
+    "cluster_",
+    "component_",
+    "dns_",
+    "addons_",
+    "gateway_api_",
+    "local_path_",
+    "local_volumes_",
+    "metallb_",
+    "metrics_server_",
+    "traefik_",
+    "pod_network_flannel",
+    "pod_network_plugin",
+    "pod_network_manifest",
+    "calico_",
+    "cilium_",
+    # An engine on some nodes would enforce half of each policy.
+    "network_policy_engine",
+    "network_policy_new_pods",
+    # Pods of a RuntimeClass may come to any node.
+    runtimes.CHOICE,
+    runtimes.SETTING,
+)
+# What hosts of a group must agree on, and others have no use for. Members reach each other at their own port.
+OF_GROUP = {"etcd_peer_port": ETCD, "keepalived_router_id": CONTROL_PLANE}
 # What hosts of one cluster may set each for itself.
 OF_ONE_HOST = {"cluster_host_address", "cluster_host_address_ipv6", "cluster_bin_directory", "cluster_balancer_port"}
 PORT_NUMBERS = range(1, 65536)
@@ -60,7 +86,7 @@ SERVICE_PORTS = {"traefik_http_port", "traefik_https_port"}
 # Below this, a port takes a capability, which Kubernetes gives to root's processes only.
 PRIVILEGED_PORTS = 1024
 # What is not repeated where it is wrong.
-SECRET = {"backup_targets", "cluster_http_proxy", "cluster_https_proxy"}
+SECRET = {"backup_targets", "cluster_http_proxy", "cluster_https_proxy", "component_mirror"}
 # Ansible's words for a wrong type, and its markup.
 WRONG_TYPE = re.compile(r"argument '.*' is of type \w+ and we were unable to convert to (\w+)")
 MARKUP = re.compile(r"\b[A-Z]\(([^)]*)\)")
@@ -104,7 +130,7 @@ def check_settings(
     yield from networks.check_names([variables.host for variables in hosts])
     invalid = [*check_templates(hosts), *(finding for variables in hosts for finding in _values(variables, specs))]
     yield from invalid
-    yield from _differences(hosts)
+    yield from _differences(hosts, specs)
     yield from _sound({finding.subject for finding in invalid}, hosts, groups)
 
 
@@ -300,29 +326,41 @@ def _description(option: Option) -> str:
     return MARKUP.sub(r"\1", text if isinstance(text, str) else " ".join(text))
 
 
-def _differences(hosts: Sequence[Variables]) -> Iterator[Finding]:
-    """What all hosts must agree on."""
+def _differences(hosts: Sequence[Variables], specs: Specs) -> Iterator[Finding]:
+    """What all hosts must agree on, or those of a group."""
     proxy = "kube_proxy_" if _daemonset(hosts) else "kube_proxy_form"
     # Calico has one configuration for all nodes, and makes rules of the same kind.
     mode = ("kube_proxy_mode",) if any(each.values.get("pod_network_plugin") == "calico" for each in hosts) else ()
-    # An engine on some nodes would enforce half of each policy.
-    policies = ("network_policy_engine", "network_policy_new_pods")
-    addons = ("addons_", "gateway_api_", "local_path_", "metallb_", "metrics_server_", "traefik_")
-    # Pods of a RuntimeClass may come to any node.
-    handlers = (runtimes.CHOICE, runtimes.SETTING)
-    networks_own = ("pod_network_flannel", "pod_network_plugin", "pod_network_manifest", "calico_", "cilium_")
-    shared = ("cluster_", *networks_own, *policies, *addons, *handlers, proxy, *mode)
+    shared = (*OF_CLUSTER, proxy, *mode)
     names = {name for variables in hosts for name in variables.values if name.startswith(shared)} - OF_ONE_HOST
     for name in sorted(names):
-        holders: dict[str, list[str]] = {}
-        for variables in hosts:
-            if name in variables.values:
-                holders.setdefault(repr(variables.values[name]), []).append(variables.host.name)
-        if len(holders) > 1:
-            told = [("one value" if name in SECRET else value, names) for value, names in holders.items()]
-            seen = "; ".join(f"{value} on {_some(names)}" for value, names in told)
-            wrong = f"`{name}` differs between hosts: {seen}"
-            yield Finding("setting-differs", wrong, "Set it once, for the group `all`.", name)
+        yield from _different(name, hosts, specs, "all")
+    virtual = any(each.values.get("cluster_virtual_address") for each in hosts)
+    for name, group in OF_GROUP.items():
+        if virtual or not name.startswith("keepalived_"):
+            yield from _different(name, [each for each in hosts if each.host.within([group])], specs, group)
+
+
+def _different(name: str, hosts: Sequence[Variables], specs: Specs, group: str) -> Iterator[Finding]:
+    holders: dict[str, list[str]] = {}
+    for variables in hosts:
+        value = _held(name, variables, specs.options.get(name, {}))
+        if value is not None:
+            holders.setdefault(repr(value), []).append(variables.host.name)
+    if len(holders) > 1:
+        told = [("one value" if name in SECRET else value, names) for value, names in holders.items()]
+        seen = "; ".join(f"{value} on {_some(names)}" for value, names in told)
+        wrong = f"`{name}` differs between hosts: {seen}"
+        yield Finding("setting-differs", wrong, f"Set it once, for the group `{group}`.", name)
+
+
+def _held(name: str, variables: Variables, option: Option) -> Any:
+    """A setting's value on a host, which of one that is not set there is the default; ``None`` if it is not known."""
+    if name in variables.values or name in variables.given or "default" not in option:
+        return variables.values.get(name)
+    default = option["default"]
+    # What the checks read, they have rendered.
+    return None if "{{" in str(default) else converted(option, default)
 
 
 def _daemonset(hosts: Sequence[Variables]) -> bool:

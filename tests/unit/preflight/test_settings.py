@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +221,55 @@ def test_hosts_must_agree() -> None:
     (finding,) = check(*hosts)
     assert (finding.id, finding.subject) == ("setting-differs", "cluster_domain")
     assert finding.problem == "`cluster_domain` differs between hosts: 'a.local' on h0; 'b.local' on h1"
+
+
+def differing(*hosts: Variables) -> list[str]:
+    """The settings of the roles that are said to differ."""
+    found = check_settings(hosts, GROUPS, specs.load())
+    return [finding.subject for finding in found if finding.id == "setting-differs"]
+
+
+@pytest.mark.parametrize(
+    ("name", "one", "other"),
+    [
+        ("local_volumes_storage_class", "local", "disks"),
+        ("local_volumes_default_class", True, False),
+        ("dns_forwarders", ["192.0.2.53"], []),
+        ("component_source", "mirror", "release"),
+        ("component_sha256", {"kubernetes": {}}, {}),
+    ],
+)
+def test_what_one_host_answers_for_is_the_same_on_all(name: str, one: Any, other: Any) -> None:
+    assert differing(variables("h0", **{name: one}), variables("h1", **{name: other})) == [name]
+    assert differing(variables("h0", **{name: one}), variables("h1", **{name: one})) == []
+
+
+def test_what_one_host_alone_is_given_is_compared_with_the_default_that_others_have() -> None:
+    [finding] = [
+        each
+        for each in check_settings([variables("h0", dns_cache_seconds=60), variables("h1")], GROUPS, specs.load())
+        if each.id == "setting-differs"
+    ]
+    assert finding.problem == "`dns_cache_seconds` differs between hosts: 60 on h0; 30 on h1"
+    assert differing(variables("h0", dns_cache_seconds=30), variables("h1")) == []
+    # Its value is known once hosts were asked.
+    late = replace(variables("h1"), given={"mirror_token": "", "dns_cache_seconds": "hosts.yml:3"})
+    assert differing(variables("h0", dns_cache_seconds=60), late) == []
+
+
+def test_hosts_of_a_group_agree_on_what_is_theirs() -> None:
+    def members(group: str, **values: Any) -> list[Variables]:
+        hosts = [variables("h0", **values), variables("h1")]
+        return [replace(each, host=replace(each.host, groups=frozenset([group]))) for each in hosts]
+
+    assert differing(*members("etcd", etcd_peer_port=2390)) == ["etcd_peer_port"]
+    assert differing(*members("workers", etcd_peer_port=2390)) == []
+    shared = {"cluster_virtual_address": "192.0.2.9"}
+    for group, expected in (("control_plane", ["keepalived_router_id"]), ("etcd", [])):
+        hosts = members(group, keepalived_router_id=7)
+        assert differing(*hosts) == []
+        hosts = [replace(each, values={**each.values, **shared}) for each in hosts]
+        assert differing(*hosts) == expected
 
 
 def test_of_many_hosts_only_some_are_named() -> None:
