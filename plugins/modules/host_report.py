@@ -316,6 +316,7 @@ MODULES = {
     "br_netfilter": Kernel("BRIDGE_NETFILTER", "/proc/sys/net/bridge/bridge-nf-call-iptables"),
     "ip_set": Kernel("IP_SET"),
     "ip_tables": Kernel("IP_NF_IPTABLES"),
+    "ipip": Kernel("NET_IPIP", "/sys/class/net/tunl0"),
     "nf_conntrack": Kernel("NF_CONNTRACK", "/proc/sys/net/netfilter/nf_conntrack_max"),
     "nf_tables": Kernel("NF_TABLES"),
     "overlay": Kernel("OVERLAY_FS"),

@@ -80,6 +80,8 @@ OF_GROUP = {"etcd_peer_port": ETCD, "keepalived_router_id": CONTROL_PLANE}
 # What hosts of one cluster may set each for itself.
 OF_ONE_HOST = {"cluster_host_address", "cluster_host_address_ipv6", "cluster_bin_directory", "cluster_balancer_port"}
 PORT_NUMBERS = range(1, 65536)
+# Of these, 0 means none.
+OPTIONAL_PORTS = {"etcd_metrics_port"}
 UDP_PORTS = {"pod_network_flannel_port"}
 # Of Services, and of no host.
 SERVICE_PORTS = {"traefik_http_port", "traefik_https_port"}
@@ -314,11 +316,15 @@ def _problems(name: str, value: Any, option: Option) -> list[str]:
         return [f"{'it' if name in SECRET else repr(value)} is not of type {wrong_type[1]}"]
     if not problems and option.get("type") == "list" and isinstance(value, str):
         return [f"{'it' if name in SECRET else repr(value)} is a text, not a list: write {_LIST % name}"]
-    if not problems and name.endswith("_port") and int(value) not in PORT_NUMBERS:
+    if not problems and name.endswith("_port") and not _is_port(name, int(value)):
         return [f"{value} is not a {'UDP' if name in UDP_PORTS else 'TCP'} port"]
     if not problems and option.get("type") == "path" and directories.absolute(str(value)):
         return [directories.absolute(str(value))]
     return [problem.removeprefix(f"value of {name} ") for problem in problems]
+
+
+def _is_port(name: str, port: int) -> bool:
+    return port in PORT_NUMBERS or (port == 0 and name in OPTIONAL_PORTS)
 
 
 def _description(option: Option) -> str:

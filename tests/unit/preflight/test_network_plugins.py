@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
+import host_report
 from tests.unit.preflight.builders import VALUES
 
 from kubeproof.preflight.findings import Finding
@@ -103,5 +105,6 @@ def test_hosts_are_asked_for_what_each_way_takes(
     rules = Rules.parse({**VALUES, "pod_network_plugin": plugin, "network_policy_engine": "none", **way})
     assert (rules.udp_ports, rules.shared_segment) == (ports, segment)
     assert module in rules.modules
+    assert {*rules.modules} <= {*host_report.MODULES}, "hosts do not report it"
     assert ("ip_set" in rules.modules) is (plugin != "none")
     assert ("vxlan" in rules.modules) is bool(ports)

@@ -170,6 +170,9 @@ class TestValues:
         assert (finding.id, finding.subject, finding.host) == ("invalid-setting", name, "h0")
         assert finding.problem == f"`{name}` (hosts.yml:3): {problem}"
 
+    def test_a_port_that_may_be_none(self) -> None:
+        assert check(variables(etcd_metrics_port=0)) == []
+
     def test_within_a_dictionary(self) -> None:
         (finding,) = check(variables(preflight_minimum_memory={"etcd": "lots"}))
         assert "lots" in finding.problem

@@ -300,12 +300,14 @@ class TestKernelModules:
         fake.file("/proc/sys/net/bridge/bridge-nf-call-iptables", "1")
         fake.file("/sys/module/vxlan/parameters/udp_port", "0")
         fake.file("/sys/module/ip_set/parameters/max_sets", "0")
+        fake.file("/sys/class/net/tunl0/mtu", "1480")
         fake.file(f"/lib/modules/{self.RELEASE}/modules.builtin", "kernel/net/ipv4/netfilter/ip_tables.ko\n")
         fake.file(f"/lib/modules/{self.RELEASE}/modules.dep", "kernel/net/netfilter/nf-tables.ko.zst: a.ko b.ko\n")
         assert host_report.kernel_modules(fake.machine) == {
             "br_netfilter": "builtin",
             "ip_set": "builtin",
             "ip_tables": "builtin",
+            "ipip": "builtin",
             "nf_conntrack": "loaded",
             "nf_tables": "loadable",
             "overlay": "builtin",
