@@ -32,5 +32,19 @@ def of_family(value: Any, version: int) -> str:
 
 
 def parsed(value: Any) -> list[Network]:
-    """The networks as such. Raises ValueError if one of them is none."""
-    return [ipaddress.ip_network(each) for each in listed(value)]
+    """The networks as such. Raises ValueError if one of them is none, or is not written as components take it."""
+    networks = [ipaddress.ip_network(each) for each in listed(value)]
+    for each in listed(value):
+        if right := with_prefix(each):
+            raise ValueError(f"{each} has a netmask; write {right}")
+    return networks
+
+
+def with_prefix(network: str) -> str:
+    """How to write a network that has a mask in place of a prefix, which Go's programs refuse; empty for others."""
+    given, slash, prefix = network.partition("/")
+    try:
+        length = str(ipaddress.ip_interface(network).network.prefixlen)
+    except ValueError:
+        return ""
+    return f"{given}/{length}" if slash and prefix != length else ""

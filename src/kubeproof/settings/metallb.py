@@ -57,6 +57,8 @@ def parsed(text: str) -> Range:
         network = ipaddress.ip_interface(text).network
     except ValueError:
         raise ValueError(f"is neither a network nor a range of addresses, like {_EXAMPLE}") from None
+    if right := families.with_prefix(text):
+        raise ValueError(f"has a netmask; write {right}")
     if ipaddress.ip_interface(text).ip != network[0]:
         raise ValueError(f"is not the beginning of a network; {network} is one")
     return _usable(Range(text, network[0], network[-1]))

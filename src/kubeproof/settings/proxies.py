@@ -50,3 +50,5 @@ def problems(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for entry in values.get("cluster_no_proxy") or ():
         if not str(entry) or any(character in " ,;'\"" for character in str(entry)):
             yield "cluster_no_proxy", f"{entry!r} is not one name, address or network"
+        elif right := families.with_prefix(str(entry)):
+            yield "cluster_no_proxy", f"{entry!r} has a netmask; write {right}"

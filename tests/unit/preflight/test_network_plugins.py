@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
-import host_report
 from tests.unit.preflight.builders import VALUES
 
+import host_report
 from kubeproof.preflight.findings import Finding
 from kubeproof.preflight.model import Rules
 from kubeproof.preflight.network_plugins import check_plugin

@@ -34,6 +34,27 @@ def test_what_else_is_remembered_stays_as_it_is() -> None:
     assert fixed.recorded("/data/", "containerd_root_directory") == "/data"
 
 
+@pytest.mark.parametrize(
+    ("given", "right"),
+    [
+        ("10.244.0.0/255.255.0.0", "10.244.0.0/16"),
+        # A hostmask.
+        ("10.244.0.0/0.0.255.255", "10.244.0.0/16"),
+        ("fd00:10:244::/56,10.244.0.0/255.255.0.0", "10.244.0.0/16"),
+    ],
+)
+def test_a_netmask_is_refused(given: str, right: str) -> None:
+    with pytest.raises(ValueError, match=f"has a netmask; write {right}"):
+        families.parsed(given)
+
+
+def test_networks() -> None:
+    assert [str(each) for each in families.parsed(BOTH)] == BOTH
+    with pytest.raises(ValueError, match="does not appear"):
+        families.parsed("here")
+    assert families.with_prefix("10.0.0.1") == families.with_prefix("here/8") == ""
+
+
 def test_those_of_a_family() -> None:
     assert families.of_family(BOTH, 4) == "10.244.0.0/16"
     assert families.of_family(BOTH, 6) == "fd00:10:244::/56"

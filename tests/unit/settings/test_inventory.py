@@ -67,7 +67,7 @@ def test_templates_reach_the_variables_of_other_hosts(tmp_path: Path) -> None:
     worker = inventory.load(tmp_path / "hosts.yml").host("w1")
     assert resolve.Settings(worker)["dns_forwarders"] == ["192.0.2.53", "192.0.2.54"]
     assert remote.login(worker).arguments == ("-o", "ProxyJump=192.0.2.53")
-    with pytest.raises(KubeproofError, match="kubelet_max_pods cannot be rendered: .*r9"):
+    with pytest.raises(KubeproofError, match=r"kubelet_max_pods cannot be rendered: .*r9"):
         resolve.Settings(worker)["kubelet_max_pods"]
 
 

@@ -45,6 +45,7 @@ def test_networks_and_ranges(text: str, first: str, last: str) -> None:
         ("192.0.2.7", "is one address; write 192.0.2.7/32"),
         ("2001:db8::1", "is one address; write 2001:db8::1/128"),
         ("192.0.2.7/28", "is not the beginning of a network; 192.0.2.0/28 is one"),
+        ("192.0.2.64/255.255.255.240", "has a netmask; write 192.0.2.64/28"),
         ("192.0.2.9-192.0.2.7", "ends before it begins; write 192.0.2.7-192.0.2.9"),
         ("192.0.2.9-2001:db8::1", "different IP families"),
         ("somewhere", "is neither a network nor a range"),

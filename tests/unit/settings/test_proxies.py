@@ -198,6 +198,8 @@ def test_a_proxy_that_is_none_is_refused_and_not_repeated(value: str) -> None:
     assert value not in problem
     assert list(proxies.problems({"cluster_http_proxy": "http://u:p@proxy.corp:3128/"})) == []
     assert [name for name, _ in proxies.problems({"cluster_no_proxy": ["a,b", "10.0.0.0/8"]})] == ["cluster_no_proxy"]
+    [(_, told)] = proxies.problems({"cluster_no_proxy": ["10.0.0.0/255.0.0.0", "10.0.0.0/8"]})
+    assert told == "'10.0.0.0/255.0.0.0' has a netmask; write 10.0.0.0/8"
 
 
 def test_units_that_speak_to_other_hosts_are_given_no_proxy() -> None:
