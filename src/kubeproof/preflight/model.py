@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from kubeproof.preflight.findings import Severity
 from kubeproof.preflight.identity import Kept
-from kubeproof.settings import families, local_path, local_volumes, metallb, runtimes
+from kubeproof.settings import families, local_path, local_volumes, metallb, runtimes, schedulers
 from kubeproof.settings.host_report import HostReport, Interface
 
 ETCD, CONTROL_PLANE, WORKERS = GROUPS = ("etcd", "control_plane", "workers")
@@ -362,11 +362,18 @@ def _udp_ports(network: str, way: str, values: Mapping[str, Any]) -> tuple[int, 
 
 def port_rules(values: Mapping[str, Any]) -> tuple[PortRule, ...]:
     """The ports of our components by the settings that hold them. Of those that may be 0 that is none."""
-    return tuple(
+    found = [
         PortRule(int(values[name]), *rest, setting=name)
         for name, rest in PORTS.items()
         if int(values[name]) and _chosen(rest[0], values)
-    )
+    ]
+    more = schedulers.ports(values.get("scheduler_more") or {}, int(values["scheduler_port"]))
+    return (*found, *(_of_scheduler(name, port) for name, port in more.items()))
+
+
+def _of_scheduler(name: str, port: int) -> PortRule:
+    component, groups, listen = PORTS["scheduler_port"]
+    return PortRule(port, f"{component} {name}", groups, listen, "scheduler_more")
 
 
 def _chosen(component: str, values: Mapping[str, Any]) -> bool:

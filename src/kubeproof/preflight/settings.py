@@ -30,6 +30,7 @@ from kubeproof.settings import (
     authentication,
     directories,
     dns,
+    endpoints,
     flags,
     local_path,
     local_volumes,
@@ -197,6 +198,7 @@ def _meanings(variables: Variables, values: Mapping[str, Any]) -> Iterator[Findi
     wrong += defragmentation.problems(values)
     wrong += directories.problems(values)
     wrong += dns.problems(values)
+    wrong += endpoints.problems(values)
     wrong += manifests.problems(values)
     wrong += _metrics_server(values)
     wrong += flags.problems(values)

@@ -138,7 +138,7 @@ def _zone_problem(given: str, values: Mapping[str, Any]) -> str:
     zone = normal(given)
     if zone == ".":
         return "'.' is all names outside the cluster: set dns_forwarders for them"
-    if not _is_name(zone):
+    if not is_name(zone):
         return f"{given!r} is not a domain name"
     domain = normal(values.get("cluster_domain", ""))
     if domain != "." and (within(zone, domain) or within(domain, zone)):
@@ -176,7 +176,7 @@ def _hosts(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     domain = normal(values.get("cluster_domain", ""))
     for given, addresses in sorted((values.get(setting) or {}).items(), key=str):
         name = normal(given)
-        if not _is_name(name):
+        if not is_name(name):
             yield setting, f"{given!r} is not a name of a host"
         elif domain != "." and within(name, domain):
             yield setting, f"{name} is in the cluster's own domain, whose names are those of its Services"
@@ -190,7 +190,8 @@ def _hosts(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield setting, f"{given}: {told}"
 
 
-def _is_name(name: str) -> bool:
+def is_name(name: str) -> bool:
+    """Whether it is a DNS name, in lower case, as hosts and services have it."""
     labels = name.split(".")
     return len(name) <= _NAME_LENGTH and all(_LABEL.fullmatch(each) and len(each) <= _LABEL_LENGTH for each in labels)
 

@@ -33,12 +33,21 @@ def test_more_schedulers_have_names_of_their_own() -> None:
         ({"batch": {"port": 1, "flags": {}}}, "takes port"),
         ({"batch": 10269}, "takes port"),
         ({"batch": {"port": 10259}}, "which another scheduler has"),
+        ({"batch": {"port": True}}, "batch has port True, which is not a number from 1 to 65535"),
+        ({"batch": {"port": "10269"}}, "batch has port '10269'"),
+        ({"batch": {"port": 0}}, "batch has port 0"),
+        ({"batch": {"port": 65536}}, "batch has port 65536"),
         ({"a": {"port": 10269}, "b": {"port": 10269}}, "b has port 10269"),
     ],
 )
 def test_what_is_wrong_with_a_scheduler_is_named(more: dict[str, Any], complaint: str) -> None:
     [problem] = schedulers.problems(more, 10259)
     assert complaint in problem
+
+
+def test_ports_are_those_of_schedulers_that_are_right() -> None:
+    more: dict[str, Any] = {"a": {"port": 10269}, "b": {"port": 10269}, "c": {"port": "x"}, "D": {"port": 1}, "e": 7}
+    assert schedulers.ports({**more, "f": {"port": 10270}, "g": {"port": 10259}}, 10259) == {"a": 10269, "f": 10270}
 
 
 def test_units_of_schedulers() -> None:
