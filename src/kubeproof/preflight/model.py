@@ -292,7 +292,7 @@ class Rules:
         }
         modules = (*_MODULES, *(name for name, wanted in chosen.items() if wanted))
         return cls(
-            operating_systems={name: [str(version) for version in versions] for name, versions in systems.items()},
+            operating_systems={str(name): _versions(versions) for name, versions in systems.items()},
             minimum_memory={group: int(amount) for group, amount in values["preflight_minimum_memory"].items()},
             disks=(DiskRule("/", GROUPS, _ROOT_FREE), *disks),
             logs=(
@@ -331,6 +331,13 @@ class Rules:
             clock_skew_error=float(values["preflight_clock_skew_error"]),
             controller_clock_skew_error=float(values["preflight_controller_clock_skew_error"]),
         )
+
+
+def _versions(given: Any) -> list[str]:
+    """Of an operating system; one of them need be no list. What else is given the settings' checks refuse."""
+    if isinstance(given, str):
+        return [given]
+    return [str(version) for version in given] if isinstance(given, Sequence) else []
 
 
 def _evicts(values: Mapping[str, Any]) -> dict[str, tuple[str, str]]:

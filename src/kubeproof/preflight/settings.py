@@ -217,6 +217,7 @@ def _meanings(variables: Variables, values: Mapping[str, Any]) -> Iterator[Findi
     if not 1 <= values.get("keepalived_router_id", 1) <= 255:
         wrong.append(("keepalived_router_id", f"{values['keepalived_router_id']} is not from 1 to 255"))
     wrong += _connection_tracking(values)
+    wrong += _operating_systems(values.get("preflight_operating_systems") or {})
     more, port = values.get("scheduler_more", {}), values.get("scheduler_port", 0)
     wrong += [("scheduler_more", problem) for problem in schedulers.problems(more, port)]
     api_port = values.get("cluster_api_port", PRIVILEGED_PORTS)
@@ -253,6 +254,13 @@ def _connection_tracking(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]
         # kube-proxy would exit at startup: it may not read the size of the kernel's table.
         problem = "kube-proxy is not root, and cannot set conntrack.maxPerCore; set host_conntrack_max instead"
         yield "kube_proxy_extra_config", problem
+
+
+def _operating_systems(given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, tested in given.items():
+        listed = isinstance(tested, (list, tuple)) and all(type(each) in (str, int, float) for each in tested)
+        if not listed and not isinstance(tested, str):
+            yield "preflight_operating_systems", f'{name}: {tested!r} is no list of versions, as in ["24.04"]'
 
 
 def _unknown(hosts: Sequence[Variables], specs: Specs) -> Iterator[Finding]:

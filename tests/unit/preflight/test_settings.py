@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.unit.preflight.builders import VALUES
 
 from kubeproof.preflight.findings import Finding
 from kubeproof.preflight.model import DISKS, PORTS, Host, Rules, port_rules, reads
@@ -26,6 +27,8 @@ from kubeproof.settings import specs
 
 SPECS = specs.Specs(
     options={
+        "apiserver_bind_address": {"type": "str"},
+        "cluster_api_names": {"type": "list", "elements": "str"},
         "cluster_domain": {"type": "str"},
         "cluster_nodes_at_once": {"type": "str"},
         "cluster_verification_patience": {"type": "float"},
@@ -43,6 +46,7 @@ SPECS = specs.Specs(
         "kube_proxy_extra_config": {"type": "dict"},
         "kube_proxy_form": {"type": "str"},
         "kube_proxy_mode": {"type": "str", "choices": ["nftables", "iptables"]},
+        "scheduler_bind_address": {"type": "str"},
         "scheduler_port": {"type": "int"},
         "etcd_heartbeat_interval": {"type": "int"},
         "network_policy_engine": {"type": "str"},
@@ -56,6 +60,7 @@ SPECS = specs.Specs(
         "metrics_server_replicas": {"type": "int"},
         "metrics_server_resolution_seconds": {"type": "int"},
         "mirror_token": {"type": "str", "required": True},
+        "preflight_operating_systems": {"type": "dict"},
         "preflight_minimum_memory": {"type": "dict", "options": {"etcd": {"type": "int"}}},
         **{name: {"type": "int"} for name in PORTS},
     },
@@ -393,6 +398,44 @@ def test_a_patience_that_is_none(told: float) -> None:
 @pytest.mark.parametrize("told", [0, 1, 2.5, 100])
 def test_a_patience(told: float) -> None:
     assert check(variables(cluster_verification_patience=told)) == []
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("apiserver_bind_address", "127.0.0.1"),
+        ("cluster_api_names", ["https://api.example.org:6443"]),
+        ("scheduler_bind_address", "here"),
+    ],
+)
+def test_where_components_are_reached_is_checked(setting: str, value: Any) -> None:
+    [finding] = check(variables(**{setting: value}))
+    assert (finding.id, finding.subject, finding.host) == ("invalid-setting", setting, "h0")
+
+
+@pytest.mark.parametrize("given", [24.04, 13, None, True, {"12": True}, [None], [["12"]]])
+def test_versions_of_operating_systems_are_refused_before_hosts_are_asked(given: Any) -> None:
+    [finding] = check(variables(preflight_operating_systems={"debian": ["12"], "ubuntu": given}))
+    assert (finding.id, finding.subject) == ("invalid-setting", "preflight_operating_systems")
+    assert f"ubuntu: {given!r} is no list of versions" in finding.problem
+
+
+@pytest.mark.parametrize(("given", "expected"), [("24.04", ["24.04"]), (["12", 13], ["12", "13"]), ([], [])])
+def test_versions_of_operating_systems(given: Any, expected: list[str]) -> None:
+    assert check(variables(preflight_operating_systems={"ubuntu": given})) == []
+    rules = Rules.parse({**VALUES, "preflight_operating_systems": {"ubuntu": given}})
+    assert rules.operating_systems == {"ubuntu": expected}
+
+
+def test_ports_of_further_schedulers_are_their_own() -> None:
+    values = {**PORT_VALUES, **ALL_PORTS, "cluster_api_port": 6443}
+    assert found(variables("h0", **values, scheduler_more={"batch": {"port": 10269}})) == []
+    [finding] = check(variables("h0", **values, scheduler_more={"batch": {"port": 6443}}))
+    assert (finding.id, finding.subject) == ("port-conflict", "6443")
+    assert finding.problem == "kube-apiserver and kube-scheduler batch are both given port 6443"
+    # Of one that is wrong it is said once.
+    [finding] = check(variables("h0", **values, scheduler_more={"batch": {"port": values["scheduler_port"]}}))
+    assert finding.id == "invalid-setting"
 
 
 def test_every_scheduler_that_is_wrong_is_named() -> None:
