@@ -29,7 +29,10 @@ REMEDIATION = (
 )
 _WRONG = "the sudo password, from ansible_become_password or for all hosts, is not the right one"
 _PLUGINS = {
-    "ssh": ("connection", ("host", "port", "remote_user", "private_key_file", "ssh_args", "host_key_checking")),
+    "ssh": (
+        "connection",
+        ("host", "port", "remote_user", "password", "private_key_file", "ssh_args", "host_key_checking"),
+    ),
     "sudo": ("become", ("become_user", "become_exe", "become_flags", "become_pass")),
 }
 _ARGUMENTS = ("ssh_common_args", "ssh_extra_args")
@@ -122,8 +125,34 @@ def _interactive(flag: str) -> str:
 
 
 def login(host: Host) -> Login:
-    """How a host of an inventory is reached. Raises KubeproofError if it is in no way that is known here."""
+    """How programs reach a host of an inventory. Raises KubeproofError if that is in no way that is known here."""
     options = _options(host)
+    found = _login(host, options)
+    if (options["password"] or _common_file("CONNECTION_PASSWORD_FILE")) and not _has_key(found):
+        raise KubeproofError(
+            f"host {host.name}: its password (ansible_password) is for playbooks alone, and ssh has no key for it",
+            hint="the command line and the verification log in by key: put one into the host's authorized_keys "
+            "(ssh-copy-id) and into an SSH agent, or name its file in ansible_ssh_private_key_file. If ssh needs "
+            "neither, remove the password",
+        )
+    return found
+
+
+def _has_key(found: Login) -> bool:
+    """Whether ssh has something to log in with that is no password: a key's file, or an agent, which may have keys."""
+    shown = attempt(found.ssh("-G"))
+    settings = [line.partition(" ")[::2] for line in shown.stdout.splitlines()]
+    agents = [value for name, value in settings if name == "identityagent"]
+    agent = agents[0] if agents else "SSH_AUTH_SOCK"
+    # What ssh itself refuses it tells when it is used.
+    if not shown.ok or (agent != "none" and (agent != "SSH_AUTH_SOCK" or os.environ.get("SSH_AUTH_SOCK"))):
+        return True
+    files = [value for name, value in settings if name in ("identityfile", "pkcs11provider") and value != "none"]
+    # What ssh puts in place of % is not known here.
+    return any("%" in path or Path(path).expanduser().exists() for path in files)
+
+
+def _login(host: Host, options: Mapping[str, Any]) -> Login:
     if str(options["connection"]).removeprefix("ansible.builtin.") not in _SSH:
         raise KubeproofError(
             f"host {host.name}: the connection {options['connection']} is not supported here, only ssh",
@@ -216,10 +245,14 @@ def _options(host: Host) -> dict[str, Any]:
 
 def _common_password() -> str:
     """The password for all hosts that have none of their own, from the file that Ansible takes it from."""
+    path = _common_file("BECOME_PASSWORD_FILE")
+    return _content(path) if path else ""
+
+
+def _common_file(setting: str) -> str:
     from ansible.constants import config
 
-    path = config.get_config_value("BECOME_PASSWORD_FILE")
-    return _content(str(path)) if path else ""
+    return str(config.get_config_value(setting) or "")
 
 
 @functools.cache
@@ -257,5 +290,5 @@ def advice(said: str) -> str:
 
 
 def ssh_command(host: Host, options: Sequence[str] = ()) -> list[str]:
-    """The ssh command that reaches a host the way Ansible does."""
-    return login(host).ssh(*options)
+    """The ssh command that reaches a host the way Ansible does. It may ask its user for a password."""
+    return _login(host, _options(host)).ssh(*options)

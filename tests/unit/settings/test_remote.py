@@ -160,6 +160,56 @@ def test_connections_that_ssh_can_stand_in_for(connection: str) -> None:
     assert remote.login(host(ansible_connection=connection)).name == "w1"
 
 
+@pytest.fixture
+def keyless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What ssh says of its configuration, in a file, of a user who has neither a key nor an agent."""
+    said = tmp_path / "said"
+    said.write_text("user root\nidentityfile ~/.ssh/id_rsa\nidentityfile ~/.ssh/id_ed25519\n")
+    ssh = tmp_path / "bin" / "ssh"
+    ssh.parent.mkdir()
+    ssh.write_text(f'#!/bin/sh\n[ "$1" = -G ] && cat {said}\n')
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", str(ssh.parent), prepend=os.pathsep)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    return said
+
+
+@pytest.mark.parametrize("name", ["ansible_password", "ansible_ssh_pass", "ansible_ssh_password"])
+def test_a_password_to_log_in_with_is_refused_where_there_is_nothing_else(name: str, keyless: Path) -> None:
+    with pytest.raises(KubeproofError, match=r"host w1: its password \(ansible_password\) is for playbooks") as refusal:
+        remote.login(host(**{name: PASSWORD}))
+    assert "ansible_ssh_private_key_file" in str(refusal.value.hint)
+    assert PASSWORD not in f"{refusal.value} {refusal.value.hint}"
+    assert remote.login(host()).name == "w1", "ssh may know another way"
+    # A user can be asked.
+    assert remote.ssh_command(host(**{name: PASSWORD})) == ["ssh", "w1"]
+
+
+def test_a_password_for_all_hosts_is_refused_too(keyless: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANSIBLE_CONNECTION_PASSWORD_FILE", str(keyless))
+    with pytest.raises(KubeproofError, match="its password"):
+        remote.login(host())
+
+
+def test_a_password_does_not_matter_where_ssh_has_a_key(keyless: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known, protected = keyless.read_text(), host(ansible_password=PASSWORD)
+    (keyless.parent / "key").touch()
+    for more in ("identityfile ~/key", f"identityfile {keyless}", "identityfile ~/%h", "identityagent /run/agent"):
+        keyless.write_text(f"{known}{more}\n")
+        assert remote.login(protected).name == "w1", more
+    monkeypatch.setenv("SSH_AUTH_SOCK", "/run/agent")
+    for more in ("", "identityagent SSH_AUTH_SOCK\n"):
+        keyless.write_text(known + more)
+        assert remote.login(protected).name == "w1"
+    keyless.write_text(f"{known}identityagent none\n")
+    with pytest.raises(KubeproofError, match="its password"):
+        remote.login(protected)
+    # ssh itself says then what is wrong.
+    keyless.unlink()
+    assert remote.login(protected).name == "w1"
+
+
 def test_all_names_that_ansible_has_for_a_setting_are_known() -> None:
     found = remote.login(
         host(
