@@ -128,7 +128,7 @@ def test_without_a_manifest_to_compare_with_etcds_own_digest_is_enough(store: St
 
 
 def test_another_clusters_is_refused(store: Store, two: tuple[Path, Path]) -> None:
-    with pytest.raises(Damaged, match="another cluster's"):
+    with pytest.raises(Damaged, match="another cluster"):
         check.check(two[0], str(store.programs / "etcdutl"), "00" * 32)
 
 
