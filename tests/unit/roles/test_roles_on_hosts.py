@@ -55,7 +55,9 @@ HOSTS: dict[str, tuple[Any, dict[str, Any]]] = {
                 "vm.max_map_count": 262144,
                 "net.ipv4.tcp_rmem": "4096 131072 6291456",
                 "fs.inotify.max_user_instances": 1024,
-            }
+                "net.ipv6.conf.eth0/100.accept_ra": 2,
+            },
+            "cluster_pod_network": ["10.244.0.0/16", "fd00:10:244::/56"],
         },
     ),
     "machine-managed": (MANAGED, {}),
@@ -75,6 +77,7 @@ def _template(role: str, path: str) -> str:
 
 RENDERED = {
     "sysctls": _template("host", "etc/sysctl.d/99-kubernetes.conf"),
+    "values": "{{ __host_sysctls | to_json }}",
     "modules": _template("host", "etc/modules-load.d/kubernetes.conf"),
     "unit": _template("kube-proxy", "etc/systemd/system/kube-proxy.service"),
     "config": "{{ __kube_proxy_config }}",
@@ -185,6 +188,14 @@ def test_further_sysctls_override_all_others(rendered: dict[str, dict[str, str]]
     assert found["vm.max_map_count"] == "262144"
     assert found["net.ipv4.tcp_rmem"] == "4096 131072 6291456"
     assert found["fs.inotify.max_user_instances"] == "1024"
+
+
+def test_router_advertisements_are_kept_before_ipv6_is_forwarded(rendered: dict[str, dict[str, str]]) -> None:
+    """The kernel drops the routes that it has from them when it begins to: in the file, and by the module."""
+    in_file = list(_sysctls(rendered["machine-sysctls"]["sysctls"]))
+    by_module = list(json.loads(rendered["machine-sysctls"]["values"]))
+    assert in_file == by_module
+    assert in_file.index("net.ipv6.conf.eth0/100.accept_ra") < in_file.index("net.ipv6.conf.all.forwarding")
 
 
 @pytest.mark.parametrize("host", ["machine-pod", "container-pod"])
