@@ -109,7 +109,7 @@ def prepare(hosts: Hosts, snapshots: Mapping[str, plain.Snapshot], version: str)
         unit = _KUBELET_UNIT % (name, hosts.all[name])
         hosts.on(name, "cat >/usr/local/bin/kubeadm; chmod 0755 /usr/local/bin/kubeadm", kubeadm)
         script = "rm -f /etc/kubernetes/manifests/*; cat >/etc/systemd/system/kubelet.service; systemctl daemon-reload"
-        hosts.on(name, f"{script}; sysctl -q -p /etc/sysctl.d/99-kubernetes.conf", unit.encode())
+        hosts.on(name, f"{script}; sysctl -q -p /etc/sysctl.d/99-zz-kubeproof.conf", unit.encode())
         hosts.on(name, "systemctl start containerd; until ctr version >/dev/null 2>&1; do sleep 0.1; done")
         _images(hosts, name, version)
 

@@ -37,7 +37,7 @@ STAGED = "/var/lib/staged"
 EVERYTHING = ("etc", "usr", "opt", "var/lib/kubeproof")
 NODE_UNITS = ("containerd", "kube-proxy", "kubelet")
 _START = (
-    "sysctl -q -p /etc/sysctl.d/99-kubernetes.conf; systemctl daemon-reload; systemctl start --no-block %s; "
+    "sysctl -q -p /etc/sysctl.d/99-zz-kubeproof.conf; systemctl daemon-reload; systemctl start --no-block %s; "
     "if command -v ctr >/dev/null; then until ctr version >/dev/null 2>&1; do sleep 0.1; done; "
     "find /var/lib/kubeproof -name '*.tar' -exec ctr --namespace k8s.io images import --local {} ';' >/dev/null; fi"
 )

@@ -175,8 +175,8 @@ DAMAGES = [
     Damage(
         "sysctl changed",
         "w1",
-        "echo 0 > /proc/sys/net/bridge/bridge-nf-call-ip6tables; rm /etc/sysctl.d/99-kubernetes.conf",
-        planned="99-kubernetes.conf",
+        "echo 0 > /proc/sys/net/bridge/bridge-nf-call-ip6tables; rm /etc/sysctl.d/99-zz-kubeproof.conf",
+        planned="99-zz-kubeproof.conf",
     ),
     Damage(
         "configuration of kernel modules deleted",

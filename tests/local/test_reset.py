@@ -26,8 +26,10 @@ pytestmark = [pytest.mark.local, pytest.mark.cluster]
 LIVED_IN = r"""
 set -eu
 mkdir -p /srv/data/sub && echo precious | tee /srv/data/file > /srv/data/sub/file
-echo '# a file that an install replaces' > /etc/sysctl.d/99-kubernetes.conf
-chmod 0640 /etc/sysctl.d/99-kubernetes.conf
+for file in 99-zz-kubeproof 99-kubernetes; do
+  echo '# a file that an install replaces, or removes' > /etc/sysctl.d/$file.conf
+  chmod 0640 /etc/sysctl.d/$file.conf
+done
 mkdir -m 0700 -p /etc/cni/net.d
 useradd --system --user-group kube-proxy
 

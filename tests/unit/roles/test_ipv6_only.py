@@ -45,7 +45,7 @@ IPV4 = {
 # Files that are of IP families themselves, and one with a digest of what another one says of addresses.
 DIFFER = {
     "kube-proxy/templates/daemonset.yaml.j2",
-    "host/templates/etc/sysctl.d/99-kubernetes.conf.j2",
+    "host/templates/etc/sysctl.d/99-zz-kubeproof.conf.j2",
     "controller-manager/templates/etc/systemd/system/kube-controller-manager.service.j2",
     "flannel/templates/etc/systemd/system/kube-flannel.service.j2",
     "network_policy/templates/etc/kubernetes/network-policy/ready.py.j2",

@@ -76,7 +76,7 @@ def _template(role: str, path: str) -> str:
 
 
 RENDERED = {
-    "sysctls": _template("host", "etc/sysctl.d/99-kubernetes.conf"),
+    "sysctls": _template("host", "etc/sysctl.d/99-zz-kubeproof.conf"),
     "values": "{{ __host_sysctls | to_json }}",
     "modules": _template("host", "etc/modules-load.d/kubernetes.conf"),
     "unit": _template("kube-proxy", "etc/systemd/system/kube-proxy.service"),

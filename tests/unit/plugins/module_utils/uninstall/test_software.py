@@ -48,7 +48,7 @@ def forwarding(tmp_path: Path, *, check_mode: bool = False, **entry: Any) -> Acc
     account = Account(check_mode)
     entries: list[dict[str, Any]] = [
         {"kind": "sysctl", "name": "net.ipv4.ip_forward", "before": "0", **entry},
-        {"kind": "file", "path": "/etc/sysctl.d/99-kubernetes.conf"},
+        {"kind": "file", "path": "/etc/sysctl.d/99-zz-kubeproof.conf"},
     ]
     Software(account, entries, str(tmp_path / "proc"), str(tmp_path)).undo()
     assert path.read_text().strip() == ("0" if account.changes and not check_mode else "1")
@@ -97,7 +97,7 @@ def test_files_that_do_not_want_it_are_no_reason(tmp_path: Path, text: str) -> N
 
 
 def test_in_check_mode_the_file_that_would_be_removed_is_no_reason(tmp_path: Path) -> None:
-    configured(tmp_path, "/etc/sysctl.d/99-kubernetes.conf", "net.ipv4.ip_forward = 1\n")
+    configured(tmp_path, "/etc/sysctl.d/99-zz-kubeproof.conf", "net.ipv4.ip_forward = 1\n")
     assert forwarding(tmp_path, check_mode=True, set="1").changes != []
     # Otherwise it has been removed by now, or has others' content again.
     assert forwarding(tmp_path, set="1").kept != []
