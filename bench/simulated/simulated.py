@@ -49,7 +49,7 @@ _COMMANDS = (
 _SYSCTLS = (
     "fs.inotify.max_user_instances", "fs.inotify.max_user_watches", "fs.nr_open", "kernel.panic",
     "kernel.panic_on_oops", "kernel.pid_max", "net.bridge.bridge-nf-call-iptables", "net.ipv4.ip_forward",
-    "net.ipv4.ip_local_port_range", "net.netfilter.nf_conntrack_max",
+    "net.ipv4.ip_local_port_range", "net.ipv6.conf.all.forwarding", "net.netfilter.nf_conntrack_max",
     "net.netfilter.nf_conntrack_tcp_timeout_close_wait", "net.netfilter.nf_conntrack_tcp_timeout_established",
     "vm.overcommit_memory", "vm.panic_on_oom",
 )  # fmt: skip
@@ -301,6 +301,7 @@ def _report(host: Host, given: Mapping[str, Any]) -> Answer:
         },
         "default_route": {"interface": "eth0", "gateway": "10.99.255.254"},
         "default_route_ipv6": None,
+        "router_advertisements": {},
         "resolver": {"nameservers": ["10.99.255.254"], "upstream": ""},
         "firewall": {"ufw": False, "chains": []},
         "ports": [_port(22, "sshd", "ssh.service"), *_ports(kept["active"])],

@@ -149,6 +149,10 @@ ansible_facts:
         interfaces: {description: Network interfaces by name., type: dict}
         default_route: {description: C(interface) and C(gateway)., type: dict}
         default_route_ipv6: {description: The same of IPv6., type: dict}
+        router_advertisements:
+          description: "Interfaces whose IPv6 default routes the kernel has from these, with their C(accept_ra)."
+          type: dict
+          sample: {eth0: "1"}
         resolver: {description: Name servers., type: dict}
         firewall: {description: "Whether C(ufw) is enabled, and C(chains) that drop what no rule accepts.", type: dict}
         ports: {description: "Listening TCP ports, each with its process.", type: list, elements: dict}
@@ -293,7 +297,7 @@ MEMORY = {"total": "MemTotal", "available": "MemAvailable"}
 SYSCTLS = (
     "fs.inotify.max_user_instances", "fs.inotify.max_user_watches", "fs.nr_open", "kernel.panic",
     "kernel.panic_on_oops", "kernel.pid_max", "net.bridge.bridge-nf-call-iptables", "net.ipv4.ip_forward",
-    "net.ipv4.ip_local_port_range", "net.netfilter.nf_conntrack_max",
+    "net.ipv4.ip_local_port_range", "net.ipv6.conf.all.forwarding", "net.netfilter.nf_conntrack_max",
     "net.netfilter.nf_conntrack_tcp_timeout_close_wait", "net.netfilter.nf_conntrack_tcp_timeout_established",
     "vm.overcommit_memory", "vm.panic_on_oom",
 )  # fmt: skip
@@ -323,8 +327,10 @@ MODULES = {
     "vxlan": Kernel("VXLAN"),
 }
 
-# Of routes: the kernel answers that there is no way (RTF_REJECT of linux/route.h).
+# Of routes: the kernel answers that there is no way (RTF_REJECT of linux/route.h), or has made it of a router
+# advertisement itself (RTF_ADDRCONF of linux/ipv6_route.h).
 REJECT = 0x0200
+ADVERTISED = 0x00040000
 
 Run = Callable[[Sequence[str]], str]
 
@@ -582,12 +588,23 @@ def default_route(machine: Machine) -> Optional[Report]:
 
 def default_route_ipv6(machine: Machine) -> Optional[Report]:
     """The IPv6 default route with the lowest metric: /proc/net/ipv6_route has hexadecimal numbers as they are read."""
-    rows = (line.split() for line in machine.read("/proc/net/ipv6_route").splitlines())
-    routes = [row for row in rows if len(row) > 9 and not int(row[0] + row[1], 16) and not int(row[8], 16) & REJECT]
+    routes = default_routes_ipv6(machine)
     if not routes:
         return None
     best = min(routes, key=lambda row: int(row[5], 16))
     return {"interface": best[9], "gateway": socket.inet_ntop(socket.AF_INET6, bytes.fromhex(best[4]))}
+
+
+def default_routes_ipv6(machine: Machine) -> List[List[str]]:
+    """The IPv6 default routes that lead anywhere, as /proc/net/ipv6_route has them."""
+    rows = (line.split() for line in machine.read("/proc/net/ipv6_route").splitlines())
+    return [row for row in rows if len(row) > 9 and not int(row[0] + row[1], 16) and not int(row[8], 16) & REJECT]
+
+
+def router_advertisements(machine: Machine) -> Dict[str, str]:
+    """``accept_ra`` of the interfaces whose default routes are of router advertisements that the kernel has heard."""
+    names = sorted({row[9] for row in default_routes_ipv6(machine) if int(row[8], 16) & ADVERTISED})
+    return {name: machine.word("/proc/sys/net/ipv6/conf/%s/accept_ra" % name) for name in names}
 
 
 def ipv4(word: str) -> str:
@@ -993,6 +1010,7 @@ def report(
         "interfaces": interfaces(machine),
         "default_route": default_route(machine),
         "default_route_ipv6": default_route_ipv6(machine),
+        "router_advertisements": router_advertisements(machine),
         "resolver": resolver(machine),
         "firewall": firewall(machine, modules),
         "ports": ports(machine),

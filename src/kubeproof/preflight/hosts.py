@@ -37,6 +37,7 @@ WILDCARDS = ("0.0.0.0", "::")  # noqa: S104  (compared with, not bound to)
 # The earliest that runs what runs as a service (docs/development/map.md).
 PYTHON = "3.8"
 ETC = "/etc"
+_FORWARDING = "net.ipv6.conf.all.forwarding"
 # Not derived from the fact: units, the manifest of a reset and operators' habits have that path.
 _WRITABLE_BINARIES = (
     "Mount it writable; or, for a system whose /usr cannot be changed, set cluster_bin_directory: /opt/bin for this "
@@ -126,6 +127,7 @@ class Examination:
             yield from self._cgroup()
             yield from self._swap()
             yield from self._route()
+            yield from self._router_advertisements()
             yield from self._resolver()
             yield from self._selinux()
             yield from self._apparmor()
@@ -464,6 +466,25 @@ class Examination:
             lacks = f"no {kind}default route"
             problem = f"it has {lacks}, without which processes of the host cannot reach Service addresses"
             yield Finding("default-route", problem, "Add one; it need not lead anywhere.", severity="warning")
+
+    def _router_advertisements(self) -> Iterator[Finding]:
+        """The kernel drops its routes of these when it begins to forward, unless ``accept_ra`` is 2 by then.
+
+        Linux: net/ipv6/addrconf.c, ``addrconf_fixup_forwarding``, and net/ipv6/route.c, ``rt6_purge_dflt_routers``.
+        """
+        now = self.report["sysctls"].get(_FORWARDING)
+        to_be = self.rules.ipv6 or self.rules.sysctls.get(_FORWARDING, "0") != "0"
+        if now is None or now["value"] != "0" or not to_be:
+            return
+        for name, accepted in self.report["router_advertisements"].items():
+            parameter = f"net.ipv6.conf.{name.replace('.', '/')}.accept_ra"
+            if self.rules.sysctls.get(parameter, accepted) != "2":
+                problem = (
+                    f"its kernel has the IPv6 default route of {name} from router advertisements, and drops it as soon "
+                    "as nodes forward IPv6: whoever reaches the host by that route loses it"
+                )
+                remediation = f'Set host_sysctls: {{{parameter}: "2"}}, or configure address and route on the host.'
+                yield Finding("accept-ra", problem, remediation, name)
 
     def _processes(self) -> Iterator[Finding]:
         """Another Kubernetes, or processes that conflict with this one."""

@@ -340,6 +340,8 @@ class HostReport(TypedDict):
     interfaces: dict[str, Interface]
     default_route: Route | None
     default_route_ipv6: Route | None
+    # `accept_ra` of the interfaces whose IPv6 default routes the kernel has from router advertisements.
+    router_advertisements: dict[str, str]
     resolver: Resolver
     firewall: Firewall
     ports: list[Port]

@@ -119,6 +119,7 @@ def report(number: int = 1, **changes: Any) -> HostReport:
         "interfaces": {"eth0": interface(f"10.0.0.{number}/24", mac=f"52:54:00:00:00:{number:02x}")},
         "default_route": {"interface": "eth0", "gateway": "10.0.0.254"},
         "default_route_ipv6": None,
+        "router_advertisements": {},
         "resolver": {"nameservers": ["10.0.0.254"], "upstream": ""},
         "firewall": {"ufw": False, "chains": []},
         "ports": [port(22, unit="ssh.service", name="sshd")],

@@ -625,6 +625,41 @@ class TestSysctls:
         assert problem.endswith("vm.max_map_count is 65530, and may not be set to 262144 here (host_sysctls)")
 
 
+class TestRouterAdvertisements:
+    """A kernel that begins to forward IPv6 drops the default routes that it has from them."""
+
+    def found(
+        self, accepted: str = "1", forwarding: str = "0", *, ipv6: bool = True, interface: str = "eth0", **wanted: str
+    ) -> list[tuple[str, str]]:
+        sysctls = {"net.ipv6.conf.all.forwarding": {"value": forwarding, "writable": True}}
+        asked = {f"net.ipv6.conf.{name.replace('__', '.')}": value for name, value in wanted.items()}
+        # As the module reports what host_sysctls names.
+        sysctls |= {name: {"value": "1", "writable": True} for name in asked if name not in sysctls}
+        entry = host(router_advertisements={interface: accepted}, sysctls=sysctls)
+        findings = check_host(entry, replace(RULES, ipv6=ipv6, sysctls=asked))
+        return [(each.id, each.remediation.partition(",")[0]) for each in findings if each.severity == "error"]
+
+    def test_a_route_would_be_lost(self) -> None:
+        assert self.found() == [("accept-ra", 'Set host_sysctls: {net.ipv6.conf.eth0.accept_ra: "2"}')]
+        assert self.found("0") == self.found(eth0__accept_ra="1") == self.found(eth1__accept_ra="2") == self.found()
+        assert self.found("2", eth0__accept_ra="1") == self.found()
+
+    def test_a_dot_in_the_name_of_an_interface_is_a_slash(self) -> None:
+        (found,) = self.found(interface="eth0.100")
+        assert found[1] == 'Set host_sysctls: {net.ipv6.conf.eth0/100.accept_ra: "2"}'
+        assert self.found(interface="eth0.100", **{"eth0/100__accept_ra": "2"}) == []
+
+    def test_they_are_accepted_or_will_be(self) -> None:
+        assert self.found("2") == self.found(eth0__accept_ra="2") == []
+
+    def test_nodes_forward_already(self) -> None:
+        assert self.found(forwarding="1") == []
+
+    def test_nodes_will_not_forward_ipv6_unless_they_are_told_to(self) -> None:
+        assert self.found(ipv6=False) == []
+        assert self.found(ipv6=False, all__forwarding="1") == self.found()
+
+
 class TestSecondAddress:
     """IPv6, for a cluster that has networks of it."""
 

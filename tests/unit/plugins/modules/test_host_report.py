@@ -194,6 +194,22 @@ class TestDefaultRouteOfIPv6:
         fake.file("/proc/net/ipv6_route", "".join(rows))
         assert host_report.default_route_ipv6(fake.machine) is None
 
+    def test_those_of_router_advertisements(self, fake: Fake) -> None:
+        """Of the kernel's own making: systemd-networkd's and NetworkManager's do not have that flag."""
+        rows = (
+            self.row(flags="00450003", interface="eth0.100"),
+            self.row(flags="00450003", interface="eth0.100", metric="00000800"),
+            self.row(flags="00000003", interface="eth1"),
+            # What is on the link itself.
+            self.row(flags="00040001", interface="eth2", to=self.GATEWAY, length="40"),
+        )
+        fake.file("/proc/net/ipv6_route", "".join(rows))
+        fake.file("/proc/sys/net/ipv6/conf/eth0.100/accept_ra", "1\n")
+        assert host_report.router_advertisements(fake.machine) == {"eth0.100": "1"}
+
+    def test_no_router_advertisements(self, fake: Fake) -> None:
+        assert host_report.router_advertisements(fake.machine) == {}
+
 
 class TestPorts:
     def test_who_listens(self, fake: Fake) -> None:
