@@ -302,7 +302,7 @@ def _report(host: Host, given: Mapping[str, Any]) -> Answer:
         "default_route": {"interface": "eth0", "gateway": "10.99.255.254"},
         "default_route_ipv6": None,
         "router_advertisements": {},
-        "resolver": {"nameservers": ["10.99.255.254"], "upstream": ""},
+        "resolver": {"nameservers": ["10.99.255.254"], "upstream": "", "upstream_nameservers": []},
         "firewall": {"ufw": False, "chains": []},
         "ports": [_port(22, "sshd", "ssh.service"), *_ports(kept["active"])],
         "processes": _processes(kept["active"]),

@@ -153,7 +153,7 @@ ansible_facts:
           description: "Interfaces whose IPv6 default routes the kernel has from these, with their C(accept_ra)."
           type: dict
           sample: {eth0: "1"}
-        resolver: {description: Name servers., type: dict}
+        resolver: {description: "Name servers, and those behind the stub of systemd-resolved.", type: dict}
         firewall: {description: "Whether C(ufw) is enabled, and C(chains) that drop what no rule accepts.", type: dict}
         ports: {description: "Listening TCP ports, each with its process.", type: list, elements: dict}
         processes: {description: Running processes that may conflict with components., type: list, elements: dict}
@@ -852,9 +852,11 @@ def clock_synchronised() -> Optional[bool]:
 def resolver(machine: Machine) -> Report:
     """Name servers of /etc/resolv.conf, and systemd-resolved's own list of what is behind its stub."""
     upstream = "/run/systemd/resolve/resolv.conf"
+    behind = nameservers(machine.read(upstream))
     return {
         "nameservers": nameservers(machine.read("/etc/resolv.conf")),
-        "upstream": upstream if nameservers(machine.read(upstream)) else "",
+        "upstream": upstream if behind else "",
+        "upstream_nameservers": behind,
     }
 
 

@@ -517,40 +517,52 @@ class Examination:
                 yield Finding("leftover", problem, "Remove them if nothing needs them.", path, severity="warning")
 
     def _resolver(self) -> Iterator[Finding]:
+        """Whether pods have resolvers, by the file that the kubelet gives to them; of a user's own nothing is known."""
         resolver = self.report["resolver"]
-        if not resolver["nameservers"] and self.rules.host_resolver:
-            problem = "/etc/resolv.conf names no resolver, and with none CoreDNS does not start"
-            there = (
-                f"Set kubelet_resolv_conf: {resolver['upstream']}, which has some. Or add"
-                if resolver["upstream"]
-                else "Add"
-            )
+        known = {
+            resolver["upstream"]: resolver["upstream_nameservers"],
+            host_settings.RESOLV_CONF: resolver["nameservers"],
+        }
+        path = self.rules.resolv_conf or host_settings.resolver_file(self.report)
+        if path in known:
+            yield from self._no_resolver(path, known[path])
+            yield from self._resolver_families(path, known[path])
+            yield from self._resolver_on_loopback(path, known[path])
+
+    def _no_resolver(self, path: str, servers: Sequence[str]) -> Iterator[Finding]:
+        resolver = self.report["resolver"]
+        if not servers and self.rules.host_resolver:
+            problem = f"{path} names no resolver, and with none CoreDNS does not start"
+            elsewhere = not all(map(host_settings.on_loopback, resolver["upstream_nameservers"]))
+            there = f"Set kubelet_resolv_conf: {resolver['upstream']}, which has some. Or add" if elsewhere else "Add"
             remediation = (
-                f"{there} a line to /etc/resolv.conf: nameserver ADDRESS. Where names outside the cluster are not "
+                f"{there} a line to {path}: nameserver ADDRESS. Where names outside the cluster are not "
                 "needed, any address will do, such as the host's own."
             )
             yield Finding("resolver", problem, remediation)
-        yield from self._resolver_families()
-        looped = [address for address in resolver["nameservers"] if host_settings.on_loopback(address)]
-        if looped and not resolver["upstream"]:
+
+    def _resolver_on_loopback(self, path: str, servers: Sequence[str]) -> Iterator[Finding]:
+        looped = [address for address in servers if host_settings.on_loopback(address)]
+        if looped:
             # CoreDNS finds out by itself that it asks itself, and ends: if there is nobody else to ask, for certain.
             asked = self.rules.host_resolver
-            severity: Severity = "error" if asked and looped == resolver["nameservers"] else "warning"
+            severity: Severity = "error" if asked and looped == servers else "warning"
             reader, what = ("CoreDNS", "a forwarding loop") if asked else ("pods with dnsPolicy Default", "no resolver")
-            problem = f"/etc/resolv.conf names {looped[0]}, which in the pods of {reader} is themselves: {what}"
+            problem = f"{path} names {looped[0]}, which in the pods of {reader} is themselves: {what}"
+            # systemd-resolved writes its own file.
+            there = "there" if path == host_settings.RESOLV_CONF else "to systemd-resolved (DNS=)"
             remediation = (
-                "Name a resolver that pods can reach: there, in a file that kubelet_resolv_conf names, or, for the "
+                f"Name a resolver that pods can reach: {there}, in a file that kubelet_resolv_conf names, or, for the "
                 "cluster's DNS only, in dns_forwarders."
             )
             yield Finding("resolver", problem, remediation, severity=severity)
 
-    def _resolver_families(self) -> Iterator[Finding]:
-        """Whether pods reach a resolver that the hosts' own file names; those on loopback are for another check."""
-        known = self.report["resolver"]["nameservers"]
-        elsewhere = known and not any(":" in each or host_settings.on_loopback(each) for each in known)
+    def _resolver_families(self, path: str, servers: Sequence[str]) -> Iterator[Finding]:
+        """Whether pods reach a resolver that the file names; those on loopback are for another check."""
+        elsewhere = servers and not any(":" in each or host_settings.on_loopback(each) for each in servers)
         if self.rules.host_resolver and not self.rules.ipv4 and elsewhere:
-            named = ", ".join(known)
-            problem = f"/etc/resolv.conf names {named}, which pods do not reach: they have IPv6 addresses only"
+            named = ", ".join(servers)
+            problem = f"{path} names {named}, which pods do not reach: they have IPv6 addresses only"
             remediation = (
                 "Name a resolver with an IPv6 address: there, in a file that kubelet_resolv_conf names, or, for the "
                 "cluster's DNS only, in dns_forwarders. Until then pods find no names outside the cluster."

@@ -193,7 +193,6 @@ _CONTAINER_LOG = 10
 _PROGRAMS = "programs that kubeproof installs there do not run"
 _VOLUMES = "programs in volumes of pods, as emptyDir, do not run"
 _DEVICES = "device files that pods make in their volumes cannot be opened"
-_RESOLV_CONF = "/etc/resolv.conf"
 _EVICTION = "kubelet_eviction_hard"
 _MODULES = ("br_netfilter", "nf_conntrack", "overlay")
 
@@ -235,11 +234,11 @@ def reads(name: str) -> bool:
 class Rules:
     """What a host is asked to offer. Memory in MiB by group, clock skew in seconds.
 
-    ``shared_segment``: nodes reach each other without a gateway. ``udp_ports``: nodes', for each other.
-    ``ipv4`` and ``ipv6``: pods and Services have addresses of these. ``host_resolver``: the cluster's DNS asks the
-    resolvers that are in the hosts' own file. ``logs``: what these may come to. ``sysctls``: the user's. ``gvisor``:
-    some pods run in it. ``runtime``: the nodes', and ``runtimes``: programs of its handlers. ``evicts``: by path, the
-    kubelet's signal and its threshold.
+    ``shared_segment``: nodes reach each other without a gateway. ``udp_ports``: nodes', for each other. ``ipv4`` and
+    ``ipv6``: pods and Services have addresses of these. ``host_resolver``: the cluster's DNS asks the resolvers of its
+    host. ``resolv_conf``: the file that the settings name for these, or empty. ``logs``: what these may come to.
+    ``sysctls``: the user's. ``gvisor``: some pods run in it. ``runtime``: the nodes', and ``runtimes``: programs of its
+    handlers. ``evicts``: by path, the kubelet's signal and its threshold.
     """
 
     operating_systems: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -260,6 +259,7 @@ class Rules:
     ipv6: bool = False
     ipv4: bool = True
     host_resolver: bool = True
+    resolv_conf: str = ""
     gvisor: bool = False
     data: Mapping[str, str] = field(default_factory=dict)
     sysctls: Mapping[str, str] = field(default_factory=dict)
@@ -316,9 +316,9 @@ class Rules:
             runtime=runtimes.chosen(values),
             runtimes=runtimes.programs(values),
             evicts=_evicts(values),
-            # The path that the kubelet gives to pods is only among the values where it is set.
-            host_resolver=not values["dns_forwarders"]
-            and values.get("kubelet_resolv_conf", _RESOLV_CONF) == _RESOLV_CONF,
+            host_resolver=not values["dns_forwarders"],
+            # It is only among the values where it is set.
+            resolv_conf=str(values.get("kubelet_resolv_conf", "")),
             gvisor=runtimes.gvisor(values),
             shared_segment=network == "bridge" or way in ("host-gw", "native", "none"),
             pod_network=network,

@@ -81,10 +81,11 @@ class Route(TypedDict):
 
 
 class Resolver(TypedDict):
-    """Name servers of /etc/resolv.conf, and where systemd-resolved lists those behind its stub (or empty)."""
+    """Name servers of /etc/resolv.conf; where systemd-resolved lists those behind its stub (or empty), and these."""
 
     nameservers: list[str]
     upstream: str
+    upstream_nameservers: list[str]
 
 
 class Chain(TypedDict):

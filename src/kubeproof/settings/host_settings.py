@@ -24,6 +24,7 @@ MEBIBYTE = 1024 * 1024
 # For all processes of a user together, root for most: systemd, the kubelet, containerd, its shims and pods watch files.
 # Of the usual 128 instances some dozens of pods leave none ("too many open files").
 INOTIFY = {"fs.inotify.max_user_instances": 8192, "fs.inotify.max_user_watches": 524288}
+RESOLV_CONF = "/etc/resolv.conf"
 # What is kept from pods for the system and Kubernetes' own processes: the shares of Google's Kubernetes Engine
 # (https://cloud.google.com/kubernetes-engine/docs/concepts/plan-node-sizes), which other clouds use as well. Percent of
 # so much memory (MiB) or so many thousandths of a CPU, then of what comes after; the last of all the rest. By shares a
@@ -146,11 +147,17 @@ def _tolerates_swap(report: HostReport, reasons: list[str]) -> bool:
 
 def _resolver(report: HostReport, reasons: list[str]) -> str:
     """The resolver file for pods. One with a stub on loopback would send the cluster's DNS in a circle."""
+    path = resolver_file(report)
+    if path != RESOLV_CONF:
+        reasons.append(f"{RESOLV_CONF} points to a stub on loopback: pods are given {path}")
+    return path
+
+
+def resolver_file(report: HostReport) -> str:
+    """The resolver file for pods, as it is derived from the host."""
     resolver = report["resolver"]
-    if resolver["upstream"] and any(map(on_loopback, resolver["nameservers"])):
-        reasons.append(f"/etc/resolv.conf points to a stub on loopback: pods are given {resolver['upstream']}")
-        return resolver["upstream"]
-    return "/etc/resolv.conf"
+    stub = any(map(on_loopback, resolver["nameservers"]))
+    return resolver["upstream"] if stub and resolver["upstream"] else RESOLV_CONF
 
 
 def on_loopback(address: str) -> bool:

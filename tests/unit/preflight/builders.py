@@ -120,7 +120,7 @@ def report(number: int = 1, **changes: Any) -> HostReport:
         "default_route": {"interface": "eth0", "gateway": "10.0.0.254"},
         "default_route_ipv6": None,
         "router_advertisements": {},
-        "resolver": {"nameservers": ["10.0.0.254"], "upstream": ""},
+        "resolver": {"nameservers": ["10.0.0.254"], "upstream": "", "upstream_nameservers": []},
         "firewall": {"ufw": False, "chains": []},
         "ports": [port(22, unit="ssh.service", name="sshd")],
         "processes": [],

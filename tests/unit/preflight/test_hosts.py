@@ -548,8 +548,37 @@ def test_a_container_s_clock_is_its_machine_s() -> None:
 
 
 def test_a_stub_resolver_with_a_list_behind_it() -> None:
-    resolver = {"nameservers": ["127.0.0.53"], "upstream": "/run/systemd/resolve/resolv.conf"}
-    assert found(host(resolver=resolver)) == []
+    assert found(host(resolver=stub("192.0.2.53"))) == []
+
+
+def stub(*servers: str) -> dict[str, Any]:
+    """The resolver of systemd-resolved, with others behind it."""
+    upstream = "/run/systemd/resolve/resolv.conf"
+    return {"nameservers": ["127.0.0.53"], "upstream": upstream, "upstream_nameservers": [*servers]}
+
+
+@pytest.mark.parametrize(
+    ("servers", "severity"),
+    [(["127.0.0.1"], "error"), (["::1", "127.0.0.1"], "error"), (["192.0.2.53", "::1"], "warning")],
+)
+def test_a_stub_resolver_with_one_on_loopback_behind_it(servers: list[str], severity: str) -> None:
+    """dnsmasq, say, or unbound: pods are given the list, and in them it is themselves."""
+    finding = only(host(resolver=stub(*servers)))
+    assert (finding.id, finding.severity) == ("resolver", severity)
+    assert finding.problem.startswith("/run/systemd/resolve/resolv.conf names ")
+    assert "to systemd-resolved (DNS=)" in finding.remediation
+
+
+def test_the_resolver_file_of_the_settings_is_the_one_that_counts() -> None:
+    def problems(path: str, resolver: dict[str, Any]) -> list[str]:
+        rules = Rules.parse({**VALUES, "kubelet_resolv_conf": path})
+        return [each.problem.split(",")[0] for each in check_host(host(resolver=resolver), rules)]
+
+    assert problems("/etc/pods.conf", stub("127.0.0.1")) == []
+    assert problems("/etc/pods.conf", {"nameservers": ["127.0.0.1"]}) == []
+    assert problems("/etc/resolv.conf", stub("192.0.2.53")) == ["/etc/resolv.conf names 127.0.0.53"]
+    upstream = {**stub("127.0.0.1"), "nameservers": ["192.0.2.53"]}
+    assert problems(upstream["upstream"], upstream) == ["/run/systemd/resolve/resolv.conf names 127.0.0.1"]
 
 
 class TestNoResolver:
@@ -561,9 +590,12 @@ class TestNoResolver:
         assert finding.remediation.startswith("Add a line to /etc/resolv.conf: nameserver ADDRESS.")
 
     def test_may_have_a_list_elsewhere(self) -> None:
-        upstream = "/run/systemd/resolve/resolv.conf"
-        finding = only(host(resolver={**self.EMPTY, "upstream": upstream}))
+        elsewhere = stub("192.0.2.53")
+        finding = only(host(resolver={**elsewhere, **self.EMPTY}))
+        upstream = elsewhere["upstream"]
         assert finding.remediation.startswith(f"Set kubelet_resolv_conf: {upstream}, which has some. Or add a line")
+        finding = only(host(resolver={**stub("127.0.0.1"), **self.EMPTY}))
+        assert finding.remediation.startswith("Add a line to /etc/resolv.conf")
 
     @pytest.mark.parametrize(
         "values",
@@ -708,6 +740,12 @@ class TestIPv6Alone:
         assert (identity, severity) == ("resolver", "warning")
         assert "names 192.0.2.53, 192.0.2.54, which pods do not reach" in problem
         assert self.found(resolver={"nameservers": ["192.0.2.53", "2001:db8::53"]}) == []
+
+    def test_nor_one_behind_a_stub(self) -> None:
+        [(identity, problem, severity)] = self.found(resolver=stub("192.0.2.53"))
+        assert (identity, severity) == ("resolver", "warning")
+        assert problem.startswith("/run/systemd/resolve/resolv.conf names 192.0.2.53, which pods do not reach")
+        assert self.found(resolver=stub("2001:db8::53")) == []
 
     def test_a_stub_on_loopback_is_one_finding(self) -> None:
         assert [identity for identity, *_ in self.found(resolver={"nameservers": ["127.0.0.53"]})] == ["resolver"]

@@ -353,12 +353,17 @@ def test_sysctls(fake: Fake) -> None:
 
 
 @pytest.mark.parametrize(
-    ("upstream", "expected"), [("nameserver 192.0.2.1\n", "/run/systemd/resolve/resolv.conf"), ("# none\n", "")]
+    ("upstream", "expected", "servers"),
+    [("nameserver 192.0.2.1\n", "/run/systemd/resolve/resolv.conf", ["192.0.2.1"]), ("# none\n", "", [])],
 )
-def test_resolver(fake: Fake, upstream: str, expected: str) -> None:
+def test_resolver(fake: Fake, upstream: str, expected: str, servers: list[str]) -> None:
     fake.file("/etc/resolv.conf", "search example.org\nnameserver 127.0.0.53\n")
     fake.file("/run/systemd/resolve/resolv.conf", upstream)
-    assert host_report.resolver(fake.machine) == {"nameservers": ["127.0.0.53"], "upstream": expected}
+    assert host_report.resolver(fake.machine) == {
+        "nameservers": ["127.0.0.53"],
+        "upstream": expected,
+        "upstream_nameservers": servers,
+    }
 
 
 class TestInstalled:
