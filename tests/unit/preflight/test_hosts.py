@@ -679,7 +679,8 @@ class TestRouterAdvertisements:
     def test_a_dot_in_the_name_of_an_interface_is_a_slash(self) -> None:
         (found,) = self.found(interface="eth0.100")
         assert found[1] == 'Set host_sysctls: {net.ipv6.conf.eth0/100.accept_ra: "2"}'
-        assert self.found(interface="eth0.100", **{"eth0/100__accept_ra": "2"}) == []
+        kept: dict[str, Any] = {"eth0/100__accept_ra": "2"}
+        assert self.found(interface="eth0.100", **kept) == []
 
     def test_they_are_accepted_or_will_be(self) -> None:
         assert self.found("2") == self.found(eth0__accept_ra="2") == []
