@@ -1,7 +1,8 @@
 """Start a component, or restart it if its inputs changed: with several hosts, as a rolling restart.
 
 All hosts are checked, and stopped units started, in parallel; only running ones that need a restart wait for each
-other. When one does not become healthy, those after it are left running as they are.
+other. When one does not become healthy, those after it are left running as they are. A host that comes alone is asked
+once.
 """
 
 from __future__ import annotations
@@ -49,14 +50,26 @@ class ActionModule(Action):
         if self._task.check_mode:
             return self._planned(arguments, rolling, pending, in_turns=in_turns)
         turns = self._turns(arguments)
-        # What did not run may not start with what the others would be restarted for.
-        with self._halting(turns if in_turns else None) as outcome:
-            answer = self._converge(arguments, _restart=not in_turns, _waits=rolling.waits, _pending=pending)
-            outcome.update(answer)
-        if answer.get("restart_needed") and not answer.get("failed") and not answer.get("waits"):
-            answer |= self._in_turn(turns, arguments, rolling, timeout * self._patience(rolling.hosts))
+        limit = timeout * self._patience(rolling.hosts)
+        # Nobody is kept waiting: it need not be asked first whether it takes a turn.
+        if in_turns and not rolling.waits and arguments.get("state") != "absent" and turns.is_alone(self._host):
+            answer = self._in_turn(turns, arguments, rolling, limit)
+        else:
+            answer = self._in_time(turns, arguments, rolling, limit, in_turns=in_turns)
         if not answer.get("failed") and not answer.get("unreachable"):
             turns.well(self._host)
+        return answer
+
+    def _in_time(
+        self, turns: Turns, arguments: dict[str, Any], rolling: Rolling, timeout: float, *, in_turns: bool
+    ) -> dict[str, Any]:
+        """Have done what needs no turn, and the rest in one."""
+        # What did not run may not start with what the others would be restarted for.
+        with self._halting(turns if in_turns else None) as outcome:
+            answer = self._converge(arguments, _restart=not in_turns, _waits=rolling.waits)
+            outcome.update(answer)
+        if answer.get("restart_needed") and not answer.get("failed") and not answer.get("waits"):
+            answer |= self._in_turn(turns, arguments, rolling, timeout)
         return answer
 
     def _planned(
@@ -99,9 +112,11 @@ class ActionModule(Action):
     def _in_turn(self, turns: Turns, arguments: dict[str, Any], rolling: Rolling, timeout: float) -> dict[str, Any]:
         """``timeout``: that of the slowest of the hosts."""
         limit = _WAITS_OF_A_TURN * timeout + _OVERHEAD_SECONDS
-        with turns.turn(self._host, rolling.at_once, limit), self._halting(turns) as outcome:
+        with turns.turn(self._host, rolling.at_once, limit) as turn, self._halting(turns) as outcome:
             answer = self._converge(arguments, _gate=list(rolling.gate), _recovers=rolling.recovers)
             outcome.update(answer)
+            # What had nothing to restart is no example for the others.
+            turn.restarted = bool(answer.get("interrupts"))
         return answer
 
     @contextmanager

@@ -244,9 +244,9 @@ waits:
   type: bool
   returned: when RV(restart_needed) is not empty, and in check mode
 interrupts:
-  description: Whether a running process would be ended.
+  description: Whether a running process was ended; in check mode whether it would be.
   type: bool
-  returned: in check mode, O(state=running)
+  returned: O(state=running)
 step:
   description:
     - "What a plan says of RV(done): C(reason), with C(kind) and C(text); C(restarts), units whose processes are ended;
@@ -436,9 +436,15 @@ def converge(module: AnsibleModule) -> Dict[str, Any]:
         may_restart=may_restart(module, restart),
         instead=was_pod,
     )
-    result = {"changed": bool(plan.actions()), "done": plan.actions(), "unit": unit, "restart_needed": plan.put_off}
+    result = {
+        "changed": bool(plan.actions()),
+        "done": plan.actions(),
+        "unit": unit,
+        "restart_needed": plan.put_off,
+        "interrupts": plan.interrupts,
+    }
     if module.check_mode:
-        return {**result, "waits": bool(plan.put_off), "interrupts": plan.interrupts}
+        return {**result, "waits": bool(plan.put_off)}
     require_remembered(unit)
     if plan.interrupts:
         wait_for_gate(unit, module.params["_gate"], timeout)
@@ -494,9 +500,10 @@ class PodPlan:
         digest = hashlib.sha256(json.dumps(self.inputs, sort_keys=True).encode()).hexdigest()
         self.text = pod.wanted(module.params["_manifest"], digest, module.check_mode)
         reason = self._reason(pod.text(), record.data.get("inputs", {}))
-        self.interrupts = bool(reason) and (self.service or bool(pod.processes(pod.uid())))
-        self.put_off = reason if self.interrupts and not may_restart(module, reason) else ""
+        runs = bool(reason) and (self.service or bool(pod.processes(pod.uid())))
+        self.put_off = reason if runs and not may_restart(module, reason) else ""
         self.reason = "" if self.put_off else reason
+        self.interrupts = bool(self.reason) and runs
 
     def _reason(self, before: Optional[str], inputs: Dict[str, Any]) -> str:
         if self.unit:
@@ -517,9 +524,15 @@ def converge_pod(module: AnsibleModule) -> Dict[str, Any]:
     unit, timeout = module.params["unit"], module.params["timeout"]
     systemd, pod, record = Systemd(unit), StaticPod(unit), Record(unit)
     plan = PodPlan(module, systemd, pod, record)
-    result = {"changed": bool(plan.actions()), "done": plan.actions(), "unit": unit, "restart_needed": plan.put_off}
+    result = {
+        "changed": bool(plan.actions()),
+        "done": plan.actions(),
+        "unit": unit,
+        "restart_needed": plan.put_off,
+        "interrupts": plan.interrupts,
+    }
     if module.check_mode:
-        return {**result, "waits": bool(plan.put_off), "interrupts": plan.interrupts}
+        return {**result, "waits": bool(plan.put_off)}
     if plan.put_off:
         result["waits"] = bool(module.params["_waits"]) and Health(module.params["_waits"]).good()
         return result

@@ -72,6 +72,13 @@ class Orphaned(KubeproofError):
     """ansible-playbook has ended, and with it the run that this process works for."""
 
 
+@dataclass
+class Turn:
+    """What a host has done with its turn. ``restarted``: whether a process was ended for it."""
+
+    restarted: bool = True
+
+
 class Turns:
     """The turns of one unit's hosts, in one run of a playbook.
 
@@ -90,8 +97,20 @@ class Turns:
         self._forks = forks
         self._parent = os.getppid()
 
+    def is_alone(self, host: str) -> bool:
+        """Whether a host comes to this task alone, and neither waits for its turn nor is refused it."""
+        halted = self._of_this_run(self._halted)
+        if self._together != (host,) or halted.get("host", host) != host:
+            return False
+        self._directory.mkdir(parents=True, exist_ok=True)
+        # A process of a run that was killed may still have it.
+        taken = self._take(host, 1)
+        if taken:
+            taken.close()
+        return bool(taken)
+
     @contextmanager
-    def turn(self, host: str, at_once: int, limit: float) -> Iterator[None]:
+    def turn(self, host: str, at_once: int, limit: float) -> Iterator[Turn]:
         """Wait for a turn and have it. Raises Halted if another host of this run failed before.
 
         Where a host has failed in an earlier run, and takes part in this one, it is waited for until it is well.
@@ -125,8 +144,9 @@ class Turns:
         with taken:
             # Its predecessor may have failed between the look and the turn.
             self._refuse_after_failure(host)
-            yield
-            if not self._has_halted and not self._has_passed:
+            turn = Turn()
+            yield turn
+            if turn.restarted and not self._has_halted and not self._has_passed:
                 files.write(self._passed, json.dumps({"run": self._run, "host": host}))
 
     def halt(self, host: str, reason: str) -> None:

@@ -206,6 +206,13 @@ def test_one_that_failed_is_no_proof(tmp_path: Path, failure: str) -> None:
     assert not turns._has_passed
 
 
+def test_one_that_restarted_nothing_is_no_proof(tmp_path: Path) -> None:
+    turns = Turns(tmp_path, "kubelet.service", "run")
+    with turns.turn("w0", 2, LIMIT) as turn:
+        turn.restarted = False
+    assert not turns._has_passed
+
+
 def test_a_turn_is_not_waited_for_for_ever(tmp_path: Path) -> None:
     turns = Turns(tmp_path, "etcd.service", "run")
     with turns.turn("cp0", 1, LIMIT):

@@ -17,7 +17,7 @@ from plugins.action.component_service import ActionModule
 from kubeproof.core import active_run
 from kubeproof.install.look import digest
 from kubeproof.install.pending import UNKNOWN, Pending
-from kubeproof.install.rolling import Turns, this_run
+from kubeproof.install.rolling import Turn, Turns, this_run
 
 ROLLING = {
     "hosts": ["cp1", "cp2"],
@@ -108,9 +108,9 @@ def test_a_turn_is_waited_for_as_long_as_the_slowest_may_take(
 ) -> None:
     limits: list[float] = []
 
-    def turn(_turns: Turns, _host: str, _at_once: int, limit: float) -> contextlib.nullcontext[None]:
+    def turn(_turns: Turns, _host: str, _at_once: int, limit: float) -> contextlib.nullcontext[Turn]:
         limits.append(limit)
-        return contextlib.nullcontext()
+        return contextlib.nullcontext(Turn())
 
     monkeypatch.setattr(Turns, "turn", turn)
     hostvars = {"cp2": {"ansible_facts": {"kubeproof_host": {"work_seconds": slowest}}}, "cp1": {}}
@@ -181,6 +181,74 @@ def test_one_that_is_lost_in_its_turn_stops_the_next(
     with pytest.raises(Exception, match="not restarted on cp2"):
         harness.run(monkeypatch, rolling=ROLLING)
     assert len(harness.asked) == 1
+
+
+class TestAlone:
+    """A host that comes to its task alone is asked once: it has nobody to wait for."""
+
+    @pytest.fixture
+    def alone(self, variables: dict[str, Any]) -> dict[str, Any]:
+        return {**variables, "ansible_play_batch": ["cp1"], "ansible_forks": 2}
+
+    def restarts(
+        self, variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch, **arguments: Any
+    ) -> list[bool | None]:
+        """What the module was told, each time, of whether it may restart."""
+        answer = {"changed": True, "restart_needed": "", "interrupts": True}
+        harness = Harness(variables, answer)
+        harness.run(monkeypatch, **{"rolling": ROLLING, **arguments})
+        return [asked.get("_restart") for asked in harness.asked]
+
+    def test_it_has_its_turn_and_its_gate(
+        self, alone: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        Turns(tmp_path / "rolling", "etcd.service", "yesterday").halt("cp1", "")
+        harness = Harness(alone, {"changed": True, "restart_needed": "", "interrupts": True})
+        assert harness.run(monkeypatch, rolling=ROLLING)["changed"]
+        (asked,) = harness.asked
+        assert "_restart" not in asked
+        assert (asked["_gate"], asked["_recovers"]) == (ROLLING["gate"], ROLLING["recovers"])
+        assert (tmp_path / "rolling" / "etcd.service.passed").exists()
+        assert not (tmp_path / "rolling" / "etcd.service.cp1.failed").exists(), "it is well"
+
+    def test_if_it_fails_nobody_else_goes(
+        self, alone: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        assert Harness(alone, {"failed": True, "msg": "no"}).run(monkeypatch, rolling=ROLLING)["failed"]
+        assert (tmp_path / "rolling" / "etcd.service.cp1.failed").exists()
+        other = {**alone, "inventory_hostname": "cp2", "ansible_play_batch": ["cp2"]}
+        harness = Harness(other, {"restart_needed": "changed"})
+        with pytest.raises(Exception, match="not restarted on cp2"):
+            harness.run(monkeypatch, rolling=ROLLING)
+        assert [asked["_restart"] for asked in harness.asked] == [False], "one that needs nothing is not refused"
+
+    def test_one_that_needs_nothing_is_no_example_for_the_others(
+        self, alone: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        harness = Harness(alone, {"changed": False, "restart_needed": "", "interrupts": False})
+        harness.run(monkeypatch, rolling=ROLLING)
+        assert len(harness.asked) == 1
+        assert not (tmp_path / "rolling" / "etcd.service.passed").exists()
+
+    def test_one_that_needs_nothing_waits_for_no_process_of_an_earlier_run(
+        self, alone: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        with Turns(tmp_path / "rolling", "etcd.service", "killed").turn("cp2", 1, 1):
+            assert self.restarts(alone, monkeypatch) == [False]
+
+    def test_a_leader_and_what_is_removed_are_asked_without_a_turn(
+        self, alone: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        led = {**ROLLING, "waits": {"url": "https://leads"}}
+        assert self.restarts(alone, monkeypatch, rolling=led) == [False]
+        assert self.restarts(alone, monkeypatch, state="absent") == [False]
+        assert not list((tmp_path / "rolling").glob("*.lock"))
+
+    @pytest.mark.parametrize("batch", [["cp1", "cp2"], []])
+    def test_with_others_it_is_asked_first(
+        self, alone: dict[str, Any], monkeypatch: pytest.MonkeyPatch, batch: list[str]
+    ) -> None:
+        assert self.restarts({**alone, "ansible_play_batch": batch}, monkeypatch) == [False]
 
 
 class TestReported:

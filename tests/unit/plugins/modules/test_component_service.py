@@ -321,6 +321,12 @@ def test_a_restart_that_is_not_allowed_is_put_off_with_its_reason(running: list[
     assert running == []
 
 
+@pytest.mark.parametrize("may_restart", [True, False])
+def test_a_run_says_whether_a_process_was_ended(running: list[str], may_restart: bool) -> None:
+    result = service.converge(_Module(unit="x.service", _restart=may_restart))
+    assert (result["interrupts"], "restart" in running) == (may_restart, may_restart)
+
+
 @pytest.mark.parametrize(
     ("check", "waits"), [({}, False), ({"command": ["/bin/true"]}, True), ({"command": ["/bin/false"]}, False)]
 )
