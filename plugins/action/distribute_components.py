@@ -1,8 +1,9 @@
 """Send to a host the fetched components that it needs.
 
-One round trip asks what the host has; missing files are sent, and another round trip puts them in place. Files go
-through the standard input of a command rather than through SFTP: they arrive unpacked, as root's, on the file system
-that they are for, where SFTP would leave them to be copied out of the home of whoever logs in.
+One round trip asks what the host has, and puts in place what lies there already if nothing else is missing. Otherwise
+missing files are sent, and another round trip puts everything in place. Files go through the standard input of a
+command rather than through SFTP: they arrive unpacked, as root's, on the file system that they are for, where SFTP
+would leave them to be copied out of the home of whoever logs in.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class ActionModule(Action):
         if whole and not wanted.expected and self._look.task(settle["digest"]) is not None:
             return {"changed": False, "changes": [], "ansible_facts": {"kubeproof_components": facts}}
         answer = self._compared(request, settle)
-        if answer.get("changes") and not self._task.check_mode:
+        if answer.get("staging") and not self._task.check_mode:
             self._send(answer)
             answer = self._compared(request, settle, answer["staging"])
         if answer.get("failed"):

@@ -25,9 +25,10 @@ short_description: Install the fetched components on a host
 description:
   - Installs on a host the binaries and image archives that its inventory groups need, in the versions that
     M(fetch_components) recorded in the inventory's lock, so that all hosts get the same files.
-  - Compares the host with the lock in one round trip, and sends only missing and changed files, over the task's
-    connection and compressed if both sides have zstd. The host verifies each SHA-256 and installs the file by rename,
-    so that running processes keep the file that they were started from.
+  - Compares the host with the lock in one round trip, which also installs what is staged there if nothing else is
+    missing. Sends only missing and changed files, over the task's connection and compressed if both sides have zstd.
+    The host verifies each SHA-256 and installs the file by rename, so that running processes keep the file that they
+    were started from.
   - Records installed files in C(/var/lib/kubeproof/components.json), so that later comparisons need not read unchanged
     files, and in the install manifest C(/var/lib/kubeproof/manifest.json), so that a reset removes them. Records the
     versions of components, which M(preflight) compares with those that a run would install.
@@ -196,9 +197,23 @@ class Files:
         digest = self._sha256(path, status)
         if not self.has_staged(digest):
             places.make_directories(self.staged, 0o700)
-            copy_and_place(path, {"path": path, "sha256": digest, "mode": "0755"}, os.path.join(self.staged, digest))
+            self._keep(path, status, digest)
         if turn:
             self._note(path, {"sha256": digest, "mode": "%04o" % stat.S_IMODE(status.st_mode)})
+
+    def _keep(self, path: str, status: os.stat_result, digest: str) -> None:
+        """Have the very file under its digest, or a copy.
+
+        Programs are replaced and never written to, and whoever puts one back verifies it. Not what others than root may
+        write to, who could do so between.
+        """
+        kept = os.path.join(self.staged, digest)
+        if status.st_uid == OWNER[0] and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            # Another file system, or one without links.
+            with contextlib.suppress(OSError):
+                os.link(path, kept, follow_symlinks=False)
+                return
+        copy_and_place(path, {"path": path, "sha256": digest, "mode": "0755"}, kept)
 
     def _note(self, path: str, before: Optional[Entry]) -> None:
         """Note what is about to be replaced, as it was when the turn began (kubeproof.upgrade.host_turn)."""
@@ -381,7 +396,8 @@ def work(
 ) -> Tuple[List[Entry], str]:
     """Converge with what was sent, or compare, and make a place to send to; returns the changes, and that place.
 
-    ``versions``: those that the host has then, ``None`` if only some of its files are its business.
+    If nothing has to be sent, that is all in one, and there is no such place. ``versions``: those that the host has
+    then, ``None`` if only some of its files are its business.
     """
     try:
         if staging:
@@ -392,7 +408,9 @@ def work(
                 os.rmdir(os.path.dirname(staging))
         else:
             changes = left = how.compare(files, wanted)
-            staging = prepare_staging(bool(changes), files.directory)
+            if changes and all(change["sent"] for change in changes):
+                changes, left = how.converge(files, wanted, files.staged), []
+            staging = prepare_staging(bool(left), files.directory)
         if not left and versions is not None:
             files.complete(versions)
     finally:
@@ -451,7 +469,7 @@ def main() -> None:
         else:
             sent = bool(staging)
             changes, staging = work(files, wanted, module.params["_versions"], staging, how)
-            if sent or not changes:
+            if sent or not staging:
                 settled.save(module.params["_settle"], {})
     except (OSError, Refused) as error:
         module.fail_json(msg=str(error))

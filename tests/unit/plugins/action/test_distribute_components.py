@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from plugins.action.distribute_components import _request
+from plugins.action.distribute_components import ActionModule, _request
 from tests.unit.plugins.action.test_preflight import ASK, Play
 
 from kubeproof.components.distribution import Distribution, HostFile
@@ -29,6 +31,29 @@ def test_versions_are_of_a_host_that_gets_everything(
     request = _request(WANTED, programs, stage=stage)
     assert [file["path"] for file in request["files"]] == paths
     assert (request["versions"], request["stage"]) == (versions, stage)
+
+
+@pytest.mark.parametrize(("check", "place", "sends"), [(False, "/there", True), (False, "", False), (True, "", False)])
+def test_a_host_is_asked_again_only_if_it_was_sent_something(
+    monkeypatch: pytest.MonkeyPatch, check: bool, place: str, sends: bool
+) -> None:
+    change = {"path": "/bin/etcd", "sha256": "1", "what": "different", "sent": not place}
+    asked: list[Any] = []
+
+    def compared(_plugin: ActionModule, _request: Any, _settle: Any, staging: str | None = None) -> dict[str, Any]:
+        asked.append(staging)
+        return {"changes": [change], "staging": place, "zstd": True}
+
+    monkeypatch.setattr(ActionModule, "_plan", lambda _: WANTED)
+    monkeypatch.setattr(ActionModule, "_compared", compared)
+    monkeypatch.setattr(ActionModule, "_send", lambda _, answer: asked.append(answer["staging"] + " was sent to"))
+    monkeypatch.setattr(ActionModule, "_pending", SimpleNamespace(add=lambda _: None))
+    plugin = ActionModule.__new__(ActionModule)
+    plugin._task = SimpleNamespace(args={"programs": ["etcd"]}, check_mode=check, name="Distribute", _role=None)
+    plugin._variables = {}
+    result = plugin.act()
+    assert asked == [None, *(["/there was sent to", "/there"] if sends else [])]
+    assert result["changes"] == [{"path": "/bin/etcd", "what": "different"}]
 
 
 def test_check_mode_lists_what_is_to_be_fetched_first(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -224,12 +225,66 @@ class TestStaging:
         install(state, wanted(program, OLD), OLD)
         self.work(state, wanted(program), stage(state, NEW), only_stage=True)
         for content in (NEW, OLD, NEW):
-            (change,) = self.work(state, wanted(program, content), only_stage=False)
-            assert change["sent"], "a transfer would be needed"
-            empty = distribute_components.prepare_staging(needed=True, directory=str(state))
-            self.work(state, wanted(program, content), empty, only_stage=False)
+            done, staging = distribute_components.work(files(state), [wanted(program, content)], None, "")
+            assert [change["what"] for change in done] == ["different"]
+            assert staging == "", "there is nothing to send"
             assert program.read_bytes() == content
             assert program.stat().st_mode & 0o777 == 0o755
+            assert self.work(state, wanted(program, content), only_stage=False) == []
+
+    def test_what_lies_there_waits_for_what_has_to_be_sent(self, state: Path, program: Path) -> None:
+        install(state, wanted(program, OLD), OLD)
+        self.work(state, wanted(program), stage(state, NEW), only_stage=True)
+        both = [wanted(program), wanted(program.with_name("more"), b"more")]
+        done, staging = distribute_components.work(files(state), both, None, "")
+        assert [change["sent"] for change in done] == [True, False]
+        assert program.read_bytes() == OLD
+        Path(staging, sha256(b"more")).write_bytes(b"more")
+        distribute_components.work(files(state), both, None, staging)
+        assert (program.read_bytes(), program.with_name("more").read_bytes()) == (NEW, b"more")
+
+    def test_attributes_alone_are_righted_at_once(self, state: Path, program: Path) -> None:
+        install(state, wanted(program))
+        program.chmod(0o600)
+        (change,) = self.work(state, wanted(program), only_stage=False)
+        assert change["what"] == "attributes"
+        assert program.stat().st_mode & 0o7777 == 0o755
+
+    def test_what_is_replaced_is_the_same_file_still(self, state: Path, program: Path) -> None:
+        """For a copy of each program, the machine would read and write it once more."""
+        install(state, wanted(program, OLD), OLD)
+        before = program.stat().st_ino
+        self.work(state, wanted(program), stage(state, NEW), only_stage=True)
+        self.work(state, wanted(program), only_stage=False)
+        assert (state / "staged" / sha256(OLD)).stat().st_ino == before
+
+    @pytest.mark.parametrize("obstacle", ["another file system", "others may write"])
+    def test_or_a_copy(self, state: Path, program: Path, monkeypatch: pytest.MonkeyPatch, obstacle: str) -> None:
+        install(state, wanted(program, OLD), OLD)
+        before = program.stat().st_ino
+        self.work(state, wanted(program), stage(state, NEW), only_stage=True)
+        if obstacle == "others may write":
+            program.chmod(0o775)
+        else:
+
+            def refuse(*_: Any, **__: Any) -> None:
+                raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+            monkeypatch.setattr("os.link", refuse)
+        self.work(state, wanted(program), only_stage=False)
+        kept = state / "staged" / sha256(OLD)
+        assert (kept.read_bytes(), kept.stat().st_mode & 0o777) == (OLD, 0o755)
+        assert kept.stat().st_ino != before
+
+    def test_what_was_written_to_meanwhile_is_not_put_back(self, state: Path, program: Path) -> None:
+        install(state, wanted(program, OLD), OLD)
+        self.work(state, wanted(program), stage(state, NEW), only_stage=True)
+        with program.open("r+b") as other:
+            self.work(state, wanted(program), only_stage=False)
+            other.write(b"THE")
+        with pytest.raises(Refused, match="it was not installed"):
+            self.work(state, wanted(program, OLD), only_stage=False)
+        assert program.read_bytes() == NEW
 
     def test_nothing_is_kept_where_nothing_is_staged(self, state: Path, program: Path) -> None:
         install(state, wanted(program, OLD), OLD)
