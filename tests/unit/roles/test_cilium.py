@@ -19,7 +19,7 @@ _SET = re.compile(r'Name: \[\]string\{((?:"\w+"(?:, )?)+)\}')
 
 def remembered() -> list[str]:
     role = paths.PROJECT / "roles" / "cilium"
-    [task] = yaml.safe_load((role / "tasks" / "main.yml").read_text())
+    [_, task] = yaml.safe_load((role / "tasks" / "main.yml").read_text())
     variables = yaml.safe_load((role / "vars" / "main.yml").read_text())
     name = re.fullmatch(r"\{\{ (\w+) \}\}", task["install_component"]["remember"]["sysctls"])
     assert name is not None

@@ -17,9 +17,9 @@ ROLE = paths.PROJECT / "roles" / "kube-proxy"
 
 def removals() -> list[dict[str, Any]]:
     """The tasks that stop kube-proxy, which here only record that they came to a host, and fail where they should."""
-    [block] = yaml.safe_load((ROLE / "tasks" / "replaced.yml").read_text())
+    found = yaml.safe_load((ROLE / "tasks" / "replaced.yml").read_text())
     command = "touch {{ called }}/{{ inventory_hostname }}; {{ 'false' if inventory_hostname in unserved else 'true' }}"
-    tasks = [task for task in block["block"] if task.pop("kube_proxy_removal", None)]
+    tasks = [task for task in found if task.pop("kube_proxy_removal", None)]
     return [{**task, "ansible.builtin.shell": command} for task in tasks]
 
 
