@@ -103,6 +103,28 @@ def test_what_is_switched_off_is_left_out_once_it_is_gone(
     assert [left_out(wanted, []), left_out(unwanted, [unit]), left_out(unwanted, [])] == [False, False, True]
 
 
+@pytest.mark.parametrize(
+    ("role", "file", "seldom", "most"),
+    [
+        ("host", "packages", {"__host_missing_packages": ["haproxy"]}, {"__host_missing_packages": []}),
+        ("etcd", "leader", {"__etcd_waiting": ["cp1"]}, {"__etcd_waiting": []}),
+        ("addons", "wait", {"__addons_applied": {"pending": [1]}}, {"__addons_applied": {"pending": []}}),
+        ("addons", "wait", {"__addons_applied": {"pending": [1]}}, {}),
+        (
+            "addons",
+            "wait",
+            {"__addons_applied": {"pending": [1]}},
+            {"__addons_applied": {"pending": [1]}, "addons_timeout": 0},
+        ),
+    ],
+)
+def test_what_most_runs_leave_out_takes_no_process(
+    role: str, file: str, seldom: dict[str, Any], most: dict[str, Any], tmp_path: Path
+) -> None:
+    assert not ends_first(role, file, tmp_path, **seldom)
+    assert ends_first(role, file, tmp_path, **most)
+
+
 def test_no_role_as_a_whole_is_left_out_by_a_condition_at_each_of_its_tasks() -> None:
     """Each would take a process for each host, only to skip it."""
     tasks = [task for play in plays() for task in play["tasks"] if "ansible.builtin.import_role" in task]

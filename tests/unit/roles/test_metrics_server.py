@@ -86,7 +86,7 @@ def test_switched_off_it_has_no_objects_no_image_and_no_key(tmp_path: Path, off:
 def test_without_a_pod_network_what_does_not_start_is_no_failure(
     tmp_path: Path, looked: dict[str, Any], failed: bool, fails: bool, seconds: int
 ) -> None:
-    task = yaml.safe_load((specs.ROLES / "addons" / "tasks" / "wait.yml").read_text())[0]
+    task = yaml.safe_load((specs.ROLES / "addons" / "tasks" / "wait.yml").read_text())[1]
     given = {"__addons_waited": {"failed": failed, "msg": "x"}, "__cluster_patience": 1.0, **looked}
     assert bool(rendered(tmp_path, "{{ %s }}" % task["failed_when"], **given)) is fails  # noqa: UP031
     assert int(rendered(tmp_path, task["kube_wait"]["timeout"], **given)) == seconds
