@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from argparse import Namespace
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
+from tests.unit.ansible_program import ansible
 from tests.unit.preflight.builders import report
 from tests.unit.roles.test_extra_config import rendered
 from tests.unit.roles.test_texts import variables
@@ -111,6 +113,21 @@ def test_who_stops_an_upgrade_tells_how_to_go_on(
     told = value(block["block"][-1]["ansible.builtin.fail"]["msg"], tmp_path, **given)
     assert f"failed on cp1, {outcome}: not ready in 120 s (Wait for the API server)." in told
     assert f"and run {again}, or change direction: {other}" in told
+
+
+def test_at_the_end_nothing_of_the_former_version_is_left(tmp_path: Path) -> None:
+    [removed, _] = yaml.safe_load((TASKS / "end.yml").read_text())
+    # A round trip to each host, and no module of half a second for each.
+    assert "loop" not in removed
+    here = json.loads(json.dumps(removed).replace("/var/lib/kubeproof", str(tmp_path)))
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": [here]}]))
+    for name in ("staged", "turn", "units"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text("")
+    command = ("--inventory", "host1,", "--connection", "local", str(tmp_path / "play.yml"))
+    ends = [ansible("playbook", *command, *options).stdout for options in (["--check"], [], [])]
+    assert [int(each.partition("changed=")[2][0]) for each in ends] == [0, 1, 0], ends
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["play.yml", "units"]
 
 
 def test_the_unit_puts_back(tmp_path: Path) -> None:
