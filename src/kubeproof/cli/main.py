@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 
-from kubeproof.cli import helm, kubectl, options
+from kubeproof.cli import kubectl, options
 from kubeproof.core import controller_packages, paths
 from kubeproof.core.errors import KubeproofError
 
@@ -81,6 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given[:1] == ["kubectl"]:
             return kubectl.run(given[1:])
         if given[:1] == ["helm"]:
+            from kubeproof.cli import helm
+
             return helm.run(given[1:])
         commands = given[:1] if given and given[0] in _COMMANDS else _COMMANDS
         parsed = parser(commands).parse_args(given)

@@ -11,17 +11,20 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Self, TypeVar
-
-import httpx
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from kubeproof.core.errors import KubeproofError
+
+# Imported by the first download: that takes a tenth of a second, and most runs download nothing.
+if TYPE_CHECKING:
+    import httpx
 
 # Called with the bytes got so far and all bytes (0: not known).
 OnBytes = Callable[[int, int], None]
 _T = TypeVar("_T")
 
 _BLOCK = 1 << 18
+_OK = 200
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 # A checksum file or a page that stands in for one; anything longer is neither.
 _LONGEST_TEXT = 1 << 20
@@ -51,8 +54,8 @@ class Downloader:
         """
         self._attempts = attempts
         self._pause = pause
-        self._probe = httpx.Timeout(probe)
-        self._timeout = httpx.Timeout(timeout, pool=None)
+        self._probe = probe
+        self._timeout = timeout
         self._of_thread = threading.local()
         self._clients: list[httpx.Client] = []
 
@@ -72,10 +75,12 @@ class Downloader:
         httpcore sets a context's ALPN protocols again for every connection, and OpenSSL frees the former ones while
         another thread may be copying them (python/cpython#141012).
         """
+        import httpx
+
         client: httpx.Client | None = getattr(self._of_thread, "client", None)
         if client is None:
             client = httpx.Client(
-                timeout=self._timeout,
+                timeout=httpx.Timeout(self._timeout, pool=None),
                 follow_redirects=True,
                 verify=ssl.create_default_context(),
                 # The checksum is over the bytes as they lie on the server: none may be unpacked on the way.
@@ -87,6 +92,8 @@ class Downloader:
 
     def answers(self, url: str) -> bool:
         """Whether the server of ``url`` answers soon and sensibly. A refusal is a proxy's way of saying no."""
+        import httpx
+
         try:
             with self._client.stream("GET", url, timeout=self._probe) as response:
                 return response.status_code < 400 or response.status_code == 404
@@ -124,6 +131,8 @@ class Downloader:
         return digest.hexdigest()
 
     def _retry(self, url: str, attempt: Callable[[], _T]) -> _T:
+        import httpx
+
         problem = ""
         for number in range(self._attempts):
             if number:
@@ -146,5 +155,5 @@ def _check(url: str, response: httpx.Response) -> None:
     status = f"{response.status_code} {response.reason_phrase}"
     if response.status_code in _TRANSIENT:
         raise _Transient(status)
-    if response.status_code != httpx.codes.OK:
+    if response.status_code != _OK:
         raise DownloadError(url, status, status=response.status_code)

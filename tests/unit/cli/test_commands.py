@@ -50,6 +50,18 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         assert f"\n    {command} " in shown
 
 
+def test_no_command_waits_for_what_it_has_no_use_for() -> None:
+    """Each of these takes as long as Python's own start, and comes before anything is said."""
+    imported = "import sys, kubeproof.cli.main, kubeproof.components.fetch; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", imported], capture_output=True, text=True, check=True)
+    assert {"httpx", "ansible", "kubeproof.cli.helm"} & set(done.stdout.split()) == set()
+
+
+def test_helm_gets_its_arguments_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(helm, "run", len)
+    assert main.main(["helm", "list", "--all-namespaces", "--"]) == 3
+
+
 def test_what_the_operator_can_mend_is_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["status", "--inventory", "/nowhere/hosts.yml"]) == 1
     shown = capsys.readouterr()
