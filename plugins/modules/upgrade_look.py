@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 from ansible.module_utils import certificate_files, etcd_member
@@ -116,8 +117,12 @@ LISTS = {
     "dns": "/apis/apps/v1/namespaces/kube-system/deployments?fieldSelector=metadata.name%3Dcoredns",
 }
 SECONDS = 10.0
+# A check that fails once, on a busy host or while etcd elects a leader, keeps no upgrade from its beginning.
+READY_SECONDS = 10.0
+POLL_SECONDS = 1.0
 CERTIFICATES = ("/etc/kubernetes", "/etc/etcd", "/var/lib/kubelet/pki")
 STATE_DIRECTORY = "/var/lib/kubeproof"
+OK = 200
 # Of a turn's record; the rest is what it may put back, private keys among it.
 TOLD = ("state", "act", "what", "former", "began", "seconds", "at", "by", "reason", "problems")
 
@@ -143,14 +148,24 @@ def numbered(status: Answer) -> Answer:
 
 def server(client: Client, audit_log: str) -> Answer:
     """What the host's API server says of itself, and who uses what it is going to lose."""
-    _, ready = client.ask("GET", "/readyz?verbose")
+    ready = readiness(client)
     _, metrics = client.ask("GET", "/metrics")
     lines = metrics.get("message", "").splitlines()
     return {
-        "ready": ready.get("message", ""),
+        "ready": ready,
         "deprecated": [line for line in lines if line.startswith(METRIC + "{")],
         "audit": list(removed(audit_log))[-EVENTS:],
     }
+
+
+def readiness(client: Client) -> str:
+    """Its checks; if one of them fails, as they are once none does, or after a while."""
+    deadline = time.monotonic() + READY_SECONDS
+    while True:
+        status, answer = client.ask("GET", "/readyz?verbose")
+        if status == OK or time.monotonic() > deadline:
+            return str(answer.get("message", ""))
+        time.sleep(POLL_SECONDS)
 
 
 def removed(path: str) -> Iterator[Answer]:

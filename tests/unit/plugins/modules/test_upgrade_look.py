@@ -75,6 +75,21 @@ def test_what_a_server_says_of_itself(tmp_path: Path) -> None:
     assert found == {"ready": "[+]ping ok", "deprecated": ["apiserver_requested_deprecated_apis{} 1"], "audit": []}
 
 
+def test_a_check_that_fails_once_is_asked_about_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upgrade_look, "POLL_SECONDS", 0.0)
+    answers = iter([(500, "[-]etcd failed: reason withheld"), (200, "[+]etcd ok")])
+
+    class Once:
+        def ask(self, *_: str) -> tuple[int, dict[str, Any]]:
+            status, text = next(answers)
+            return status, {"message": text}
+
+    assert upgrade_look.readiness(cast(Client, Once())) == "[+]etcd ok"
+    answers = iter([(500, "[-]etcd failed: reason withheld")])
+    monkeypatch.setattr(upgrade_look, "READY_SECONDS", -1.0)
+    assert upgrade_look.readiness(cast(Client, Once())) == "[-]etcd failed: reason withheld"
+
+
 def test_evictions_are_dry_runs_where_there_are_budgets() -> None:
     server = _Server()
     pods = [
