@@ -30,7 +30,7 @@ _HEADER = struct.Struct("=BBH")
 # In messages about chains, rules, sets and elements alike.
 _TABLE = 1
 _CHAIN_NAME, _CHAIN_HOOK, _CHAIN_POLICY, _CHAIN_TYPE = 3, 4, 5, 7
-_RULE_CHAIN, _RULE_EXPRESSIONS = 2, 4
+_RULE_CHAIN, _RULE_EXPRESSIONS, _RULE_USERDATA = 2, 4, 7
 _SET_NAME, _SET_FLAGS, _SET_KEY = 2, 3, 4
 _ELEMENTS_SET, _ELEMENTS = 2, 3
 
@@ -38,9 +38,11 @@ _ELEMENTS_SET, _ELEMENTS = 2, 3
 class Rule:
     """A rule as the kernel has it: the chain that it is in, and what it does, encoded."""
 
-    def __init__(self, chain: str, expressions: bytes) -> None:
+    def __init__(self, chain: str, expressions: bytes, comment: bytes = b"") -> None:
+        """``comment``: with what nft puts around it."""
         self.chain = chain
         self.expressions = expressions
+        self.comment = comment
 
     def leads_to(self, chain: str) -> bool:
         """Whether it jumps to a chain: the chain's name is in it then."""
@@ -59,7 +61,8 @@ class Ruleset:
         asked = {_TABLE: table, **({_RULE_CHAIN: chain} if chain else {})}
         found = []
         for given in self._dump(_GET_RULE, asked):
-            rule = Rule(text(given[_RULE_CHAIN]), given.get(_RULE_EXPRESSIONS, b""))
+            said = (given.get(each, b"") for each in (_RULE_EXPRESSIONS, _RULE_USERDATA))
+            rule = Rule(text(given[_RULE_CHAIN]), *said)
             # Not every kernel chooses by what was asked for.
             if text(given[_TABLE]) == table and chain in ("", rule.chain):
                 found.append(rule)

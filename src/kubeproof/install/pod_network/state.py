@@ -113,7 +113,7 @@ class State:
         for network in routing.surplus(wanted, present):
             yield functools.partial(self._remove_route, network)
         yield from (self._put_back_rules, self._put_back_sysctls, self._put_back_mtu)
-        for attachment in self._host_ports.lost():
+        for attachment in self._host_ports.due():
             yield functools.partial(self._put_back_ports, attachment)
         yield from (self._put_back_proxy, self._put_back_tunnel, self._put_back_policies, self._former_pods.replace)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import secrets
@@ -81,6 +82,16 @@ class Node:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    @contextlib.contextmanager
+    def inside(self) -> Iterator[None]:
+        """With this process in the namespace."""
+        with Path("/proc/thread-self/ns/net").open() as before, Path(f"/run/netns/{self.name}").open() as namespace:
+            _enter(namespace.fileno())
+            try:
+                yield
+            finally:
+                _enter(before.fileno())
+
     def command(self, verb: str) -> list[str]:
         """The program's command line."""
         files = ["--config", str(self.directory / "network.json"), "--kube-proxy", str(self.kube_proxy)]
@@ -140,6 +151,11 @@ class Node:
             assert time.monotonic() - start < _SECONDS, "\n".join([*self.check(), self.log.read_text()])
             time.sleep(0.05)
         return time.monotonic() - start
+
+
+def _enter(namespace: int) -> None:
+    if ctypes.CDLL(None, use_errno=True).setns(namespace, 0) != 0:
+        raise OSError(ctypes.get_errno(), "setns")
 
 
 @pytest.fixture

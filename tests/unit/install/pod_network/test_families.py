@@ -37,7 +37,7 @@ class Rules(Ruleset):
         self.present = present
 
     def rules(self, table: str, chain: str = "") -> list[Rule]:
-        return [Rule(chain, b"KUBE-SERVICES\0") for each in self.present if each == (table, chain)]
+        return [Rule(chain, b"KUBE-SERVICES\0", b"\0\3c1\0") for each in self.present if each == (table, chain)]
 
 
 def load(directory: Path, **changes: Any) -> Configuration:
@@ -79,28 +79,31 @@ def test_kube_proxy_says_of_each_family_by_itself_that_its_rules_are_written(
 
 
 @pytest.mark.parametrize(
-    ("addresses", "missing_in", "lost"),
+    ("addresses", "host_address", "missing_in", "lost"),
     [
-        (["10.244.0.5/24"], socket.AF_INET, True),
-        (["10.244.0.5/24"], socket.AF_INET6, False),
-        (["10.244.0.5/24", "fd00::5/64"], socket.AF_INET6, True),
-        (["10.244.0.5/24", "fd00::5/64"], socket.AF_INET, True),
-        ([], socket.AF_INET, True),
+        (["10.244.0.5/24"], "", socket.AF_INET, True),
+        (["10.244.0.5/24"], "", socket.AF_INET6, False),
+        (["10.244.0.5/24", "fd00::5/64"], "", socket.AF_INET6, True),
+        (["10.244.0.5/24", "fd00::5/64"], "", socket.AF_INET, True),
+        (["10.244.0.5/24", "fd00::5/64"], "192.0.2.1", socket.AF_INET6, False),
+        (["10.244.0.5/24", "fd00::5/64"], "::", socket.AF_INET6, True),
+        ([], "", socket.AF_INET, True),
     ],
 )
 def test_ports_of_pods_are_lost_in_the_families_that_they_have(
-    addresses: list[str], missing_in: int, lost: bool, tmp_path: Path
+    addresses: list[str], host_address: str, missing_in: int, lost: bool, tmp_path: Path
 ) -> None:
     attachment = {
         "networkName": "kubeproof",
+        "containerId": "c1",
         "netns": str(tmp_path),
-        "capabilityArgs": {"portMappings": [{"hostPort": 80}]},
+        "capabilityArgs": {"portMappings": [{"hostPort": 80, "hostIP": host_address}]},
         "result": {"ips": [{"address": address} for address in addresses]},
     }
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "pod").write_text(json.dumps(attachment))
     [there] = {socket.AF_INET, socket.AF_INET6} - {missing_in}
-    rulesets = [Rules(there, host_ports._CHAIN), Rules(missing_in)]
+    rulesets = [Rules(there, host_ports._CHAIN, host_ports._PORTS), Rules(missing_in)]
     assert bool(HostPorts(Attachments("kubeproof", tmp_path / "results"), tmp_path, rulesets).lost()) == lost
 
 

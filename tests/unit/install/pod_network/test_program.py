@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import base64
+import contextlib
 import ctypes
 import http.server
 import json
@@ -19,12 +20,14 @@ import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from tests.unit.install.pod_network.conftest import GATEWAYS, Node
 
 from kubeproof.core import waiting
-from kubeproof.install.pod_network import kube_proxy, watch
+from kubeproof.install.pod_network import host_ports, kube_proxy, watch
 from kubeproof.install.pod_network.attachments import Attachments
 from kubeproof.install.pod_network.errors import PodNetworkError
 from kubeproof.install.pod_network.former_pods import FormerPods, told
@@ -475,9 +478,92 @@ def test_ports_of_pods_are_given_to_the_plugin_once_more(node: Node, monkeypatch
         "runtimeConfig": {"portMappings": _PORTS},
         "prevResult": {"cniVersion": "1.0.0", "ips": [{"address": "10.244.0.1/24"}]},
     }
-    jump = Rule("PREROUTING", b"CNI-HOSTPORT-DNAT\0")
-    monkeypatch.setattr(ruleset, "rules", lambda table, _: [jump] if table == "nat" else [])
+    jumps = {"PREROUTING": "CNI-HOSTPORT-DNAT", "CNI-HOSTPORT-DNAT": host_ports.chain(lost)}
+    made = {name: [Rule(name, target.encode() + b"\0")] for name, target in jumps.items()}
+    monkeypatch.setattr(ruleset, "rules", lambda table, name: made[name] if table == "nat" else [])
     assert ports.lost() == []
+
+
+def _ports(node: Node) -> HostPorts:
+    return HostPorts(Attachments("kubeproof", node.directory / "results"), node.directory, [Ruleset()])
+
+
+def _portmap(node: Node) -> None:
+    """A plugin that writes what the real one does with nftables; it fails for containers that are in a file."""
+    plugin = node.directory / "portmap"
+    plugin.write_text(f"""#!/bin/sh
+[ "$CNI_COMMAND" = ADD ] || exit 0
+echo "$CNI_CONTAINERID" >> {node.directory}/added
+grep -qx "$CNI_CONTAINERID" {node.directory}/failing && exit 1
+nft -f - <<EOF
+table ip cni_hostport {{
+  chain hostports {{
+    tcp dport 80 dnat to 10.244.0.1:8080 comment "$CNI_CONTAINERID"
+  }}
+  chain prerouting {{
+    type nat hook prerouting priority dstnat
+    fib daddr type local jump hostports
+  }}
+}}
+EOF
+""")
+    plugin.chmod(0o755)
+    (node.directory / "failing").write_text("")
+
+
+def _of(pods: list[dict[str, Any]]) -> list[str]:
+    return [pod["containerId"] for pod in pods]
+
+
+def test_ports_that_could_not_be_put_back_are_tried_again(node: Node) -> None:
+    """Those of the pods that could be lead somewhere, so that rules are there."""
+    _portmap(node)
+    for number in (1, 2, 3):
+        _attachment(node, number)
+    (node.directory / "failing").write_text("c2\n")
+    with node.inside():
+        ports = _ports(node)
+        pods = ports.due()
+        assert _of(pods) == ["c1", "c2", "c3"]
+        for pod in pods:
+            with contextlib.suppress(PodNetworkError):
+                ports.put_back(pod)
+        assert _of(ports.lost()) == _of(ports.due()) == ["c2"]
+        (node.directory / "failing").write_text("")
+        [failed] = ports.due()
+        ports.put_back(failed)
+        assert ports.lost() == ports.due() == []
+
+
+def test_ports_of_one_pod_are_put_back_if_they_stay_lost(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be about to go: its rules do so first."""
+    _portmap(node)
+    now = [1000.0]
+    monkeypatch.setattr(host_ports, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    for number in (1, 2):
+        _attachment(node, number)
+    with node.inside():
+        ports = _ports(node)
+        ports.put_back(ports.due()[0])
+        assert (_of(ports.lost()), ports.due()) == (["c2"], [])
+        now[0] += host_ports._PATIENCE
+        [pod] = ports.due()
+        (node.directory / "portmap").write_text("#!/bin/sh\n")
+        ports.put_back(pod)
+        assert ports.due() == [], "what does not help is not done at each look"
+        now[0] += host_ports._AGAIN
+        assert _of(ports.due()) == ["c2"]
+
+
+def test_what_is_put_back_of_a_pod_that_went_meanwhile_goes_with_it(node: Node) -> None:
+    _attachment(node, 1)
+    plugin, record = node.directory / "portmap", node.directory / "results" / "kubeproof-c1-eth0"
+    plugin.write_text(f'#!/bin/sh\necho "$CNI_COMMAND" >> {node.directory}/called\nrm -f {record}\n')
+    plugin.chmod(0o755)
+    with node.inside():
+        ports = _ports(node)
+        ports.put_back(ports.due()[0])
+    assert (node.directory / "called").read_text().split() == ["DEL", "ADD", "DEL"]
 
 
 @pytest.mark.parametrize(
