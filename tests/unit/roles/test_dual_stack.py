@@ -90,6 +90,14 @@ def test_kube_proxy_knows_pods_of_both_families(tmp_path: Path) -> None:
     assert config["nodePortAddresses"] == ["primary"]
 
 
+@pytest.mark.parametrize("mode", ["nftables", "iptables"])
+def test_node_ports_are_of_primary_addresses_unless_networks_are_given(mode: str, tmp_path: Path) -> None:
+    for given, rendered_as in ((TWO, ["primary"]), ({"kube_proxy_node_port_networks": PODS}, list(PODS))):
+        given = {**given, "kube_proxy_mode": mode}
+        config = yaml.safe_load(rendered("kube-proxy", "etc/kubernetes/kube-proxy/config.yaml", tmp_path, **given))
+        assert (config["mode"], config["nodePortAddresses"]) == (mode, rendered_as)
+
+
 def test_certificates_are_good_for_addresses_of_both_families(tmp_path: Path) -> None:
     addresses = value("__apiserver_addresses", tmp_path, **TWO)
     assert addresses == ["127.0.0.1", "10.96.0.1", "fd00:10:96::1", "192.0.2.1", OWN]
