@@ -251,7 +251,8 @@ class Examination:
             )
             remediation = (
                 "Free disk space. Where that much can stay free of a large disk, set amounts: kubelet_eviction_hard: "
-                "{memory.available: 100Mi, nodefs.available: 2Gi, nodefs.inodesFree: 5%, imagefs.available: 4Gi}"
+                "{memory.available: 100Mi, nodefs.available: 2Gi, nodefs.inodesFree: 5%, imagefs.available: 4Gi, "
+                "imagefs.inodesFree: 5%}"
             )
             severity: Severity = "warning" if self.report["installed"]["manifest"] else "error"
             yield Finding("eviction", problem, remediation, path, severity=severity)

@@ -6,12 +6,13 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest
+import yaml
 from tests.unit.preflight.builders import MEBIBYTE, RULES, VALUES, host, interface, port
 
 from kubeproof.preflight.findings import Finding
 from kubeproof.preflight.hosts import check_host
 from kubeproof.preflight.model import GROUPS, Host, Rules, reads
-from kubeproof.settings import runtimes
+from kubeproof.settings import runtimes, specs
 
 OURS = {"manifest": True, "units": ["etcd.service", "kubelet.service"]}
 
@@ -173,6 +174,21 @@ def test_a_disk_on_which_the_kubelet_would_evict_pods(path: str, gibibytes: floa
     # Its cluster is there, and a run may be what helps it.
     (warned,) = check_host(full("/", 1, installed={"manifest": True}), RULES)
     assert (warned.id, warned.severity) == ("eviction", "warning")
+
+
+def test_amounts_are_suggested_beside_all_other_defaults_since_none_is_merged() -> None:
+    defaults = yaml.safe_load((specs.ROLES / "kubelet" / "defaults" / "main.yml").read_text())["kubelet_eviction_hard"]
+    (finding,) = check_host(full("/", 1, installed={"manifest": True}), RULES)
+    suggested = yaml.safe_load(finding.remediation.split("kubelet_eviction_hard: ")[1])
+    # Those of pkg/kubelet/eviction/defaults_linux.go.
+    everything = {
+        "memory.available",
+        "nodefs.available",
+        "nodefs.inodesFree",
+        "imagefs.available",
+        "imagefs.inodesFree",
+    }
+    assert set(defaults) == set(suggested) == everything
 
 
 def test_thresholds_of_eviction_are_the_users() -> None:
