@@ -17,8 +17,8 @@ from kubeproof.verify.observe.hosts import NotObservable
 from kubeproof.verify.observe.objects import Object
 
 # A node is given up after so many seconds of silence where nothing else is configured, and the limit is for that.
-_GRACE_SECONDS = 40.0
-_NOT_READY_SECONDS = 90.0
+_GRACE_SECONDS = 50.0
+_NOT_READY_SECONDS = 100.0
 _EVICTED_SECONDS = 45.0
 # Pods stay on a node that is lost for as long as they tolerate it.
 _TOLERATED_SECONDS = 2

@@ -88,6 +88,8 @@ UDP_PORTS = {"pod_network_flannel_port"}
 SERVICE_PORTS = {"traefik_http_port", "traefik_https_port"}
 # Below this, a port takes a capability, which Kubernetes gives to root's processes only.
 PRIVILEGED_PORTS = 1024
+# HTTP2_READ_IDLE_TIMEOUT and HTTP2_PING_TIMEOUT, which client-go leaves at 30 s and 15 s.
+_RECONNECT_SECONDS = 45
 # What is not repeated where it is wrong.
 SECRET = {"backup_targets", "cluster_http_proxy", "cluster_https_proxy", "component_mirror"}
 # Ansible's words for a wrong type, and its markup.
@@ -227,6 +229,19 @@ def _meanings(variables: Variables, values: Mapping[str, Any]) -> Iterator[Findi
     for name, problem in wrong:
         said = f"`{name}`{_at(variables.given.get(name, ''))}: {problem}"
         yield Finding("invalid-setting", said, "docs/settings.md describes it.", name, variables.host.name)
+    yield from _node_grace(variables, values)
+
+
+def _node_grace(variables: Variables, values: Mapping[str, Any]) -> Iterator[Finding]:
+    """A warning: such a cluster runs, and nodes are given up that have only lost a connection."""
+    name = "controller_manager_node_grace_seconds"
+    if int(values.get(name, _RECONNECT_SECONDS + 1)) <= _RECONNECT_SECONDS:
+        problem = (
+            f"`{name}`{_at(variables.given.get(name, ''))}: {values[name]} is not above {_RECONNECT_SECONDS}: a kubelet "
+            "whose connection hangs takes that long to notice, and its node is given up meanwhile"
+        )
+        remediation = f"Set more than {_RECONNECT_SECONDS}, or leave it at its default."
+        yield Finding("node-grace", problem, remediation, name, variables.host.name, severity="warning")
 
 
 def _cluster_name(name: str) -> Iterator[str]:

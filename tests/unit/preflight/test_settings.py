@@ -55,6 +55,7 @@ SPECS = specs.Specs(
         "pod_network_plugin": {"type": "str"},
         "addons_directory": {"type": "str"},
         "addons_timeout": {"type": "int"},
+        "controller_manager_node_grace_seconds": {"type": "int"},
         "metallb_addresses": {"type": "list", "elements": "str"},
         "metrics_server_enabled": {"type": "bool"},
         "metrics_server_replicas": {"type": "int"},
@@ -483,6 +484,17 @@ def test_numbers_of_addons_have_limits(name: str, wrong: Any, right: Any) -> Non
     assert (finding.id, finding.subject) == ("invalid-setting", name)
     assert f"{wrong} is below" in finding.problem
     assert check(variables(**{name: right})) == []
+
+
+@pytest.mark.parametrize("seconds", [40, "45"])
+def test_nodes_that_are_given_up_before_their_kubelets_reconnect_are_warned_of(seconds: Any) -> None:
+    name = "controller_manager_node_grace_seconds"
+    [finding] = check(variables(**{name: seconds}))
+    assert (finding.id, finding.subject, finding.severity) == ("node-grace", name, "warning")
+    assert f"{seconds} is not above 45" in finding.problem
+    assert check(variables(**{name: 46})) == []
+    default = yaml.safe_load((specs.ROLES / "controller-manager" / "defaults" / "main.yml").read_text())[name]
+    assert check(variables(**{name: default})) == []
 
 
 def test_a_manifest_that_is_none_is_refused_with_its_place(tmp_path: Path) -> None:

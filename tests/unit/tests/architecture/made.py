@@ -39,7 +39,7 @@ def node(at: Host, *, cordoned: bool = False, taints: tuple[str, ...] = ()) -> N
 
 def cluster(*hosts: Host, nodes: tuple[Node, ...] = (), **settings: Any) -> Cluster:
     """One with these hosts; ``settings`` as far as a test asks for them."""
-    known: Mapping[str, Any] = {"cluster_etcd_port": 2379, "controller_manager_node_grace_seconds": 40, **settings}
+    known: Mapping[str, Any] = {"cluster_etcd_port": 2379, "controller_manager_node_grace_seconds": 50, **settings}
     etcd_hosts = [each for each in hosts if "etcd" in each.groups]
     made = SimpleNamespace(
         hosts=SimpleNamespace(all=hosts, away=()),

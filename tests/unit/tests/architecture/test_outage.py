@@ -46,7 +46,7 @@ def _judge(cluster: Cluster, seconds: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("grace", "patience", "seconds"), [(40, 1, 69), (20, 1, 69), (120, 1, 149), (40, 2, 139), (120, 2, 299)]
+    ("grace", "patience", "seconds"), [(50, 1, 79), (20, 1, 79), (120, 1, 149), (50, 2, 159), (120, 2, 299)]
 )
 def test_errors_may_last_as_long_as_a_node_may_be_silent(grace: int, patience: float, seconds: float) -> None:
     _judge(_cluster(grace, patience), seconds)
@@ -74,7 +74,7 @@ class _Api:
         ]
 
 
-@pytest.mark.parametrize(("grace", "limit"), [(40, 90), (10, 90), (120, 170)])
+@pytest.mark.parametrize(("grace", "limit"), [(50, 100), (10, 100), (120, 170)])
 def test_a_node_may_be_silent_as_long_as_is_configured(
     monkeypatch: pytest.MonkeyPatch, grace: int, limit: float
 ) -> None:
@@ -91,7 +91,7 @@ def test_a_node_may_be_silent_as_long_as_is_configured(
 def test_what_takes_longer_than_a_disruption_may_last_is_not_looked_at() -> None:
     """The topologies that prove it are those that it says."""
     [need] = [each for each in NEEDS if "controller_manager_node_grace_seconds" in each.text]
-    for grace in (40, 140, 141, 600):
+    for grace in (50, 140, 141, 600):
         settings = {"controller_manager_node_grace_seconds": grace}
         met = need.met(cast(Topology, SimpleNamespace(settings=settings)))
         if met:
