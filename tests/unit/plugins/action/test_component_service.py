@@ -193,7 +193,7 @@ class TestAlone:
     def restarts(
         self, variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch, **arguments: Any
     ) -> list[bool | None]:
-        """What the module was told, each time, of whether it may restart."""
+        """Whether the module might restart, each time it was asked."""
         answer = {"changed": True, "restart_needed": "", "interrupts": True}
         harness = Harness(variables, answer)
         harness.run(monkeypatch, **{"rolling": ROLLING, **arguments})
