@@ -237,8 +237,8 @@ def _node_grace(variables: Variables, values: Mapping[str, Any]) -> Iterator[Fin
     name = "controller_manager_node_grace_seconds"
     if int(values.get(name, _RECONNECT_SECONDS + 1)) <= _RECONNECT_SECONDS:
         problem = (
-            f"`{name}`{_at(variables.given.get(name, ''))}: {values[name]} is not above {_RECONNECT_SECONDS}: a kubelet "
-            "whose connection hangs takes that long to notice, and its node is given up meanwhile"
+            f"`{name}`{_at(variables.given.get(name, ''))}: {values[name]} is not above {_RECONNECT_SECONDS}: a "
+            "kubelet whose connection hangs takes that long to notice, and its node is given up meanwhile"
         )
         remediation = f"Set more than {_RECONNECT_SECONDS}, or leave it at its default."
         yield Finding("node-grace", problem, remediation, name, variables.host.name, severity="warning")

@@ -93,8 +93,8 @@ def test_kube_proxy_knows_pods_of_both_families(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", ["nftables", "iptables"])
 def test_node_ports_are_of_primary_addresses_unless_networks_are_given(mode: str, tmp_path: Path) -> None:
     for given, rendered_as in ((TWO, ["primary"]), ({"kube_proxy_node_port_networks": PODS}, list(PODS))):
-        given = {**given, "kube_proxy_mode": mode}
-        config = yaml.safe_load(rendered("kube-proxy", "etc/kubernetes/kube-proxy/config.yaml", tmp_path, **given))
+        settings = {**given, "kube_proxy_mode": mode}
+        config = yaml.safe_load(rendered("kube-proxy", "etc/kubernetes/kube-proxy/config.yaml", tmp_path, **settings))
         assert (config["mode"], config["nodePortAddresses"]) == (mode, rendered_as)
 
 

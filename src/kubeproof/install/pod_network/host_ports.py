@@ -166,15 +166,16 @@ def _families(attachment: Attachment) -> Set[int]:
 
 def _open(attachment: Attachment) -> Set[int]:
     """The IP families of the addresses whose ports lead to a pod: both, unless it wants those of one only."""
-    found: Set[int] = set()
-    for mapping in attachment["capabilityArgs"][_CAPABILITY]:
-        try:
-            # Runtimes write its name in either case.
-            [wanted] = [value for key, value in mapping.items() if key.lower() == "hostip" and value]
-            found.add(_family(ipaddress.ip_address(wanted)))
-        except (AttributeError, ValueError):
-            found |= {socket.AF_INET, socket.AF_INET6}
-    return found
+    return {family for mapping in attachment["capabilityArgs"][_CAPABILITY] for family in _mapped(mapping)}
+
+
+def _mapped(mapping: Mapping[str, Any]) -> Set[int]:
+    try:
+        # Runtimes write its name in either case.
+        [wanted] = [value for key, value in mapping.items() if key.lower() == "hostip" and value]
+        return {_family(ipaddress.ip_address(wanted))}
+    except (AttributeError, ValueError):
+        return {socket.AF_INET, socket.AF_INET6}
 
 
 def _family(address: Address) -> int:
