@@ -47,6 +47,10 @@ options:
       value:
         description: Value that O(objects.field) must have. By default, any value.
         type: raw
+      renewed:
+        description: Whether O(objects.field) must get another value than it has at first, as of a Lease that is renewed.
+        type: bool
+        default: false
       at_least:
         description: Number that O(objects.field) must come to. What does not exist counts as 0.
         type: int
@@ -135,6 +139,7 @@ def wait(client: Client, objects: List[Dict[str, Any]], timeout: float) -> Tuple
     """
     deadline = time.monotonic() + timeout
     values: Dict[str, Any] = {}
+    first: Dict[str, Any] = {}
     pending = list(objects)
     while True:
         missing = []
@@ -143,6 +148,8 @@ def wait(client: Client, objects: List[Dict[str, Any]], timeout: float) -> Tuple
             good, seen, ended = look(client, wanted)
             if seen is None and wanted.get("optional"):
                 continue
+            if wanted.get("renewed") and good:
+                good = first.setdefault(wanted["path"], seen) != seen
             values[wanted["path"]] = seen
             if ended:
                 hopeless.append("%s: %s: %s" % (wanted["path"], wanted["failed"], ended))
@@ -181,6 +188,8 @@ def wanted_state(wanted: Dict[str, Any]) -> str:
     if wanted.get("as_field"):
         # Numbers of a workload's pods: updated, ready, and no more than these.
         return "rolled out"
+    if wanted.get("renewed"):
+        return "renewed"
     if wanted.get("at_least") is not None:
         return "%s at least %s" % (wanted["field"], wanted["at_least"])
     return "%s %s" % (wanted["field"], wanted["value"]) if wanted.get("value") is not None else ""
@@ -196,6 +205,7 @@ def main() -> None:
         "value": {"type": "raw"},
         "as_field": {"type": "str"},
         "at_least": {"type": "int"},
+        "renewed": {"type": "bool", "default": False},
         "nodes_lost": {"type": "list", "elements": "str", "default": []},
         "optional": {"type": "bool", "default": False},
     }

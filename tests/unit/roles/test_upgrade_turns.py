@@ -130,6 +130,14 @@ def test_at_the_end_nothing_of_the_former_version_is_left(tmp_path: Path) -> Non
     assert sorted(path.name for path in tmp_path.iterdir()) == ["play.yml", "units"]
 
 
+def test_no_node_is_drained_while_no_controller_manager_acts() -> None:
+    acts, upgraded, *_ = yaml.safe_load((TASKS / "nodes.yml").read_text())
+    [lease] = acts["kube_wait"]["objects"]
+    assert lease["path"].endswith("/leases/kube-controller-manager")
+    assert lease["renewed"] is True
+    assert "node_drain" in upgraded["block"][0]
+
+
 def test_the_unit_puts_back(tmp_path: Path) -> None:
     text = rendered("upgrade", SERVICE, tmp_path, **known(act("nodes", "w1")), cluster_etcd_port="12379")
     program, *arguments = shlex.split(text.partition("ExecStart=")[2].splitlines()[0])

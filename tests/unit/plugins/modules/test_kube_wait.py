@@ -46,6 +46,23 @@ def test_what_is_optional_is_left_out_if_it_is_not_there() -> None:
     assert wait(*({"path": path, **optional} for path in paths)) == ({"/nodes/w1": "10.244.1.0/24"}, [])
 
 
+class Lease:
+    """An API with a lease that is renewed with the third look."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+
+    def get(self, path: str) -> dict[str, Any]:
+        self.looks += 1
+        return {"metadata": {"name": path}, "spec": {"renewTime": "10:00:00" if self.looks < 3 else "10:00:17"}}
+
+
+def test_a_lease_counts_once_it_is_renewed() -> None:
+    lease, wanted = Lease(), {"path": "/lease", "field": "spec.renewTime", "renewed": True}
+    assert kube_wait.wait(lease, [wanted], 0)[1] == ["/lease: spec.renewTime: 10:00:00"]
+    assert kube_wait.wait(Lease(), [wanted], 10) == ({"/lease": "10:00:17"}, [])
+
+
 def job(name: str, **conditions: str) -> dict[str, Any]:
     found = [{"type": kind, "status": "True", "reason": reason} for kind, reason in conditions.items()]
     return {"metadata": {"name": name, "generation": 1}, "status": {"conditions": found}}
