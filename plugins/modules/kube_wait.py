@@ -48,7 +48,7 @@ options:
         description: Value that O(objects.field) must have. By default, any value.
         type: raw
       renewed:
-        description: Whether O(objects.field) must get another value than it has at first, as of a Lease that is renewed.
+        description: Whether O(objects.field) must get another value than it has at first, as of a Lease that is held.
         type: bool
         default: false
       at_least:
