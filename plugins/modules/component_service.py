@@ -436,13 +436,7 @@ def converge(module: AnsibleModule) -> Dict[str, Any]:
         may_restart=may_restart(module, restart),
         instead=was_pod,
     )
-    result = {
-        "changed": bool(plan.actions()),
-        "done": plan.actions(),
-        "unit": unit,
-        "restart_needed": plan.put_off,
-        "interrupts": plan.interrupts,
-    }
+    result = result_of(plan, unit)
     if module.check_mode:
         return {**result, "waits": bool(plan.put_off)}
     require_remembered(unit)
@@ -519,18 +513,23 @@ class PodPlan:
         return ["%s: %s" % ("restarted" if self.interrupts else "started", self.reason)] if self.reason else []
 
 
-def converge_pod(module: AnsibleModule) -> Dict[str, Any]:
-    """Bring the static pod to what is on disk; returns the module's result."""
-    unit, timeout = module.params["unit"], module.params["timeout"]
-    systemd, pod, record = Systemd(unit), StaticPod(unit), Record(unit)
-    plan = PodPlan(module, systemd, pod, record)
-    result = {
+def result_of(plan: Plan | PodPlan, unit: str) -> Dict[str, Any]:
+    """What is returned of a plan, whether or not it is carried out."""
+    return {
         "changed": bool(plan.actions()),
         "done": plan.actions(),
         "unit": unit,
         "restart_needed": plan.put_off,
         "interrupts": plan.interrupts,
     }
+
+
+def converge_pod(module: AnsibleModule) -> Dict[str, Any]:
+    """Bring the static pod to what is on disk; returns the module's result."""
+    unit, timeout = module.params["unit"], module.params["timeout"]
+    systemd, pod, record = Systemd(unit), StaticPod(unit), Record(unit)
+    plan = PodPlan(module, systemd, pod, record)
+    result = result_of(plan, unit)
     if module.check_mode:
         return {**result, "waits": bool(plan.put_off)}
     if plan.put_off:

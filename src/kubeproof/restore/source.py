@@ -11,11 +11,12 @@ from typing import Any, Literal
 
 from kubeproof.backup.agent.errors import Damaged
 from kubeproof.backup.agent.manifest import Manifest, is_name
+from kubeproof.backup.agent.retention import SKEW_SECONDS
 from kubeproof.core.errors import KubeproofError
 
 Kind = Literal["latest", "host", "directory", "member", "target"]
 # By so much hosts' clocks may be ahead of the controller's.
-SKEW = datetime.timedelta(minutes=5)
+SKEW = datetime.timedelta(seconds=SKEW_SECONDS)
 
 _FORMS = (
     "latest (the newest good one on any etcd host), HOST:NAME (one of an etcd host's), a directory on the controller "
