@@ -28,6 +28,7 @@ from kubeproof.core import active_run, paths
 from kubeproof.core.errors import KubeproofError
 from kubeproof.install import at_rest, look
 from kubeproof.install.action import Action, plain
+from kubeproof.install.reach import Reach
 from kubeproof.preflight import model, speaker
 from kubeproof.settings import addresses, host_settings, resolve, specs, state
 from kubeproof.settings.host_report import HostReport
@@ -88,7 +89,7 @@ class ActionModule(Action):
             probes = {} if self._task.check_mode else preflight.probes(hosts)
             outcome["probes"] = {name: probe.data() for name, probe in probes.items()}
             outcome["left_behind"] = self._left_behind
-            outcome["at_rest"] = self._is_at_rest(hosts)
+            outcome["at_rest"] = self._at_rest(hosts)
             outcome["speaker"] = self._speaker
             # Once for all: see the function.
             members, hostvars = _members(self._variables), self._variables["hostvars"]
@@ -175,25 +176,36 @@ class ActionModule(Action):
         hosts = [self._variables_of(name, facts=True) for name in _members(self._variables) if name in asked]
         return [replace(entry, host=_reported(entry.host, self._variables)) for entry in hosts]
 
-    def _is_at_rest(self, hosts: Sequence[preflight.Variables]) -> bool:
-        """Whether nothing is to be done on hosts, since nothing was when all was as it is now."""
-        differences = self._in_the_way_of_rest(hosts)
+    def _at_rest(self, hosts: Sequence[preflight.Variables]) -> list[str]:
+        """The plays in which nothing is to be done on hosts, since nothing was when all they depend on was as now."""
+        if differences := self._in_the_way_of_rest(hosts):
+            return self._tell_rest([], differences)
+        try:
+            found = self._found(hosts)
+        except OSError as error:
+            return self._tell_rest([], [str(error)])
+        differences = self._rest.differences(found)
+        changed = at_rest.only_settings(differences)
+        plays = [] if changed is None else Reach(paths.PROJECT).not_of(changed)
+        if differences and not self._task.check_mode:
+            self._rest.begin(found, whole=not plays)
+        return self._tell_rest(plays, differences)
+
+    def _tell_rest(self, plays: Sequence[str], differences: Sequence[str]) -> list[str]:
+        """Say which hosts are asked, and why. Returns the plays."""
         if not differences:
-            try:
-                found = self._found(hosts)
-            except OSError as error:
-                differences = [str(error)]
-            else:
-                differences = self._rest.differences(found)
-                if differences and not self._task.check_mode:
-                    self._rest.begin(found)
-        if differences:
-            self._display.v(f"hosts are asked about each component: {', '.join(differences)}")
-        else:
             self._display.display(
                 "Neither settings nor hosts have changed since a run that found nothing to do: only the API is asked."
             )
-        return not differences
+        elif plays:
+            settings = ", ".join(at_rest.only_settings(differences) or ())
+            self._display.display(
+                f"Since a run that found nothing to do only settings have changed, {settings}: hosts are asked about "
+                "what these reach."
+            )
+        else:
+            self._display.v(f"hosts are asked about each component: {', '.join(differences)}")
+        return list(plays)
 
     def _in_the_way_of_rest(self, hosts: Sequence[preflight.Variables]) -> list[str]:
         """Why it cannot be known that nothing is to be done on hosts, or not be recorded."""
@@ -218,7 +230,7 @@ class ActionModule(Action):
             "Ansible": look.digest([__version__, sys.version]),
             "state directory": at_rest.of_files([state / name for name in _KEPT]),
             "groups": look.digest(plain(self._variables["groups"])),
-            **{f"settings of {each.host.name}": look.digest(each.values) for each in hosts},
+            **at_rest.of_settings({each.host.name: each.values for each in hosts}),
             **{f"report of {each.host.name}": at_rest.of_report(cast(Any, each.host.report)) for each in hosts},
         }
 

@@ -275,7 +275,24 @@ def test_a_cluster_at_rest_is_asked_for_what_is_in_the_api(cluster: LocalCluster
     mended = cluster.play("cluster")
     assert (mended.count("changed"), of_hosts <= roles(mended)) == (2, True)
     assert not of_hosts & roles(cluster.play("cluster"))
-    assert of_hosts <= roles(cluster.part("--check", kubelet_max_pods=72))
+    assert of_hosts <= roles(cluster.part("--check", cluster_http_proxy="http://10.0.0.1:3128"))
+
+
+def test_a_setting_is_asked_of_the_components_that_it_reaches(cluster: LocalCluster) -> None:
+    """Nothing else has changed since a run that found nothing to do."""
+    cluster.play("cluster")
+    cluster.play("cluster")
+    of_nodes, others = {"kubelet", "kube-proxy", "pod_network"}, {"host", "etcd", "apiserver", "containerd", "backup"}
+    plan = cluster.part("--check", "--diff", kubelet_max_pods=72)
+    assert (of_nodes <= roles(plan), others & roles(plan)) == (True, set())
+    run = cluster.part(kubelet_max_pods=72)
+    assert (changes(run), others & roles(run)) == (changes(plan), set())
+    assert {role for _, role, _ in changes(run)} == {"kubelet"}
+    assert b"maxPods: 72" in cluster.on("w1", "cat /etc/kubernetes/kubelet/config.yaml")
+    # What has been written is asked for once more, and by all.
+    back = cluster.play("cluster")
+    assert of_nodes | others <= roles(back)
+    assert b"maxPods: 110" in cluster.on("w1", "cat /etc/kubernetes/kubelet/config.yaml")
 
 
 def changes(run: playbook.Run) -> list[tuple[str, str, tuple[str, ...]]]:

@@ -5,7 +5,8 @@ host for it: code, settings, CAs, keys and versions on the controller, and on ea
 leaves out the plays in which tasks would find that out once more, one after the other and for each host.
 
 All hosts or none: a host on which something is to be done may be what another one waits for. What cannot be known, or
-is not known to be the same, counts as different, which costs time and nothing else.
+is not known to be the same, counts as different, which costs time and nothing else. If only settings are different,
+plays that none of them reaches (reach.py) are left out all the same.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from kubeproof.install.look import FACT, digest
 
 # The tasks that are left out would renew certificates: they are due for weeks.
 LONGEST = datetime.timedelta(days=1)
+_SETTING = "setting "
 # Of a report: what differs from one to the next though no task asks for it. Those of which parts matter come below.
 _PASSING = frozenset(("asked", "clock", "etcd_disk", "ports", "work_seconds"))
 # Of a running program: all but its process.
@@ -61,10 +63,11 @@ class AtRest:
             return [f"the last run that asked hosts was at {at:%Y-%m-%d %H:%M} UTC"]
         return sorted(name for name in known.keys() | found.keys() if known.get(name) != found.get(name))
 
-    def begin(self, found: Mapping[str, str]) -> None:
-        """Note what this run found, before its first task."""
+    def begin(self, found: Mapping[str, str], *, whole: bool = True) -> None:
+        """Note what this run found, before its first task. Not ``whole``: it leaves out what an earlier one asked."""
         now = datetime.datetime.now(tz=datetime.UTC).isoformat(timespec="seconds")
-        self._write(self._candidate, {"run": self._run, "at": now, "found": dict(found)})
+        at = now if whole else _read(self._record)["at"]
+        self._write(self._candidate, {"run": self._run, "at": at, "found": dict(found)})
 
     def asks(self) -> None:
         """Note that a task of this run had to ask its host, or to change it."""
@@ -96,6 +99,21 @@ def of_files(paths: Iterable[Path]) -> str:
                 content = each.read_bytes()
                 known.update(f"{each}\0{len(content)}\0".encode() + content)
     return known.hexdigest()
+
+
+def of_settings(hosts: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Digests of the settings of hosts, each setting's of all of them."""
+    names = sorted({name for values in hosts.values() for name in values})
+    return {
+        f"{_SETTING}{name}": digest([[host, values[name]] for host, values in hosts.items() if name in values])
+        for name in names
+    }
+
+
+def only_settings(differences: Iterable[str]) -> list[str] | None:
+    """The settings that are different; None if anything else is."""
+    names = list(differences)
+    return [name.removeprefix(_SETTING) for name in names] if all(name.startswith(_SETTING) for name in names) else None
 
 
 def of_report(report: Mapping[str, Any]) -> str:

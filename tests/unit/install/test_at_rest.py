@@ -93,6 +93,30 @@ def test_the_end_of_a_run_records_what_that_run_began_from(tmp_path: Path) -> No
     assert AtRest(tmp_path, "3").differences(FOUND)
 
 
+def test_settings_alone_are_told_from_all_else() -> None:
+    hosts: dict[str, dict[str, Any]] = {"cp1": {"a": 1, "b": [1]}, "w1": {"a": 1}}
+    found = at_rest.of_settings(hosts)
+    assert list(found) == ["setting a", "setting b"]
+    for host, name in (("w1", "a"), ("w1", "b"), ("cp1", "b")):
+        other = at_rest.of_settings({**hosts, host: {**hosts[host], name: None}})
+        changed = [key for key in found if found[key] != other[key]]
+        assert at_rest.only_settings(changed) == [name]
+    assert at_rest.only_settings([]) == []
+    assert at_rest.only_settings(["setting a", "report of cp1"]) is None
+
+
+def test_a_run_that_left_plays_out_lasts_as_long_as_the_one_that_asked(tmp_path: Path) -> None:
+    ended(tmp_path, "1")
+    path = tmp_path / "at-rest.json"
+    at = (datetime.datetime.now(tz=datetime.UTC) - datetime.timedelta(hours=23)).isoformat()
+    path.write_text(json.dumps({**json.loads(path.read_text()), "at": at}))
+    rest = AtRest(tmp_path, "2")
+    rest.begin({**FOUND, "setting a": "c"}, whole=False)
+    assert rest.keep()
+    assert json.loads(path.read_text()) == {"at": at, "found": {**FOUND, "setting a": "c"}}
+    assert not AtRest(tmp_path, "3").differences({**FOUND, "setting a": "c"})
+
+
 @pytest.mark.parametrize("hours", [-1, 24, 25])
 def test_a_record_is_good_for_a_day(tmp_path: Path, hours: int) -> None:
     ended(tmp_path, "1")

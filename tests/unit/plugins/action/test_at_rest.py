@@ -18,6 +18,10 @@ _FOREIGN = """$ANSIBLE_VAULT;1.2;AES256;other
 """
 
 
+ETCD = "Install etcd"
+NODES = "Install kubelets, kube-proxy, network policies and the pod network"
+
+
 class Vaulted(str):
     """A value that Ansible decrypts when it is used."""
 
@@ -54,10 +58,13 @@ def run(directory: Path, *options: str, **variables: Any) -> subprocess.Complete
     parts = yaml.safe_load((paths.PROJECT / "playbooks" / "parts" / "cluster.yml").read_text())
     leave_out = parts[0]["tasks"][0]
     say = {"ansible.builtin.debug": {"msg": "asking {{ inventory_hostname }}"}}
+    say_etcd = {"ansible.builtin.debug": {"msg": "asking etcd of {{ inventory_hostname }}"}}
+    assert {ETCD, NODES} <= {part["name"] for part in parts}
     play = {"hosts": "all", "gather_facts": False, "any_errors_fatal": True}
     plays = [
         {**play, "vars": {"__preflight_tags": []}, "tasks": [begin, fact, judge, fetched]},
-        {**play, "tasks": [leave_out, say]},
+        {**play, "name": ETCD, "tasks": [leave_out, say_etcd]},
+        {**play, "name": NODES, "tasks": [leave_out, say]},
         {**play, "tasks": [end]},
     ]
     (directory / "play.yml").write_text(yaml.safe_dump(plays))
@@ -65,16 +72,25 @@ def run(directory: Path, *options: str, **variables: Any) -> subprocess.Complete
     return ansible(
         "playbook", "--inventory", str(directory / "hosts.yml"), str(directory / "play.yml"), *given_options,
         # To --step, in each play: continue without asking.
-        answers="c\n" * 3,
+        answers="c\n" * 4,
     )  # fmt: skip
 
 
 def asks(directory: Path, *options: str, **variables: Any) -> bool:
-    """Whether plays that ask hosts are carried out."""
+    """Whether plays that ask hosts are carried out, all of them."""
+    asked = components(directory, *options, **variables)
+    assert asked in (set(), {"etcd", "kubelet"})
+    return bool(asked)
+
+
+def components(directory: Path, *options: str, **variables: Any) -> set[str]:
+    """Of what hosts are asked, with plays of etcd and of kubelets."""
     done = run(directory, *options, **variables)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert ("only the API is asked" in done.stdout) or "asking w1" in done.stdout
-    return "asking cp1" in done.stdout
+    asked = {"etcd": "asking etcd of cp1" in done.stdout, "kubelet": "asking cp1" in done.stdout}
+    told = [text for text in ("only the API is asked", "about what these reach") if text in done.stdout]
+    assert told or all(asked.values())
+    return {component for component, is_asked in asked.items() if is_asked}
 
 
 def test_hosts_are_asked_until_a_run_has_found_nothing_and_when_anything_has_changed(tmp_path: Path) -> None:
@@ -82,8 +98,8 @@ def test_hosts_are_asked_until_a_run_has_found_nothing_and_when_anything_has_cha
     assert not asks(tmp_path)
     assert not asks(tmp_path, "--check", "--diff", "-v", "--forks", "2")
     # In any group, and on the command line.
-    assert asks(tmp_path, "--extra-vars", "kubelet_max_pods=60")
-    assert not asks(tmp_path, "--extra-vars", "kubelet_max_pods=60")
+    assert asks(tmp_path, "--extra-vars", "cluster_domain=other")
+    assert not asks(tmp_path, "--extra-vars", "cluster_domain=other")
     assert asks(tmp_path)
     # The other compiler of the machine, after it was judged.
     assert asks(tmp_path, "--extra-vars", '{"other_build": true}')
@@ -92,6 +108,17 @@ def test_hosts_are_asked_until_a_run_has_found_nothing_and_when_anything_has_cha
         assert asks(tmp_path, "--extra-vars", '{"__preflight_begun": {"code": "before"}}')
     (tmp_path / ".kubeproof" / "backup-identity.txt").write_text("another")
     assert asks(tmp_path, "--check")
+
+
+def test_a_setting_alone_has_hosts_asked_about_what_it_reaches(tmp_path: Path) -> None:
+    assert asks(tmp_path)
+    assert components(tmp_path, "--check", kubelet_max_pods=60) == {"kubelet"}
+    assert components(tmp_path, "--extra-vars", "etcd_heartbeat_interval=200") == {"etcd"}
+    # The one before is recorded: its plays had nothing to do with that.
+    assert not asks(tmp_path, "--extra-vars", "etcd_heartbeat_interval=200")
+    assert components(tmp_path, kubelet_max_pods=60, etcd_heartbeat_interval=300) == {"etcd", "kubelet"}
+    assert not asks(tmp_path, kubelet_max_pods=60, etcd_heartbeat_interval=300, preflight_clock_skew_warning=0.4)
+    assert asks(tmp_path, kubelet_max_pods=61, cluster_domain="other")
 
 
 def test_some_settings_have_hosts_asked_each_time(tmp_path: Path) -> None:
