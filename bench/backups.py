@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from bench import ending
 from rich.console import Console
 from rich.table import Table
 from tests import disposable_cluster
@@ -259,4 +260,5 @@ def _spread(seconds: list[float]) -> str:
 
 
 if __name__ == "__main__":
+    ending.cleans_up()
     main()

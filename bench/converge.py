@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from bench import kubeadm, plain
+from bench import ending, kubeadm, plain
 from rich.console import Console
 from rich.table import Table
 
@@ -163,4 +163,5 @@ def _kubeadm(cluster: Inventory, snapshots: dict[str, plain.Snapshot]) -> dict[s
 
 
 if __name__ == "__main__":
+    ending.cleans_up()
     main()

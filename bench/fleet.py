@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
+from bench import ending
 from rich.console import Console
 from rich.table import Table
 
@@ -111,4 +112,5 @@ def _silent(_message: str) -> None:
 
 
 if __name__ == "__main__":
+    ending.cleans_up()
     main()

@@ -36,6 +36,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
+from bench import ending
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from rich.console import Console
@@ -186,4 +187,5 @@ def _fleet(directory: Path, number: int) -> Inventory:
 
 
 if __name__ == "__main__":
+    ending.cleans_up()
     main()

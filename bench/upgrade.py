@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from bench import kubeadm, plain
+from bench import ending, kubeadm, plain
 from rich.console import Console
 from rich.table import Table
 
@@ -158,4 +158,5 @@ def _addressed(hosts: Mapping[str, str]) -> dict[str, dict[str, str]]:
 
 
 if __name__ == "__main__":
+    ending.cleans_up()
     main()
