@@ -10,7 +10,7 @@ SETTINGS = Reason.of("settings")
 CHANGED = Reason("outdated", "changed since its start: /etc/etcd/etcd.yaml")
 ETCD = Gate(("on 2 others: :2379/health says true",), (":2379/health says true",))
 KUBELET = Gate(after=(":10248/healthz says ok", "node Ready again, if it was before"))
-NODES = "Install kubelets, kube-proxy, network policies and the pod network"
+NODES = "Install kubelets"
 
 
 def place(number: int, phase: str, role: str, action: str = "install_component") -> Place:

@@ -38,7 +38,7 @@ def test_steps_are_shown_by_phase_with_a_line_for_each_batch() -> None:
         "    why     changed since its start: /etc/etcd/etcd.yaml",
         "    before  on 2 others: :2379/health says true",
         "    after   :2379/health says true",
-        "Install kubelets, kube-proxy, network policies and the pod network",
+        "Install kubelets",
         "   5 kubelet: 2 changes  w1, w2, w3, w4, w5",
         "            /etc/k/a: content",
         "            /etc/k/b: created",

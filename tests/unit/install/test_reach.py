@@ -13,7 +13,7 @@ from kubeproof.core import paths
 from kubeproof.install.reach import Reach
 
 ETCD = {"Install etcd", "Restart the etcd leader"}
-NODES = "Install kubelets, kube-proxy, network policies and the pod network"
+NODES = "Install kubelets"
 REPLACED = "Remove kube-proxy where it is replaced"
 # Of these, roles register for others: what all hosts have been asked before, or each play begins with.
 SHARED = {"__components_fetched"}
@@ -35,14 +35,14 @@ def reached(reach: Reach, *settings: str) -> set[str]:
     [
         ((), set()),
         (("kubelet_max_pods",), {NODES}),
-        (("kube_proxy_mode",), {NODES, REPLACED}),
+        (("kube_proxy_mode",), {"Install kube-proxy", REPLACED}),
         (("etcd_heartbeat_interval",), ETCD),
         (("kubelet_max_pods", "etcd_heartbeat_interval"), {NODES, *ETCD}),
-        (("scheduler_port",), {"Install controller managers and schedulers"}),
+        (("scheduler_port",), {"Install schedulers"}),
         (("apiserver_audit_log_days",), {"Install the API servers"}),
-        (("balancer_check_interval",), {"Install load balancers and container runtimes"}),
+        (("balancer_check_interval",), {"Install load balancers"}),
         # The host's is made of the other one's by way of an internal variable.
-        (("host_conntrack_max",), {"Prepare the hosts", NODES, REPLACED}),
+        (("host_conntrack_max",), {"Prepare the hosts", "Install kube-proxy", REPLACED}),
         # In the API only.
         (("traefik_external_traffic_policy",), set()),
         # Of another playbook.
@@ -67,9 +67,10 @@ def test_plays_that_may_be_left_out_are_those_that_ask_for_it(reach: Reach) -> N
     texts = [(paths.PROJECT / "playbooks" / "parts" / name).read_text() for name in ("components.yml", "cluster.yml")]
     begins = [play for text in texts for play in yaml.safe_load(text) if "ansible.builtin.meta" in play["tasks"][0]]
     assert set(reach.plays) == {play["name"] for play in begins}
-    assert len(reach.plays) == len(begins) >= 9
+    assert len(reach.plays) == len(begins) >= 17
     assert reach.plays["Install etcd"] == {"etcd"}
-    assert {"kubelet", "kube-proxy", "pod_network"} <= reach.plays[NODES]
+    assert reach.plays[NODES] == {"kubelet"}
+    assert reach.plays["Install the pod network"] == {"calico", "cilium", "flannel", "pod_network"}
 
 
 def test_each_setting_of_a_role_reaches_the_plays_of_that_role(reach: Reach) -> None:

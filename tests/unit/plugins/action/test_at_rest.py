@@ -19,7 +19,7 @@ _FOREIGN = """$ANSIBLE_VAULT;1.2;AES256;other
 
 
 ETCD = "Install etcd"
-NODES = "Install kubelets, kube-proxy, network policies and the pod network"
+NODES = "Install kubelets"
 
 
 class Vaulted(str):
