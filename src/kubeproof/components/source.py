@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import concurrent.futures
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from kubeproof.components import gobuild
 from kubeproof.components.download import Downloader
-from kubeproof.components.lock import Lock
+from kubeproof.components.lock import Generation, Lock
 from kubeproof.components.pins import Component, Release
 from kubeproof.components.release import artifacts, mirrored
 from kubeproof.core.errors import KubeproofError
@@ -51,22 +51,47 @@ def choose(
     if wanted != "auto":
         return Choice(wanted, "component_source says so")
     needed = tuple(needed)
-    return _as_installed(needed, tuple(architectures), lock) or _available(mirror, needed, downloader)
+    return _as_installed(needed, tuple(architectures), mirror, lock) or _available(mirror, needed, downloader)
 
 
-def _as_installed(needed: tuple[Component, ...], architectures: tuple[str, ...], lock: Lock) -> Choice | None:
-    """The source that this inventory was installed from, if it was, with the same versions.
+def _as_installed(
+    needed: tuple[Component, ...], architectures: tuple[str, ...], mirror: str, lock: Lock
+) -> Choice | None:
+    """The source that this inventory was installed from, if it was, in whatever versions.
 
-    Without this, an outage of the release hosts would replace every binary of a running cluster by one built here.
+    Without this, an outage of the release hosts, or one more component or architecture, would replace every binary of
+    a running cluster by one from elsewhere. Release and mirror have the same bytes: which of them is the setting's say.
     """
-    sources = set()
-    for arch in architectures:
-        for component in needed:
-            entry = lock.component(arch, component.name, component.version)
-            if not entry:
-                return None
-            sources.add(entry["source"])
-    return Choice(sources.pop(), "this inventory was installed from it") if len(sources) == 1 else None
+    recorded = _recorded({each.name for each in needed}, architectures, lock)
+    if not recorded:
+        return None
+    if len(recorded) > 1:
+        told = " and ".join(f"{', '.join(sorted(recorded[each]))} from {each}" for each in sorted(recorded))
+        raise KubeproofError(
+            f"component_source is auto, and this inventory was installed from several sources: {told}",
+            hint="set component_source to the one that all components are to come from; what hosts have from another "
+            "one is replaced",
+        )
+    download = "mirror" if mirror else "release"
+    return Choice("go" if "go" in recorded else download, "this inventory was installed from it")
+
+
+def _recorded(names: Collection[str], architectures: tuple[str, ...], lock: Lock) -> dict[str, set[str]]:
+    """Components by where they are from, go or downloads: as hosts have them, or, in a first installation, will.
+
+    Other architectures tell it only if there is nothing of these, since no host may be left of them.
+    """
+    generations: tuple[Generation, ...] = ("current", "target")
+    for generation in generations:
+        for among in (architectures, lock.architectures(generation)):
+            found: dict[str, set[str]] = {}
+            for arch in among:
+                for name, entry in lock.entries(generation, "components", arch).items():
+                    if name in names:
+                        found.setdefault("go" if entry["source"] == "go" else "downloads", set()).add(name)
+            if found:
+                return found
+    return {}
 
 
 def _available(mirror: str, needed: tuple[Component, ...], downloader: Downloader) -> Choice:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,17 @@ def lock(tmp_path: Path) -> Lock:
     return Lock(tmp_path)
 
 
-def choose(pins: Pins, lock: Lock, downloader: Downloader, wanted: str = "auto", mirror: str = "") -> source.Choice:
+def choose(
+    pins: Pins, lock: Lock, downloader: Downloader, wanted: str = "auto", mirror: str = "", arch: str = "amd64"
+) -> source.Choice:
     needed = selection.on_hosts(pins, GROUPS)
-    return source.choose(wanted, mirror, needed, ["amd64"], lock, downloader)
+    return source.choose(wanted, mirror, needed, [arch], lock, downloader)
 
 
-def installed(lock: Lock, pins: Pins, origin: str) -> None:
-    for component in pins.components.values():
-        lock.record_component("amd64", component.name, {"version": component.version, "source": origin})
+def installed(lock: Lock, pins: Pins, origin: str, names: Collection[str] = ("etcd", "kubernetes")) -> None:
+    for name in names:
+        lock.record_component("amd64", name, {"version": pins.components[name].version, "source": origin})
+    lock.settle()
 
 
 def toolchain(monkeypatch: pytest.MonkeyPatch, version: str | None) -> None:
@@ -109,9 +113,62 @@ def test_hosts_that_answer_again_do_not_either(
     assert not server.asked
 
 
-def test_a_new_version_is_a_new_choice(pins: Pins, lock: Lock, downloader: Downloader) -> None:
+def test_a_new_version_comes_from_where_the_former_did(
+    pins: Pins, lock: Lock, downloader: Downloader, server: ReleaseHost
+) -> None:
     installed(lock, pins, "go")
-    assert choose(pins.with_versions({"etcd": "3.7.4"}), lock, downloader).source == "release"
+    assert choose(pins.with_versions({"etcd": "3.7.4"}), lock, downloader).source == "go"
+    assert not server.asked
+
+
+def test_so_does_another_component(pins: Pins, lock: Lock, downloader: Downloader, server: ReleaseHost) -> None:
+    installed(lock, pins, "release", ["kubernetes"])
+    server.stop()
+    assert choose(pins, lock, downloader).source == "release"
+
+
+def test_so_does_another_architecture(pins: Pins, lock: Lock, downloader: Downloader) -> None:
+    installed(lock, pins, "go")
+    assert choose(pins, lock, downloader, arch="arm64").source == "go"
+
+
+def test_what_is_left_of_an_architecture_that_no_host_has_counts_for_nothing(
+    pins: Pins, lock: Lock, downloader: Downloader
+) -> None:
+    installed(lock, pins, "release")
+    lock.record_component("arm64", "etcd", {"version": "3.7.3", "source": "go"})
+    lock.settle()
+    assert choose(pins, lock, downloader).source == "release"
+
+
+def test_what_was_only_fetched_counts_for_nothing_in_an_installed_cluster(
+    pins: Pins, lock: Lock, downloader: Downloader
+) -> None:
+    installed(lock, pins, "release")
+    lock.record_component("amd64", "etcd", {"version": "3.7.4", "source": "go"})
+    assert choose(pins, lock, downloader).source == "release"
+
+
+def test_a_first_installation_that_was_not_finished_goes_on_from_the_same_source(
+    pins: Pins, lock: Lock, downloader: Downloader
+) -> None:
+    lock.record_component("amd64", "etcd", {"version": "3.7.3", "source": "go"})
+    assert choose(pins, lock, downloader).source == "go"
+
+
+def test_downloads_are_the_same_from_a_mirror(pins: Pins, lock: Lock, downloader: Downloader) -> None:
+    installed(lock, pins, "release", ["etcd"])
+    installed(lock, pins, "mirror", ["kubernetes"])
+    assert choose(pins, lock, downloader).source == "release"
+    assert choose(pins, lock, downloader, mirror="https://mirror.example.org").source == "mirror"
+
+
+def test_of_several_sources_none_is_chosen(pins: Pins, lock: Lock, downloader: Downloader) -> None:
+    installed(lock, pins, "release", ["etcd"])
+    installed(lock, pins, "go", ["kubernetes"])
+    with pytest.raises(KubeproofError, match=r"etcd from downloads and kubernetes from go\n.*set component_source"):
+        choose(pins, lock, downloader)
+    assert choose(pins, lock, downloader, "go").source == "go"
 
 
 @pytest.mark.parametrize(
