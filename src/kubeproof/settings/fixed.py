@@ -30,6 +30,7 @@ REASONS: Mapping[str, str] = {
     "containerd_root_directory": "running containers would continue unmanaged",
     "crio_root_directory": "running containers would continue unmanaged",
     "docker_root_directory": "running containers would continue unmanaged",
+    "local_path_directory": "volumes that are there could no longer be removed: helpers touch nothing outside it",
 }
 """Why each can't be changed on an installed cluster."""
 RECORDED = frozenset({*REASONS, "kube_proxy_form"})

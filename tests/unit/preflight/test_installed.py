@@ -61,6 +61,14 @@ def test_the_runtime_of_a_node_stays() -> None:
         assert findings({"container_runtime": before}, container_runtime=before) == []
 
 
+def test_the_directory_of_claimed_volumes_stays() -> None:
+    before = {"local_path_directory": "/data/volumes"}
+    (finding,) = findings(before, local_path_enabled=True, local_path_directory="/data/others")
+    assert (finding.id, finding.subject) == ("installed-setting", "local_path_directory")
+    assert findings(before, local_path_enabled=True, local_path_directory="/data/volumes/") == []
+    assert findings(before, local_path_enabled=False, local_path_directory="/var/lib/local-path-provisioner") == []
+
+
 def test_the_network_of_a_cluster_stays() -> None:
     (finding,) = findings({"pod_network_plugin": "bridge"}, pod_network_plugin="flannel")
     assert (finding.id, finding.subject) == ("installed-setting", "pod_network_plugin")
