@@ -9,6 +9,12 @@ from ansible.module_utils import field_managers
 from ansible.module_utils.kube_client import ApiError, Client
 
 MANAGER = "kubeproof"
+INVALID = 422
+# Most of its fields are immutable (ValidateStorageClassUpdate). Claims and volumes only name it, so that none of them
+# minds that it is missing for a moment.
+STORAGE_CLASS = "StorageClass"
+# Of a name to which four characters are added.
+LONGEST_NAME = 249
 
 
 def title(document: Dict[str, Any]) -> str:
@@ -31,8 +37,24 @@ def apply(
         client.apply(document, MANAGER, dry_run)
         return "created"
     others = [field.split(".") for field in keep if set_by_others(before, field.split("."))]
-    after = client.apply(without(document, others), MANAGER, dry_run)
+    try:
+        after = client.apply(without(document, others), MANAGER, dry_run)
+    except ApiError as error:
+        if error.code != INVALID or document["kind"] != STORAGE_CLASS:
+            raise
+        replace(client, document, dry_run)
+        return "changed"
     return "" if same(before, after) else "changed"
+
+
+def replace(client: Client, document: Dict[str, Any], dry_run: bool) -> None:
+    """Delete an object that cannot be changed, and create it again. Raises ApiError before that if it is refused."""
+    metadata = document["metadata"]
+    other = {**document, "metadata": {**metadata, "name": metadata["name"][:LONGEST_NAME] + "-new"}}
+    client.apply(other, MANAGER, True)
+    if not dry_run:
+        client.delete(client.path(document), dry_run)
+        client.apply(document, MANAGER, dry_run)
 
 
 def set_by_others(document: Dict[str, Any], field: Sequence[str]) -> bool:

@@ -23,6 +23,7 @@ description:
     run forgets nothing.
   - Namespaces, definitions of custom resources, and volumes stay, since others' data would go with them. A warning
     names them in each run until they are gone.
+  - A StorageClass whose immutable fields differ is deleted and created again; volumes and claims stay.
   - An object that a webhook has to admit is tried for two minutes, times O(patience), while that one does not
     answer, as one that starts in the same run. Check mode does not wait, and warns that the object was not
     compared.

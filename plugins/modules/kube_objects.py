@@ -18,6 +18,7 @@ description:
     (U(https://kubernetes.io/docs/reference/using-api/server-side-apply/)). An object counts as changed if its spec,
     data, labels, annotations or owners differ afterwards, so that a second run changes nothing.
   - Needs only Python on the host. In check mode, requests are sent with C(dryRun=All).
+  - A StorageClass whose immutable fields differ is deleted and created again; volumes and claims stay.
   - Fails on the first object that the server rejects. Objects before it stay applied.
 options:
   objects:

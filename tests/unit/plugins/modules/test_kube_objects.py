@@ -57,6 +57,62 @@ def test_what_is_not_there_is_made_unless_it_is_others_to_make() -> None:
     assert client.applied == ["w1"]
 
 
+CLASS = {"kind": "StorageClass", "metadata": {"name": "fast"}, "reclaimPolicy": "Delete"}
+
+
+class Immutable:
+    """An API server with a StorageClass, of which it changes nothing."""
+
+    def __init__(self, choices: tuple[str, ...] = ("Delete", "Retain"), **fields: Any) -> None:
+        self.present: dict[str, Any] | None = {**CLASS, **fields}
+        self.choices = choices
+        self.log: list[str] = []
+
+    def path(self, document: dict[str, Any]) -> str:
+        return str(document["metadata"]["name"])
+
+    def get(self, _path: str) -> dict[str, Any]:
+        assert self.present
+        return self.present
+
+    def delete(self, path: str, dry_run: bool) -> None:
+        assert not dry_run
+        self.log.append(f"delete {path}")
+        self.present = None
+
+    def apply(self, document: dict[str, Any], _manager: str, dry_run: bool) -> dict[str, Any]:
+        there = self.present if document["metadata"]["name"] == "fast" else None
+        if document["reclaimPolicy"] not in self.choices or (there and there != document):
+            raise ApiError("updates to reclaimPolicy are forbidden", 422)
+        if not dry_run:
+            self.log.append(f"apply {document['metadata']['name']}")
+            self.present = document
+        return document
+
+
+def test_a_class_that_cannot_be_changed_is_made_anew() -> None:
+    client, wanted = Immutable(), {**CLASS, "reclaimPolicy": "Retain"}
+    assert apply(client, wanted, dry_run=True) == "changed"
+    assert client.log == []
+    assert apply(client, wanted, dry_run=False) == "changed"
+    assert client.log == ["delete fast", "apply fast"]
+    assert apply(client, wanted, dry_run=False) == ""
+
+
+def test_a_class_stays_if_the_new_one_is_refused() -> None:
+    client = Immutable()
+    with pytest.raises(ApiError, match="reclaimPolicy"):
+        apply(client, {**CLASS, "reclaimPolicy": "Never"}, dry_run=False)
+    assert client.log == []
+
+
+def test_nothing_else_is_deleted_for_a_change() -> None:
+    client = Immutable(kind="Job")
+    with pytest.raises(ApiError, match="forbidden"):
+        apply(client, {**CLASS, "kind": "Job", "reclaimPolicy": "Retain"}, dry_run=False)
+    assert client.log == []
+
+
 class Scaled:
     """A deployment whose fields have these managers, each with operation and subresource."""
 
