@@ -37,7 +37,9 @@ def source(request: Request, state: Path) -> str:
     """
     if request.source != "auto":
         return request.source
-    entry = Lock(state).component(request.architectures[0], _INSTALLED)
+    lock = Lock(state)
+    architectures = (*request.architectures, *lock.architectures("current"), *lock.architectures("target"))
+    entry = next(filter(None, (lock.component(arch, _INSTALLED) for arch in architectures)), None)
     if not entry:
         raise KubeproofError(
             f"nothing is recorded as installed in {state}", hint="`kubeproof up` or playbooks/cluster.yml installs it"

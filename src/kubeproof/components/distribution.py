@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from kubeproof.components import cache as caching
 from kubeproof.components import selection
-from kubeproof.components.lock import Lock
+from kubeproof.components.lock import Lock, has_binaries
 from kubeproof.components.pins import Pins
 from kubeproof.core.errors import KubeproofError
 from kubeproof.settings.directories import normal
@@ -85,6 +85,8 @@ def plan(
         if not needed:
             continue
         entry = lock.component(arch, component.name, component.version)
+        if not has_binaries(entry, (binary.name for binary in needed)):
+            entry = None
         paths = {binary.name: normal(f"{directories[component.directory]}/{binary.name}") for binary in needed}
         versions[component.name] = component.version
         if may_lack and not entry:
@@ -125,6 +127,6 @@ def blob(sha256: str, cache: caching.Cache) -> caching.Blob:
 
 def _not_fetched(other: Mapping[str, Any] | None, name: str, version: str, arch: str) -> NoReturn:
     """What is wanted is not in the lock, but ``other`` may be."""
-    if other:
+    if other and other["version"] != version:
         raise KubeproofError(f"{name} {other['version']} was fetched, {version} is wanted now", hint=_FETCH_AGAIN)
     raise KubeproofError(f"{name} {version} was not fetched for {arch}", hint=_FETCH_AGAIN)

@@ -5,6 +5,7 @@ What the lock has as current stays so: that is for the run to change that has gi
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import platform
 import threading
@@ -16,12 +17,13 @@ from typing import Any
 from kubeproof.components import cache as caching
 from kubeproof.components import gobuild, manifests, packing, published, release, selection, source
 from kubeproof.components.download import Downloader
-from kubeproof.components.lock import Lock
-from kubeproof.components.pins import ARCHITECTURES, GROUPS, Component, Image, Pins, Published
+from kubeproof.components.lock import Lock, has_binaries
+from kubeproof.components.pins import ARCHITECTURES, GROUPS, MACHINES, Component, Image, Pins, Published
 from kubeproof.components.progress import Event, Phase, Progress, silent
 from kubeproof.core.errors import KubeproofError
 from kubeproof.core.parallel import run_all
 
+_KUBERNETES, _KUBECTL = "kubernetes", "kubectl"
 # Downloads wait for the network, not for this machine; the release hosts serve this many at once without slowing.
 _PARALLEL_DOWNLOADS = 6
 
@@ -144,9 +146,25 @@ def _check_architectures(architectures: Collection[str]) -> None:
 def _wanted_entries(request: Request, pins: Pins, lock: Lock) -> Iterator[tuple[dict[str, Any] | None, str]]:
     for arch in request.architectures:
         for component in selection.on_hosts(pins, request.groups):
-            yield lock.component(arch, component.name, component.version), component.version
+            entry = lock.component(arch, component.name, component.version)
+            names = (binary.name for binary in component.needed(request.groups))
+            yield entry if has_binaries(entry, names) else None, component.version
         for image in selection.images(pins, request.groups, request.pods):
             yield lock.image(arch, image.name, image.version), image.version
+    for component, arch in _for_this_machine(request, pins):
+        entry = lock.component(arch, component.name, component.version)
+        yield entry if has_binaries(entry, component.binaries) else None, component.version
+
+
+def _for_this_machine(request: Request, pins: Pins) -> list[tuple[Component, str]]:
+    """Kubernetes with kubectl only, which asks clusters, and this machine's architecture, if no host has that."""
+    arch, component = MACHINES.get(platform.machine(), ""), pins.components.get(_KUBERNETES)
+    needed = component.needed(request.groups) if component else ()
+    kubectl = {binary.name: binary for binary in needed if binary.name == _KUBECTL}
+    if component is None or not kubectl or arch in ("", *request.architectures):
+        return []
+    build = dataclasses.replace(component.go, packages={_KUBECTL: component.go.packages[_KUBECTL]})
+    return [(dataclasses.replace(component, binaries=kubectl, go=build), arch)]
 
 
 def entry_complete(entry: dict[str, Any] | None, version: str, cache: caching.Cache) -> bool:
@@ -176,6 +194,7 @@ class _Run:
         selection.refuse_builds(selection.on_hosts(self.pins, self.request.groups))
         packing.check(self.pins)
         fetched, built = self._builds(selection.to_build(self.pins, self.request.groups))
+        fetched += [self._build(*each, gobuild.toolchain())[0] for each in self._for_this_machine()]
         for arch in self.request.architectures:
             fetched += [self._packed(image, arch, built[arch]) for image in self._images()]
         return fetched
@@ -192,10 +211,16 @@ class _Run:
         fetched = []
         built: dict[str, dict[str, caching.Blob]] = {}
         for component, arch in pairs:
-            result, fresh = gobuild.build(self.pins, component, arch, tools, self.cache, self.progress)
-            built.setdefault(arch, {}).update(result.blobs)
-            fetched.append(self._built(component, arch, tools, result, fresh=fresh))
+            done, blobs = self._build(component, arch, tools)
+            built.setdefault(arch, {}).update(blobs)
+            fetched.append(done)
         return fetched, built
+
+    def _build(
+        self, component: Component, arch: str, tools: gobuild.Toolchain
+    ) -> tuple[Fetched, Mapping[str, caching.Blob]]:
+        result, fresh = gobuild.build(self.pins, component, arch, tools, self.cache, self.progress)
+        return self._built(component, arch, tools, result, fresh=fresh), result.blobs
 
     def _unreleased(self, components: Sequence[Component]) -> list[Fetched]:
         """Build what has no release, whatever the source."""
@@ -220,6 +245,7 @@ class _Run:
             for arch in self.request.architectures
             for component in components
         ]
+        jobs += [functools.partial(self._downloaded, *each, official) for each in self._for_this_machine()]
         publications = selection.published(self.pins, self.request.groups)
         jobs += [functools.partial(self._published, manifest, official) for manifest in publications]
         if any(manifest.is_chart for manifest in publications):
@@ -244,6 +270,16 @@ class _Run:
             origin = gobuild.origin(self.pins, component)
             fetched.append(Fetched(name, component.version, "any", origin, verified, fresh))
         return fetched
+
+    def _for_this_machine(self) -> list[tuple[Component, str]]:
+        """What is to be had of it: a host's entry that is there already may have more, and stays."""
+
+        def there(component: Component, arch: str) -> bool:
+            entry = self.lock.component(arch, component.name, component.version)
+            known = entry is not None and entry["source"] == self.source and has_binaries(entry, component.binaries)
+            return known and entry_complete(entry, component.version, self.cache)
+
+        return [each for each in _for_this_machine(self.request, self.pins) if not there(*each)]
 
     def _images(self) -> list[Image]:
         return selection.images(self.pins, self.request.groups, self.request.pods)

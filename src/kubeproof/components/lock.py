@@ -18,7 +18,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -165,6 +165,11 @@ class Lock:
         superseded: dict[str, dict[str, Any]] = self._document[_SUPERSEDED][part].get(arch, {}).get(name, {})
         newest = (entry for entry in found.values() if entry and entry["version"] == version)
         return next(newest, superseded.get(version))
+
+
+def has_binaries(entry: Mapping[str, Any] | None, names: Iterable[str]) -> bool:
+    """Whether an entry of a component has these: what was fetched for others may be a part of them."""
+    return entry is not None and set(names) <= entry["binaries"].keys()
 
 
 def _empty() -> dict[str, dict[str, Any]]:

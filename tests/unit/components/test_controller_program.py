@@ -73,6 +73,11 @@ def test_auto_is_what_the_cluster_was_installed_from(tmp_path: Path, source: str
     assert controller_program.source(_FROM_RELEASE, tmp_path / "state") == "release"
 
 
+def test_auto_is_that_of_hosts_of_another_architecture(tmp_path: Path) -> None:
+    _installed(tmp_path, "go")
+    assert controller_program.source(Request(source="auto", architectures=("arm64",)), tmp_path / "state") == "go"
+
+
 def test_auto_without_a_cluster(tmp_path: Path) -> None:
     with pytest.raises(KubeproofError, match="nothing is recorded as installed"):
         controller_program.source(Request(architectures=("amd64",)), tmp_path / "state")

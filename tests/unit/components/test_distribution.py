@@ -52,6 +52,17 @@ def test_a_worker_has_no_control_plane(real: Pins, lock: Lock) -> None:
     }
 
 
+def test_what_was_fetched_without_a_hosts_programs_was_not_fetched_for_it(real: Pins, lock: Lock) -> None:
+    """As for a controller of an architecture that no host had."""
+    kubernetes = real.components["kubernetes"].version
+    kubectl = {"version": kubernetes, "binaries": {"kubectl": {"sha256": "sha256 of kubectl", "size": 1}}}
+    lock.record_component("amd64", "kubernetes", kubectl)
+    with pytest.raises(KubeproofError, match=f"kubernetes {kubernetes} was not fetched for amd64"):
+        plan(real, lock, "workers", "containerd")
+    ahead = distribution.plan(real, lock, ["workers"], "amd64", DIRECTORIES, may_lack=True)
+    assert ahead.expected["/usr/local/bin/kubelet"] == f"kubernetes {kubernetes}"
+
+
 def test_a_node_has_its_runtime_and_no_other(real: Pins, lock: Lock) -> None:
     of = {
         runtime: {file.path.removeprefix("/usr/local/bin/") for file in plan(real, lock, "workers", runtime).files}

@@ -107,6 +107,26 @@ def test_binaries_come_out_of_archives_and_files(site: Site) -> None:
     assert site.leftovers() == []
 
 
+def test_a_controller_of_another_architecture_has_kubectl(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    kubernetes = site.pins.components["kubernetes"]
+    kubectl = dataclasses.replace(kubernetes.binaries["kubelet"], name="kubectl")
+    build = dataclasses.replace(kubernetes.go, packages={**kubernetes.go.packages, "kubectl": "k8s.io/kubectl"})
+    both = dataclasses.replace(kubernetes, binaries={**kubernetes.binaries, "kubectl": kubectl}, go=build)
+    site.pins = dataclasses.replace(site.pins, components={"kubernetes": both})
+    paths = {arch: f"/release/v1.36.3/bin/linux/{arch}/kubectl" for arch in ("amd64", "arm64")}
+    for path in paths.values():
+        site.server.pages |= {path: Page(path.encode()), f"{path}.sha256": Page(sha256(path.encode()).encode())}
+    assert site.fetch().changed
+    locked = site.lock()["target"]["components"]
+    assert set(locked["amd64"]["kubernetes"]["binaries"]) == {"kubelet", "kubectl"}
+    assert locked["arm64"]["kubernetes"]["binaries"]["kubectl"]["sha256"] == sha256(paths["arm64"].encode())
+    assert f"{paths['arm64'].removesuffix('kubectl')}kubelet" not in site.server.asked
+    asked = site.server.asked.total()
+    assert not site.fetch().changed
+    assert site.server.asked.total() == asked
+
+
 def test_a_second_run_asks_nobody(site: Site) -> None:
     site.fetch()
     asked = dict(site.server.asked)
