@@ -117,7 +117,7 @@ class Client:
             raise ApiError("the server does not know %s in %s" % (document["kind"], group), 404)
         plural, namespaced = self.resources[root][document["kind"]]
         metadata = document["metadata"]
-        scope = "/namespaces/" + quote(metadata.get("namespace", "default")) if namespaced else ""
+        scope = "/namespaces/" + quote(metadata.get("namespace") or "default") if namespaced else ""
         return "%s%s/%s/%s" % (root, scope, plural, quote(metadata["name"]))
 
     def _request(self, method: str, path: str, body: Any = None, content_type: str = "") -> Dict[str, Any]:

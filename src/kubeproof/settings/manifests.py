@@ -111,7 +111,7 @@ def _objects(path: Path) -> Iterator[tuple[str, Object]]:
                 continue
             for item in _members(place, document):
                 _check(place, item)
-                yield place, item
+                yield place, _without_empty_namespace(item)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""
@@ -120,6 +120,13 @@ def _objects(path: Path) -> Iterator[tuple[str, Object]]:
         raise ManifestError(f"{path}: it is not YAML: {error}", hint=_HINT) from error
     finally:
         loader.dispose()
+
+
+def _without_empty_namespace(item: Object) -> Object:
+    """An object whose namespace is null or empty is in none, as the API reads it: it then has no such key."""
+    metadata = item["metadata"]
+    kept = {key: value for key, value in metadata.items() if key != "namespace" or value}
+    return {**item, "metadata": kept}
 
 
 def _members(place: str, document: Any) -> list[Any]:

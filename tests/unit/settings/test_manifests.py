@@ -43,6 +43,12 @@ def test_what_looks_like_a_date_stays_a_text(tmp_path: Path) -> None:
     assert manifests.read(tmp_path)[0]["data"] == {"day": "2026-11-28"}
 
 
+@pytest.mark.parametrize("namespace", ["null", '""', "~"])
+def test_an_empty_namespace_is_none(tmp_path: Path, namespace: str) -> None:
+    made(tmp_path, a_yaml=CONFIG % f"a, namespace: {namespace}")
+    assert manifests.read(tmp_path)[0]["metadata"] == {"name": "a"}
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

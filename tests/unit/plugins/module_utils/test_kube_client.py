@@ -72,3 +72,12 @@ def test_a_server_that_is_down_is_waited_for_longer_on_slow_hosts(
     access: dict[str, str], given: dict[str, float], seconds: float
 ) -> None:
     assert Client({"server": "https://127.0.0.1", **access, **given}, 30.0).seconds == seconds
+
+
+@pytest.mark.parametrize("metadata", [{}, {"namespace": None}, {"namespace": ""}, {"namespace": "default"}])
+def test_what_names_no_namespace_is_in_the_default_one(access: dict[str, str], metadata: dict[str, str | None]) -> None:
+    client = Client({"server": "https://127.0.0.1:1", **access})
+    client.resources["/api/v1"] = {"ConfigMap": ("configmaps", True), "Node": ("nodes", False)}
+    named = {"apiVersion": "v1", "metadata": {"name": "a", **metadata}}
+    assert client.path({**named, "kind": "ConfigMap"}) == "/api/v1/namespaces/default/configmaps/a"
+    assert client.path({**named, "kind": "Node"}) == "/api/v1/nodes/a"
