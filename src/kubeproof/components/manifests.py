@@ -10,11 +10,10 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from kubeproof.components import cache as caching
 from kubeproof.components import gobuild
 from kubeproof.components.pins import Component, Pins
+from kubeproof.core import kubernetes_yaml
 from kubeproof.core.errors import KubeproofError
 
 # Part of every key: raise it when the way of reading them changes.
@@ -56,7 +55,7 @@ def objects(pins: Pins, component: Component, cache: caching.Cache) -> list[dict
     """The objects in a component's manifests. Raises KubeproofError if they are not cached and cannot be had."""
     result, _ = fetch(pins, component, cache)
     text = result.blobs[_BLOB].path.read_text(encoding="utf-8")
-    return [document for document in yaml.safe_load_all(text) if document]
+    return kubernetes_yaml.load_all(text)
 
 
 def _key(pins: Pins, component: Component) -> str:

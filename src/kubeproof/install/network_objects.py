@@ -15,6 +15,7 @@ from kubeproof.components import published
 from kubeproof.components.cache import Cache
 from kubeproof.components.lock import Lock
 from kubeproof.components.pins import Pins
+from kubeproof.core import kubernetes_yaml
 from kubeproof.core.errors import KubeproofError
 from kubeproof.install import network_manifests
 from kubeproof.install.network_manifests import NAMESPACE, Network, Object
@@ -73,6 +74,6 @@ def chart(helm: Path, archive: Path, values: Mapping[str, Any], kubernetes: str)
 
 def _parsed(text: str, origin: str) -> list[Any]:
     try:
-        return [document for document in yaml.safe_load_all(text) if document]
+        return kubernetes_yaml.load_all(text)
     except yaml.YAMLError as error:
         raise KubeproofError(f"{origin} is not YAML: {error}") from error

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from kubeproof.core import kubernetes_yaml
 from kubeproof.core.errors import KubeproofError
 
 SETTING = "addons_directory"
@@ -26,13 +27,8 @@ class ManifestError(KubeproofError):
     """A directory or file that cannot be applied; the message names file and line."""
 
 
-class _Loader(yaml.SafeLoader):
-    """As Kubernetes reads YAML: what looks like a date is a text, and a key is there once."""
-
-    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's own attribute
-        first: [each for each in resolvers if each[0] != "tag:yaml.org,2002:timestamp"]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
+class _Loader(kubernetes_yaml.Loader):
+    """As Kubernetes reads YAML, and a key is there once."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Raises ConstructorError for a key that is there twice: of two values one would be lost without a word."""
@@ -159,7 +155,7 @@ def _wrong(item: Any) -> Iterator[str]:
         yield f"{item['kind']} has generateName: each run would create another one; give it a name"
     yield from _misnamed(item["kind"], metadata)
     try:
-        json.dumps(item)
+        json.dumps(item, allow_nan=False)
     except (TypeError, ValueError) as error:
         yield f"{item['kind']} {metadata['name']}: {error}"
 

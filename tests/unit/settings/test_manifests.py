@@ -38,6 +38,12 @@ def test_a_list_is_its_items(tmp_path: Path) -> None:
     assert names(tmp_path) == ["a", "b"]
 
 
+def test_yaml_is_read_as_kubernetes_reads_it(tmp_path: Path) -> None:
+    """``=``: of prometheus-operator's definitions."""
+    made(tmp_path, a_yaml=CONFIG % "a" + "data: {a: =, b: 22:22, c: 1e3}\n")
+    assert manifests.read(tmp_path)[0]["data"] == {"a": "=", "b": "22:22", "c": 1000}
+
+
 def test_what_looks_like_a_date_stays_a_text(tmp_path: Path) -> None:
     made(tmp_path, a_yaml=CONFIG % "a" + "data: {day: 2026-11-28}\n")
     assert manifests.read(tmp_path)[0]["data"] == {"day": "2026-11-28"}
@@ -69,6 +75,8 @@ def test_an_empty_namespace_is_none(tmp_path: Path, namespace: str) -> None:
         ("apiVersion: v1\nkind: Pod\nmetadata: {name: a, labels: [b]}\n", "labels that are not a dictionary"),
         ("apiVersion: v1\nkind: List\n", "a List has no items"),
         (CONFIG % "a" + "data: {b: c}\ndata: {}\n", ":5: it is not YAML: 'data' is there twice"),
+        (CONFIG % "a" + "data: .nan\n", "not JSON compliant"),
+        (CONFIG % "a" + "data: !!int 22:22\n", ":4: it is not YAML: invalid literal"),
         (CONFIG % "a" + "data: !!binary aGk=\n", "not JSON serializable"),
         (CONFIG % "a" + "data: !local x\n", "it is not YAML: could not determine a constructor"),
         (CONFIG % "a" + "---\n" + CONFIG % "a", ":5: ConfigMap a is in "),
