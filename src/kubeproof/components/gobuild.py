@@ -30,6 +30,7 @@ from kubeproof.core.process import ProgramFailed, Result, attempt, run
 _RECIPE = "1"
 
 _GO_LINE = re.compile(r"^go (\d+(?:\.\d+)*)", re.MULTILINE)
+_GO_VERSION = re.compile(r"\bgo(\d\S*)")
 _REQUIREMENT = re.compile(r"^\s*(?:require\s+)?([\w.~/-]+\.[\w.~/-]+) (v\S+)", re.MULTILINE)
 _MAJOR_VERSION = re.compile(r"v\d+")
 _NEEDS_GO = "install Go from https://go.dev/dl/ or your distribution, or set component_source to release or mirror"
@@ -37,10 +38,14 @@ _NEEDS_GO = "install Go from https://go.dev/dl/ or your distribution, or set com
 
 @dataclass(frozen=True)
 class Toolchain:
-    """The Go toolchain on this machine: its version such as ``1.26.8``, and its own architecture."""
+    """The Go toolchain on this machine: its version such as ``1.26.8``, and its own architecture.
+
+    ``build``: what it says of itself, if that is more, as ``1.26.8 (Red Hat 1.26.8-1.el10)`` or ``1.26.8 X:…``.
+    """
 
     version: str
     arch: str
+    build: str = ""
 
 
 class NoToolchain(KubeproofError):
@@ -51,8 +56,11 @@ def toolchain() -> Toolchain:
     """The Go toolchain on the PATH. Raises NoToolchain."""
     if not shutil.which("go"):
         raise NoToolchain("there is no Go toolchain on this machine (`go` is not on the PATH)", hint=_NEEDS_GO)
-    version, arch = run(["go", "env", "GOVERSION", "GOHOSTARCH"]).split()
-    return Toolchain(version.removeprefix("go"), arch)
+    said, arch = run(["go", "env", "GOVERSION", "GOHOSTARCH"]).splitlines()
+    version = _GO_VERSION.search(said)
+    if not version:
+        raise NoToolchain(f"`go env GOVERSION` says {said!r}, which is no version", hint=_NEEDS_GO)
+    return Toolchain(version.group(1), arch.strip(), said.strip().removeprefix("go"))
 
 
 def check(pins: Pins, component: Component, arch: str, tools: Toolchain) -> None:
@@ -122,7 +130,7 @@ def key(pins: Pins, component: Component, arch: str, tools: Toolchain) -> str:
     c = run([compiler(arch), "--version"]).splitlines()[0] if build.cgo else ""
     own = sorted(path for pattern in ("*/**/*.go", "*/**/go.mod") for path in directory.glob(pattern))
     files = [path.read_bytes() for path in (directory / "go.mod", directory / "go.sum", *own)]
-    return caching.key_of("go", _RECIPE, pinned, *files, tools.version, arch, c)
+    return caching.key_of("go", _RECIPE, pinned, *files, tools.build or tools.version, arch, c)
 
 
 def build(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 import subprocess
 import uuid
@@ -60,6 +61,30 @@ def pins(tmp_path: Path) -> Pins:
 @pytest.fixture
 def tools() -> Toolchain:
     return gobuild.toolchain() if shutil.which("go") else Toolchain("1.26.8", "amd64")
+
+
+@pytest.mark.parametrize(
+    ("said", "version"),
+    [
+        ("go1.26.8", "1.26.8"),
+        ("go1.26.8 (Red Hat 1.26.8-1.el10)", "1.26.8"),
+        ("go1.26.8 X:nodwarf5", "1.26.8"),
+        ("devel go1.27-b57fe78 Tue Nov 3 12:00:00 2026 +0000", "1.27-b57fe78"),
+    ],
+)
+def test_a_distribution_may_say_more_than_a_version(
+    pins: Pins, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, version: str
+) -> None:
+    go = tmp_path / "bin/go"
+    go.parent.mkdir()
+    go.write_text(f"#!/bin/sh\nprintf '%s\\n' '{said}' amd64\n")
+    go.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{go.parent}:{os.environ['PATH']}")
+    found = gobuild.toolchain()
+    assert (found.version, found.arch) == (version, "amd64")
+    hello = pins.components["hello"]
+    same = gobuild.key(pins, hello, "amd64", found) == gobuild.key(pins, hello, "amd64", Toolchain(version, "amd64"))
+    assert same == (said == f"go{version}")
 
 
 def build(pins: Pins, cache: Cache, tools: Toolchain, arch: str = "") -> tuple[dict[str, Path], bool]:
