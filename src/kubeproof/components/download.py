@@ -6,6 +6,7 @@ Proxies come from the usual environment variables, trusted CAs from the system's
 from __future__ import annotations
 
 import hashlib
+import os
 import ssl
 import threading
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from kubeproof.core.errors import KubeproofError
+from kubeproof.settings.urls import without_userinfo
 
 # Imported by the first download: that takes a tenth of a second, and most runs download nothing.
 if TYPE_CHECKING:
@@ -36,8 +38,22 @@ class DownloadError(KubeproofError):
     def __init__(self, url: str, problem: str, *, status: int = 0) -> None:
         """Name the URL and what went wrong with it."""
         hint = "" if status else "if this machine has no way there, set component_source to mirror or go"
-        super().__init__(f"{url}: {problem}", hint=hint)
+        super().__init__(f"{without_userinfo(url)}: {problem}", hint=hint)
         self.status = status
+
+
+class ProxyError(KubeproofError):
+    """A proxy that this machine's environment names cannot be used."""
+
+    def __init__(self, problem: str) -> None:
+        """Name the variables that are set, without their values, in which passwords may be."""
+        known = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+        given = [name for each in known for name in (each, each.lower()) if os.environ.get(name)]
+        super().__init__(
+            f"this machine's proxy variables ({', '.join(given)}) cannot be used: {problem}",
+            hint="a proxy is a URL such as http://proxy.example.org:3128, by HTTP or HTTPS; NO_PROXY has names and "
+            "addresses with commas between them, IPv6 without brackets",
+        )
 
 
 class _Transient(Exception):
@@ -79,25 +95,32 @@ class Downloader:
 
         client: httpx.Client | None = getattr(self._of_thread, "client", None)
         if client is None:
-            client = httpx.Client(
-                timeout=httpx.Timeout(self._timeout, pool=None),
-                follow_redirects=True,
-                verify=ssl.create_default_context(),
-                # The checksum is over the bytes as they lie on the server: none may be unpacked on the way.
-                headers={"User-Agent": "kubeproof", "Accept-Encoding": "identity"},
-            )
+            try:
+                client = httpx.Client(
+                    timeout=httpx.Timeout(self._timeout, pool=None),
+                    follow_redirects=True,
+                    verify=ssl.create_default_context(),
+                    # The checksum is over the bytes as they lie on the server: none may be unpacked on the way.
+                    headers={"User-Agent": "kubeproof", "Accept-Encoding": "identity"},
+                )
+            except (ImportError, ValueError, httpx.InvalidURL) as error:
+                # Of these it reads nothing but the environment's proxies.
+                raise ProxyError(str(error)) from error
             self._of_thread.client = client
             self._clients.append(client)
         return client
 
     def answers(self, url: str) -> bool:
-        """Whether the server of ``url`` answers soon and sensibly. A refusal is a proxy's way of saying no."""
+        """Whether the server of ``url`` answers soon and sensibly. A refusal is a proxy's way of saying no.
+
+        Raises ProxyError.
+        """
         import httpx
 
         try:
             with self._client.stream("GET", url, timeout=self._probe) as response:
                 return response.status_code < 400 or response.status_code == 404
-        except httpx.HTTPError:
+        except (httpx.HTTPError, httpx.InvalidURL):
             return False
 
     def text(self, url: str) -> str:
@@ -141,7 +164,7 @@ class Downloader:
                 return attempt()
             except (httpx.TransportError, _Transient) as error:
                 problem = str(error) or type(error).__name__
-            except httpx.HTTPError as error:
+            except (httpx.HTTPError, httpx.InvalidURL) as error:
                 raise DownloadError(url, str(error)) from error
         raise DownloadError(url, f"{problem} (tried {self._attempts} times)")
 
@@ -151,7 +174,11 @@ def _check(url: str, response: httpx.Response) -> None:
     if url.startswith("https:"):
         for hop in (*response.history, response):
             if hop.url.scheme != "https":
-                raise DownloadError(url, f"redirects to {hop.url}, which is not encrypted", status=response.status_code)
+                raise DownloadError(
+                    url,
+                    f"redirects to {without_userinfo(str(hop.url))}, which is not encrypted",
+                    status=response.status_code,
+                )
     status = f"{response.status_code} {response.reason_phrase}"
     if response.status_code in _TRANSIENT:
         raise _Transient(status)

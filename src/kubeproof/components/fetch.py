@@ -22,6 +22,7 @@ from kubeproof.components.pins import ARCHITECTURES, GROUPS, MACHINES, Component
 from kubeproof.components.progress import Event, Phase, Progress, silent
 from kubeproof.core.errors import KubeproofError
 from kubeproof.core.parallel import run_all
+from kubeproof.settings.urls import without_userinfo
 
 _KUBERNETES, _KUBECTL = "kubernetes", "kubectl"
 # Downloads wait for the network, not for this machine; the release hosts serve this many at once without slowing.
@@ -345,7 +346,7 @@ class _Run:
         with self.guard:
             self.lock.record_download(manifest.location, sha256, verified)
         self._finished(manifest.name, fresh=fresh)
-        origin = release.mirrored(manifest.location, official.mirror)
+        origin = without_userinfo(release.mirrored(manifest.location, official.mirror))
         return Fetched(f"{manifest.name} manifest", manifest.version, "all", origin, verified, fresh)
 
     def _helm(self, official: release.Release) -> Fetched:

@@ -24,6 +24,7 @@ from typing import Any, Literal
 
 from kubeproof.core import files
 from kubeproof.core.errors import KubeproofError
+from kubeproof.settings.urls import without_userinfo
 
 NAME = "components.lock.json"
 _SCHEMA = 2
@@ -71,11 +72,12 @@ class Lock:
     def download(self, url: str) -> dict[str, str] | None:
         """What is recorded for an official URL: ``sha256``, and ``verified``, what vouched for it."""
         record: dict[str, str] | None = self._document["downloads"].get(url)
-        return record
+        # Those of earlier kubeproofs may have a mirror's password.
+        return {**record, "verified": without_userinfo(record["verified"])} if record else None
 
     def record_download(self, url: str, sha256: str, verified: str) -> None:
         """Remember what a URL gave, and how it was verified."""
-        self._document["downloads"][url] = {"sha256": sha256, "verified": verified}
+        self._document["downloads"][url] = {"sha256": sha256, "verified": without_userinfo(verified)}
 
     def component(self, arch: str, name: str, version: str | None = None) -> dict[str, Any] | None:
         """A component of that version, of any generation: version, source, origin, and binaries by name.

@@ -21,6 +21,7 @@ from kubeproof.components.lock import LockError
 from kubeproof.components.pins import Binary, Component
 from kubeproof.components.progress import Event, Phase, Progress
 from kubeproof.core.errors import KubeproofError
+from kubeproof.settings.urls import without_userinfo
 
 _LISTED = re.compile(r"^([0-9a-fA-F]{64})\s+\*?(\S+)\s*$", re.MULTILINE)
 FIRST = "its first download, by TLS: its project publishes no checksum"
@@ -98,8 +99,8 @@ def key(artifact: Artifact, sha256: str) -> str:
 
 
 def location(artifacts: Sequence[Artifact], mirror: str) -> str:
-    """Where a component's artifacts are: the URL of the only one, or the folder that they have in common."""
-    url = mirrored(artifacts[0].url, mirror)
+    """Where a component's artifacts are, to be shown: the URL of the only one, or the folder that they are all in."""
+    url = without_userinfo(mirrored(artifacts[0].url, mirror))
     return url if len(artifacts) == 1 else url.rpartition("/")[0] + "/"
 
 
@@ -131,7 +132,8 @@ class Release:
                 "go",
             )
         url = mirrored(artifact.checksums, self.mirror)
-        return Expectation(_published(self._downloader.text(url), artifact.url, url), url)
+        shown = without_userinfo(url)
+        return Expectation(_published(self._downloader.text(url), artifact.url, shown), shown)
 
     def obtain(self, artifact: Artifact, expected: Expectation) -> tuple[caching.Result, bool]:
         """The artifact's binaries, from the cache or downloaded now; whether they were downloaded comes second.
@@ -171,17 +173,18 @@ class Release:
         place = mirrored(url, self.mirror)
         if not place.startswith("https:"):
             raise BadDownload(
-                f"{place} cannot be verified: its project publishes no checksums, and the mirror is not asked by https",
+                f"{without_userinfo(place)} cannot be verified: its project publishes no checksums, and the mirror is "
+                "not asked by https",
                 hint=f"verify the file otherwise, and set {setting}",
             )
         return self._downloader.file(place, file, self._reporter(component, place))
 
     def _reporter(self, component: str, url: str) -> Callable[[int, int], None]:
-        started = time.monotonic()
+        started, shown = time.monotonic(), without_userinfo(url)
 
         def on_bytes(done: int, total: int) -> None:
             elapsed = time.monotonic() - started
-            self._progress(Event(component, Phase.DOWNLOAD, done=done, total=total, elapsed=elapsed, detail=url))
+            self._progress(Event(component, Phase.DOWNLOAD, done=done, total=total, elapsed=elapsed, detail=shown))
 
         return on_bytes
 
@@ -192,13 +195,13 @@ class Release:
 
     def _download(self, artifact: Artifact, expected: Expectation, file: Path) -> None:
         url = mirrored(artifact.url, self.mirror)
-        got = self._downloader.file(url, file, self._reporter(artifact.component, url))
+        got, shown = self._downloader.file(url, file, self._reporter(artifact.component, url)), without_userinfo(url)
         if got == expected.sha256:
             return
         if expected.from_lock:
-            raise _lock_error(url, expected.sha256, got, "it now has")
+            raise _lock_error(shown, expected.sha256, got, "it now has")
         raise BadDownload(
-            f"{url}: wrong checksum, refused: must be {expected.sha256} (says {expected.authority}), is {got}",
+            f"{shown}: wrong checksum, refused: must be {expected.sha256} (says {expected.authority}), is {got}",
             hint="nothing was kept; try again, and if it stays so, the file was altered or the mirror is out of date",
         )
 

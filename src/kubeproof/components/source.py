@@ -13,8 +13,10 @@ from kubeproof.components.lock import Generation, Lock
 from kubeproof.components.pins import Component, Release
 from kubeproof.components.release import artifacts, mirrored
 from kubeproof.core.errors import KubeproofError
+from kubeproof.settings.urls import is_http
 
 SOURCES = ("auto", "release", "mirror", "go")
+_MIRROR = "set component_mirror to the base URL, for example https://mirror.example.org/kubernetes"
 _WITHOUT_BUILDS = (
     "give this machine access to the release hosts, set component_mirror, give the SHA-256 of a verified download in "
     "component_sha256, or choose another container_runtime"
@@ -46,7 +48,12 @@ def choose(
     if wanted == "mirror" and not mirror:
         raise KubeproofError(
             "component_source is mirror, but component_mirror is empty",
-            hint="set component_mirror to the base URL, for example https://mirror.example.org/kubernetes",
+            hint=_MIRROR,
+        )
+    if mirror and wanted in ("auto", "mirror") and not is_http(mirror):
+        # It may have a password, which is not repeated.
+        raise KubeproofError(
+            "component_mirror is no URL with http:// or https://, and a number as its port if it has any", hint=_MIRROR
         )
     if wanted != "auto":
         return Choice(wanted, "component_source says so")

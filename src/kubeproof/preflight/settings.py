@@ -46,6 +46,7 @@ from kubeproof.settings import (
     traefik,
 )
 from kubeproof.settings.specs import Option, Specs, converted
+from kubeproof.settings.urls import is_http
 
 # How alike (difflib's ratio) a name must be to a setting's to be taken for a slip: `clustr_domain` is 0.96 like
 # `cluster_domain`. A name that begins like a role's variables is one for certain, and only the best guess is wanted.
@@ -218,6 +219,7 @@ def _meanings(variables: Variables, values: Mapping[str, Any]) -> Iterator[Findi
     wrong += [("apiserver_authentication", problem) for problem in authentication.problems(given, issuer)]
     if not 1 <= values.get("keepalived_router_id", 1) <= 255:
         wrong.append(("keepalived_router_id", f"{values['keepalived_router_id']} is not from 1 to 255"))
+    wrong += _component_mirror(values)
     wrong += _connection_tracking(values)
     wrong += _operating_systems(values.get("preflight_operating_systems") or {})
     more, port = values.get("scheduler_more", {}), values.get("scheduler_port", 0)
@@ -258,6 +260,13 @@ def _metrics_server(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield name, f"{values[name]} is below {least}"
     if int(values.get("addons_timeout", 0)) < 0:
         yield "addons_timeout", f"{values['addons_timeout']} is below 0"
+
+
+def _component_mirror(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """It may have a password in it, and is not repeated."""
+    mirror = str(values.get("component_mirror") or "")
+    if mirror and not is_http(mirror):
+        yield "component_mirror", "it is not of the form https://HOST:PORT/PATH"
 
 
 def _connection_tracking(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit
 
 
 def in_url(address: str) -> str:
     """An IP address as URLs have it, before a port: in brackets, if it has colons. Names stay as they are."""
     return f"[{address}]" if ":" in address else address
+
+
+def without_userinfo(text: str) -> str:
+    """A text with URLs, to be shown or kept: without users and passwords in them."""
+    return re.sub(r"(://)[^/\s]*@", r"\1", text)
 
 
 def is_http(value: str) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.unit.components.release_host import Page, ReleaseHost, sha256
 
-from kubeproof.components.download import Downloader, DownloadError
+from kubeproof.components.download import Downloader, DownloadError, ProxyError
 
 BODY = b"0123456789" * 100_000
 
@@ -119,3 +119,25 @@ def test_threads_share_no_tls(server: ReleaseHost, downloader: Downloader, monke
         thread.join()
     assert len({thread for thread, _ in changed}) == 2
     assert len({id(context) for _, context in changed}) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("ALL_PROXY", "socks5://user:word@127.0.0.1:1080"), ("NO_PROXY", "[fd00::1]"), ("https_proxy", "proxy:abc")],
+)
+def test_proxies_that_cannot_be_used_are_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    for each in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(each, raising=False)
+        monkeypatch.delenv(each.lower(), raising=False)
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv(name, value)
+    for ask in (Downloader().text, Downloader().answers):
+        with pytest.raises(ProxyError, match=rf"{name}.* cannot be used: ") as caught:
+            ask("https://127.0.0.1:1/file")
+        assert "word" not in str(caught.value)
+
+
+def test_a_url_that_is_none_is_no_traceback(downloader: Downloader) -> None:
+    assert not downloader.answers("https://mirror:port/file")
+    with pytest.raises(DownloadError, match="https://mirror:port/file: "):
+        downloader.text("https://mirror:port/file")

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,6 +34,7 @@ from kubeproof.components.cache import Cache
 from kubeproof.components.download import Downloader
 from kubeproof.components.fetch import Outcome, Request
 from kubeproof.components.gobuild import Toolchain
+from kubeproof.components.lock import Lock
 from kubeproof.components.pins import Component, Pins, Release
 from kubeproof.components.progress import Event, Phase
 from kubeproof.core.errors import KubeproofError
@@ -288,6 +290,36 @@ def test_a_mirror_has_the_official_paths_under_their_hosts_name(site: Site, serv
     outcome = site.fetch(source="mirror", mirror=f"{server.url}/air/gapped/")
     assert set(server.asked) == set(pages)
     assert outcome.fetched[0].origin == f"{server.url}/air/gapped/{official}{ETCD_PATH}"
+
+
+def test_a_mirrors_password_is_neither_shown_nor_recorded(site: Site, server: ReleaseHost) -> None:
+    official, mirror = urlsplit(server.url).netloc, server.url.replace("://", "://reader:pass@word@")
+    pages = {f"/{official}{path}": page for path, page in server.pages.items()}
+    server.pages = dict(pages)
+    shown: list[str] = []
+    request = Request(source="mirror", mirror=mirror)
+    outcome = fetching.fetch(
+        request, site.pins, site.state, cache_directory=site.cache, progress=lambda event: shown.append(repr(event))
+    )
+    assert outcome.fetched[0].origin == f"{server.url}/{official}{ETCD_PATH}"
+    assert "word" not in f"{outcome.fetched}{shown}{site.lock()}"
+    told = []
+    for page in (Page(b"wrong"), None):
+        server.pages = {**pages, f"/{official}{KUBELET_PATH}": page} if page else {}
+        for blob in site.cache.glob("*/*"):
+            shutil.rmtree(blob) if blob.is_dir() else blob.unlink()
+        with pytest.raises(KubeproofError) as caught:
+            fetching.fetch(request, site.pins, site.directory / "other", cache_directory=site.cache)
+        told.append(str(caught.value))
+    assert "wrong checksum" in told[0]
+    assert "404" in told[1]
+    assert "word" not in f"{told}"
+
+
+def test_what_was_recorded_with_a_password_is_shown_without(tmp_path: Path) -> None:
+    lock = Lock(tmp_path)
+    lock._document["downloads"]["https://dl.k8s.io/a"] = {"sha256": "1", "verified": "https://u:p@mirror/a.sha256"}
+    assert lock.download("https://dl.k8s.io/a") == {"sha256": "1", "verified": "https://mirror/a.sha256"}
 
 
 def test_a_mirror_is_held_to_what_the_release_gave(site: Site, server: ReleaseHost) -> None:

@@ -176,6 +176,9 @@ def test_of_several_sources_none_is_chosen(pins: Pins, lock: Lock, downloader: D
     [
         ({"wanted": "docker"}, "must be one of auto, release, mirror, go"),
         ({"wanted": "mirror"}, "component_mirror is empty"),
+        ({"wanted": "mirror", "mirror": "mirror.example.org"}, r"component_mirror is no URL.*\n.*https://mirror"),
+        ({"wanted": "auto", "mirror": "mirror.example.org"}, "component_mirror is no URL"),
+        ({"wanted": "auto", "mirror": "https://mirror:port"}, "component_mirror is no URL"),
     ],
 )
 def test_wrong_settings(

@@ -600,7 +600,12 @@ def test_a_cluster_name_fits_into_its_certificates(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("cluster_name", "c" * 50), ("cluster_template_overrides", "not/absolute/templates")]
+    ("name", "value"),
+    [
+        ("cluster_name", "c" * 50),
+        ("cluster_template_overrides", "not/absolute/templates"),
+        ("component_mirror", "mirror.example.org"),
+    ],
 )
 def test_what_the_type_does_not_say_is_looked_at(name: str, value: str) -> None:
     values: dict[str, Any] = {name: value}
