@@ -49,10 +49,11 @@ def source(request: Request, state: Path) -> str:
 
 def cached(name: str, request: Request, pins: Pins, state: Path, *, cache_directory: Path | None = None) -> Path | None:
     """The program, if it is in the cache: nothing is downloaded or built."""
-    component = pins.with_versions(request.versions).components[name]
+    wanted = request.wanted(pins)
+    component = wanted.components[name]
     with Cache(cache_directory) as cache:
         if source(request, state) == "go":
-            result = _built(pins, component, request.architectures[0], cache)
+            result = _built(wanted, component, request.architectures[0], cache)
         else:
             result = _downloaded(component, request.architectures[0], Lock(state), cache)
         return result.blobs[name].path if result else None
@@ -72,7 +73,7 @@ def obtain(
 
     Raises KubeproofError if it can't be had.
     """
-    wanted = pins.with_versions(request.versions)
+    wanted = request.wanted(pins)
     component, arch = wanted.components[name], request.architectures[0]
     chosen = source(request, state)
     with downloader or Downloader() as client, Cache(cache_directory) as cache:

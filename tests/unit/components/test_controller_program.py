@@ -65,6 +65,12 @@ def test_other_bytes_than_before_are_refused(pins: Pins, server: ReleaseHost, tm
         _obtain(pins, tmp_path)
 
 
+def test_what_the_user_has_verified_counts(pins: Pins, tmp_path: Path) -> None:
+    request = dataclasses.replace(_FROM_RELEASE, sha256={"etcd": {"amd64": "0" * 64}})
+    with pytest.raises(KubeproofError, match="wrong checksum.*says component_sha256"):
+        _obtain(pins, tmp_path, request)
+
+
 @pytest.mark.parametrize("source", ["go", "release", "mirror"])
 def test_auto_is_what_the_cluster_was_installed_from(tmp_path: Path, source: str) -> None:
     _installed(tmp_path, source)
