@@ -24,6 +24,10 @@ options:
     type: list
     elements: path
     required: true
+  setting:
+    description: The setting that they are from, for messages.
+    type: str
+    required: true
 extends_documentation_fragment: [attributes]
 attributes:
   check_mode: {support: full}
@@ -34,6 +38,7 @@ EXAMPLES = r"""
 - name: Make the directory of a volume
   volume_directories:
     paths: [/srv/volumes/data]
+    setting: local_volumes_directories
 """
 
 RETURN = r"""
@@ -96,11 +101,15 @@ def make(path: str, dry_run: bool) -> bool:
 def main() -> None:
     """Ansible's entry."""
     module = AnsibleModule(
-        argument_spec={"paths": {"type": "list", "elements": "path", "required": True}}, supports_check_mode=True
+        argument_spec={
+            "paths": {"type": "list", "elements": "path", "required": True},
+            "setting": {"type": "str", "required": True},
+        },
+        supports_check_mode=True,
     )
     problems: List[str] = [said for said in map(problem, module.params["paths"]) if said]
     if problems:
-        module.fail_json(msg="local_volumes_directories: " + "; ".join(problems), made=[])
+        module.fail_json(msg="%s: %s" % (module.params["setting"], "; ".join(problems)), made=[])
     try:
         made = [path for path in module.params["paths"] if make(path, module.check_mode)]
     except OSError as error:

@@ -191,10 +191,12 @@ def demand_module(pins: Pins, component: Component) -> None:
         return
     name, version = component.name, component.version
     have = ", ".join(pins.module_versions(component)) or "none"
+    always = component.go.always or component.manifests
+    other = "switch off what needs it" if always else "set component_source to release or mirror"
+    use = "which it always takes" if always else "of which source go could build it"
     raise KubeproofError(
-        f"there is no Go module of {name} {version}, of which source go could build it; components/go has: {have}",
-        hint=f"make one with `./kubeproof components add {name} {version}`, "
-        "choose another version, or set component_source to release or mirror",
+        f"there is no Go module of {name} {version}, {use}; components/go has: {have}",
+        hint=f"make one with `./kubeproof components add {name} {version}`, choose another version, or {other}",
     )
 
 

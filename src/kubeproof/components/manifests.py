@@ -38,12 +38,23 @@ def fetch(pins: Pins, component: Component, cache: caching.Cache) -> tuple[cachi
         cached = cache.result(key)
         if cached:
             return cached, False
-        gobuild.toolchain()
+        _demand_go(component)
         documents = [_text(path) for name in _files(component) for path in _found(pins, component, name)]
         with cache.work() as directory:
             path = directory / _BLOB
             path.write_text("---\n".join(documents), encoding="utf-8")
             return cache.store(key, {_BLOB: path}, {}), True
+
+
+def _demand_go(component: Component) -> None:
+    try:
+        gobuild.toolchain()
+    except gobuild.NoToolchain as error:
+        raise gobuild.NoToolchain(
+            f"{component.name}'s manifests come from its Go module, whatever component_source is: {error.args[0]}",
+            hint=f"install Go from https://go.dev/dl/ or your distribution, or switch {component.name} off, and what "
+            "needs it",
+        ) from error
 
 
 def cached(pins: Pins, component: Component, cache: caching.Cache) -> bool:

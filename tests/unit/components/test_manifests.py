@@ -79,8 +79,18 @@ def test_a_module_that_go_sum_does_not_know_is_refused(pins: Pins, cache: Cache)
 
 def test_without_go_it_is_said_what_is_missing(pins: Pins, cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(gobuild.NoToolchain):
+    with pytest.raises(
+        gobuild.NoToolchain, match=r"hello's manifests.*no Go.*\n.*install Go.*switch hello off"
+    ) as told:
         names(pins, cache)
+    assert "release" not in str(told.value)
+
+
+def test_without_a_module_it_is_said_that_no_source_helps(pins: Pins, cache: Cache) -> None:
+    other = dataclasses.replace(pins.components["hello"], version="1.2.4")
+    with pytest.raises(KubeproofError, match=r"no Go module of hello 1.2.4.*\n.*switch off what needs it") as told:
+        manifests.cached(pins, other, cache)
+    assert "component_source" not in str(told.value)
 
 
 @needs_go
