@@ -17,12 +17,13 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from kubeproof.core import files
+from kubeproof.core import files, locking
 from kubeproof.core.errors import KubeproofError
 from kubeproof.settings.urls import without_userinfo
 
@@ -41,7 +42,7 @@ class LockError(KubeproofError):
 
 
 class Lock:
-    """The lock in one state directory. Changes are in memory until ``save``."""
+    """The lock in one state directory. Changes are in memory until ``save``, which makes them in what is there then."""
 
     def __init__(self, state_directory: Path) -> None:
         """Read the lock, if there is one. Raises LockError."""
@@ -51,6 +52,7 @@ class Lock:
         with contextlib.suppress(FileNotFoundError):
             self._document = self._read()
         self._saved = copy.deepcopy(self._document)
+        self._changes: list[Callable[[], None]] = []
 
     def _read(self) -> dict[str, Any]:
         try:
@@ -77,6 +79,9 @@ class Lock:
 
     def record_download(self, url: str, sha256: str, verified: str) -> None:
         """Remember what a URL gave, and how it was verified."""
+        self._change(functools.partial(self._record_download, url, sha256, verified))
+
+    def _record_download(self, url: str, sha256: str, verified: str) -> None:
         self._document["downloads"][url] = {"sha256": sha256, "verified": without_userinfo(verified)}
 
     def component(self, arch: str, name: str, version: str | None = None) -> dict[str, Any] | None:
@@ -117,14 +122,17 @@ class Lock:
 
     def record_component(self, arch: str, name: str, entry: dict[str, Any]) -> None:
         """Remember what was fetched of a component for the cluster."""
-        self._record("components", arch, name, entry)
+        self._change(functools.partial(self._record, "components", arch, name, entry))
 
     def record_image(self, arch: str, name: str, entry: dict[str, Any]) -> None:
         """Remember what was fetched of an image for the cluster."""
-        self._record("images", arch, name, entry)
+        self._change(functools.partial(self._record, "images", arch, name, entry))
 
     def settle(self) -> None:
         """Make ``target`` current, once all hosts have it. If versions change by it, the former ones are previous."""
+        self._change(self._settle)
+
+    def _settle(self) -> None:
         current, target = self._document["current"], self._document["target"]
         places = [(part, arch, name) for part in _PARTS for arch in target[part] for name in target[part][arch]]
         former = [current[part].get(arch, {}).get(name) for part, arch, name in places]
@@ -136,13 +144,30 @@ class Lock:
         self._document |= {"target": _empty(), _SUPERSEDED: _empty()}
 
     def save(self) -> bool:
-        """Write the lock if it changed, in one step; returns whether it did."""
+        """Write the lock if it changed, in one step; returns whether it did. What others have written since stays."""
         if self._document == self._saved:
+            self._changes.clear()
             return False
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        files.write(self.path, json.dumps(self._document, indent=2, sort_keys=True) + "\n", 0o644, durable=True)
+        with locking.locked_directory(self.path.parent):
+            with contextlib.suppress(FileNotFoundError):
+                self._follow(self._read())
+            files.write(self.path, json.dumps(self._document, indent=2, sort_keys=True) + "\n", 0o644, durable=True)
         self._saved = copy.deepcopy(self._document)
+        self._changes.clear()
         return True
+
+    def _change(self, change: Callable[[], None]) -> None:
+        change()
+        self._changes.append(change)
+
+    def _follow(self, there: dict[str, Any]) -> None:
+        """Make the same changes in what another process has written meanwhile, if one has."""
+        if there == self._saved:
+            return
+        self._document = there
+        for change in self._changes:
+            change()
 
     def _record(self, part: str, arch: str, name: str, entry: dict[str, Any]) -> None:
         """What is current is no target, also if another version was one before."""

@@ -145,3 +145,30 @@ def test_a_lock_of_another_version_is_not_read(tmp_path: Path) -> None:
     (tmp_path / NAME).write_text('{"version": 3}')
     with pytest.raises(LockError, match="is of version 3; this kubeproof reads 2"):
         Lock(tmp_path)
+
+
+def test_what_others_have_written_meanwhile_stays(tmp_path: Path) -> None:
+    """As a program for the controller, or another host's Python, is fetched while components are built."""
+    lock_of(tmp_path, etcd="3.6.16").save()
+    slow, quick = Lock(tmp_path), Lock(tmp_path)
+    fetched(slow, etcd="3.7.3")
+    quick.record_download("https://example.org/helm", "abc", "its checksums")
+    fetched(quick, runc="1.5.2")
+    assert quick.save()
+    assert slow.save()
+    again = Lock(tmp_path)
+    assert again.download("https://example.org/helm") == {"sha256": "abc", "verified": "its checksums"}
+    assert versions(again) == [{"etcd": "3.6.16"}, {"etcd": "3.7.3", "runc": "1.5.2"}, {}]
+    assert version(slow, "runc") == "1.5.2"
+
+
+def test_what_others_have_settled_meanwhile_is_followed(tmp_path: Path) -> None:
+    lock = Lock(tmp_path)
+    fetched(lock, etcd="3.6.16")
+    lock.save()
+    slow, quick = Lock(tmp_path), Lock(tmp_path)
+    fetched(slow, etcd="3.7.3")
+    quick.settle()
+    quick.save()
+    slow.save()
+    assert versions(Lock(tmp_path)) == [{"etcd": "3.6.16"}, {"etcd": "3.7.3"}, {}]
