@@ -67,7 +67,7 @@ def test_other_bytes_than_before_are_refused(pins: Pins, server: ReleaseHost, tm
 
 def test_what_the_user_has_verified_counts(pins: Pins, tmp_path: Path) -> None:
     request = dataclasses.replace(_FROM_RELEASE, sha256={"etcd": {"amd64": "0" * 64}})
-    with pytest.raises(KubeproofError, match="wrong checksum.*says component_sha256"):
+    with pytest.raises(KubeproofError, match=r"wrong checksum.*says component_sha256"):
         _obtain(pins, tmp_path, request)
 
 

@@ -73,13 +73,14 @@ def test_all_are_found(fake: Fake, tmp_path: Path, merged: bool) -> None:
     entries = install(fake, tmp_path, *FILES, merged=merged)
     found = host_report.settings_in_files(fake.machine, entries)
     assert found == {name: fixed.recorded(value) for name, value in GIVEN.items()}
-    # Hosts that have a second IP family, or a later network or runtime, have a manifest with their settings.
+    # Hosts that have a second IP family, or a later network, runtime or add-on, have a manifest with their settings.
     later = {
         "cluster_pod_network_prefix_ipv6",
         "calico_encapsulation",
         "cilium_routing",
         "crio_root_directory",
         "docker_root_directory",
+        "local_path_directory",
     }
     assert found.keys() == fixed.REASONS.keys() - later
 
