@@ -92,6 +92,7 @@ def _host(seen: Seen, answers: Answers, node: Object | None) -> Host:
         ready=ready and before.keys() <= runs.keys(),
         reachable=seen.report is not None,
         cordoned=_cordoned(node),
+        taints=_taints(node),
         unconfirmed=frozenset(before),
         before=before,
         arrived=not before or _arrived(turn, runs),
@@ -170,6 +171,15 @@ def _cordoned(node: Object | None) -> str:
     noted = node["metadata"].get("annotations", {}).get(CORDONED_BY, "") == UPGRADE
     ours = (MANAGER, field_managers.UPDATE) in field_managers.of(node, ("spec", "unschedulable"))
     return UPGRADE if noted and ours else "operator"
+
+
+def _taints(node: Object | None) -> frozenset[str]:
+    """Taints that keep pods away, but for those that say what is known otherwise: not ready, cordoned."""
+    return frozenset(
+        f"{each['key']}={each.get('value', '')}:{each['effect']}"
+        for each in (node["spec"].get("taints") or () if node is not None else ())
+        if each["effect"] in ("NoSchedule", "NoExecute") and not each["key"].startswith("node.kubernetes.io/")
+    )
 
 
 def _member(status: Object | None, version: Object | None) -> Member:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from kubeproof.core.versions import Minor, Version
 from kubeproof.upgrade.goal import Kind
@@ -62,12 +62,25 @@ def batch(moment: Moment, changes: Mapping[str, Changes], series: Minor | None) 
     chosen = candidates[:1]
     workers = [host for host in candidates if host.worker]
     if workers:
+        # What an earlier run has left cordoned comes first: until then nothing can go there.
+        workers.sort(key=lambda host: host.cordoned != UPGRADE)
         everyone = [host for host in moment.world.nodes if host.worker]
         chosen = workers[: moment.goal.batch(len(everyone)) if _canary_lives(everyone, changes) else 1]
     if chosen:
         mine = {host.name: changes[host.name] for host in chosen}
-        drained = frozenset(host.name for host in chosen if moves_minor(host, mine[host.name]))
-        yield Turn(Kind.NODES, tuple(mine), mine, drained, series)
+        leaving = [host for host in chosen if moves_minor(host, mine[host.name])]
+        drained = frozenset(host.name for host in leaving if _places(moment, host, mine))
+        stranded = frozenset(host.name for host in leaving) - drained
+        yield Turn(Kind.NODES, tuple(mine), mine, drained, series, stranded=stranded)
+
+
+def _places(moment: Moment, leaving: Host, batch: Collection[str]) -> bool:
+    """Whether there is another node for the pods of one. They tolerate its own taints, and need not tolerate more."""
+    return any(
+        KUBELET in host.runs and host.ready and not host.cordoned and host.taints <= leaving.taints
+        for host in moment.world.nodes
+        if host.name not in batch
+    )
 
 
 def _canary_lives(workers: Sequence[Host], changes: Mapping[str, Changes]) -> bool:

@@ -177,7 +177,7 @@ def _step(world: World, goal: Goal, turns: Sequence[Turn], lifts: Mapping[Minor 
         programs,
         moves,
         drained,
-        _reason(goal, first, drained),
+        _reason(goal, first, drained, any(turn.stranded for turn in turns)),
         _back(world, goal, turns, lifts),
     )
 
@@ -208,9 +208,11 @@ def title(turn: Turn) -> str:
     }[turn.kind]
 
 
-def _reason(goal: Goal, turn: Turn, drained: Sequence[str]) -> str:
+def _reason(goal: Goal, turn: Turn, drained: Sequence[str], stranded: bool) -> str:
     forward = goal.direction == "forward"
     if turn.kind is Kind.NODES:
+        if stranded and not drained:
+            return "not drained: pods have nowhere to go"
         return "drained: a minor version of kubelet or runtime changes" if drained else "not drained: patches alone"
     return {
         Kind.SETTLE: "a run was killed before it confirmed this turn",

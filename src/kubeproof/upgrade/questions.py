@@ -229,8 +229,19 @@ def stays(pod: Object) -> bool:
     return MIRROR in metadata.get("annotations", {}) or any(each["kind"] == "DaemonSet" for each in owners) or ended
 
 
-def unmovable(pods: Iterable[Object], leaving: Leaving, ready_nodes: Collection[str]) -> Iterator[Finding]:
-    """Pods that are lost with their node's drain, or that have nowhere to go."""
+def stranded(names: Iterable[str]) -> Iterator[Finding]:
+    """Nodes that are not drained, since their pods have nowhere to go."""
+    for name in names:
+        problem = (
+            "its pods stay while its kubelet or runtime changes a minor version, and may be restarted: no other node "
+            "that is ready takes them"
+        )
+        remediation = "To have them leave first, add a node, or kubectl uncordon one."
+        yield Finding("nowhere", problem, remediation, host=name, severity="warning")
+
+
+def unmovable(pods: Iterable[Object], leaving: Leaving) -> Iterator[Finding]:
+    """Pods that are lost with their node's drain."""
     for pod in pods:
         node = pod["spec"].get("nodeName", "")
         metadata = pod["metadata"]
@@ -247,9 +258,6 @@ def unmovable(pods: Iterable[Object], leaving: Leaving, ready_nodes: Collection[
         if local and not leaving.local_data:
             problem = f"{name} loses what it has in emptyDir volumes: {', '.join(local)}"
             yield Finding("local-data", problem, "Allow that with upgrade_delete_local_data.", name, node)
-        if not set(ready_nodes) - {node}:
-            problem = f"{name} has nowhere to go: there is no other node that is ready"
-            yield Finding("nowhere", problem, "It is down while its node is drained.", name, node, "warning")
 
 
 # --- health ---

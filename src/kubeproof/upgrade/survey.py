@@ -136,10 +136,8 @@ def _in_the_way(survey: Survey, goal: Goal, first: Plan, drained: set[str]) -> I
     )
     nodes = objects["nodes"]
     yield from questions.nodes(nodes, touched - open_turns)
-    ready = [node["metadata"]["name"] for node in nodes if look.is_ready(node)]
-    yield from questions.unmovable(
-        objects["pods"], questions.Leaving(drained, survey.local_data, survey.bare_pods), ready
-    )
+    yield from questions.stranded(sorted({name for turn in first.turns for name in turn.stranded}))
+    yield from questions.unmovable(objects["pods"], questions.Leaving(drained, survey.local_data, survey.bare_pods))
     if drained:
         yield from questions.budgets(objects["budgets"])
         yield from _evictions(survey, drained)

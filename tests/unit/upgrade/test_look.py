@@ -124,6 +124,19 @@ def test_nodes() -> None:
     assert [host.cordoned for host in found] == ["", "operator", "upgrade", "operator"]
 
 
+def test_taints_that_keep_pods_away() -> None:
+    taints = [
+        {"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"},
+        {"key": "pool", "value": "gpu", "effect": "NoExecute"},
+        {"key": "pool", "value": "gpu", "effect": "PreferNoSchedule"},
+        {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"},
+    ]
+    tainted = node("host1")
+    tainted["spec"]["taints"] = taints
+    (found,) = world("prod", [seen(1)], Answers({}, {}, [tainted])).hosts
+    assert found.taints == {"node-role.kubernetes.io/control-plane=:NoSchedule", "pool=gpu:NoExecute"}
+
+
 def test_a_host_that_is_unreachable_runs_what_its_kubelet_has_reported() -> None:
     gone = dataclasses.replace(seen(1), report=None, unreachable=True, groups=frozenset({"workers"}))
     (found,) = world("prod", [gone], Answers({}, {}, [node("host1")])).hosts

@@ -84,6 +84,45 @@ def test_a_plan_is_the_same_from_each_of_its_moments() -> None:
     assert plan(here, whole.goal).exit_code == NOTHING
 
 
+class TestPodsOfNodes:
+    TAINT = frozenset({"node-role.kubernetes.io/control-plane=:NoSchedule"})
+
+    @staticmethod
+    def drained(found: Plan) -> list[str]:
+        return [name for step in found.steps for name in step.drained]
+
+    def test_stay_where_there_is_no_other_node(self) -> None:
+        found = plan(world(host("cp1")), goal())
+        (step,) = (each for each in found.steps if each.kind is Kind.NODES)
+        assert (step.hosts, step.drained) == (["cp1"], ())
+        assert step.reason == "not drained: pods have nowhere to go"
+        assert complete(found.end, goal().versions)
+
+    def test_stay_where_others_keep_them_away(self) -> None:
+        hosts = (host("cp1", taints=self.TAINT), host("w1"))
+        assert self.drained(plan(world(*hosts), goal())) == ["cp1"]
+        hosts = (host("cp1", taints=self.TAINT), host("w1"), host("w2", cordoned="operator"))
+        assert self.drained(plan(world(*hosts), goal())) == ["w2", "cp1"]
+        hosts = (host("cp1", taints=self.TAINT), host("w1"), host("w2", ready=False, reachable=False))
+        assert self.drained(plan(world(*hosts), goal())) == ["cp1"]
+
+    def test_go_where_the_same_are_kept_away(self) -> None:
+        hosts = (host(name, taints=self.TAINT) for name in ("cp1", "cp2", "cp3"))
+        assert self.drained(plan(world(*hosts), goal())) == ["cp1", "cp2", "cp3"]
+
+    def test_go_to_nodes_that_an_upgrade_has_left_cordoned(self) -> None:
+        before = changed(world(), "w2", cordoned=UPGRADE)
+        hosts = [host("cp1", taints=self.TAINT), *(before.host(name) for name in ("w1", "w2"))]
+        found = plan(world(*hosts), goal())
+        assert [turn.hosts for turn in found.turns if turn.kind is Kind.NODES] == [("w2",), ("w1",), ("cp1",)]
+
+    def test_do_not_go_to_nodes_of_the_same_turn(self) -> None:
+        hosts = [host("cp1", taints=self.TAINT), *(host(f"w{number}") for number in (1, 2, 3))]
+        assert self.drained(plan(world(*hosts), goal(at_once=2))) == ["w1", "w2", "w3", "cp1"]
+        hosts[1] = host("w1", NEW, cordoned="operator")
+        assert self.drained(plan(world(*hosts), goal(at_once=2))) == ["cp1"]
+
+
 class TestMinorVersions:
     def test_two_are_two_passes_of_the_control_plane_and_one_of_the_nodes(self) -> None:
         found = plan(world(versions={**OLD, "kubernetes": "1.35.4"}), goal({"kubernetes": "1.37.2"}))

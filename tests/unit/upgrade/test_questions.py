@@ -196,8 +196,8 @@ class TestPods:
         metadata = {"namespace": "shop", "name": "web-0", "ownerReferences": owners, **more.pop("metadata", {})}
         return {"metadata": metadata, "spec": spec, "status": {"phase": "Running", **more}}
 
-    def found(self, pod: Mapping[str, Any], ready: tuple[str, ...] = ("w1", "w2"), **allowed: bool) -> list[str]:
-        return [each.id for each in questions.unmovable([pod], Leaving({"w1"}, **allowed), ready)]
+    def found(self, pod: Mapping[str, Any], **allowed: bool) -> list[str]:
+        return [each.id for each in questions.unmovable([pod], Leaving({"w1"}, **allowed))]
 
     def test_that_move(self) -> None:
         assert self.found(self.pod()) == []
@@ -209,9 +209,6 @@ class TestPods:
         assert self.found(self.pod(owner=""), bare_pods=True) == []
         assert self.found(self.pod(volumes=volumes)) == ["local-data"]
         assert self.found(self.pod(volumes=volumes), local_data=True) == []
-
-    def test_that_have_nowhere_to_go(self) -> None:
-        assert self.found(self.pod(), ready=("w1",)) == ["nowhere"]
 
     def test_that_stay_or_have_ended(self) -> None:
         mirror = {"annotations": {questions.MIRROR: "x"}}

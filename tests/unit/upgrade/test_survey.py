@@ -84,6 +84,18 @@ def test_an_api_that_cannot_be_asked_is_in_the_way() -> None:
     assert any("GET /: refused" in each.problem for each in plan.findings)
 
 
+def test_pods_that_have_nowhere_to_go_stay() -> None:
+    tainted = node("host1")
+    tainted["spec"]["taints"] = [{"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}]
+    looks = answered(
+        objects={"nodes": [tainted, node("host2")], "pods": [pod("web")], "budgets": [BUDGET]},
+        evictions={"default/web": {"code": 429, "answer": {"message": "Cannot evict pod"}}},
+    )
+    plan = plan_of(looks)
+    assert plan.exit_code == WORK
+    assert [(each.id, each.host) for each in plan.findings if each.id != "budget"] == [("nowhere", "host2")]
+
+
 METRIC = 'apiserver_requested_deprecated_apis{group="flowcontrol.apiserver.k8s.io",removed_release="1.37",resource="flowschemas",version="v1beta3"} 1'  # fmt: skip  # noqa: E501
 BUDGET = {
     "metadata": {"name": "web", "namespace": "default"},
