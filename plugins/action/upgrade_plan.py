@@ -115,6 +115,7 @@ class ActionModule(Action):
             {str(name): {each: plain(values[name].get(each)) for each in survey.SETTINGS} for name in names},
             local_data=boolean(self._arguments.get("local_data", False)),
             bare_pods=boolean(self._arguments.get("bare_pods", False)),
+            without_backups=frozenset(str(name) for name in names if not _backed_up(values[name])),
             sizes=_sizes(Lock(self._state_directory)),
             unfinished=record.unfinished,
             began=record.age,
@@ -140,6 +141,11 @@ def _backing_up(hosts: Sequence[Host]) -> str:
     members = [host for host in hosts if "etcd" in host.groups and host.report is not None]
     first = sorted(members, key=lambda host: "control_plane" not in host.groups)[:1]
     return "".join(host.name for host in first)
+
+
+def _backed_up(variables: Mapping[str, Any]) -> bool:
+    """Whether the role ``backup`` installs what makes backups, which it does unless the inventory says otherwise."""
+    return boolean(plain(variables.get("backup_enabled", True)))
 
 
 def _sizes(lock: Lock) -> dict[str, dict[str, int]]:

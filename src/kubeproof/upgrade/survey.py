@@ -6,7 +6,7 @@ import base64
 import contextlib
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,8 @@ from kubeproof.core.versions import Minor, Version
 from kubeproof.preflight.findings import Finding
 from kubeproof.preflight.model import Host as Seen
 from kubeproof.upgrade import look, questions
-from kubeproof.upgrade.goal import Goal
+from kubeproof.upgrade.evidence import backing_up
+from kubeproof.upgrade.goal import Goal, Kind
 from kubeproof.upgrade.passes import Needs
 from kubeproof.upgrade.plan import Plan, plan
 from kubeproof.upgrade.world import (
@@ -49,7 +50,7 @@ class Survey:
     """What was asked. ``looks``: by host, what ``upgrade_look`` has returned. ``settings``: by host, those of roles.
 
     ``local_data``, ``bare_pods``: whether a drain may take away what is in emptyDir volumes, and pods that nothing
-    makes again. ``sizes``: bytes by component and binary, of what the cluster has. ``unfinished``, ``began``,
+    makes again. ``without_backups``: hosts that have nothing that makes one. ``sizes``: bytes by component and binary, of what the cluster has. ``unfinished``, ``began``,
     ``backup``, ``rehearsed``: see ``World``. ``now``: seconds since 1970, to say which certificates end soon.
     """
 
@@ -59,6 +60,7 @@ class Survey:
     settings: Mapping[str, Object] = field(default_factory=dict)
     local_data: bool = False
     bare_pods: bool = False
+    without_backups: Collection[str] = ()
     sizes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     unfinished: Mapping[str, Version] = field(default_factory=dict)
     began: float = 0.0
@@ -93,7 +95,8 @@ def planned(survey: Survey, goal: Goal) -> Plan:
     now = world(survey)
     first = plan(now, goal)
     drained = {name for step in first.steps for name in step.drained}
-    return plan(now, goal, [*_asked(survey, now, goal), *_in_the_way(survey, goal, first, drained)])
+    wrong = [*_asked(survey, now, goal), *_backups(survey, first), *_in_the_way(survey, goal, first, drained)]
+    return plan(now, goal, wrong)
 
 
 def _asked(survey: Survey, now: World, goal: Goal) -> Iterator[Finding]:
@@ -116,6 +119,15 @@ def _open_turns(now: World) -> Iterator[str]:
             f"A turn is open on {', '.join(hosts)}: it is put back when its time is over, or at once with "
             "kubeproof-turn put-back there."
         )
+
+
+def _backups(survey: Survey, first: Plan) -> Iterator[Finding]:
+    """Whether the backup with which the run begins can be made."""
+    makers = [host.name for host in backing_up(first.world)[:1] if host.name in survey.without_backups]
+    if makers and any(turn.kind is Kind.BACKUP for turn in first.turns):
+        problem = "backup_enabled is false, and an upgrade of etcd or Kubernetes begins with a backup"
+        remediation = "Set it to true, and install what makes backups: playbooks/cluster.yml."
+        yield Finding("no-backups", problem, remediation, "backup_enabled", makers[0])
 
 
 def _in_the_way(survey: Survey, goal: Goal, first: Plan, drained: set[str]) -> Iterator[Finding]:

@@ -102,6 +102,14 @@ def test_a_rehearsal_can_be_left_out(tmp_path: Path, value: str) -> None:
     assert "rehearsal" not in [act["kind"] for act in document(tmp_path)["acts"]]
 
 
+@pytest.mark.parametrize(("only", "refused"), [("kubernetes", True), ("network", False)])
+def test_without_backups_nothing_begins_that_needs_one(tmp_path: Path, only: str, refused: bool) -> None:
+    done = plan(tmp_path, "--extra-vars", json.dumps({"backup_enabled": "false", "upgrade_only": [only]}))
+    assert ("backup_enabled is false" in done.stdout) is refused
+    assert (done.returncode != 0) is refused
+    assert not (tmp_path / RECORD).exists()
+
+
 def test_check_mode_begins_nothing(tmp_path: Path) -> None:
     done = plan(tmp_path, "--check")
     assert done.returncode == 0, done.stdout
