@@ -65,14 +65,20 @@ class ActionModule(Action):
             record.forget_backup()
         else:
             if state == "ended":
-                self._make_current()
+                self._make_current(record)
             return record.remove()
         return True
 
-    def _make_current(self) -> None:
-        """What it led to is what the cluster has, also where hosts were left behind: the next way back is from that."""
+    def _make_current(self, record: Record) -> None:
+        """What it led to is what the cluster has, also where hosts were left behind: the next way back is from that.
+
+        After a way back there is none: another one is to the same, and has hosts catch up that were left behind.
+        """
         lock = Lock(self._state_directory)
-        lock.settle()
+        if record.direction == "back":
+            lock.settle_back()
+        else:
+            lock.settle()
         lock.save()
 
     def _facts(self, plan: Plan, record: Record) -> dict[str, Any]:

@@ -6,7 +6,7 @@ verified; a later run, from the release or a mirror, must get the same bytes.
 Components and images are recorded by architecture and name, in three generations. ``current`` is what the last run that
 got to the end on all hosts has given them. ``target`` is what was fetched and is not current: what a first installation
 or a change of versions that is not finished gives to hosts, or another version that was only fetched. ``previous`` is
-what was current before the last change of versions. A fetch writes ``target`` only, so that fetching other versions, as
+what was current before the last change of versions; after a way back it is what is current. A fetch writes ``target`` only, so that fetching other versions, as
 after a ``git pull``, changes nothing of what the cluster is said to be.
 
 What was a target until another version was fetched is ``superseded``, by version, until a run has got to the end: hosts
@@ -134,7 +134,7 @@ class Lock:
 
     def _settle(self) -> None:
         current, target = self._document["current"], self._document["target"]
-        places = [(part, arch, name) for part in _PARTS for arch in target[part] for name in target[part][arch]]
+        places = _places(target)
         former = [current[part].get(arch, {}).get(name) for part, arch, name in places]
         changed = [target[part][arch][name]["version"] for part, arch, name in places]
         if any(entry and entry["version"] != version for entry, version in zip(former, changed, strict=True)):
@@ -142,6 +142,23 @@ class Lock:
         for part, arch, name in places:
             current[part].setdefault(arch, {})[name] = target[part][arch][name]
         self._document |= {"target": _empty(), _SUPERSEDED: _empty()}
+
+    def settle_back(self) -> None:
+        """Make ``target`` current at the end of a way back. Nothing is before that: ``previous`` is the same.
+
+        What it came from is superseded, since hosts that were left behind have it.
+        """
+        self._change(self._settle_back)
+
+    def _settle_back(self) -> None:
+        came_from = copy.deepcopy(self._document[_SUPERSEDED])
+        self._settle()
+        current, previous = self._document["current"], self._document["previous"]
+        for part, arch, name in _places(previous):
+            entry = previous[part][arch][name]
+            if entry["version"] != current[part].get(arch, {}).get(name, {}).get("version"):
+                came_from[part].setdefault(arch, {}).setdefault(name, {})[entry["version"]] = entry
+        self._document |= {"previous": copy.deepcopy(current), _SUPERSEDED: came_from}
 
     def save(self) -> bool:
         """Write the lock if it changed, in one step; returns whether it did. What others have written since stays."""
@@ -197,6 +214,11 @@ class Lock:
 def has_binaries(entry: Mapping[str, Any] | None, names: Iterable[str]) -> bool:
     """Whether an entry of a component has these: what was fetched for others may be a part of them."""
     return entry is not None and set(names) <= entry["binaries"].keys()
+
+
+def _places(generation: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Part, architecture and name of all that a generation has."""
+    return [(part, arch, name) for part in _PARTS for arch in generation[part] for name in generation[part][arch]]
 
 
 def _empty() -> dict[str, dict[str, Any]]:

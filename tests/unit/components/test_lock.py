@@ -86,6 +86,31 @@ def test_the_target_of_an_upgrade_that_is_taken_back_is_known_until_it_has_ended
     assert again.component("amd64", "etcd", "3.7.3") is None
 
 
+def test_after_a_way_back_there_is_nothing_before_it(tmp_path: Path) -> None:
+    lock = lock_of(tmp_path, etcd="3.6.16", runc="1.5.2")
+    fetched(lock, etcd="3.7.3")
+    lock.settle()
+    fetched(lock, etcd="3.6.16")
+    # The converge at its end, and the end itself.
+    lock.settle()
+    lock.settle_back()
+    assert lock.save()
+    again = Lock(tmp_path)
+    assert versions(again) == [{"etcd": "3.6.16", "runc": "1.5.2"}, {}, {"etcd": "3.6.16", "runc": "1.5.2"}]
+    assert again.component("amd64", "etcd", "3.7.3") == {"version": "3.7.3"}, "hosts that were left behind have it"
+
+
+def test_after_the_way_back_from_an_unfinished_upgrade_there_is_nothing_before_it(tmp_path: Path) -> None:
+    lock = lock_of(tmp_path, etcd="3.5.27")
+    fetched(lock, etcd="3.6.16")
+    lock.settle()
+    fetched(lock, etcd="3.7.3")
+    fetched(lock, etcd="3.6.16")
+    lock.settle_back()
+    assert versions(lock) == [{"etcd": "3.6.16"}, {}, {"etcd": "3.6.16"}]
+    assert lock.component("amd64", "etcd", "3.7.3") == {"version": "3.7.3"}
+
+
 def test_a_change_of_versions_leaves_the_former_ones(tmp_path: Path) -> None:
     lock = lock_of(tmp_path, etcd="3.6.16", runc="1.5.2")
     fetched(lock, etcd="3.7.3")

@@ -80,6 +80,23 @@ def test_a_plan_is_shown_and_carried_out(tmp_path: Path) -> None:
     assert [lock.versions(each)["kubernetes"] for each in ("current", "previous")] == ["1.37.2", "1.36.3"]
 
 
+def test_a_second_way_back_is_to_the_same(tmp_path: Path) -> None:
+    state = (tmp_path / RECORD).parent
+    lock = Lock(state)
+    for version in ("1.36.3", "1.37.2", "1.36.3"):
+        lock.record_component("amd64", "kubernetes", {"version": version, "binaries": {}})
+        lock.settle()
+    lock.save()
+    assert lock.versions("previous") == {"kubernetes": "1.37.2"}
+    (tmp_path / RECORD).write_text(json.dumps({"versions": {"kubernetes": "1.36.3"}, "direction": "back", "began": 0}))
+    assert plan(tmp_path, ended=True).returncode == 0
+    lock = Lock(state)
+    assert [lock.versions(each)["kubernetes"] for each in ("current", "previous")] == ["1.36.3", "1.36.3"]
+    done = plan(tmp_path, "--extra-vars", "upgrade_direction=back", "--check")
+    assert done.returncode == 0, done.stdout
+    assert "api-servers" not in [act["kind"] for act in document(tmp_path)["acts"]]
+
+
 def test_a_rehearsal_alone_begins_nothing(tmp_path: Path) -> None:
     done = plan(tmp_path, "--extra-vars", "upgrade_until=rehearsal")
     assert done.returncode == 0, done.stdout
