@@ -45,7 +45,7 @@ class ActionModule(Action):
         if state != "planned":
             return {"changed": self._note(state, record)}
         plan = self._plan(record)
-        document = {**rendering.document(plan), "text": rendering.render(plan), "acts": acts.data(plan)}
+        document = {**rendering.document(plan), "text": rendering.render(plan), "acts": acts.data(plan, self._given)}
         report = self._state_directory / "reports" / "upgrade-plan.json"
         report.parent.mkdir(parents=True, exist_ok=True)
         report.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
@@ -89,20 +89,25 @@ class ActionModule(Action):
             "whole": False,
             "verified": False,
             "untouched": not record.unfinished or self._untouched(plan),
-            "versions": {**acts.running(plan), **asked.texts(goal.versions)},
+            "versions": {**acts.running(plan, self._given), **asked.texts(goal.versions)},
         }
         if self._task.check_mode or not plan.turns:
             return found
-        carried_out = acts.data(plan)
+        carried_out = acts.data(plan, self._given)
         if record.unfinished or not {turn.kind for turn in plan.turns} <= _PREPARING:
             record.begin(goal, asked.before(goal, Lock(self._state_directory)))
         limited = goal.limited or bool(plan.notes)
         verified = any(turn.kind is Kind.VERIFICATION for turn in plan.turns)
         return {**found, "acts": carried_out, "whole": not limited, "verified": verified}
 
+    @property
+    def _given(self) -> dict[str, str]:
+        """Versions that the cluster was given last."""
+        return Lock(self._state_directory).versions("current")
+
     def _untouched(self, plan: Plan) -> bool:
         """Whether what runs is what the lock says the cluster has: an upgrade that ends here has changed nothing."""
-        current = Lock(self._state_directory).versions("current")
+        current = self._given
         return all(
             str(running.version) == current.get(COMPONENTS[program]) and not running.emulating
             for _, program, running in plan.world.running(*COMPONENTS)

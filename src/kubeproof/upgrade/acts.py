@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from kubeproof.core.errors import KubeproofError
@@ -85,8 +86,11 @@ class Act:
     backup_host: str = ""
 
 
-def acts(plan: Plan) -> list[Act]:
-    """All acts of a plan, in their order. The verification is none: it comes last, after what is of no act."""
+def acts(plan: Plan, given: Mapping[str, str] = MappingProxyType({})) -> list[Act]:
+    """All acts of a plan, in their order. The verification is none: it comes last, after what is of no act.
+
+    ``given``: see ``running``.
+    """
     # What is put back is what was there before a turn that is settled first.
     undone = tuple(
         host.name for host in plan.world.hosts if host.unconfirmed and host.reachable and not host.confirmable
@@ -109,8 +113,8 @@ def acts(plan: Plan) -> list[Act]:
     made = _staged(
         plan,
         [_act(plan, due, mixed=mixed or (due[0].turn.kind is Kind.DNS and not staged)) for due in groups],
+        now := running(plan, given),
     )
-    now = running(plan)
     return [
         replace(
             act,
@@ -124,13 +128,19 @@ def acts(plan: Plan) -> list[Act]:
     ]
 
 
-def running(plan: Plan) -> dict[str, str]:
-    """The oldest versions that run, by component: those of what has no turn."""
+def running(plan: Plan, given: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
+    """The oldest versions that run, by component: those of what has no turn.
+
+    What a host runs that cannot be reached may be too old to be had any more. ``given``: versions that the cluster was
+    given, by component, for what runs on no other.
+    """
     found: dict[str, Version] = {DNS: plan.world.dns} if plan.world.dns else {}
-    for _, program, each in plan.world.running(*COMPONENTS):
-        name = COMPONENTS[program]
-        found[name] = min(found.get(name, each.version), each.version)
-    return {name: str(version) for name, version in found.items()}
+    for host, program, each in plan.world.running(*COMPONENTS):
+        if host.reachable:
+            name = COMPONENTS[program]
+            found[name] = min(found.get(name, each.version), each.version)
+    kept = {name: version for name, version in given.items() if name in COMPONENTS.values()}
+    return {**kept, **{name: str(version) for name, version in found.items()}}
 
 
 def _everywhere(plan: Plan, act: Act) -> tuple[str, ...]:
@@ -147,9 +157,9 @@ def _everywhere(plan: Plan, act: Act) -> tuple[str, ...]:
     return tuple(host.name for host in plan.world.hosts if host.control_plane and host.reachable)
 
 
-def data(plan: Plan) -> list[dict[str, Any]]:
+def data(plan: Plan, given: Mapping[str, str] = MappingProxyType({})) -> list[dict[str, Any]]:
     """The same for a playbook. Raises KubeproofError if it has fewer plays: what is left would have no turn."""
-    found = acts(plan)
+    found = acts(plan, given)
     if len(found) > PLAYS:
         raise KubeproofError(
             f"this upgrade has {len(found)} acts, and one run carries out {PLAYS}",
@@ -277,13 +287,13 @@ def _former(host: Host, kind: str, to: Changes) -> dict[str, Any]:
     }
 
 
-def _staged(plan: Plan, made: Sequence[Act]) -> list[Act]:
+def _staged(plan: Plan, made: Sequence[Act], now: Mapping[str, str]) -> list[Act]:
     """All versions are staged before the first host changes: an act for each that differs from the ones before."""
     switching = [act for act in made if act.versions and act.kind != Kind.REHEARSAL]
     needed = list(dict.fromkeys(tuple(sorted(act.versions.items())) for act in switching))
     final = tuple(sorted((name, str(version)) for name, version in plan.goal.versions.items()))
     # Those of the end last: the lock names what was fetched last as the target.
-    others = [each for each in needed if not set(each) <= {*final, *running(plan).items()}]
+    others = [each for each in needed if not set(each) <= {*final, *now.items()}]
     result: list[Act] = []
     for act in made:
         if act.kind != Kind.STAGE:

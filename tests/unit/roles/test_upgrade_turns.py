@@ -115,6 +115,18 @@ def test_who_stops_an_upgrade_tells_how_to_go_on(
     assert f"and run {again}, or change direction: {other}" in told
 
 
+@pytest.mark.parametrize(("programs", "waits"), [(["containerd", "runc"], False), (["kubelet", "kube-proxy"], True)])
+def test_a_node_is_to_have_the_version_of_the_kubelet_if_that_was_switched(
+    tmp_path: Path, programs: list[str], waits: bool
+) -> None:
+    """The versions of what is not switched are those of the cluster's oldest, and not of every node."""
+    block = next(task for task in yaml.safe_load((TASKS / "nodes.yml").read_text()) if "block" in task)["block"]
+    [task] = (task for task in block if "kube_wait" in task)
+    given = known(act("nodes", "w1", programs=programs, versions={"kubernetes": "1.37.2"}), "w1")
+    found = value(task["vars"]["__upgrade_node_done"], tmp_path, **given)
+    assert [each.get("value", "") for each in found] == ["", *(["v1.37.2"] if waits else [])]
+
+
 def test_at_the_end_nothing_of_the_former_version_is_left(tmp_path: Path) -> None:
     [removed, _] = yaml.safe_load((TASKS / "end.yml").read_text())
     # A round trip to each host, and no module of half a second for each.

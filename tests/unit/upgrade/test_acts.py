@@ -249,6 +249,16 @@ def test_the_oldest_of_several_versions_counts() -> None:
     assert Version.of(running(found)["coredns"]) == Version.of(OLD["coredns"])
 
 
+def test_what_runs_where_nothing_can_be_reached_is_no_version_for_others() -> None:
+    hosts = (host("cp1"), host("w1"), host("w2", {**OLD, "kubernetes": "1.36.0"}, reachable=False))
+    found = acts(plan(world(*hosts), goal(rehearses=False, only=frozenset({"etcd"}))))
+    assert {act.versions["kubernetes"] for act in found} == {OLD["kubernetes"]}
+    gone = plan(world(host("e1"), host("w1", reachable=False)), goal(rehearses=False, only=frozenset({"etcd"})))
+    assert "kubernetes" not in running(gone)
+    assert running(gone, {"kubernetes": "1.36.3", "pause": "3.10"})["kubernetes"] == "1.36.3"
+    assert {act.versions["kubernetes"] for act in acts(gone, {"kubernetes": "1.36.3"})} == {"1.36.3"}
+
+
 def test_hosts_put_themselves_back_unless_they_are_confirmed() -> None:
     found = {act.kind: act for act in made()}
     assert found["api-servers"].confirmed == ("cp1", "cp2", "cp3")
