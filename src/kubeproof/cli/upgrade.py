@@ -47,7 +47,8 @@ def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--hosts", metavar="HOSTS", help="hosts that may have a turn, with *; with ! before it, not these"
     )
-    parser.add_argument("--until", choices=[str(kind) for kind in ORDER["forward"]], help="last step of this run")
+    steps = dict.fromkeys(str(kind) for order in ORDER.values() for kind in order)
+    parser.add_argument("--until", choices=list(steps), help="last step of this run")
     parser.add_argument("--back", action="store_true", help="with plan and rehearse: of the way back")
     parser.add_argument("--json", action="store_true", help="with plan: as JSON")
     parser.set_defaults(run=run)

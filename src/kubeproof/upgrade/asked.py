@@ -124,4 +124,5 @@ def _until(text: str, direction: Direction) -> Kind | None:
     for kind in ORDER[direction]:
         if text == kind:
             return kind
-    raise KubeproofError(f"an upgrade ends after one of {', '.join(ORDER[direction])}, not {text!r}")
+    what = "the way back" if direction == "back" else "an upgrade"
+    raise KubeproofError(f"{what} ends after one of {', '.join(ORDER[direction])}, not {text!r}")

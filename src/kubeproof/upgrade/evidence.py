@@ -80,10 +80,26 @@ def fresh_backup(world: World, mark: str) -> bool:
 
 
 def dns(moment: Moment) -> Due:
-    """The cluster's DNS, which is an image in the API and of no host."""
+    """The cluster's DNS, which is an image in the API and of no host: of a run that leaves out no node."""
     wanted = moment.goal.wants(DNS)
-    if moment.world.dns is not None and wanted is not None and moment.world.dns != wanted:
+    if wanted is not None and _other_dns(moment) and not left_out(moment):
         yield Turn(Kind.DNS, version=wanted)
+
+
+def dns_left(moment: Moment) -> Due:
+    """Why the cluster's DNS has no turn in this run. On the way back it comes first, and keeps nothing waiting."""
+    if _other_dns(moment):
+        yield Waits(f"DNS is of the whole cluster, and --hosts leaves out {', '.join(left_out(moment))}")
+
+
+def _other_dns(moment: Moment) -> bool:
+    wanted = moment.goal.wants(DNS)
+    return moment.world.dns is not None and wanted is not None and moment.world.dns != wanted
+
+
+def left_out(moment: Moment) -> list[str]:
+    """Nodes that could have a turn, and that ``--hosts`` leaves out."""
+    return [host.name for host in moment.world.nodes if host.reachable and not moment.goal.may_touch(host)]
 
 
 def verification(moment: Moment) -> Due:

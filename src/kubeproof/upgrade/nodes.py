@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from kubeproof.core.versions import Minor, Version
+from kubeproof.upgrade.evidence import left_out
 from kubeproof.upgrade.goal import Kind
 from kubeproof.upgrade.turn import Changes, Due, Moment, Turn, Waits
 from kubeproof.upgrade.world import KUBE_PROXY, KUBELET, NODE_PROGRAMS, RUNTIMES, UPGRADE, Host, Running
@@ -47,9 +48,8 @@ def rolled(moment: Moment, version: Version) -> Due:
         for host in reachable
         if KUBE_PROXY in host.runs and host.runs[KUBE_PROXY].version != version
     }
-    left_out = [host.name for host in reachable if not moment.goal.may_touch(host)]
-    if changes and left_out:
-        yield Waits(f"{KUBE_PROXY}'s DaemonSet is of all nodes, and --hosts leaves out {', '.join(left_out)}")
+    if changes and left_out(moment):
+        yield Waits(f"{KUBE_PROXY}'s DaemonSet is of all nodes, and --hosts leaves out {', '.join(left_out(moment))}")
     elif changes:
         yield Turn(Kind.KUBE_PROXY, (), changes, series=version.series, version=version, puts_back=False)
 

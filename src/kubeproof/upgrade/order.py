@@ -19,8 +19,18 @@ PHASES: Mapping[Direction, tuple[Callable[[Moment], Due], ...]] = {
         nodes.proxies,
         evidence.dns,
         evidence.verification,
+        evidence.dns_left,
     ),
-    "back": (*_BEFORE, evidence.dns, nodes.due, nodes.proxies, control_plane.back, members.back, evidence.verification),
+    "back": (
+        *_BEFORE,
+        evidence.dns,
+        nodes.due,
+        nodes.proxies,
+        control_plane.back,
+        members.back,
+        evidence.verification,
+        evidence.dns_left,
+    ),
 }
 
 

@@ -14,6 +14,7 @@ from kubeproof.cli import upgrade
     [
         (["run"], {}),
         (["back"], {"upgrade_direction": "back"}),
+        (["back", "--until", "emulate"], {"upgrade_direction": "back", "upgrade_until": "emulate"}),
         (["rehearse"], {"upgrade_until": "rehearsal", "upgrade_rehearsal": True}),
         (
             ["rehearse", "--back"],

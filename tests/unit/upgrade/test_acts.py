@@ -18,7 +18,7 @@ from kubeproof.upgrade.acts import Act, acts, running
 from kubeproof.upgrade.afterwards import after, settled
 from kubeproof.upgrade.evidence import rehearsal_of
 from kubeproof.upgrade.plan import plan
-from kubeproof.upgrade.world import COMPONENTS, EtcdCluster
+from kubeproof.upgrade.world import COMPONENTS, EtcdCluster, Running
 
 NODE = ("containerd", "runc", "cni-plugins", "kubelet", "kube-proxy", "pause", "agnhost")
 CONTROLLERS = ("kube-controller-manager", "kube-scheduler")
@@ -101,6 +101,12 @@ def test_what_is_put_back_is_what_the_host_had() -> None:
     assert lifted.hosts == ("cp1", "cp2")
     assert lifted.former["cp2"]["emulates"] == "1.36"
     assert lifted.former["cp2"]["versions"]["kubernetes"] == "1.37.2"
+
+
+def test_a_kubelet_is_put_back_to_its_own_version() -> None:
+    one = host("w1").with_runs({"kube-proxy": Running(Version.of("1.36.1"))})
+    (act,) = (act for act in made(host("cp1"), host("w2"), one) if act.kind == "nodes" and "w1" in act.hosts)
+    assert act.former["w1"]["versions"]["kubernetes"] == OLD["kubernetes"]
 
 
 def test_what_is_put_back_is_what_there_is_right_before_the_turn() -> None:

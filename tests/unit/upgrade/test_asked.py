@@ -170,7 +170,7 @@ def test_hosts(tmp_path: Path, pattern: str, hosts: set[str] | None) -> None:
         ({"hosts": "w3"}, "no host of the cluster is named w3"),
         ({"only": ["kubelet"]}, "limited to etcd, kubernetes, .*, not kubelet"),
         ({"until": "lunch"}, "not 'lunch'"),
-        ({"until": "emulate"}, "not 'emulate'"),
+        ({"until": "emulate"}, "an upgrade ends after one of .*, not 'emulate'"),
         ({"direction": "up"}, "forward or back, not 'up'"),
         ({"to": "1.12.0"}, "1.12.0"),
     ],
@@ -178,6 +178,13 @@ def test_hosts(tmp_path: Path, pattern: str, hosts: set[str] | None) -> None:
 def test_what_cannot_be_is_refused(tmp_path: Path, given: dict[str, Any], said: str) -> None:
     with pytest.raises(KubeproofError, match=said):
         asked(tmp_path, **given)
+
+
+def test_a_step_of_the_way_back_alone(tmp_path: Path) -> None:
+    recorded(tmp_path, kubernetes="1.36.3")
+    assert asked(tmp_path, direction="back", until="etcd-downgrade").until is Kind.ETCD_DOWNGRADE
+    with pytest.raises(KubeproofError, match=r"the way back ends after one of .*, not 'soak'"):
+        asked(tmp_path, direction="back", until="soak")
 
 
 def test_limits(tmp_path: Path) -> None:

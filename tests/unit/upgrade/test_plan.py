@@ -224,6 +224,19 @@ class TestLimits:
         assert found.end.host("w1") == world().host("w1")
         assert found.end.unfinished
 
+    def test_dns_is_of_a_run_that_leaves_out_no_node(self) -> None:
+        why = "DNS is of the whole cluster, and --hosts leaves out "
+        found = plan(world(), goal(hosts=frozenset({"cp1", "cp2", "cp3", "w2"})))
+        assert order(found)[-1] == "verification"
+        assert (found.end.dns, found.notes) == (world().dns, (f"{why}w1",))
+        found = plan(
+            world(versions=NEW), back({"runc": OLD["runc"], "coredns": OLD["coredns"]}, hosts=frozenset({"w1"}))
+        )
+        assert order(found) == ["stage: w1", "nodes: w1", "verification"]
+        assert found.notes == (f"{why}cp1, cp2, cp3, w2",)
+        everyone = frozenset({"cp1", "cp2", "cp3", "w1", "w2"})
+        assert order(plan(world(), goal(hosts=everyone))) == WHOLE
+
     def test_hosts_of_the_control_plane_that_are_left_out_keep_the_rest_waiting(self) -> None:
         found = plan(world(), goal(hosts=frozenset({"cp1", "cp2", "w1"})))
         assert order(found)[-1] == "etcd: cp2"
