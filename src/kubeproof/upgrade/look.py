@@ -44,7 +44,8 @@ class Answers:
     ``status``: by host, the element of ``etcdctl endpoint status --write-out=json``; ``version``: its ``/version``.
     Hosts that did not answer are missing. ``nodes``: objects of the API, whose names are those of hosts. ``dns``: the
     Deployment of the cluster's DNS, if kubeproof installs it. ``turns``: by host, the record of its last turn, if that
-    was not confirmed. ``keeping``: hosts on which files of other versions are kept.
+    was not confirmed. ``keeping``: hosts on which files of other versions are kept. ``failing``: hosts whose API server
+    does not answer, or says that it is not ready.
     """
 
     status: Mapping[str, Object]
@@ -53,6 +54,7 @@ class Answers:
     dns: Object | None = None
     turns: Mapping[str, Object] = field(default_factory=dict)
     keeping: frozenset[str] = frozenset()
+    failing: frozenset[str] = frozenset()
 
 
 def world(name: str, hosts: Sequence[Seen], answers: Answers) -> World:
@@ -83,13 +85,15 @@ def _host(seen: Seen, answers: Answers, node: Object | None) -> Host:
     member = _member(answers.status.get(seen.name), answers.version.get(seen.name)) if "etcd" in seen.groups else None
     turn = answers.turns.get(seen.name, {})
     before = _before(turn)
+    # A turn is not over well with a process that runs and does not work.
+    well = before.keys() <= runs.keys() and not (before and seen.name in answers.failing)
     return Host(
         seen.name,
         seen.groups,
         # What does not run is put back, or started again: a plan has to know of it.
         {**before, **runs},
         member,
-        ready=ready and before.keys() <= runs.keys(),
+        ready=ready and well,
         reachable=seen.report is not None,
         cordoned=_cordoned(node),
         taints=_taints(node),
@@ -115,7 +119,12 @@ def _before(turn: Object) -> dict[str, Running]:
 
 
 def _arrived(turn: Object, runs: Mapping[str, Running]) -> bool:
-    """Whether all that a turn was to switch runs as that; a turn that an older kubeproof has begun does not say."""
+    """Whether all that a turn was to switch runs as that; a turn that an older kubeproof has begun does not say.
+
+    What a host has begun to put back is to be put back, whatever still runs: it can't be confirmed any more.
+    """
+    if turn.get("state") != "unconfirmed":
+        return False
     to = (turn.get("former") or {}).get("to") or {}
     return all(name in runs and str(runs[name]) == text for name, text in to.items())
 

@@ -286,11 +286,17 @@ def nodes(found: Iterable[Object], touched: Collection[str]) -> Iterator[Finding
 def readiness(verbose: Mapping[str, str]) -> Iterator[Finding]:
     """``/readyz?verbose`` of each API server, by host: checks that fail."""
     for host, text in verbose.items():
-        failing = [line[3:].partition(" ")[0] for line in text.splitlines() if line.startswith("[-]")]
-        if failing:
-            problem = f"its API server is not ready: {', '.join(failing)}"
-            remediation = "Repair it first; its log: journalctl -u kube-apiserver, or that of its static pod."
-            yield Finding("api-not-ready", problem, remediation, ", ".join(failing), host)
+        names = ", ".join(failing(text))
+        if names:
+            yield Finding("api-not-ready", f"its API server is not ready: {names}", _REPAIR_SERVER, names, host)
+
+
+def failing(verbose: str) -> list[str]:
+    """Names of the checks that fail, of ``/readyz?verbose``."""
+    return [line[3:].partition(" ")[0] for line in verbose.splitlines() if line.startswith("[-]")]
+
+
+_REPAIR_SERVER = "Repair it first; its log: journalctl -u kube-apiserver, or that of its static pod."
 
 
 def space(free: Mapping[str, int], needed: Mapping[str, int]) -> Iterator[Finding]:

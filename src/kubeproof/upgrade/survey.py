@@ -84,6 +84,7 @@ def world(survey: Survey) -> World:
         dns=next(iter(survey.objects.get("dns", ())), None),
         turns={name: found["turn"] for name, found in survey.looks.items() if found.get("turn")},
         keeping=frozenset(name for name, found in survey.looks.items() if found.get("staged")),
+        failing=frozenset(_failing(survey)),
     )
     found = look.world(survey.name, survey.hosts, answers)
     kept = {name: getattr(survey, name) for name in ("unfinished", "began", "backup", "rehearsed")}
@@ -222,6 +223,14 @@ def _evictions(survey: Survey, drained: Iterable[str]) -> Iterator[Finding]:
 
 def _servers(survey: Survey) -> list[tuple[str, Object]]:
     return [(name, found) for name, found in survey.looks.items() if found.get("api")]
+
+
+def _failing(survey: Survey) -> Iterator[str]:
+    """Hosts whose API server was asked, and does not answer, or has checks that fail."""
+    for host in survey.hosts:
+        found = survey.looks.get(host.name) if "control_plane" in host.groups else None
+        if found and (not found.get("api") or questions.failing(found["api"]["ready"])):
+            yield host.name
 
 
 def _series(now: World) -> Minor | None:

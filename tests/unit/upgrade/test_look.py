@@ -168,6 +168,13 @@ def test_what_a_host_may_put_back_at_any_moment(state: str) -> None:
     assert found.well
 
 
+def test_what_a_host_has_begun_to_put_back_is_put_back_whatever_runs() -> None:
+    """It refuses to confirm that, so that every run would end there."""
+    former = {"kube-apiserver": "1.36.3", "emulates": "", "to": {"kube-apiserver": "1.37.2"}}
+    assert looked(turned("unconfirmed", former=former), process(APISERVER, "1.37.2")).confirmable
+    assert not looked(turned("putting back", former=former), process(APISERVER, "1.37.2")).confirmable
+
+
 def test_a_host_whose_unconfirmed_program_does_not_run_is_not_well() -> None:
     found = looked(turned("unconfirmed"))
     assert not found.well

@@ -19,6 +19,7 @@ from tests.unit.upgrade.worlds import goal
 
 from kubeproof.core.versions import Version
 from kubeproof.preflight.model import Host
+from kubeproof.upgrade.acts import acts
 from kubeproof.upgrade.goal import Kind
 from kubeproof.upgrade.plan import REFUSED, WORK, Plan
 from kubeproof.upgrade.survey import Survey, planned
@@ -148,6 +149,34 @@ def test_what_an_open_turn_has_broken_is_put_back_and_not_refused() -> None:
     )
     assert "host1" in api.remediation
     assert "kubeproof-turn put-back" in api.remediation
+
+
+@pytest.mark.parametrize(
+    ("api", "undone"),
+    [({}, []), ({"ready": "[+]ping ok"}, []), ({"ready": "[+]ping ok\n[-]etcd failed"}, ["host1"]), (None, ["host1"])],
+)
+def test_the_open_turn_of_an_api_server_that_runs_and_does_not_work_is_put_back(
+    api: dict[str, Any] | None, undone: list[str]
+) -> None:
+    """Its process has the version that was wanted, its node is ready, and its member is healthy."""
+    turn = {
+        "state": "unconfirmed",
+        "act": "API servers 1.37.2 as 1.36",
+        "former": {"kube-apiserver": "1.36.3", "to": {"kube-apiserver": "1.37.2 as 1.36"}},
+    }
+    running = control_plane()
+    assert running.report is not None
+    installed = running.report["installed"]
+    switched = [process("kube-apiserver", "1.37.2", emulates="1.36"), *installed["running"][1:]]
+    host = dataclasses.replace(running, report={**running.report, "installed": {**installed, "running": switched}})
+    look = answered(api=api or {}, turn=turn)
+    if api is None:
+        look["api"] = {}
+    survey = Survey("prod", [host, worker()], {"host1": look, "host2": {}})
+    plan = planned(survey, goal(KUBERNETES, rehearses=False))
+    assert {each for each in found(plan) if each[1] == "error"} == set()
+    (settle,) = (act for act in acts(plan) if act.kind == Kind.SETTLE)
+    assert (settle.hosts, list(settle.undone)) == (("host1",), undone)
 
 
 @pytest.mark.parametrize(
