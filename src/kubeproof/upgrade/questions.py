@@ -291,6 +291,13 @@ def readiness(verbose: Mapping[str, str]) -> Iterator[Finding]:
             yield Finding("api-not-ready", f"its API server is not ready: {names}", _REPAIR_SERVER, names, host)
 
 
+def unanswered(problems: Mapping[str, str]) -> Iterator[Finding]:
+    """API servers that do not answer, by host: why, as far as that is known."""
+    for host, why in problems.items():
+        problem = f"its API server does not answer: {why or 'it was not asked'}"
+        yield Finding("api-not-ready", problem, _REPAIR_SERVER, "api", host)
+
+
 def failing(verbose: str) -> list[str]:
     """Names of the checks that fail, of ``/readyz?verbose``."""
     return [line[3:].partition(" ")[0] for line in verbose.splitlines() if line.startswith("[-]")]

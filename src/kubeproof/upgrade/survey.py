@@ -144,6 +144,7 @@ def _in_the_way(survey: Survey, goal: Goal, first: Plan, drained: set[str]) -> I
     yield from questions.readiness(
         {name: each["api"]["ready"] for name, each in _servers(survey) if name not in open_turns}
     )
+    yield from questions.unanswered({name: why for name, why in _silent(survey) if name not in open_turns})
     yield from questions.certificates(
         _certificates(survey, goal, first.world), survey.now, unfinished=bool(survey.unfinished)
     )
@@ -153,6 +154,7 @@ def _in_the_way(survey: Survey, goal: Goal, first: Plan, drained: set[str]) -> I
     yield from questions.unmovable(objects["pods"], questions.Leaving(drained, survey.local_data, survey.bare_pods))
     if drained:
         yield from questions.budgets(objects["budgets"])
+        yield from _unasked(survey)
         yield from _evictions(survey, drained)
 
 
@@ -205,6 +207,14 @@ def _of_versions(survey: Survey, goal: Goal, first: Plan) -> Iterator[Finding]:
             yield from questions.gates(program, gates, now, wanted.series)
 
 
+def _unasked(survey: Survey) -> Iterator[Finding]:
+    """Evictions that were cut short: what budgets say to those that are left is not known."""
+    for host, found in survey.looks.items():
+        if found.get("problem") and found.get("objects"):
+            problem = f"not all evictions could be asked for: {found['problem']}"
+            yield Finding("api", problem, "Repair what keeps the API from answering, and run this again.", host, host)
+
+
 def _evictions(survey: Survey, drained: Iterable[str]) -> Iterator[Finding]:
     places = {
         f"{pod['metadata']['namespace']}/{pod['metadata']['name']}": pod["spec"]["nodeName"]
@@ -226,11 +236,17 @@ def _servers(survey: Survey) -> list[tuple[str, Object]]:
 
 
 def _failing(survey: Survey) -> Iterator[str]:
-    """Hosts whose API server was asked, and does not answer, or has checks that fail."""
+    """Hosts whose API server does not answer, or has checks that fail."""
+    yield from (name for name, _ in _silent(survey))
+    yield from (name for name, found in _servers(survey) if questions.failing(found["api"]["ready"]))
+
+
+def _silent(survey: Survey) -> Iterator[tuple[str, str]]:
+    """Hosts that can be reached and whose API server does not answer, each with what is known of it."""
     for host in survey.hosts:
-        found = survey.looks.get(host.name) if "control_plane" in host.groups else None
-        if found and (not found.get("api") or questions.failing(found["api"]["ready"])):
-            yield host.name
+        found = survey.looks.get(host.name, {})
+        if "control_plane" in host.groups and host.report is not None and not found.get("api"):
+            yield host.name, str(found.get("problem", ""))
 
 
 def _series(now: World) -> Minor | None:

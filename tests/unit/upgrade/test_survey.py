@@ -97,6 +97,33 @@ def test_pods_that_have_nowhere_to_go_stay() -> None:
     assert [(each.id, each.host) for each in plan.findings if each.id != "budget"] == [("nowhere", "host2")]
 
 
+def of_two(second: dict[str, Any]) -> Plan:
+    """Another host has an API server, too."""
+    hosts = [control_plane(), dataclasses.replace(worker(), groups=frozenset({"control_plane"}))]
+    survey = Survey("prod", hosts, {"host1": answered(), "host2": second})
+    return planned(survey, goal(KUBERNETES, rehearses=False))
+
+
+def test_an_api_server_that_is_dead_where_another_one_answers_is_in_the_way() -> None:
+    plan = of_two({**answered(), "api": {}, "objects": {}, "problem": "GET https://127.0.0.1:6443/readyz: refused"})
+    (finding,) = (each for each in plan.findings if each.severity == "error")
+    assert (finding.id, finding.host) == ("api-not-ready", "host2")
+    assert "/readyz: refused" in finding.problem
+
+
+def test_an_api_server_that_was_not_asked_is_in_the_way() -> None:
+    assert ("api-not-ready", "error") in found(of_two({}))
+    assert found(of_two(answered(objects={}))) == set()
+
+
+def test_evictions_that_were_cut_short_are_in_the_way() -> None:
+    """All that a timeout has left out would be asked for the first time in the drain."""
+    plan = plan_of(answered(problem="POST /api/v1/namespaces/default/pods/web/eviction?dryRun=All: timed out"))
+    (finding,) = (each for each in plan.findings if each.severity == "error")
+    assert "timed out" in finding.problem
+    assert finding.host == "host1"
+
+
 METRIC = 'apiserver_requested_deprecated_apis{group="flowcontrol.apiserver.k8s.io",removed_release="1.37",resource="flowschemas",version="v1beta3"} 1'  # fmt: skip  # noqa: E501
 BUDGET = {
     "metadata": {"name": "web", "namespace": "default"},
@@ -208,7 +235,7 @@ def test_an_unfinished_upgrade_is_known() -> None:
 def test_etcd_on_hosts_of_its_own_is_rehearsed_too() -> None:
     alone = dataclasses.replace(control_plane(), groups=frozenset({"etcd"}))
     server = dataclasses.replace(worker(), groups=frozenset({"control_plane"}))
-    apart = Survey("prod", [alone, server], {"host1": answered(), "host2": {}})
+    apart = Survey("prod", [alone, server], {"host1": answered(), "host2": answered()})
     found = planned(apart, goal(KUBERNETES))
     assert "rehearsal" in {step.kind for step in found.steps}
     assert "rehearsal" not in {each.id for each in found.findings}
