@@ -44,6 +44,8 @@ PROGRAMS: Mapping[str, tuple[str, ...]] = {
     Kind.NODES: (*NODE_PROGRAMS, *IMAGES),
     Kind.KUBE_PROXY: (KUBE_PROXY,),
 }
+# After these the cluster is as it was before.
+_PREPARING = (Kind.SETTLE, Kind.STAGE, Kind.BACKUP, Kind.REHEARSAL)
 # Where a node stops on the way, it has only these of the version in between.
 _STOPOVER = (KUBELET, KUBE_PROXY, *IMAGES)
 
@@ -62,7 +64,7 @@ class Act:
     ``begun``: whether etcd's downgrade was begun by an earlier run, and is to be waited for.
     ``confirmed``: hosts that put themselves back unless their turn is confirmed. ``undone``: those whose earlier turn
     is put back, where the others' is confirmed. ``backup_host``: where a rehearsal gets its backup from; empty if it is
-    where it is rehearsed.
+    where it is rehearsed. ``untouched``: whether no act before this one changes what runs.
     """
 
     kind: str
@@ -84,6 +86,7 @@ class Act:
     begun: bool = False
     readable: tuple[str, ...] = ()
     backup_host: str = ""
+    untouched: bool = True
 
 
 def acts(plan: Plan, given: Mapping[str, str] = MappingProxyType({})) -> list[Act]:
@@ -123,8 +126,9 @@ def acts(plan: Plan, given: Mapping[str, str] = MappingProxyType({})) -> list[Ac
             versions={**now, **act.versions},
             former={name: {**each, "versions": {**now, **each["versions"]}} for name, each in act.former.items()},
             undone=tuple(name for name in act.hosts if name in undone) if act.kind == Kind.SETTLE else (),
+            untouched=all(each.kind in _PREPARING for each in made[:at]),
         )
-        for act in made
+        for at, act in enumerate(made)
     ]
 
 

@@ -49,7 +49,7 @@ def problems(result: Mapping[str, Any]) -> str:
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for each in result["problems"]:
         groups.setdefault((each["phase"], each["resource"]), []).append(each)
-    lines = [f"in the rehearsal of {result['target']} {result['count']} objects failed; nothing was changed:"]
+    lines = [f"in the rehearsal of {result['target']} {result['count']} objects failed:"]
     for (phase, resource), found in groups.items():
         names = [each["name"].lstrip("/") or "some" for each in found]
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""

@@ -127,6 +127,27 @@ def test_a_node_is_to_have_the_version_of_the_kubelet_if_that_was_switched(
     assert [each.get("value", "") for each in found] == ["", *(["v1.37.2"] if waits else [])]
 
 
+@pytest.mark.parametrize(
+    ("plan", "before", "removed", "told"),
+    [
+        (True, True, True, "failed\nNothing was changed by this run."),
+        (False, True, False, "failed\nNothing was changed by this run."),
+        (True, False, False, "failed\nWhat this run has changed before stays as it is"),
+    ],
+)
+def test_a_rehearsal_that_fails_after_other_acts_forgets_no_upgrade(
+    tmp_path: Path, plan: bool, before: bool, removed: bool, told: str
+) -> None:
+    """With the note of an upgrade that has changed something the next run would not know what to go on with."""
+    (block,) = (each for each in yaml.safe_load((TASKS / "rehearsal.yml").read_text()) if "rescue" in each)
+    refused, stop = block["rescue"]
+    given = known(
+        act("rehearsal", untouched=before), __upgrade_plan={"untouched": plan}, ansible_failed_result={"msg": "failed"}
+    )
+    assert value(refused["upgrade_plan"]["untouched"], tmp_path, **given) is removed
+    assert value(stop["ansible.builtin.fail"]["msg"], tmp_path, **given).startswith(told)
+
+
 def test_at_the_end_nothing_of_the_former_version_is_left(tmp_path: Path) -> None:
     [removed, _] = yaml.safe_load((TASKS / "end.yml").read_text())
     # A round trip to each host, and no module of half a second for each.

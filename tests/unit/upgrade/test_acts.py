@@ -57,6 +57,14 @@ def test_acts_are_called_what_the_plan_calls_its_steps() -> None:
     assert titles.index("API servers as 1.37") + 1 == titles.index("controllers as 1.37")
 
 
+def test_a_rehearsal_knows_whether_acts_before_it_change_anything() -> None:
+    (forward,) = (act for act in acts(plan(world(), goal())) if act.kind == "rehearsal")
+    assert forward.untouched
+    way = acts(plan(world(versions=NEW), back()))
+    # Once more as soon as API servers work as the old version, when DNS and nodes are back.
+    assert [act.untouched for act in way if act.kind == "rehearsal"] == [True, False]
+
+
 def test_the_leader_of_etcd_is_in_one_play_with_all_api_servers() -> None:
     (act,) = (act for act in made(host("e1"), host("e2"), host("e3"), host("cp1", etcd=False)) if act.kind == "etcd")
     assert act.hosts == ("e1", "e2", "e3", "cp1")

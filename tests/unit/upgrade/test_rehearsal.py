@@ -42,7 +42,7 @@ def test_a_rehearsal_without_problems_is_a_line() -> None:
 def test_problems_are_named_by_what_fails_and_kind() -> None:
     found = [*(problem("read", f"default/r{number}") for number in range(12)), problem("back", "/w")]
     lines = rehearsal.problems({**RESULT, "problems": found, "count": 13}).splitlines()
-    assert lines[0].startswith("in the rehearsal of 1.37.2 13 objects failed")
+    assert lines[0] == "in the rehearsal of 1.37.2 13 objects failed:"
     assert lines[1].startswith("- the target cannot read limitranges: default/r0, default/r1")
     assert "default/r9 and 2 more: no kind is registered" in lines[1]
     assert lines[2] == "- the present version would not read afterwards limitranges: w: no kind is registered"
