@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from ansible.module_utils import field_managers
 from ansible.module_utils.basic import AnsibleModule
@@ -19,6 +19,8 @@ description:
     C(kubeproof.dev/cordoned-by) says who has cordoned the node.
   - With O(state=uncordoned) lets pods be scheduled again, if the annotation says that O(by) has cordoned the node. What
     an operator has cordoned stays cordoned in both states.
+  - Fails before the first eviction if pods would lose what they have in emptyDir volumes other than those in memory, or
+    if they have no controller that creates them again, unless O(local_data) and O(bare_pods) allow that.
   - Fails after O(timeout) with the pods that are left, and what the API says of them. The node stays cordoned.
 options:
   node:
@@ -38,6 +40,14 @@ options:
     description: Longest time for all pods to leave, in seconds.
     type: int
     default: 300
+  local_data:
+    description: Whether pods with emptyDir volumes may be evicted, which lose what they have in them.
+    type: bool
+    default: false
+  bare_pods:
+    description: Whether pods without a controller may be evicted, which are not created again elsewhere.
+    type: bool
+    default: false
 extends_documentation_fragment: [attributes, kube_api]
 attributes:
   check_mode: {support: full}
@@ -74,13 +84,22 @@ MANAGER = "kubeproof-upgrade"
 MIRROR = "kubernetes.io/config.mirror"
 CREATED = 201
 PAUSE = 0.5
+# For pods that are no controller's and end by themselves: those that make a volume's directory on the node.
+SOON = 15.0
 
 Item = Dict[str, Any]
 Change = Dict[str, str]
 
 
 class Remaining(Exception):
-    """Pods that did not leave."""
+    """Pods that did not leave, or that may not."""
+
+
+class Allowed(NamedTuple):
+    """What pods may lose by their eviction: what they have in emptyDir volumes, or themselves."""
+
+    local_data: bool = False
+    bare_pods: bool = False
 
 
 def stays(pod: Item) -> bool:
@@ -126,9 +145,42 @@ def pods(client: Client, node: str) -> List[Item]:
     return [pod for pod in found if not stays(pod)]
 
 
-def drain(client: Client, node: str, timeout: float) -> List[Change]:
+def refuse(client: Client, node: str, allowed: Allowed, seconds: float) -> None:
+    """Raise Remaining if pods would lose what they may not, after a while in which those that soon end have ended.
+
+    A plan has asked that before the first turn, and pods may have come since, from nodes with an earlier turn for one.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        found = ["%s: %s" % (title(pod), lost(pod, allowed)) for pod in pods(client, node) if lost(pod, allowed)]
+        if not found:
+            return
+        if time.monotonic() > deadline:
+            raise Remaining("no pod of %s is evicted: %s" % (node, "; ".join(found)))
+        time.sleep(PAUSE)
+
+
+def lost(pod: Item, allowed: Allowed) -> str:
+    """What a pod would lose by its eviction, and may not; as ``kubeproof.upgrade.questions`` has it for the plan."""
+    if pod["metadata"].get("deletionTimestamp"):
+        return ""
+    if not pod["metadata"].get("ownerReferences") and not allowed.bare_pods:
+        return "it has no controller that creates it again elsewhere; upgrade_delete_bare_pods allows that"
+    if holds(pod) and not allowed.local_data:
+        return "it would lose what it has in emptyDir volumes; upgrade_delete_local_data allows that"
+    return ""
+
+
+def holds(pod: Item) -> bool:
+    """Whether a pod has an emptyDir volume on a disk."""
+    volumes = pod.get("spec", {}).get("volumes") or []
+    return any("emptyDir" in each and not (each["emptyDir"] or {}).get("medium") for each in volumes)
+
+
+def drain(client: Client, node: str, timeout: float, allowed: Allowed) -> List[Change]:
     """Evict pods until none is left. Raises Remaining."""
     deadline = time.monotonic() + timeout
+    refuse(client, node, allowed, min(timeout, SOON))
     evicted: Dict[str, str] = {}
     while True:
         left = pods(client, node)
@@ -136,7 +188,7 @@ def drain(client: Client, node: str, timeout: float) -> List[Change]:
         for pod in left:
             name, uid = title(pod), pod["metadata"]["uid"]
             if evicted.get(name) != uid:
-                problem = evict(client, pod)
+                problem = lost(pod, allowed) or evict(client, pod)
                 if problem is None:
                     evicted[name] = uid
                 else:
@@ -191,6 +243,8 @@ def main() -> None:
             "state": {"type": "str", "choices": ["drained", "uncordoned"], "default": "drained"},
             "by": {"type": "str", "default": "upgrade"},
             "timeout": {"type": "int", "default": 300},
+            "local_data": {"type": "bool", "default": False},
+            "bare_pods": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
@@ -200,11 +254,13 @@ def main() -> None:
         if module.params["state"] == "uncordoned":
             changes = uncordon(client, node, by, dry_run)
         else:
+            allowed = Allowed(module.params["local_data"], module.params["bare_pods"])
             changes = cordon(client, node, by, dry_run)
             if dry_run:
+                refuse(client, node, allowed, 0)
                 changes += [{"path": "Pod " + title(pod), "what": "evicted"} for pod in pods(client, node)]
             else:
-                changes += drain(client, node, module.params["timeout"])
+                changes += drain(client, node, module.params["timeout"], allowed)
     except (ApiError, OSError, Remaining) as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=bool(changes), changes=changes)

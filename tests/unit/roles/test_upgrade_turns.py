@@ -171,6 +171,14 @@ def test_no_node_is_drained_while_no_controller_manager_acts() -> None:
     assert "node_drain" in upgraded["block"][0]
 
 
+def test_a_drain_holds_to_what_pods_may_lose() -> None:
+    """The plan has asked before the first turn, from which pods go to nodes whose turn is later."""
+    _, upgraded, *_ = yaml.safe_load((TASKS / "nodes.yml").read_text())
+    given = upgraded["block"][0]["node_drain"]
+    assert given["local_data"] == "{{ upgrade_delete_local_data }}"
+    assert given["bare_pods"] == "{{ upgrade_delete_bare_pods }}"
+
+
 def test_the_unit_puts_back(tmp_path: Path) -> None:
     text = rendered("upgrade", SERVICE, tmp_path, **known(act("nodes", "w1")), cluster_etcd_port="12379")
     program, *arguments = shlex.split(text.partition("ExecStart=")[2].splitlines()[0])

@@ -10,6 +10,7 @@ from ansible.module_utils.kube_client import ApiError, Client
 
 import node_drain
 
+NOTHING = node_drain.Allowed()
 BUDGET = {"message": "Cannot evict pod", "details": {"causes": [{"message": "The disruption budget web needs 2"}]}}
 
 
@@ -62,14 +63,54 @@ def test_pods_leave_and_those_of_the_node_stay() -> None:
         pod("over", "Job", "Failed"),
     ]
     server = _Server(pod("one"), pod("two"), *staying)
-    done = node_drain.drain(cast(Client, server), "w1", 5)
+    done = node_drain.drain(cast(Client, server), "w1", 5, NOTHING)
     assert done == [{"path": f"Pod default/{name}", "what": "evicted"} for name in ("one", "two")]
     assert server.pods == staying
 
 
+def test_pods_that_came_after_the_plan_lose_nothing_that_they_may_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all pods of the node none is evicted, as with `kubectl drain`."""
+    monkeypatch.setattr(node_drain, "SOON", 0)
+    cache = pod("cache") | {"spec": {"volumes": [{"name": "disk", "emptyDir": {}}]}}
+    memory = pod("memory") | {"spec": {"volumes": [{"name": "ram", "emptyDir": {"medium": "Memory"}}]}}
+    bare, leaving = pod("bare"), pod("leaving")
+    for each in (bare, leaving):
+        each["metadata"]["ownerReferences"] = []
+    leaving["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    for allowed, refused in (
+        ((False, True), "w1 is evicted: default/cache: it would lose [^;]*; upgrade_delete_local_data"),
+        ((True, False), "w1 is evicted: default/bare: it has no controller [^;]*; upgrade_delete_bare_pods"),
+    ):
+        server = _Server(pod("web"), memory, cache, bare, leaving)
+        with pytest.raises(node_drain.Remaining, match=refused):
+            node_drain.drain(cast(Client, server), "w1", 5, node_drain.Allowed(*allowed))
+        assert server.evictions == 0
+    assert len(node_drain.drain(cast(Client, server), "w1", 5, node_drain.Allowed(True, True))) == 5
+
+
+def test_a_pod_that_ends_soon_is_waited_for_and_not_evicted() -> None:
+    """One that makes a volume's directory on the node is no controller's."""
+    helper = pod("helper")
+    helper["metadata"]["ownerReferences"] = []
+
+    class Ending(_Server):
+        looks = 0
+
+        def get(self, path: str) -> dict[str, Any]:
+            self.looks += 1
+            # Once before the first eviction, and one more that comes after it.
+            self.pods = [each for each in self.pods if each is not helper]
+            self.pods += [helper] if self.looks in (1, 2, 4) else []
+            return super().get(path)
+
+    server = Ending(pod("one"))
+    assert node_drain.drain(cast(Client, server), "w1", 5, NOTHING) == [{"path": "Pod default/one", "what": "evicted"}]
+    assert (server.evictions, server.looks) == (1, 5)
+
+
 def test_a_budget_is_waited_for() -> None:
     server = _Server(pod("one"), refusals=3)
-    assert node_drain.drain(cast(Client, server), "w1", 5)
+    assert node_drain.drain(cast(Client, server), "w1", 5, NOTHING)
     assert server.evictions == 4
 
 
@@ -81,13 +122,13 @@ def test_an_eviction_is_asked_for_once() -> None:
 
     server = Slow(pod("one"))
     with pytest.raises(node_drain.Remaining, match="default/one: it was evicted, and does not end"):
-        node_drain.drain(cast(Client, server), "w1", 0.05)
+        node_drain.drain(cast(Client, server), "w1", 0.05, NOTHING)
     assert server.evictions == 1
 
 
 def test_what_does_not_leave_is_named_with_what_the_api_says() -> None:
     with pytest.raises(node_drain.Remaining, match="default/one: Cannot evict pod The disruption budget web needs 2"):
-        node_drain.drain(cast(Client, _Server(pod("one"), refusals=10**6)), "w1", 0.05)
+        node_drain.drain(cast(Client, _Server(pod("one"), refusals=10**6)), "w1", 0.05, NOTHING)
 
 
 def test_no_answer_is_waited_out() -> None:
@@ -96,7 +137,7 @@ def test_no_answer_is_waited_out() -> None:
             raise ApiError("nobody there")
 
     with pytest.raises(node_drain.Remaining, match="nobody there"):
-        node_drain.drain(cast(Client, Silent(pod("one"))), "w1", 0.05)
+        node_drain.drain(cast(Client, Silent(pod("one"))), "w1", 0.05, NOTHING)
 
 
 def test_who_has_cordoned_is_noted() -> None:
