@@ -193,6 +193,16 @@ def test_a_turn_has_its_time_and_slow_hosts_have_more(tmp_path: Path) -> None:
     assert seconds(tmp_path, act("nodes", "w1"), "w1", __cluster_patience=2.5) == 2250
 
 
+def test_what_is_put_back_has_the_time_to_start_that_it_has_in_a_run(tmp_path: Path) -> None:
+    def given(kind: str, **more: Any) -> int:
+        return int(begun(tmp_path, act(kind, "cp1"), **more).start_seconds)
+
+    assert given("api-servers") == 120
+    assert given("etcd") == 120
+    assert given("etcd", etcd_start_timeout="300", __cluster_patience=2.0) == 600
+    assert given("nodes", etcd_start_timeout="300") == 120
+
+
 @pytest.mark.parametrize("kind", ["etcd", "controllers"])
 def test_turns_that_begin_together_have_the_time_of_all_and_are_put_back_one_after_the_other(
     tmp_path: Path, kind: str
@@ -200,6 +210,11 @@ def test_turns_that_begin_together_have_the_time_of_all_and_are_put_back_one_aft
     given = act(kind, *MEMBERS)
     assert [seconds(tmp_path, given, host) for host in MEMBERS] == [2700, 2880, 3060]
     assert seconds(tmp_path, act(kind, "cp2", "cp3"), "cp3") == 1980
+
+
+def test_members_that_start_slowly_are_put_back_farther_apart(tmp_path: Path) -> None:
+    given = act("etcd", *MEMBERS)
+    assert [seconds(tmp_path, given, host, etcd_start_timeout="300") for host in MEMBERS] == [2700, 3060, 3420]
 
 
 def test_who_only_takes_part_in_the_transfer_of_leadership_adds_no_time(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Optional, Sequence
 
 from kubeproof.upgrade.host_turn.errors import TurnError
 from kubeproof.upgrade.host_turn.record import Places
-from kubeproof.upgrade.host_turn.turn import Turn, Wanted, summary
+from kubeproof.upgrade.host_turn.turn import START_SECONDS, Turn, Wanted, summary
 from kubeproof.upgrade.host_turn.units import Systemd
 
 _PKI = "/etc/etcd/pki/"
@@ -25,7 +25,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     try:
         if given.command == "begin":
             former = json.loads(given.former)
-            turn.begin(Wanted(given.act, given.what, former, given.unit, given.seconds))
+            turn.begin(Wanted(given.act, given.what, former, given.unit, given.seconds, given.start_seconds))
         elif given.command == "confirm":
             turn.confirm()
         elif given.command == "show":
@@ -50,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
     begin.add_argument("--what", required=True, help="what there is before, for people")
     begin.add_argument("--former", default="{}", help="the same: versions by program, as JSON")
     begin.add_argument("--seconds", type=int, required=True, help="until it is put back")
+    begin.add_argument("--start-seconds", type=int, default=START_SECONDS, help="for a unit to start, when it is")
     begin.add_argument("--unit", action="append", required=True, help="a unit that the turn may restart")
     commands.add_parser("confirm", help="the turn went well")
     commands.add_parser("show", help="print the record of the last turn")

@@ -26,7 +26,7 @@ from kubeproof.upgrade.host_turn.record import (
 from kubeproof.upgrade.host_turn.units import Systemd
 
 ETCD = "etcd.service"
-_RESTART_SECONDS = 120.0
+START_SECONDS = 120
 # Of the record: what is needed only as long as it may be put back, private keys among it.
 _SECRET = ("files", "directories")
 
@@ -38,7 +38,7 @@ class Wanted(NamedTuple):
     """A turn that is to begin.
 
     ``act``: for people. ``what``: what there is before, for people; ``former``: the same by program, as versions, which
-    a plan reads. ``seconds``: until it is put back.
+    a plan reads. ``seconds``: until it is put back. ``start_seconds``: for each unit to start, when it is.
     """
 
     act: str
@@ -46,6 +46,7 @@ class Wanted(NamedTuple):
     former: Dict[str, Any]
     units: Sequence[str]
     seconds: int
+    start_seconds: int = START_SECONDS
 
 
 class Turn:
@@ -77,6 +78,7 @@ class Turn:
                 former=wanted.former,
                 began=round(time.time(), 1),
                 seconds=wanted.seconds,
+                start_seconds=wanted.start_seconds,
                 units=units,
                 **before(self._places, wanted.units),
             )
@@ -178,12 +180,27 @@ class Turn:
             if self._is_pod(record, unit):
                 continue  # The kubelet does it.
             if was.get("ActiveState") == "active" and self._differs(unit, was):
-                problem = self._systemd.restart(unit, _RESTART_SECONDS)
+                problem = self._restart(record, unit)
                 self._tell(problem or "%s is restarted" % unit)
                 problems += [problem] if problem else []
             if not problems:
                 self._settle(unit)
         return problems
+
+    def _restart(self, record: Record, unit: str) -> str:
+        """Restart a unit; returns what is wrong, empty if nothing is.
+
+        One that an earlier try has restarted is waited for: a member that reads much data would begin anew each time.
+        """
+        seconds = record.data.get("start_seconds", START_SECONDS)
+        restarts = record.data.get("restarts", {})
+        now = self._systemd.show(unit)
+        ours = bool(now.get("InvocationID")) and now.get("InvocationID") == restarts.get(unit)
+        if ours and now.get("ActiveState") in ("active", "activating"):
+            return self._systemd.wait(unit, seconds)
+        return self._systemd.restart(
+            unit, seconds, lambda invocation: record.save(restarts={**restarts, unit: invocation})
+        )
 
     def _is_pod(self, record: Record, unit: str) -> bool:
         return record.data["files"].get(self._places.manifest(unit)) is not None

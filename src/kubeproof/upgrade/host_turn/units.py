@@ -6,7 +6,7 @@ import contextlib
 import os
 import subprocess
 import time
-from typing import Dict, List, Sequence
+from typing import Callable, Dict, List, Sequence
 
 from kubeproof.upgrade.host_turn import files
 from kubeproof.upgrade.host_turn.errors import TurnError
@@ -37,10 +37,11 @@ class Systemd:
         """Read unit files again."""
         self._run("daemon-reload")
 
-    def restart(self, unit: str, seconds: float) -> str:
+    def restart(self, unit: str, seconds: float, started: Callable[[str], None]) -> str:
         """Restart a unit, and wait until it is active again; returns what is wrong, empty if nothing is.
 
-        Right after the job was queued the unit may still be active as what it was: its invocation tells them apart.
+        ``started`` is told the invocation, as soon as there is one. Right after the job was queued the unit may still
+        be active as what it was: its invocation tells them apart.
         """
         try:
             before = self.show(unit)
@@ -49,14 +50,29 @@ class Systemd:
             self._run("restart", "--no-block", unit)
         except TurnError as error:
             return str(error)
+        known = before.get("InvocationID", "")
         deadline, state = time.monotonic() + seconds, ""
         while time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
             now = self.show(unit)
             state = now.get("ActiveState", "")
+            if now.get("InvocationID", known) not in ("", known):
+                known = now["InvocationID"]
+                started(known)
             if state == "active" and (before.get("ActiveState") != "active" or now != before):
                 return ""
         return "%s is %s %d s after it was put back and restarted" % (unit, state, seconds)
+
+    def wait(self, unit: str, seconds: float) -> str:
+        """Wait until a unit that is starting is active; returns what is wrong, empty if nothing is."""
+        deadline = time.monotonic() + seconds
+        while True:
+            state = self.show(unit).get("ActiveState", "")
+            if state == "active":
+                return ""
+            if time.monotonic() > deadline:
+                return "%s is still %s another %d s after it was put back and restarted" % (unit, state, seconds)
+            time.sleep(_POLL_SECONDS)
 
     def stop(self, unit: str) -> None:
         """Stop a unit; there may be none."""

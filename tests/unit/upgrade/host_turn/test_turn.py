@@ -33,6 +33,7 @@ class Systemd:
         self.units: dict[str, dict[str, str]] = {}
         self.done: list[str] = []
         self.broken: set[str] = set()
+        self.slow: set[str] = set()
 
     def show(self, unit: str) -> dict[str, str]:
         return dict(self.units.get(unit, {"ActiveState": "inactive", "InvocationID": ""}))
@@ -46,11 +47,23 @@ class Systemd:
     def reload(self) -> None:
         self.done.append("reload")
 
-    def restart(self, unit: str, _seconds: float) -> str:
+    def restart(self, unit: str, seconds: float, started: Callable[[str], None]) -> str:
         self.done.append(f"restart {unit}")
         if unit in self.broken:
             return f"{unit} is failed"
-        self.run(unit, f"restarted-{len(self.done)}")
+        invocation = f"restarted-{len(self.done)}"
+        started(invocation)
+        if unit in self.slow:
+            self.units[unit] = {"ActiveState": "activating", "InvocationID": invocation}
+            return f"{unit} is activating {seconds} s after it was restarted"
+        self.run(unit, invocation)
+        return ""
+
+    def wait(self, unit: str, seconds: float) -> str:
+        self.done.append(f"wait for {unit}")
+        if unit in self.slow:
+            return f"{unit} is activating after another {seconds} s"
+        self.run(unit, self.units[unit]["InvocationID"])
         return ""
 
     def stop(self, unit: str) -> None:
@@ -355,8 +368,22 @@ def test_a_unit_that_is_still_what_it_was_is_not_restarted_yet(monkeypatch: pyte
 
     monkeypatch.setattr("kubeproof.upgrade.host_turn.units.time.sleep", lambda _seconds: None)
     monkeypatch.setattr("kubeproof.upgrade.host_turn.units.subprocess.run", lambda *_arguments, **_more: None)
-    assert Restarting().restart(UNIT, 5.0) == ""
+    started: list[str] = []
+    assert Restarting().restart(UNIT, 5.0, started.append) == ""
     assert next(states, None) is None
+    assert started == ["new"]
+
+
+def test_a_unit_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    states = iter(["activating", "active", "activating"])
+
+    class Starting(units.Systemd):
+        def show(self, unit: str) -> dict[str, str]:  # noqa: ARG002
+            return {"ActiveState": next(states)}
+
+    monkeypatch.setattr("kubeproof.upgrade.host_turn.units.time.sleep", lambda _seconds: None)
+    assert Starting().wait(UNIT, 5.0) == ""
+    assert Starting().wait(UNIT, -1.0).startswith(f"{UNIT} is still activating")
 
 
 class Manager(units.Systemd):
@@ -453,13 +480,51 @@ def test_a_unit_that_does_not_start_is_tried_again(site: Site) -> None:
     assert site.recorded["state"] == "put back"
 
 
+def test_a_unit_that_takes_its_time_to_start_is_not_restarted_again(site: Site) -> None:
+    """A member that reads much data would never get to its end."""
+    site.begin(start_seconds=240)
+    upgrade(site)
+    site.systemd.slow.add(UNIT)
+    for _ in range(2):
+        assert not site.turn.put_back("host", "it was not confirmed")
+    assert site.systemd.done.count(f"restart {UNIT}") == 1
+    assert site.recorded["problems"] == [f"{UNIT} is activating after another 240 s"]
+    site.systemd.slow.clear()
+    assert site.turn.put_back("run", "an earlier run was killed in this turn")
+    assert site.systemd.done.count(f"restart {UNIT}") == 1
+    assert site.recorded["state"] == "put back"
+
+
+def test_a_unit_that_has_started_meanwhile_is_not_restarted_again(site: Site) -> None:
+    site.begin()
+    upgrade(site)
+    site.systemd.slow.add(UNIT)
+    assert not site.turn.put_back("host", "it was not confirmed")
+    site.systemd.slow.clear()
+    site.systemd.run(UNIT, site.systemd.show(UNIT)["InvocationID"])
+    assert site.turn.put_back("host", "it was not confirmed")
+    assert site.systemd.done.count(f"restart {UNIT}") == 1
+
+
+def test_a_unit_that_somebody_else_has_started_since_is_restarted(site: Site) -> None:
+    """It need not be what was put back."""
+    site.begin()
+    upgrade(site)
+    site.systemd.slow.add(UNIT)
+    assert not site.turn.put_back("host", "it was not confirmed")
+    site.systemd.slow.clear()
+    site.systemd.run(UNIT, "another")
+    assert site.turn.put_back("host", "it was not confirmed")
+    assert site.systemd.done.count(f"restart {UNIT}") == 2
+
+
 def test_a_run_that_is_still_at_work_is_kept_out(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[bool] = []
     restart = site.systemd.restart
 
-    def watched(unit: str, seconds: float) -> str:
+    def watched(unit: str, seconds: float, started: Callable[[str], None]) -> str:
         seen.append(Path(site.places.run).exists())
-        return restart(unit, seconds)
+        return restart(unit, seconds, started)
 
     monkeypatch.setattr(site.systemd, "restart", watched)
     site.begin()
