@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 
 from kubeproof.cli.options import add_inventory
+from kubeproof.core import active_run
 from kubeproof.core.errors import KubeproofError
 from kubeproof.local_hosts import lifecycle, machine
 from kubeproof.local_hosts.plan import Plan, has_local_hosts, plan
-from kubeproof.settings import inventory
+from kubeproof.settings import inventory, state
+from kubeproof.settings.inventory import Inventory
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -24,22 +26,25 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
-    wanted = _plan(arguments.inventory)
+    cluster = inventory.load(arguments.inventory)
+    wanted = _plan(cluster)
+    machine.require_root()
+    if arguments.action == "status":
+        for host, word in lifecycle.status(wanted).items():
+            print(f"{host.name:<12} {host.address!s:<16} {word}")
+        return 0
     if arguments.action == "create":
         machine.require(print)
-        if not lifecycle.create(wanted, print, replace=arguments.replace):
-            print("nothing changed")
-    elif arguments.action == "destroy":
-        if not lifecycle.destroy(wanted, print):
+    with active_run.held(state.prepare(cluster.state), f"kubeproof hosts {arguments.action}"):
+        if arguments.action == "create":
+            if not lifecycle.create(wanted, print, replace=arguments.replace):
+                print("nothing changed")
+        elif not lifecycle.destroy(wanted, print):
             print("there are no hosts to remove")
-    else:
-        for host, state in lifecycle.status(wanted).items():
-            print(f"{host.name:<12} {host.address!s:<16} {state}")
     return 0
 
 
-def _plan(sources: inventory.Sources) -> Plan:
-    described = inventory.load(sources)
+def _plan(described: Inventory) -> Plan:
     if not has_local_hosts(described):
         raise KubeproofError(
             f"the hosts of {described.path} are not made on this machine",

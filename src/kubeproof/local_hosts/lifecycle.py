@@ -21,12 +21,13 @@ T = TypeVar("T")
 
 def create(plan: Plan, report: Report, *, replace: bool = False) -> bool:
     """Make, or start, what is missing of the hosts; returns whether anything changed."""
-    _refuse_foreign(plan)
-    network.refuse_taken(plan.network)
+    # At once, and again in the turn: whoever had it before may have made hosts meanwhile.
+    _refuse_taken(plan)
     if replace or not _all_there(plan):
         for kind in sorted({host.kind for host in plan.hosts}):
             MAKERS[kind].ensure_images(plan, report)
     with machine.turn():
+        _refuse_taken(plan)
         present = _clear_away(plan, report, replace=replace)
         machine.claim(plan.network.name)
         connected = network.ensure(plan)
@@ -56,9 +57,12 @@ def _all_there(plan: Plan) -> bool:
 def _clear_away(plan: Plan, report: Report, *, replace: bool) -> dict[str, Instance]:
     """Remove the hosts that can't stay as they are; returns those that do, by name."""
     present = {each.host: each for each in instances.present(plan.network.name)}
+    if not replace:
+        _refuse_inherited(plan, present)
     for name in sorted(_useless(plan, present) | _outdated(plan, present, report, replace=replace)):
         _remove(present.pop(name))
         network.forget(plan.network, name)
+        report(f"{name}: removed")
     return present
 
 
@@ -69,6 +73,25 @@ def _useless(plan: Plan, present: Mapping[str, Instance]) -> set[str]:
         for name, instance in present.items()
         if instance.state in UNFINISHED or instance.inventory != str(plan.inventory)
     }
+
+
+def _refuse_inherited(plan: Plan, present: Mapping[str, Instance]) -> None:
+    """Hosts that run are somebody's cluster, wherever their inventory has gone: perhaps only by another name."""
+    running = {name: each for name, each in present.items() if each.running and each.inventory != str(plan.inventory)}
+    if running:
+        were = ", ".join(sorted({each.inventory for each in running.values()}))
+        raise KubeproofError(
+            f"hosts of the network {plan.network.name} run, and their inventory is gone: "
+            f"{', '.join(sorted(running))} of {were}",
+            hint="move it back to there; or remove these hosts, and what is on them: `down`, "
+            f"`up --replace-hosts` or `hosts create --replace` of {plan.inventory}",
+        )
+
+
+def _refuse_taken(plan: Plan) -> None:
+    """Raise an error if the network's name or its addresses are somebody else's."""
+    _refuse_foreign(plan)
+    network.refuse_taken(plan.network)
 
 
 def _refuse_foreign(plan: Plan) -> None:
@@ -122,8 +145,8 @@ def _remove(instance: Instance) -> None:
 
 def destroy(plan: Plan, report: Report) -> bool:
     """Remove the hosts and their network, of an earlier form of the inventory too; returns whether there were any."""
-    _refuse_foreign(plan)
     with machine.turn():
+        _refuse_foreign(plan)
         present = instances.present(plan.network.name)
         with ThreadPoolExecutor() as pool:
             list(pool.map(_remove, present))

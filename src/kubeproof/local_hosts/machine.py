@@ -41,12 +41,17 @@ _BRIDGE_FILTERS = ("bridge-nf-call-arptables", "bridge-nf-call-ip6tables", "brid
 
 def require(report: Callable[[str], None]) -> None:
     """Have what local hosts need installed, or raise an error that names all of it."""
+    require_root()
+    controller_packages.ensure([*controller_packages.SSH, *controller_packages.LOCAL_HOSTS], report)
+
+
+def require_root() -> None:
+    """Raise an error unless this is root: to anybody else podman shows other containers, those of their own."""
     if os.geteuid() != 0:
         raise KubeproofError(
             "local hosts are containers with a systemd of their own, which need root",
             hint="run the same command with sudo",
         )
-    controller_packages.ensure([*controller_packages.SSH, *controller_packages.LOCAL_HOSTS], report)
 
 
 def turn() -> AbstractContextManager[None]:
