@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 import pytest
 
@@ -34,15 +32,6 @@ def add_options(group: pytest.OptionGroup, default: Path, described_as: str) -> 
     group.addoption(
         "--i-can-lose-this-cluster", action="store_true", help="its hosts are not the local ones; break it anyway"
     )
-
-
-def repair_when_ended() -> None:
-    """Take an end that is asked for like an interrupt from the keyboard, after which all is undone."""
-    signal.signal(signal.SIGTERM, _interrupt)
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def load(sources: inventory.Sources, *, regardless: bool) -> Inventory:

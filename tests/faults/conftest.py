@@ -9,6 +9,7 @@ import pytest
 from tests import disposable_cluster, observed
 
 from kubeproof.core import paths
+from kubeproof.core.process import interrupt_when_ended
 from kubeproof.verify.act.pods import Manifests
 from kubeproof.verify.act.workspace import Workspace
 from kubeproof.verify.faults.campaign import Campaign
@@ -32,7 +33,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    disposable_cluster.repair_when_ended()
+    interrupt_when_ended()
     config.option.verbose = config.option.verbose or -1
 
 

@@ -18,6 +18,7 @@ from tests.saboteurs.framework.trial import Trial
 
 from kubeproof.core import paths
 from kubeproof.core.errors import KubeproofError
+from kubeproof.core.process import interrupt_when_ended
 from kubeproof.settings import inventory
 from kubeproof.verify.engine import claims, results
 from kubeproof.verify.engine.claims import Catalogue
@@ -50,7 +51,7 @@ def pytest_configure(config: pytest.Config) -> None:
         )
     except KubeproofError as error:
         raise pytest.UsageError(str(error)) from None
-    disposable_cluster.repair_when_ended()
+    interrupt_when_ended()
     config.option.verbose = config.option.verbose or -1
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from tests import disposable_cluster, observed
+from tests import observed
+
+from kubeproof.core.process import interrupt_when_ended
 
 tell = observed.tell
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    disposable_cluster.repair_when_ended()
+    interrupt_when_ended()
     config.option.verbose = config.option.verbose or -1

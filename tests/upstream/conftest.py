@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import yaml
-from tests import disposable_cluster
 from tests.disaster.local_cluster import LocalCluster
 
 from kubeproof.core import controller_packages, paths
+from kubeproof.core.process import interrupt_when_ended
 from kubeproof.local_hosts import lifecycle
 from kubeproof.local_hosts.plan import plan
 from kubeproof.settings import inventory
@@ -45,7 +45,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "once: on one of the clusters, not on each")
     config.addinivalue_line("markers", "on(name): on the cluster of this name, and on no other")
-    disposable_cluster.repair_when_ended()
+    interrupt_when_ended()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

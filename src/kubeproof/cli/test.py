@@ -75,7 +75,7 @@ class Suite:
         # With the terminal's own names: .venv/bin/ruff rather than its whole path.
         shown = [part.removeprefix(f"{paths.PROJECT}/") for part in command]
         self.console.print(f"$ {shlex.join(shown)}", markup=False, soft_wrap=True)
-        return attend(command, cwd=paths.PROJECT, env=environment()) == 0
+        return attend(command, cwd=paths.PROJECT, env=environment(), time_to_tidy=None) == 0
 
     def summary(self) -> Table:
         """One line for each check."""

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
+import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import IO
 
 from kubeproof.core.errors import KubeproofError
@@ -16,6 +22,9 @@ _LAST_LINES = 12
 
 # How long an interrupted program may take to end, in seconds.
 _TIME_TO_TIDY = 15.0
+
+# What a process is asked to end with, and told that its terminal is gone.
+_ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
@@ -80,25 +89,69 @@ def run(
     return result.stdout
 
 
+def interrupt_when_ended(then: Callable[[], None] = lambda: None) -> None:
+    """Take SIGTERM and SIGHUP like Ctrl-C, so that all is put in order; ``then``: what to do first.
+
+    Once: a terminal that closes may say so twice, and the second time would interrupt what is being put in order. Under
+    ``nohup`` SIGHUP stays ignored.
+    """
+    handled = [each for each in _ENDINGS if signal.getsignal(each) != signal.SIG_IGN]
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        for each in handled:
+            # Not SIG_IGN, which programs that are started from now on would inherit.
+            signal.signal(each, lambda *_: None)
+        then()
+        raise KeyboardInterrupt
+
+    for each in handled:
+        signal.signal(each, interrupt)
+
+
 def attend(
     command: Sequence[str],
     *,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     output: IO[str] | None = None,
+    time_to_tidy: float | None = _TIME_TO_TIDY,
 ) -> int:
     """Run a program that speaks for itself, on this process's terminal, to its end; returns its exit status.
 
     ``output``: where its standard output goes instead of this process's.
 
-    Ctrl-C reaches it as it reaches this process: it gets the time to put things in order, and is ended if it does not.
+    Ctrl-C reaches it as it reaches this process, SIGTERM and SIGHUP are passed on: it gets ``time_to_tidy`` seconds to
+    put things in order, or as many as it needs (None), and is ended if it does not, or at a second Ctrl-C.
     """
-    with subprocess.Popen(command, env=env, cwd=cwd, stdout=output) as process:
+    with subprocess.Popen(command, env=env, cwd=cwd, stdout=output) as process, _ending(process):
         try:
             return process.wait()
         except KeyboardInterrupt:
-            try:
-                process.wait(timeout=_TIME_TO_TIDY)
-            except subprocess.TimeoutExpired:
-                process.kill()
+            _await_tidied(process, time_to_tidy)
             raise
+
+
+@contextmanager
+def _ending(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Pass on to a program that this one is to end. Signals are the main thread's alone."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {each: signal.getsignal(each) for each in _ENDINGS}
+    interrupt_when_ended(process.terminate)
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def _await_tidied(process: subprocess.Popen[bytes], seconds: float | None) -> None:
+    if seconds is None:
+        # There may be nobody to tell any more.
+        with contextlib.suppress(OSError):
+            print("\nkubeproof: waiting until all is put in order; Ctrl-C again ends it at once", file=sys.stderr)
+    try:
+        process.wait(timeout=seconds)
+    except (KeyboardInterrupt, subprocess.TimeoutExpired):
+        process.kill()

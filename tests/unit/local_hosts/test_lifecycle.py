@@ -33,7 +33,7 @@ class Maker:
         """The same for all."""
         return "recipe"
 
-    def create(self, plan: Plan, host: object, _key: str) -> None:
+    def create(self, plan: Plan, *_: object) -> None:
         """Make a host."""
         self.present.append(made(plan.inventory))
 

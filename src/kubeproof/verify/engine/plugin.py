@@ -5,12 +5,10 @@ from __future__ import annotations
 import contextlib
 import datetime
 import itertools
-import signal
 import time
 import warnings
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import httpx
@@ -20,6 +18,7 @@ from kubeproof.api import kubeconfig
 from kubeproof.core import paths
 from kubeproof.core.arguments import AppendSource
 from kubeproof.core.errors import KubeproofError
+from kubeproof.core.process import interrupt_when_ended
 from kubeproof.settings import inventory, state
 from kubeproof.settings.inventory import Inventory
 from kubeproof.verify.act.pods import Blocked, Manifests
@@ -85,14 +84,9 @@ def pytest_configure(config: pytest.Config) -> None:
     except KubeproofError as error:
         raise pytest.UsageError(str(error)) from None
     config.pluginmanager.register(config.stash[_RECORDER])
-    signal.signal(signal.SIGTERM, _interrupt)
+    interrupt_when_ended()
     # The display shows what happens; pytest's own dots and file names would only come between its lines.
     config.option.verbose = config.option.verbose or -1
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    """Let fixtures clean up when the process is asked to end, as they do on an interrupt from the keyboard."""
-    raise KeyboardInterrupt
 
 
 class Recorder:

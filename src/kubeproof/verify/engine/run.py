@@ -39,7 +39,7 @@ DEFAULTS = Options()
 
 def verify(sources: inventory.Sources, options: Options = DEFAULTS) -> bool:
     """Verify a cluster, with the progress on the terminal. Returns whether every claim that was looked at is proven."""
-    return attend(command(sources, options), cwd=paths.PROJECT, env=environment()) == 0
+    return attend(command(sources, options), cwd=paths.PROJECT, env=environment(), time_to_tidy=None) == 0
 
 
 def command(sources: inventory.Sources, options: Options) -> list[str]:
