@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from kubeproof.core import paths
@@ -46,13 +47,18 @@ def command(sources: inventory.Sources, options: Options) -> list[str]:
     """The command that verifies a cluster. It ends with 0 if every claim that was looked at is proven."""
     given = {
         "--level": options.level,
-        "--kubeconfig": options.kubeconfig,
+        "--kubeconfig": _absolute(options.kubeconfig),
         "--connection": options.connection,
         "--test-image": options.test_image,
-        "--report": options.report,
+        "--report": _absolute(options.report),
     }
     # The board says what is wrong in a user's words: tracebacks and pytest's list of failures are for developers.
     call = [sys.executable, "-m", "pytest", str(TESTS), *inventory.options(sources), "--tb=no", "-rN"]
     call += [f"--only={name}" for name in options.only]
     call += [f"{option}={value}" for option, value in given.items() if value]
     return [*call, *options.more]
+
+
+def _absolute(path: str) -> str:
+    """A path as it is meant here: the verification runs in another directory."""
+    return str(Path(path).absolute()) if path else ""
