@@ -40,6 +40,8 @@ NAMESPACES = Path("/run/netns")
 _UPLINK = "uplink"
 # Of hosts' numbers in an IPv6 subnet, the last one that is part of an interface's name.
 _PLAIN = 0xFFFF
+# The longest prefix of routes to all the rest: VPNs have two halves in the place of the default route, or 2000::/3.
+_TO_EVERYTHING = 3
 _FORWARDING_IPV6 = "net.ipv6.conf.all.forwarding"
 
 
@@ -236,11 +238,12 @@ def _has_addresses(ip: Sequence[str], interface: str, addresses: Iterable[IPInte
 
 
 def _overlaps_route(wanted: families.Network, *, except_interface: str) -> str:
-    """The route of this machine, if there is one, that a network collides with, the default route aside."""
+    """The route of this machine, if there is one, that a network collides with, routes to everything aside."""
     for route in _routes(wanted.version):
         if route["dst"] == "default" or route.get("dev") == except_interface:
             continue
-        if wanted.overlaps(ipaddress.ip_network(route["dst"])):
+        there = ipaddress.ip_network(route["dst"])
+        if there.prefixlen > _TO_EVERYTHING and wanted.overlaps(there):
             return f"{route['dst']} on {route.get('dev', route.get('type', '?'))}"
     return ""
 
