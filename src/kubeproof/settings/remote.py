@@ -102,7 +102,9 @@ class Login:
         if self.sudo.password:
             # Where sudo asks for no password nobody has taken it. The program is to get what follows.
             command = f'while IFS= read -r line && [ "$line" != {self.sudo.mark} ]; do :; done; {command}'
-        return f"env LC_ALL=C {self.sudo.command} /bin/sh -c {shlex.quote(command)}"
+        # sudo gives a program an environment of its own; how the user came here is to be known nevertheless.
+        command = f'export SSH_CONNECTION="$1"; {command}'
+        return f'env LC_ALL=C {self.sudo.command} /bin/sh -c {shlex.quote(command)} sh "$SSH_CONNECTION"'
 
     @property
     def stdin(self) -> bytes:

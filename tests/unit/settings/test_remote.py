@@ -70,6 +70,20 @@ def test_a_program_gets_its_own_input_and_never_the_password(sudo: Path) -> None
     assert PASSWORD not in repr(login)
 
 
+@pytest.mark.parametrize("password", [PASSWORD, ""])
+def test_where_the_user_came_from_is_known_to_root_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, password: str
+) -> None:
+    sudo = tmp_path / "sudo"
+    sudo.write_text('#!/bin/sh\nwhile [ $# -gt 0 ] && [ $1 != -- ]; do shift; done; shift; exec env -i "$@"\n')
+    sudo.chmod(0o755)
+    monkeypatch.setenv("SSH_CONNECTION", "192.0.2.9 50000 192.0.2.1 2222")
+    login = Login("w1", "192.0.2.1", sudo=Sudo(str(sudo), password=password))
+    assert on_a_host(login, "echo $SSH_CONNECTION").stdout == b"192.0.2.9 50000 192.0.2.1 2222\n"
+    monkeypatch.delenv("SSH_CONNECTION")
+    assert on_a_host(login, "echo $SSH_CONNECTION").stdout == b"\n"
+
+
 def test_a_password_that_is_wrong_or_missing_is_told(sudo: Path) -> None:
     wrong, none = (Login("w1", "192.0.2.1", sudo=Sudo(str(sudo), password=given)) for given in ("wrong", ""))
     refused = "asks, given = True" in sudo.read_text()

@@ -22,6 +22,7 @@ LIMIT_SECONDS = 300
 _RECOVERY_SECONDS = 90.0
 _PREFIX = "kubeproof-verify"
 _TABLE = "kubeproof_verify_cut"
+_SSH_PORT = 22
 
 
 @contextmanager
@@ -100,25 +101,37 @@ def configured(host: Host, unit: str, settings: Mapping[str, Any], *flags: str) 
 @contextmanager
 def cut_off(host: Host) -> Iterator[None]:
     """Let nothing in or out of a host, its pods included, but what its loopback and this SSH connection carry."""
-    client = host.run("echo $SSH_CONNECTION").split()
-    address, port = (client[0], client[3]) if len(client) == 4 else ("", "22")
+    rules = _only_ssh(host.run("echo $SSH_CONNECTION").split(), host.port or _SSH_PORT)
+    with undone(host, f"nft delete table inet {_TABLE}"):
+        host.run("printf %%s %s | nft -f -", rules)
+        yield
+
+
+def _only_ssh(connection: Sequence[str], port: int) -> str:
+    """The firewall's rules that let nothing through but ssh. ``connection``: both ends' addresses and ports, if known.
+
+    ``port``: ssh's where they are not. A port that is forwarded to it may be another than the host's own.
+    """
+    known = len(connection) == 4
+    address = connection[0] if known else ""
+    ports = connection[3] if known else f"{{ {', '.join(map(str, sorted({port, _SSH_PORT})))} }}"
     family = "ip6" if ":" in address else "ip"
     peer = f"{family} saddr {address} " if address else ""
     reply = f"{family} daddr {address} " if address else ""
-    # Without these the client would not find the host by IPv6 for long.
-    neighbours = "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept" if family == "ip6" else ""
-    rules = f"""
+    # Without these a client would not find the host by IPv6 for long.
+    neighbours = "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept"
+    return f"""
 table inet {_TABLE} {{
   chain input {{
     type filter hook input priority -500; policy drop;
     iif lo accept
-    {peer}tcp dport {port} accept
+    {peer}tcp dport {ports} accept
     {neighbours}
   }}
   chain output {{
     type filter hook output priority -500; policy drop;
     oif lo accept
-    {reply}tcp sport {port} accept
+    {reply}tcp sport {ports} accept
     {neighbours}
   }}
   chain forward {{
@@ -126,9 +139,6 @@ table inet {_TABLE} {{
   }}
 }}
 """
-    with undone(host, f"nft delete table inet {_TABLE}"):
-        host.run("printf %%s %s | nft -f -", rules)
-        yield
 
 
 def await_recovery(api: Api, what: str) -> None:

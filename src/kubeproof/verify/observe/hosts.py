@@ -61,11 +61,12 @@ class HostUnreachable(KubeproofError):
 class Host:
     """One host of the inventory."""
 
-    def __init__(self, name: str, groups: frozenset[str], address: str, backend: Any) -> None:
-        """Take a host over from testinfra. ``address`` is the one at which other hosts reach it."""
+    def __init__(self, name: str, groups: frozenset[str], address: str, backend: Any, port: int | None = None) -> None:
+        """Take a host over from testinfra. ``address`` is the one at which other hosts reach it, ``port`` ssh's."""
         self.name = name
         self.groups = groups
         self.address = address
+        self.port = port
         self._backend = backend
 
     def __repr__(self) -> str:
@@ -173,8 +174,9 @@ class Hosts:
 
     def _host(self, host: inventory.Host, login: Login) -> Host:
         make = _Paramiko if self._connection == "paramiko" else _Ssh
+        address = str(Settings(host)["cluster_host_address"])
         backend = make(login, ssh_config=str(self._config), timeout=_CONNECT_SECONDS)
-        return Host(host.name, host.groups, str(Settings(host)["cluster_host_address"]), backend)
+        return Host(host.name, host.groups, address, backend, login.port)
 
 
 class _Ssh(SshBackend):  # type: ignore[misc]

@@ -10,6 +10,7 @@ import pytest
 from kubeproof.verify.act import disruption
 from kubeproof.verify.act.pods import Blocked
 from kubeproof.verify.observe.api import Api, NotObserved
+from kubeproof.verify.observe.hosts import Host
 from kubeproof.verify.observe.objects import Object
 
 
@@ -54,3 +55,33 @@ def test_a_node_that_somebody_has_cordoned_is_back() -> None:
 def test_a_node_that_is_not_ready_or_avoided_for_that_is_not_back(node: Object) -> None:
     with pytest.raises(Blocked, match="all nodes are ready"):
         _recovers(_node(), node)
+
+
+class _Told:
+    """A host that remembers the firewall's rules, and is told of an SSH connection or not."""
+
+    def __init__(self, connection: str, port: int | None = None) -> None:
+        self.port = port
+        self.rules = ""
+        self._connection = connection
+
+    def run(self, command: str, *arguments: str) -> str:
+        if "nft -f" in command:
+            self.rules = arguments[0]
+        return self._connection if "SSH_CONNECTION" in command else ""
+
+
+@pytest.mark.parametrize(
+    ("host", "let_in"),
+    [
+        (_Told("192.0.2.9 50000 192.0.2.1 2222\n"), "ip saddr 192.0.2.9 tcp dport 2222 accept"),
+        (_Told("fd00::9 50000 fd00::1 22\n", port=2222), "ip6 saddr fd00::9 tcp dport 22 accept"),
+        (_Told("\n", port=2222), "tcp dport { 22, 2222 } accept"),
+        (_Told("\n"), "tcp dport { 22 } accept"),
+    ],
+)
+def test_a_host_that_is_cut_off_can_still_be_told_to_come_back(host: _Told, let_in: str) -> None:
+    with disruption.cut_off(cast(Host, host)):
+        assert f"\n    {let_in}\n" in host.rules
+        assert f"\n    {let_in.replace('saddr', 'daddr').replace('dport', 'sport')}\n" in host.rules
+        assert host.rules.count("nd-neighbor-solicit, nd-neighbor-advert") == 2
