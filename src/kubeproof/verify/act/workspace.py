@@ -5,19 +5,19 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
+import os
 import secrets
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
 
+from kubeproof.core.active_run import Machine, Process
 from kubeproof.verify.observe import objects
 from kubeproof.verify.observe.api import JSON_PATCH, MERGE_PATCH, Api, NotObserved
 from kubeproof.verify.observe.etcd import Etcd
@@ -218,27 +218,25 @@ def _namespace(name: str) -> Object:
 
 
 def _this_process() -> dict[str, Any]:
-    pid = Path("/proc/self").resolve().name
-    return {"machine": socket.gethostname(), "pid": int(pid), "started": _start_time(pid)}
+    return {"machine": asdict(Machine.here()), "process": asdict(Process.of(os.getpid()))}
 
 
 def _still_runs(namespace: Mapping[str, Any]) -> bool:
     """Whether the verification that owns a namespace is still running."""
     owner = json.loads(namespace["metadata"].get("annotations", {}).get(OWNER, "{}"))
-    if owner.get("machine") == socket.gethostname():
-        return bool(owner["started"] == _start_time(str(owner["pid"])))
-    created = namespace["metadata"]["creationTimestamp"]
-    return _age_seconds(created) < _MAX_AGE_SECONDS
+    try:
+        machine, process = Machine(**owner["machine"]), Process(**owner["process"])
+    except (KeyError, TypeError):
+        # As earlier versions wrote it. A machine is not known by its host's name alone.
+        return _is_young(namespace)
+    if machine.visible:
+        return process.alive
+    return not machine.rebooted and _is_young(namespace)
+
+
+def _is_young(namespace: Mapping[str, Any]) -> bool:
+    return _age_seconds(namespace["metadata"]["creationTimestamp"]) < _MAX_AGE_SECONDS
 
 
 def _age_seconds(timestamp: str) -> float:
     return (datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(timestamp)).total_seconds()
-
-
-def _start_time(pid: str) -> str:
-    """When a process began, in ticks since boot; empty if there is none. Process numbers are used again."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return ""
-    return stat.rpartition(")")[2].split()[19]

@@ -440,13 +440,29 @@ def test_evidence_that_cannot_be_written_is_refused_at_once() -> None:
 
 def test_a_namespace_of_a_verification_that_goes_on_is_not_a_leftover() -> None:
     mine = workspace._this_process()
+    process = mine["process"]
     assert workspace._still_runs(_namespace(mine))
-    assert not workspace._still_runs(_namespace({**mine, "started": "1"})), "the process number was used again"
-    assert not workspace._still_runs(_namespace({**mine, "pid": 2**30})), "the process is gone"
+    again, gone = {**process, "started": "1"}, {**process, "pid": 2**30}
+    assert not workspace._still_runs(_namespace({**mine, "process": again})), "the process number was used again"
+    assert not workspace._still_runs(_namespace({**mine, "process": gone})), "the process is gone"
 
 
-def test_of_another_machines_verifications_only_the_old_are_leftovers() -> None:
-    elsewhere = {"machine": "elsewhere.invalid", "pid": 1, "started": "1"}
+_MINE = workspace._this_process()
+_GONE = {"pid": 2**30, "started": "1"}
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        {"machine": "elsewhere.invalid", "pid": 1, "started": "1"},
+        {"machine": socket.gethostname(), "pid": 2**30, "started": "1"},
+        {"machine": {**_MINE["machine"], "namespace": "pid:[1]"}, "process": _GONE},
+        {"machine": {**_MINE["machine"], "identity": "another", "boot": "another"}, "process": _GONE},
+        {},
+    ],
+)
+def test_of_verifications_that_cannot_be_seen_from_here_only_the_old_are_leftovers(elsewhere: dict[str, Any]) -> None:
+    """Others' machines and containers may have this one's name."""
     assert not workspace._still_runs(_namespace(elsewhere, created="2020-01-01T00:00:00Z"))
     assert workspace._still_runs(_namespace(elsewhere, created="2120-01-01T00:00:00Z"))
 
