@@ -60,4 +60,5 @@ def wrong(seen: Observed) -> list[str]:
     """Everything that clients must not have seen, none of which a cluster may show while it is looked after."""
     found = [f"{each.kind}: {each.what}" for each in seen.violations]
     missing = [f"no {title} at all" for name, title in _OPERATIONS if not seen.history.successes(name)]
-    return [*found, *missing, *([seen.diverged] if seen.diverged else []), *said(failed(seen), seen.started)]
+    diverged = [seen.diverged] if seen.diverged else []
+    return [*found, *missing, *diverged, *seen.unseen, *said(failed(seen), seen.started)]

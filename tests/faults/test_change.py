@@ -50,6 +50,7 @@ def test_a_change_rolls_over_all_hosts_without_a_failed_request(
         tell(line)
     assert not seen.violations, seen.violations
     assert not seen.diverged
+    assert not seen.unseen
     failed = observed.failed(seen)
     dropped = sum(DROPPED in str(entry.get("detail", "")) for entry in failed)
     told = f"{len(failed)} questions failed, of which etcd dropped {dropped} as its leadership moved"

@@ -50,4 +50,6 @@ def test_faults(
     tell(f"Report: {path}")
     tell(f"Page:   {path.with_suffix('.html')}")
 
+    if outcome.interrupted:
+        raise KeyboardInterrupt
     assert document["verdict"] == "survived", "\n".join(document["failures"][:10])

@@ -30,14 +30,16 @@ _NOTE = "kubeproof.io/verification-ends"
 RESOURCE_DOMAIN = "verify.kubeproof.io"
 # What is left of a verification on another machine differs from one that still runs only by its age.
 _MAX_AGE_SECONDS = 3600
-# What a verification creates outside of namespaces; each has the label, and goes with the verification.
-_CLUSTER_WIDE = (
+# What a verification creates outside of its namespaces; each has the label, and goes with the verification.
+_OUTSIDE = (
     "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations",
     "/api/v1/persistentvolumes",
     "/apis/storage.k8s.io/v1/storageclasses",
     "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
     "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
     "/apis/rbac.authorization.k8s.io/v1/clusterroles",
+    "/apis/rbac.authorization.k8s.io/v1/namespaces/kube-system/rolebindings",
+    "/apis/rbac.authorization.k8s.io/v1/namespaces/kube-system/roles",
 )
 _GONE_SECONDS = 60.0
 
@@ -168,7 +170,7 @@ def remove_leftovers(api: Api) -> list[str]:
     alive = {item["metadata"]["labels"][LABEL] for item in found if _still_runs(item)}
     dead = [objects.name(item) for item in found if item["metadata"]["labels"][LABEL] not in alive]
     remove_namespaces(api, dead)
-    for collection in _CLUSTER_WIDE:
+    for collection in _OUTSIDE:
         for item in api.items(collection, labelSelector=LABEL):
             if item["metadata"]["labels"][LABEL] not in alive:
                 api.delete(f"{collection}/{objects.name(item)}")

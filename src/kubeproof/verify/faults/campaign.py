@@ -10,17 +10,17 @@ import random
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 
 from kubeproof.core import zipped
 from kubeproof.settings.urls import in_url
 from kubeproof.verify.act.pods import Blocked, Manifests, is_ready
-from kubeproof.verify.act.workspace import Workspace
+from kubeproof.verify.act.workspace import LABEL, Workspace
 from kubeproof.verify.faults.checker import Gap, History, Violation, longest_gap, violations
 from kubeproof.verify.faults.kinds import Field, Kind
 from kubeproof.verify.faults.outside import Asked, Outside
@@ -31,11 +31,14 @@ from kubeproof.verify.observe.cluster import CA_FILE, Cluster
 from kubeproof.verify.observe.hosts import IN_PATH, CommandFailed, Host, NotObservable
 from kubeproof.verify.observe.objects import Object
 
+T = TypeVar("T")
+
 SCHEMA = "kubeproof.faults/1"
 REGISTERS = 4
 # Longer than any outage that is expected of the API: whoever gives up earlier learns less.
 ANSWER_SECONDS = 15.0
 _APPLICATION_SECONDS = 2.0
+_UNITS = "kubeproof-faults-"
 _RECORDER = "kubeproof.verify.faults.recorder"
 _PAUSE_SECONDS = 0.05
 _LEASES = ("kube-scheduler", "kube-controller-manager")
@@ -43,6 +46,8 @@ _WHOLE_SECONDS = 180.0
 _POLL_SECONDS = 0.5
 _CALM_SECONDS = 1.0
 _TOKEN_SECONDS = 6 * 3600
+# After the time in which faults begin: for the last one, and for what is asked at the end.
+_LAST_SECONDS = 900
 # After its farewell, before a pod's processes are killed.
 _GRACE_SECONDS = 4
 # Generous: what a fault costs is measured, not judged; this is what nobody would call available.
@@ -88,6 +93,8 @@ class Outcome:
     seed: int = 0
     requested: int = 0
     diverged: str = ""
+    unseen: list[str] = field(default_factory=list)
+    interrupted: bool = False
 
     def document(self) -> dict[str, Any]:
         """The outcome as JSON; docs/faults.schema.json describes it."""
@@ -100,8 +107,9 @@ class Outcome:
         counts = self.history.counts()
         failures = list(_failures(faults, counts, self.violations))
         failures += [said for each in self.struck for said in _unrefused(each, self.history)]
-        if self.diverged:
-            failures.append(self.diverged)
+        failures += [*([self.diverged] if self.diverged else []), *self.unseen]
+        if self.interrupted:
+            failures.append(f"it was interrupted after {len(self.struck)} of {self.requested} faults")
         return {
             "schema": SCHEMA,
             "verdict": "failed" if failures else "survived",
@@ -190,10 +198,11 @@ def _unrefused(struck: Struck, history: History) -> Iterator[str]:
 class Recording:
     """The recorder on a host, as a unit of its own there; it is gone, with all it wrote, at the end."""
 
-    def __init__(self, host: Host, settings: Mapping[str, Any], token: str) -> None:
-        """Nothing runs yet."""
+    def __init__(self, host: Host, settings: Mapping[str, Any], token: str, seconds: float = _TOKEN_SECONDS) -> None:
+        """Nothing runs yet. ``seconds``: the longest time that it runs, whatever became of this process."""
         self.host = host
-        self._unit = f"kubeproof-faults-{secrets.token_hex(4)}"
+        self._seconds = seconds
+        self._unit = f"{_UNITS}{secrets.token_hex(4)}"
         self._directory = f"/run/{self._unit}"
         self._settings = {**settings, "api": {**settings["api"], "token": f"{self._directory}/token"}}
         self._token = token
@@ -204,7 +213,8 @@ class Recording:
         self.host.write(f"{self._directory}/token", self._token.encode())
         self.host.write(f"{self._directory}/recorder", zipped.program(_RECORDER, "hpack", "hyperframe"))
         self.host.run(
-            f"systemd-run --quiet --collect --unit={self._unit} {IN_PATH} python3 {self._directory}/recorder %s %s",
+            f"systemd-run --quiet --collect --unit={self._unit} --property=RuntimeMaxSec={self._seconds:.0f}"
+            f" --description={self._settings['api']['namespace']} {IN_PATH} python3 {self._directory}/recorder %s %s",
             json.dumps(self._settings),
             f"{self._directory}/log",
         )
@@ -217,15 +227,31 @@ class Recording:
         return history
 
 
+def remove_recordings(host: Host, namespaces: Collection[str]) -> None:
+    """Remove what campaigns that were killed left on a host. ``namespaces``: those that there are.
+
+    A recorder's unit is described by the namespace that it works in, which goes with its campaign.
+    """
+    for directory in host.run(f"ls -d /run/{_UNITS}* 2>/dev/null || true").split():
+        unit = directory.removeprefix("/run/")
+        if host.run("systemctl show --property=Description --value %s", unit).strip() not in namespaces:
+            host.attempt("systemctl stop %s", unit)
+            host.run("rm -rf %s", directory)
+
+
 @dataclass(frozen=True)
 class Observed:
-    """What clients recorded while something happened, and what must not have been. Times are of the client's clock."""
+    """What clients recorded while something happened, and what must not have been. Times are of the client's clock.
+
+    ``unseen``: what could not be found out at the end, and why.
+    """
 
     history: History
     violations: list[Violation]
     started: float
     seconds: float
     diverged: str
+    unseen: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -277,8 +303,11 @@ class Campaign:
         order = random.Random(seed)  # noqa: S311 - an order, no secret
         struck: list[Struck] = []
         left_out: dict[str, str] = {}
+        broken: list[str] = []
+        interrupted = False
 
         def strike_all() -> None:
+            nonlocal interrupted
             deadline = time.monotonic() + limit_seconds
             for number, kind in enumerate(_turns(kinds, count, order)):
                 if time.monotonic() > deadline:
@@ -291,10 +320,17 @@ class Campaign:
                 except NotObservable as reason:
                     left_out[kind.name] = str(reason)
                     continue
+                except KeyboardInterrupt:
+                    # There is to be a report of what happened until then.
+                    interrupted = True
+                    break
+                except Exception as error:  # noqa: BLE001 - of a cluster that is not whole anything may fail
+                    broken.append(f"{kind.name}: {_said(error)}")
+                    break
                 if not struck[-1].recovered:
                     break
 
-        seen = self.observe(strike_all)
+        seen = self.observe(strike_all, limit_seconds + _LAST_SECONDS)
         return Outcome(
             seen.history,
             struck,
@@ -305,23 +341,41 @@ class Campaign:
             seed,
             count,
             seen.diverged,
+            [*broken, *seen.unseen],
+            interrupted,
         )
 
-    def observe(self, happen: Callable[[], None]) -> Observed:
-        """Let something happen to a cluster that is whole, while clients record. Once: the registers are used up."""
+    def observe(self, happen: Callable[[], None], seconds: float = _TOKEN_SECONDS) -> Observed:
+        """Let something happen to a cluster that is whole, while clients record. Once: the registers are used up.
+
+        ``seconds``: how long that may take.
+        """
+        self._remove_recordings()
         self._service = self._application()
         self._registers()
         self.await_whole("before anything has happened")
-        recording = Recording(self.field.client, self._settings(), self._token())
+        recording = Recording(self.field.client, self._settings(), self._token(), seconds)
         started, begun = time.time() + self._offset(), time.monotonic()
+        unseen = _Unseen()
         recording.start()
         try:
             happen()
         finally:
-            history = recording.stop()
-        seconds = time.monotonic() - begun
-        final = {number: self._value(number) for number in range(REGISTERS)}
-        return Observed(history, violations(history, final), started, seconds, self._diverged())
+            history = unseen.unless(recording.stop, "what was recorded") or History()
+        took = time.monotonic() - begun
+        read = {
+            number: unseen.unless(functools.partial(self._value, number), f"register {number}")
+            for number in range(REGISTERS)
+        }
+        final = {number: value for number, value in read.items() if value is not None}
+        found = violations(history, final, unread=read.keys() - final.keys())
+        diverged = unseen.unless(self._diverged, "etcd's members' data") or ""
+        return Observed(history, found, started, took, diverged, unseen.told)
+
+    def _remove_recordings(self) -> None:
+        namespaces = {objects.name(item) for item in self.cluster.api.items("/api/v1/namespaces")}
+        for host in self.cluster.hosts.group("workers"):
+            remove_recordings(host, namespaces)
 
     def _diverged(self) -> str:
         """How members' data differ; empty if they don't."""
@@ -334,7 +388,10 @@ class Campaign:
         return f"etcd's members differ at revision {revision}: {hashes}"
 
     def _strike(self, kind: Kind, order: random.Random, number: str) -> Struck:
-        host = order.choice(list(kind.targets(self.field)))
+        targets = list(kind.targets(self.field))
+        if not targets:
+            raise NotObservable("there is no host that it could hit")
+        host = order.choice(targets)
         offset = self._offset()
         outside = None
         with self.field.outside.asked() if kind.outside else nullcontext() as traffic:
@@ -491,7 +548,7 @@ class Campaign:
         self.cluster.api.create(account)
         group = "rbac.authorization.k8s.io"
         for where, rule in rights.items():
-            metadata = {"name": name, "namespace": where}
+            metadata = {"name": name, "namespace": where, "labels": {LABEL: self.workspace.run_id}}
             subject = {"kind": "ServiceAccount", "name": "recorder", "namespace": namespace}
             role = {"apiVersion": f"{group}/v1", "kind": "Role", "metadata": metadata, "rules": [rule]}
             binding = {
@@ -527,6 +584,25 @@ def _budget(namespace: str, labels: Mapping[str, str]) -> Object:
         "metadata": {"name": "served", "namespace": namespace},
         "spec": {"maxUnavailable": 1, "selector": {"matchLabels": dict(labels)}},
     }
+
+
+class _Unseen:
+    """What could not be found out, of a cluster that may not be whole."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def unless(self, look: Callable[[], T], what: str) -> T | None:
+        """What is found; None if it fails, which is taken down."""
+        try:
+            return look()
+        except Exception as error:  # noqa: BLE001 - testinfra, etcdctl and the API fail as they like
+            self.told.append(f"at the end {what} could not be read: {_said(error)}")
+            return None
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _turns(kinds: Sequence[Kind], count: int, order: random.Random) -> Iterator[Kind]:

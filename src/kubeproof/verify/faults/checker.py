@@ -6,7 +6,7 @@ import datetime
 import json
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate, pairwise
@@ -81,11 +81,17 @@ class History:
         return {operation: dict(outcomes) for operation, outcomes in found.items()}
 
 
-def violations(history: History, final: Mapping[int, int]) -> list[Violation]:
-    """All that must not have happened. ``final``: each register's value at the end, read when all was well."""
+def violations(history: History, final: Mapping[int, int], unread: Collection[int] = ()) -> list[Violation]:
+    """All that must not have happened. ``final``: each register's value at the end, read when all was well.
+
+    ``unread``: the registers that could not be read then; of the others that are not in ``final`` nothing is left.
+    """
     found: list[Violation] = []
     for register in sorted({int(entry["register"]) for entry in history.of("write")}):
-        found += _Register(history, register).violations(final.get(register))
+        judged = _Register(history, register)
+        found += judged.violations()
+        if register not in unread:
+            found += judged.lost(final.get(register))
     found += _leaders(history)
     return sorted(found, key=lambda violation: violation.at)
 
@@ -104,19 +110,14 @@ class _Register:
         self.acknowledged = [entry for entry in self.writes if entry["outcome"] == "ok"]
         self.reads = [entry for entry in mine if entry["op"] == "read" and entry["outcome"] == "ok"]
 
-    def violations(self, final: int | None) -> list[Violation]:
-        found = [violation for read in self.reads for violation in self._judge(read)]
-        if self.acknowledged:
-            last = self.acknowledged[-1]
-            if final is None or final < last["value"]:
-                found.append(
-                    Violation(
-                        "lost",
-                        last["end"],
-                        f"register {self.number}: {last['value']} was acknowledged, at the end it has {final}",
-                    )
-                )
-        return found
+    def violations(self) -> list[Violation]:
+        return [violation for read in self.reads for violation in self._judge(read)]
+
+    def lost(self, final: int | None) -> Iterator[Violation]:
+        last = self.acknowledged[-1] if self.acknowledged else None
+        if last and (final is None or final < last["value"]):
+            what = f"register {self.number}: {last['value']} was acknowledged, at the end it has {final}"
+            yield Violation("lost", last["end"], what)
 
     def _judge(self, read: Entry) -> Iterator[Violation]:
         value, place = read["value"], f"register {self.number}: a read returned {read['value']}"

@@ -160,11 +160,19 @@ def _traced(field: Field, host: Host, injection: str) -> Iterator[None]:
     """Tamper with what the kernel does for etcd, from this machine, whose processes those of local hosts are."""
     command = ["strace", "--follow-forks", "--quiet=all", f"--attach={_etcd_process(field, host)}"]
     command += ["--trace=fdatasync", f"--inject=fdatasync:{injection}", "--output=/dev/null"]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as tracer:
+    try:
+        tracer = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    except FileNotFoundError:
+        raise NotObservable("strace is not installed on this machine") from None
+    with tracer:
         try:
             yield
         finally:
+            ended = tracer.poll()
             tracer.terminate()
+    # With 0 it ends when etcd does, as one does whose disk is full.
+    if ended:
+        raise NotObservable(f"strace could not tamper with etcd on {host}: it ended with {ended}")
 
 
 def _slow_disk(field: Field, host: Host) -> AbstractContextManager[None]:
