@@ -213,7 +213,7 @@ options:
     type: dict
     default: {}
   absent:
-    description: Files to remove.
+    description: Files to remove. Directories are refused.
     type: list
     elements: path
     default: []
@@ -560,8 +560,11 @@ class Host:
                 self.manifest.forget("directory", path)
 
     def absent(self, path: str) -> None:
-        """Remove a file."""
-        if places.status(path) is not None:
+        """Remove a file. A directory is refused, in check mode too: of what is in it nobody would keep anything."""
+        found = places.status(path)
+        if found is not None and stat.S_ISDIR(found.st_mode):
+            raise RuntimeError("%s is a directory, where only a file is removed: remove it, if it is not needed" % path)
+        if found is not None:
             self.changed(path, "removed")
             if not self.check_mode:
                 self._remember_file(path, there=True)

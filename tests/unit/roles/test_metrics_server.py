@@ -73,6 +73,16 @@ def test_switched_off_it_has_no_objects_no_image_and_no_key(tmp_path: Path, off:
     assert rendered(tmp_path, "{{ __components_addons }}") == ["metrics_server"]
 
 
+def test_switched_off_the_files_of_its_certificate_are_removed(tmp_path: Path) -> None:
+    [task] = yaml.safe_load((specs.ROLES / "metrics_server" / "tasks" / "main.yml").read_text())
+    [certificate] = rendered(tmp_path, "{{ __metrics_server_certificates }}")
+    absent = task["install_component"]["absent"]
+    # Files alone are removed.
+    both = [certificate["path"] + suffix for suffix in (".key", ".crt")]
+    assert rendered(tmp_path, absent, metrics_server_enabled=False) == both
+    assert rendered(tmp_path, absent) == []
+
+
 @pytest.mark.parametrize(
     ("looked", "failed", "fails", "seconds"),
     [

@@ -88,6 +88,17 @@ def test_what_others_put_in_the_place_of_a_former_file_is_theirs(host: install_c
     assert (top / "two/hosts.toml").read_text() == "theirs"
 
 
+@pytest.mark.parametrize("check_mode", [True, False])
+def test_a_directory_is_not_removed_as_if_it_were_a_file(manifest: Manifest, tmp_path: Path, check_mode: bool) -> None:
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys/theirs.key").touch()
+    host = install_component.Host(check_mode, manifest)
+    with pytest.raises(RuntimeError, match="keys is a directory"):
+        install_component.converge(host, {"absent": [str(tmp_path / "keys")]})
+    assert host.changes == []
+    assert (tmp_path / "keys/theirs.key").exists()
+
+
 def test_check_mode_changes_nothing_and_says_the_same(manifest: Manifest, tmp_path: Path) -> None:
     host = install_component.Host(check_mode=True, manifest=manifest)
     host.file(file(tmp_path / "x.conf", "text"))
