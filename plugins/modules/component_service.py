@@ -442,6 +442,8 @@ def converge(module: AnsibleModule) -> Dict[str, Any]:
     require_remembered(unit)
     if plan.interrupts:
         wait_for_gate(unit, module.params["_gate"], timeout)
+        # This may have taken minutes, in which the run may have been killed and another one have begun.
+        host_runs.claim(module.params["_run"])
     recovery = Recovery(module.params["_recovers"] if plan.interrupts else {}, record)
     if was_pod and not plan.put_off:
         pod.withdraw(timeout)
@@ -459,6 +461,7 @@ def converge(module: AnsibleModule) -> Dict[str, Any]:
     wait_for_health(systemd, Health(module.params["health"]), timeout, replaced)
     recovery.wait(unit, timeout)
     result["waited"] = round(time.monotonic() - started, 2)
+    host_runs.claim(module.params["_run"])
     record.save(
         {
             "inputs": inputs,
@@ -537,6 +540,8 @@ def converge_pod(module: AnsibleModule) -> Dict[str, Any]:
         return result
     if plan.interrupts:
         wait_for_gate(unit, module.params["_gate"], timeout)
+        # This may have taken minutes, in which the run may have been killed and another one have begun.
+        host_runs.claim(module.params["_run"])
     if plan.reason:
         if plan.unit:
             remove_unit(systemd)
@@ -548,6 +553,7 @@ def converge_pod(module: AnsibleModule) -> Dict[str, Any]:
     started = time.monotonic()
     wait_for_pod(pod, Health(module.params["health"]), timeout)
     result["waited"] = round(time.monotonic() - started, 2)
+    host_runs.claim(module.params["_run"])
     record.save({"inputs": plan.inputs})
     return result
 

@@ -18,7 +18,7 @@ description:
     of a host have changed. Other taints are not changed.
   - Controllers write to the same list of taints. So updates contain the resource version of the node, and are retried
     up to ten times on a conflict.
-  - Fails if a node of O(present) or O(absent) does not exist.
+  - Fails if a node of O(present) or O(absent) does not exist, unless it is one of O(unseen).
 options:
   taint:
     description: Key of the taint, and of the label of nodes that have that role.
@@ -43,6 +43,11 @@ options:
       - Names of nodes that must have neither the taint nor the label, if the label is one that M(kube_objects) has
         applied. So a taint or label that somebody else has given to a node is kept.
       - Nodes that do not exist are skipped.
+    type: list
+    elements: str
+    default: []
+  unseen:
+    description: Names of nodes whose hosts the run has not seen. Those of them that do not exist are skipped.
     type: list
     elements: str
     default: []
@@ -119,9 +124,9 @@ def converge_node(client: Client, name: str, parameters: Dict[str, Any], option:
         try:
             change = wanted_change(client.get("/api/v1/nodes/" + name), parameters, option)
         except ApiError as error:
-            if error.code != NOT_FOUND or option != "former":
-                raise
-            return False
+            if error.code == NOT_FOUND and (option == "former" or name in parameters["unseen"]):
+                return False
+            raise
         if not change:
             return False
         try:
@@ -145,6 +150,7 @@ def main() -> None:
             "present": names,
             "absent": names,
             "former": {"type": "list", "elements": "str", "default": []},
+            "unseen": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )

@@ -6,6 +6,7 @@ import argparse
 import os
 
 from kubeproof.cli.options import SubParsers, add_inventory
+from kubeproof.core.errors import KubeproofError
 from kubeproof.settings import inventory
 from kubeproof.settings.remote import ssh_command
 
@@ -21,6 +22,11 @@ def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Become ssh."""
+    if arguments.command[:1] != ["--"] and arguments.command and arguments.command[0].startswith("-"):
+        raise KubeproofError(
+            f"{arguments.command[0]} comes after the host, where the command to run there begins",
+            hint="options come before the host: kubeproof ssh -i INVENTORY HOST COMMAND",
+        )
     host = inventory.load(arguments.inventory).host(arguments.host)
     command = [*ssh_command(host), *arguments.command]
     os.execvp(command[0], command)

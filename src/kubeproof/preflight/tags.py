@@ -12,10 +12,23 @@ from kubeproof.core.errors import KubeproofError
 
 # Ansible's own.
 _SPECIAL = frozenset({"all", "always", "never", "tagged", "untagged"})
+_ADDONS = ("gateway_api", "local_path", "metallb", "metrics_server", "traefik")
+# What cannot be left out, and why; Ansible leaves out whatever has a tag that is skipped.
+_NEEDED = {
+    "components": "all roles need the facts that are gathered as components are distributed",
+    **dict.fromkeys(_ADDONS, "add-ons are applied together, so that all would be left out: skip addons for that"),
+}
 
 
 def refuse_unknown(chosen: Iterable[str], skipped: Iterable[str], known: Collection[str]) -> None:
     """Raise KubeproofError if a tag is none of the playbook's. ``known``: those that it has; empty if it has none."""
+    skipped = list(skipped)
+    for tag in skipped:
+        if tag in _NEEDED and tag in known:
+            raise KubeproofError(
+                f"--skip-tags {tag} is not possible: {_NEEDED[tag]}",
+                hint="name what to run with --tags",
+            )
     given = [*chosen, *skipped]
     wrong = sorted({tag for tag in given if tag not in _SPECIAL} - set(known))
     if not wrong:

@@ -40,6 +40,7 @@ _SWITCHES = ("ansible_become", "ansible_become_method", "ansible_connection")
 # Ansible's connections that the ssh program can take the place of, without the collection's name.
 _SSH = ("paramiko", "paramiko_ssh", "smart", "ssh")
 _CONNECT_SECONDS = 10
+_ALIVE = ("-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=8")
 # What every system's PATH has, if components are there.
 _BINARIES, _USUAL_BINARIES = "cluster_bin_directory", "/usr/local/bin"
 # By what sudo says, in English, and what Ansible says of it.
@@ -114,6 +115,9 @@ class Login:
     def run(self, command: str, *, timeout: float | None = None) -> Result:
         """Run a command of a shell as root, asking nobody anything."""
         options = ["-o", "BatchMode=yes", "-o", f"ConnectTimeout={_CONNECT_SECONDS}"]
+        if not any("ServerAliveInterval" in argument for argument in self.arguments):
+            # A host that goes without a word is given up, as in ansible.cfg.
+            options += _ALIVE
         return attempt([*self.ssh(*options), self.rooted(command)], stdin=self.stdin, timeout=timeout)
 
 

@@ -276,7 +276,7 @@ def _former(host: Host, kind: str, to: Changes) -> dict[str, Any]:
     """What a host has before a turn, as an act of its own: it is put back by doing the same with it."""
     programs = PROGRAMS.get(kind, ())
     running = {name: host.runs[name] for name in programs if name in host.runs}
-    # Of programs of one component the first counts: a kubelet's version, and not kube-proxy's, which may be another one.
+    # Of programs of one component the first counts: a kubelet's version, and not kube-proxy's, which may differ.
     versions = {COMPONENTS[name]: str(each.version) for name, each in reversed(running.items())}
     emulates = next((str(each.emulates) for each in running.values() if each.emulates), "")
     what = ", ".join(f"{name} {each}" for name, each in running.items())

@@ -136,6 +136,13 @@ def test_down_forgets_the_cluster_but_not_what_happened(tmp_path: Path) -> None:
     assert (tmp_path / "logs" / "file").exists()
 
 
+def test_an_option_after_the_host_is_no_command_for_a_host_of_another_cluster(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main.main(["ssh", "cp1", "--inventory", "elsewhere", "uptime"]) == 1
+    assert "options come before the host" in capsys.readouterr().err
+
+
 def test_ssh_goes_the_way_that_ansible_goes() -> None:
     host = Host(
         "a",

@@ -122,6 +122,8 @@ def test_whoever_starts_pods_from_images_made_here_has_them_imported() -> None:
     [
         ("cluster", ("--tags", "kublet"), "no part of this playbook has the tag kublet; you may mean kubelet"),
         ("cluster", ("--skip-tags", "kublet,dns"), "no part of this playbook has the tag kublet; you may mean kubelet"),
+        ("cluster", ("--skip-tags", "components"), "--skip-tags components is not possible: all roles need the facts"),
+        ("cluster", ("--skip-tags", "traefik"), "--skip-tags traefik is not possible: add-ons are applied together"),
         (
             "restore",
             ("--tags", "etcd"),
@@ -136,6 +138,22 @@ def test_a_tag_that_nothing_has_is_refused(playbook: str, options: tuple[str, ..
     assert done.returncode == 2
     assert told in done.stdout
     assert "UNREACHABLE" not in done.stdout
+
+
+def test_no_component_s_tag_leaves_out_others_images(tmp_path: Path) -> None:
+    """Ansible leaves out what has any tag that is skipped."""
+    (tmp_path / "hosts.yml").write_text("all: {children: {etcd: {hosts: {cp1: {ansible_host: 192.0.2.1}}}}}\n")
+
+    def listed(*options: str) -> str:
+        done = ansible(
+            "playbook", "--inventory", str(tmp_path / "hosts.yml"), "playbooks/cluster.yml", "--list-tasks", *options
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    for tag in ("kubelet", "dns"):
+        assert "Import container images" in listed("--skip-tags", tag), tag
+        assert "Import the images that chosen components need" in listed("--tags", tag), tag
 
 
 @pytest.mark.parametrize("playbook", ["cluster", "restore", "replace-member"])

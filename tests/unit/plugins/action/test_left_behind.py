@@ -35,7 +35,9 @@ def tasks_of(path: str) -> list[dict[str, Any]]:
     ]
 
 
-def run(directory: Path, *away: str, then: dict[str, Any] | None = None) -> subprocess.CompletedProcess[str]:
+def run(
+    directory: Path, *away: str, then: dict[str, Any] | None = None, start: str = ""
+) -> subprocess.CompletedProcess[str]:
     """The preflight, a play in which nothing is to be done, and the end of a run."""
     hosts: dict[str, Any] = {}
     for number, name in enumerate(("cp1", "w1", "w2"), 1):
@@ -66,6 +68,7 @@ def run(directory: Path, *away: str, then: dict[str, Any] | None = None) -> subp
         "--inventory",
         str(directory / "hosts.yml"),
         str(directory / "play.yml"),
+        *(["--start-at-task", start] if start else []),
         ANSIBLE_STDOUT_CALLBACK="kubeproof",
         KUBEPROOF_LOG=str(directory / "log"),
         KUBEPROOF_PROFILE=str(directory / "profile.json"),
@@ -87,6 +90,13 @@ def test_all_that_can_be_reached_go_on_and_the_others_are_named(tmp_path: Path) 
     assert "✘" not in done.stdout
     known = sorted(path.name for path in (tmp_path / ".kubeproof" / "rolling" / "converged").iterdir())
     assert known == ["cp1", "w2"]
+
+
+def test_a_run_that_has_left_out_its_beginning_is_not_recorded(tmp_path: Path) -> None:
+    done = run(tmp_path, start="Say")
+    assert done.returncode == 2
+    assert "has left out what comes before its first task" in done.stdout + done.stderr
+    assert not (tmp_path / ".kubeproof" / "rolling" / "converged").exists()
 
 
 def test_what_was_left_behind_is_caught_up_with(tmp_path: Path) -> None:

@@ -291,6 +291,7 @@ class _Module:
             "_recovers": {},
             "_pending": {},
             "_digest": "asked",
+            "_run": None,
         }
         self.params = {**defaults, **params}
         self.check_mode = False
@@ -370,6 +371,20 @@ def test_check_mode_asks_for_a_leader_only_if_there_is_something_to_restart(
 def test_a_restart_waits_for_its_gate(running: list[str]) -> None:
     with pytest.raises(service.ServiceError, match=r"was not restarted.*/bin/false"):
         service.converge(_Module(unit="x.service", timeout=0, _gate=[{"command": ["/bin/false"]}]))
+    assert running == []
+
+
+def test_a_restart_that_has_waited_leaves_the_host_to_the_run_that_has_begun_since(
+    running: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A module goes on after its run was killed."""
+
+    def claim(_: object) -> None:
+        raise service.host_runs.OtherRun("another run began")
+
+    monkeypatch.setattr(service.host_runs, "claim", claim)
+    with pytest.raises(service.host_runs.OtherRun):
+        service.converge(_Module(unit="x.service", _gate=[{"command": ["/bin/true"]}]))
     assert running == []
 
 

@@ -12,7 +12,7 @@ import node_taints
 KEY, EFFECT = "node-role.kubernetes.io/control-plane", "NoSchedule"
 OURS = {"key": KEY, "effect": EFFECT}
 UNREACHABLE = {"key": "node.kubernetes.io/unreachable", "effect": "NoExecute", "timeAdded": "2026-01-01T00:00:00Z"}
-PARAMETERS = {"taint": KEY, "effect": EFFECT}
+PARAMETERS: dict[str, Any] = {"taint": KEY, "effect": EFFECT, "unseen": []}
 
 
 @pytest.mark.parametrize(
@@ -104,3 +104,7 @@ def test_only_a_former_control_plane_node_may_be_missing() -> None:
     assert not converge(Nowhere(), former=True)
     with pytest.raises(ApiError, match="not found"):
         converge(Nowhere(), present=True)
+    # Or one whose host the run has not seen.
+    client, unseen = cast(Client, Nowhere()), {**PARAMETERS, "unseen": ["cp1"]}
+    for option in ("present", "absent"):
+        assert not node_taints.converge_node(client, "cp1", unseen, option, dry_run=False)
