@@ -127,6 +127,7 @@ class ActionModule(Action):
             local_data=boolean(self._arguments.get("local_data", False)),
             bare_pods=boolean(self._arguments.get("bare_pods", False)),
             without_backups=frozenset(str(name) for name in names if not _backed_up(values[name])),
+            ignored={str(entry) for name in names for entry in plain(values[name].get("preflight_ignore")) or ()},
             sizes=_sizes(Lock(self._state_directory)),
             unfinished=record.unfinished,
             began=record.age,

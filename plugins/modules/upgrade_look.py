@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import os
 import time
-from typing import Any, Dict, Iterator, List, Optional, Sequence
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence
 
 from ansible.module_utils import certificate_files, etcd_member
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.kube_client import ARGUMENTS, ApiError, Client
+from ansible.module_utils.manifest import Manifest, ManifestError
 
 DOCUMENTATION = r"""
 module: upgrade_look
@@ -90,6 +91,11 @@ certificates:
       a kubelet's own ones those that it uses now.
   type: dict
   returned: always
+foreign:
+  description: Which of these certificates kubeproof has not made, as the host's manifest has it, nor the kubelet.
+  type: list
+  elements: str
+  returned: always
 free:
   description: Bytes that are free where versions are staged; 0 if that is unknown.
   type: int
@@ -120,7 +126,8 @@ SECONDS = 10.0
 # A check that fails once, on a busy host or while etcd elects a leader, keeps no upgrade from its beginning.
 READY_SECONDS = 10.0
 POLL_SECONDS = 1.0
-CERTIFICATES = ("/etc/kubernetes", "/etc/etcd", "/var/lib/kubelet/pki")
+KUBELET = "/var/lib/kubelet/pki"
+CERTIFICATES = ("/etc/kubernetes", "/etc/etcd", KUBELET)
 STATE_DIRECTORY = "/var/lib/kubeproof"
 OK = 200
 # Of a turn's record; the rest is what it may put back, private keys among it.
@@ -208,6 +215,18 @@ def certificates(directories: Sequence[str] = CERTIFICATES) -> Dict[str, str]:
     return {path: found[0] for path, found in certificate_files.below(directories, (".crt", ".pem")).items()}
 
 
+def foreign(paths: Iterable[str], state: str = STATE_DIRECTORY) -> List[str]:
+    """Those of these files that neither kubeproof nor the kubelet has made."""
+    try:
+        manifest = Manifest(state)
+    except (OSError, ManifestError):
+        return []
+    # Where nothing is recorded, nobody knows.
+    if not manifest.entries:
+        return []
+    return [path for path in paths if not path.startswith(KUBELET + "/") and not manifest.knows("file", path)]
+
+
 def free(state: str = STATE_DIRECTORY) -> int:
     """Bytes that are free where versions are staged; 0 if that is unknown."""
     try:
@@ -260,6 +279,7 @@ def look(parameters: Answer) -> Answer:
     result: Answer = {"etcd": etcd(), "api": {}, "objects": {}, "evictions": {}, "problem": "", "turn": turn()}
     result["free"] = free()
     result["certificates"] = certificates()
+    result["foreign"] = foreign(result["certificates"])
     result["staged"] = os.path.isdir(os.path.join(STATE_DIRECTORY, "staged"))
     if not (parameters["api_server"] or parameters["cluster"]):
         return result

@@ -6,8 +6,8 @@ verified; a later run, from the release or a mirror, must get the same bytes.
 Components and images are recorded by architecture and name, in three generations. ``current`` is what the last run that
 got to the end on all hosts has given them. ``target`` is what was fetched and is not current: what a first installation
 or a change of versions that is not finished gives to hosts, or another version that was only fetched. ``previous`` is
-what was current before the last change of versions; after a way back it is what is current. A fetch writes ``target`` only, so that fetching other versions, as
-after a ``git pull``, changes nothing of what the cluster is said to be.
+what was current before the last change of versions; after a way back it is what is current. A fetch writes ``target``
+only, so that fetching other versions, as after a ``git pull``, changes nothing of what the cluster is said to be.
 
 What was a target until another version was fetched is ``superseded``, by version, until a run has got to the end: hosts
 may have it, as those of an upgrade that was not finished and is taken back.

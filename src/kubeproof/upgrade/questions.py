@@ -320,12 +320,16 @@ def space(free: Mapping[str, int], needed: Mapping[str, int]) -> Iterator[Findin
 
 @dataclass(frozen=True)
 class Certificate:
-    """A certificate on a host: the file, when it ends in seconds since 1970, and whether it is a CA's."""
+    """A certificate on a host: the file, when it ends in seconds since 1970, and whether it is a CA's.
+
+    ``foreign``: whether kubeproof has not made it, so that no run renews it.
+    """
 
     host: str
     path: str
     ends: float
     ca: bool = False
+    foreign: bool = False
 
 
 def certificates(found: Iterable[Certificate], now: float, *, unfinished: bool = False) -> Iterator[Finding]:
@@ -338,14 +342,15 @@ def certificates(found: Iterable[Certificate], now: float, *, unfinished: bool =
         if days < CERTIFICATE_DAYS:
             when = "has ended" if days < 0 else f"ends within {math.ceil(days)} {'day' if days <= 1 else 'days'}"
             renewal = _RENEW_AFTERWARDS if unfinished else _RENEW_FIRST
-            severity: Severity = "warning" if unfinished else "error"
-            problem = f"{each.path} {when}"
-            yield Finding("certificate", problem, _CA_ENDS if each.ca else renewal, each.path, each.host, severity)
+            severity: Severity = "warning" if unfinished or each.foreign else "error"
+            remedy = _NOT_OURS if each.foreign else _CA_ENDS if each.ca else renewal
+            yield Finding("certificate", f"{each.path} {when}", remedy, each.path, each.host, severity)
 
 
 _DAY = 86400.0
 _RENEW_FIRST = "Renew it first: playbooks/cluster.yml does."
 _RENEW_AFTERWARDS = "Finish the upgrade, which renews it at its end."
+_NOT_OURS = "It is none that kubeproof makes or renews: whoever has put it there does, or removes it."
 _CA_ENDS = f"It is a CA: {CA_ENDS}."
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from cryptography import x509
 
 from kubeproof.core.versions import Minor, Version
-from kubeproof.preflight.findings import Finding
+from kubeproof.preflight.findings import Finding, relevant
 from kubeproof.preflight.model import Host as Seen
 from kubeproof.upgrade import look, questions
 from kubeproof.upgrade.evidence import backing_up
@@ -50,8 +50,10 @@ class Survey:
     """What was asked. ``looks``: by host, what ``upgrade_look`` has returned. ``settings``: by host, those of roles.
 
     ``local_data``, ``bare_pods``: whether a drain may take away what is in emptyDir volumes, and pods that nothing
-    makes again. ``without_backups``: hosts that have nothing that makes one. ``sizes``: bytes by component and binary, of what the cluster has. ``unfinished``, ``began``,
-    ``backup``, ``rehearsed``: see ``World``. ``now``: seconds since 1970, to say which certificates end soon.
+    makes again. ``without_backups``: hosts that have nothing that makes one. ``ignored``: findings about the
+    surroundings that do not count, by id or ``id:subject``. ``sizes``: bytes by component and binary, of what the
+    cluster has. ``unfinished``, ``began``, ``backup``, ``rehearsed``: see ``World``. ``now``: seconds since 1970, to
+    say which certificates end soon.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Survey:
     local_data: bool = False
     bare_pods: bool = False
     without_backups: Collection[str] = ()
+    ignored: Collection[str] = ()
     sizes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     unfinished: Mapping[str, Version] = field(default_factory=dict)
     began: float = 0.0
@@ -96,8 +99,8 @@ def planned(survey: Survey, goal: Goal) -> Plan:
     now = world(survey)
     first = plan(now, goal)
     drained = {name for step in first.steps for name in step.drained}
-    wrong = [*_asked(survey, now, goal), *_backups(survey, first), *_in_the_way(survey, goal, first, drained)]
-    return plan(now, goal, wrong)
+    in_the_way = relevant(_in_the_way(survey, goal, first, drained), survey.ignored)
+    return plan(now, goal, [*_asked(survey, now, goal), *_backups(survey, first), *in_the_way])
 
 
 def _asked(survey: Survey, now: World, goal: Goal) -> Iterator[Finding]:
@@ -180,13 +183,14 @@ def _bytes(binaries: Mapping[str, int], host: Host) -> int:
 def _certificates(survey: Survey, goal: Goal, now: World) -> Iterator[questions.Certificate]:
     """Those on hosts that the upgrade may touch."""
     for host in now.hosts:
-        texts = survey.looks.get(host.name, {}).get("certificates", {}) if goal.may_touch(host) else {}
-        for path, text in texts.items():
+        look_at = survey.looks.get(host.name, {}) if goal.may_touch(host) else {}
+        for path, text in look_at.get("certificates", {}).items():
             # What is no certificate that Python can read is none that its owner can use.
             with contextlib.suppress(ValueError):
                 certificate = x509.load_der_x509_certificate(base64.b64decode(text))
                 ends = certificate.not_valid_after_utc.timestamp()
-                yield questions.Certificate(host.name, path, ends, certificate.issuer == certificate.subject)
+                foreign = path in look_at.get("foreign", ())
+                yield questions.Certificate(host.name, path, ends, certificate.issuer == certificate.subject, foreign)
 
 
 def _of_versions(survey: Survey, goal: Goal, first: Plan) -> Iterator[Finding]:

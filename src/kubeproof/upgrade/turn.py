@@ -18,11 +18,12 @@ Process = tuple[Host, str, Running]
 class Turn:
     """What one or more hosts do at a time. ``hosts`` is empty for what concerns the cluster.
 
-    ``changes``: by host, the programs that are switched, and to what. ``drained``: hosts whose pods are evicted
-    first. ``stranded``: hosts whose pods would be, and have nowhere to go. ``series``: the minor version that this pass leads to. ``version``: what it is about, where there is one.
-    ``seconds``: how long a soak still is. ``mark``: what a backup is marked with, and what a rehearsal is of.
-    ``readable``: versions of Kubernetes that a backup need not be rehearsed with. ``puts_back``: whether a host that
-    is not confirmed may put itself back: not the last etcd member, whose cluster is of the new version at once.
+    ``changes``: by host, the programs that are switched, and to what. ``drained``: hosts whose pods are evicted first.
+    ``stranded``: hosts whose pods would be, and have nowhere to go. ``series``: the minor version that this pass leads
+    to. ``version``: what it is about, where there is one. ``seconds``: how long a soak still is. ``mark``: what a
+    backup is marked with, and what a rehearsal is of. ``readable``: versions of Kubernetes that a backup need not be
+    rehearsed with. ``puts_back``: whether a host that is not confirmed may put itself back: not the last etcd member,
+    whose cluster is of the new version at once.
     """
 
     kind: Kind

@@ -94,13 +94,13 @@ class Member:
 class Host:
     """A host, and what runs on it.
 
-    ``ready``: all of its components that were asked for their health are well. ``cordoned``: by whom, empty if its
-    node is not. ``taints``: those of its node that keep pods away. ``unconfirmed``: programs whose turn has switched them, and was not confirmed: the host itself may
-    put them back at any moment. ``before``: what these ran before. ``arrived``: whether they run what the turn was to
-    lead to: files of a turn that was killed may be ahead of what runs, and a turn that begins with them could not be
-    put back by the host. ``staged``: versions by component that lie on the
-    host, so that they can be switched to. ``turned``: what the host did about its last turn, if it was not confirmed,
-    and ``keeps``: whether files of other versions are kept on it, both for people.
+    ``ready``: all of its components that were asked for their health are well. ``cordoned``: by whom, empty if its node
+    is not. ``taints``: those of its node that keep pods away. ``unconfirmed``: programs whose turn has switched them,
+    and was not confirmed: the host itself may put them back at any moment. ``before``: what these ran before.
+    ``arrived``: whether they run what the turn was to lead to: files of a turn that was killed may be ahead of what
+    runs, and a turn that begins with them could not be put back by the host. ``staged``: versions by component that lie
+    on the host, so that they can be switched to. ``turned``: what the host did about its last turn, if it was not
+    confirmed, and ``keeps``: whether files of other versions are kept on it, both for people.
     """
 
     name: str

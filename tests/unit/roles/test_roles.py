@@ -136,6 +136,18 @@ def test_no_task_is_for_units_that_a_host_may_have_had_once(role: Path) -> None:
         assert "installed.units" not in path.read_text(), f"{path}: installed.active are those that there are"
 
 
+@pytest.mark.parametrize("path", ["etcd/tasks/defragment.yml", "backup/tasks/main.yml"])
+def test_what_is_switched_off_leaves_no_certificate_that_nothing_renews(path: str) -> None:
+    tasks = [
+        each["install_component"]
+        for each in yaml.safe_load((ROLES[0].parent / path).read_text())
+        if "install_component" in each
+    ]
+    (on,) = (each["certificates"] for each in tasks if "certificates" in each)
+    (off,) = (each["absent"] for each in tasks if "certificates" not in each)
+    assert {f"{each['path']}.{kind}" for each in on for kind in ("crt", "key")} <= set(off)
+
+
 def test_no_injected_facts(role: Path) -> None:
     injected = re.compile(
         r"\{\{ *ansible_(?!facts|host|connection|check_mode|play|user|managed|inventory_sources|failed)\w+"

@@ -281,6 +281,24 @@ def certificate(days: int, issuer: str = "ca") -> str:
     return base64.b64encode(builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)).decode()
 
 
+def test_a_certificate_that_nothing_of_ours_renews_does_not_refuse_an_upgrade() -> None:
+    looks = {"host1": answered(certificates={"/etc/etcd/own.crt": certificate(6)}, foreign=["/etc/etcd/own.crt"])}
+    survey = Survey("prod", [control_plane(), worker()], {**looks, "host2": {}}, now=NOW.timestamp())
+    plan = planned(survey, goal(KUBERNETES, rehearses=False))
+    (finding,) = (each for each in plan.findings if each.id == "certificate")
+    assert (plan.exit_code, finding.severity) == (WORK, "warning")
+    assert "cluster.yml" not in finding.remediation
+
+
+@pytest.mark.parametrize("ignored", ["certificate", "certificate:/b.crt"])
+def test_what_is_about_the_surroundings_can_be_ignored(ignored: str) -> None:
+    looks = {"host1": answered(certificates={"/b.crt": certificate(6)}), "host2": {}}
+    survey = Survey("prod", [control_plane(), worker()], looks, now=NOW.timestamp(), ignored={ignored})
+    assert planned(survey, goal(KUBERNETES, rehearses=False)).exit_code == WORK
+    off = dataclasses.replace(survey, without_backups={"host1"}, ignored={ignored, "no-backups"})
+    assert planned(off, goal(KUBERNETES, rehearses=False)).exit_code == REFUSED
+
+
 def test_certificates_that_end_before_anybody_looks_again() -> None:
     first = {"/a.crt": certificate(90), "/b.crt": certificate(6), "/no.pem": base64.b64encode(b"none").decode()}
     looks = {"host1": answered(certificates=first), "host2": {"certificates": {"/ca.crt": certificate(-1, "leaf")}}}

@@ -127,6 +127,12 @@ def test_without_backups_nothing_begins_that_needs_one(tmp_path: Path, only: str
     assert not (tmp_path / RECORD).exists()
 
 
+def test_what_the_inventory_ignores_is_not_in_the_way(tmp_path: Path) -> None:
+    ignored = json.dumps({"preflight_ignore": ["local-data:default/web"]})
+    done = plan(tmp_path, "--extra-vars", ignored, "--check", pods=[LOCAL_DATA])
+    assert done.returncode == 0, done.stdout
+
+
 def test_check_mode_begins_nothing(tmp_path: Path) -> None:
     done = plan(tmp_path, "--check")
     assert done.returncode == 0, done.stdout

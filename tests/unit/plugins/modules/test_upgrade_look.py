@@ -130,6 +130,16 @@ def test_of_a_turn_only_what_is_not_secret(tmp_path: Path) -> None:
     assert "cannot be read" in upgrade_look.turn(str(tmp_path))["problems"][0]
 
 
+def test_certificates_that_others_have_made(tmp_path: Path) -> None:
+    paths = ["/etc/etcd/pki/ca.crt", "/etc/etcd/pki/own.crt", "/var/lib/kubelet/pki/kubelet-client-current.pem"]
+    assert upgrade_look.foreign(paths, str(tmp_path / "none")) == []
+    entries = [{"kind": "file", "path": "/etc/etcd/pki/ca.crt"}]
+    (tmp_path / "manifest.json").write_text(json.dumps({"entries": entries}))
+    assert upgrade_look.foreign(paths, str(tmp_path)) == ["/etc/etcd/pki/own.crt"]
+    (tmp_path / "manifest.json").write_text("{")
+    assert upgrade_look.foreign(paths, str(tmp_path)) == []
+
+
 def test_certificates_of_files_that_are_in_use(tmp_path: Path) -> None:
     block = "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n"
     pki = tmp_path / "kubelet" / "pki"
