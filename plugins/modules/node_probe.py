@@ -18,7 +18,10 @@ short_description: Start a pod on a node, to be reached from elsewhere
 description:
   - Starts a pod with a web server in C(kube-system) on a node, without the scheduler, so that the node may be cordoned,
     and waits until it is ready. A pod of this name that an earlier run has left is replaced.
-  - Fails if the pod does not become ready. That a node has no room for it is no failure.
+  - A NetworkPolicy lets everybody reach such pods as long as there is one, whatever other NetworkPolicies of the
+    namespace say.
+  - Fails if the pod does not become ready. That a node has no room for it, or that a quota or an admission policy
+    refuses it, is no failure.
 options:
   node:
     description: Name of the node.
@@ -63,7 +66,7 @@ name:
   type: str
   returned: success
 address:
-  description: Address of the pod; empty with O(state=absent), and if the node has no room for it.
+  description: Address of the pod; empty with O(state=absent), and if there is none.
   type: str
   returned: success
 port:
@@ -71,12 +74,15 @@ port:
   type: int
   returned: success
 no_room:
-  description: Why the node did not take the pod, if it has no room; empty otherwise.
+  description: Why there is no pod, if the node has no room for it, or the API refuses it; empty otherwise.
   type: str
   returned: success
 """
 
 NAMESPACE = "kube-system"
+LABELS = {"app.kubernetes.io/name": "kubeproof-probe", "app.kubernetes.io/managed-by": "kubeproof"}
+# What quotas, admission webhooks and the admission of pods' security answer, and what admission policies do.
+REFUSED = (403, 422)
 PORT = 8080
 POLL_SECONDS = 0.3
 GONE_SECONDS = 60.0
@@ -99,12 +105,7 @@ def manifest(node: str, uid: str, image: str) -> Item:
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {
-            "name": name_for(node),
-            "namespace": NAMESPACE,
-            "ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": node, "uid": uid}],
-            "labels": {"app.kubernetes.io/name": "kubeproof-probe", "app.kubernetes.io/managed-by": "kubeproof"},
-        },
+        "metadata": metadata(node, uid),
         "spec": {
             "nodeName": node,
             "activeDeadlineSeconds": LIFE_SECONDS,
@@ -130,6 +131,26 @@ def manifest(node: str, uid: str, image: str) -> Item:
     }
 
 
+def policy(node: str, uid: str) -> Item:
+    """What lets everybody reach the pod: policies add up, and one that denies by default would be taken for a fault."""
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": metadata(node, uid),
+        "spec": {"podSelector": {"matchLabels": LABELS}, "policyTypes": ["Ingress"], "ingress": [{}]},
+    }
+
+
+def metadata(node: str, uid: str) -> Item:
+    """Of the pod and its policy, which go with their node."""
+    return {
+        "name": name_for(node),
+        "namespace": NAMESPACE,
+        "ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": node, "uid": uid}],
+        "labels": LABELS,
+    }
+
+
 def name_for(node: str) -> str:
     """The name of a node's pod. A container's host name has 63 characters at most."""
     return ("kubeproof-probe-" + node)[:63].rstrip("-.")
@@ -141,8 +162,15 @@ def path(node: str = "") -> str:
     return "%s/%s" % (pods, name_for(node)) if node else pods
 
 
+def policies(node: str = "") -> str:
+    """The path of all policies, or of that of a node's pod."""
+    found = "/apis/networking.k8s.io/v1/namespaces/%s/networkpolicies" % NAMESPACE
+    return "%s/%s" % (found, name_for(node)) if node else found
+
+
 def remove(client: Client, node: str) -> bool:
-    """Delete the pod, and wait until it is gone; returns whether there was one."""
+    """Delete the pod and its policy, and wait until the pod is gone; returns whether there was one."""
+    client.ask("DELETE", policies(node))
     deadline = time.monotonic() + GONE_SECONDS
     there = False
     while True:
@@ -162,9 +190,13 @@ def remove(client: Client, node: str) -> bool:
 
 
 def start(client: Client, node: str, image: str, timeout: float) -> Dict[str, str]:
-    """Create the pod, and wait until it is ready; its address, or why the node has no room. Raises NotReady."""
+    """Create the pod, and wait until it is ready; its address, or why there is none. Raises NotReady."""
     uid = client.get("/api/v1/nodes/" + node)["metadata"]["uid"]
+    # Where it is refused the pod may be reached all the same.
+    client.ask("POST", policies(), policy(node, uid))
     code, answer = client.ask("POST", path(), manifest(node, uid, image))
+    if code in REFUSED:
+        return {"address": "", "no_room": "the API refuses it: %s" % answer.get("message", code)}
     if code >= 300:
         raise NotReady("no pod can be created on %s: %s" % (node, answer.get("message", code)))
     deadline = time.monotonic() + timeout
@@ -215,7 +247,7 @@ def main() -> None:
     except (ApiError, OSError, NotReady) as error:
         module.fail_json(msg=str(error))
     if found["no_room"]:
-        module.warn("%s has no room for a pod that is to be reached: %s" % (node, found["no_room"]))
+        module.warn("there is no pod on %s that could be reached: %s" % (node, found["no_room"]))
     module.exit_json(changed=changed, name=name_for(node), port=PORT, **found)
 
 

@@ -270,6 +270,15 @@ def test_a_host_that_is_not_to_be_confirmed_has_no_timer(tmp_path: Path) -> None
     assert value("{{ __upgrade_timed }}", tmp_path, **known(given, "cp1")) is False
 
 
+def test_who_has_policies_in_the_way_of_that_pod_is_told_how_to_do_without(tmp_path: Path) -> None:
+    reach, remove = yaml.safe_load((TASKS / "probe.yml").read_text())
+    assert remove["node_probe"]["state"] == "absent"
+    given = known(act("nodes", "w1"), "w1", ansible_failed_result={"msg": "timed out"}, __upgrade_neighbour="w2")
+    told = value(reach["rescue"][0]["ansible.builtin.fail"]["msg"], tmp_path, **given)
+    assert told.startswith("a pod in kube-system on w1 could not be reached from w2: timed out. ")
+    assert "upgrade_probe_nodes: false" in told
+
+
 def test_a_pod_is_reached_from_a_node_that_has_no_turn_and_can_be_reached(tmp_path: Path) -> None:
     there = {"ansible_facts": {"kubeproof_host": {"arch": "amd64"}}}
     hostvars = {

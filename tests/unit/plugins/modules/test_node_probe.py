@@ -23,6 +23,7 @@ class _Server:
     def __init__(self, *statuses: Mapping[str, Any], there: bool = False, refuses: int = 0) -> None:
         self.statuses, self.there, self.refuses = list(statuses), there, refuses
         self.created: list[Mapping[str, Any]] = []
+        self.policies: list[Mapping[str, Any]] = []
         self.deleted: list[str] = []
 
     def get(self, path: str) -> dict[str, Any]:
@@ -36,8 +37,11 @@ class _Server:
     def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
         if method == "DELETE":
             self.deleted.append(path)
-            self.there = False
+            self.there = self.there and "/pods/" not in path
             return 200, {}
+        if path.endswith("/networkpolicies"):
+            self.policies.append(body or {})
+            return 409, {"message": "already exists"}
         if self.refuses:
             return self.refuses, {"message": "a webhook says no"}
         self.created.append(body or {})
@@ -70,7 +74,24 @@ def test_one_that_does_not_become_ready_says_why() -> None:
 
 def test_one_that_cannot_be_created() -> None:
     with pytest.raises(node_probe.NotReady, match="no pod can be created on w1: a webhook says no"):
-        start(_Server(refuses=403))
+        start(_Server(refuses=500))
+
+
+@pytest.mark.parametrize("code", [403, 422])
+def test_one_that_a_quota_or_a_policy_refuses_says_nothing_of_the_node(code: int) -> None:
+    assert start(_Server(refuses=code)) == {"address": "", "no_room": "the API refuses it: a webhook says no"}
+
+
+def test_one_that_may_be_reached_whatever_policies_of_the_namespace_say() -> None:
+    server = _Server(READY)
+    start(server)
+    (policy,), (pod,) = server.policies, server.created
+    assert policy["spec"]["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    assert (policy["spec"]["policyTypes"], policy["spec"]["ingress"]) == (["Ingress"], [{}])
+    assert policy["metadata"] == pod["metadata"]
+    node_probe.remove(cast(Client, server), "w1")
+    name = policy["metadata"]["name"]
+    assert f"/apis/networking.k8s.io/v1/namespaces/kube-system/networkpolicies/{name}" in server.deleted
 
 
 def test_one_that_fails() -> None:
@@ -86,7 +107,7 @@ def test_a_node_without_room_is_no_failure() -> None:
 def test_what_an_earlier_run_has_left_goes() -> None:
     server = _Server(there=True)
     assert node_probe.remove(cast(Client, server), "w1")
-    assert server.deleted == ["/api/v1/namespaces/kube-system/pods/kubeproof-probe-w1?gracePeriodSeconds=0"]
+    assert server.deleted[-1] == "/api/v1/namespaces/kube-system/pods/kubeproof-probe-w1?gracePeriodSeconds=0"
     assert not node_probe.remove(cast(Client, server), "w1")
 
 
