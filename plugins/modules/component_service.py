@@ -95,6 +95,8 @@ options:
       - An API object that the process creates only at startup, given by C(url), C(expect), C(ca), C(certificate) and
         C(key) as in O(health). If the object is missing (404), or does not contain C(expect), for 8 seconds, a running
         process is restarted.
+      - Or anything else that it makes at its start and does not miss, with a C(command) that fails without it. A
+        running process is restarted if it has failed for 15 seconds.
     type: dict
     default: {}
   timeout:
@@ -268,6 +270,8 @@ POLL_SECONDS = 0.1
 RECOVERY_POLL_SECONDS = 0.5
 # A kubelet that could not reach the API tries again after seven seconds at most.
 REGISTER_SECONDS = 8
+# One that has just been started is given the time for the first of what it makes.
+MAKE_SECONDS = 15.0
 OK = 200
 NOT_FOUND = 404
 
@@ -283,12 +287,13 @@ def reason_to_register(spec: Dict[str, Any]) -> str:
     """
     if not spec:
         return ""
-    health, deadline = Health(spec), time.monotonic() + REGISTER_SECONDS
+    asked = spec.get("url")
+    health, deadline = Health(spec), time.monotonic() + (REGISTER_SECONDS if asked else MAKE_SECONDS)
     while not health.good():
-        if health.code not in (OK, NOT_FOUND):
+        if asked and health.code not in (OK, NOT_FOUND):
             return ""
         if time.monotonic() > deadline:
-            return "%s is not there as it makes it at its start" % spec["url"]
+            return "%s is not there as it makes it at its start" % asked if asked else health.problem
         time.sleep(POLL_SECONDS)
     return ""
 

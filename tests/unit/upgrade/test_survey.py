@@ -195,7 +195,8 @@ def test_the_open_turn_of_an_api_server_that_runs_and_does_not_work_is_put_back(
     assert running.report is not None
     installed = running.report["installed"]
     switched = [process("kube-apiserver", "1.37.2", emulates="1.36"), *installed["running"][1:]]
-    host = dataclasses.replace(running, report={**running.report, "installed": {**installed, "running": switched}})
+    report: Any = {**running.report, "installed": {**installed, "running": switched}}
+    host = dataclasses.replace(running, report=report)
     look = answered(api=api or {}, turn=turn)
     if api is None:
         look["api"] = {}

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils import component_unit
+from ansible.module_utils import component_unit, host_runs
 from ansible.module_utils.commands import CommandFailed
 
 import component_service as service
@@ -237,6 +237,7 @@ class Registry:
 @pytest.fixture
 def registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
     monkeypatch.setattr(service, "REGISTER_SECONDS", 0.2)
+    monkeypatch.setattr(service, "MAKE_SECONDS", 0.2)
     found = Registry()
     yield found
     found.server.shutdown()
@@ -270,6 +271,12 @@ class TestRegistering:
         registry.code = code
         assert service.reason_to_register(registry.wanted) == ""
         assert registry.asked == 1
+
+    def test_what_a_command_does_not_find_is_one(self, registry: Registry, tmp_path: Path) -> None:
+        asked = {"command": ["/usr/bin/test", "-e", str(tmp_path / "rules")]}
+        assert service.reason_to_register(asked).startswith("/usr/bin/test -e ")
+        (tmp_path / "rules").touch()
+        assert service.reason_to_register(asked) == ""
 
     def test_nor_is_one_that_is_away(self) -> None:
         assert service.reason_to_register({"url": "http://127.0.0.1:1/", "expect": "x"}) == ""
@@ -380,10 +387,10 @@ def test_a_restart_that_has_waited_leaves_the_host_to_the_run_that_has_begun_sin
     """A module goes on after its run was killed."""
 
     def claim(_: object) -> None:
-        raise service.host_runs.OtherRun("another run began")
+        raise host_runs.OtherRun("another run began")
 
-    monkeypatch.setattr(service.host_runs, "claim", claim)
-    with pytest.raises(service.host_runs.OtherRun):
+    monkeypatch.setattr(host_runs, "claim", claim)
+    with pytest.raises(host_runs.OtherRun):
         service.converge(_Module(unit="x.service", _gate=[{"command": ["/bin/true"]}]))
     assert running == []
 
