@@ -157,7 +157,7 @@ def _backing_up(hosts: Sequence[Host]) -> str:
 
 def _backed_up(variables: Mapping[str, Any]) -> bool:
     """Whether the role ``backup`` installs what makes backups, which it does unless the inventory says otherwise."""
-    return boolean(plain(variables.get("backup_enabled", True)))
+    return bool(boolean(plain(variables.get("backup_enabled", True))))
 
 
 def _sizes(lock: Lock) -> dict[str, dict[str, int]]:

@@ -99,12 +99,10 @@ class TestPodsOfNodes:
         assert complete(found.end, goal().versions)
 
     def test_stay_where_others_keep_them_away(self) -> None:
-        hosts = (host("cp1", taints=self.TAINT), host("w1"))
-        assert self.drained(plan(world(*hosts), goal())) == ["cp1"]
-        hosts = (host("cp1", taints=self.TAINT), host("w1"), host("w2", cordoned="operator"))
-        assert self.drained(plan(world(*hosts), goal())) == ["w2", "cp1"]
-        hosts = (host("cp1", taints=self.TAINT), host("w1"), host("w2", ready=False, reachable=False))
-        assert self.drained(plan(world(*hosts), goal())) == ["cp1"]
+        first = host("cp1", taints=self.TAINT)
+        assert self.drained(plan(world(first, host("w1")), goal())) == ["cp1"]
+        assert self.drained(plan(world(first, host("w1"), host("w2", cordoned="operator")), goal())) == ["w2", "cp1"]
+        assert self.drained(plan(world(first, host("w1"), host("w2", ready=False, reachable=False)), goal())) == ["cp1"]
 
     def test_go_where_the_same_are_kept_away(self) -> None:
         hosts = (host(name, taints=self.TAINT) for name in ("cp1", "cp2", "cp3"))
