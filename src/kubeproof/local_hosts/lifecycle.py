@@ -156,12 +156,14 @@ def destroy(plan: Plan, report: Report) -> bool:
         repository.stop(plan.network)
         forwarding.remove(plan.network)
         network.remove(plan.network)
-        machine.release(plan.network.name)
+        for stays in machine.release(plan.network.name):
+            report(stays)
         ssh.forget(plan)
     return bool(present) or had_network
 
 
 def status(plan: Plan) -> dict[LocalHost, str]:
-    """What became of each host of the inventory, in a word."""
+    """What became of each host of the inventory, in a word. Raises KubeproofError unless this is root."""
+    machine.require_root()
     present = {each.host: each.state for each in instances.present(plan.network.name)}
     return {host: present.get(host.name, _ABSENT) for host in plan.hosts}

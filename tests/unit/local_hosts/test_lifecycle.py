@@ -82,7 +82,7 @@ def maker(monkeypatch: pytest.MonkeyPatch) -> Maker:
     monkeypatch.setattr(lifecycle, "MAKERS", dict.fromkeys(HostKind, maker))
     monkeypatch.setattr(lifecycle, "maker", lambda _: maker)
     for module, names in {
-        machine: ("claim", "release"),
+        machine: ("claim", "require_root"),
         network: ("refuse_taken", "forget", "remove", "exists"),
         forwarding: ("ensure", "remove"),
         repository: ("ensure", "stop"),
@@ -90,6 +90,7 @@ def maker(monkeypatch: pytest.MonkeyPatch) -> Maker:
     }.items():
         for name in names:
             monkeypatch.setattr(module, name, lambda *_, **__: None)
+    monkeypatch.setattr(machine, "release", lambda _: ["ip_forward stays"])
     monkeypatch.setattr(network, "ensure", lambda _: set())
     monkeypatch.setattr(ssh, "ensure_key", lambda _: ("key", False))
     return maker
@@ -148,5 +149,7 @@ def test_what_does_not_run_is_made_anew(plan: Plan, maker: Maker, tmp_path: Path
 
 def test_hosts_of_an_inventory_that_is_gone_can_be_removed(plan: Plan, maker: Maker, tmp_path: Path) -> None:
     maker.present = [made(tmp_path / "before" / "hosts.yml")]
-    assert lifecycle.destroy(plan, print)
+    said: list[str] = []
+    assert lifecycle.destroy(plan, said.append)
     assert maker.removed == ["lab-a"]
+    assert said == ["a: removed", "ip_forward stays"]
