@@ -51,7 +51,8 @@ examples:
                                                          inventory/example
 
 exit status: 0 success; 1 failure, with what to do; 2 wrong usage;
-3 the cluster is installed, but its verification failed; 130 interrupted
+3 the cluster is installed, but its verification failed;
+4 the cluster is installed, but for hosts that could not be reached; 130 interrupted
 """
 
 
@@ -91,7 +92,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KubeproofError as error:
         print(f"kubeproof: {error}", file=sys.stderr)
         return options.FAILED
+    except OSError as error:
+        # Without a file it is nothing that an operator could mend.
+        if error.filename is None:
+            raise
+        print(f"kubeproof: {_told(error)}", file=sys.stderr)
+        return options.FAILED
     except KeyboardInterrupt:
         print("\nkubeproof: interrupted; run the same command again to continue", file=sys.stderr)
         return options.INTERRUPTED
     return outcome
+
+
+def _told(error: OSError) -> str:
+    """What a file's error is about, and what to do."""
+    said = f"{os.fsdecode(error.filename)}: {error.strerror}"
+    if isinstance(error, PermissionError) and os.geteuid() != 0:
+        said += "\n  run the same command as the user who installed the cluster, or with sudo"
+    return said

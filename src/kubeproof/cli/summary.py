@@ -11,6 +11,7 @@ from rich.table import Table
 from kubeproof.api import kubectl
 from kubeproof.cli.options import selecting
 from kubeproof.core.console import duration
+from kubeproof.local_hosts.plan import has_local_hosts
 from kubeproof.settings.inventory import Inventory
 
 _ROLE_LABEL = "node-role.kubernetes.io/"
@@ -30,7 +31,8 @@ def show(console: Console, cluster: Inventory, seconds: float) -> None:
             console.print(f"  {', '.join(hosts)}: {reason}", markup=False, soft_wrap=True)
     selected = selecting(cluster.sources)
     console.print("\n[bold]Next[/bold]")
-    for command in ("kubectl{} get pods --all-namespaces", "status{}", "verify{}", "down{}"):
+    commands = ("kubectl{} get pods --all-namespaces", "status{}", "verify{}")
+    for command in (*commands, *(["down{}"] if has_local_hosts(cluster) else [])):
         console.print(f"  ./kubeproof {command.format(selected)}", soft_wrap=True)
 
 

@@ -10,9 +10,10 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
+import yaml
 from rich.console import Console
 
 from kubeproof.cli import down, helm, kubectl, main, options, summary, test, up
@@ -33,6 +34,8 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         main.main(["--help"])
     assert ended.value.code == 0
     shown = capsys.readouterr().out
+    for status in (options.FAILED, options.NOT_VERIFIED, options.LEFT_BEHIND, options.INTERRUPTED):
+        assert re.search(rf"[;\n ]{status} \w", shown.partition("exit status:")[2])
     for command in (
         "up",
         "plan",
@@ -129,10 +132,11 @@ def test_down_forgets_the_cluster_but_not_what_happened(tmp_path: Path) -> None:
     for name in ("pki", "ssh", "logs", "reports"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").touch()
-    for name in ("admin.kubeconfig", "components.lock.json"):
+    kept = ["backup-identity.txt", "components.lock.json", "logs", "notes of somebody", "reports"]
+    for name in ("admin.kubeconfig", *kept[:2], kept[3]):
         (tmp_path / name).touch()
     down.forget(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["components.lock.json", "logs", "reports"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == kept
     assert (tmp_path / "logs" / "file").exists()
 
 
@@ -141,6 +145,58 @@ def test_an_option_after_the_host_is_no_command_for_a_host_of_another_cluster(
 ) -> None:
     assert main.main(["ssh", "cp1", "--inventory", "elsewhere", "uptime"]) == 1
     assert "options come before the host" in capsys.readouterr().err
+
+
+def test_down_forgets_what_a_reset_forgets() -> None:
+    reset = yaml.safe_load((paths.PROJECT / "roles" / "reset" / "vars" / "main.yml").read_text())
+    kept = {"components.lock.json", "reports", "logs"}
+    assert {*reset["__reset_begun"], *reset["__reset_state"]} - kept == set(down.FORGOTTEN) - {"ssh"}
+
+
+def test_a_file_that_cannot_be_read_is_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def refused(_: list[str]) -> int:
+        raise PermissionError(13, "Permission denied", str(tmp_path / "admin.kubeconfig"))
+
+    monkeypatch.setattr(kubectl, "run", refused)
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert main.main(["kubectl", "get", "pods"]) == options.FAILED
+    said = capsys.readouterr().err
+    assert said.startswith(f"kubeproof: {tmp_path}/admin.kubeconfig: Permission denied\n")
+    assert "sudo" in said
+
+
+def test_what_is_not_about_a_file_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: list[str]) -> int:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr(kubectl, "run", broken)
+    with pytest.raises(BrokenPipeError):
+        main.main(["kubectl", "get", "pods"])
+
+
+@pytest.mark.parametrize("command", [["down"], ["hosts", "create"], ["hosts", "destroy"], ["hosts", "status"]])
+def test_who_is_not_root_is_told_so_and_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, command: list[str]
+) -> None:
+    inventory = (paths.DEFAULT_INVENTORY).read_text()
+    (tmp_path / "hosts.yml").write_text(inventory)
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert main.main([*command, "-i", str(tmp_path / "hosts.yml")]) == options.FAILED
+    assert "with sudo" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["hosts.yml"]
+
+
+@pytest.mark.parametrize("local", [True, False])
+def test_down_is_next_only_where_it_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, local: bool) -> None:
+    monkeypatch.setattr(summary, "has_local_hosts", lambda _: local)
+    monkeypatch.setattr("kubeproof.api.kubectl.query", lambda *_: None)
+    console = Console(file=io.StringIO(), width=200)
+    cluster = SimpleNamespace(state=tmp_path, sources=paths.DEFAULT_INVENTORY)
+    summary.show(console, cast(Any, cluster), 1.0)
+    assert isinstance(console.file, io.StringIO)
+    assert ("kubeproof down" in console.file.getvalue()) == local
 
 
 def test_ssh_goes_the_way_that_ansible_goes() -> None:

@@ -56,7 +56,9 @@ def kind(name: str, *, fails: BaseException | None = None, targets: Sequence[str
 def run(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Runs a campaign in a cluster that is whole; what fails at its end may be given by a method's name."""
     monkeypatch.setattr(campaign, "_CALM_SECONDS", 0)
-    written: list[Mapping[str, Any]] = [{"op": "write", "register": 0, "value": 5, "start": 1.0, "end": 2.0, "outcome": "ok"}]
+    written: list[Mapping[str, Any]] = [
+        {"op": "write", "register": 0, "value": 5, "start": 1.0, "end": 2.0, "outcome": "ok"}
+    ]
     for name in ("start", "stop"):
         monkeypatch.setattr(Recording, name, lambda *_: History(written))
 
