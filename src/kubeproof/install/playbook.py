@@ -21,8 +21,9 @@ from kubeproof.settings import state as states
 _UNREACHABLE = 4
 # In the state directory.
 _REPORTS = "reports"
-# Logs of this many runs are kept.
+# Logs of this many runs are kept, and of as many that only looked.
 _KEPT_LOGS = 20
+_LOOKS = "-plan"
 
 
 @dataclass(frozen=True)
@@ -67,10 +68,12 @@ def run(
 ) -> Run:
     """Run ``playbooks/NAME.yml``; its output goes to ``output``, or else where this process's goes.
 
-    ``quiet``: only progress on a terminal, warnings and failures are shown.
+    ``quiet``: only progress on a terminal, warnings and failures are shown. With ``--check`` it only looks: then its
+    log and its profile do not take the place of those of runs.
     """
-    log = new_log(state, name)
-    profile = state / _REPORTS / f"{name}-profile.json"
+    kind = f"{name}{_LOOKS}" if "--check" in arguments else name
+    log = new_log(state, kind)
+    profile = state / _REPORTS / f"{kind}-profile.json"
     profile.parent.mkdir(parents=True, exist_ok=True)
     # A run that dies writes no profile: it must not be taken for an earlier one.
     profile.unlink(missing_ok=True)
@@ -106,7 +109,9 @@ def new_log(state: Path, name: str) -> Path:
     """A file for the log of a run that begins now. Results of tasks are for whoever may read the state only."""
     directory = states.prepare(state) / "logs"
     directory.mkdir(mode=0o700, exist_ok=True)
-    for old in sorted(directory.glob("*.log"))[: -_KEPT_LOGS + 1]:
+    looks = name.endswith(_LOOKS)
+    same = (path for path in directory.glob("*.log") if path.stem.endswith(_LOOKS) == looks)
+    for old in sorted(same)[: -_KEPT_LOGS + 1]:
         old.unlink()
     now = datetime.datetime.now(tz=datetime.UTC)
     log = directory / f"{now:%Y%m%dT%H%M%SZ}-{name}.log"

@@ -210,7 +210,7 @@ class Recorder:
             seconds=time.monotonic() - self._clock,
             level=str(self.level),
             only=self.only,
-            inventory=", ".join(map(str, inventory.sources_of(self._inventory))),
+            inventories=[str(path) for path in inventory.sources_of(self._inventory)],
             cluster=self.cluster,
         )
         path = self._report or state.prepare(inventory.find_state(self._inventory)) / results.DEFAULT_PATH

@@ -151,7 +151,7 @@ class Circumstances:
     seconds: float
     level: str
     only: Sequence[str]
-    inventory: str
+    inventories: Sequence[str]
     cluster: Mapping[str, Any]
 
 
@@ -166,7 +166,8 @@ def document(results: Results, circumstances: Circumstances) -> dict[str, Any]:
         "seconds": round(circumstances.seconds, 3),
         "level": circumstances.level,
         "only": list(circumstances.only),
-        "inventory": circumstances.inventory,
+        "inventory": ", ".join(circumstances.inventories),
+        "inventories": list(circumstances.inventories),
         "cluster": dict(circumstances.cluster),
         "counts": {verdict.value: count for verdict, count in results.counts.items()},
         "problems": list(results.problems),

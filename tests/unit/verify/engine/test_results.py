@@ -33,7 +33,7 @@ def results() -> Results:
 
 @pytest.fixture
 def circumstances() -> Circumstances:
-    return Circumstances("2026-01-01T00:00:00Z", "2026-01-01T00:00:09Z", 9.0, "standard", [], "hosts.yml", {})
+    return Circumstances("2026-01-01T00:00:00Z", "2026-01-01T00:00:09Z", 9.0, "standard", [], ["hosts.yml"], {})
 
 
 def verdict_of(results: Results, claim_id: str) -> tuple[Verdict, str]:

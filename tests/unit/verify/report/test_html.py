@@ -14,7 +14,7 @@ from tests.unit.verify.pages import Page, stands_alone
 
 from kubeproof.core import paths
 from kubeproof.core.errors import KubeproofError
-from kubeproof.verify.report.html import pictures, render, way
+from kubeproof.verify.report.html import pictures, render, view, way
 from kubeproof.verify.report.html.facts import Bars, Items, Long, Pairs, Table, Text, fact
 from kubeproof.verify.report.html.words import days_left, duration, milliseconds, moment
 
@@ -285,3 +285,11 @@ def test_colours_can_be_read(theme: str) -> None:
         if contrast(palette[one], palette[other]) < needed
     }
     assert pale == {}
+
+
+def test_several_inventories_are_given_again_one_by_one() -> None:
+    document = {"inventory": "a, b c", "level": "quick"}
+    assert view._command({**document, "inventories": ["a", "b c"]}) == (
+        "./kubeproof verify --inventory a --inventory 'b c' --level quick"
+    )
+    assert view._command({**document, "inventory": "a"}) == "./kubeproof verify --inventory a --level quick"

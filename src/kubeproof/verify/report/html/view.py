@@ -272,7 +272,10 @@ def _not_proven(claims: Iterable[Claim]) -> tuple[tuple[str, tuple[Claim, ...]],
 
 
 def _command(document: Mapping[str, Any]) -> str:
-    return f"./kubeproof verify --inventory {shlex.quote(str(document['inventory']))} --level {document['level']}"
+    # Reports of earlier versions have one alone, or several in one text.
+    inventories = document.get("inventories") or [document["inventory"]]
+    given = " ".join(f"--inventory {shlex.quote(str(each))}" for each in inventories)
+    return f"./kubeproof verify {given} --level {document['level']}"
 
 
 def _with(command: str, options: Sequence[str]) -> str:
