@@ -237,7 +237,6 @@ class Registry:
 @pytest.fixture
 def registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
     monkeypatch.setattr(service, "REGISTER_SECONDS", 0.2)
-    monkeypatch.setattr(service, "MAKE_SECONDS", 0.2)
     found = Registry()
     yield found
     found.server.shutdown()
@@ -272,7 +271,8 @@ class TestRegistering:
         assert service.reason_to_register(registry.wanted) == ""
         assert registry.asked == 1
 
-    def test_what_a_command_does_not_find_is_one(self, registry: Registry, tmp_path: Path) -> None:
+    def test_what_a_command_does_not_find_is_one(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setattr(service, "MAKE_SECONDS", 0.2)
         asked = {"command": ["/usr/bin/test", "-e", str(tmp_path / "rules")]}
         assert service.reason_to_register(asked).startswith("/usr/bin/test -e ")
         (tmp_path / "rules").touch()
