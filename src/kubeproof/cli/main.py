@@ -93,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"kubeproof: {error}", file=sys.stderr)
         return options.FAILED
     except OSError as error:
-        # Without a file it is nothing that an operator could mend.
+        # Without a file it is nothing that an operator could repair.
         if error.filename is None:
             raise
         print(f"kubeproof: {_told(error)}", file=sys.stderr)

@@ -23,7 +23,7 @@ _LAST_LINES = 12
 # How long an interrupted program may take to end, in seconds.
 _TIME_TO_TIDY = 15.0
 
-# What a process is asked to end with, and told that its terminal is gone.
+# What a process is asked to end with, and how it learns that its terminal is gone.
 _ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 
 

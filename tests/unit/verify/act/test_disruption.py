@@ -58,7 +58,7 @@ def test_a_node_that_is_not_ready_or_avoided_for_that_is_not_back(node: Object) 
 
 
 class _Told:
-    """A host that remembers the firewall's rules, and is told of an SSH connection or not."""
+    """A host that remembers the firewall's rules, and knows of its SSH connection or not."""
 
     def __init__(self, connection: str, port: int | None = None) -> None:
         self.port = port

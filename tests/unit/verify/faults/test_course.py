@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any, cast
@@ -15,7 +15,7 @@ import pytest
 from kubeproof.verify.act import workspace
 from kubeproof.verify.faults import campaign, kinds
 from kubeproof.verify.faults.campaign import Campaign, Outcome, Recording
-from kubeproof.verify.faults.checker import History
+from kubeproof.verify.faults.checker import Entry, History
 from kubeproof.verify.faults.kinds import Kind
 from kubeproof.verify.observe.hosts import CommandFailed, Host, NotObservable
 
@@ -56,9 +56,7 @@ def kind(name: str, *, fails: BaseException | None = None, targets: Sequence[str
 def run(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Runs a campaign in a cluster that is whole; what fails at its end may be given by a method's name."""
     monkeypatch.setattr(campaign, "_CALM_SECONDS", 0)
-    written: list[Mapping[str, Any]] = [
-        {"op": "write", "register": 0, "value": 5, "start": 1.0, "end": 2.0, "outcome": "ok"}
-    ]
+    written: list[Entry] = [{"op": "write", "register": 0, "value": 5, "start": 1.0, "end": 2.0, "outcome": "ok"}]
     for name in ("start", "stop"):
         monkeypatch.setattr(Recording, name, lambda *_: History(written))
 
