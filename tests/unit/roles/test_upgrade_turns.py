@@ -138,7 +138,7 @@ def test_a_node_is_to_have_the_version_of_the_kubelet_if_that_was_switched(
 def test_a_rehearsal_that_fails_after_other_acts_forgets_no_upgrade(
     tmp_path: Path, plan: bool, before: bool, removed: bool, told: str
 ) -> None:
-    """With the note of an upgrade that has changed something the next run would not know what to go on with."""
+    """Without its note, the next run does not know that it is not finished."""
     (block,) = (each for each in yaml.safe_load((TASKS / "rehearsal.yml").read_text()) if "rescue" in each)
     refused, stop = block["rescue"]
     given = known(

@@ -31,11 +31,10 @@ OBJECTS: dict[str, list[Any]] = {
 }  # fmt: skip
 
 
-def control_plane(version: str = "1.36.3") -> Host:
-    running = [
-        process(name, version)
-        for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet")
-    ] + [process("etcd", "3.7.3")]  # fmt: skip
+def control_plane(version: str = "1.36.3", server: dict[str, Any] | None = None) -> Host:
+    """``server``: its API server, if that is of another version."""
+    others = [process(name, version) for name in ("kube-controller-manager", "kube-scheduler", "kubelet")]
+    running = [server or process("kube-apiserver", version), *others, process("etcd", "3.7.3")]
     report = seen(1, installed={"running": running, "versions": {}, "components": {}})
     return dataclasses.replace(report, groups=frozenset({"etcd", "control_plane"}))
 
@@ -191,12 +190,7 @@ def test_the_open_turn_of_an_api_server_that_runs_and_does_not_work_is_put_back(
         "act": "API servers 1.37.2 as 1.36",
         "former": {"kube-apiserver": "1.36.3", "to": {"kube-apiserver": "1.37.2 as 1.36"}},
     }
-    running = control_plane()
-    assert running.report is not None
-    installed = running.report["installed"]
-    switched = [process("kube-apiserver", "1.37.2", emulates="1.36"), *installed["running"][1:]]
-    report: Any = {**running.report, "installed": {**installed, "running": switched}}
-    host = dataclasses.replace(running, report=report)
+    host = control_plane(server=process("kube-apiserver", "1.37.2", emulates="1.36"))
     look = answered(api=api or {}, turn=turn)
     if api is None:
         look["api"] = {}

@@ -190,7 +190,7 @@ class Turn:
     def _restart(self, record: Record, unit: str) -> str:
         """Restart a unit; returns what is wrong, empty if nothing is.
 
-        One that an earlier try has restarted is waited for: a member that reads much data would begin anew each time.
+        One that an earlier try has restarted is waited for: a member that reads much data would never get to its end.
         """
         seconds = record.data.get("start_seconds", START_SECONDS)
         restarts = record.data.get("restarts", {})

@@ -40,7 +40,7 @@ class Systemd:
     def restart(self, unit: str, seconds: float, started: Callable[[str], None]) -> str:
         """Restart a unit, and wait until it is active again; returns what is wrong, empty if nothing is.
 
-        ``started`` is told the invocation, as soon as there is one. Right after the job was queued the unit may still
+        ``started`` gets the invocation, as soon as there is one. Right after the job was queued the unit may still
         be active as what it was: its invocation tells them apart.
         """
         try:
