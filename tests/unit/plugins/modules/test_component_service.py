@@ -384,7 +384,7 @@ def test_a_restart_waits_for_its_gate(running: list[str]) -> None:
 def test_a_restart_that_has_waited_leaves_the_host_to_the_run_that_has_begun_since(
     running: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A module goes on after its run was killed."""
+    """A module continues after its run was killed."""
 
     def claim(_: object) -> None:
         raise host_runs.OtherRun("another run began")
