@@ -37,6 +37,8 @@ except KeyboardInterrupt:
 @contextmanager
 def attended(limit: float | None, *start: str) -> Iterator[subprocess.Popen[str]]:
     """A process that attends another one, which has begun. Both are a process group of their own."""
+    # As in a terminal, also where these tests run under nohup.
+    start = start or ("env", "--default-signal=HUP")
     command = [*start, sys.executable, "-c", _ATTENDING.replace("LIMIT", repr(limit)), _TIDYING]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0

@@ -111,10 +111,10 @@ def test_whoever_starts_pods_from_images_made_here_has_them_imported() -> None:
         for task in play["tasks"]:
             given = task.get("ansible.builtin.import_role", {})
             name = f"{given.get('name')}/{given.get('tasks_from', 'main')}"
-            tags.setdefault(name, set()).update(task.get("tags", ()))
+            tags.setdefault(name, set()).update(task.get("tags", ()), play.get("tags", ()))
     started = [tags[f"{role}/main"] for role in ("containerd", "kubelet", "kube-proxy", "dns", "addons")]
     # The Gateway API has definitions only.
-    assert set().union(*started) - {"gateway_api"} <= tags["components/images"]
+    assert set().union(*started) - {"gateway_api", "control_plane", "node"} <= tags["components/images"]
 
 
 @pytest.mark.parametrize(

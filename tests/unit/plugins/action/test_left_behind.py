@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,13 @@ def run(
         hosts[name] = {"cluster_host_address": f"10.0.0.{number}", "made": AWAY if name in away else found}
     groups = {"etcd": ["cp1"], "control_plane": ["cp1"], "workers": ["w1", "w2"]}
     children = {group: {"hosts": {name: hosts[name] for name in names}} for group, names in groups.items()}
-    variables = {"ansible_connection": "local", "__preflight_purpose": "converge", "ansible_become": False}
+    variables: dict[str, Any] = {
+        "ansible_connection": "local",
+        "__preflight_purpose": "converge",
+        "ansible_become": False,
+    }
+    # With --start-at-task Ansible gathers facts, whatever a play says.
+    variables["ansible_python_interpreter"] = sys.executable
     (directory / "hosts.yml").write_text(yaml.safe_dump({"all": {"vars": variables, "children": children}}))
     fact = {"name": "Report", "ansible.builtin.set_fact": {"kubeproof_host": "{{ made }}", "cacheable": True}}
     say = {"name": "Say", "ansible.builtin.debug": {"msg": "going on with {{ inventory_hostname }}"}}
