@@ -7,8 +7,11 @@ tasks of a run tell each other is in files on the controller.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import shutil
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,8 @@ _UNREAD = frozenset(("owner", "mode", "attributes"))
 UNKNOWN, GONE = "unknown", "gone"
 """Instead of a SHA-256. ``component_unit.py`` on hosts has ``GONE``, too; ``UNKNOWN`` is like no fingerprint."""
 
+# Seconds after what it last noted at which a run is over.
+_OVER = 86400.0
 # Of larger files not the content counts, see ``fingerprint`` in ``module_utils/component_unit.py``.
 _LARGE = 1 << 20
 
@@ -29,8 +34,8 @@ class Pending:
 
     def __init__(self, directory: Path, host: str, run: str) -> None:
         """``run`` tells this run of the playbook from others: what those would have changed does not count."""
-        self._path = directory / f"{host}.json"
-        self._run = run
+        # Of two runs at once neither may take what the other one has noted for its own, or lose its own to it.
+        self._path = directory / run / f"{host}.json"
 
     def add(self, changes: Iterable[Mapping[str, Any]], contents: Mapping[str, bytes] | None = None) -> None:
         """Note changes as ``install_component`` returns them, ``path`` and ``what``; and contents, as far as known."""
@@ -81,13 +86,24 @@ class Pending:
             known: dict[str, Any] = json.loads(self._path.read_text())
         except (FileNotFoundError, ValueError):
             return {}
-        return known if known["run"] == self._run else {}
+        return known
 
     def _save(self, noted: Mapping[str, Any]) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        if not self._path.parent.exists():
+            _forget_former(self._path.parent.parent)
+            self._path.parent.mkdir(parents=True, exist_ok=True)
         fresh = self._path.with_suffix(".new")
-        fresh.write_text(json.dumps({**noted, "run": self._run}))
+        fresh.write_text(json.dumps(dict(noted)))
         fresh.replace(self._path)
+
+
+def _forget_former(directory: Path) -> None:
+    """Remove what runs have noted that are over, or that an earlier version has left there."""
+    for path in directory.glob("*"):
+        # The processes of this run, one for each host, may all be at it.
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > _OVER:
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
 
 
 def concerning(inputs: Iterable[str], paths: Mapping[str, str | None]) -> dict[str, str | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 from kubeproof.install.pending import GONE, UNKNOWN, Pending, concerning
@@ -47,6 +48,23 @@ def test_other_hosts_and_other_runs_do_not_count(tmp_path: Path) -> None:
     Pending(tmp_path, "cp1", "1").add([CONFIG])
     assert Pending(tmp_path, "cp2", "1").paths() == {}
     assert Pending(tmp_path, "cp1", "2").paths() == {}
+
+
+def test_two_runs_at_once_keep_what_each_of_them_noted(tmp_path: Path) -> None:
+    Pending(tmp_path, "cp1", "1").add([CONFIG])
+    Pending(tmp_path, "cp1", "2").add([{**CONFIG, "path": "/etc/other"}])
+    assert list(Pending(tmp_path, "cp1", "1").paths()) == [CONFIG["path"]]
+    assert list(Pending(tmp_path, "cp1", "2").paths()) == ["/etc/other"]
+
+
+def test_what_is_of_runs_of_days_ago_is_removed(tmp_path: Path) -> None:
+    for run in ("1", "2"):
+        Pending(tmp_path, "cp1", run).add([CONFIG])
+    (tmp_path / "cp1.json").write_text("{}")
+    for name in ("1", "cp1.json"):
+        os.utime(tmp_path / name, (0, 0))
+    Pending(tmp_path, "cp1", "3").add([CONFIG])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["2", "3"]
 
 
 def test_without_changes_nothing_is_written(tmp_path: Path) -> None:
