@@ -7,6 +7,7 @@ Called by the action plugin of the same name. Standard library only; Python 3.8 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -234,9 +235,12 @@ class Files:
         if not self.manifest.knows("file", path):
             backup = self.manifest.backup(path) if os.path.lexists(path) else None
             self.manifest.add("file", path, backup=backup)
-        if os.stat(staged).st_dev == os.stat(os.path.dirname(path)).st_dev:
+        try:
             place(staged, wanted, path)
-        else:
+        except OSError as error:
+            # Another file system; or the same one, mounted at a second place, which no file's numbers tell.
+            if error.errno != errno.EXDEV:
+                raise
             copy_and_place(staged, wanted, path)
         self._remember(path, wanted["sha256"])
 

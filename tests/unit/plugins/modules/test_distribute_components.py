@@ -165,6 +165,28 @@ def test_what_did_not_arrive_is_refused(state: Path, program: Path) -> None:
         distribute_components.converge(files(state), [wanted(program)], staging)
 
 
+@pytest.mark.parametrize("number", [errno.EXDEV, errno.EROFS])
+def test_what_cannot_be_renamed_to_its_place_is_copied_there(
+    state: Path, program: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """A directory that is mounted at a second place has the same device as the first, and takes no rename either."""
+    replace = os.replace
+
+    def refuse(source: str, target: str, **more: Any) -> None:
+        if Path(target) == program and Path(source).parent != program.parent:
+            raise OSError(number, os.strerror(number))
+        replace(source, target, **more)
+
+    monkeypatch.setattr("os.replace", refuse)
+    if number == errno.EXDEV:
+        install(state, wanted(program))
+        assert program.read_bytes() == NEW
+        assert [path.name for path in program.parent.iterdir()] == ["program"]
+    else:
+        with pytest.raises(OSError, match=os.strerror(number)):
+            install(state, wanted(program))
+
+
 def test_another_file_system_takes_a_copy(state: Path, program: Path) -> None:
     """What ``install`` does when a rename would fail."""
     program.parent.mkdir(parents=True)
