@@ -253,7 +253,7 @@ DAMAGES = [
         later=r"/etc/cni/net\.d/10-kubeproof\.conflist: content|/etc/kubernetes/pod-network/network\.json: content"
         r"|kube-pod-network\.service: reloaded: /etc/kubernetes/pod-network",
         left=r"w1: files: /etc/cni/net\.d/10-kubeproof\.conflist: |w1: (routes|rules|sysctls): |cp1: (routes|rules): "
-        r"|cp1: files: /etc/kubernetes/pod-network/network\.json: ",
+        r"|(cp1|w1): files: /etc/kubernetes/pod-network/network\.json: ",
     ),
 ]
 
