@@ -251,7 +251,9 @@ DAMAGES = [
         mended=frozenset(["w1 kube-proxy.service"]),
         # It gets another pod network.
         later=r"/etc/cni/net\.d/10-kubeproof\.conflist: content|/etc/kubernetes/pod-network/network\.json: content"
-        r"|kube-pod-network\.service: reloaded: /etc/kubernetes/pod-network",
+        r"|kube-pod-network\.service: reloaded: /etc/kubernetes/pod-network"
+        # Where the run comes while it is down for that.
+        r"|kube-proxy\.service: started.*",
         left=r"w1: files: /etc/cni/net\.d/10-kubeproof\.conflist: |w1: (routes|rules|sysctls): |cp1: (routes|rules): "
         r"|(cp1|w1): files: /etc/kubernetes/pod-network/network\.json: ",
     ),
