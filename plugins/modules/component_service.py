@@ -446,9 +446,7 @@ def converge(module: AnsibleModule) -> Dict[str, Any]:
         return {**result, "waits": bool(plan.put_off)}
     require_remembered(unit)
     if plan.interrupts:
-        wait_for_gate(unit, module.params["_gate"], timeout)
-        # This may have taken minutes, in which the run may have been killed and another one have begun.
-        host_runs.claim(module.params["_run"])
+        pass_gate(module)
     recovery = Recovery(module.params["_recovers"] if plan.interrupts else {}, record)
     if was_pod and not plan.put_off:
         pod.withdraw(timeout)
@@ -466,8 +464,9 @@ def converge(module: AnsibleModule) -> Dict[str, Any]:
     wait_for_health(systemd, Health(module.params["health"]), timeout, replaced)
     recovery.wait(unit, timeout)
     result["waited"] = round(time.monotonic() - started, 2)
-    host_runs.claim(module.params["_run"])
-    record.save(
+    keep(
+        module,
+        record,
         {
             "inputs": inputs,
             "reload_inputs": reloads,
@@ -475,9 +474,24 @@ def converge(module: AnsibleModule) -> Dict[str, Any]:
             # For the host report, which tells the next run that there is nothing to do.
             "digest": module.params["_digest"],
             "request": {name: module.params[name] for name in ASKED},
-        }
+        },
     )
     return result
+
+
+def pass_gate(module: AnsibleModule) -> None:
+    """Wait until a running process may be ended. Raises OtherRun if another run has begun to change the host meanwhile.
+
+    That takes minutes at times, and a module goes on waiting when its run is killed.
+    """
+    wait_for_gate(module.params["unit"], module.params["_gate"], module.params["timeout"])
+    host_runs.claim(module.params["_run"])
+
+
+def keep(module: AnsibleModule, record: Record, data: Dict[str, Any]) -> None:
+    """Record what runs now. Raises OtherRun if that is another run's to record, which has begun meanwhile."""
+    host_runs.claim(module.params["_run"])
+    record.save(data)
 
 
 def may_restart(module: AnsibleModule, reason: str) -> bool:
@@ -544,9 +558,7 @@ def converge_pod(module: AnsibleModule) -> Dict[str, Any]:
         result["waits"] = bool(module.params["_waits"]) and Health(module.params["_waits"]).good()
         return result
     if plan.interrupts:
-        wait_for_gate(unit, module.params["_gate"], timeout)
-        # This may have taken minutes, in which the run may have been killed and another one have begun.
-        host_runs.claim(module.params["_run"])
+        pass_gate(module)
     if plan.reason:
         if plan.unit:
             remove_unit(systemd)
@@ -558,8 +570,7 @@ def converge_pod(module: AnsibleModule) -> Dict[str, Any]:
     started = time.monotonic()
     wait_for_pod(pod, Health(module.params["health"]), timeout)
     result["waited"] = round(time.monotonic() - started, 2)
-    host_runs.claim(module.params["_run"])
-    record.save({"inputs": plan.inputs})
+    keep(module, record, {"inputs": plan.inputs})
     return result
 
 

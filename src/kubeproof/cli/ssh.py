@@ -22,9 +22,10 @@ def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Become ssh."""
-    if arguments.command[:1] != ["--"] and arguments.command and arguments.command[0].startswith("-"):
+    first = next(iter(arguments.command), "")
+    if first.startswith("-") and first != "--":
         raise KubeproofError(
-            f"{arguments.command[0]} comes after the host, where the command to run there begins",
+            f"{first} comes after the host, where the command to run there begins",
             hint="options come before the host: kubeproof ssh -i INVENTORY HOST COMMAND",
         )
     host = inventory.load(arguments.inventory).host(arguments.host)

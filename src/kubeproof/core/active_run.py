@@ -8,7 +8,6 @@ when all of them are, however they ended. A record that is left behind needs no 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import getpass
 import json
 import os
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from kubeproof.core.errors import KubeproofError
+from kubeproof.core.locking import locked_directory
 
 NAME = "active-run.json"
 """The record, in a state directory."""
@@ -161,7 +161,7 @@ def claim(directory: Path, command: str, pid: int) -> ActiveRun:
     Raises Busy if there is another one.
     """
     process = Process.of(pid)
-    with _locked(directory):
+    with locked_directory(directory):
         found, age = _read(directory)
         if found is not None and process in found.processes:
             return found
@@ -189,7 +189,7 @@ def release(directory: Path, pid: int) -> None:
     """Leave the active run, which is over with its last process. Without one there is nothing to do."""
     if not directory.is_dir():
         return
-    with _locked(directory):
+    with locked_directory(directory):
         found, _ = _read(directory)
         process = Process.of(pid)
         if found is None or process not in found.processes:
@@ -250,17 +250,6 @@ def _write(directory: Path, run: ActiveRun) -> None:
     fresh = directory / f".{NAME}.new"
     fresh.write_text(json.dumps(run.data(), indent=1) + "\n", encoding="utf-8")
     fresh.replace(directory / NAME)
-
-
-@contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    """One look at the record at a time. Held for a moment only."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _ancestors(pid: int) -> Iterable[int]:

@@ -72,6 +72,20 @@ def test_each_runtime_has_its_role(runtime: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("tags", "skipped", "imported"),
+    [(["all"], [], False), (["kubelet"], [], True), (["kubelet"], ["images"], False), (["dns"], ["kubelet"], True)],
+)
+def test_images_of_chosen_components_are_imported_where_no_other_play_does(
+    tags: list[str], skipped: list[str], imported: bool, tmp_path: Path
+) -> None:
+    [play] = plays("Import the images that chosen components need")
+    [at_rest, otherwise, _] = play["tasks"]
+    assert "at_rest" in str(at_rest["when"])
+    ends = holds(otherwise["when"], tmp_path, ansible_run_tags=tags, ansible_skip_tags=skipped)
+    assert (otherwise["ansible.builtin.meta"], ends) == ("end_play", not imported)
+
+
+@pytest.mark.parametrize(
     ("form", "running", "tasks"),
     [
         ("service", True, ["kube-proxy"]),

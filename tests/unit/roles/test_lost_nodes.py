@@ -51,6 +51,13 @@ def test_addons_are_given_their_names(tmp_path: Path, w2: dict[str, Any], lost: 
     assert templar(tmp_path, w2).template(trust_as_template(given)) == lost
 
 
+@pytest.mark.parametrize(("w2", "lost"), [({}, ["w2"]), (AWAY, ["w2"]), ({"kubeproof_host": report()}, [])])
+def test_its_node_may_be_gone_when_taints_are_set(tmp_path: Path, w2: dict[str, Any], lost: list[str]) -> None:
+    tasks = yaml.safe_load((specs.ROLES / "nodes" / "tasks" / "main.yml").read_text())
+    [given] = [task["node_taints"]["unseen"] for task in tasks if "node_taints" in task]
+    assert templar(tmp_path, w2).template(trust_as_template(given)) == lost
+
+
 def test_every_worker_that_is_no_control_plane_node_is_asked_whether_it_was_one(tmp_path: Path) -> None:
     tasks = yaml.safe_load((specs.ROLES / "nodes" / "tasks" / "main.yml").read_text())
     [given] = [task["node_taints"] for task in tasks if "node_taints" in task]

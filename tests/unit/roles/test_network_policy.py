@@ -8,7 +8,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 from tests.unit.roles.test_extra_config import rendered
+
+from kubeproof.settings import specs
 
 _ROLE = "network_policy"
 _UNIT = "etc/systemd/system/kube-network-policy.service"
@@ -61,3 +64,10 @@ def test_the_scripts_are_programs(tmp_path: Path) -> None:
     script = rendered(_ROLE, _ISOLATE, tmp_path)
     assert "-s 10.244.0.0/16 -m set ! --match-set kube-router-local-pods src -j REJECT" in script
     subprocess.run(["sh", "-n"], input=script.encode(), check=True)
+
+
+def test_an_engine_that_has_lost_its_rules_is_restarted() -> None:
+    """It does not miss them, and is not ready without."""
+    tasks = yaml.safe_load((specs.ROLES / "network_policy" / "tasks" / "kube-router.yml").read_text())
+    [given] = [task["component_service"] for task in tasks if "component_service" in task]
+    assert given["registers"]["command"] == given["health"]["command"]

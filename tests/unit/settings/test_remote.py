@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from ansible.template import trust_as_template
 
+from kubeproof.core import paths
 from kubeproof.core.errors import KubeproofError
 from kubeproof.settings import remote
 from kubeproof.settings.inventory import Host
@@ -222,6 +224,25 @@ def test_a_password_does_not_matter_where_ssh_has_a_key(keyless: Path, monkeypat
     # ssh itself says then what is wrong.
     keyless.unlink()
     assert remote.login(protected).name == "w1"
+
+
+@pytest.mark.parametrize(("arguments", "interval"), [("", "15"), ("-o ServerAliveInterval=60", "60")])
+def test_a_host_that_goes_without_a_word_is_given_up(
+    arguments: str, interval: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in the project's ansible.cfg; the inventory's own argument stays."""
+    ssh = tmp_path / "ssh"
+    ssh.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    given = {"ansible_ssh_common_args": arguments} if arguments else {}
+    told = remote.login(host(**given)).run("true").stdout.splitlines()
+    assert [line for line in told if line.startswith("ServerAliveInterval")] == [f"ServerAliveInterval={interval}"]
+    configured = configparser.ConfigParser()
+    configured.read(paths.PROJECT / "ansible.cfg")
+    for option in ("ServerAliveInterval=15", "ServerAliveCountMax=8"):
+        assert f"-o {option}" in configured["ssh_connection"]["ssh_args"]
+        assert option in told or arguments
 
 
 def test_all_names_that_ansible_has_for_a_setting_are_known() -> None:

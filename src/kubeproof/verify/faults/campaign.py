@@ -232,7 +232,7 @@ def remove_recordings(host: Host, namespaces: Collection[str]) -> None:
 
     A recorder's unit is described by the namespace that it works in, which goes with its campaign.
     """
-    for directory in host.run(f"ls -d /run/{_UNITS}* 2>/dev/null || true").split():
+    for directory in host.run(f"find /run -maxdepth 1 -name '{_UNITS}*'").split():
         unit = directory.removeprefix("/run/")
         if host.run("systemctl show --property=Description --value %s", unit).strip() not in namespaces:
             host.attempt("systemctl stop %s", unit)

@@ -395,6 +395,39 @@ def test_a_restart_that_has_waited_leaves_the_host_to_the_run_that_has_begun_sin
     assert running == []
 
 
+def test_what_runs_is_for_the_run_to_record_that_has_begun_since(
+    running: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claims, saved = iter([None, host_runs.OtherRun("another run began")]), []
+
+    def claim(_: object) -> None:
+        if refusal := next(claims):
+            raise refusal
+
+    monkeypatch.setattr(host_runs, "claim", claim)
+    monkeypatch.setattr(component_unit.Record, "save", lambda _, data: saved.append(data))
+    with pytest.raises(host_runs.OtherRun):
+        service.converge(_Module(unit="x.service"))
+    assert (running, saved) == (["restart"], [])
+
+
+@pytest.mark.parametrize(("registers", "asked"), [({}, 1), ({"command": "same"}, 1), ({"command": "other"}, 2)])
+def test_a_question_is_asked_once(
+    registers: dict[str, str], asked: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What tells that a unit is healthy may be what it makes at its start, too."""
+    log = tmp_path / "log"
+    commands = {name: ["/bin/sh", "-c", f"echo {name} >> {log}"] for name in ("same", "other")}
+    monkeypatch.setattr(component_unit, "fingerprints", lambda _: {})
+    monkeypatch.setattr(component_unit, "reason_to_restart", lambda *_: "")
+    monkeypatch.setattr(component_unit, "reason_to_reload", lambda *_: "")
+    health = {"url": None, "command": commands["same"]}
+    given = {name: commands[command] for name, command in registers.items()}
+    record = {"request": {"inputs": [], "reload_inputs": [], "health": health, "registers": given}}
+    assert component_unit.needs_nothing("x.service", record, {"UnitFileState": "enabled"})
+    assert len(log.read_text().splitlines()) == asked
+
+
 def test_a_restart_goes_through_an_open_gate(running: list[str]) -> None:
     result = service.converge(_Module(unit="x.service", _gate=[{"command": ["/bin/true"]}]))
     assert running == ["restart"]

@@ -495,27 +495,19 @@ def test_a_unit_that_takes_its_time_to_start_is_not_restarted_again(site: Site) 
     assert site.recorded["state"] == "put back"
 
 
-def test_a_unit_that_has_started_meanwhile_is_not_restarted_again(site: Site) -> None:
-    site.begin()
-    upgrade(site)
-    site.systemd.slow.add(UNIT)
-    assert not site.turn.put_back("host", "it was not confirmed")
-    site.systemd.slow.clear()
-    site.systemd.run(UNIT, site.systemd.show(UNIT)["InvocationID"])
-    assert site.turn.put_back("host", "it was not confirmed")
-    assert site.systemd.done.count(f"restart {UNIT}") == 1
-
-
-def test_a_unit_that_somebody_else_has_started_since_is_restarted(site: Site) -> None:
+@pytest.mark.parametrize(("by_others", "restarts"), [(False, 1), (True, 2)])
+def test_a_unit_that_has_started_meanwhile_is_restarted_if_others_did_that(
+    site: Site, by_others: bool, restarts: int
+) -> None:
     """It need not be what was put back."""
     site.begin()
     upgrade(site)
     site.systemd.slow.add(UNIT)
     assert not site.turn.put_back("host", "it was not confirmed")
     site.systemd.slow.clear()
-    site.systemd.run(UNIT, "another")
+    site.systemd.run(UNIT, "another" if by_others else site.systemd.show(UNIT)["InvocationID"])
     assert site.turn.put_back("host", "it was not confirmed")
-    assert site.systemd.done.count(f"restart {UNIT}") == 2
+    assert site.systemd.done.count(f"restart {UNIT}") == restarts
 
 
 def test_a_run_that_is_still_at_work_is_kept_out(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

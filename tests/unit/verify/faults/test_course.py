@@ -147,7 +147,7 @@ def test_a_recorder_ends_by_itself_when_nobody_ends_it() -> None:
     ("described", "stays"), [("ours", True), ("gone", False), ("kubeproof-faults-1.service", False)]
 )
 def test_recorders_go_with_their_namespace(described: str, *, stays: bool) -> None:
-    host = FakeHost(**{"ls -d": "/run/kubeproof-faults-1\n", "Description": f"{described}\n"})
+    host = FakeHost(**{"find /run": "/run/kubeproof-faults-1\n", "Description": f"{described}\n"})
     campaign.remove_recordings(cast(Host, host), {"ours"})
     removed = [each for each in host.commands if "stop" in each or "rm -rf" in each]
     assert bool(removed) is not stays
