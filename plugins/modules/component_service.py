@@ -482,7 +482,7 @@ def converge(module: AnsibleModule) -> Dict[str, Any]:
 def pass_gate(module: AnsibleModule) -> None:
     """Wait until a running process may be ended. Raises OtherRun if another run has begun to change the host meanwhile.
 
-    That takes minutes at times, and a module goes on waiting when its run is killed.
+    That takes minutes at times, and a module keeps waiting when its run is killed.
     """
     wait_for_gate(module.params["unit"], module.params["_gate"], module.params["timeout"])
     host_runs.claim(module.params["_run"])
