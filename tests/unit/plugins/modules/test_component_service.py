@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -409,6 +410,32 @@ def test_what_runs_is_for_the_run_to_record_that_has_begun_since(
     with pytest.raises(host_runs.OtherRun):
         service.converge(_Module(unit="x.service"))
     assert (running, saved) == (["restart"], [])
+
+
+@pytest.mark.parametrize(("refused_at", "done"), [(1, []), (2, ["replaced"]), (3, ["replaced", "saved"])])
+def test_a_static_pod_too_is_left_to_the_run_that_has_begun_since(
+    running: list[str], monkeypatch: pytest.MonkeyPatch, refused_at: int, done: list[str]
+) -> None:
+    """Runs are asked before the pod is replaced, and before it is recorded."""
+    seen: list[str] = []
+    claims: list[object] = []
+
+    def claim(run: object) -> None:
+        claims.append(run)
+        if len(claims) == refused_at:
+            raise host_runs.OtherRun("another run began")
+
+    manifest = {"metadata": {}, "spec": {"securityContext": {"runAsUser": "root"}}}
+    monkeypatch.setattr(host_runs, "claim", claim)
+    monkeypatch.setattr(service.StaticPod, "text", lambda _: "another one")
+    monkeypatch.setattr(service.StaticPod, "processes", lambda *_: [1])
+    monkeypatch.setattr(service.StaticPod, "replace", lambda *_: seen.append("replaced"))
+    monkeypatch.setattr(component_unit.Record, "save", lambda *_: seen.append("saved"))
+    module = _Module(unit="x.service", _manifest=manifest)
+    monkeypatch.setattr(component_unit.Systemd, "show", lambda _: {**RUNNING, "ActiveState": "inactive"})
+    with contextlib.suppress(host_runs.OtherRun):
+        service.converge_pod(module)
+    assert (seen, running) == (done, [])
 
 
 @pytest.mark.parametrize(("registers", "asked"), [({}, 1), ({"command": "same"}, 1), ({"command": "other"}, 2)])
