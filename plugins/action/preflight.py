@@ -145,6 +145,7 @@ class ActionModule(Action):
             active=self._active(kept.state),
             ungrouped=[_reported(host, task_vars) for host in others],
             outside=self._asked_outside(),
+            forks=int(task_vars.get("ansible_forks") or 0),
         )
         self._left_behind = preflight.left_behind([entry.host for entry in reported], run)
         self._speaker = speaker.speaker([entry.host for entry in reported], self._left_behind, run)

@@ -124,4 +124,4 @@ def _check_installed(hosts: Sequence[Variables], run: Run) -> Iterator[Finding]:
     # A restore and a replacement remediate these, and check by themselves what they may do.
     if run.purpose in KEEPING:
         yield from placement.check_placement([entry.host for entry in hosts], run.ungrouped, run.kept)
-        yield from members.check_members(hosts, run.hosts(ETCD))
+        yield from members.check_members(hosts, run.hosts(ETCD), run.forks)

@@ -80,8 +80,11 @@ class Member:
         return listed["name"] == self.name or self.peer_url in listed["peer_urls"]
 
 
-def check_members(hosts: Sequence[Variables], everyone: Sequence[str]) -> Iterator[Finding]:
-    """Reasons not to start etcd on these hosts. ``everyone``: all etcd hosts, checked or not."""
+def check_members(hosts: Sequence[Variables], everyone: Sequence[str], forks: int = 0) -> Iterator[Finding]:
+    """Reasons not to start etcd on these hosts.
+
+    ``everyone``: all etcd hosts, checked or not. ``forks``: on how many hosts Ansible works side by side; 0 if unknown.
+    """
     asked = {variables.host.name for variables in hosts}
     members = [member for variables in hosts if variables.host.name in everyone and (member := Member.of(variables))]
     misplaced = {finding.host: finding for member in members for finding in _directory(member, len(everyone))}
@@ -94,6 +97,8 @@ def check_members(hosts: Sequence[Variables], everyone: Sequence[str]) -> Iterat
     says = clusters[0][0].etcd["says"] if clusters else None
     left_out = [name for name in everyone if name not in asked]
     yield from Beginning(settled, everyone, says).findings(left_out)
+    if members and not says:
+        yield from _forks(len(everyone), forks)
     if says:
         yield from _alarms(clusters[0][0], says, settled)
         yield from _sizes(settled)
@@ -128,6 +133,17 @@ def _directory(member: Member, number: int) -> Iterator[Finding]:
             "playbooks/reset.yml."
         )
         yield Finding("etcd-data-lost", problem, remediation, path, member.name)
+
+
+def _forks(number: int, forks: int) -> Iterator[Finding]:
+    """Members that are started side by side, each of which waits for a quorum. ``number``: how many there are."""
+    quorum = number // 2 + 1
+    if 0 < forks < quorum:
+        problem = (
+            f"no member of etcd responds, and a start of one waits for {quorum} of {number}, but Ansible works on only "
+            f"{forks} {'host' if forks == 1 else 'hosts'} side by side"
+        )
+        yield Finding("etcd-forks", problem, f"Run with --forks {quorum} or more (`forks` in ansible.cfg).")
 
 
 def _clusters(members: Sequence[Member]) -> list[list[Member]]:

@@ -88,7 +88,7 @@ class Run:
     ``groups``: the inventory's by name, each with all its hosts. ``active``: by what hosts know this run; ``None`` if
     it changes nothing, so that others may. ``ungrouped``: hosts of the run that are in none of the cluster's groups.
     ``outside``: control-plane hosts that were asked because the run has none and needs one, each with the reason why
-    it cannot be used, empty if it can.
+    it cannot be used, empty if it can. ``forks``: on how many hosts Ansible works side by side; 0 if that is unknown.
     """
 
     groups: Mapping[str, Sequence[str]]
@@ -97,6 +97,7 @@ class Run:
     active: str | None = None
     ungrouped: Sequence[Host] = ()
     outside: Mapping[str, str] = field(default_factory=dict)
+    forks: int = 0
 
     def hosts(self, *groups: str) -> list[str]:
         """The hosts in any of these groups, whether or not they are in the run."""

@@ -158,6 +158,30 @@ class TestANewcomer:
         assert "on host2, host3, and the run does not check whether host1 has one" in finding.problem
 
 
+class TestForks:
+    """Members that wait for each other, started by fewer processes than that takes."""
+
+    @staticmethod
+    def found(*hosts: Variables, forks: int) -> list[str]:
+        return [finding.id for finding in check_members(hosts, ALL, forks)]
+
+    @pytest.mark.parametrize(("forks", "ids"), [(1, ["etcd-forks"]), (2, []), (20, []), (0, [])])
+    def test_a_start_of_all_members_takes_a_quorum_side_by_side(self, forks: int, ids: list[str]) -> None:
+        assert self.found(fresh(1), fresh(2), fresh(3), forks=forks) == ids
+
+    def test_those_that_are_all_stopped_wait_for_each_other_too(self) -> None:
+        assert self.found(member(1), member(2), member(3), forks=1) == ["etcd-forks"]
+
+    def test_one_alone_waits_for_none_where_others_run(self) -> None:
+        said = says(listed(1), listed(2), listed(3))
+        assert self.found(member(1, said=said), member(2, said=said), member(3), forks=1) == []
+
+    def test_the_number_that_it_takes_is_said(self) -> None:
+        (finding,) = check_members([fresh(1), fresh(2), fresh(3)], ALL, 1)
+        assert "waits for 2 of 3, but Ansible works on only 1 host side by side" in finding.problem
+        assert "--forks 2 or more" in finding.remediation
+
+
 class TestLostData:
     def test_on_the_only_host(self) -> None:
         finding = only(member(1, (1,), data={DIRECTORY: etcd_data(False)}))

@@ -427,9 +427,9 @@ def test_a_static_pod_too_is_left_to_the_run_that_has_begun_since(
 
     manifest = {"metadata": {}, "spec": {"securityContext": {"runAsUser": "root"}}}
     monkeypatch.setattr(host_runs, "claim", claim)
-    monkeypatch.setattr(service.StaticPod, "text", lambda _: "another one")
-    monkeypatch.setattr(service.StaticPod, "processes", lambda *_: [1])
-    monkeypatch.setattr(service.StaticPod, "replace", lambda *_: seen.append("replaced"))
+    monkeypatch.setattr(component_unit.StaticPod, "text", lambda _: "another one")
+    monkeypatch.setattr(component_unit.StaticPod, "processes", lambda *_: [1])
+    monkeypatch.setattr(component_unit.StaticPod, "replace", lambda *_: seen.append("replaced"))
     monkeypatch.setattr(component_unit.Record, "save", lambda *_: seen.append("saved"))
     module = _Module(unit="x.service", _manifest=manifest)
     monkeypatch.setattr(component_unit.Systemd, "show", lambda _: {**RUNNING, "ActiveState": "inactive"})
