@@ -256,6 +256,14 @@ def test_a_run_of_nodes_alone_looks_for_a_host_that_answers(play: Play) -> None:
     assert ("no-control-plane", "", "settings") in play.findings("hosts")
 
 
+@pytest.mark.parametrize(("forks", "refused"), [("1", True), ("2", False)])
+def test_a_start_of_etcd_takes_forks_for_its_quorum(play: Play, forks: str, refused: bool) -> None:
+    play.inventory["all"]["children"]["etcd"]["hosts"] = {"h1": {}, "h2": {}, "h3": {}}
+    play.variables["cluster_host_address"] = "192.0.2.{{ inventory_hostname[1] }}"
+    play.run(ASK, HOSTS, options=("--forks", forks))
+    assert ("etcd-forks" in {each[0] for each in play.findings("hosts")}) is refused
+
+
 def test_addresses_are_those_of_all_hosts_of_the_cluster(play: Play) -> None:
     play.inventory["all"]["children"]["workers"]["hosts"]["h2"]["cluster_host_address"] = "192.0.2.22"
     limit = ("--limit", "h1")
