@@ -50,21 +50,38 @@ def _in_task(inventory: Path, name: str, task: str, variables: dict[str, Any]) -
             _kill(process.pid)
 
 
-def kill_after(inventory: Path, name: str, seconds: float, **variables: Any) -> str:
-    """Run a playbook, and kill all its processes so long after its beginning. Returns the task in which that was.
-
-    Fails if the run ends before.
-    """
+def tasks_of(inventory: Path, name: str, **variables: Any) -> int:
+    """Run a playbook to its end; returns how many tasks it had. Fails if it fails."""
     with _started(inventory, name, variables) as process:
+        assert process.stdout
+        seen = process.stdout.readlines()
+    assert process.returncode == 0, "".join(seen[-_SHOWN:])
+    return len(_tasks(seen))
+
+
+def kill_at(inventory: Path, name: str, number: int, seconds: float, **variables: Any) -> str:
+    """Run a playbook, and kill all its processes so long after its task of this number has begun. Returns the task.
+
+    Counted from 1, since times are others on a machine that has become idle. The task that it is killed in may be a
+    later one. Fails if the run ends before.
+    """
+    seen: list[str] = []
+    with _started(inventory, name, variables) as process:
+        assert process.stdout
+        while len(_tasks(seen)) < number and (line := process.stdout.readline()):
+            seen.append(line)
         try:
             process.wait(seconds)
         except subprocess.TimeoutExpired:
             _kill(process.pid)
-        assert process.stdout
-        seen = process.stdout.readlines()
+        seen += process.stdout.readlines()
     assert process.returncode == -signal.SIGKILL, f"the run ended before:\n{''.join(seen[-_SHOWN:])}"
-    tasks = [line.partition("[")[2].partition("]")[0] for line in seen if line.startswith("TASK [")]
-    return tasks[-1] if tasks else "the beginning"
+    return _tasks(seen)[-1]
+
+
+def _tasks(output: list[str]) -> list[str]:
+    """The names of the tasks that have begun."""
+    return [line.partition("[")[2].partition("]")[0] for line in output if line.startswith("TASK [")]
 
 
 def _kill(leader: int) -> None:
