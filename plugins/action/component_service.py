@@ -18,6 +18,7 @@ from kubeproof.install.action import Action
 from kubeproof.install.look import digest
 from kubeproof.install.pending import concerning
 from kubeproof.install.rolling import Rolling, Turns, this_run
+from kubeproof.settings.host_report import reported
 
 # In a turn at most: waiting for the gate, for the health, and for what it recovers; and Ansible's own time for each.
 _WAITS_OF_A_TURN = 3
@@ -99,8 +100,7 @@ class ActionModule(Action):
 
     def _patience(self, hosts: Iterable[str]) -> float:
         """What the slowest of the hosts multiplies limits of time by."""
-        hostvars = self._variables.get("hostvars", {})
-        reports = (hostvars.get(host, {}).get("ansible_facts", {}).get("kubeproof_host", {}) for host in hosts)
+        reports = [reported(self._variables.get("hostvars", {}), host) for host in hosts]
         return max((factor(report["work_seconds"]) for report in reports if "work_seconds" in report), default=1.0)
 
     def _turns(self, arguments: Mapping[str, Any]) -> Turns:

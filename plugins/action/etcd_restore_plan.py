@@ -17,8 +17,7 @@ from kubeproof.install.action import Action
 from kubeproof.preflight.model import NODES
 from kubeproof.restore import checking, losses, record, resuming
 from kubeproof.restore.source import Kept, Source, choose, kept
-
-HOST_FACT = "kubeproof_host"
+from kubeproof.settings.host_report import reported
 
 
 class ActionModule(Action):
@@ -124,7 +123,7 @@ class ActionModule(Action):
         """Nodes whose facts this run has not gathered: left out of it, or unreachable."""
         groups, hostvars = self._variables["groups"], self._variables["hostvars"]
         nodes = dict.fromkeys(str(host) for group in NODES for host in groups.get(group, ()))
-        return [host for host in nodes if "arch" not in hostvars[host].get("ansible_facts", {}).get(HOST_FACT, {})]
+        return [host for host in nodes if "arch" not in reported(hostvars, host)]
 
     def _goes_on(self, unfinished: record.Restore, now: datetime.datetime) -> bool:
         """Whether it is resumed without asking; if not, why is said."""

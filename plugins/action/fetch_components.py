@@ -16,6 +16,7 @@ from kubeproof.components.progress import Event, Phase
 from kubeproof.components.source import Choice
 from kubeproof.install import reasons, steps
 from kubeproof.install.action import Action
+from kubeproof.settings.host_report import reported
 
 display = Display()
 
@@ -93,7 +94,7 @@ class _Narrator:
 def _architectures(variables: dict[str, Any]) -> list[str]:
     """Those of the hosts, as far as they were asked; hosts that were not are given none."""
     hosts = {host for name in pins.GROUPS for host in variables["groups"].get(name, ())}
-    reports = (variables["hostvars"][host].get("ansible_facts", {}).get("kubeproof_host", {}) for host in sorted(hosts))
+    reports = [reported(variables["hostvars"], host) for host in hosts]
     return sorted({report["arch"] for report in reports if "arch" in report}) or [pins.MACHINES[platform.machine()]]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from kubeproof.core.errors import KubeproofError
 from kubeproof.install.action import Action
 from kubeproof.install.converged import Converged
 from kubeproof.restore.record import Records
+from kubeproof.settings.host_report import reported
 
 _STATES = ("left", "named")
 
@@ -55,7 +55,7 @@ class ActionModule(Action):
                 self._rest.keep()
                 self._close_restores()
         hosts = [str(host) for host in task_vars["ansible_play_hosts_all"]]
-        left = [host for host in hosts if _is_unreachable(task_vars["hostvars"][host])]
+        left = [host for host in hosts if reported(task_vars["hostvars"], host).get("unreachable")]
         for host in left:
             self._display.warning(f"{host} was left behind; {records.told(host)}")
         return {"changed": False, "left_behind": left}
@@ -78,8 +78,3 @@ class ActionModule(Action):
         lock = Lock(Path(str(self._arguments["state_directory"])))
         lock.settle()
         lock.save()
-
-
-def _is_unreachable(variables: Mapping[str, Any]) -> bool:
-    report = variables.get("ansible_facts", {}).get("kubeproof_host", {})
-    return bool(report.get("unreachable"))

@@ -14,6 +14,7 @@ from kubeproof.preflight.findings import render
 from kubeproof.preflight.identity import Kept
 from kubeproof.preflight.model import CONTROL_PLANE, ETCD, GROUPS
 from kubeproof.settings import state as states
+from kubeproof.settings.host_report import reported
 from kubeproof.settings.urls import in_url
 
 
@@ -45,8 +46,7 @@ class ActionModule(Action):
     def _refuse_others(self, state: Path) -> None:
         """The preflight has said this already, unless what it judged has changed since: in a restore it has."""
         groups, known = self._variables["groups"], self._variables["hostvars"]
-        hosts = {str(host): known[host] for group in GROUPS for host in groups.get(group, ())}
-        reports = {host: each.get("ansible_facts", {}).get("kubeproof_host", {}) for host, each in hosts.items()}
+        reports = {str(host): reported(known, host) for group in GROUPS for host in groups.get(group, ())}
         # A host that could not be examined has a report without.
         carried = {host: report["identity"] for host, report in reports.items() if "identity" in report}
         kept = Kept.of(state, " -i ".join(str(source) for source in self._variables["ansible_inventory_sources"]))

@@ -31,7 +31,7 @@ from kubeproof.install.action import Action, plain
 from kubeproof.install.reach import Reach
 from kubeproof.preflight import model, speaker
 from kubeproof.settings import addresses, host_settings, resolve, specs, state
-from kubeproof.settings.host_report import HostReport
+from kubeproof.settings.host_report import HostReport, reported
 
 try:
     from ansible._internal._datatag._tags import Origin
@@ -389,8 +389,8 @@ def _write_report(stage: str, findings: Sequence[preflight.Finding], hosts: Sequ
 
 def _reported(host: preflight.Host, task_vars: Mapping[str, Any]) -> preflight.Host:
     """The host with what ``host_report`` found."""
-    fact = plain(task_vars["hostvars"][host.name]["ansible_facts"].get("kubeproof_host"))
-    if not isinstance(fact, dict):
+    fact = plain(reported(task_vars["hostvars"], host.name))
+    if not fact:
         raise KubeproofError(f"preflight: {host.name} has no report; run host_report on all hosts first")
     if "problem" in fact:
         remediation = str(fact.get("remediation", ""))

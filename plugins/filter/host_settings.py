@@ -19,7 +19,7 @@ from kubeproof.core.amounts import at_once
 from kubeproof.core.errors import KubeproofError
 from kubeproof.core.patience import factor
 from kubeproof.settings import host_settings as settings
-from kubeproof.settings.host_report import HostReport
+from kubeproof.settings.host_report import HostReport, reported
 
 
 def host_settings(report: object) -> settings.HostSettings:
@@ -46,19 +46,18 @@ def inotify_sysctls(host: settings.InotifySettings, instances: Any, watches: Any
 
 def patience(names: list[str], hostvars: Mapping[str, Any]) -> float:
     """The factor of the slowest of those hosts that were examined."""
-    found = (hostvars[name].get("ansible_facts", {}).get("kubeproof_host", {}) for name in names)
+    found = [reported(hostvars, name) for name in names]
     return max((factor(report["work_seconds"]) for report in found if "work_seconds" in report), default=1.0)
 
 
 def examined(names: list[str], hostvars: Mapping[str, Any]) -> list[str]:
     """Those of the hosts whose facts this run has gathered: neither left out of it, nor unreachable."""
-    return [name for name in names if "arch" in hostvars[name].get("ansible_facts", {}).get("kubeproof_host", {})]
+    return [name for name in names if "arch" in reported(hostvars, name)]
 
 
 def unreachable(names: list[str], hostvars: Mapping[str, Any]) -> list[str]:
     """Those of the hosts that this run has not reached."""
-    facts = {name: hostvars[name].get("ansible_facts", {}).get("kubeproof_host", {}) for name in names}
-    return [name for name, found in facts.items() if found.get("unreachable")]
+    return [name for name in names if reported(hostvars, name).get("unreachable")]
 
 
 def at_once_besides(amount: int | str, nodes: Any, lost: Any) -> int | str:

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from kubeproof.core import fast_yaml
 from kubeproof.core.errors import KubeproofError
 
 
@@ -85,7 +86,7 @@ def _read(path: Path) -> dict[str, Any]:
             hint="playbooks/cluster.yml writes it; for a cluster that was installed otherwise, give --kubeconfig",
         )
     try:
-        document = yaml.safe_load(path.read_text())
+        document = fast_yaml.load(path.read_text())
     except (OSError, yaml.YAMLError) as error:
         raise KubeproofError(f"the kubeconfig {path} cannot be used: {error!r}") from error
     if not isinstance(document, dict):

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import yaml
-
 from kubeproof.api import api_servers
 from kubeproof.api import kubeconfig as kubeconfigs
 from kubeproof.components.cache import Cache
 from kubeproof.components.lock import Lock
 from kubeproof.components.pins import MACHINES
+from kubeproof.core import fast_yaml
 from kubeproof.core.errors import KubeproofError
 from kubeproof.core.process import attempt
 
@@ -64,7 +63,7 @@ def query(state: Path, *arguments: str, timeout: float = 20) -> Any:
 
 def environment(config: Path) -> dict[str, str]:
     """The environment for a kubectl: a proxy that it names is not asked for the cluster of a kubeconfig."""
-    clusters = yaml.safe_load(config.read_text(encoding="utf-8"))["clusters"]
+    clusters = fast_yaml.load(config.read_text(encoding="utf-8"))["clusters"]
     servers = [urlsplit(entry["cluster"]["server"]).hostname or "" for entry in clusters]
     excepted = os.environ.get("NO_PROXY") or os.environ.get("no_proxy", "")
     together = ",".join(filter(None, [excepted, *servers]))

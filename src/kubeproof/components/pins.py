@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from kubeproof.components.document import DocumentError, Section
+from kubeproof.core import fast_yaml
 from kubeproof.core.errors import KubeproofError
 
 ROOT = Path(__file__).resolve().parents[3] / "components"
@@ -435,7 +436,7 @@ def load(root: Path = ROOT) -> Pins:
     """Read and check ``root/components.yml``. Raises DocumentError, which names the file and the place in it."""
     path = root / "components.yml"
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = fast_yaml.load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise DocumentError(f"{path}: {error}") from error
     top = Section(path.name, "", document)

@@ -14,6 +14,8 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.plugins import loader
 from ansible.template import Templar, trust_as_template
 
+from kubeproof.settings import resolve, specs
+
 # Of every kind only what our tasks use, whichever inventory there is.
 _PLUGINS = {
     "become_loader": ("sudo",),
@@ -31,5 +33,7 @@ def preload() -> None:
             getattr(loader, name).get(plugin, class_only=True)
     # With the first filter and the first test Ansible loads all that there are.
     Templar(loader=DataLoader()).template(trust_as_template("{{ '' | default('') is string }}"))
+    resolve.defaults()
+    specs.load()
     # What is here now stays: no process has to go through it in search of garbage, and to copy it for that.
     gc.freeze()

@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
+from kubeproof.core import fast_yaml
 
 _PARTS = ("components.yml", "cluster.yml")
 _WORD = re.compile(r"\b[a-z_][a-z0-9_]*\b")
@@ -71,7 +71,7 @@ class Reach:
             found.add(role)
             directory = self._project / "roles" / role
             called = {each for path in (directory / "tasks").rglob("*.yml") for each in _called(_documents(path))}
-            depends = yaml.safe_load((directory / "meta" / "main.yml").read_text(encoding="utf-8"))["dependencies"]
+            depends = fast_yaml.load((directory / "meta" / "main.yml").read_text(encoding="utf-8"))["dependencies"]
             todo |= (called | {str(each["role"]) for each in depends}) - found
         return found
 
@@ -94,7 +94,7 @@ class Reach:
         found: dict[str, set[str]] = {}
         for kind in ("defaults", "vars"):
             for path in (self._project / "roles").glob(f"*/{kind}/*.yml"):
-                for name, value in (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).items():
+                for name, value in (fast_yaml.load(path.read_text(encoding="utf-8")) or {}).items():
                     found.setdefault(name, set()).update(_WORD.findall(str(value)))
         return found
 
@@ -120,7 +120,7 @@ def _words_of(path: Path) -> set[str]:
 
 
 def _documents(path: Path) -> list[dict[str, Any]]:
-    return yaml.safe_load(path.read_text(encoding="utf-8")) or []
+    return fast_yaml.load(path.read_text(encoding="utf-8")) or []
 
 
 def _called(tasks: Collection[Mapping[str, Any]]) -> Iterator[str]:

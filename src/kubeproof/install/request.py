@@ -14,7 +14,7 @@ from typing import Any
 import tomli_w
 import yaml
 
-from kubeproof.core import zipped
+from kubeproof.core import fast_yaml, zipped
 from kubeproof.core.errors import KubeproofError
 from kubeproof.pki import cas
 from kubeproof.pki.kubeconfig import compose
@@ -264,7 +264,7 @@ def _merged(text: str, extra: Mapping[str, Any] | None, name: str) -> str:
         return tomli_w.dumps(_deep_merge(tomllib.loads(text), plain))
     if name.removesuffix(".j2").endswith(".json"):
         return json.dumps(_deep_merge(json.loads(text), plain), indent=4) + "\n"
-    base = yaml.safe_load(text)
+    base = fast_yaml.load(text)
     if not isinstance(base, dict):
         raise RequestError(f"{name}: only a YAML dictionary can be merged into")
     return yaml.safe_dump(_deep_merge(base, plain), sort_keys=False)

@@ -14,7 +14,7 @@ import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from kubeproof.core import files
+from kubeproof.core import fast_yaml, files
 from kubeproof.pki import cas
 
 ADMIN_GROUP = "kubeproof:cluster-admins"
@@ -78,7 +78,7 @@ def ensure_kubeconfig(state: Path, target: Target, *, pretend: bool = False) -> 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        document = yaml.safe_load(path.read_text())
+        document = fast_yaml.load(path.read_text())
     except (OSError, yaml.YAMLError):
         return {}
     return document if isinstance(document, dict) else {}

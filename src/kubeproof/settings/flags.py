@@ -12,8 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from kubeproof.core import fast_yaml
 from kubeproof.settings import specs
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
@@ -185,7 +184,7 @@ def _value_problem(value: Any) -> str:
 @cache
 def own_flags(role: str, roles: Path = specs.ROLES) -> Mapping[str, Sequence[str]]:
     """Flags that a role gives its component, from its variables, each with the settings that it is made of."""
-    document = yaml.safe_load((roles / role / "vars" / "main.yml").read_text(encoding="utf-8"))
+    document = fast_yaml.load((roles / role / "vars" / "main.yml").read_text(encoding="utf-8"))
     listed = [value for value in document.values() if isinstance(value, list)]
     flags = [str(item) for value in listed for item in value if str(item).startswith("--")]
     options = specs.load(roles).options

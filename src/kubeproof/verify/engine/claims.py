@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from kubeproof.core import paths
+from kubeproof.core import fast_yaml, paths
 from kubeproof.core.errors import KubeproofError
 
 PATH = paths.PROJECT / "tests" / "architecture" / "claims.yml"
@@ -99,7 +97,7 @@ class Catalogue:
 
 def load(path: Path = PATH) -> Catalogue:
     """Read and check the claims."""
-    document = yaml.safe_load(path.read_text())
+    document = fast_yaml.load(path.read_text())
     if not isinstance(document, Mapping) or document.get("schema") != _SCHEMA:
         raise KubeproofError(f"{path} does not say schema: {_SCHEMA}")
     catalogue = Catalogue(tuple(_component(item, path) for item in document["components"]))
