@@ -20,8 +20,9 @@ from kubeproof.verify.observe.objects import Object
 
 _LABEL = {"app": "stable"}
 _PORT = 80
-# A pod that is to end serves for this long: nodes learn within it that they should send it nothing more.
-_FAREWELL_SECONDS = 5
+# A pod that is to end serves for this long: nodes learn within it that they should send it nothing more. On slow hosts
+# longer, up to what an application's preStop hook would wait.
+_FAREWELL_SECONDS, _LONGEST_FAREWELL_SECONDS = 5, 30
 _TRIES = 10
 _ANSWER_SECONDS = 20.0
 _REPLACED_SECONDS = 40.0
@@ -145,14 +146,15 @@ def _generation(manifests: Manifests, name: str) -> list[Object]:
     """A server on each of two nodes, which says good-bye slowly."""
     probe = {"httpGet": {"path": "/readyz", "port": HTTP_PORT}, "periodSeconds": 1}
     server = manifests.server("server", readinessProbe=probe)
-    server["args"].append(f"--delay-shutdown={_FAREWELL_SECONDS}")
+    farewell = min(round(manifests.patience * _FAREWELL_SECONDS), _LONGEST_FAREWELL_SECONDS)
+    server["args"].append(f"--delay-shutdown={farewell}")
     return [
         manifests.pod(
             f"{name}-{number}",
             [server],
             labels=_LABEL,
             **manifests.on_node(node),
-            terminationGracePeriodSeconds=_FAREWELL_SECONDS + 4,
+            terminationGracePeriodSeconds=farewell + 4,
         )
         for number, node in enumerate((manifests.nodes[0], manifests.nodes[-1]))
     ]
