@@ -97,7 +97,8 @@ def check_members(hosts: Sequence[Variables], everyone: Sequence[str], forks: in
     says = clusters[0][0].etcd["says"] if clusters else None
     left_out = [name for name in everyone if name not in asked]
     yield from Beginning(settled, everyone, says).findings(left_out)
-    if members and not says:
+    # Members that the run does not have may be there: then one that is started finds them.
+    if members and not says and not left_out:
         yield from _forks(len(everyone), forks)
     if says:
         yield from _alarms(clusters[0][0], says, settled)

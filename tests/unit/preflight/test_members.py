@@ -176,6 +176,9 @@ class TestForks:
         said = says(listed(1), listed(2), listed(3))
         assert self.found(member(1, said=said), member(2, said=said), member(3), forks=1) == []
 
+    def test_those_that_are_left_out_may_be_running(self) -> None:
+        assert self.found(member(3), forks=1) == []
+
     def test_the_number_that_it_takes_is_said(self) -> None:
         (finding,) = check_members([fresh(1), fresh(2), fresh(3)], ALL, 1)
         assert "waits for 2 of 3, but Ansible works on only 1 host side by side" in finding.problem
