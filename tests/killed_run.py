@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -51,11 +52,13 @@ def _in_task(inventory: Path, name: str, task: str, variables: dict[str, Any]) -
 
 
 def tasks_of(inventory: Path, name: str, **variables: Any) -> int:
-    """Run a playbook to its end; returns how many tasks it had. Fails if it fails."""
+    """Run a playbook to its end; returns how many tasks it had. Fails if it fails, or has changed nothing."""
     with _started(inventory, name, variables) as process:
         assert process.stdout
         seen = process.stdout.readlines()
-    assert process.returncode == 0, "".join(seen[-_SHOWN:])
+    ended = "".join(seen[-_SHOWN:])
+    assert process.returncode == 0, ended
+    assert re.search(r"changed=[1-9]", ended), ended
     return len(_tasks(seen))
 
 
@@ -68,8 +71,11 @@ def kill_at(inventory: Path, name: str, number: int, seconds: float, **variables
     seen: list[str] = []
     with _started(inventory, name, variables) as process:
         assert process.stdout
-        while len(_tasks(seen)) < number and (line := process.stdout.readline()):
+        for line in process.stdout:
             seen.append(line)
+            number -= len(_tasks([line]))
+            if not number:
+                break
         try:
             process.wait(seconds)
         except subprocess.TimeoutExpired:
