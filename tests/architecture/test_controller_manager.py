@@ -37,9 +37,8 @@ _BACK_SECONDS = 60.0
 # As long as nothing is to happen.
 _QUIET_SECONDS = 5.0
 _ROLLOUT_SECONDS = 90.0
-# A server keeps answering until every node has heard that it goes: on slow hosts longer, up to what an application's
-# preStop hook would wait.
-_GOODBYE_SECONDS, _LONGEST_GOODBYE_SECONDS = 10, 30
+# A server keeps answering until every node has heard that it goes.
+_FAREWELL_SECONDS = 10
 _REVISION = "deployment.kubernetes.io/revision"
 _TEMPLATE_HASH = "pod-template-hash"
 # Of the nodes of a large cluster only so many get a pod of the DaemonSet.
@@ -272,11 +271,11 @@ def rollout(cluster: Cluster, api: Api, manifests: Manifests) -> Iterator[Future
     labels = {"app": "rolled"}
     probe = {"httpGet": {"path": "/readyz", "port": HTTP_PORT}, "periodSeconds": 1}
     server = manifests.server("server", readinessProbe=probe)
-    goodbye = min(round(api.patient(_GOODBYE_SECONDS)), _LONGEST_GOODBYE_SECONDS)
-    server["args"].append(f"--delay-shutdown={goodbye}")
+    farewell = manifests.farewell(_FAREWELL_SECONDS)
+    server["args"].append(f"--delay-shutdown={farewell}")
     manifest = _owner(manifests, "Deployment", "rolled", labels, [server])
     manifest["spec"]["strategy"] = {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
-    manifest["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = 3 * goodbye
+    manifest["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = 3 * farewell
     api.create(manifest)
     service = api.create(manifests.service("rolled", labels, type="NodePort"))
     address, port = cluster.nodes[0].address, service["spec"]["ports"][0]["nodePort"]

@@ -20,9 +20,8 @@ from kubeproof.verify.observe.objects import Object
 
 _LABEL = {"app": "stable"}
 _PORT = 80
-# A pod that is to end serves for this long: nodes learn within it that they should send it nothing more. On slow hosts
-# longer, up to what an application's preStop hook would wait.
-_FAREWELL_SECONDS, _LONGEST_FAREWELL_SECONDS = 5, 30
+# A pod that is to end serves for this long: nodes learn within it that they should send it nothing more.
+_FAREWELL_SECONDS = 5
 _TRIES = 10
 _ANSWER_SECONDS = 20.0
 _REPLACED_SECONDS = 40.0
@@ -146,7 +145,7 @@ def _generation(manifests: Manifests, name: str) -> list[Object]:
     """A server on each of two nodes, which says good-bye slowly."""
     probe = {"httpGet": {"path": "/readyz", "port": HTTP_PORT}, "periodSeconds": 1}
     server = manifests.server("server", readinessProbe=probe)
-    farewell = min(round(manifests.patience * _FAREWELL_SECONDS), _LONGEST_FAREWELL_SECONDS)
+    farewell = manifests.farewell(_FAREWELL_SECONDS)
     server["args"].append(f"--delay-shutdown={farewell}")
     return [
         manifests.pod(

@@ -1,7 +1,7 @@
 """What Ansible would load anew in the process of each task and host, loaded once in the one that these are forked from.
 
 Those processes end with their task, and what they have loaded ends with them: plugins, their documentation, and how
-templates are read. Most of a task that asks no host was that.
+templates are read, and the settings of all roles. Most of a task that asks no host was that.
 """
 
 from __future__ import annotations

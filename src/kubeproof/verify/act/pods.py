@@ -30,6 +30,7 @@ _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 _PROBE_SECONDS, _LONGEST_PROBE_SECONDS = 1, 30
 # Kubernetes' default.
 _LONGEST_PERIOD_SECONDS = 10
+_LONGEST_FAREWELL_SECONDS = 30
 _SECURITY = {
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
@@ -68,6 +69,13 @@ class Manifests:
             **more,
             **{name: self._patient(more[name]) for name in _PROBES if name in more},
         }
+
+    def farewell(self, seconds: float) -> int:
+        """For how many seconds a server that is to end keeps answering, until every node has heard of it.
+
+        On slow hosts longer, up to what an application's preStop hook would wait.
+        """
+        return min(round(self.patience * seconds), _LONGEST_FAREWELL_SECONDS)
 
     def _patient(self, probe: Mapping[str, Any]) -> Object:
         """A probe that a slow host can answer in time, and that dozens of do not keep it from everything else."""

@@ -20,6 +20,11 @@ def test_probes_wait_for_slow_hosts(
     assert probe == {"periodSeconds": period, "timeoutSeconds": seconds}
 
 
+@pytest.mark.parametrize(("patience", "seconds"), [(1.0, 5), (2.5, 12), (50.0, 30)])
+def test_servers_say_good_bye_longer_on_slow_hosts(patience: float, seconds: int) -> None:
+    assert Manifests("test", "image", ("w1",), patience).farewell(5) == seconds
+
+
 def test_a_container_without_probes_has_none() -> None:
     assert "readinessProbe" not in Manifests("test", "image", ("w1",)).container("pause", ["pause"])
 
