@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import datetime
 import json
 import threading
@@ -15,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from kubeproof.api.kubeconfig import Access, Anonymous, Credentials, Token
+from kubeproof.api.kubeconfig import Anonymous, Credentials, Token
 from kubeproof.core import waiting
 from kubeproof.settings.urls import in_url
 from kubeproof.verify.act import accounts, client_certificates, disruption, leader_election
@@ -168,7 +167,7 @@ def test_callers_who_cannot_show_who_they_are_are_turned_away(
         )
         known["the same certificate, not expired"] = client_certificates.issued(pki_directory, now)
 
-    for server in _each_server(cluster):
+    for server in cluster.each_access():
         for shown, credentials in intruders.items():
             with Api(server).using(credentials) as stranger:
                 answer = stranger.request("GET", "/api/v1/namespaces")
@@ -449,10 +448,10 @@ def _account(namespace: str) -> Object:
 
 
 @early
-def greetings(api: Api, workspace: Workspace, namespace: str) -> Iterator[Operator]:
+def greetings(cluster: Cluster, api: Api, workspace: Workspace, namespace: str) -> Iterator[Operator]:
     """A kind of objects that is new to the API, and an operator for it, with a first object."""
     definition = _definition(f"{workspace.run_id}.{RESOURCE_DOMAIN}")
-    workspace.cluster_wide(definition)
+    workspace.outside(definition)
     try:
         api.observe_one(
             definition,
@@ -465,7 +464,7 @@ def greetings(api: Api, workspace: Workspace, namespace: str) -> Iterator[Operat
     operator = Operator(api, namespace, definition["spec"]["group"])
     accounts.account(api, namespace, operator.ACCOUNT)
     accounts.allow(
-        api,
+        cluster,
         namespace,
         operator.ACCOUNT,
         [
@@ -577,14 +576,6 @@ def _await_served(api: Api, operator: Operator) -> None:
 def _ask_etcd(host: Host, who: ComponentCredentials, endpoints: list[str]) -> list[dict[str, Any]]:
     request = {"do": "http", "method": "POST", "body": json.dumps({"key": "Lw=="}), "cert": who.cert, "key": who.key}
     return host.probe(*({**request, "url": f"{url}/v3/kv/range"} for url in endpoints))
-
-
-def _each_server(cluster: Cluster) -> list[Access]:
-    """The access to each API server by itself: behind a load balancer one may differ from the others."""
-    return [
-        dataclasses.replace(cluster.api.access, server=f"https://{in_url(address)}:{port}")
-        for address, port in cluster.api_servers
-    ]
 
 
 def _self_review() -> Object:

@@ -23,6 +23,7 @@ from kubeproof.verify.engine.evidence import Evidence
 from kubeproof.verify.engine.preparations import early
 from kubeproof.verify.observe import objects
 from kubeproof.verify.observe.api import Answer, Api, NotObserved
+from kubeproof.verify.observe.cluster import Cluster
 from kubeproof.verify.observe.objects import Object
 
 _ACCOUNT = "application-operator"
@@ -88,14 +89,14 @@ class _Stage:
 
 
 @early
-def managed(api: Api, workspace: Workspace, manifests: Manifests) -> Iterator[Future[Managed]]:
+def managed(cluster: Cluster, api: Api, workspace: Workspace, manifests: Manifests) -> Iterator[Future[Managed]]:
     """An application from its creation to its deletion, while other claims are looked at."""
     group = f"{workspace.run_id}.apps.{RESOURCE_DOMAIN}"
     stage = _Stage(api, workspace.namespace("operator"), group, f"{group}-{gate.NAME}")
-    workspace.cluster_wide(program.definition(group))
+    workspace.outside(program.definition(group))
     # Removed before the kind: what it asks about is then gone.
-    workspace.cluster_wide(gate.configuration(stage.configuration))
-    settings = _settings(workspace, stage, manifests)
+    workspace.outside(gate.configuration(stage.configuration))
+    settings = _settings(cluster, workspace, stage, manifests)
     with Instances(settings, _INSTANCES) as instances, ThreadPoolExecutor(1) as pool:
         yield pool.submit(_live, stage, instances)
 
@@ -361,7 +362,7 @@ def _end(stage: _Stage, instances: Instances) -> None:
     stage.api.delete(objects.path(owner), propagationPolicy="Background")
 
 
-def _settings(workspace: Workspace, stage: _Stage, manifests: Manifests) -> Settings:
+def _settings(cluster: Cluster, workspace: Workspace, stage: _Stage, manifests: Manifests) -> Settings:
     api, namespace = stage.api, stage.namespace
     here = Manifests(namespace, manifests.image, manifests.nodes, manifests.patience)
     accounts.account(api, namespace, _ACCOUNT)
@@ -375,9 +376,9 @@ def _settings(workspace: Workspace, stage: _Stage, manifests: Manifests) -> Sett
         Rule(("list",), ("pods",)),
         Rule(("get", "create", "update"), ("leases",), "coordination.k8s.io"),
     ]
-    accounts.allow(api, namespace, _ACCOUNT, rules)
+    accounts.allow(cluster, namespace, _ACCOUNT, rules)
     webhooks = Rule(("get", "patch"), ("validatingwebhookconfigurations",), "admissionregistration.k8s.io")
-    accounts.allow_everywhere(workspace, namespace, _ACCOUNT, [webhooks])
+    accounts.allow_everywhere(cluster, workspace, namespace, _ACCOUNT, [webhooks])
     probe = {"httpGet": {"path": "/readyz", "port": HTTP_PORT}, "periodSeconds": 1}
     pod = here.pod("", [here.server("server", readinessProbe=probe)])
     return Settings(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping
 
@@ -11,7 +10,6 @@ import pytest
 from kubeproof.components.lock import Lock
 from kubeproof.core.versions import parse
 from kubeproof.settings import runtimes, state
-from kubeproof.settings.urls import in_url
 from kubeproof.upgrade import policy
 from kubeproof.upgrade.record import Record
 from kubeproof.upgrade.world import CONTAINERD, KUBELET
@@ -100,8 +98,8 @@ def _api_servers(cluster: Cluster) -> list[ApiServer]:
     """Each API server by itself: behind a load balancer one may differ from the others."""
     names = {host.address: host.name for host in cluster.hosts.described("control_plane")}
     found = []
-    for address, port in cluster.api_servers:
-        with Api(dataclasses.replace(cluster.api.access, server=f"https://{in_url(address)}:{port}")) as server:
+    for (address, _), access in zip(cluster.api_servers, cluster.each_access(), strict=True):
+        with Api(access) as server:
             found.append(ApiServer(names.get(address, address), server.get("/version")))
     return found
 

@@ -421,7 +421,7 @@ def test_each_scheduler_binds_its_own_pods_only(
     # It comes after those that name another one: when it is bound, the scheduler has seen them.
     other = manifests.placed("unnamed")
     api.create(other)
-    with _second_scheduler(api, workspace, manifests.namespace) as second:
+    with _second_scheduler(cluster, workspace, manifests.namespace) as second:
         ignored = api.items(objects.core(manifests.namespace, "pods"), fieldSelector=f"spec.schedulerName={_SECOND}")
         evidence["before the second scheduler begins"] = _placement(ignored)
         bound_already = {objects.name(item): item["spec"]["nodeName"] for item in ignored if _is_bound(item)}
@@ -441,12 +441,12 @@ def test_each_scheduler_binds_its_own_pods_only(
 
 
 @contextmanager
-def _second_scheduler(api: Api, workspace: Workspace, namespace: str) -> Iterator[Api]:
+def _second_scheduler(cluster: Cluster, workspace: Workspace, namespace: str) -> Iterator[Api]:
     """The API as a scheduler sees it that has the rights it needs, and no more."""
-    look = ("get", "list", "watch")
+    look, api = ("get", "list", "watch"), cluster.api
     accounts.account(api, namespace, _SECOND)
-    accounts.allow(api, namespace, _SECOND, [Rule(look, ("pods",)), Rule(("create",), ("pods/binding",))])
-    accounts.allow_everywhere(workspace, namespace, _SECOND, [Rule(look, ("nodes",))])
+    accounts.allow(cluster, namespace, _SECOND, [Rule(look, ("pods",)), Rule(("create",), ("pods/binding",))])
+    accounts.allow_everywhere(cluster, workspace, namespace, _SECOND, [Rule(look, ("nodes",))])
     with api.using(Token(accounts.token(api, namespace, _SECOND))) as second:
         yield second
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import httpx
+
+from kubeproof.core import waiting
 from kubeproof.verify.act.workspace import Workspace
 from kubeproof.verify.observe import objects
-from kubeproof.verify.observe.api import Api
+from kubeproof.verify.observe.api import Api, NotObserved
+from kubeproof.verify.observe.cluster import Cluster
 from kubeproof.verify.observe.objects import Object
 
 _RBAC = "rbac.authorization.k8s.io"
 # As long as the longest verification.
 _TOKEN_SECONDS = 3600
+_RIGHTS_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -36,43 +42,84 @@ def account(api: Api, namespace: str, name: str) -> Object:
     )
 
 
-def token(api: Api, namespace: str, name: str) -> str:
-    """A token of a service account."""
+def token(api: Api, namespace: str, name: str, seconds: int = _TOKEN_SECONDS) -> str:
+    """A token of a service account, valid for so many seconds."""
     path = f"{objects.core(namespace, 'serviceaccounts')}/{name}/token"
     request = {
         "apiVersion": "authentication.k8s.io/v1",
         "kind": "TokenRequest",
-        "spec": {"expirationSeconds": _TOKEN_SECONDS},
+        "spec": {"expirationSeconds": seconds},
     }
     return str(api.request("POST", path, request).required()["status"]["token"])
 
 
-def allow(api: Api, namespace: str, name: str, rules: Sequence[Rule]) -> None:
-    """Give a service account rights in its namespace."""
+def allow(cluster: Cluster, namespace: str, name: str, rules: Sequence[Rule]) -> None:
+    """Give a service account rights in its namespace, and wait until it has them."""
     metadata = {"name": name, "namespace": namespace}
-    api.create(
-        {
-            "apiVersion": f"{_RBAC}/v1",
-            "kind": "Role",
-            "metadata": metadata,
-            "rules": [rule.as_rbac for rule in rules],
-        }
-    )
-    api.create(_binding("RoleBinding", metadata, "Role", name, namespace))
+    cluster.api.create(_role("Role", metadata, rules))
+    cluster.api.create(_binding("RoleBinding", metadata, "Role", name, namespace))
+    _await_rights(cluster, namespace, name, rules[0], namespace)
 
 
-def allow_everywhere(workspace: Workspace, namespace: str, name: str, rules: Sequence[Rule]) -> None:
+def allow_elsewhere(
+    cluster: Cluster, workspace: Workspace, namespace: str, name: str, rules: Sequence[Rule], where: str
+) -> None:
+    """Give a service account rights in another namespace, as long as the verification lasts."""
+    metadata = {"name": f"{namespace}-{name}", "namespace": where}
+    workspace.outside(_role("Role", metadata, rules))
+    workspace.outside(_binding("RoleBinding", metadata, "Role", name, namespace))
+    _await_rights(cluster, namespace, name, rules[0], where)
+
+
+def allow_everywhere(cluster: Cluster, workspace: Workspace, namespace: str, name: str, rules: Sequence[Rule]) -> None:
     """Give a service account rights in the whole cluster, as long as the verification lasts."""
     metadata = {"name": f"{namespace}-{name}"}
-    workspace.cluster_wide(
-        {
-            "apiVersion": f"{_RBAC}/v1",
-            "kind": "ClusterRole",
-            "metadata": metadata,
-            "rules": [rule.as_rbac for rule in rules],
-        }
-    )
-    workspace.cluster_wide(_binding("ClusterRoleBinding", metadata, "ClusterRole", name, namespace))
+    workspace.outside(_role("ClusterRole", metadata, rules))
+    workspace.outside(_binding("ClusterRoleBinding", metadata, "ClusterRole", name, namespace))
+    _await_rights(cluster, namespace, name, rules[0], "")
+
+
+def _await_rights(cluster: Cluster, namespace: str, name: str, rule: Rule, where: str) -> None:
+    """Wait until each API server that answers allows what a rule does, in a namespace or, without one, in all.
+
+    A server hears of roles and bindings by watches, and refuses until then what they allow. Those of one role come
+    together: one of its rules is enough. Raises NotObserved.
+    https://kubernetes.io/docs/reference/access-authn-authz/rbac/
+    """
+    user = f"system:serviceaccount:{namespace}:{name}"
+    asked = {"verb": rule.verbs[0], "group": rule.group, "resource": rule.resources[0], "namespace": where}
+    for access in cluster.each_access():
+        with Api(access) as server:
+            server.patience = cluster.api.patience
+            limit = server.patient(_RIGHTS_SECONDS)
+            if not waiting.until(functools.partial(_is_allowed, server, user, asked), limit, pause=0.05):
+                what = f"{user} may {rule.verbs[0]} {rule.resources[0]} {f'in {where}' if where else 'everywhere'}"
+                raise NotObserved(f"{what}, says the API server at {access.server}: not within {limit:.0f} s")
+
+
+def _is_allowed(server: Api, user: str, asked: Mapping[str, str]) -> bool:
+    """True, too, for a server that does not answer: nothing that has these rights can ask it."""
+    namespace_group = f"system:serviceaccounts:{user.split(':')[2]}"
+    groups = ["system:authenticated", "system:serviceaccounts", namespace_group]
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SubjectAccessReview",
+        "spec": {"user": user, "groups": groups, "resourceAttributes": dict(asked)},
+    }
+    try:
+        answer = server.request("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
+    except httpx.TransportError:
+        return True
+    return bool(answer.required()["status"]["allowed"])
+
+
+def _role(kind: str, metadata: Object, rules: Sequence[Rule]) -> Object:
+    return {
+        "apiVersion": f"{_RBAC}/v1",
+        "kind": kind,
+        "metadata": metadata,
+        "rules": [rule.as_rbac for rule in rules],
+    }
 
 
 def _binding(kind: str, metadata: Object, role_kind: str, account_name: str, namespace: str) -> Object:

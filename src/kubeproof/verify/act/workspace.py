@@ -82,8 +82,8 @@ class Workspace:
         (api or self.api).create({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
         return name
 
-    def cluster_wide(self, manifest: Mapping[str, Any]) -> Object:
-        """Create an object that is in no namespace, labelled, and have it removed at the end."""
+    def outside(self, manifest: Mapping[str, Any]) -> Object:
+        """Create an object that is in none of this verification's namespaces, labelled; it is removed at the end."""
         metadata = {**manifest["metadata"], "labels": {LABEL: self.run_id}}
         self.on_exit(lambda: self.api.delete(objects.path(manifest)))
         return self.api.create({**manifest, "metadata": metadata})

@@ -19,8 +19,10 @@ import httpx
 
 from kubeproof.core import zipped
 from kubeproof.settings.urls import in_url
+from kubeproof.verify.act import accounts
+from kubeproof.verify.act.accounts import Rule
 from kubeproof.verify.act.pods import Blocked, Manifests, is_ready
-from kubeproof.verify.act.workspace import LABEL, Workspace
+from kubeproof.verify.act.workspace import Workspace
 from kubeproof.verify.faults.checker import Gap, History, Violation, longest_gap, violations
 from kubeproof.verify.faults.kinds import Field, Kind
 from kubeproof.verify.faults.outside import Asked, Outside
@@ -46,6 +48,7 @@ _WHOLE_SECONDS = 180.0
 _POLL_SECONDS = 0.5
 _CALM_SECONDS = 1.0
 _TOKEN_SECONDS = 6 * 3600
+_RECORDER = "recorder"
 # After the time in which faults begin: for the last one, and for what is asked at the end.
 _LAST_SECONDS = 900
 # After its farewell, before a pod's processes are killed.
@@ -288,10 +291,9 @@ class Campaign:
         client = cluster.hosts.group("workers")[0]
         self.field = Field(cluster, client, Outside(cluster, workspace, manifests, client))
         # Ours too, so that a connection that a fault has broken is noticed before the next one.
-        servers = [f"https://{in_url(address)}:{port}" for address, port in cluster.api_servers]
         self._own = ExitStack()
-        others = [dataclasses.replace(cluster.api.access, server=server) for server in servers]
-        own = [self._own.enter_context(Api(access)) for access in others if access != cluster.api.access]
+        others = [access for access in cluster.each_access() if access != cluster.api.access]
+        own = [self._own.enter_context(Api(access)) for access in others]
         self._apis = [cluster.api, *own]
 
     def close(self) -> None:
@@ -531,43 +533,12 @@ class Campaign:
     def _token(self) -> str:
         """A token for the recorder, which may do no more than it does."""
         namespace = self.manifests.namespace
-        rights = {
-            namespace: {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "update"]},
-            "kube-system": {
-                "apiGroups": ["coordination.k8s.io"],
-                "resources": ["leases"],
-                "verbs": ["get", "list", "watch"],
-            },
-        }
-        name = f"kubeproof-verify-{self.workspace.run_id}-recorder"
-        account = {
-            "apiVersion": "v1",
-            "kind": "ServiceAccount",
-            "metadata": {"name": "recorder", "namespace": namespace},
-        }
-        self.cluster.api.create(account)
-        group = "rbac.authorization.k8s.io"
-        for where, rule in rights.items():
-            metadata = {"name": name, "namespace": where, "labels": {LABEL: self.workspace.run_id}}
-            subject = {"kind": "ServiceAccount", "name": "recorder", "namespace": namespace}
-            role = {"apiVersion": f"{group}/v1", "kind": "Role", "metadata": metadata, "rules": [rule]}
-            binding = {
-                "apiVersion": f"{group}/v1",
-                "kind": "RoleBinding",
-                "metadata": metadata,
-                "roleRef": {"apiGroup": group, "kind": "Role", "name": name},
-                "subjects": [subject],
-            }
-            for manifest in (role, binding):
-                self.cluster.api.create(manifest)
-                self.workspace.on_exit(functools.partial(self.cluster.api.delete, objects.path(manifest)))
-        request = {
-            "apiVersion": "authentication.k8s.io/v1",
-            "kind": "TokenRequest",
-            "spec": {"expirationSeconds": _TOKEN_SECONDS},
-        }
-        answer = self.cluster.api.request("POST", f"{objects.path(account)}/token", request)
-        return str(answer.required()["status"]["token"])
+        accounts.account(self.cluster.api, namespace, _RECORDER)
+        registers = Rule(("get", "update"), ("configmaps",))
+        accounts.allow(self.cluster, namespace, _RECORDER, [registers])
+        leases = Rule(("get", "list", "watch"), ("leases",), "coordination.k8s.io")
+        accounts.allow_elsewhere(self.cluster, self.workspace, namespace, _RECORDER, [leases], "kube-system")
+        return accounts.token(self.cluster.api, namespace, _RECORDER, _TOKEN_SECONDS)
 
     def _offset(self) -> float:
         """What to add to this machine's time for the client's, to some milliseconds."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kubeproof.api.kubeconfig import Access
 from kubeproof.components.lock import Lock
 from kubeproof.components.pins import MACHINES
 from kubeproof.core import waiting
@@ -15,6 +17,7 @@ from kubeproof.core.errors import KubeproofError
 from kubeproof.settings import runtimes
 from kubeproof.settings.inventory import Inventory
 from kubeproof.settings.resolve import Settings
+from kubeproof.settings.urls import in_url
 from kubeproof.verify.observe import etcd
 from kubeproof.verify.observe.api import Api, NotObserved
 from kubeproof.verify.observe.etcd import Etcd
@@ -176,6 +179,11 @@ class Cluster:
         if not found:
             raise NotObserved(f"the Service kubernetes has the address of an API server: not within {limit:.0f} s")
         return found
+
+    def each_access(self) -> list[Access]:
+        """The access to each API server by itself: behind a load balancer one may differ from the others."""
+        urls = [f"https://{in_url(address)}:{port}" for address, port in self.api_servers]
+        return [dataclasses.replace(self.api.access, server=url) for url in urls]
 
     def _listed_api_servers(self) -> tuple[tuple[str, int], ...]:
         slices = self.api.items(

@@ -169,16 +169,3 @@ def test_rights_of_a_recorder_that_was_killed_are_found() -> None:
     workspace.remove_leftovers(cast(Any, Api()))
     group = "/apis/rbac.authorization.k8s.io/v1/namespaces/kube-system"
     assert deleted == [f"{group}/{each}/kubeproof-verify-1-recorder" for each in ("rolebindings", "roles")]
-
-
-def test_a_recorders_rights_are_labelled() -> None:
-    created: list[dict[str, Any]] = []
-    answer = SimpleNamespace(required=lambda: {"status": {"token": "t"}})
-    api = SimpleNamespace(create=created.append, request=lambda *_: answer, delete=print)
-    mine = Campaign.__new__(Campaign)
-    mine.cluster = cast(Any, SimpleNamespace(api=api))
-    mine.manifests = cast(Any, SimpleNamespace(namespace="ours"))
-    mine.workspace = cast(Any, SimpleNamespace(run_id="1", on_exit=lambda _: None))
-    mine._token()
-    rights = [each for each in created if each["metadata"].get("namespace") == "kube-system"]
-    assert [each["metadata"]["labels"] for each in rights] == [{workspace.LABEL: "1"}] * 2
