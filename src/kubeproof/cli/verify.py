@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 from kubeproof.cli.options import NOT_VERIFIED, SubParsers, add_become, add_inventory
+from kubeproof.core import paths
+from kubeproof.core.errors import KubeproofError
 from kubeproof.verify.engine.claims import Level
 from kubeproof.verify.engine.run import Options, verify
 
@@ -45,4 +48,15 @@ def add_parser(subparsers: SubParsers[argparse.ArgumentParser]) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
+    _check(arguments.more)
     return 0 if verify(arguments.inventory, Options.of(vars(arguments))) else NOT_VERIFIED
+
+
+def _check(more: Sequence[str]) -> None:
+    """Refuse what pytest would take for a file that there isn't, after the whole list of claims: a claim's name."""
+    if not more or more[0].startswith("-") or (paths.PROJECT / more[0].partition("::")[0]).exists():
+        return
+    raise KubeproofError(
+        f"{more[0]} is neither a file of tests nor an option of pytest",
+        hint=f"claims and components are given with --only: kubeproof verify --only {more[0]}",
+    )

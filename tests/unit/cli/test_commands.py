@@ -349,3 +349,27 @@ def test_hosts_that_were_left_behind_are_named_and_are_no_success(
     monkeypatch.setattr(summary, "show", lambda *_: None)
     assert main.main(["up", "-i", str(tmp_path / "hosts.yml")]) == options.LEFT_BEHIND
     assert "Left behind: w1." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("more", [["dns"], ["dns", "etcd"], ["--", "dns", "-k", "large"]])
+def test_a_claim_without_only_is_no_file_of_tests(
+    more: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(verify, "attend", lambda *_, **__: pytest.fail("pytest was called"))
+    assert main.main(["verify", *more]) == options.FAILED
+    said = capsys.readouterr().err
+    assert "dns is neither a file of tests nor an option of pytest" in said
+    assert "kubeproof verify --only dns\n" in said
+
+
+@pytest.mark.parametrize("more", [[], ["--", "-k", "large"], ["--", "tests/architecture/test_dns.py::test_x"]])
+def test_options_and_files_of_pytest_reach_it(more: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[list[str]] = []
+
+    def attend(command: list[str], **_: Any) -> int:
+        called.append(command)
+        return 0
+
+    monkeypatch.setattr(verify, "attend", attend)
+    assert main.main(["verify", *more]) == 0
+    assert called[0][len(called[0]) - len(more[1:]) :] == more[1:]
