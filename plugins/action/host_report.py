@@ -12,6 +12,7 @@ from ansible.errors import AnsibleConnectionFailure, AnsibleError
 
 from kubeproof.install import host_python, look
 from kubeproof.install.action import Action, plain
+from kubeproof.preflight.questions import questions
 
 
 class ActionModule(Action):
@@ -40,7 +41,7 @@ class ActionModule(Action):
             return self._again()
         before = time.time()
         try:
-            answer = self._module()
+            answer = self._module(self._questions())
         except AnsibleConnectionFailure as error:
             return _unexamined(unreachable=True, problem=str(error))
         except AnsibleError as error:
@@ -59,10 +60,15 @@ class ActionModule(Action):
             report.pop("settled")
         return answer
 
+    def _questions(self) -> dict[str, Any]:
+        """The module's options: what the task does not say, the host's settings do."""
+        given = {name: value for name, value in self._arguments.items() if name != "again"}
+        return {**questions(self._variables.get("group_names", ()), self._setting), **given}
+
     def _again(self) -> dict[str, Any]:
         """What is settled now, after changes of this run; the rest of the fact stays as the preflight has judged it."""
         self._look.renew()
-        answer = self._module({name: value for name, value in self._arguments.items() if name != "again"})
+        answer = self._module(self._questions())
         if answer.get("unreachable") or answer.get("failed"):
             return answer
         settled = answer["ansible_facts"]["kubeproof_host"][look.FACT]

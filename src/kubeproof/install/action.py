@@ -24,7 +24,7 @@ from kubeproof.install.at_rest import AtRest
 from kubeproof.install.pending import Pending
 from kubeproof.install.preloading import preload
 from kubeproof.install.rolling import this_run
-from kubeproof.settings import portable_python
+from kubeproof.settings import portable_python, resolve
 
 # Ansible imports an action plugin in its own process, before it forks one for each host.
 preload()
@@ -71,10 +71,7 @@ class Action(ActionBase):  # type: ignore[misc]
     @cached_property
     def _state_directory(self) -> Path:
         """The state directory of the host's cluster."""
-        # The preflight runs before the role cluster, which has its default.
-        return Path(
-            str(self._value("{{ cluster_state_directory | default(lookup('setting', 'cluster_state_directory')) }}"))
-        )
+        return Path(str(self._setting("cluster_state_directory")))
 
     @property
     def _report(self) -> Mapping[str, Any]:
@@ -118,6 +115,11 @@ class Action(ActionBase):  # type: ignore[misc]
     def _value(self, expression: str) -> Any:
         """A trusted expression, rendered with the host's variables."""
         return self._templar.template(trust_as_template(expression))
+
+    def _setting(self, name: str) -> Any:
+        """A setting of any role, rendered with the host's variables; the play need not have the role."""
+        known = {**resolve.defaults(), **self._variables}
+        return self._templar.copy_with_new_env(available_variables=known).template(known[name])
 
     def _variable(self, host: str, name: str) -> Mapping[str, Any]:
         """What a task has registered as ``name`` on a host."""

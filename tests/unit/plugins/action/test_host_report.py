@@ -38,6 +38,28 @@ def test_only_a_run_that_trusts_it_has_it(
     assert ("settled" in report(monkeypatch, **arguments)) is trusts
 
 
+def test_what_a_task_says_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it is asked about what the host's settings name."""
+    sent: list[dict[str, Any]] = []
+
+    def execute(module_args: dict[str, Any], **_: Any) -> dict[str, Any]:
+        sent.append(module_args)
+        return {"failed": True}
+
+    variables = {"group_names": ["etcd"], "etcd_data_directory": "/srv/etcd", "inventory_dir": "/inventory"}
+    for arguments in ({}, {"etcd_data_directory": "/given", "trusted": True}):
+        plugin = ActionModule.__new__(ActionModule)
+        plugin._task = SimpleNamespace(args=arguments, check_mode=False)
+        plugin._templar = Templar(loader=DataLoader(), variables=variables)
+        plugin._execute_module = execute
+        monkeypatch.setattr("ansible.plugins.action.ActionBase.run", lambda *_: {})
+        plugin.run(task_vars=variables)
+    assert [each["etcd_data_directory"] for each in sent] == ["/srv/etcd", "/given"]
+    assert [each["containerd_root_directory"] for each in sent] == ["/var/lib/containerd"] * 2
+    assert "/srv/etcd" in sent[0]["paths"]
+    assert sent[1]["trusted"]
+
+
 def again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **answer: Any) -> dict[str, Any]:
     """What is returned for a host that reports for the second time in a run, after a change."""
     fact = {"arch": "amd64", "runs": [{"id": "judged"}], "settled": {"tasks": {"old": {}}, "units": {}}}
