@@ -12,7 +12,7 @@ from ansible.errors import AnsibleConnectionFailure, AnsibleError
 
 from kubeproof.install import host_python, look
 from kubeproof.install.action import Action, plain
-from kubeproof.preflight.questions import questions
+from kubeproof.preflight.questions import of_cluster, questions
 
 
 class ActionModule(Action):
@@ -51,7 +51,8 @@ class ActionModule(Action):
         if answer.get("unreachable") or answer.get("failed"):
             unexamined = _unexamined(unreachable=bool(answer.get("unreachable")), problem=_complaint(answer))
             lacking = "" if answer.get("unreachable") else host_python.lacking(answer)
-            if lacking:
+            # A host that is only looked at is given none.
+            if lacking and of_cluster(self._variables.get("group_names", ())):
                 unexamined["ansible_facts"]["kubeproof_host"]["lacks_python"] = lacking
             return unexamined
         report = answer["ansible_facts"]["kubeproof_host"]

@@ -18,7 +18,7 @@ def questions(groups: Collection[str], setting: Callable[[str], Any]) -> dict[st
     A host in none of the cluster's groups is only to say whether it has left it, and need not have its settings.
     """
     found: dict[str, Any] = {"etcd_disk": "etcd" in groups}
-    if not set(groups) & set(CLUSTER_GROUPS):
+    if not of_cluster(groups):
         return found
     directories = {name: setting(name) for name in _DIRECTORIES}
     return {
@@ -29,6 +29,11 @@ def questions(groups: Collection[str], setting: Callable[[str], Any]) -> dict[st
         "sysctls": list(setting("host_sysctls")),
         "programs": _programs(setting("containerd_runtimes")),
     }
+
+
+def of_cluster(groups: Collection[str]) -> bool:
+    """Whether a host of these groups is the cluster's."""
+    return not set(CLUSTER_GROUPS).isdisjoint(groups)
 
 
 def _programs(handlers: Collection[Mapping[str, Any]]) -> list[str]:

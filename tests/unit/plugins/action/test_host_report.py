@@ -114,18 +114,29 @@ def test_restores_and_replacements_of_members_do_not() -> None:
 def test_it_says_that_a_host_lacks_python(
     monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any], lacking: str | None
 ) -> None:
+    assert lacked(monkeypatch, answer, "workers") == lacking
+
+
+def lacked(monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any], group: str) -> str | None:
+    """What a host of a group is said to lack after such an answer."""
+    variables = {"group_names": [group], "inventory_dir": "/inventory"}
     plugin = ActionModule.__new__(ActionModule)
     plugin._task = SimpleNamespace(args={}, check_mode=False)
+    plugin._templar = Templar(loader=DataLoader(), variables=variables)
     plugin._execute_module = lambda **_call: answer
     monkeypatch.setattr("ansible.plugins.action.ActionBase.run", lambda *_: {})
-    fact = plugin.run(task_vars={})["ansible_facts"]["kubeproof_host"]
-    assert fact.get("lacks_python") == lacking
+    found: str | None = plugin.run(task_vars=variables)["ansible_facts"]["kubeproof_host"].get("lacks_python")
+    return found
 
 
-def test_only_hosts_of_the_cluster_are_given_one() -> None:
+def test_only_hosts_of_the_cluster_are_given_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is looked at because it may have left the cluster is not."""
+    answer = {"failed": True, "rc": 127, "module_stderr": "/bin/sh: /usr/bin/python3: not found"}
+    assert lacked(monkeypatch, answer, "workers")
+    assert lacked(monkeypatch, answer, "former") is None
     end = yaml.safe_load((ROOT / "roles" / "preflight" / "tasks" / "python.yml").read_text())[0]
     assert end["ansible.builtin.meta"] == "end_role"
-    assert end["when"].startswith("not (__preflight_ours and ")
+    assert end["when"] == "'lacks_python' not in ansible_facts['kubeproof_host']"
 
 
 def test_ansible_looks_there_first() -> None:
