@@ -25,6 +25,9 @@ _BLOCK = 1 << 20
 _RECORD = "/var/lib/kubeproof/components.json"
 # What a command is given at once, in bytes: Ansible keeps it in memory, for as many hosts as it has forks.
 _SLICE = 32 * _BLOCK
+# What is written to the disk at once where a cluster runs. What is synced meanwhile, as by etcd every entry of its log,
+# waits for all that is to be written before: a file of 100 MiB has made a leader miss its election timeout.
+_STEP = 4 * _BLOCK
 
 
 class ActionModule(Action):
@@ -95,16 +98,25 @@ class ActionModule(Action):
                 packed = transfer.compressed(blob, cache) if answer["zstd"] else None
                 target = shlex.quote(f"{answer['staging']}/{digest}")
                 if packed:
-                    self._command(f"zstd --decompress --quiet --force --no-sparse -o {target}", packed.read_bytes())
+                    self._command(self._unpacking(target), packed.read_bytes())
                 else:
                     self._send_as_it_is(blob.path, target)
+
+    def _unpacking(self, target: str) -> str:
+        """The command that writes to a file what it is given compressed. Its digest says whether all has arrived."""
+        if self._is_new:
+            return f"zstd --decompress --quiet --force --no-sparse -o {target}"
+        return f"zstd --decompress --quiet --stdout | {self._writing(target)}"
+
+    def _writing(self, target: str) -> str:
+        return f"dd of={target} bs={_STEP} iflag=fullblock{'' if self._is_new else ' oflag=dsync'} status=none"
 
     def _send_as_it_is(self, source: Path, target: str) -> None:
         with source.open("rb") as stream:
             while data := stream.read(_SLICE):
                 # At its place rather than appended: a connection plugin may send a slice again after it was cut off.
-                seek = (stream.tell() - len(data)) // _BLOCK
-                self._command(f"dd of={target} bs={_BLOCK} seek={seek} conv=notrunc", data)
+                seek = (stream.tell() - len(data)) // _STEP
+                self._command(f"{self._writing(target)} seek={seek} conv=notrunc", data)
 
     def _compared(self, request: dict[str, Any], settle: dict[str, Any], staging: str | None = None) -> dict[str, Any]:
         """What is to be done on the host, or with what was sent to ``staging`` was done."""

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from plugins.action.distribute_components import ActionModule, _request
+from plugins.action.distribute_components import _STEP, ActionModule, _request
 from tests.unit.plugins.action.test_preflight import ASK, Play
 
 from kubeproof.components.distribution import Distribution, HostFile
 
+_NEEDS_ZSTD = pytest.mark.skipif(shutil.which("zstd") is None, reason="there is no zstd here")
 BINARIES = (HostFile("/bin/etcd", "1", 1, "0755", "etcd", "etcd"), HostFile("/bin/kubelet", "2", 1, "0755", "kubelet"))
 WANTED = Distribution(BINARIES, {"versions": {"etcd": "3.7.3"}, "image_archives": []})
 
@@ -54,6 +58,37 @@ def test_a_host_is_asked_again_only_if_it_was_sent_something(
     result = plugin.act()
     assert asked == [None, *(["/there was sent to", "/there"] if sends else [])]
     assert result["changes"] == [{"path": "/bin/etcd", "what": "different"}]
+
+
+@pytest.mark.parametrize("zstd", [False, pytest.param(True, marks=_NEEDS_ZSTD)])
+@pytest.mark.parametrize("installed", [False, True])
+def test_where_a_cluster_runs_files_are_written_in_steps(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, installed: bool, zstd: bool
+) -> None:
+    """More than one slice, and steps that do not add up to it; on the way they are whole."""
+    content = os.urandom(_STEP) * 9 + b"the end"
+    (blob := tmp_path / "blob").write_bytes(content)
+    (there := tmp_path / "there").mkdir()
+    commands: list[str] = []
+
+    def command(_plugin: ActionModule, text: str, data: bytes) -> None:
+        commands.append(text)
+        subprocess.run(["sh", "-c", text], input=data, check=True)
+
+    def packed(*_: Any) -> Path:
+        subprocess.run(["zstd", "-q", "-f", blob, "-o", tmp_path / "packed"], check=True)
+        return tmp_path / "packed"
+
+    monkeypatch.setattr(ActionModule, "_command", command)
+    monkeypatch.setattr("kubeproof.components.distribution.blob", lambda *_: SimpleNamespace(path=blob))
+    monkeypatch.setattr("kubeproof.components.transfer.compressed", packed)
+    plugin = ActionModule.__new__(ActionModule)
+    plugin._variables = {"ansible_facts": {"kubeproof_host": {"installed": {"manifest": installed}}}}
+    change = {"path": "/bin/etcd", "sha256": "1", "what": "different", "sent": False}
+    plugin._send({"changes": [change], "staging": str(there), "zstd": zstd})
+    assert (there / "1").read_bytes() == content
+    assert {"oflag=dsync" in text for text in commands} == {installed}
+    assert len(commands) == (1 if zstd else 2)
 
 
 def test_check_mode_lists_what_is_to_be_fetched_first(tmp_path: Path) -> None:
