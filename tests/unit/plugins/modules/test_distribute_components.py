@@ -199,6 +199,19 @@ def test_another_file_system_takes_a_copy(state: Path, program: Path) -> None:
     assert [path.name for path in program.parent.iterdir()] == ["program"]
 
 
+def test_a_copy_is_written_in_steps(state: Path, program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What etcd syncs meanwhile waits for no more than one of them."""
+    content = b"0123456789"
+    monkeypatch.setattr(distribute_components, "STEP", 4)
+    sizes: list[int] = []
+    monkeypatch.setattr("os.fdatasync", lambda descriptor: sizes.append(os.fstat(descriptor).st_size))
+    program.parent.mkdir(parents=True)
+    staged = Path(stage(state, content), sha256(content))
+    distribute_components.copy_and_place(str(staged), wanted(program, content), str(program))
+    assert program.read_bytes() == content
+    assert sizes == [4, 8, 10]
+
+
 def test_what_an_interrupted_run_staged_is_removed(state: Path) -> None:
     first = Path(stage(state, b"half"))
     second = Path(distribute_components.prepare_staging(needed=True, directory=str(state)))

@@ -7,7 +7,6 @@ import errno
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -346,11 +345,22 @@ def test_on_a_disk_that_is_full_the_old_program_is_put_back_without_a_copy(
     def full(*_arguments: Any, **_more: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(shutil, "copyfileobj", full)
+    monkeypatch.setattr("os.fdatasync", full)
     assert site.turn.put_back("host", "it was not confirmed")
     program = site.path("/usr/local/bin/kube-apiserver")
     assert (program.read_bytes(), program.stat().st_mode & 0o7777) == (OLD, 0o755)
     assert sorted(each.name for each in program.parent.iterdir()) == ["kube-apiserver"]
+
+
+def test_a_program_is_put_back_in_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What etcd syncs meanwhile waits for no more than one of them."""
+    monkeypatch.setattr(files, "_STEP", 4)
+    (kept := tmp_path / "kept").write_bytes(b"0123456789")
+    sizes: list[int] = []
+    monkeypatch.setattr("os.fdatasync", lambda descriptor: sizes.append(os.fstat(descriptor).st_size))
+    assert files.place(str(kept), hashlib.sha256(b"0123456789").hexdigest(), 0o755, str(tmp_path / "program"))
+    assert (tmp_path / "program").read_bytes() == b"0123456789"
+    assert sizes == [4, 8, 10]
 
 
 def test_a_unit_that_is_still_what_it_was_is_not_restarted_yet(monkeypatch: pytest.MonkeyPatch) -> None:
