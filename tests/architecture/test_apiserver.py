@@ -451,7 +451,7 @@ def _account(namespace: str) -> Object:
 def greetings(cluster: Cluster, api: Api, workspace: Workspace, namespace: str) -> Iterator[Operator]:
     """A kind of objects that is new to the API, and an operator for it, with a first object."""
     definition = _definition(f"{workspace.run_id}.{RESOURCE_DOMAIN}")
-    workspace.outside(definition)
+    workspace.create_outside(definition)
     try:
         api.observe_one(
             definition,

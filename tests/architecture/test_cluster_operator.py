@@ -93,9 +93,9 @@ def managed(cluster: Cluster, api: Api, workspace: Workspace, manifests: Manifes
     """An application from its creation to its deletion, while other claims are looked at."""
     group = f"{workspace.run_id}.apps.{RESOURCE_DOMAIN}"
     stage = _Stage(api, workspace.namespace("operator"), group, f"{group}-{gate.NAME}")
-    workspace.outside(program.definition(group))
+    workspace.create_outside(program.definition(group))
     # Removed before the kind: what it asks about is then gone.
-    workspace.outside(gate.configuration(stage.configuration))
+    workspace.create_outside(gate.configuration(stage.configuration))
     settings = _settings(cluster, workspace, stage, manifests)
     with Instances(settings, _INSTANCES) as instances, ThreadPoolExecutor(1) as pool:
         yield pool.submit(_live, stage, instances)

@@ -22,6 +22,7 @@ import pytest
 import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from tests.unit.answering import answer
 
 from kubeproof.api import api_proxy, api_servers, kubeconfig
 from kubeproof.api.api_servers import Health
@@ -40,14 +41,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         ready = self.path != "/readyz" or self.server.ready
-        body = json.dumps({"gitVersion": self.server.name}).encode()
-        self.send_response(200 if ready else 500)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        answer(self, 200 if ready else 500, {"gitVersion": self.server.name})
 
-    def log_message(self, *arguments: Any) -> None:
+    def log_message(self, *_: Any) -> None:
         pass
 
 

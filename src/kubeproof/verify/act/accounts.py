@@ -11,7 +11,7 @@ import httpx
 from kubeproof.core import waiting
 from kubeproof.verify.act.workspace import Workspace
 from kubeproof.verify.observe import objects
-from kubeproof.verify.observe.api import Api, NotObserved
+from kubeproof.verify.observe.api import PASSING, Api, NotObserved
 from kubeproof.verify.observe.cluster import Cluster
 from kubeproof.verify.observe.objects import Object
 
@@ -66,16 +66,16 @@ def allow_elsewhere(
 ) -> None:
     """Give a service account rights in another namespace, as long as the verification lasts."""
     metadata = {"name": f"{namespace}-{name}", "namespace": where}
-    workspace.outside(_role("Role", metadata, rules))
-    workspace.outside(_binding("RoleBinding", metadata, "Role", name, namespace))
+    workspace.create_outside(_role("Role", metadata, rules))
+    workspace.create_outside(_binding("RoleBinding", metadata, "Role", name, namespace))
     _await_rights(cluster, namespace, name, rules[0], where)
 
 
 def allow_everywhere(cluster: Cluster, workspace: Workspace, namespace: str, name: str, rules: Sequence[Rule]) -> None:
     """Give a service account rights in the whole cluster, as long as the verification lasts."""
     metadata = {"name": f"{namespace}-{name}"}
-    workspace.outside(_role("ClusterRole", metadata, rules))
-    workspace.outside(_binding("ClusterRoleBinding", metadata, "ClusterRole", name, namespace))
+    workspace.create_outside(_role("ClusterRole", metadata, rules))
+    workspace.create_outside(_binding("ClusterRoleBinding", metadata, "ClusterRole", name, namespace))
     _await_rights(cluster, namespace, name, rules[0], "")
 
 
@@ -98,7 +98,7 @@ def _await_rights(cluster: Cluster, namespace: str, name: str, rule: Rule, where
 
 
 def _is_allowed(server: Api, user: str, asked: Mapping[str, str]) -> bool:
-    """True, too, for a server that does not answer: nothing that has these rights can ask it."""
+    """True, too, for a server that does not answer: when it does, it has read what there is of roles."""
     namespace_group = f"system:serviceaccounts:{user.split(':')[2]}"
     groups = ["system:authenticated", "system:serviceaccounts", namespace_group]
     review = {
@@ -110,7 +110,7 @@ def _is_allowed(server: Api, user: str, asked: Mapping[str, str]) -> bool:
         answer = server.request("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
     except httpx.TransportError:
         return True
-    return bool(answer.required()["status"]["allowed"])
+    return answer.status not in PASSING and bool(answer.required()["status"]["allowed"])
 
 
 def _role(kind: str, metadata: Object, rules: Sequence[Rule]) -> Object:

@@ -68,9 +68,9 @@ def local_volumes(workspace: Workspace, nodes: Sequence[Node], purpose: str, cou
             undo.enter_context(_directory(place))
         # Before the directories go.
         undo.callback(_remove, workspace.api, name, places)
-        workspace.outside(storage_class(name))
+        workspace.create_outside(storage_class(name))
         for volume, place in places.items():
-            workspace.outside(persistent_volume(volume, name, place))
+            workspace.create_outside(persistent_volume(volume, name, place))
         yield LocalVolumes(name, places)
 
 

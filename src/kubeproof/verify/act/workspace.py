@@ -82,7 +82,7 @@ class Workspace:
         (api or self.api).create({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
         return name
 
-    def outside(self, manifest: Mapping[str, Any]) -> Object:
+    def create_outside(self, manifest: Mapping[str, Any]) -> Object:
         """Create an object that is in none of this verification's namespaces, labelled; it is removed at the end."""
         metadata = {**manifest["metadata"], "labels": {LABEL: self.run_id}}
         self.on_exit(lambda: self.api.delete(objects.path(manifest)))

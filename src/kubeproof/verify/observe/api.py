@@ -28,7 +28,7 @@ JSON_PATCH = "application/json-patch+json"
 _TIMEOUT = 10.0
 _RETRY_SECONDS = 0.1
 # What a server says that is overloaded, without its store, or so new that it knows nobody's rights yet.
-_PASSING = {403, 429, 500, 502, 503, 504}
+PASSING = {403, 429, 500, 502, 503, 504}
 
 
 class NotObserved(AssertionError):
@@ -223,7 +223,7 @@ class Api:
                         if until(seen):
                             return seen
                 except ApiError as error:
-                    if error.answer.status not in _PASSING:
+                    if error.answer.status not in PASSING:
                         raise
                     refusal = error
             time.sleep(_RETRY_SECONDS)

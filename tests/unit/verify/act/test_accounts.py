@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from tests.unit.answering import answer
 
 from kubeproof.api.kubeconfig import Access, Token
 from kubeproof.verify.act import accounts
@@ -31,7 +32,7 @@ class Server(ThreadingHTTPServer):
         self.deaf_for = deaf_for
         self.reviews: list[dict[str, Any]] = []
         self.created: list[tuple[str, dict[str, Any]]] = []
-        self.refuses = False
+        self.refusals: list[int] = []
 
     @property
     def access(self) -> Access:
@@ -44,21 +45,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if self.path.endswith("/subjectaccessreviews"):
-            self.server.reviews.append(body["spec"])
-            allowed = len(self.server.reviews) > self.server.deaf_for
-            self._answer(403 if self.server.refuses else 201, {"status": {"allowed": allowed}})
-        else:
+        if not self.path.endswith("/subjectaccessreviews"):
             self.server.created.append((self.path, body))
-            self._answer(201, body)
-
-    def _answer(self, status: int, body: dict[str, Any]) -> None:
-        content = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
+            answer(self, 201, body)
+        elif self.server.refusals:
+            answer(self, self.server.refusals.pop(), {"message": "refused"})
+        else:
+            self.server.reviews.append(body["spec"])
+            answer(self, 201, {"status": {"allowed": len(self.server.reviews) > self.server.deaf_for}})
 
     def log_message(self, *_: Any) -> None:
         pass
@@ -119,7 +113,13 @@ def test_a_server_that_is_down_is_not_waited_for(cluster: Cluster, servers: list
     assert len(servers[1].reviews) == 4
 
 
-def test_a_server_that_answers_no_such_question_is_an_error(cluster: Cluster, servers: list[Server]) -> None:
-    servers[0].refuses = True
+def test_a_server_without_its_store_is_asked_again(cluster: Cluster, servers: list[Server]) -> None:
+    servers[1].refusals = [503, 429]
+    accounts.allow(cluster, "ours", "reader", RULES)
+    assert len(servers[1].reviews) == 4
+
+
+def test_a_server_that_knows_no_such_question_is_an_error(cluster: Cluster, servers: list[Server]) -> None:
+    servers[0].refusals = [404]
     with pytest.raises(ApiError):
         accounts.allow(cluster, "ours", "reader", RULES)

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import httpx
 import pytest
 import yaml
+from tests.unit.answering import answer
 
 from kubeproof.api import kubeconfig
 from kubeproof.api.kubeconfig import Access, Anonymous, Certificate, Token
@@ -45,17 +46,9 @@ class Server(BaseHTTPRequestHandler):
         if "watch=1" in self.path:
             self._watch()
         elif self.refusal:
-            self._answer(*self.refusal)
+            answer(self, *self.refusal)
         else:
-            self._answer(200, {"metadata": {"resourceVersion": "10"}, "items": self.listed})
-
-    def _answer(self, status: int, body: dict[str, Any]) -> None:
-        content = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
+            answer(self, 200, {"metadata": {"resourceVersion": "10"}, "items": self.listed})
 
     def _watch(self) -> None:
         self.send_response(200)
