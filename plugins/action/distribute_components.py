@@ -26,7 +26,7 @@ _RECORD = "/var/lib/kubeproof/components.json"
 # What a command is given at once, in bytes: Ansible keeps it in memory, for as many hosts as it has forks.
 _SLICE = 32 * _BLOCK
 # What is written to the disk at once where a cluster runs. What is synced meanwhile, as by etcd every entry of its log,
-# waits for all that is to be written before: a file of 100 MiB has made a leader miss its election timeout.
+# may wait for all that is to be written before: a file of 100 MiB on a slow disk for longer than an election timeout.
 _STEP = 4 * _BLOCK
 
 
