@@ -19,6 +19,7 @@ def program(package: str, *libraries: str, python: str = _PYTHON) -> bytes:
     """An executable file that runs ``main()`` of the package's module ``main``, by the Python at a path of the host.
 
     ``libraries``: packages of others that it needs, which are of Python alone; they are taken from where they are here.
+    Raises ModuleNotFoundError if this machine has no such package or library.
     """
     # -I: nothing of the environment or of the user who calls it gets between the program and its modules.
     written = io.BytesIO(f"#!{python} -I\n".encode())
@@ -38,6 +39,8 @@ def _modules(package: str) -> list[Path]:
     """The package's modules, and those of the packages that it is in which make them packages."""
     directory = _SOURCES.joinpath(*package.split("."))
     parents = [parent / "__init__.py" for parent in directory.parents if parent.is_relative_to(_SOURCES / "kubeproof")]
+    if not (directory / "main.py").is_file():
+        raise ModuleNotFoundError(f"there is no module {package}.main")
     return sorted([*parents, *(path for path in directory.glob("*.py") if path.name != "__main__.py")])
 
 

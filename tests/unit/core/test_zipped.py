@@ -27,6 +27,12 @@ def test_the_same_package_is_the_same_bytes() -> None:
     assert zipped.program(PACKAGE) == zipped.program(PACKAGE)
 
 
+@pytest.mark.parametrize("package", ["recorder", "kubeproof.backup"])
+def test_a_package_that_is_none_or_has_no_main_is_an_error(package: str) -> None:
+    with pytest.raises(ModuleNotFoundError, match=rf"there is no module {package}\.main"):
+        zipped.program(package)
+
+
 def test_it_runs_by_itself_with_no_module_from_elsewhere(program: Path) -> None:
     command = [sys.executable, "-I", "-S", str(program), "--config", "/nonexistent", "status"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")

@@ -48,7 +48,9 @@ _WHOLE_SECONDS = 180.0
 _POLL_SECONDS = 0.5
 _CALM_SECONDS = 1.0
 _TOKEN_SECONDS = 6 * 3600
-_RECORDER = "recorder"
+_ACCOUNT = "recorder"
+# Python and its modules, on a busy host.
+_STARTED_SECONDS = 60
 # After the time in which faults begin: for the last one, and for what is asked at the end.
 _LAST_SECONDS = 900
 # After its farewell, before a pod's processes are killed.
@@ -211,7 +213,7 @@ class Recording:
         self._token = token
 
     def start(self) -> None:
-        """Begin to record."""
+        """Begin to record. Raises CommandFailed, with what the recorder said, if it does not start."""
         self.host.run("install -d -m 0700 %s", self._directory)
         self.host.write(f"{self._directory}/token", self._token.encode())
         self.host.write(f"{self._directory}/recorder", zipped.program(_RECORDER, "hpack", "hyperframe"))
@@ -219,6 +221,11 @@ class Recording:
             f"systemd-run --quiet --collect --unit={self._unit} --property=RuntimeMaxSec={self._seconds:.0f}"
             f" --description={self._settings['api']['namespace']} {IN_PATH} python3 {self._directory}/recorder %s %s",
             json.dumps(self._settings),
+            f"{self._directory}/log",
+        )
+        self.host.run(
+            f"timeout {_STARTED_SECONDS} sh -c 'until test -e %s; do systemctl is-active --quiet {self._unit}"
+            f" || exit; sleep 0.1; done' || {{ journalctl --unit={self._unit} --output=cat --lines=3 >&2; false; }}",
             f"{self._directory}/log",
         )
 
@@ -533,12 +540,12 @@ class Campaign:
     def _token(self) -> str:
         """A token for the recorder, which may do no more than it does."""
         namespace = self.manifests.namespace
-        accounts.account(self.cluster.api, namespace, _RECORDER)
+        accounts.account(self.cluster.api, namespace, _ACCOUNT)
         registers = Rule(("get", "update"), ("configmaps",))
-        accounts.allow(self.cluster, namespace, _RECORDER, [registers])
+        accounts.allow(self.cluster, namespace, _ACCOUNT, [registers])
         leases = Rule(("get", "list", "watch"), ("leases",), "coordination.k8s.io")
-        accounts.allow_elsewhere(self.cluster, self.workspace, namespace, _RECORDER, [leases], "kube-system")
-        return accounts.token(self.cluster.api, namespace, _RECORDER, _TOKEN_SECONDS)
+        accounts.allow_elsewhere(self.cluster, self.workspace, namespace, _ACCOUNT, [leases], "kube-system")
+        return accounts.token(self.cluster.api, namespace, _ACCOUNT, _TOKEN_SECONDS)
 
     def _offset(self) -> float:
         """What to add to this machine's time for the client's, to some milliseconds."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from tests.unit.verify.observe.this_machine import Local
 
 from kubeproof.verify.act import workspace
 from kubeproof.verify.faults import campaign, kinds
@@ -141,6 +144,27 @@ def test_a_recorder_ends_by_itself_when_nobody_ends_it() -> None:
     Recording(cast(Host, host), {"api": {"namespace": "ours"}}, "token", 90.0).start()
     (started,) = (each for each in host.commands if each.startswith("systemd-run"))
     assert "--property=RuntimeMaxSec=90 --description=ours " in started
+
+
+@pytest.mark.parametrize("starts", [True, False])
+def test_a_recorder_that_does_not_start_ends_the_campaign(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, starts: bool
+) -> None:
+    """Nothing would be recorded, and what happens meanwhile takes long."""
+    programs = {
+        "systemd-run": f'for log; do :; done; {"touch" if starts else "true"} "$log"',
+        "systemctl": f"exit {0 if starts else 3}",
+        "journalctl": "echo No module named recorder",
+    }
+    for name, does in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    host = Host("w1", frozenset(), "127.0.0.1", Local())
+    recording = Recording(host, {"api": {"namespace": "ours"}}, "token", 90.0)
+    monkeypatch.setattr(recording, "_directory", str(tmp_path / "recorded"))
+    with nullcontext() if starts else pytest.raises(CommandFailed, match="No module named recorder"):
+        recording.start()
 
 
 @pytest.mark.parametrize(
