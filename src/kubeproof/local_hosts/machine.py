@@ -98,6 +98,8 @@ def release(network_name: str) -> list[str]:
         if not any(remembered.name in needs or not needs for needs in left):
             stays += _put_back(remembered.name, remembered.read_text().strip())
             remembered.unlink()
+            if remembered.name == _FORWARDING:
+                (RUN / _BRIDGES).unlink(missing_ok=True)
     if left:
         return stays
     for mark in (RUN / "modules").glob("*"):

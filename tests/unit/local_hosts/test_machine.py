@@ -49,8 +49,10 @@ def test_a_setting_is_put_back_with_the_last_network_that_needs_it(settings: Pat
     """Not only with the last of all: an isolated cluster may stay for weeks."""
     for name in ("isolated", "open"):
         machine.claim(name)
+    remembered = set(machine.RUN.rglob("*"))
     machine.forward_packets("open")
     machine.release("open")
+    assert set(machine.RUN.rglob("*")) == remembered - {machine.RUN / "networks" / "open"}
     assert value(settings, "net/ipv4/ip_forward") == 0
     assert value(settings, "fs/inotify/max_user_instances") == 1000
     machine.forward_packets("isolated")
