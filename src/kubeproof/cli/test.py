@@ -202,7 +202,7 @@ def _local_hosts(suite: Suite) -> None:
 
     Those that are slow show more of the same; `pytest tests/local` runs all.
     """
-    suite.program("local hosts", tool("pytest"), "tests/local", "-m", "not slow")
+    suite.program("local hosts", tool("pytest"), "tests/local", "-m", "not slow", "--durations", "12")
 
 
 def _cluster(suite: Suite, *, keep: bool, every_saboteur: bool) -> None:
