@@ -19,13 +19,14 @@ from kubeproof.core import waiting
 from kubeproof.settings.urls import in_url
 from kubeproof.verify.act import accounts, client_certificates, disruption, leader_election
 from kubeproof.verify.act.accounts import Rule
+from kubeproof.verify.act.every_server import await_kind
 from kubeproof.verify.act.pods import Blocked, Manifests, Pod
 from kubeproof.verify.act.sample_operator import Operator
 from kubeproof.verify.act.workspace import RESOURCE_DOMAIN, Workspace
 from kubeproof.verify.engine.evidence import Evidence
 from kubeproof.verify.engine.preparations import early, prepared
 from kubeproof.verify.observe import objects, sockets
-from kubeproof.verify.observe.api import Api, ApiError, NotObserved
+from kubeproof.verify.observe.api import Api, NotObserved
 from kubeproof.verify.observe.cluster import CA_FILE, CREDENTIALS, Cluster, ComponentCredentials
 from kubeproof.verify.observe.hosts import Host, NotObservable, on_hosts
 from kubeproof.verify.observe.objects import Object
@@ -459,9 +460,10 @@ def greetings(cluster: Cluster, api: Api, workspace: Workspace, namespace: str) 
             what=f"kind {objects.name(definition)} established",
             timeout=_NEW_KIND_SECONDS,
         )
+        operator = Operator(api, namespace, definition["spec"]["group"])
+        await_kind(cluster, operator.collection)
     except NotObserved as error:
         raise Blocked("apiserver", str(error)) from None
-    operator = Operator(api, namespace, definition["spec"]["group"])
     accounts.account(api, namespace, operator.ACCOUNT)
     accounts.allow(
         cluster,
@@ -474,8 +476,6 @@ def greetings(cluster: Cluster, api: Api, workspace: Workspace, namespace: str) 
         ],
     )
     with api.using(Token(accounts.token(api, namespace, operator.ACCOUNT))) as own, operator.at_work(own):
-        # Until it is served, which is a moment after it is established, a new kind is not found.
-        _await_served(api, operator)
         operator.greet("early", "world")
         yield operator
 
@@ -563,14 +563,6 @@ def _definition(group: str) -> Object:
         "metadata": {"name": f"greetings.{group}"},
         "spec": {"group": group, "scope": "Namespaced", "names": names, "versions": [version]},
     }
-
-
-def _await_served(api: Api, operator: Operator) -> None:
-    deadline = time.monotonic() + api.patient(_NEW_KIND_SECONDS)
-    while (answer := api.request("GET", operator.collection)).status != 200:
-        if time.monotonic() > deadline:
-            raise ApiError(answer)
-        time.sleep(0.1)
 
 
 def _ask_etcd(host: Host, who: ComponentCredentials, endpoints: list[str]) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from kubeproof.verify.act.accounts import Rule
 from kubeproof.verify.act.application_operator import gate, program
 from kubeproof.verify.act.application_operator.instances import Instances
 from kubeproof.verify.act.application_operator.program import Settings
+from kubeproof.verify.act.every_server import await_kind
 from kubeproof.verify.act.pods import HTTP_PORT, Blocked, Manifests
 from kubeproof.verify.act.repeated import Repeated
 from kubeproof.verify.act.workspace import RESOURCE_DOMAIN, Workspace
@@ -30,7 +31,6 @@ _ACCOUNT = "application-operator"
 _INSTANCES = ("one", "other")
 _NAME = "managed"
 _LEASE_SECONDS = 6
-_NEW_KIND_SECONDS = 20.0
 _GATE_SECONDS = 60.0
 _ACTED_SECONDS = 60.0
 _TAKEN_OVER_SECONDS = 30.0
@@ -98,7 +98,7 @@ def managed(cluster: Cluster, api: Api, workspace: Workspace, manifests: Manifes
     workspace.create_outside(gate.configuration(stage.configuration))
     settings = _settings(cluster, workspace, stage, manifests)
     with Instances(settings, _INSTANCES) as instances, ThreadPoolExecutor(1) as pool:
-        yield pool.submit(_live, stage, instances)
+        yield pool.submit(_live, cluster, stage, instances)
 
 
 @pytest.mark.claim("operator")
@@ -149,7 +149,7 @@ def test_another_instance_takes_over_when_the_leader_is_killed(managed: Future[M
     evidence.headline = f"leader killed: the other one acts after {evidence['seconds']} s"
 
 
-def _live(stage: _Stage, instances: Instances) -> Managed:
+def _live(cluster: Cluster, stage: _Stage, instances: Instances) -> Managed:
     seen = Managed()
     api = stage.api
 
@@ -158,6 +158,7 @@ def _live(stage: _Stage, instances: Instances) -> Managed:
         act()
         seen.seconds[what] = time.monotonic() - start
 
+    await_kind(cluster, stage.applications)
     timed("webhook ready", lambda: _await_gate(stage, instances))
     before = _holder(stage)
     timed("created", lambda: _create(stage, 2))

@@ -1,0 +1,83 @@
+"""A kind that is new is served by every API server before its objects are asked for."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from tests.unit.answering import answer
+
+from kubeproof.api.kubeconfig import Access, Token
+from kubeproof.verify.act import every_server
+from kubeproof.verify.observe.api import Api, ApiError, NotObserved
+from kubeproof.verify.observe.cluster import Cluster
+
+COLLECTION = "/apis/lab.kubeproof.io/v1/namespaces/lab/greetings"
+
+
+class Server(ThreadingHTTPServer):
+    """An API server with the statuses that it answers, one after the other; the last one for good."""
+
+    def __init__(self, *statuses: int) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.statuses = list(statuses)
+
+    @property
+    def access(self) -> Access:
+        """How it is reached."""
+        return Access(f"http://127.0.0.1:{self.server_port}", "", Token("secret"))
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        assert self.path.partition("?")[0] == COLLECTION
+        status = self.server.statuses.pop(0) if len(self.server.statuses) > 1 else self.server.statuses[0]
+        answer(self, status, {"items": [], "message": "as tests want it"})
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def servers() -> Iterator[list[Server]]:
+    with ExitStack() as stack:
+        found = [stack.enter_context(Server(*statuses)) for statuses in ([200], [404, 404, 503, 200])]
+        for each in found:
+            threading.Thread(target=each.serve_forever, daemon=True).start()
+            stack.callback(each.shutdown)
+        yield found
+
+
+@pytest.fixture
+def cluster(servers: list[Server]) -> Iterator[Cluster]:
+    with Api(servers[0].access) as api:
+        accesses = [each.access for each in servers]
+        yield cast(Cluster, SimpleNamespace(api=api, each_access=lambda: accesses))
+
+
+def test_each_server_is_asked_until_it_serves_the_kind(cluster: Cluster, servers: list[Server]) -> None:
+    every_server.await_kind(cluster, COLLECTION)
+    assert [each.statuses for each in servers] == [[200], [200]]
+
+
+def test_a_kind_that_a_server_never_serves_is_named_with_the_server(
+    cluster: Cluster, servers: list[Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(every_server, "_KIND_SECONDS", 0.2)
+    servers[1].statuses = [404]
+    with pytest.raises(NotObserved, match=r"greetings is served, says .*: not within 0 s") as raised:
+        every_server.await_kind(cluster, COLLECTION)
+    assert servers[1].access.server in str(raised.value)
+
+
+def test_what_is_no_matter_of_time_is_an_error(cluster: Cluster, servers: list[Server]) -> None:
+    servers[1].statuses = [401]
+    with pytest.raises(ApiError):
+        every_server.await_kind(cluster, COLLECTION)
