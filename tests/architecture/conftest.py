@@ -21,6 +21,8 @@ pytest_plugins = ["kubeproof.verify.engine.plugin"]
 
 # Enough nodes to tell a rule from an exception; on a large cluster not all of them are bothered.
 _MAX_AGENTS = 8
+# One that is not chosen among so many, which is rare, is chosen among the next.
+_TRIES_PER_POD = 10
 _SETTLE_SECONDS = 10.0
 
 
@@ -55,20 +57,27 @@ def agents(manifests: Manifests) -> list[Object]:
 @pytest.fixture(scope="session")
 def settled(cluster: Cluster, api: Api, agents: list[Pod], manifests: Manifests) -> None:
     """Give every node's rules the time to follow the agents' readiness. Whether they do is for tests to say."""
-    names = ("agents", "agent-alone")
-    services = [each for name in names for each in cluster.service_addresses(manifests.namespace, name)]
+    names = {pod.name for pod in agents}
+    behind = {"agents": names, "agent-alone": {agents[0].name}}
+    services = [
+        (address, 80, expected)
+        for service, expected in behind.items()
+        for address in cluster.service_addresses(manifests.namespace, service)
+    ]
     outside = api.get(f"{objects.core(manifests.namespace, 'services')}/agents-outside")["spec"]["ports"][0]["nodePort"]
     deadline = time.monotonic() + api.patient(_SETTLE_SECONDS)
 
     def await_answers(pod: Pod) -> None:
-        own = cluster.node(pod.node).addresses
-        targets = [(address, 80) for address in services] + [(address, outside) for address in own]
-        while targets and time.monotonic() < deadline:
-            address, port = targets[0]
-            if pod.dial(address, port, "hostname").responses:
-                targets.pop(0)
-            else:
-                time.sleep(0.1)
+        targets = services + [(address, outside, names) for address in cluster.node(pod.node).addresses]
+        for address, port, expected in targets:
+            # Endpoints that become ready one after the other come into the rules so, too: all of them have to answer.
+            seen: set[str] = set()
+            while not expected <= seen and time.monotonic() < deadline:
+                # While none answers, one request: each that is dropped takes seconds.
+                answered = pod.dial(address, port, "hostname", tries=_TRIES_PER_POD * len(expected) if seen else 1)
+                seen.update(answered.responses)
+                if not answered.responses:
+                    time.sleep(0.1)
 
     with ThreadPoolExecutor(len(agents)) as pool:
         list(pool.map(await_answers, agents))

@@ -13,17 +13,12 @@ import pytest
 from kubeproof.settings.urls import in_url
 from kubeproof.verify.act.pods import Manifests, Pod
 from kubeproof.verify.engine.evidence import Evidence
-from kubeproof.verify.observe import objects, outside
+from kubeproof.verify.observe import objects, outside, proxy_rules
 from kubeproof.verify.observe.api import Api
 from kubeproof.verify.observe.cluster import CA_FILE, Cluster
 from kubeproof.verify.observe.hosts import Host, NotObservable, on_hosts
 
 _RULES_SECONDS = 15.0
-# Whatever mode kube-proxy is in, one of the two lists its rules; by whether they are of IPv6.
-_LIST_RULES = {
-    False: "nft list table ip kube-proxy 2>/dev/null; iptables-save -t nat 2>/dev/null; true",
-    True: "nft list table ip6 kube-proxy 2>/dev/null; ip6tables-save -t nat 2>/dev/null; true",
-}
 _REQUESTS_PER_POD = 60
 # How many standard deviations a pod's share may be off: by chance, once in millions of verifications.
 _DEVIATIONS = 5.0
@@ -60,11 +55,10 @@ def test_every_node_has_the_rules_of_the_apis_service(cluster: Cluster, evidence
         return
     # A connection that was there before its rules went is passed on still.
     address = cluster.service_address("default", "kubernetes")
-    pattern = re.compile(rf"{re.escape(address)}\b")
-    listing = _LIST_RULES[":" in address]
+    listing = proxy_rules.LIST[":" in address]
     answers = on_hosts((node.host for node in cluster.nodes), lambda host: host.run("sh -c %s", listing))
     for node in cluster.nodes:
-        found = [line.strip() for line in answers[node.host.name].splitlines() if pattern.search(line)]
+        found = proxy_rules.of_service(answers[node.host.name], address, 443)
         evidence[node.name] = found
         assert found, f"{node.name} has no rule for service {address}, the API's"
     evidence.headline = f"{len(cluster.nodes)} nodes have rules for {address}"
@@ -78,26 +72,26 @@ def test_a_service_gets_its_rules_on_every_node_and_loses_them(
     hosts = [node.host for node in cluster.nodes]
     manifest = manifests.service("ruled", {"app": "agent"}, port=8123)
     service = api.create(manifest)
-    ipv6 = ":" in service["spec"]["clusterIP"]
-    address = re.escape(service["spec"]["clusterIP"])
+    address, port = service["spec"]["clusterIP"], 8123
+    ipv6 = ":" in address
     start = time.monotonic()
-    present = rf"{address}\b[^\n]*\b8123\b"
-    appeared = _await_rules(hosts, present, start, present=True, ipv6=ipv6)
+    appeared = _await_rules(hosts, proxy_rules.leading(address, port), start, present=True, ipv6=ipv6)
     for name, (seconds, output) in appeared.items():
         assert seconds is not None, (
-            f"{name} has no rule for service {service['spec']['clusterIP']}:8123: {output[-300:]}"
+            f"{name} has no rule for service {address}:{port} that leads to its endpoints: {output[-300:]}"
         )
     targets = {pod.address for pod in agents}
     for name, (_, output) in appeared.items():
-        missing = {target for target in targets if not re.search(rf"{re.escape(target)}\b", output)}
+        rules = "\n".join(proxy_rules.of_service(output, address, port))
+        missing = {target for target in targets if not re.search(rf"\b{re.escape(target)}\b", rules)}
         assert not missing, f"the rules of {name} do not lead to {missing}, which are ready endpoints"
 
     api.delete(objects.path(manifest))
     start = time.monotonic()
-    vanished = _await_rules(hosts, present, start, present=False, ipv6=ipv6)
+    vanished = _await_rules(hosts, proxy_rules.mentioned(address, port), start, present=False, ipv6=ipv6)
     for name, (seconds, output) in vanished.items():
         assert seconds is not None, f"{name} still has rules for a service that is gone: {output[-300:]}"
-    evidence["service"] = f"{service['spec']['clusterIP']}:8123"
+    evidence["service"] = f"{address}:{port}"
     evidence["rules"] = [
         {"node": name, "appeared_ms": _milliseconds(appeared[name][0]), "gone_ms": _milliseconds(vanished[name][0])}
         for name in appeared
@@ -200,7 +194,7 @@ def _await_rules(
     def poll(host: Host) -> tuple[float | None, str]:
         request = {
             "do": "poll",
-            "command": ["sh", "-c", _LIST_RULES[ipv6]],
+            "command": ["sh", "-c", proxy_rules.LIST[ipv6]],
             "pattern": pattern,
             "present": present,
             "timeout": _RULES_SECONDS,

@@ -16,6 +16,7 @@ from kubeproof.install import playbook
 from kubeproof.local_hosts import lifecycle, podman
 from kubeproof.local_hosts.plan import plan
 from kubeproof.settings.inventory import Inventory
+from kubeproof.verify.act import accounts
 from kubeproof.verify.act.pods import HTTP_PORT, Manifests, Pod, is_ready
 from kubeproof.verify.act.repeated import Repeated
 from kubeproof.verify.act.workspace import Workspace
@@ -102,6 +103,7 @@ def test_a_node_that_starts_again_forbids_what_it_forbade(
     with Workspace(api) as workspace:
         image = recorded_image(made, cluster.nodes)
         manifests = Manifests(workspace.namespace(), image, ("cp1", "w1"), api.patience)
+        accounts.await_default(api, manifests.namespace)
         workloads = Workloads(api, manifests)
         client, server = (
             workloads.run(_server(manifests, "client", "cp1")),

@@ -38,6 +38,8 @@ _PREFIX = "kubeproof-saboteur"
 _SAVED = PurePosixPath("/run/kubeproof-saboteur")
 _HEALTHY_SECONDS = 60.0
 _PAUSE = 0.2
+# Thrice as long as a server takes at the most, if it has heard at once.
+_COMPILED_SECONDS = 3.0
 # How a unit tells that it does its work again; one with Type=notify is asked by systemctl itself.
 _HEALTH = {
     "kube-apiserver": "https://127.0.0.1:6443/readyz",
@@ -354,6 +356,8 @@ def admission(
     with created(
         api, (f"{root}/mutatingadmissionpolicies", policy), (f"{root}/mutatingadmissionpolicybindings", binding)
     ):
+        # Nothing tells when a server has compiled it, which each does once a second for what it has heard of.
+        time.sleep(_COMPILED_SECONDS)
         yield
 
 

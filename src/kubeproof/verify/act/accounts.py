@@ -17,6 +17,7 @@ _RBAC = "rbac.authorization.k8s.io"
 # As long as the longest verification.
 _TOKEN_SECONDS = 3600
 _RIGHTS_SECONDS = 30.0
+_DEFAULT_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,16 @@ def account(api: Api, namespace: str, name: str) -> Object:
     return api.create(
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": namespace}}
     )
+
+
+def await_default(api: Api, namespace: str) -> None:
+    """Wait until a new namespace has its account ``default``. Raises NotObserved.
+
+    Without it the API server admits no pod, after two seconds in which it looks for it itself.
+    """
+    manifest = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": namespace}}
+    what = f"service account of the new namespace {namespace}"
+    api.observe_one(manifest, lambda _: True, what=what, timeout=_DEFAULT_SECONDS)
 
 
 def token(api: Api, namespace: str, name: str, seconds: int = _TOKEN_SECONDS) -> str:

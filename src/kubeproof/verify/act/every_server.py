@@ -49,5 +49,8 @@ def await_kind(cluster: Cluster, collection: str) -> None:
 def _holds(server: Api, holds: Callable[[Api], bool]) -> bool:
     try:
         return holds(server)
-    except httpx.TransportError:
+    except (httpx.ConnectError, httpx.ConnectTimeout):
         return True
+    except httpx.TransportError:
+        # It is there, and may be behind: one that is frozen reads nothing again.
+        return False

@@ -21,6 +21,7 @@ from kubeproof.core.errors import KubeproofError
 from kubeproof.core.process import interrupt_when_ended
 from kubeproof.settings import inventory, state
 from kubeproof.settings.inventory import Inventory
+from kubeproof.verify.act import accounts
 from kubeproof.verify.act.pods import Blocked, Manifests
 from kubeproof.verify.act.workspace import Workspace, remove_leftovers
 from kubeproof.verify.engine import claims, results
@@ -36,8 +37,6 @@ from kubeproof.verify.observe.certificate_expiry import Expiry
 from kubeproof.verify.observe.cluster import Cluster, recorded_image
 from kubeproof.verify.observe.hosts import CONNECTIONS, CommandFailed, Hosts, NotObservable
 from kubeproof.verify.observe.latency import PodStarts, service_rules
-
-_ACCOUNT_SECONDS = 20.0
 
 _CLAIM = pytest.StashKey[Claim]()
 _EVIDENCE = pytest.StashKey[Evidence]()
@@ -341,13 +340,9 @@ def namespace(workspace: Workspace) -> str:
 def manifests(cluster: Cluster, namespace: str, pytestconfig: pytest.Config) -> Manifests:
     """What all test pods have in common."""
     image = pytestconfig.getoption("test_image") or recorded_image(cluster.inventory, cluster.nodes)
-    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": namespace}}
     try:
-        cluster.api.observe_one(
-            account, lambda _: True, what="service account of a new namespace", timeout=_ACCOUNT_SECONDS
-        )
+        accounts.await_default(cluster.api, namespace)
     except NotObserved as error:
-        # Without it the API server admits no pod.
         raise Blocked("controller-manager", str(error)) from None
     return Manifests(namespace, image, nodes=tuple(node.name for node in cluster.nodes), patience=cluster.api.patience)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from kubeproof.verify.act import announced
+from kubeproof.verify.act import accounts, announced
 from kubeproof.verify.act.pods import HTTP_PORT, READY_SECONDS, Manifests, is_ready
 from kubeproof.verify.act.traffic import Request, Traffic
 from kubeproof.verify.act.workspace import Workspace
@@ -80,6 +80,7 @@ class Outside:
     def _prepare(self) -> None:
         # The pods of the other application are counted by their namespace.
         self._manifests = dataclasses.replace(self._manifests, namespace=self._workspace.namespace(_NAME))
+        accounts.await_default(self._cluster.api, self._manifests.namespace)
         node = next(node.name for node in self._cluster.nodes if node.host.name == self._home.name)
         probe = {"httpGet": {"path": "/readyz", "port": HTTP_PORT}, "periodSeconds": 1}
         server = self._manifests.server("server", readinessProbe=probe)

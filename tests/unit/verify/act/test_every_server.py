@@ -17,6 +17,7 @@ from kubeproof.verify.act import every_server
 from kubeproof.verify.observe.api import Api, ApiError, NotObserved
 from kubeproof.verify.observe.cluster import Cluster
 
+CUT_OFF = 0
 COLLECTION = "/apis/lab.kubeproof.io/v1/namespaces/lab/greetings"
 
 
@@ -39,6 +40,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         assert self.path.partition("?")[0] == COLLECTION
         status = self.server.statuses.pop(0) if len(self.server.statuses) > 1 else self.server.statuses[0]
+        if status == CUT_OFF:
+            self.close_connection = True
+            return
         answer(self, status, {"items": [], "message": "as tests want it"})
 
     def log_message(self, *_: Any) -> None:
@@ -81,3 +85,9 @@ def test_what_is_no_matter_of_time_is_an_error(cluster: Cluster, servers: list[S
     servers[1].statuses = [401]
     with pytest.raises(ApiError):
         every_server.await_kind(cluster, COLLECTION)
+
+
+def test_a_server_that_answers_badly_may_be_behind_and_is_asked_again(cluster: Cluster, servers: list[Server]) -> None:
+    servers[1].statuses = [CUT_OFF, 404, 200]
+    every_server.await_kind(cluster, COLLECTION)
+    assert servers[1].statuses == [200]
