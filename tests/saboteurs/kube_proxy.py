@@ -25,12 +25,17 @@ from kubeproof.verify.observe.cluster import Cluster
 from kubeproof.verify.observe.hosts import NotObservable
 from kubeproof.verify.observe.objects import Object, name
 
-_DELETE_RULES = "nft delete table ip kube-proxy; nft delete table ip6 kube-proxy 2>/dev/null || true"
+# In whichever mode it writes them; the other's are not there.
+_DELETE_RULES = """{
+nft delete table ip kube-proxy; nft delete table ip6 kube-proxy
+iptables -t nat -F KUBE-SERVICES; ip6tables -t nat -F KUBE-SERVICES
+} 2>/dev/null || true"""
 
 _START_AND_WAIT = """
 systemctl start kube-pod-network
 for _ in $(seq 150); do
   nft list chain ip kube-proxy nat-prerouting 2>/dev/null | grep -q jump && exit
+  iptables -t nat -S KUBE-SERVICES 2>/dev/null | grep -q KUBE-SVC && exit
   sleep 0.2
 done
 echo "kube-proxy has not written its rules again" >&2
