@@ -25,10 +25,16 @@ from kubeproof.verify.observe.cluster import Cluster
 from kubeproof.verify.observe.hosts import NotObservable
 from kubeproof.verify.observe.objects import Object, name
 
-# In whichever mode it writes them; the other's are not there.
+# In whichever mode it writes them; the other's are not there. What leads to its chains goes as well, as it does when
+# all rules are flushed: a chain of its own that is empty is not missed.
 _DELETE_RULES = """{
 nft delete table ip kube-proxy; nft delete table ip6 kube-proxy
-iptables -t nat -F KUBE-SERVICES; ip6tables -t nat -F KUBE-SERVICES
+for program in iptables ip6tables; do
+  for chain in PREROUTING OUTPUT; do
+    $program -t nat -D $chain -m comment --comment "kubernetes service portals" -j KUBE-SERVICES
+  done
+  $program -t nat -F KUBE-SERVICES
+done
 } 2>/dev/null || true"""
 
 _START_AND_WAIT = """
