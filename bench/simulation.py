@@ -14,8 +14,8 @@ nothing to do, and a plan and a run after that, which know that nothing is to be
 the processor time of all of the controller's processes, and their memory at its peak (PSS: what processes share counts
 once). On a busy machine only the last two say something.
 
-Measured on two busy cores, a plan of 3, 10 and 30 hosts: 13, 34 and 87 seconds of the processor, 123, 229 and 397 MiB;
-at rest 4.5, 6.5 and 14, and 120, 225 and 293 MiB. A run with nothing to do takes the same. docs/design.md has more.
+Measured on two idle cores, a plan of 3, 10 and 30 hosts: 10, 29 and 58 seconds of the processor, 102, 206 and 270 MiB;
+at rest 5.1, 6.1 and 8.7, and 98, 153 and 241 MiB. A run with nothing to do takes the same. docs/design.md has more.
 
 ``--profiles`` keeps how long each task took, as the callback of the runs writes it.
 """
