@@ -4,40 +4,32 @@ from __future__ import annotations
 
 import json
 import socket
-import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import SimpleNamespace
+from http.server import BaseHTTPRequestHandler
 from typing import Any, cast
 
 import pytest
-from tests.unit.answering import answer
+from tests.unit.answering import ApiServer, answer, cluster_of
 
 from kubeproof.api.kubeconfig import Access, Token
 from kubeproof.verify.act import accounts
 from kubeproof.verify.act.accounts import Rule
 from kubeproof.verify.act.workspace import LABEL, Workspace
-from kubeproof.verify.observe.api import Api, ApiError, NotObserved
+from kubeproof.verify.observe.api import ApiError, NotObserved
 from kubeproof.verify.observe.cluster import Cluster
 
 RULES = [Rule(("get", "list"), ("pods",)), Rule(("create",), ("pods/binding",))]
 
 
-class Server(ThreadingHTTPServer):
+class Server(ApiServer):
     """An API server that hears of rights only when it has been asked so many times."""
 
     def __init__(self, deaf_for: int = 0) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.deaf_for = deaf_for
         self.reviews: list[dict[str, Any]] = []
         self.created: list[tuple[str, dict[str, Any]]] = []
         self.refusals: list[int] = []
-
-    @property
-    def access(self) -> Access:
-        """How it is reached."""
-        return Access(f"http://127.0.0.1:{self.server_port}", "", Token("secret"))
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -59,20 +51,14 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def servers() -> Iterator[list[Server]]:
-    with ExitStack() as stack:
-        found = [stack.enter_context(Server(deaf_for)) for deaf_for in (0, 3)]
-        for each in found:
-            threading.Thread(target=each.serve_forever, daemon=True).start()
-            stack.callback(each.shutdown)
-        yield found
+def servers() -> list[Server]:
+    return [Server(), Server(deaf_for=3)]
 
 
 @pytest.fixture
 def cluster(servers: list[Server]) -> Iterator[Cluster]:
-    with Api(servers[0].access) as api:
-        accesses = [each.access for each in servers]
-        yield cast(Cluster, SimpleNamespace(api=api, each_access=lambda: accesses))
+    with cluster_of(servers) as made:
+        yield made
 
 
 def test_each_server_is_asked_until_it_has_heard(cluster: Cluster, servers: list[Server]) -> None:

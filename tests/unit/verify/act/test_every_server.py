@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import SimpleNamespace
-from typing import Any, cast
+from http.server import BaseHTTPRequestHandler
+from typing import Any
 
 import pytest
-from tests.unit.answering import answer
+from tests.unit.answering import ApiServer, answer, cluster_of
 
-from kubeproof.api.kubeconfig import Access, Token
 from kubeproof.verify.act import every_server
-from kubeproof.verify.observe.api import Api, ApiError, NotObserved
+from kubeproof.verify.observe.api import ApiError, NotObserved
 from kubeproof.verify.observe.cluster import Cluster
 
 CUT_OFF = 0
 COLLECTION = "/apis/lab.kubeproof.io/v1/namespaces/lab/greetings"
 
 
-class Server(ThreadingHTTPServer):
+class Server(ApiServer):
     """An API server with the statuses that it answers, one after the other; the last one for good."""
 
     def __init__(self, *statuses: int) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.statuses = list(statuses)
-
-    @property
-    def access(self) -> Access:
-        """How it is reached."""
-        return Access(f"http://127.0.0.1:{self.server_port}", "", Token("secret"))
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -50,20 +41,14 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def servers() -> Iterator[list[Server]]:
-    with ExitStack() as stack:
-        found = [stack.enter_context(Server(*statuses)) for statuses in ([200], [404, 404, 503, 200])]
-        for each in found:
-            threading.Thread(target=each.serve_forever, daemon=True).start()
-            stack.callback(each.shutdown)
-        yield found
+def servers() -> list[Server]:
+    return [Server(200), Server(404, 404, 503, 200)]
 
 
 @pytest.fixture
 def cluster(servers: list[Server]) -> Iterator[Cluster]:
-    with Api(servers[0].access) as api:
-        accesses = [each.access for each in servers]
-        yield cast(Cluster, SimpleNamespace(api=api, each_access=lambda: accesses))
+    with cluster_of(servers) as made:
+        yield made
 
 
 def test_each_server_is_asked_until_it_serves_the_kind(cluster: Cluster, servers: list[Server]) -> None:
